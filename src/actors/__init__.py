@@ -1,0 +1,62 @@
+"""An actor runtime for asyncio, and on it sessions and requests. Standard library alone.
+
+Supervision as in Erlang/OTP, typed refs and asks as in Akka, bounded mailboxes always.
+"""
+
+from actors.actor import Actor, ActorContext, ChildSpec, Supervisor
+from actors.ask import Reply
+from actors.clock import Clock, LoopClock, Timer
+from actors.errors import (
+    ActorError,
+    AlreadyRegistered,
+    AskCrashed,
+    AskDropped,
+    AskFailed,
+    AskTimeout,
+    GivenUp,
+    MailboxFull,
+    NameTaken,
+    NormalEnd,
+    NotRunning,
+    StartFailed,
+    Undelivered,
+)
+from actors.events import (
+    ChildGivenUp,
+    Crashed,
+    DeadLetter,
+    Event,
+    Observer,
+    Started,
+    Stopped,
+    Stuck,
+)
+from actors.failure import Code, Failure
+from actors.frames import Closes, Last, Message, Notice, Opens
+from actors.log import Log
+from actors.mailbox import Mailbox, Overflow
+from actors.ref import ActorRef, Down
+from actors.registry import Registry
+from actors.request import Handler, RequestActor, RequestContext, StreamActor, Yielded
+from actors.supervision import (
+    Backoff,
+    Exit,
+    Intensity,
+    Lifecycle,
+    Order,
+    Restart,
+    Supervision,
+    Tally,
+)
+from actors.system import ActorSnapshot, ActorSystem
+
+__all__ = [
+    "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",
+    "AlreadyRegistered", "AskCrashed", "AskDropped", "AskFailed", "AskTimeout", "Backoff",
+    "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code", "Crashed", "DeadLetter", "Down",
+    "Event", "Exit", "Failure", "GivenUp", "Handler", "Intensity", "Last", "Lifecycle", "Log",
+    "LoopClock", "Mailbox", "MailboxFull", "Message", "NameTaken", "NormalEnd", "NotRunning",
+    "Notice", "Observer", "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor",
+    "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "StreamActor", "Stuck",
+    "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""The children of one actor: started, counted, restarted or given up, and stopped in order."""
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from actors.errors import GivenUp, NameTaken
+from actors.events import ChildGivenUp
+from actors.supervision import Order, Restart, RestartBook, Supervision, Tally
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+N = TypeVar("N")
+
+
+class Family:
+    """What a supervisor knows of its children. One for each actor that has had a child."""
+
+    __slots__ = ("_book", "members", "parent", "tally")
+
+    def __init__(self, parent: "Cell[object]") -> None:
+        self.parent = parent
+        self.members: dict[str, Cell[object]] = {}
+        self.tally = Tally()
+        self._book = RestartBook()
+
+    def add(self, child: "Cell[N]") -> None:
+        """Enter a child under its name, which must be free."""
+        if child.name in self.members:
+            raise NameTaken(child.path)
+        self.members[child.name] = cast("Cell[object]", child)
+        self.tally.started += 1
+
+    def remove(self, child: "Cell[N]") -> None:
+        """Strike out a child that is no more."""
+        if self.members.get(child.name) is cast("Cell[object]", child):
+            del self.members[child.name]
+            self.tally.stopped += 1
+
+    def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
+        """Seconds until the crashed child is restarted; None if it is not.
+
+        A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
+        """
+        self.tally.crashed += 1
+        lifecycle, parent = child.lifecycle, self.parent
+        if lifecycle.restart is Restart.TEMPORARY or not parent.alive:
+            return None
+        system = parent.system
+        now = system.clock.now()
+        own = lifecycle.intensity
+        if own is not None:
+            allowed = child.restart_book().allows(own, now)
+        else:
+            allowed = self._book.allows(self._supervision.intensity, now)
+        if allowed:
+            return child.next_pause(now)
+        self.tally.given_up += 1
+        if system.observer is not None:
+            system.report(ChildGivenUp(child.path, error, escalated=own is None))
+        if own is None:
+            given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")
+            given_up.__cause__ = error
+            parent.push_control(given_up)
+        return None
+
+    @property
+    def _supervision(self) -> Supervision:
+        actor = self.parent.actor
+        return Supervision() if actor is None else actor.supervision
+
+    async def stop_all(self) -> None:
+        """Stop every child and wait until all are gone, in the order that supervision states."""
+        children = list(self.members.values())
+        children.reverse()
+        if self._supervision.order is Order.TOGETHER:
+            for child in children:
+                child.stop()
+        for child in children:
+            child.stop()
+            await child.join()

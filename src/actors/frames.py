@@ -1,0 +1,151 @@
+"""What a session hears and says, without a word about bytes.
+
+The transport turns bytes into these and back. Payloads are opaque here: they are whatever the
+registry knows by its type.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from actors.failure import Failure
+
+
+class Message(Protocol):
+    """What may be a request or an answer: a message that can be encoded (protobuf's can)."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """The message as bytes."""
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+        """The length of these bytes."""
+
+
+Rep = TypeVar("Rep", bound=Message)
+
+
+# -- from the client -------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Request:
+    """Opens a request.
+
+    timeout_ms: 0 is none. payload: None is one that the service does not know; a Failure is what
+    the request ends with at once, since its bytes make no message.
+    """
+
+    request_id: int
+    timeout_ms: int
+    payload: Message | Failure | None
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Ends a request."""
+
+    request_id: int
+
+
+@dataclass(slots=True)
+class Credit:
+    """The request may send `limit` answers in all."""
+
+    request_id: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Inform:
+    """A message for a running request, such as the answer to an ask."""
+
+    request_id: int
+    payload: Message
+
+
+@dataclass(slots=True)
+class Ack:
+    """The client has handled every answer up to and including this sequence."""
+
+    sequence: int
+
+
+@dataclass(slots=True)
+class Ping:
+    """Wants a Pong with the same nonce."""
+
+    nonce: int
+
+
+@dataclass(slots=True)
+class Violation:
+    """The client broke the protocol; the connection ends with `code`."""
+
+    code: int
+    reason: str
+
+
+Frame: TypeAlias = Request | Cancel | Credit | Inform | Ack | Ping | Violation
+
+
+# -- to the client ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Notice:
+    """For a person to read while the reply goes on; the last `discard` tokens are void."""
+
+    message: str
+    discard: int = 0
+
+
+@dataclass(slots=True)
+class Pong:
+    """Answers a Ping."""
+
+    nonce: int
+
+
+@dataclass(slots=True)
+class GoingAway:
+    """The service is about to close the connection."""
+
+    reason: str
+    reconnect_after_ms: int
+
+
+@dataclass(slots=True)
+class Completed:
+    """The stream has ended, and there is nothing more to say."""
+
+
+COMPLETED: Final = Completed()
+
+
+# -- what a stream may yield beside its answers ----------------------------------------------
+
+
+@dataclass(slots=True)
+class Last(Generic[Rep]):
+    """The answer that ends the stream; it goes out in the frame with `end`."""
+
+    answer: Rep
+
+
+@dataclass(slots=True)
+class Opens(Generic[Rep]):
+    """An answer that owes another: `closing` goes out before the end, unless `Closes(key)` came.
+
+    However the request ends (cancel, deadline, crash), what is owed is paid first.
+    """
+
+    key: str
+    answer: Rep
+    closing: Rep
+
+
+@dataclass(slots=True)
+class Closes(Generic[Rep]):
+    """The answer that pays what `Opens(key)` owed."""
+
+    key: str
+    answer: Rep

@@ -1,0 +1,375 @@
+"""Sessions: one actor each, the only owner of its session's machine, parent of its requests.
+
+Sessions ── SessionActor ── request actors
+                 │
+                 └ SessionMachine, whose outbox the connection drains
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias, cast
+
+from actors.actor import Actor
+from actors.ask import Reply
+from actors.deadlines import Deadline
+from actors.failure import Code, Failure
+from actors.frames import Completed, Frame, Message, Notice, Request
+from actors.log import Log
+from actors.machine import (
+    DEADLINE,
+    Close,
+    Deliver,
+    Effect,
+    Encode,
+    SessionLimits,
+    SessionMachine,
+    Start,
+    Stop,
+    Wake,
+)
+from actors.mailbox import Overflow
+from actors.ref import ActorRef, Down
+from actors.registry import Registration, Registry
+from actors.request import Handler
+from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
+
+ONCE: Final = Lifecycle(
+    restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
+)
+"""A request: never run again, cancelled at once. What a client sends to it is bounded."""
+
+AGAIN: Final = Lifecycle(
+    restart=Restart.TRANSIENT,
+    shutdown=0.0,
+    capacity=64,
+    overflow=Overflow.DROP_NEWEST,
+    intensity=Intensity(restarts=3, period=30.0),
+)
+"""A request that is safe to run again."""
+
+SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
+"""A session that crashed is gone; its client comes back to a new one (close code 4004)."""
+
+BUSY: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "too many requests of this kind at once", retryable=True
+)
+
+
+class Connection(Protocol):
+    """What a session needs of the socket that carries it."""
+
+    def wake(self) -> None:
+        """The outbox has something to send."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket, when what is in the outbox has gone out."""
+
+
+@dataclass(slots=True)
+class Attach:
+    """This connection carries the session now."""
+
+    connection: Connection
+
+
+@dataclass(slots=True)
+class Detach:
+    """The connection has ended. Without resume, the session ends with it."""
+
+    code: int
+
+
+@dataclass(slots=True)
+class Drain:
+    """Take no new requests; reply when none is in flight."""
+
+    reason: str
+    reconnect_after_ms: int
+    reply: Reply[None]
+
+
+@dataclass(slots=True)
+class FailAll:
+    """End every request with this failure."""
+
+    failure: Failure
+    reply: Reply[None]
+
+
+SessionMessage: TypeAlias = Frame | Attach | Detach | Drain | FailAll
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnvironment:
+    """What all sessions share."""
+
+    registry: Registry
+    limits: SessionLimits
+    encode: Encode
+    log: Log
+
+
+class Outbox:
+    """The connection's end of a session: what it has to send."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: "SessionActor") -> None:
+        self._session = session
+
+    def take(self, at_most: int) -> list[bytes]:
+        """Remove at most so many bytes of frames, in order; streams that waited go on."""
+        return self._session.take_output(at_most)
+
+
+class _Run:
+    """A request that runs: its Exchange, and the session's own notes about it."""
+
+    __slots__ = (
+        "_session", "_waiter", "answered", "deadline", "expiry", "ref", "registration",
+        "request", "request_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: "SessionActor", request: Request, registration: Registration
+    ) -> None:
+        self._session = session
+        self.request = request
+        self.request_id = request.request_id
+        self.registration = registration
+        self.answered = False
+        self.deadline: float | None = None
+        self.expiry: Deadline | None = None
+        self.ref: ActorRef[object] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def session(self) -> str:
+        return self._session.name
+
+    @property
+    def log(self) -> Log:
+        return self._session.request_log(self.request_id)
+
+    def answer(self, answer: Message | Notice) -> bool:
+        room = self._session.machine.answer(self.request_id, answer)
+        self._mark_answered()
+        self._session.wake_connection()
+        return room
+
+    def owe(self, key: str, closing: Message) -> None:
+        self._session.machine.owe(self.request_id, key, closing)
+
+    def pay(self, key: str) -> bool:
+        return self._session.machine.pay(self.request_id, key)
+
+    def end(self, answer: Message | Failure | Completed) -> None:
+        self._session.machine.end(self.request_id, answer)
+        self._mark_answered()
+        self._session.wake_connection()
+
+    def _mark_answered(self) -> None:
+        if not self.answered:
+            self.answered = True
+            if self.ref is not None:
+                self.ref.restart_never()
+
+    def has_room(self) -> bool:
+        return self._session.machine.has_room(self.request_id)
+
+    async def room(self) -> None:
+        while not self.has_room():
+            self._session.machine.block(self.request_id)
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def abort(self, failure: Failure) -> None:
+        self._session.abort(self.request_id, failure)
+
+
+class SessionActor(Actor[SessionMessage]):
+    """One client's session. Every hook is a plain function: nothing here ever waits."""
+
+    supervision = Supervision(order=Order.TOGETHER)
+
+    def __init__(self, name: str, environment: SessionEnvironment, initial_credit: int) -> None:
+        self.name = name
+        self.machine = SessionMachine(
+            environment.limits, environment.encode, initial_credit=initial_credit
+        )
+        self._registry = environment.registry
+        self._log = environment.log.bind(session=name)
+        self._runs: dict[str, _Run] = {}
+        self._connection: Connection | None = None
+        self._drained: list[Reply[None]] = []
+
+    def receive(self, message: SessionMessage) -> None:
+        """Take a frame, or word of the connection."""
+        match message:
+            case Attach(connection):
+                self._connection = connection
+                connection.wake()
+            case Detach():
+                self._connection = None
+                self.context.stop()
+            case Drain(reason, reconnect_after_ms, reply):
+                self.machine.drain(reason, reconnect_after_ms)
+                self._drained.append(reply)
+                self._settle_drained()
+            case FailAll(failure, reply):
+                self._carry_out(self.machine.fail_all(failure))
+                reply.send(None)
+            case _:
+                self._carry_out(self.machine.receive(message))
+        self.wake_connection()
+
+    def child_ended(self, down: Down) -> None:
+        """A request's actor is no more: whatever became of it, the request has its end."""
+        run = self._runs.pop(down.name)
+        run.registration.running -= 1
+        if run.expiry is not None:
+            run.expiry.met()
+        self.machine.gone(run.request_id)
+        self._settle_drained()
+        self.wake_connection()
+
+    def stopped(self) -> None:
+        """Let go of the connection."""
+        for reply in self._drained:
+            reply.send(None)
+        if self._connection is not None:
+            self._connection.wake()
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Start(request):
+                    self._start(request)
+                case Deliver(request_id, payload):
+                    ref = self._ref(request_id)
+                    if ref is not None:
+                        ref.tell(payload)
+                case Stop(request_id):
+                    ref = self._ref(request_id)
+                    if ref is not None:
+                        ref.kill()
+                case Wake(request_id):
+                    self._runs[str(request_id)].wake()
+                case Close(code, reason):
+                    if self._connection is not None:
+                        self._connection.close(code, reason)
+
+    def _ref(self, request_id: int) -> ActorRef[object] | None:
+        run = self._runs.get(str(request_id))
+        return None if run is None else run.ref
+
+    def _start(self, request: Request) -> None:
+        payload = cast(Message, request.payload)
+        registration = self._registry.find(type(payload))
+        if registration is None:
+            self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
+            return
+        run = _Run(self, request, registration)
+        handler = _make(run)
+        if handler.at_most is not None and registration.running >= handler.at_most:
+            self._refuse(request, BUSY)
+            return
+        registration.running += 1
+        self._runs[str(request.request_id)] = run
+        self._set_deadline(run, handler.deadline)
+        made: list[Handler[Message]] = [handler]
+        run.ref = self.context.spawn(
+            lambda: made.pop() if made else _make(run),
+            name=str(request.request_id),
+            lifecycle=AGAIN if handler.restartable else ONCE,
+        )
+
+    def _refuse(self, request: Request, failure: Failure) -> None:
+        self.machine.end(request.request_id, failure)
+        self.machine.gone(request.request_id)
+
+    def _set_deadline(self, run: _Run, declared: float | None) -> None:
+        seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
+        if seconds is None:
+            return
+        if declared is not None:
+            seconds = min(seconds, declared)
+        run.deadline = self.context.clock.now() + seconds
+        run.expiry = self.context.system.deadlines.add(
+            seconds, lambda: self.abort(run.request_id, DEADLINE)
+        )
+
+    def abort(self, request_id: int, failure: Failure) -> None:
+        """End a request from outside its actor; harmless once it has ended."""
+        self._carry_out(self.machine.fail(request_id, failure))
+        self.wake_connection()
+
+    def _settle_drained(self) -> None:
+        if self._drained and not self.machine.in_flight:
+            for reply in self._drained:
+                reply.send(None)
+            self._drained.clear()
+
+    def take_output(self, at_most: int) -> list[bytes]:
+        """What the connection is to send next."""
+        frames = self.machine.take(at_most)
+        self._carry_out(self.machine.unblocked())
+        return frames
+
+    def wake_connection(self) -> None:
+        """There may be something to send."""
+        if self._connection is not None and self.machine.outbox_bytes:
+            self._connection.wake()
+
+    def request_log(self, request_id: int) -> Log:
+        """A log for one request."""
+        return self._log.bind(request=request_id)
+
+
+def _make(run: _Run) -> Handler[Message]:
+    handler = run.registration.factory()
+    handler.exchange = run
+    handler.request = cast(Message, run.request.payload)
+    return handler
+
+
+@dataclass(slots=True)
+class Opened:
+    """A new session."""
+
+    name: str
+    ref: ActorRef[SessionMessage]
+    outbox: Outbox
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """Make a session for a client that has shown its token."""
+
+    initial_credit: int
+    reply: Reply[Opened]
+
+
+class Sessions(Actor[OpenSession]):
+    """The supervisor of all sessions."""
+
+    supervision = Supervision(order=Order.TOGETHER)
+
+    def __init__(self, environment: SessionEnvironment, new_name: Callable[[], str]) -> None:
+        self._environment = environment
+        self._new_name = new_name
+
+    def receive(self, message: OpenSession) -> None:
+        """Start a session and say where it is."""
+        name = self._new_name()
+        session = SessionActor(name, self._environment, message.initial_credit)
+        ref = self.context.spawn(lambda: session, name=name, lifecycle=SESSION)
+        message.reply.send(Opened(name, ref, Outbox(session)))

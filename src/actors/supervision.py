@@ -1,0 +1,133 @@
+"""Supervision: who is restarted, how often, after what pause, and who is told.
+
+After Erlang/OTP's `supervisor` (Supervision Principles, "Restart Strategy" and "Tuning the
+Intensity and Period"): the names and their meaning are OTP's. The pause before a restart is
+Pekko's `BackoffSupervisor`: exponential with jitter, so that what crashes for want of something
+else does not beat on it.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Final
+
+from actors.mailbox import Overflow
+
+
+class Restart(Enum):
+    """When a child that ended is started again."""
+
+    PERMANENT = "permanent"
+    """Always, but when it was told to stop."""
+    TRANSIENT = "transient"
+    """Only when it crashed."""
+    TEMPORARY = "temporary"
+    """Never. Its crash does not count against the intensity."""
+
+
+class Order(Enum):
+    """How the children of an actor are stopped."""
+
+    REVERSE = "reverse"
+    """One after the other, the youngest first."""
+    TOGETHER = "together"
+    """All at once; for many children that do not know each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """More than `restarts` restarts within `period` seconds are too many."""
+
+    restarts: int = 3
+    period: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The pause before a restart: `initial * factor ** n` seconds, at most `maximum`.
+
+    n counts the restarts since the actor last ran for `maximum` seconds without a crash. Each pause
+    is longer or shorter by up to the share `jitter`.
+    """
+
+    initial: float = 0.05
+    factor: float = 2.0
+    maximum: float = 30.0
+    jitter: float = 0.1
+
+    def pause(self, restarts: int, random: Random) -> float:
+        """Seconds to wait before restart number `restarts` (from 0)."""
+        exponent = min(restarts, 64)
+        pause = min(self.initial * self.factor**exponent, self.maximum)
+        return pause * (1.0 + self.jitter * (2.0 * random.random() - 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How an actor looks after its children: one_for_one, with this intensity for all of them."""
+
+    intensity: Intensity = Intensity()
+    order: Order = Order.REVERSE
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """How one child lives: its restart, its shutdown, its mailbox.
+
+    shutdown: seconds that the message in hand may take when the actor is told to stop; then its
+        task is cancelled. 0: cancelled at once.
+    intensity: a budget of the child's own. Spent, the child alone is given up. None: it spends its
+        supervisor's, and when that is spent the supervisor crashes.
+    """
+
+    restart: Restart = Restart.PERMANENT
+    shutdown: float = 5.0
+    capacity: int = 1024
+    overflow: Overflow = Overflow.WAIT
+    backoff: Backoff = Backoff()
+    intensity: Intensity | None = None
+
+
+DEFAULT_LIFECYCLE: Final = Lifecycle()
+
+
+class Exit(Enum):
+    """Why an actor is no more."""
+
+    NORMAL = "normal"
+    """It ended by itself."""
+    SHUTDOWN = "shutdown"
+    """It was told to stop, and did."""
+    KILLED = "killed"
+    """It was told to stop, and had to be cancelled."""
+    CRASHED = "crashed"
+    """It raised, and was not started again."""
+
+
+class RestartBook:
+    """The restarts of the recent past, held against an intensity."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+
+    def allows(self, intensity: Intensity, now: float) -> bool:
+        """Enter a restart at `now`; False if that is one too many."""
+        times = self._times
+        while times and times[0] <= now - intensity.period:
+            times.popleft()
+        times.append(now)
+        return len(times) <= intensity.restarts
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a supervisor's children did, since it was first started."""
+
+    started: int = 0
+    stopped: int = 0
+    crashed: int = 0
+    restarted: int = 0
+    given_up: int = 0

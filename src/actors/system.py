@@ -1,0 +1,143 @@
+"""The actor system: a root, a clock, one observer, and a view of the whole."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Never, TypeVar, cast
+
+from actors.actor import Actor
+from actors.cell import Cell, State
+from actors.clock import Clock, LoopClock
+from actors.deadlines import Deadlines
+from actors.events import Event, Observer
+from actors.ref import ActorRef
+from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
+
+N = TypeVar("N")
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSnapshot:
+    """One actor at one moment, and its children."""
+
+    name: str
+    type: str
+    state: str
+    mailbox: int
+    capacity: int
+    message: str
+    """Type of the message in hand; empty when there is none."""
+    busy_for: float
+    """Seconds since that message was taken; 0 when there is none."""
+    restarts: int
+    tally: Tally
+    """What its children did since it was first started."""
+    children: tuple["ActorSnapshot", ...] = field(default=())
+
+
+class _Root(Actor[Never]):
+    """The first supervisor. If it must give up, the system has failed."""
+
+    def receive(self, message: Never) -> None:
+        """Nothing: the root has no messages."""
+
+
+class ActorSystem:
+    """A tree of actors on the running event loop.
+
+    clock, random: where the runtime has time and jitter from. observer: gets every event, at once
+    and on the loop; it must not raise. kill_grace: seconds that a cancelled actor has to end
+    before it is reported as stuck and left behind.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "system",
+        clock: Clock | None = None,
+        random: Random | None = None,
+        observer: Observer | None = None,
+        kill_grace: float = 5.0,
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else LoopClock()
+        self.random = random if random is not None else Random()
+        self.observer = observer
+        self.kill_grace = kill_grace
+        self.deadlines = Deadlines(self.clock)
+        self.dead_letters = 0
+        self._names = 0
+        self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._root: Cell[Never] = Cell(self, None, name, _Root, DEFAULT_LIFECYCLE)
+        self._root.launch()
+
+    def new_name(self) -> str:
+        """A name for a child that was given none."""
+        self._names += 1
+        return str(self._names)
+
+    def report(self, event: Event) -> None:
+        """Hand an event to the observer, if there is one."""
+        if self.observer is not None:
+            self.observer(event)
+
+    def fail(self, error: BaseException) -> None:
+        """The root gave up: the system is ending, and `failed` says with what."""
+        if not self._failure.done():
+            self._failure.set_result(error)
+
+    async def failed(self) -> BaseException:
+        """Wait until the root has given up, which a healthy system never does."""
+        return await asyncio.shield(self._failure)
+
+    def spawn(
+        self,
+        factory: Callable[[], Actor[N]],
+        *,
+        name: str | None = None,
+        lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
+    ) -> ActorRef[N]:
+        """Start a child of the root and go on. Raises as `ActorContext.spawn`."""
+        return self._root.spawn(factory, name, lifecycle).ref
+
+    async def start(
+        self,
+        factory: Callable[[], Actor[N]],
+        *,
+        name: str | None = None,
+        lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
+    ) -> ActorRef[N]:
+        """Start a child of the root and wait until it is ready. Raises StartFailed."""
+        cell = self._root.spawn(factory, name, lifecycle)
+        await cell.ready()
+        return cell.ref
+
+    async def stop(self) -> None:
+        """Stop all actors, the youngest child of the root first, and wait until they are gone."""
+        if self._root.state is not State.STOPPED:
+            self._root.stop(limit=float("inf"))
+            await self._root.join()
+        self.deadlines.close()
+
+    def snapshot(self) -> ActorSnapshot:
+        """The whole tree as it is now."""
+        return _snapshot(cast("Cell[object]", self._root), self.clock.now())
+
+
+def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
+    family = cell.family
+    busy = cell.current is not None
+    return ActorSnapshot(
+        name=cell.name,
+        type="" if cell.actor is None else type(cell.actor).__name__,
+        state=cell.state.name.lower(),
+        mailbox=len(cell.mailbox),
+        capacity=cell.mailbox.capacity,
+        message=cell.message_type,
+        busy_for=now - cell.since if busy else 0.0,
+        restarts=cell.restarts,
+        tally=family.tally if family is not None else Tally(),
+        children=tuple(_snapshot(child, now) for child in family.members.values())
+        if family is not None
+        else (),
+    )
