@@ -1,0 +1,20 @@
+"""The close codes of the protocol: a client comes back on 4000-4499, and gives up on 4500-4999."""
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    """Why the service closes a connection (and RFC 6455, section 7.4.1)."""
+
+    NORMAL = 1000
+    UNSUPPORTED_DATA = 1003
+    ABNORMAL = 1006
+    TOO_BIG = 1009
+
+    GOING_AWAY = 4001
+    HEARTBEAT_LOST = 4003
+    SESSION_CRASHED = 4004
+
+    PROTOCOL_VIOLATION = 4500
+    BAD_TOKEN = 4501
+    NO_HELLO = 4502

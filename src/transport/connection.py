@@ -1,0 +1,200 @@
+"""One WebSocket: one task reads, one task writes, a timer listens for the heartbeat.
+
+What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
+it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
+`receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
+read outlives its own timeout, so a deadline here aborts the transport.
+"""
+
+import asyncio
+from typing import Final
+
+from aiohttp import WSMsgType, web
+
+from actors.clock import Clock, Timer
+from actors.errors import MailboxFull, NotRunning
+from actors.log import Log
+from actors.ref import ActorRef, Down
+from actors.session import Attach, Detach, Opened, SessionMessage
+from actors.supervision import Exit
+from transport.codes import CloseCode
+from transport.framing import PING, binary_frames, pong_frame
+from transport.wire import Wire
+
+WRITE_BUDGET: Final = 32 * 1024
+"""Bytes that the writer sends before other tasks get a turn."""
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that the peer has to take what is left and answer the close; then it is cut off."""
+
+
+class Channel:
+    """The frames of one WebSocket that has been accepted. No session yet."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        request: web.Request,
+        clock: Clock,
+        heartbeat: float,
+        log: Log,
+    ) -> None:
+        self.log = log
+        self.close_code: int = CloseCode.ABNORMAL
+        self._socket = socket
+        self._protocol = request.protocol
+        self._transport = request.transport
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._heard = clock.now()
+        self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
+        self._cutoff: Timer | None = None
+        self._closing: tuple[int, str] | None = None
+        self._awake = asyncio.Event()
+        self._ended = False
+        self._front: list[bytes] = []
+        self._opened: Opened | None = None
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def receive(self) -> bytes | None:
+        """The next binary message; None when the connection has ended or is to end."""
+        while self._closing is None:
+            message = await self._socket.receive()
+            self._heard = self._clock.now()
+            match message.type:
+                case WSMsgType.BINARY:
+                    data: bytes = message.data
+                    return data
+                case WSMsgType.PING:
+                    self._write(pong_frame(bytes(message.data)))
+                case WSMsgType.PONG:
+                    pass
+                case WSMsgType.TEXT:
+                    self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
+                case _:
+                    self.close_code = self._socket.close_code or CloseCode.ABNORMAL
+                    self._ended = True
+                    return None
+        return None
+
+    async def serve(self, wire: Wire, opened: Opened, welcome: bytes) -> None:
+        """Carry the session until the connection ends. Never raises for what the peer does."""
+        self._opened = opened
+        self._front.append(welcome)
+        unwatch = opened.ref.watch(self._session_down)
+        writer = asyncio.create_task(self._write_out())
+        opened.ref.tell(Attach(self))
+        try:
+            await self._read_in(wire, opened.ref)
+        finally:
+            unwatch()
+            opened.ref.tell(Detach(self.close_code))
+            self._wake_writer()
+            await self._finish(writer)
+
+    async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
+        while (data := await self.receive()) is not None:
+            frame = wire.decode(data)
+            try:
+                session.tell(frame)
+            except MailboxFull:
+                try:
+                    await session.send(frame)
+                except NotRunning:
+                    return
+
+    async def refuse(self, code: int, reason: str) -> None:
+        """End a connection that has no session."""
+        self.close(code, reason)
+        await self._finish(asyncio.create_task(self._write_out()))
+
+    async def _finish(self, writer: "asyncio.Task[None]") -> None:
+        # The peer's own frames are still read, so that its answer to the close is seen.
+        while not self._ended and not writer.done():
+            await self._discard_one()
+        self._ended = True
+        self._wake_writer()
+        await writer
+        for timer in (self._pulse, self._cutoff):
+            if timer is not None:
+                timer.cancel()
+
+    async def _discard_one(self) -> None:
+        message = await self._socket.receive()
+        if message.type not in (
+            WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
+        ):  # fmt: skip
+            self._ended = True
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """The session has something to send: by the end of this loop tick, in one write."""
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """Close, when what the session has said so far has gone out. The first word counts."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self.close_code = code
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
+            self._wake_writer()
+
+    def abort(self) -> None:
+        """Cut the connection off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _write_out(self) -> None:
+        try:
+            while not self._ended:
+                await self._awake.wait()
+                self._awake.clear()
+                await self._flush()
+                if self._closing is not None and not self._ended:
+                    code, reason = self._closing
+                    await self._socket.close(code=code, message=reason.encode())
+                    return
+        except ConnectionError:
+            self.abort()
+
+    async def _flush(self) -> None:
+        while not self._ended:
+            messages = self._front or self._take()
+            self._front = []
+            if not messages:
+                return
+            if self._protocol.writing_paused:
+                # `send_bytes` waits until the peer has read enough: writer_limit is 0.
+                for message in messages:
+                    await self._socket.send_bytes(message)
+            else:
+                self._write(binary_frames(messages))
+                await asyncio.sleep(0)
+
+    def _take(self) -> list[bytes]:
+        return [] if self._opened is None else self._opened.outbox.take(WRITE_BUDGET)
+
+    def _write(self, frames: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames)
+
+    # -- timers and the session's end --------------------------------------------------------
+
+    def _beat(self) -> None:
+        self._pulse = self._clock.call_later(self._heartbeat, self._beat)
+        if self._clock.now() - self._heard >= 2 * self._heartbeat:
+            self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
+        else:
+            self._write(PING)
+
+    def _session_down(self, down: Down) -> None:
+        if down.exit is Exit.CRASHED:
+            self.close(CloseCode.SESSION_CRASHED, "the session failed")
+        elif self._closing is None:
+            self.close(CloseCode.GOING_AWAY, "the session has ended")

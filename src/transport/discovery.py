@@ -1,0 +1,110 @@
+"""Being found: one runtime file for each running service, readable by its user alone.
+
+`<user runtime dir>/callboard/<pid>.json`, mode 0600 in a folder of mode 0700, written whole or not
+at all. It holds the token: who can read it may connect.
+"""
+
+import json
+import os
+import secrets
+import stat
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import psutil
+from platformdirs import user_runtime_path
+
+from transport.errors import CannotPublish, NotRunning
+
+_SUFFIX: Final = ".json"
+_MAX_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRecord:
+    """What a runtime file says. `started_at`: seconds since 1970."""
+
+    pid: int
+    url: str
+    page: str
+    token: str
+    backend: str
+    version: str
+    started_at: float
+
+    def __repr__(self) -> str:
+        return f"<RuntimeRecord pid={self.pid} url={self.url}>"
+
+
+def default_folder() -> Path:
+    """Where runtime files belong on this system."""
+    return user_runtime_path("callboard", appauthor=False)
+
+
+def publish(folder: Path, record: RuntimeRecord) -> Path:
+    """Write the runtime file and strike out those of dead processes. Raises CannotPublish."""
+    path = folder / f"{record.pid}{_SUFFIX}"
+    try:
+        _make_private(folder)
+        _sweep(folder)
+        draft = folder / f".{record.pid}.{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotPublish(f"cannot write the runtime file {path}: {reason}") from error
+    return path
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name != "posix":
+        return
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise CannotPublish(f"{folder} is no folder of this user's: no runtime file goes there")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob(f"*{_SUFFIX}"):
+        if path.stem.isdecimal() and not psutil.pid_exists(int(path.stem)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def withdraw(path: Path) -> None:
+    """Remove the runtime file, if it is still there."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def find(folder: Path) -> RuntimeRecord:
+    """The running service that was started last. Raises NotRunning."""
+    records = [record for path in folder.glob(f"*{_SUFFIX}") if (record := _read(path))]
+    if not records:
+        raise NotRunning("no service is running (no runtime file names a living process)")
+    return max(records, key=lambda record: record.started_at)
+
+
+def _read(path: Path) -> RuntimeRecord | None:
+    try:
+        if not path.stem.isdecimal() or not psutil.pid_exists(int(path.stem)):
+            return None
+        with path.open(encoding="utf-8") as file:
+            content = json.loads(file.read(_MAX_BYTES))
+        record = RuntimeRecord(
+            **{field.name: content[field.name] for field in fields(RuntimeRecord)}
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if record.pid == int(path.stem) else None
