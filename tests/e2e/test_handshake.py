@@ -1,0 +1,200 @@
+"""Who gets a session, and how everyone else is turned away."""
+
+import asyncio
+import struct
+from pathlib import Path
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.e2e.contract_client import Contract, message
+from tests.e2e.service_process import ServiceProcess, running
+
+
+async def closed(url: str, *frames: bytes | str) -> int:
+    """Send these frames on a new connection; the code that it is closed with."""
+    async with connect(url, max_size=None, compression=None, proxy=None) as socket:
+        try:
+            for frame in frames:
+                await socket.send(frame)
+            while True:
+                await socket.recv()
+        except ConnectionClosed as end:
+            assert end.rcvd is not None
+            return end.rcvd.code
+
+
+def hello(token: str) -> bytes:
+    data: bytes = message("ClientMessage", hello=message("Hello", token=token)).SerializeToString()
+    return data
+
+
+def client_message(request_id: int = 0, **payload: object) -> bytes:
+    data: bytes = message("ClientMessage", request_id=request_id, **payload).SerializeToString()
+    return data
+
+
+LIST = {"list_sessions": message("ListSessionsRequest")}
+
+
+async def test_every_wrong_token_gets_4501(echo: ServiceProcess) -> None:
+    right = echo.token
+    for wrong in ("", "x", right[:-1], right + "x", right[:-1] + "!", "ü" * 20, right.upper()):
+        assert await closed(echo.url, hello(wrong)) == 4501
+
+
+async def test_anything_before_hello_is_a_violation(echo: ServiceProcess) -> None:
+    for first in (client_message(1, **LIST), client_message(), b"", b"\xff\xff", b"garbage" * 100):
+        assert await closed(echo.url, first) == 4500
+
+
+async def test_a_second_hello_garbage_and_bad_ids_are_violations(echo: ServiceProcess) -> None:
+    first = hello(echo.token)
+    for second in (
+        [first],
+        [b"\xff"],
+        [b"\x08"],
+        [client_message(0, **LIST)],
+        [client_message(2, **LIST), client_message(2, **LIST)],
+        [client_message(2, **LIST), client_message(1, **LIST)],
+    ):
+        assert await closed(echo.url, first, *second) == 4500
+
+
+async def test_text_frames_get_1003_before_and_after_hello(echo: ServiceProcess) -> None:
+    assert await closed(echo.url, "hello") == 1003
+    assert await closed(echo.url, hello(echo.token), "hello") == 1003
+
+
+async def test_a_frame_over_the_limit_gets_1009_and_one_at_it_is_served(
+    echo: ServiceProcess,
+) -> None:
+    limit = 1024 * 1024
+    assert await closed(echo.url, hello(echo.token), b"\0" * (limit + 1)) == 1009
+    async with echo.connect() as client:
+        conversation = await client.conversation()
+        envelope = message(
+            "ClientMessage",
+            request_id=99,
+            send_message=message("SendMessageRequest", session_id=conversation, text="x"),
+        )
+        padding = limit - 1 - envelope.ByteSize() - 3
+        envelope.send_message.text = "x" * padding
+        assert limit - 8 < envelope.ByteSize() <= limit
+        await client.socket.send(envelope.SerializeToString())
+        answers = await client.all(99)
+        assert answers[0].token.text == envelope.send_message.text
+
+
+async def test_no_hello_in_time_gets_4502(tmp_path: Path) -> None:
+    settings = {"CALLBOARD_HANDSHAKE_TIMEOUT_MS": "100"}
+    async with running(tmp_path, "--backend", "echo", **settings) as service:
+        assert await closed(service.url) == 4502
+
+
+async def test_what_the_service_does_not_know_is_ignored_or_unimplemented(
+    echo: ServiceProcess,
+) -> None:
+    async with echo.connect() as client:
+        unknown_arm = b"\x08\x05" + b"\xba\x3e\x00"  # request_id 5, field 999
+        await client.socket.send(unknown_arm)
+        assert (await client.all(5))[0].error.code == "UNIMPLEMENTED"
+        await client.socket.send(unknown_arm)
+        for request_id in (0, 3, 5, 77):
+            for payload in (
+                {"cancel": message("CancelRequest")},
+                {"credit": message("Credit", limit=5)},
+                {"answer": message("AnswerRequest", ask_id="x")},
+                {"ack": message("Ack", sequence=2**63)},
+            ):
+                await client.send(request_id, **payload)
+        await client.send(6, **LIST)
+        assert (await client.all(6))[0].WhichOneof("payload") == "session_list"
+        assert [answer.request_id for answer in client.received] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1:1"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": ""}, 403),
+    ],
+)
+async def test_foreign_hosts_and_origins_are_refused_before_the_upgrade(
+    echo: ServiceProcess, headers: dict[str, str], status: int
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(echo.url, headers=headers)
+        assert refused.value.status == status
+
+
+async def test_own_origin_and_own_names_are_served(echo: ServiceProcess) -> None:
+    async with aiohttp.ClientSession() as http:
+        for name in ("127.0.0.1", "localhost", "[::1]"):
+            headers = {"Host": f"{name}:{echo.port}", "Origin": f"http://{name}:{echo.port}"}
+            async with http.ws_connect(echo.url, headers=headers) as socket:
+                await socket.send_bytes(hello(echo.token))
+                assert (await socket.receive()).type is aiohttp.WSMsgType.BINARY
+
+
+async def test_a_token_in_the_url_is_refused_though_right(echo: ServiceProcess) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{echo.url}?token={echo.token}", proxy=None)
+    assert refused.value.response.status_code == 400
+
+
+async def test_other_paths_and_plain_requests(echo: ServiceProcess) -> None:
+    base = echo.ready["page"]
+    async with aiohttp.ClientSession() as http:
+        page = await http.get(base)
+        assert page.status == 200
+        assert echo.url in (text := await page.text())
+        assert echo.token not in text
+        assert (await http.get(base + "healthz")).status == 200
+        assert (await http.get(base + "nothing")).status == 404
+        assert (await http.get(base + "ws")).status == 426
+        assert (await http.get(base, headers={"Host": "evil.example"})).status == 421
+
+
+async def test_too_many_connections_get_503(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, "--backend", "echo", "--max-sessions", "2") as service,
+        service.connect() as first,
+        service.connect(),
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(service.url, proxy=None)
+        assert refused.value.response.status_code == 503
+        assert await first.conversation()
+
+
+async def test_a_client_that_sends_nothing_for_two_heartbeats_gets_4003(tmp_path: Path) -> None:
+    flags = ("--backend", "echo", "--heartbeat-interval-ms", "100")
+    async with running(tmp_path, *flags) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(
+            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        data = hello(service.token)
+        writer.write(bytes((0x82, 0x80 | len(data))) + bytes(4) + data)  # masked with zeros
+        received = await reader.read()  # to the end of the connection
+        pings = received.count(b"\x89\x00")
+        close = received.index(b"\x88")
+        assert pings >= 1
+        assert struct.unpack("!H", received[close + 2 : close + 4])[0] == 4003
+        writer.close()
+        async with Contract(service.url, service.token) as alive:
+            await (await alive.socket.ping())
+            assert await alive.conversation()

@@ -1,0 +1,192 @@
+"""The wire module beside protobuf's own encoder and decoder."""
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import Code, Failure, Notice, Registry, RequestActor
+from actors.frames import (
+    Ack,
+    Cancel,
+    Completed,
+    Credit,
+    GoingAway,
+    Inform,
+    Ping,
+    Pong,
+    Request,
+    Violation,
+)
+from callboard.v1 import chat_pb2, session_pb2
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from transport.errors import NotProtobuf
+from transport.varint import varint
+from transport.wire import Wire
+
+UINT64 = st.integers(0, 2**64 - 1)
+UINT32 = st.integers(0, 2**32 - 1)
+TEXT = st.text(max_size=300)
+
+ARMS = {
+    "session_list": st.builds(
+        chat_pb2.SessionList, sessions=st.lists(st.builds(chat_pb2.SessionInfo, id=TEXT))
+    ),
+    "session_info": st.builds(
+        chat_pb2.SessionInfo,
+        id=TEXT,
+        title=TEXT,
+        created_at=st.builds(Timestamp, seconds=st.integers(0, 10**9)),
+    ),
+    "session_deleted": st.builds(chat_pb2.SessionDeleted, session_id=TEXT),
+    "history": st.builds(
+        chat_pb2.History,
+        entries=st.lists(st.builds(chat_pb2.HistoryEntry, id=TEXT, user_text=TEXT)),
+        more=st.booleans(),
+    ),
+    "token": st.builds(chat_pb2.ChatToken, text=TEXT),
+    "completed": st.builds(chat_pb2.ChatCompleted, input_tokens=UINT32, output_tokens=UINT32),
+    "reasoning": st.builds(chat_pb2.ReasoningToken, text=TEXT),
+    "tool_call": st.builds(chat_pb2.ToolCallEvent, call_id=TEXT, name=TEXT),
+    "tool_result": st.builds(chat_pb2.ToolResultEvent, output=TEXT, is_error=st.booleans()),
+    "ask": st.builds(chat_pb2.AskEvent, ask_id=TEXT, options=st.lists(TEXT)),
+    "ask_closed": st.builds(chat_pb2.AskClosed, ask_id=TEXT, answers=st.lists(TEXT)),
+    "welcome": st.builds(session_pb2.Welcome, session=TEXT, resume_token=st.binary()),
+}
+
+
+class Echo(RequestActor[Duration, Duration]):
+    async def handle(self, request: Duration) -> Duration:
+        return request
+
+
+@pytest.fixture(scope="module")
+def wire() -> Wire:
+    registry = Registry()
+    registry.register(Duration, Echo)
+    return Wire(registry)
+
+
+@given(UINT64)
+def test_varint_is_protobufs(number: int) -> None:
+    expected = ServerMessage(request_id=number).SerializeToString()
+    assert (b"\x08" + varint(number) if number else b"") == expected
+
+
+@given(st.data(), st.sampled_from(sorted(ARMS)), UINT64, UINT64, st.booleans())
+def test_an_answer_with_an_arm_is_encoded_as_protobuf_does(
+    wire: Wire, data: st.DataObject, arm: str, request_id: int, sequence: int, end: bool
+) -> None:
+    answer: Message = data.draw(ARMS[arm])
+    expected = ServerMessage(request_id=request_id, sequence=sequence, end=end)
+    getattr(expected, arm).CopyFrom(answer)
+    getattr(expected, arm).SetInParent()
+    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+
+
+def test_every_arm_of_the_contract_is_tried_above() -> None:
+    said_otherwise = {"going_away", "pong", "error", "notice", "reply"}
+    arms = {field.name for field in ServerMessage.DESCRIPTOR.oneofs_by_name["payload"].fields}
+    assert arms == set(ARMS) | said_otherwise
+
+
+@given(st.builds(Duration, seconds=st.integers(0, 10**9)), UINT64, UINT64, st.booleans())
+def test_an_answer_without_an_arm_goes_in_reply(
+    wire: Wire, answer: Duration, request_id: int, sequence: int, end: bool
+) -> None:
+    packed = AnyMessage()
+    packed.Pack(answer)
+    expected = ServerMessage(request_id=request_id, sequence=sequence, end=end, reply=packed)
+    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+
+
+def test_what_the_session_itself_says(wire: Wire) -> None:
+    def said(*arguments: object) -> ServerMessage:
+        return ServerMessage.FromString(wire.encode(*arguments))  # type: ignore[arg-type]  # below
+
+    failure = Failure(Code.NOT_FOUND, "no such city", retryable=True, retry_after_ms=7)
+    assert said(1, 2, True, failure).error == chat_pb2.ChatError(
+        message="no such city", code="NOT_FOUND", retryable=True, retry_after_ms=7
+    )
+    assert said(1, 2, False, Notice("wait", 3)).notice == chat_pb2.ChatNotice(
+        message="wait", discard_tokens=3
+    )
+    assert said(1, 2, True, Completed()).WhichOneof("payload") == "completed"
+    assert said(0, 0, False, Pong(9)).pong.nonce == 9
+    assert said(0, 0, False, GoingAway("bye", 5)).going_away.reconnect_after_ms == 5
+    with pytest.raises(TypeError, match="int"):
+        said(1, 2, False, 3)
+
+
+@given(UINT64, UINT32)
+def test_every_kind_of_client_message_is_a_frame(
+    wire: Wire, number: int, milliseconds: int
+) -> None:
+    def decoded(**payload: object) -> object:
+        envelope = ClientMessage(request_id=number, timeout_ms=milliseconds)
+        for arm, value in payload.items():
+            getattr(envelope, arm).CopyFrom(value)
+            getattr(envelope, arm).SetInParent()
+        return wire.decode(envelope.SerializeToString())
+
+    assert decoded(ack=session_pb2.Ack(sequence=5)) == Ack(5)
+    assert decoded(credit=session_pb2.Credit(limit=5)) == Credit(number, 5)
+    assert decoded(ping=session_pb2.Ping(nonce=5)) == Ping(5)
+    assert decoded(cancel=chat_pb2.CancelRequest()) == Cancel(number)
+    answer = chat_pb2.AnswerRequest(ask_id="a", answers=["b"])
+    assert decoded(answer=answer) == Inform(number, answer)
+    assert decoded(hello=session_pb2.Hello()) == Violation(4500, "a second Hello")
+    assert decoded() == Request(number, 0, None)
+    for arm, request in (
+        ("list_sessions", chat_pb2.ListSessionsRequest()),
+        ("create_session", chat_pb2.CreateSessionRequest(title="t")),
+        ("delete_session", chat_pb2.DeleteSessionRequest(session_id="s")),
+        ("get_history", chat_pb2.GetHistoryRequest(session_id="s", limit=3)),
+        ("send_message", chat_pb2.SendMessageRequest(session_id="s", text="t")),
+    ):
+        assert decoded(**{arm: request}) == Request(number, milliseconds, request)
+
+
+def test_a_call_is_unpacked_by_its_type_name(wire: Wire) -> None:
+    def called(type_url: str, value: bytes) -> object:
+        envelope = ClientMessage(request_id=1, call=AnyMessage(type_url=type_url, value=value))
+        frame = wire.decode(envelope.SerializeToString())
+        assert isinstance(frame, Request)
+        return frame.payload
+
+    known = "type.googleapis.com/google.protobuf.Duration"
+    assert called(known, Duration(seconds=3).SerializeToString()) == Duration(seconds=3)
+    assert called("type.googleapis.com/no.Such", b"") is None
+    assert called("", b"") is None
+    broken = called(known, b"\xff")
+    assert isinstance(broken, Failure)
+    assert broken.code is Code.INVALID_ARGUMENT
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_frame_or_a_violation(wire: Wire, data: bytes) -> None:
+    frame = wire.decode(data)
+    if isinstance(frame, Violation):
+        assert frame.code == 4500
+    assert wire.greeting(data) is None or isinstance(wire.greeting(data), session_pb2.Hello)
+
+
+def test_a_registered_message_that_is_not_protobufs_is_refused() -> None:
+    class Plain:
+        def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+            return b""
+
+        def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+            return 0
+
+    class Answer(RequestActor[Plain, Plain]):
+        async def handle(self, request: Plain) -> Plain:
+            return request
+
+    registry = Registry()
+    registry.register(Plain, Answer)
+    with pytest.raises(NotProtobuf, match="Plain"):
+        Wire(registry)
