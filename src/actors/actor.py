@@ -67,8 +67,8 @@ class Actor(ABC, Generic[M_contra]):
     def stopped(self) -> Awaitable[None] | None:
         """Clean up, after the last message and after all children have ended.
 
-        Runs on a normal end, on a stop and before a restart; not when the actor is killed. (OTP:
-        `terminate`)
+        Runs once for each incarnation whose `started` has ended well: on a normal end, on a stop
+        and after a crash; not when the actor is killed. (OTP: `terminate`)
         """
         return None
 
@@ -130,7 +130,8 @@ class ActorContext(Generic[M]):
     async def next(self) -> M:
         """Take the next message from the own mailbox, inside a hook (Erlang's nested `receive`).
 
-        Controls (a stop, a down) do not come this way; a stop cancels the wait.
+        Controls (a down, a stop) do not come this way. A stop ends the wait with CancelledError,
+        and so does GivenUp, as itself, when a child has spent the intensity.
         """
         return await self._cell.take_next()
 
@@ -150,7 +151,7 @@ class ActorContext(Generic[M]):
 
     def stop(self) -> None:
         """End normally, after the message in hand. A permanent actor is then started again."""
-        self._cell.finished = True
+        self._cell.finish()
 
 
 @dataclass(frozen=True, slots=True)

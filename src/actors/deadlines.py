@@ -64,15 +64,18 @@ class Deadlines:
         self._timer = None
         now = self._clock.now()
         tick = int(now / TICK + 1e-6)
-        for key in sorted(key for key in self._slots if key <= tick):
-            slot = self._slots.pop(key)
-            for deadline in list(slot):
-                if deadline in slot:
+        try:
+            for key in sorted(key for key in self._slots if key <= tick):
+                slot = self._slots[key]
+                while slot:
+                    deadline = next(iter(slot))
+                    deadline.met()
                     deadline.callback()
-        for key in [key for key, slot in self._slots.items() if not slot]:
-            del self._slots[key]
-        if self._slots:
-            self._arm(min(self._slots), now)
+        finally:  # one that raises costs no other its deadline
+            for key in [key for key, slot in self._slots.items() if not slot]:
+                del self._slots[key]
+            if self._slots:
+                self._arm(min(self._slots), now)
 
     def close(self) -> None:
         """Forget all of them; nothing runs any more."""

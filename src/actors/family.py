@@ -30,10 +30,9 @@ class Family:
         self.members[child.name] = cast("Cell[object]", child)
         self.tally.started += 1
 
-    def remove(self, child: "Cell[N]") -> None:
+    def remove(self, name: str) -> None:
         """Strike out a child that is no more."""
-        if self.members.get(child.name) is cast("Cell[object]", child):
-            del self.members[child.name]
+        if self.members.pop(name, None) is not None:
             self.tally.stopped += 1
 
     def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
@@ -41,7 +40,6 @@ class Family:
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
         """
-        self.tally.crashed += 1
         lifecycle, parent = child.lifecycle, self.parent
         if lifecycle.restart is Restart.TEMPORARY or not parent.alive:
             return None
@@ -49,11 +47,11 @@ class Family:
         now = system.clock.now()
         own = lifecycle.intensity
         if own is not None:
-            allowed = child.restart_book().allows(own, now)
+            allowed = child.record.book.allows(own, now)
         else:
             allowed = self._book.allows(self._supervision.intensity, now)
         if allowed:
-            return child.next_pause(now)
+            return child.record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
         self.tally.given_up += 1
         if system.observer is not None:
             system.report(ChildGivenUp(child.path, error, escalated=own is None))
@@ -62,6 +60,10 @@ class Family:
             given_up.__cause__ = error
             parent.push_control(given_up)
         return None
+
+    def forget_restarts(self) -> None:
+        """Start a new book: the parent was restarted, and no crash is held against it twice."""
+        self._book = RestartBook()
 
     @property
     def _supervision(self) -> Supervision:

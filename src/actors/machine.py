@@ -113,11 +113,12 @@ TOO_MANY: Final = Failure(
 class _Open:
     """A request that has not ended."""
 
-    __slots__ = ("limit", "owed", "sent")
+    __slots__ = ("held", "limit", "owed", "sent")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.sent = 0
+        self.held: Notice | None = None
         self.owed: dict[str, Message] | None = None
 
 
@@ -186,6 +187,9 @@ class SessionMachine:
         if state is None or limit <= state.limit or state.limit == UNLIMITED:
             return []
         state.limit = limit
+        if state.held is not None:
+            held, state.held = state.held, None
+            self.notify(request_id, held)
         if request_id in self._blocked and self.has_room(request_id):
             self._blocked.discard(request_id)
             return [Wake(request_id)]
@@ -214,7 +218,19 @@ class SessionMachine:
 
     # -- what a request says -----------------------------------------------------------------
 
-    def answer(self, request_id: int, payload: Message | Notice) -> bool:
+    def notify(self, request_id: int, notice: Notice) -> None:
+        """Send a notice when there is credit for it; of those that wait, the newest is kept."""
+        state = self._open.get(request_id)
+        if state is None:
+            return
+        if state.sent >= state.limit:
+            discard = notice.discard + (state.held.discard if state.held is not None else 0)
+            state.held = Notice(notice.message, discard)
+            return
+        self._say(request_id, notice)
+        state.sent += 1
+
+    def answer(self, request_id: int, payload: Message) -> bool:
         """Send one answer; True if there is room for the next. False too once it has ended."""
         state = self._open.get(request_id)
         if state is None:
@@ -230,6 +246,8 @@ class SessionMachine:
         """Have `payload` sent before the request's end, unless it is paid before."""
         state = self._open.get(request_id)
         if state is not None:
+            # Tried now, so that the end, whoever brings it, cannot fail on it.
+            self._encode(request_id, self.sequence + 1, False, payload)
             if state.owed is None:
                 state.owed = {}
             state.owed[key] = payload

@@ -32,7 +32,7 @@ class Mailbox(Generic[M]):
     """A bounded queue with senders that wait in order.
 
     Guarantees: messages leave in the order in which they were taken; a sender that waits is served
-    before any that comes later; a sender that is cancelled while it waits has sent nothing.
+    before any that comes later; a sender that is cancelled before its turn has sent nothing.
     """
 
     __slots__ = ("_waiting", "capacity", "dropped", "overflow", "queue")
@@ -83,7 +83,7 @@ class Mailbox(Generic[M]):
         try:
             await turn
         except asyncio.CancelledError:
-            self.withdraw(message)
+            self._leave(lambda entry: entry[1] is turn)
             raise
 
     def queue_up(self, message: M, turn: "asyncio.Future[None] | None") -> None:
@@ -94,10 +94,14 @@ class Mailbox(Generic[M]):
 
     def withdraw(self, message: M) -> None:
         """Leave the line; harmless for one that does not stand in it."""
-        for entry in self._waiting or ():
-            if entry[0] is message:
+        self._leave(lambda entry: entry[0] is message)
+
+    def _leave(self, wanted: "Callable[[_Waiting[M]], bool]") -> None:
+        # By identity: two may wait with equal messages, or with the same one.
+        for place, entry in enumerate(self._waiting or ()):
+            if wanted(entry):
                 assert self._waiting is not None
-                self._waiting.remove(entry)
+                del self._waiting[place]
                 return
 
     def take(self) -> M:

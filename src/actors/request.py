@@ -38,7 +38,10 @@ class Exchange(Protocol):
     def log(self) -> Log:
         """A log for this request."""
 
-    def answer(self, answer: Message | Notice) -> bool:
+    def notify(self, notice: Notice) -> None:
+        """Send a notice, when there is credit for it."""
+
+    def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
 
     def owe(self, key: str, closing: Message) -> None:
@@ -94,7 +97,7 @@ class RequestContext(ActorContext[object]):
 
         discard: the last so many tokens are void; what they said comes again.
         """
-        self._exchange.answer(Notice(message, discard))
+        self._exchange.notify(Notice(message, discard))
 
     async def received(self, kind: type[P]) -> P:
         """Wait for the next message of this type that the client sends under the request's id."""

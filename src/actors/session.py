@@ -13,10 +13,12 @@ from typing import Final, Protocol, TypeAlias, cast
 from actors.actor import Actor
 from actors.ask import Reply
 from actors.deadlines import Deadline
+from actors.events import Crashed
 from actors.failure import Code, Failure
 from actors.frames import Completed, Frame, Message, Notice, Request
 from actors.log import Log
 from actors.machine import (
+    CRASHED,
     DEADLINE,
     Close,
     Deliver,
@@ -152,7 +154,12 @@ class _Run:
     def log(self) -> Log:
         return self._session.request_log(self.request_id)
 
-    def answer(self, answer: Message | Notice) -> bool:
+    def notify(self, notice: Notice) -> None:
+        self._session.machine.notify(self.request_id, notice)
+        self._mark_answered()
+        self._session.wake_connection()
+
+    def answer(self, answer: Message) -> bool:
         room = self._session.machine.answer(self.request_id, answer)
         self._mark_answered()
         self._session.wake_connection()
@@ -278,7 +285,13 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
         run = _Run(self, request, registration)
-        handler = _make(run)
+        try:
+            handler = _make(run)
+        except Exception as error:  # noqa: BLE001 - costs this request, and not the session
+            path = f"{self.context.path}/{request.request_id}"
+            self.context.system.report(Crashed(path, error, type(payload).__name__, None))
+            self._refuse(request, CRASHED)
+            return
         if handler.at_most is not None and registration.running >= handler.at_most:
             self._refuse(request, BUSY)
             return
@@ -368,7 +381,9 @@ class Sessions(Actor[OpenSession]):
         self._new_name = new_name
 
     def receive(self, message: OpenSession) -> None:
-        """Start a session and say where it is."""
+        """Start a session and say where it is; none for who has gone meanwhile."""
+        if message.reply.done:
+            return
         name = self._new_name()
         session = SessionActor(name, self._environment, message.initial_credit)
         ref = self.context.spawn(lambda: session, name=name, lifecycle=SESSION)

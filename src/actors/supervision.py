@@ -75,8 +75,9 @@ class Supervision:
 class Lifecycle:
     """How one child lives: its restart, its shutdown, its mailbox.
 
-    shutdown: seconds that the message in hand may take when the actor is told to stop; then its
-        task is cancelled. 0: cancelled at once.
+    shutdown: seconds that the message in hand may take when the actor is told to stop, and as many
+        for `stopped`; past them its task is cancelled. 0: cancelled at once. Children have limits
+        of their own, and their time is not counted.
     intensity: a budget of the child's own. Spent, the child alone is given up. None: it spends its
         supervisor's, and when that is spent the supervisor crashes.
     """
@@ -120,6 +121,24 @@ class RestartBook:
             times.popleft()
         times.append(now)
         return len(times) <= intensity.restarts
+
+
+class Record:
+    """What one child has done since it was first started: of use to nobody until it crashes."""
+
+    __slots__ = ("book", "streak")
+
+    def __init__(self) -> None:
+        self.book = RestartBook()
+        self.streak = 0
+
+    def next_pause(self, backoff: Backoff, ran_for: float, random: Random) -> float:
+        """Seconds before the next restart of a child that ran for `ran_for` seconds."""
+        if ran_for >= backoff.maximum:
+            self.streak = 0
+        pause = backoff.pause(self.streak, random)
+        self.streak += 1
+        return pause
 
 
 @dataclass(slots=True)

@@ -7,10 +7,11 @@ from random import Random
 from typing import Never, TypeVar, cast
 
 from actors.actor import Actor
-from actors.cell import Cell, State
+from actors.cell import Cell
 from actors.clock import Clock, LoopClock
 from actors.deadlines import Deadlines
 from actors.events import Event, Observer
+from actors.inbox import State
 from actors.ref import ActorRef
 from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 

@@ -94,6 +94,11 @@ class Client:
         self._reader = asyncio.create_task(self._read(self._socket))
         return self
 
+    @property
+    def lost(self) -> bool:
+        """The connection has ended; `closed` says how."""
+        return self._reader is not None and self._reader.done()
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -125,7 +130,9 @@ class Client:
             raise self.closed from error
 
     async def request(self, message: Message, *, timeout_ms: int = 0) -> Answers:
-        """Open a request; its answers come as they are made."""
+        """Open a request; its answers come as they are made. Raises ConnectionClosed."""
+        if self.lost:
+            raise self.closed
         self._last_id += 1
         answers = Answers(self, self._last_id)
         self._pending[answers.request_id] = answers

@@ -1,6 +1,6 @@
-"""One service with the backend `echo` for all tests that leave it as it was."""
+"""Services for the tests: one for all that leave it as it was, and one of a test's own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +10,21 @@ from tests.e2e.service_process import ServiceProcess, running
 
 
 @pytest.fixture(scope="session")
-def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("service")
-
-
-@pytest.fixture
-async def echo(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
-    async with running(tmp_path / "echo", "--backend", "echo") as service:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service with the backend `echo`, for many tests."""
+    with running(tmp_path_factory.mktemp("shared"), "--backend", "echo") as service:
         yield service
 
 
 @pytest.fixture
-async def client(echo: ServiceProcess) -> AsyncIterator[Contract]:
-    async with echo.connect() as client:
+async def client(shared: ServiceProcess) -> AsyncIterator[Contract]:
+    """A client of the shared service."""
+    async with shared.connect() as client:
         yield client
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A service with the backend `echo` that the test may end."""
+    with running(tmp_path / "echo", "--backend", "echo") as service:
+        yield service

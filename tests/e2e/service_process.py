@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tests.e2e.contract_client import Contract
 class ServiceProcess:
     """A running `callboard serve`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ready: Any, log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", ready: Any, log: Path) -> None:
         self.process = process
         self.ready = ready
         self.log = log
@@ -39,7 +41,8 @@ class ServiceProcess:
         self.process.send_signal(number)
 
     async def wait(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), 30)
+        """The exit code, when it has ended."""
+        return await asyncio.to_thread(self.process.wait, 30)
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -53,33 +56,35 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-@contextlib.asynccontextmanager
-async def running(folder: Path, *flags: str, **settings: str) -> AsyncIterator[ServiceProcess]:
+@contextlib.contextmanager
+def running(folder: Path, *flags: str, **settings: str) -> Iterator[ServiceProcess]:
     """Start a service and stop it, whatever happens."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     with log.open("ab") as log_file:
-        process = await asyncio.create_subprocess_exec(
-            *command("serve", "--ready-json", *flags),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(
+            command("serve", "--ready-json", *flags),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=log_file,
             cwd=folder,
             env=environment(folder, **settings),
         )
+    assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        assert line, f"the service did not start:\n{log.read_text()}"
-        yield ServiceProcess(process, json.loads(line), log)
-    finally:
-        if process.returncode is None:
+    with process.stdin, process.stdout:
+        try:
+            assert select.select([process.stdout], [], [], 60)[0], "not ready within a minute"
+            line = process.stdout.readline()
+            assert line, f"the service did not start:\n{log.read_text()}"
+            yield ServiceProcess(process, json.loads(line), log)
+        finally:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), 20)
-            except TimeoutError:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
                 process.kill()
-                await process.wait()
+                process.wait()
 
 
 def command(*arguments: str) -> list[str]:
@@ -87,17 +92,17 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("callboard")), *arguments]
 
 
-async def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
+def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
     """Run a command to its end: exit code, standard output, standard error."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        *command(*arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    done = subprocess.run(
+        command(*arguments),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
         cwd=folder,
         env=environment(folder, **settings),
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return done.returncode, done.stdout, done.stderr

@@ -39,19 +39,19 @@ def client_message(request_id: int = 0, **payload: object) -> bytes:
 LIST = {"list_sessions": message("ListSessionsRequest")}
 
 
-async def test_every_wrong_token_gets_4501(echo: ServiceProcess) -> None:
-    right = echo.token
+async def test_every_wrong_token_gets_4501(shared: ServiceProcess) -> None:
+    right = shared.token
     for wrong in ("", "x", right[:-1], right + "x", right[:-1] + "!", "ü" * 20, right.upper()):
-        assert await closed(echo.url, hello(wrong)) == 4501
+        assert await closed(shared.url, hello(wrong)) == 4501
 
 
-async def test_anything_before_hello_is_a_violation(echo: ServiceProcess) -> None:
+async def test_anything_before_hello_is_a_violation(shared: ServiceProcess) -> None:
     for first in (client_message(1, **LIST), client_message(), b"", b"\xff\xff", b"garbage" * 100):
-        assert await closed(echo.url, first) == 4500
+        assert await closed(shared.url, first) == 4500
 
 
-async def test_a_second_hello_garbage_and_bad_ids_are_violations(echo: ServiceProcess) -> None:
-    first = hello(echo.token)
+async def test_a_second_hello_garbage_and_bad_ids_are_violations(shared: ServiceProcess) -> None:
+    first = hello(shared.token)
     for second in (
         [first],
         [b"\xff"],
@@ -60,20 +60,20 @@ async def test_a_second_hello_garbage_and_bad_ids_are_violations(echo: ServicePr
         [client_message(2, **LIST), client_message(2, **LIST)],
         [client_message(2, **LIST), client_message(1, **LIST)],
     ):
-        assert await closed(echo.url, first, *second) == 4500
+        assert await closed(shared.url, first, *second) == 4500
 
 
-async def test_text_frames_get_1003_before_and_after_hello(echo: ServiceProcess) -> None:
-    assert await closed(echo.url, "hello") == 1003
-    assert await closed(echo.url, hello(echo.token), "hello") == 1003
+async def test_text_frames_get_1003_before_and_after_hello(shared: ServiceProcess) -> None:
+    assert await closed(shared.url, "hello") == 1003
+    assert await closed(shared.url, hello(shared.token), "hello") == 1003
 
 
 async def test_a_frame_over_the_limit_gets_1009_and_one_at_it_is_served(
-    echo: ServiceProcess,
+    shared: ServiceProcess,
 ) -> None:
     limit = 1024 * 1024
-    assert await closed(echo.url, hello(echo.token), b"\0" * (limit + 1)) == 1009
-    async with echo.connect() as client:
+    assert await closed(shared.url, hello(shared.token), b"\0" * (limit + 1)) == 1009
+    async with shared.connect() as client:
         conversation = await client.conversation()
         envelope = message(
             "ClientMessage",
@@ -90,14 +90,14 @@ async def test_a_frame_over_the_limit_gets_1009_and_one_at_it_is_served(
 
 async def test_no_hello_in_time_gets_4502(tmp_path: Path) -> None:
     settings = {"CALLBOARD_HANDSHAKE_TIMEOUT_MS": "100"}
-    async with running(tmp_path, "--backend", "echo", **settings) as service:
+    with running(tmp_path, "--backend", "echo", **settings) as service:
         assert await closed(service.url) == 4502
 
 
 async def test_what_the_service_does_not_know_is_ignored_or_unimplemented(
-    echo: ServiceProcess,
+    shared: ServiceProcess,
 ) -> None:
-    async with echo.connect() as client:
+    async with shared.connect() as client:
         unknown_arm = b"\x08\x05" + b"\xba\x3e\x00"  # request_id 5, field 999
         await client.socket.send(unknown_arm)
         assert (await client.all(5))[0].error.code == "UNIMPLEMENTED"
@@ -129,36 +129,36 @@ async def test_what_the_service_does_not_know_is_ignored_or_unimplemented(
     ],
 )
 async def test_foreign_hosts_and_origins_are_refused_before_the_upgrade(
-    echo: ServiceProcess, headers: dict[str, str], status: int
+    shared: ServiceProcess, headers: dict[str, str], status: int
 ) -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await http.ws_connect(echo.url, headers=headers)
+            await http.ws_connect(shared.url, headers=headers)
         assert refused.value.status == status
 
 
-async def test_own_origin_and_own_names_are_served(echo: ServiceProcess) -> None:
+async def test_own_origin_and_own_names_are_served(shared: ServiceProcess) -> None:
     async with aiohttp.ClientSession() as http:
         for name in ("127.0.0.1", "localhost", "[::1]"):
-            headers = {"Host": f"{name}:{echo.port}", "Origin": f"http://{name}:{echo.port}"}
-            async with http.ws_connect(echo.url, headers=headers) as socket:
-                await socket.send_bytes(hello(echo.token))
+            headers = {"Host": f"{name}:{shared.port}", "Origin": f"http://{name}:{shared.port}"}
+            async with http.ws_connect(shared.url, headers=headers) as socket:
+                await socket.send_bytes(hello(shared.token))
                 assert (await socket.receive()).type is aiohttp.WSMsgType.BINARY
 
 
-async def test_a_token_in_the_url_is_refused_though_right(echo: ServiceProcess) -> None:
+async def test_a_token_in_the_url_is_refused_though_right(shared: ServiceProcess) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{echo.url}?token={echo.token}", proxy=None)
+        await connect(f"{shared.url}?token={shared.token}", proxy=None)
     assert refused.value.response.status_code == 400
 
 
-async def test_other_paths_and_plain_requests(echo: ServiceProcess) -> None:
-    base = echo.ready["page"]
+async def test_other_paths_and_plain_requests(shared: ServiceProcess) -> None:
+    base = shared.ready["page"]
     async with aiohttp.ClientSession() as http:
         page = await http.get(base)
         assert page.status == 200
-        assert echo.url in (text := await page.text())
-        assert echo.token not in text
+        assert shared.url in (text := await page.text())
+        assert shared.token not in text
         assert (await http.get(base + "healthz")).status == 200
         assert (await http.get(base + "nothing")).status == 404
         assert (await http.get(base + "ws")).status == 426
@@ -166,20 +166,17 @@ async def test_other_paths_and_plain_requests(echo: ServiceProcess) -> None:
 
 
 async def test_too_many_connections_get_503(tmp_path: Path) -> None:
-    async with (
-        running(tmp_path, "--backend", "echo", "--max-sessions", "2") as service,
-        service.connect() as first,
-        service.connect(),
-    ):
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(service.url, proxy=None)
-        assert refused.value.response.status_code == 503
-        assert await first.conversation()
+    with running(tmp_path, "--backend", "echo", "--max-sessions", "2") as service:
+        async with service.connect() as first, service.connect():
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(service.url, proxy=None)
+            assert refused.value.response.status_code == 503
+            assert await first.conversation()
 
 
 async def test_a_client_that_sends_nothing_for_two_heartbeats_gets_4003(tmp_path: Path) -> None:
     flags = ("--backend", "echo", "--heartbeat-interval-ms", "100")
-    async with running(tmp_path, *flags) as service:
+    with running(tmp_path, *flags) as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(
             f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nUpgrade: websocket\r\n"

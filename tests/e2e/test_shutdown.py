@@ -16,25 +16,26 @@ from tests.e2e.service_process import ServiceProcess, run, running
 
 async def test_fifty_running_streams_each_get_their_end(tmp_path: Path) -> None:
     flags = ("--backend", "echo", "--drain-ms", "300")
-    async with running(tmp_path, *flags) as service, service.connect() as client:
-        conversations = [await client.conversation() for _ in range(50)]
-        ids = [await client.say(c, "[[delay:20]][[repeat:100000]]") for c in conversations]
-        for request_id in ids:
-            await anext(client.answers(request_id))
-        service.signal(signal.SIGTERM)
-        going = await client.queue(0).get()
-        assert going.WhichOneof("payload") == "going_away"
-        late = await client.call(list_sessions=message("ListSessionsRequest"))
-        assert (late.error.code, late.error.retryable) == ("UNAVAILABLE", True)
-        replies = await asyncio.gather(*map(client.all, ids))
-        for reply in replies:
-            assert (reply[-1].error.code, reply[-1].error.retryable) == ("UNAVAILABLE", True)
-        await client.socket.wait_closed()
-        assert client.socket.close_code == 4001
-        assert await service.wait() == 0
-        ends = [answer.request_id for answer in client.received if answer.end]
-        assert sorted(ends) == sorted({*ends})
-        assert not list((tmp_path / "run").iterdir())
+    with running(tmp_path, *flags) as service:
+        async with service.connect() as client:
+            conversations = [await client.conversation() for _ in range(50)]
+            ids = [await client.say(c, "[[delay:20]][[repeat:100000]]") for c in conversations]
+            for request_id in ids:
+                await anext(client.answers(request_id))
+            service.signal(signal.SIGTERM)
+            going = await client.queue(0).get()
+            assert going.WhichOneof("payload") == "going_away"
+            late = await client.call(list_sessions=message("ListSessionsRequest"))
+            assert (late.error.code, late.error.retryable) == ("UNAVAILABLE", True)
+            replies = await asyncio.gather(*map(client.all, ids))
+            for reply in replies:
+                assert (reply[-1].error.code, reply[-1].error.retryable) == ("UNAVAILABLE", True)
+            await client.socket.wait_closed()
+            assert client.socket.close_code == 4001
+            assert await service.wait() == 0
+            ends = [answer.request_id for answer in client.received if answer.end]
+            assert sorted(ends) == sorted({*ends})
+            assert not list((tmp_path / "run").iterdir())
 
 
 async def test_running_requests_may_end_within_the_drain_time(echo: ServiceProcess) -> None:
@@ -68,7 +69,7 @@ async def test_a_second_signal_ends_at_once(echo: ServiceProcess) -> None:
 
 async def test_a_peer_that_never_reads_does_not_hold_the_end_up(tmp_path: Path) -> None:
     flags = ("--backend", "echo", "--drain-ms", "100")
-    async with running(tmp_path, *flags) as service:
+    with running(tmp_path, *flags) as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1)
         writer.write(
             f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nUpgrade: websocket\r\n"
@@ -104,7 +105,7 @@ async def test_a_peer_that_never_reads_does_not_hold_the_end_up(tmp_path: Path) 
 
 
 async def test_the_runtime_file_is_private_and_goes_with_the_service(tmp_path: Path) -> None:
-    async with running(tmp_path, "--backend", "echo") as service:
+    with running(tmp_path, "--backend", "echo") as service:
         folder = tmp_path / "run"
         record = runtime_record(folder)
         assert record == service.record
@@ -124,7 +125,7 @@ async def test_the_runtime_file_is_private_and_goes_with_the_service(tmp_path: P
 
 
 async def test_it_ends_when_standard_input_is_closed(tmp_path: Path) -> None:
-    async with running(tmp_path, "--backend", "echo", "--watch-stdin") as service:
+    with running(tmp_path, "--backend", "echo", "--watch-stdin") as service:
         assert service.process.stdin is not None
         service.process.stdin.close()
         assert await service.wait() == 0
@@ -134,7 +135,7 @@ async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=-1)
     try:
         flags = ("--backend", "echo", "--parent-pid", str(parent.pid))
-        async with running(tmp_path, *flags) as service:
+        with running(tmp_path, *flags) as service:
             parent.kill()
             await parent.wait()
             assert await service.wait() == 0
@@ -146,31 +147,27 @@ async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 async def test_kill_9_leaves_a_file_that_nobody_believes_and_the_next_start_removes(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path, "--backend", "echo") as service:
+    with running(tmp_path, "--backend", "echo") as service:
         stale = Path(service.ready["runtime_file"])
         service.signal(signal.SIGKILL)
         await service.wait()
         assert stale.exists()
-    async with running(tmp_path, "--backend", "echo"):
+    with running(tmp_path, "--backend", "echo"):
         assert not stale.exists()
 
 
-async def test_a_port_that_is_taken_is_one_line_and_exit_2(
-    echo: ServiceProcess, tmp_path: Path
-) -> None:
-    code, out, err = await run(tmp_path, "serve", "--backend", "echo", "--port", str(echo.port))
+def test_a_port_that_is_taken_is_one_line_and_exit_2(echo: ServiceProcess, tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "serve", "--backend", "echo", "--port", str(echo.port))
     assert (code, out) == (2, "")
     assert f"cannot listen on 127.0.0.1:{echo.port}" in err.splitlines()[-1]
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("blocked", ["run", "data"])
-async def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(
-    tmp_path: Path, blocked: str
-) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(tmp_path: Path, blocked: str) -> None:
     (tmp_path / blocked).write_text("a file in the way")
     backend = "echo" if blocked == "run" else "local"
-    code, _, err = await run(tmp_path, "serve", "--backend", backend)
+    code, _, err = run(tmp_path, "serve", "--backend", backend)
     assert code == 2
     assert str(tmp_path / blocked) in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -187,10 +184,10 @@ async def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(
         (["--local-model", "nowhere.gguf"], {}, "nowhere.gguf"),
     ],
 )
-async def test_a_bad_setting_is_named_and_exit_2(
+def test_a_bad_setting_is_named_and_exit_2(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], named: str
 ) -> None:
-    code, out, err = await run(tmp_path, "serve", *arguments, **settings)
+    code, out, err = run(tmp_path, "serve", *arguments, **settings)
     assert (code, out) == (2, "")
     assert named in err
     assert "Traceback" not in err
@@ -200,14 +197,15 @@ async def test_settings_come_from_flags_then_environment_then_the_file(tmp_path:
     (tmp_path / "callboard.toml").write_text('backend = "echo"\nmax_message_bytes = 2048\n')
     settings = {"CALLBOARD_MAX_REQUESTS_IN_FLIGHT": "7", "CALLBOARD_MAX_MESSAGE_BYTES": "4096"}
     flags = ("--max-requests-in-flight", "5")
-    async with running(tmp_path, *flags, **settings) as service, service.connect() as client:
-        assert client.welcome.backend == "echo"
-        assert client.welcome.limits.max_requests_in_flight == 5
-        assert client.welcome.limits.max_message_bytes == 4096
+    with running(tmp_path, *flags, **settings) as service:
+        async with service.connect() as client:
+            assert client.welcome.backend == "echo"
+            assert client.welcome.limits.max_requests_in_flight == 5
+            assert client.welcome.limits.max_message_bytes == 4096
 
 
-async def test_an_unknown_key_in_the_file_is_named_and_exit_2(tmp_path: Path) -> None:
+def test_an_unknown_key_in_the_file_is_named_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text('bakend = "echo"\n')
-    code, _, err = await run(tmp_path, "serve")
+    code, _, err = run(tmp_path, "serve")
     assert code == 2
     assert "bakend" in err

@@ -1,0 +1,267 @@
+"""The receiving side of an actor: its mailbox, its controls, its timers, and how it is woken.
+
+Controls (a watched actor's end, a crash that comes from outside) overtake messages and are never
+refused. All of it runs on one event loop; nothing here locks.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from actors.ask import Asked, Reply
+from actors.errors import AskDropped, AskFailed, MailboxFull, NotRunning
+from actors.events import DeadLetter
+from actors.mailbox import Mailbox, Overflow
+from actors.ref import ActorRef, Down
+from actors.supervision import Lifecycle
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+    from actors.clock import Timer
+    from actors.system import ActorSystem
+
+M = TypeVar("M")
+N = TypeVar("N")
+R = TypeVar("R")
+
+
+class State(IntEnum):
+    """Where in its life an actor is (the picture is in `actors.cell`)."""
+
+    STARTING = 0
+    RUNNING = 1
+    PAUSED = 2
+    STOPPING = 3
+    STOPPED = 4
+
+
+class WaitEnded(asyncio.CancelledError):
+    """A stop has ended `context.next()`: nothing will come any more."""
+
+
+class Inbox(ABC, Generic[M]):
+    """What reaches an actor, and in what order."""
+
+    __slots__ = (
+        "_control",
+        "_pending",
+        "_task",
+        "_timers",
+        "_wake",
+        "_watching",
+        "lifecycle",
+        "mailbox",
+        "name",
+        "parent",
+        "state",
+        "system",
+    )
+
+    def __init__(
+        self,
+        system: "ActorSystem",
+        parent: "Cell[object] | None",
+        name: str,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self.system = system
+        self.parent = parent
+        self.name = name
+        self.lifecycle = lifecycle
+        self.state = State.STARTING
+        self.mailbox: Mailbox[M | Asked] = Mailbox(lifecycle.capacity, lifecycle.overflow)
+        self._task: asyncio.Task[None] | None = None
+        self._control: deque[Down | Exception] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._pending: list[Reply[object]] | None = None
+        self._timers: set[Timer] | None = None
+        self._watching: dict[object, Callable[[], None]] | None = None
+
+    @property
+    def path(self) -> str:
+        """The names from the root, joined by `/`."""
+        return self.name if self.parent is None else f"{self.parent.path}/{self.name}"
+
+    @property
+    def alive(self) -> bool:
+        """The actor takes messages."""
+        return self.state < State.STOPPING
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def put(self, message: M) -> None:
+        """Take a message that nobody waits for."""
+        if self.state >= State.STOPPING:
+            self._discard(message)
+            return
+        self._offer(message, message)
+        self._notify()
+
+    async def put_waiting(self, message: M) -> None:
+        """Take a message whose sender waits for room."""
+        if self.state >= State.STOPPING:
+            raise NotRunning(self.path, message)
+        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
+            await self.mailbox.wait(message)
+        else:
+            self.put(message)
+
+    def put_question(self, message: M, reply: Reply[R]) -> Asked:
+        """Take a question; where the policy is WAIT it stands in line for room."""
+        if self.state >= State.STOPPING:
+            raise NotRunning(self.path, message)
+        asked = Asked(message, cast(Reply[object], reply))
+        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
+            self.mailbox.queue_up(asked, None)
+        else:
+            self._offer(asked, message)
+        self._notify()
+        return asked
+
+    def withdraw(self, asked: Asked) -> None:
+        """Take a question back that still stands in line."""
+        if self.mailbox.waiting:
+            self.mailbox.withdraw(asked)
+
+    def _offer(self, item: M | Asked, message: M) -> None:
+        try:
+            displaced = self.mailbox.offer(item)
+        except asyncio.QueueFull:
+            raise MailboxFull(self.path, message) from None
+        if displaced is not None:
+            self._discard(displaced)
+
+    def _discard(self, item: M | Asked) -> None:
+        if isinstance(item, Asked):
+            item.reply.fail(AskDropped(f"{self.path}: the question was dropped"))
+        self.system.dead_letters += 1
+        if self.system.observer is not None:
+            message = item.message if isinstance(item, Asked) else item
+            self.system.report(DeadLetter(self.path, type(message).__name__))
+
+    def _take(self) -> M:
+        item = self.mailbox.take()
+        if type(item) is not Asked:
+            return cast(M, item)
+        if self._pending is None:
+            self._pending = []
+        self._pending.append(item.reply)
+        return cast(M, item.message)
+
+    def _close_mailbox(self) -> None:
+        for item in self.mailbox.close(lambda item: NotRunning(self.path, item)):
+            self._discard(item)
+
+    def _fail_pending(
+        self, kind: type[AskFailed], what: str, cause: BaseException | None = None
+    ) -> None:
+        pending, self._pending = self._pending, None
+        for reply in pending or ():
+            error = kind(f"{self.path}: {what}")
+            error.__cause__ = cause
+            reply.fail(error)
+
+    # -- controls, watches, timers -----------------------------------------------------------
+
+    def push_control(self, control: Down | Exception) -> None:
+        """Take what overtakes messages and is never refused: a down, or a crash from outside."""
+        if self.state >= State.STOPPING:
+            return
+        if self._control is None:
+            self._control = deque()
+        if isinstance(control, Exception):
+            # First of all: `take_next` hears of it although it leaves downs where they are.
+            self._control.appendleft(control)
+        else:
+            self._control.append(control)
+        self._notify()
+
+    def watch_other(self, ref: ActorRef[N]) -> Callable[[], None]:
+        """Get that actor's end as a control. A watch that is over leaves nothing behind."""
+        watching = self._watching = self._watching if self._watching is not None else {}
+        key = object()
+        told: list[Down] = []
+
+        def tell(down: Down) -> None:
+            watching.pop(key, None)
+            told.append(down)
+            self.push_control(down)
+
+        def unwatch() -> None:
+            end = watching.pop(key, None)
+            if end is not None:
+                end()
+            elif told and self._control and told[0] in self._control:
+                self._control.remove(told.pop())
+
+        end = ref.watch(tell)
+        if not told:
+            watching[key] = end
+        return unwatch
+
+    def _drop_private(self) -> None:
+        """Drop what belongs to one incarnation: its timers, its watches, its controls."""
+        for timer in self._timers or ():
+            timer.cancel()
+        self._timers = None
+        for unwatch in list((self._watching or {}).values()):
+            unwatch()
+        self._watching = None
+        self._control = None
+
+    def tell_after(self, delay: float, message: M) -> Callable[[], None]:
+        """Put a message into the own mailbox later, unless this incarnation ends before."""
+        timers = self._timers = self._timers if self._timers is not None else set()
+
+        def due() -> None:
+            timers.discard(timer)
+            try:
+                self.put(message)
+            except MailboxFull:  # nobody is there to hear of it
+                self._discard(message)
+
+        def cancel() -> None:
+            timers.discard(timer)
+            timer.cancel()
+
+        timer = self.system.clock.call_later(delay, due)
+        timers.add(timer)
+        return cancel
+
+    # -- waking and waiting ------------------------------------------------------------------
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Start the task that works for the actor."""
+
+    def _notify(self) -> None:
+        if self._task is None:
+            self._run()
+        elif self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _sleep(self) -> None:
+        """Wait, inside the task, until something arrives or the state changes."""
+        self._wake = asyncio.get_running_loop().create_future()
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+
+    async def take_next(self) -> M:
+        """The next message, for a hook that waits for it.
+
+        A crash from outside and a stop end the wait.
+        """
+        while True:
+            if self._control and isinstance(self._control[0], Exception):
+                raise cast(Exception, self._control.popleft())
+            if self.mailbox.queue:
+                return self._take()
+            if self.state >= State.STOPPING:
+                await asyncio.sleep(0)  # a hook that asks again and again does not hold the loop
+                raise WaitEnded
+            await self._sleep()

@@ -1,0 +1,79 @@
+"""What a chat backend is: conversations, and replies to them as they are made."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from actors import ChildSpec, Log
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatNotice,
+    ChatToken,
+    History,
+    ReasoningToken,
+    SessionInfo,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+
+ReplyEvent: TypeAlias = (
+    ChatToken
+    | ReasoningToken
+    | ToolCallEvent
+    | ToolResultEvent
+    | AskEvent
+    | AskClosed
+    | ChatNotice
+    | ChatCompleted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A message of the user's, and what its reply may need.
+
+    answered: waits for the client's next answer to an ask of this reply.
+    """
+
+    conversation_id: str
+    text: str
+    model: str
+    answered: Callable[[], Awaitable[AnswerRequest]]
+    log: Log
+
+
+class ChatBackend(Protocol):
+    """Keeps conversations and makes replies.
+
+    Every method but `spec` runs in the actor of the request that called it. Expected errors are
+    raised as Failure, with the contract's codes.
+    """
+
+    name: str
+
+    def spec(self) -> ChildSpec:
+        """The backend's subtree of actors, which the service starts and supervises."""
+
+    async def conversations(self) -> list[SessionInfo]:
+        """All of them, newest first."""
+
+    async def create(self, title: str) -> SessionInfo:
+        """A new conversation."""
+
+    async def get(self, conversation_id: str) -> SessionInfo:
+        """One conversation; NOT_FOUND."""
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete it for good; no reply of its runs any more. NOT_FOUND."""
+
+    async def history(self, conversation_id: str, limit: int, before: str) -> History:
+        """A page of its entries; NOT_FOUND, INVALID_ARGUMENT for an unknown `before`."""
+
+    def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """The reply as it is made; its last event is a ChatCompleted.
+
+        Only one runs for a conversation at a time. Closing it stops the model.
+        """

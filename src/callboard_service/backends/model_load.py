@@ -1,0 +1,201 @@
+"""Load a GGUF model with xllamacpp, and leave nothing behind that listens.
+
+xllamacpp's server opens an HTTP listener before it loads the model, and has no way to be without
+one (an empty list of host names is a segmentation fault). So it gets a Unix socket in a private
+folder and a random key, and once the model is loaded the listener is shut and the folder removed.
+The task queue behind it, which is all that is used, does not need it.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import xllamacpp
+
+__all__ = ["EngineError", "LoadError", "Server", "load_model", "one_line"]
+
+# Tokens of one step. On two cores a cancel in the prompt takes 0.2 s with 128, 10 s with 2048.
+_BATCH = 128
+# When the oldest turns leave, what stays is shifted in the cache and not processed again, from this
+# many tokens on: 0.3 s instead of 8 s for 1,300 tokens on two cores.
+_SHIFTED_TOKENS = 256
+# Prompts of conversations that lost their slot to another. llama.cpp's own default is 8 GiB.
+_PROMPT_CACHE_MIB = 512
+_SOCKET = "unused.sock"
+_UNIX_PATH_LIMIT = 90
+
+
+class EngineError(Exception):
+    """The model could not answer; the text is one line."""
+
+
+class LoadError(EngineError):
+    """The model cannot be loaded; the text is one line for a person."""
+
+
+class Server(Protocol):
+    """What is used of `xllamacpp.Server`. It may be called from several threads at once."""
+
+    def handle_chat_completions(
+        self, request: dict[str, object], callback: Callable[[dict[str, Any]], bool], /
+    ) -> object:
+        """Run a task and call back with each result, until there are no more or one gave True.
+
+        An error is a result with the key `error`, or a RuntimeError if it was found at once.
+        """
+        ...
+
+
+def load_model(model: Path, *, context: int, threads: int, parallel: int) -> Server:
+    """Load the model for `parallel` chats at once, each with `context` tokens.
+
+    `threads` 0 is as many as the processor has cores. Takes seconds for a large model, in which no
+    other thread of Python runs. Raises LoadError, whatever the reason is.
+    """
+    _check_file(model)
+    try:
+        import xllamacpp
+    except ImportError as error:
+        reason = "is not installed" if error.name == "xllamacpp" else f"cannot be loaded: {error}"
+        raise LoadError(
+            f"xllamacpp {reason}; it runs the model (pip install 'callboard[local]')"
+        ) from error
+    with _private_folder() as folder:
+        try:
+            params = _params(model, context, threads or _cores(), parallel)
+            _hide_listener(params, folder)
+        except AttributeError as error:
+            raise LoadError(f"this version of xllamacpp does not fit: {error}") from error
+        try:
+            server: Server = xllamacpp.Server(params)
+        except (RuntimeError, MemoryError) as error:
+            reason = _read_reason(params, folder)
+            raise LoadError(f"the model {model} cannot be loaded: {reason}") from error
+        _shut_listener(folder)
+    return server
+
+
+def one_line(text: str) -> str:
+    """Make a message of many lines one of one line, of 300 characters at most."""
+    return " ".join(text.split())[:300]
+
+
+def _params(model: Path, context: int, threads: int, parallel: int) -> "xllamacpp.CommonParams":
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.n_ctx, params.n_parallel = context * parallel, parallel
+    params.n_batch = params.n_ubatch = _BATCH
+    params.n_cache_reuse, params.cache_ram_mib = _SHIFTED_TOKENS, _PROMPT_CACHE_MIB
+    for cpu in (params.cpuparams, params.cpuparams_batch):
+        cpu.n_threads = threads
+        cpu.poll = 0  # threads that wait do not spin
+    params.fit_params = False  # as asked for or not at all; saves half of the time to load
+    params.force_pure_content_parser = True  # all text is the reply, no tool call is looked for
+    params.ui = params.endpoint_slots = False
+    params.sse_ping_interval, params.n_threads_http = -1, 1
+    params.verbosity = -1
+    return params
+
+
+def _cores() -> int:
+    """Guess the physical cores: with two threads on each the model is no faster."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return count if count <= 4 else min(count // 2, 16)
+
+
+def _check_file(model: Path) -> None:
+    try:
+        with model.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise LoadError(f"there is no model file {model}") from None
+    except OSError as error:
+        raise LoadError(f"the model file {model} cannot be read: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise LoadError(f"{model} is not a GGUF model file")
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="callboard-")
+    if len(folder) > _UNIX_PATH_LIMIT and os.name == "posix":
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="callboard-", dir="/tmp")  # mode 0700, as above
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hide_listener(params: "xllamacpp.CommonParams", folder: str) -> None:
+    """Give the server's listener, which cannot be left out, a place where nobody gets at it.
+
+    Its own default is a TCP port with no key and with CORS for everyone.
+    """
+    params.api_keys = [secrets.token_urlsafe(32)]
+    params.cors_origins = ""
+    if os.name == "posix":
+        params.hostnames = [str(Path(folder, _SOCKET))]
+
+
+def _shut_listener(folder: str) -> None:
+    """End the listening; where that cannot be done the socket has lost its name in the end."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError), _borrowed_socket(int(name)) as listener:
+                if str(listener.getsockname()).startswith(folder):
+                    listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _borrowed_socket(descriptor: int) -> Iterator[socket.socket]:
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
+
+
+def _read_reason(params: "xllamacpp.CommonParams", folder: str) -> str:
+    """Load once more and read in llama.cpp's log why that fails: the exception does not say it."""
+    import xllamacpp
+
+    Path(folder, _SOCKET).unlink(missing_ok=True)
+    params.verbosity = 1  # errors alone
+    log = Path(folder, "log")
+    with log.open("wb") as file, _standard_error_to(file.fileno()):
+        with contextlib.suppress(RuntimeError, MemoryError):
+            xllamacpp.Server(params)
+        deadline = time.monotonic() + 0.5  # the log has a thread of its own
+        while True:
+            text = log.read_text(errors="replace")
+            if re.search("bad_alloc|insufficient memory|[Cc]annot allocate|to allocate", text):
+                return "not enough memory"
+            for cause in (r"gguf_init\w+: (.+)\n", r"error loading model: (.+)\n"):
+                if found := re.search(cause, text):
+                    return one_line(found[1])
+            if time.monotonic() > deadline:
+                return "llama.cpp refuses it"
+
+
+@contextlib.contextmanager
+def _standard_error_to(descriptor: int) -> Iterator[None]:
+    saved = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,0 +1,133 @@
+"""The chat requests of the contract, as actor types over a backend: the first extension."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from actors import (
+    ActorRef,
+    AskFailed,
+    Closes,
+    Code,
+    Failure,
+    Last,
+    Opens,
+    Registry,
+    RequestActor,
+    StreamActor,
+    Undelivered,
+    Yielded,
+)
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    CreateSessionRequest,
+    DeleteSessionRequest,
+    GetHistoryRequest,
+    History,
+    ListSessionsRequest,
+    SendMessageRequest,
+    SessionDeleted,
+    SessionInfo,
+    SessionList,
+)
+from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
+from callboard_service.turns import Clear, TurnMessage, turn
+
+
+class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
+    """All conversations, newest first."""
+
+    def __init__(self, backend: ChatBackend) -> None:
+        self._backend = backend
+
+    async def handle(self, request: ListSessionsRequest) -> SessionList:
+        """List them."""
+        return SessionList(sessions=await self._backend.conversations())
+
+
+class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
+    """A new conversation."""
+
+    def __init__(self, backend: ChatBackend) -> None:
+        self._backend = backend
+
+    async def handle(self, request: CreateSessionRequest) -> SessionInfo:
+        """Make it."""
+        return await self._backend.create(request.title)
+
+
+class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
+    """The end of a conversation, and of its running reply before."""
+
+    def __init__(self, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+        self._backend = backend
+        self._turns = turns
+
+    async def handle(self, request: DeleteSessionRequest) -> SessionDeleted:
+        """End its replies with CANCELLED, then delete it."""
+        name = request.session_id
+        await self._backend.get(name)
+        try:
+            await self._turns.ask(lambda reply: Clear(name, reply), timeout=30.0)
+        except (AskFailed, Undelivered) as error:
+            raise Failure(
+                Code.UNAVAILABLE, "the running reply does not end", retryable=True
+            ) from error
+        await self._backend.delete(name)
+        return SessionDeleted(session_id=name)
+
+
+class GetHistory(RequestActor[GetHistoryRequest, History]):
+    """A page of a conversation."""
+
+    def __init__(self, backend: ChatBackend) -> None:
+        self._backend = backend
+
+    async def handle(self, request: GetHistoryRequest) -> History:
+        """Read it."""
+        return await self._backend.history(request.session_id, request.limit, request.before)
+
+
+class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
+    """A message of the user's; the reply streams."""
+
+    def __init__(self, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+        self._backend = backend
+        self._turns = turns
+
+    async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
+        """Wait for the conversation's turn, then pass on what the backend makes."""
+        if not request.text.strip():
+            raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
+        await self._backend.get(request.session_id)
+        completed = ChatCompleted()
+        async with turn(self._turns, request.session_id, self.context):
+            prompt = Prompt(
+                conversation_id=request.session_id,
+                text=request.text,
+                model=request.model,
+                answered=lambda: self.context.received(AnswerRequest),
+                log=self.context.log,
+            )
+            async with aclosing(self._backend.reply(prompt)) as events:
+                async for event in events:
+                    if isinstance(event, ChatCompleted):
+                        completed = event
+                    elif isinstance(event, AskEvent):
+                        yield Opens(event.ask_id, event, AskClosed(ask_id=event.ask_id))
+                    elif isinstance(event, AskClosed):
+                        yield Closes(event.ask_id, event)
+                    else:
+                        yield event
+        yield Last(completed)
+
+
+def register(registry: Registry, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+    """Have this backend answer the chat requests."""
+    registry.register(ListSessionsRequest, lambda: ListSessions(backend))
+    registry.register(CreateSessionRequest, lambda: CreateSession(backend))
+    registry.register(DeleteSessionRequest, lambda: DeleteSession(backend, turns))
+    registry.register(GetHistoryRequest, lambda: GetHistory(backend))
+    registry.register(SendMessageRequest, lambda: SendMessage(backend, turns))

@@ -1,0 +1,90 @@
+"""The command line: `callboard serve`, `callboard chat`."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar, get_args
+
+import click
+
+from callboard_service import __version__
+from callboard_service.errors import ServiceError
+from callboard_service.serve import Lifeline, serve
+from callboard_service.settings import SECRETS, Settings, load
+from transport.errors import TransportError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+EXIT_REFUSED: Final = 2
+"""A setting, a file or the machine does not allow it; one line on standard error says what."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="callboard")
+def main() -> None:
+    """A local service that talks to language models over one WebSocket."""
+
+
+def settings_options(command: F) -> F:
+    """An option for each setting that is no secret."""
+    for name, field in reversed(Settings.model_fields.items()):
+        if name in SECRETS:
+            continue
+        choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+        kind: click.Choice[str] | click.Path | type[str] | type[int] = str
+        if choices:
+            kind = click.Choice(choices)
+        elif field.annotation is int:
+            kind = int
+        elif Path in (field.annotation, *get_args(field.annotation)):
+            kind = click.Path(path_type=Path)
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = "" if default is None else f"  [default: {default}]"
+        option = click.option(
+            "--" + name.replace("_", "-"), name, type=kind, default=None,
+            help=(field.description or "") + shown,
+        )  # fmt: skip
+        command = option(command)
+    return command
+
+
+@main.command("serve")
+@settings_options
+@click.option("--ready-json", is_flag=True, help="Print one JSON line when ready, for programs.")
+@click.option("--parent-pid", type=int, help="End when this process does.")
+@click.option("--watch-stdin", is_flag=True, help="End when standard input is closed.")
+def serve_command(
+    ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
+) -> None:
+    """Run the service until it is told to stop (Ctrl-C, SIGTERM)."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
+    try:
+        sys.exit(asyncio.run(serve(load(given), lifeline, ready_json=ready_json)))
+    except (ServiceError, TransportError) as error:
+        click.echo(f"callboard: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+
+
+@main.command("chat")
+@click.argument("text", required=False)
+@click.option("--continue", "take_up", is_flag=True, help="Take up the last conversation.")
+@click.option("--url", help="The service's WebSocket; its token is in CALLBOARD_TOKEN.")
+@click.option(
+    "--runtime-dir", type=click.Path(path_type=Path), help="Folder of the service's runtime file."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Folder of what the chat remembers."
+)
+def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path | None) -> None:
+    """Talk with a model through the running service.
+
+    With TEXT, or a text piped in, it prints just the reply and ends: with exit code 1 if the reply
+    ended with an error, 3 if no service is running.
+    """
+    # What draws on a terminal is of no use to a service.
+    from callboard_service.terminal.chat import Wish, chat
+
+    given: dict[str, object] = {name: path for name, path in flags.items() if path is not None}
+    sys.exit(chat(Wish(text, take_up=take_up, url=url, flags=given)))

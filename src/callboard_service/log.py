@@ -1,0 +1,68 @@
+"""Logs, on standard error: lines for a person on a terminal, JSON otherwise.
+
+No line has the text of a message or a token in it: what is logged is names, codes and counts.
+"""
+
+import logging
+import sys
+from typing import TextIO, cast
+
+import structlog
+
+from actors import ChildGivenUp, Crashed, DeadLetter, Event, Log, Stuck
+from callboard_service.errors import find_service_error
+
+
+def make_log(level: str, stream: TextIO | None = None) -> Log:
+    """A log at this level."""
+    target = stream if stream is not None else sys.stderr
+    renderer: structlog.typing.Processor
+    if target.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    else:
+        renderer = structlog.processors.JSONRenderer()
+    wrapped = structlog.wrap_logger(
+        structlog.WriteLogger(target),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        cache_logger_on_first_use=True,
+    )
+    return cast(Log, wrapped)
+
+
+class EventLog:
+    """Writes down what the actor runtime reports."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __call__(self, event: Event) -> None:
+        """Log what someone should know of; the rest is for who debugs."""
+        match event:
+            case Crashed(path, error, _, restart_in) if reason := find_service_error(error):
+                # At the first start whoever started the service is told; a trace says no more.
+                log = self._log.debug if restart_in is None else self._log.error
+                log("actor cannot start", actor=path, reason=str(reason), restart_in=restart_in)
+            case Crashed(path, error, message, restart_in):
+                self._log.error(
+                    "actor crashed",
+                    actor=path,
+                    message=message,
+                    restart_in=restart_in,
+                    exc_info=error,
+                )
+            case ChildGivenUp(path, _, escalated):
+                self._log.error("actor given up", actor=path, escalated=escalated)
+            case Stuck(path, message, seconds):
+                self._log.error("actor stuck", actor=path, message=message, seconds=seconds)
+            case DeadLetter(path, message):
+                self._log.debug("dead letter", actor=path, message=message)
+            case _:
+                pass

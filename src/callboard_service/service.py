@@ -1,0 +1,160 @@
+"""The whole service: started in order, stopped in reverse.
+
+root ── backend (its own subtree) ── turns ── sessions
+"""
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from actors import (
+    ActorRef,
+    ActorSystem,
+    Backoff,
+    Intensity,
+    Lifecycle,
+    Log,
+    Registry,
+    StartFailed,
+)
+from actors.machine import SessionLimits
+from actors.session import OpenSession, SessionEnvironment, Sessions
+from callboard_service import __version__, chat
+from callboard_service.backends.base import ChatBackend
+from callboard_service.backends.echo import EchoBackend
+from callboard_service.backends.local import LocalBackend, find_model
+from callboard_service.errors import BackendFailed, find_service_error
+from callboard_service.log import EventLog
+from callboard_service.settings import Settings
+from callboard_service.turns import Turns
+from transport import discovery
+from transport.server import Server, ServerSettings
+from transport.wire import Wire
+
+TOKEN_BYTES: Final = 32
+
+_BACKEND: Final = Lifecycle(
+    shutdown=15.0,
+    backoff=Backoff(initial=0.2, maximum=30.0),
+    intensity=Intensity(restarts=10, period=300.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where the service is."""
+
+    url: str
+    page: str
+    pid: int
+    runtime_file: Path
+
+
+def make_backend(settings: Settings, log: Log) -> ChatBackend:
+    """The backend that the settings name. Raises BackendFailed."""
+
+    def report(line: str) -> None:
+        log.warning(line)
+
+    if settings.backend == "echo":
+        return EchoBackend(report)
+    return LocalBackend(find_model(settings.local_model), settings.data_dir, log, report)
+
+
+class Service:
+    """One running service. `start`, then `stop`, once each."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+        self._backend = make_backend(settings, log)
+        self.system = ActorSystem(name="callboard", observer=EventLog(log))
+        self.registry = Registry()
+        given = settings.token
+        self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
+        self._server: Server | None = None
+        self._runtime_file: Path | None = None
+
+    async def start(self) -> Ready:
+        """Start all of it. Raises ServiceError or TransportError; then nothing is left running."""
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> Ready:
+        settings = self._settings
+        spec = self._backend.spec()
+        try:
+            await self.system.start(spec.factory, name="backend", lifecycle=_BACKEND)
+        except StartFailed as error:
+            raise BackendFailed(str(find_service_error(error) or error)) from error
+        turns = await self.system.start(Turns, name="turns")
+        chat.register(self.registry, self._backend, turns)
+        wire = Wire(self.registry)
+        sessions = await self.system.start(lambda: self._sessions(wire), name="sessions")
+        server = await self._listen(sessions, wire)
+        record = discovery.RuntimeRecord(
+            pid=os.getpid(),
+            url=server.url,
+            page=server.page,
+            token=self.token,
+            backend=self._backend.name,
+            version=__version__,
+            started_at=time.time(),
+        )
+        folder = settings.runtime_dir or discovery.default_folder()
+        self._runtime_file = discovery.publish(folder, record)
+        self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
+        return Ready(server.url, server.page, record.pid, self._runtime_file)
+
+    def _sessions(self, wire: Wire) -> Sessions:
+        limits = SessionLimits(max_requests_in_flight=self._settings.max_requests_in_flight)
+        environment = SessionEnvironment(self.registry, limits, wire.encode, self._log)
+        return Sessions(environment, lambda: secrets.token_hex(6))
+
+    async def _listen(self, sessions: ActorRef[OpenSession], wire: Wire) -> Server:
+        settings = self._settings
+        server = Server(
+            ServerSettings(
+                token=self.token,
+                backend=self._backend.name,
+                version=__version__,
+                host=settings.host,
+                port=settings.port,
+                handshake=settings.handshake_timeout_ms / 1000,
+                heartbeat=settings.heartbeat_interval_ms / 1000,
+                drain=settings.drain_ms / 1000,
+                max_message_bytes=settings.max_message_bytes,
+                max_requests_in_flight=settings.max_requests_in_flight,
+                max_sessions=settings.max_sessions,
+            ),
+            sessions,
+            wire,
+            self.system.clock,
+            self._log,
+        )
+        await server.start()
+        self._server = server
+        return server
+
+    async def failed(self) -> BaseException:
+        """Wait until the service cannot go on."""
+        return await self.system.failed()
+
+    async def stop(self) -> None:
+        """Drain, close, stop all actors in reverse order, remove the runtime file."""
+        if self._server is not None:
+            await self._server.shutdown()
+        await self.system.stop()
+        if self._runtime_file is not None:
+            discovery.withdraw(self._runtime_file)
+
+    def forsake(self) -> None:
+        """Remove the runtime file, before the process ends at once."""
+        if self._runtime_file is not None:
+            discovery.withdraw(self._runtime_file)

