@@ -48,21 +48,29 @@ class EventLog:
         match event:
             case Crashed(path, error, _, restart_in) if reason := find_service_error(error):
                 # At the first start whoever started the service is told; a trace says no more.
-                log = self._log.debug if restart_in is None else self._log.error
-                log("actor cannot start", actor=path, reason=str(reason), restart_in=restart_in)
+                log = self._at(path)
+                say = log.debug if restart_in is None else log.error
+                say("actor cannot start", reason=str(reason), restart_in=restart_in)
             case Crashed(path, error, message, restart_in):
-                self._log.error(
-                    "actor crashed",
-                    actor=path,
-                    message=message,
-                    restart_in=restart_in,
-                    exc_info=error,
+                self._at(path).error(
+                    "actor crashed", message=message, restart_in=restart_in, exc_info=error
                 )
             case ChildGivenUp(path, _, escalated):
-                self._log.error("actor given up", actor=path, escalated=escalated)
+                self._at(path).error("actor given up", escalated=escalated)
             case Stuck(path, message, seconds):
-                self._log.error("actor stuck", actor=path, message=message, seconds=seconds)
+                self._at(path).error("actor stuck", message=message, seconds=seconds)
             case DeadLetter(path, message):
-                self._log.debug("dead letter", actor=path, message=message)
+                self._at(path).debug("dead letter", message=message)
             case _:
                 pass
+
+    def _at(self, path: str) -> Log:
+        """A log that says which actor, and which session and request where it is theirs."""
+        log = self._log.bind(actor=path)
+        match path.split("/"):
+            case [_, "sessions", session, request]:
+                return log.bind(session=session, request=int(request))
+            case [_, "sessions", session]:
+                return log.bind(session=session)
+            case _:
+                return log

@@ -1,6 +1,7 @@
 """The backend `local` with the real small model, as a user has it."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -128,6 +129,36 @@ def test_conversations_outlive_the_service_and_a_damaged_file_is_set_aside(tmp_p
         (aside,) = (tmp_path / "data").glob("*.damaged-*")
         assert aside.read_bytes() == damaged
         assert aside.name in service.log.read_text()
+
+
+async def test_a_locked_and_a_full_database_are_errors_and_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    def create(title: str) -> Any:
+        return client.call(create_session=message("CreateSessionRequest", title=title))
+
+    with running(tmp_path) as service:
+        async with service.connect() as client:
+            assert (await create("before")).session_info.id
+            database = tmp_path / "data" / "conversations.sqlite3"
+            with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                locked = (await create("locked")).error
+                assert (locked.code, locked.retryable) == ("UNAVAILABLE", True)
+                listed = await client.call(list_sessions=message("ListSessionsRequest"))
+                assert [info.title for info in listed.session_list.sessions] == ["before"]
+                other.execute("ROLLBACK")
+            assert (await create("between")).session_info.id
+            process = psutil.Process(service.process.pid)
+            size = max(path.stat().st_size for path in database.parent.iterdir())
+            process.rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
+            full = (await create("x" * size)).error
+            assert full.code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
+            process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+            assert (await create("after")).session_info.id
+            listed = await client.call(list_sessions=message("ListSessionsRequest"))
+            titles = [info.title for info in listed.session_list.sessions]
+            assert titles == ["after", "between", "before"]
 
 
 def test_a_database_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
