@@ -155,8 +155,7 @@ class TestManyAtOnce:
         child.send(cancel(3), cancel(2), cancel(1))
         ends = [child.receive_to("done")[-1] for _ in range(3)]
         assert {end["id"]: end["finish"] for end in ends} == dict.fromkeys((1, 2, 3), "cancelled")
-        waiting = next(end for end in ends if end["id"] == 3)
-        assert (waiting["input_tokens"], waiting["output_tokens"]) == (0, 0)
+        assert next(end for end in ends if end["id"] == 3)["output_tokens"] == 0
 
     def test_neither_gets_far_ahead(self, child: Child) -> None:
         child.send(*(chat(id, user(f"{STORY} Part {id}.")) for id in (1, 2)))
@@ -359,12 +358,10 @@ class TestStart:
             return str(event["message"])
 
     def test_without_the_file(self, tmp_path: Path) -> None:
-        missing = tmp_path / "none.gguf"
-        assert self.fail("--model", str(missing)) == f"there is no model file {missing}"
+        assert self.fail("--model", f"{tmp_path}/x") == f"there is no model file {tmp_path}/x"
 
     def test_with_a_text_file(self, tmp_path: Path) -> None:
-        text = tmp_path / "text.gguf"
-        text.write_text("Once upon a time\n")
+        (text := tmp_path / "text.gguf").write_text("Once upon a time\n")
         assert self.fail("--model", str(text)) == f"{text} is not a GGUF model file"
 
     def test_with_a_folder(self, tmp_path: Path) -> None:

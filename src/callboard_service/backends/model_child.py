@@ -226,7 +226,9 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--context", type=_number, default=0, help="tokens a chat has room for; 0: the model's own"
     )
-    parser.add_argument("--threads", type=_number, default=0, help="0: one for each core")
+    parser.add_argument(
+        "--threads", type=_number, default=0, help="0: as many as do not hinder others"
+    )
     parser.add_argument("--parallel", type=_number, default=2, help="chats answered at once")
     options = parser.parse_args(arguments)
     if options.parallel < 1:

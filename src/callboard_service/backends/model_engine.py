@@ -92,7 +92,7 @@ class ModelEngine:
         """Load the model, which takes seconds for a large one; raise LoadError if it cannot be.
 
         `context` is in tokens for each chat, 0 for the model's own up to 8,192; it is never more
-        than the model was trained for. `threads` 0 is as many as the processor has cores.
+        than the model was trained for. `threads` 0 is as many as do not hinder others.
         """
         context = context or _DEFAULT_CONTEXT
         self._server = load_model(model, context=context, threads=threads, parallel=parallel)
@@ -118,7 +118,6 @@ class ModelEngine:
             "temperature": chat.temperature,
             "top_p": 0.9,
             "repeat_penalty": 1.1,  # small models fall into loops without
-            "stream_options": {"include_usage": True},
             "timings_per_token": True,
         }
         if chat.seed is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Never, TypeAlias
 
 from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply
@@ -111,18 +112,21 @@ class ModelProcess(Actor[ModelMessage]):
         self._log = log
         self._on_start = on_start
         self._child: asyncio.subprocess.Process | None = None
+        self._scratch: TemporaryDirectory[str] | None = None
         self._running: dict[int, Generation] = {}
         self._last = 0
 
     async def started(self) -> None:
         """Start the child and wait until the model is loaded. Raises BackendFailed."""
+        # The child's own, so that nothing is left of one that is killed while it loads.
+        self._scratch = TemporaryDirectory(prefix="callboard-")
         child = self._child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "callboard_service.backends.model_child",
             "--model", str(self._model),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_MAX_LINE,
-            env=_environment(),
+            env=_environment(self._scratch.name),
         )  # fmt: skip
         assert child.stdout is not None
         try:
@@ -195,8 +199,15 @@ class ModelProcess(Actor[ModelMessage]):
 
     async def _end_child(self) -> None:
         child, self._child = self._child, None
-        if child is None:
-            return
+        scratch, self._scratch = self._scratch, None
+        try:
+            if child is not None:
+                await self._reap(child)
+        finally:
+            if scratch is not None:
+                scratch.cleanup()
+
+    async def _reap(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdin is not None
         child.stdin.close()
         try:
@@ -212,6 +223,7 @@ class ModelProcess(Actor[ModelMessage]):
                     child.kill()
 
 
-def _environment() -> dict[str, str]:
-    """The service's own, without its settings: the token is among them."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
+def _environment(scratch: str) -> dict[str, str]:
+    """The service's own, without its settings (the token is among them), and a scratch folder."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
+    return kept | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
