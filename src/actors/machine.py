@@ -283,10 +283,12 @@ class SessionMachine:
             and self._outbox_bytes < self._outbox_limit
         )
 
-    def block(self, request_id: int) -> None:
-        """Have a Wake when there is room."""
-        if request_id in self._open:
-            self._blocked.add(request_id)
+    def block(self, request_id: int) -> bool:
+        """Have a Wake when there is room; False if there never will be: the request has ended."""
+        if request_id not in self._open:
+            return False
+        self._blocked.add(request_id)
+        return True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
         encoded = self._encode(request_id, self.sequence + 1, end, payload)

@@ -187,7 +187,8 @@ class _Run:
 
     async def room(self) -> None:
         while not self.has_room():
-            self._session.machine.block(self.request_id)
+            if not self._session.machine.block(self.request_id):
+                raise asyncio.CancelledError  # a handler that did not end when it was told to
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -4,8 +4,10 @@ The store speaks the contract's messages. Its errors are drawn in
 `callboard_service.store_database`.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from sqlite3 import Row
 from typing import Final, Literal, Self, TypeAlias
 from uuid import uuid4
 
@@ -39,10 +41,11 @@ __all__ = [
 Turn: TypeAlias = tuple[Literal["user", "assistant"], str]
 
 DEFAULT_PAGE: Final = 200
-# A page is one answer, built in one go on the event loop.
 LARGEST_PAGE: Final = 1000
 LONGEST_TITLE: Final = 60
 
+# So many entries of a page are built before others have their turn on the event loop.
+_AT_ONCE: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSERT: Final = f"""
     INSERT INTO entries (id, conversation, at, {", ".join(COLUMNS)})
@@ -194,14 +197,18 @@ class ConversationStore:
             raise ValueError("a limit is not negative")
         size = min(limit or DEFAULT_PAGE, LARGEST_PAGE)
 
-        async def select(transaction: Transaction) -> History:
+        async def select(transaction: Transaction) -> list[Row]:
             key = await _key(transaction, conversation_id)
             end = await _entry_key(transaction, key, before) if before else _NO_LIMIT
-            rows = await transaction.rows(_PAGE, key, end, size + 1)
-            page = [entry_of_row(row) for row in reversed(rows[:size])]
-            return History(entries=page, more=len(rows) > size)
+            return await transaction.rows(_PAGE, key, end, size + 1)
 
-        return await self._database.read(select)
+        rows = await self._database.read(select)
+        history = History(more=len(rows) > size)
+        for number, row in enumerate(reversed(rows[:size]), start=1):
+            history.entries.append(entry_of_row(row))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return history
 
     async def turns(self, conversation_id: str) -> list[Turn]:
         """What a model is given: who said what, oldest first. Raises UnknownConversation."""

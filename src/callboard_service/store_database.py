@@ -150,9 +150,8 @@ class Database:
         )
         try:
             with _translated(label):
-                connection = await asyncio.shield(connecting)
+                connection = await _to_its_end(connecting)
         except asyncio.CancelledError:
-            await asyncio.wait({connecting})
             if connecting.exception() is None:
                 await cls(label, connecting.result(), threads[0]).close()
             raise
@@ -178,14 +177,14 @@ class Database:
         return await self._whole("BEGIN IMMEDIATE", work)
 
     async def close(self) -> None:
-        """Let what runs finish, then close. Afterwards the thread has ended. Again: nothing."""
-        await self._shielded(self._close())
+        """Let what runs finish, then close. Afterwards the thread has ended. Again: nothing.
+
+        A caller that is cancelled meanwhile is so only after that.
+        """
+        await _to_its_end(asyncio.ensure_future(self._close()))
 
     async def _whole(self, begin: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._shielded(self._transact(begin, work))
-
-    async def _shielded(self, operation: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(operation)
+        task = asyncio.ensure_future(self._transact(begin, work))
         self._running.add(task)  # the event loop alone does not keep a task alive
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
@@ -218,6 +217,15 @@ class Database:
             finally:
                 # It has nothing left to do but to return, so this does not hold the loop.
                 self._thread.join()
+
+
+async def _to_its_end(task: asyncio.Future[T]) -> T:
+    """What the task gives. Cancelling this takes effect when the task has ended."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 @contextmanager

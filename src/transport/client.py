@@ -106,12 +106,14 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close with 1000: the session ends, and what it has in flight is cancelled."""
-        if self._socket is not None:
-            await self._socket.close()
-        if self._reader is not None:
-            await self._reader
-        if self._http is not None:
-            await self._http.close()
+        try:
+            if self._socket is not None:
+                await self._socket.close()
+            if self._reader is not None:
+                await self._reader
+        finally:
+            if self._http is not None:
+                await self._http.close()
 
     async def send(self, message: Message, request_id: int, timeout_ms: int = 0) -> None:
         """Send one ClientMessage; what has no arm of its own goes in `call`."""

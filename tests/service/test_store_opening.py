@@ -49,7 +49,7 @@ async def _refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
         await stores.open(busy_timeout=busy_timeout)
     assert threading.active_count() == threads
     assert stores.reports == []
-    assert not [name for name in os.listdir(stores.path.parent) if "damaged" in name]
+    assert stores.set_aside() == []
     line = str(raised.value)
     assert "\n" not in line
     return line
@@ -232,6 +232,13 @@ async def test_a_file_that_cannot_be_written_is_refused(reachable: Stores) -> No
     assert reachable.path.read_bytes() == before
 
 
+async def test_a_file_that_cannot_be_read_is_refused(reachable: Stores) -> None:
+    await reachable.make("hello")
+    reachable.path.chmod(0)
+    with _read_only(reachable):
+        assert "unable to open database file" in await _refusal(reachable)
+
+
 async def test_a_damaged_file_that_cannot_be_renamed_is_refused(reachable: Stores) -> None:
     reachable.path.write_bytes(b"no database" * 100)
     reachable.path.chmod(0o666)
@@ -345,8 +352,9 @@ async def test_the_new_file_of_another_process_is_not_taken_for_the_damaged_one(
         return NOON
 
     store = await ConversationStore.open(stores.path, clock=clock, report=stores.reports.append)
-    assert await texts(store, conversation) == ["hello"]
+    ids = [info.id for info in await store.conversations()]
     await store.close()
+    assert ids == [conversation]
     assert stores.names() == ["conversations.db", "damaged.db"]
     assert stores.reports == []
 

@@ -1,0 +1,133 @@
+"""The command `callboard chat`: which of the two ways it goes, and how it ends."""
+
+import asyncio
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TextIO
+
+from callboard_service.errors import BadSettings
+from callboard_service.settings import load
+from callboard_service.terminal.connect import Endpoint, Link, by_runtime_file, by_url
+from callboard_service.terminal.conversation import Conversation
+from callboard_service.terminal.errors import BadUse, NoService, OutputFailed
+from callboard_service.terminal.interrupts import Interrupts
+from callboard_service.terminal.memory import Memory
+from callboard_service.terminal.oneshot import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, OneShot
+from callboard_service.terminal.text import clean_input, one_line
+from callboard_service.terminal.view import ERROR, Pipe, Screen, make_console
+from transport import discovery
+from transport.errors import ConnectionClosed
+
+EXIT_BAD_USE: Final = 2
+EXIT_NO_SERVICE: Final = 3
+EXIT_PIPE_CLOSED: Final = 141
+"""As a shell reports a program that SIGPIPE ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for. `text` None: from a pipe, or from a person."""
+
+    text: str | None = None
+    take_up: bool = False
+    url: str | None = None
+    flags: dict[str, object] = field(default_factory=dict)
+
+
+def chat(wish: Wish) -> int:
+    """Talk; the exit code.
+
+    0 done, 1 the reply ended with an error or was lost, 2 bad use, 3 no service was found,
+    130 Ctrl-C, 141 nobody reads standard output any more.
+    """
+    errors = make_console(sys.stderr)
+    try:
+        return _chat(wish)
+    except (BadSettings, BadUse) as error:
+        code = EXIT_BAD_USE
+        said = str(error)
+    except NoService as error:
+        code = EXIT_NO_SERVICE
+        said = str(error)
+    except ConnectionClosed as closed:
+        code = EXIT_FAILED
+        said = str(closed)
+    except OutputFailed as error:
+        if error.closed:
+            return EXIT_PIPE_CLOSED
+        code = EXIT_FAILED
+        said = str(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    with contextlib.suppress(OSError):
+        errors.print(f"callboard: {one_line(said, 1000)}", style=ERROR, soft_wrap=True)
+    return code
+
+
+def _chat(wish: Wish) -> int:
+    settings = load(wish.flags)
+    memory = Memory(settings.data_dir)
+    if sys.stdout is None:
+        return EXIT_PIPE_CLOSED
+    if wish.url is None:
+        find = by_runtime_file(settings.runtime_dir or discovery.default_folder())
+    elif settings.token is None:
+        raise BadUse("--url needs the token, in CALLBOARD_TOKEN")
+    else:
+        find = by_url(wish.url, settings.token.get_secret_value())
+    text = _text(wish)
+    return asyncio.run(_talk(wish, text, find, memory))
+
+
+def _text(wish: Wish) -> str | None:
+    """What is to be said: the argument, a blank line, what is piped in. None: ask a person."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_all(sys.stdin)
+    parts = [part for part in (clean_input(wish.text or ""), piped) if part.strip()]
+    if parts:
+        return "\n\n".join(parts)
+    if wish.text is not None or sys.stdin is None or not sys.stdin.isatty():
+        raise BadUse("there is nothing to send: give a text, or pipe one in")
+    if not sys.stdout.isatty():
+        raise BadUse("talking needs a terminal on standard output; else give a text")
+    return None
+
+
+def _read_all(stdin: TextIO) -> str:
+    return stdin.buffer.read().decode("utf-8-sig", "replace").rstrip("\r\n")
+
+
+async def _talk(wish: Wish, text: str | None, find: Callable[[], Endpoint], memory: Memory) -> int:
+    with Interrupts() as interrupts:
+        try:
+            async with Link(find) as link:
+                conversation = Conversation(memory)
+                if text is None:
+                    # A script does not wait for the input line to be loaded.
+                    from callboard_service.terminal.interactive import Chat
+                    from callboard_service.terminal.prompts import Prompts, TypedLines
+
+                    screen = Screen(make_console(sys.stdout))
+                    prompts = Prompts(TypedLines(memory.typed()))
+                    person = Chat(link, conversation, screen, prompts, interrupts)
+                    await person.run(take_up=wish.take_up)
+                    return EXIT_DONE
+                pipe = Pipe(_standard_output(), make_console(sys.stderr))
+                once = OneShot(link, conversation, pipe, interrupts)
+                return await once.run(text, take_up=wish.take_up)
+        except asyncio.CancelledError:
+            if interrupts.leaving:
+                return EXIT_INTERRUPTED
+            raise
+
+
+def _standard_output() -> TextIO:
+    """A terminal gets what it can show; everything else gets UTF-8 on every system."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout

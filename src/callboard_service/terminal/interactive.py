@@ -1,0 +1,159 @@
+"""A person talks with a model, message by message."""
+
+import contextlib
+import sys
+from typing import Final
+
+from callboard.v1.chat_pb2 import AskEvent, ChatError
+from callboard_service import __version__
+from callboard_service.terminal.asks import read_answers
+from callboard_service.terminal.connect import Link, comes_back
+from callboard_service.terminal.conversation import Conversation
+from callboard_service.terminal.errors import (
+    InputEnded,
+    Interrupted,
+    NotAnOption,
+    Refused,
+)
+from callboard_service.terminal.interrupts import Interrupts
+from callboard_service.terminal.keyboard import unseen
+from callboard_service.terminal.prompts import Prompts
+from callboard_service.terminal.reply import Inbox, Reply
+from callboard_service.terminal.text import one_line
+from callboard_service.terminal.view import Screen
+from transport.client import Client
+from transport.errors import ConnectionClosed
+
+_KEYS: Final = "Ctrl-C cancels a reply, Ctrl-D ends."
+_GONE: Final = "the service does not have this conversation any more; a new one starts"
+
+
+class Chat:
+    """The loop of messages and replies."""
+
+    def __init__(
+        self,
+        link: Link,
+        conversation: Conversation,
+        screen: Screen,
+        prompts: Prompts,
+        interrupts: Interrupts,
+    ) -> None:
+        self._link = link
+        self._conversation = conversation
+        self._screen = screen
+        self._prompts = prompts
+        self._interrupts = interrupts
+
+    async def run(self, *, take_up: bool) -> None:
+        """Talk until the person ends it. Raises NoService; ConnectionClosed if it is for good."""
+        client = await self._link.open()
+        self._screen.line(f"callboard {__version__}, backend {client.welcome.backend}. {_KEYS}")
+        if take_up:
+            await self._take_up(client)
+        while (text := await self._message()) is not None:
+            with unseen(sys.stdin):
+                await self._exchange(text)
+            self._screen.gap()
+
+    async def _take_up(self, client: Client) -> None:
+        try:
+            info = await self._conversation.take_up(client)
+            if info is None:
+                self._screen.line("there is no conversation to continue; a new one starts")
+                return
+            self._screen.line(f"continuing: {one_line(info.title) or 'a conversation untitled'}")
+            self._screen.recall(await self._conversation.recall(client))
+            self._screen.gap()
+        except Refused as refused:
+            self._screen.error(refused.error)
+
+    async def _message(self) -> str | None:
+        """The next message; None: the person ends."""
+        warned = False
+        while True:
+            try:
+                text = await self._prompts.message()
+            except InputEnded:
+                return None
+            except Interrupted:
+                if warned and not self._prompts.discarded:
+                    return None
+                warned = not self._prompts.discarded
+                if warned:
+                    self._screen.line("Ctrl-C again, or Ctrl-D, ends")
+                continue
+            if text.strip():
+                return text
+
+    async def _exchange(self, text: str) -> None:
+        """Send a message and show its reply, or why there is none."""
+        try:
+            client = await self._connected()
+            answers = await self._conversation.say(client, text)
+            reply = Reply(answers, self._screen, self._ask, self._interrupts)
+            error = await reply.follow()
+            self._screen.end()
+            if error is not None:
+                await self._failed(client, error, reply.cancelled)
+        except Refused as refused:
+            self._screen.error(refused.error)
+        except ConnectionClosed as closed:
+            await self._lost(closed)
+
+    async def _failed(self, client: Client, error: ChatError, cancelled: bool) -> None:
+        if cancelled and error.code == "CANCELLED":
+            self._screen.line("cancelled")
+            return
+        self._screen.error(error)
+        if error.code == "NOT_FOUND":
+            await self._check(client)
+
+    async def _connected(self) -> Client:
+        """The connection; if it was lost since the last reply, one is made again first."""
+        if not self._link.lost:
+            return await self._link.open()
+        self._screen.line("the connection was lost meanwhile; connecting again …")
+        return await self._reconnect()
+
+    async def _lost(self, closed: ConnectionClosed) -> None:
+        if not comes_back(closed):
+            raise closed
+        self._screen.failure(f"{one_line(str(closed))}: the reply is lost; connecting again …")
+        await self._reconnect()
+
+    async def _reconnect(self) -> Client:
+        client = await self._link.reopen()
+        self._screen.line(f"connected again, backend {client.welcome.backend}")
+        await self._check(client)
+        return client
+
+    async def _check(self, client: Client) -> None:
+        # Where even this fails, the next message tells.
+        with contextlib.suppress(Refused, ConnectionClosed):
+            if await self._conversation.is_gone(client):
+                self._screen.line(_GONE)
+
+    async def _ask(self, ask: AskEvent, inbox: Inbox) -> list[str] | None:
+        hint = _hint(ask)
+        while True:
+            typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
+            if typed is None:
+                return None
+            try:
+                answers = read_answers(ask, typed)
+            except NotAnOption as error:
+                self._screen.failure(f"  {error}")
+                continue
+            if ask.options or not answers:
+                chosen = ", ".join(one_line(answer) for answer in answers)
+                self._screen.line(f"  {chosen or 'declined'}")
+            return answers
+
+
+def _hint(ask: AskEvent) -> str:
+    if not ask.options:
+        return "answer (empty: decline)"
+    if ask.multiple:
+        return "numbers or texts, commas between (empty: decline)"
+    return "number or text (empty: decline)"

@@ -1,0 +1,57 @@
+"""Ctrl-C as calls in the event loop, on every system: asyncio's own handlers are not on Windows."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Self
+
+
+class Interrupts:
+    """What Ctrl-C does while the program runs: by default it cancels the task that made this.
+
+    `leaving` is true once it did. A Ctrl-C that finds the one before it not yet handled, since the
+    loop is stuck in a write to a pipe that nobody reads, raises KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("Interrupts are made in a task")
+        self.leaving = False
+        self._task: asyncio.Task[object] = task
+        self._loop = asyncio.get_running_loop()
+        self._unhandled = False
+        self._call: Callable[[], None] = self.leave
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def leave(self) -> None:
+        """Leave the program, through whatever cleans up."""
+        self.leaving = True
+        self._task.cancel()
+
+    @contextlib.contextmanager
+    def handled_by(self, call: Callable[[], None]) -> Iterator[None]:
+        """Within this block Ctrl-C calls `call`."""
+        before, self._call = self._call, call
+        try:
+            yield
+        finally:
+            self._call = before
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._unhandled:
+            raise KeyboardInterrupt
+        self._unhandled = True
+        self._loop.call_soon_threadsafe(self._handle)
+
+    def _handle(self) -> None:
+        self._unhandled = False
+        self._call()

@@ -1,0 +1,55 @@
+"""What `callboard chat` keeps in the data folder: the last conversations, the lines typed.
+
+Neither is worth a failure: where they cannot be kept, the chat goes on without.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+_LAST: Final = "chat-last.json"
+_TYPED: Final = "chat-history"
+_MAX_BYTES: Final = 64 * 1024
+
+
+class Memory:
+    """The last conversation of each backend, and the history of the input line."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def last(self, backend: str) -> str | None:
+        """The id of the conversation talked in last, if it is known."""
+        found = self._read().get(backend)
+        return found if isinstance(found, str) else None
+
+    def remember(self, backend: str, conversation: str) -> None:
+        """Make this the last one. The file is replaced whole or stays as it was."""
+        content = self._read() | {backend: conversation}
+        draft = self._folder / f".{_LAST}.{secrets.token_hex(4)}"
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                draft.write_text(json.dumps(content), encoding="utf-8")
+                draft.replace(self._folder / _LAST)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def typed(self) -> Path:
+        """The file for what was typed, made if it can be; only its user may read it."""
+        path = self._folder / _TYPED
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return path
+
+    def _read(self) -> dict[str, object]:
+        try:
+            with (self._folder / _LAST).open(encoding="utf-8") as file:
+                content = json.loads(file.read(_MAX_BYTES))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}

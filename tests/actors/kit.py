@@ -1,0 +1,88 @@
+"""What the tests of the runtime share: an actor that does what its message says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from actors import Actor, ActorSystem, Backoff, Down, Intensity, Lifecycle, Restart
+
+Do: TypeAlias = "Callable[[Worker], Awaitable[None] | None]"
+
+STEADY = Backoff(initial=1.0, factor=2.0, maximum=64.0, jitter=0.0)
+"""Pauses of 1, 2, 4, ... seconds, exactly."""
+
+TEMPORARY = Lifecycle(restart=Restart.TEMPORARY)
+TRANSIENT = Lifecycle(restart=Restart.TRANSIENT, backoff=STEADY)
+PERMANENT = Lifecycle(restart=Restart.PERMANENT, backoff=STEADY)
+TIRELESS = Lifecycle(backoff=STEADY, intensity=Intensity(restarts=1000, period=1.0))
+
+
+class Boom(Exception):
+    """What the actors of the tests crash with."""
+
+
+class Worker(Actor[Do]):
+    """Does what it is told, and writes its hooks into `log`."""
+
+    def __init__(self, log: list[str] | None = None, name: str = "worker") -> None:
+        self.log = log if log is not None else []
+        self.name = name
+
+    def started(self) -> Awaitable[None] | None:
+        self.log.append(f"{self.name} started")
+        return None
+
+    def receive(self, message: Do) -> Awaitable[None] | None:
+        return message(self)
+
+    def down(self, down: Down) -> Awaitable[None] | None:
+        self.log.append(f"{self.name} down {down.name} {down.exit.value}")
+        return None
+
+    def child_ended(self, down: Down) -> None:
+        self.log.append(f"{self.name} child_ended {down.name} {down.exit.value}")
+
+    def stopped(self) -> Awaitable[None] | None:
+        self.log.append(f"{self.name} stopped")
+        return None
+
+
+class Bare(Actor[Do]):
+    """Does what it is told; no hook is its own."""
+
+    def receive(self, message: Do) -> Awaitable[None] | None:
+        return message(self)  # type: ignore[arg-type]  # its messages ask nothing of a Worker
+
+
+def note(log: list[str], text: str) -> "Do":
+    """A message that writes `text` into the log."""
+    return lambda worker: log.append(text)
+
+
+def boom(worker: Worker) -> None:
+    """A message that crashes the actor."""
+    raise Boom
+
+
+def wait_for(gate: asyncio.Event) -> "Do":
+    """A message that takes until the gate opens."""
+
+    async def wait(worker: Worker) -> None:
+        await gate.wait()
+
+    return wait
+
+
+async def for_ever(worker: Worker) -> None:
+    """A message that is never done."""
+    await asyncio.Event().wait()
+
+
+def tasks_of_actors() -> int:
+    """Tasks beside the test's own."""
+    return len(asyncio.all_tasks()) - 1
+
+
+def names(system: ActorSystem) -> list[str]:
+    """The children of the root."""
+    return [child.name for child in system.snapshot().children]

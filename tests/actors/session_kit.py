@@ -1,0 +1,202 @@
+"""What the tests of machine, session and requests share: a message, an encoding to read back."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Self
+
+from actors import ActorRef, ActorSystem, Failure, Lifecycle, Notice, Registry, Reply
+from actors.frames import Completed, Frame, GoingAway, Pong, Request
+from actors.machine import Said, SessionLimits
+from actors.session import (
+    Attach,
+    Detach,
+    Drain,
+    FailAll,
+    Opened,
+    OpenSession,
+    SessionEnvironment,
+    SessionMessage,
+    Sessions,
+)
+from actors.testing import settle
+
+
+@dataclass(frozen=True)
+class Text:
+    """A message of the tests: request, answer, and what the client sends meanwhile."""
+
+    text: str = ""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        return self.text.encode()
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+        return len(self.SerializeToString())
+
+
+@dataclass(frozen=True)
+class Ask(Text):
+    """Another type of request."""
+
+
+@dataclass(frozen=True)
+class Unspeakable(Text):
+    """A message that the encoding does not know."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A frame as the client reads it."""
+
+    request_id: int
+    sequence: int
+    end: bool
+    said: str
+
+
+def said_as_text(said: Said) -> str:
+    match said:
+        case Failure():
+            retry = " retryable" if said.retryable else ""
+            return f"!{said.code.value}{retry}"
+        case Notice(message, discard):
+            return f"({message} {discard})"
+        case Completed():
+            return "completed"
+        case Pong(nonce):
+            return f"pong {nonce:d}"
+        case GoingAway(reason, reconnect_after_ms):
+            return f"going away {reason} {reconnect_after_ms}"
+        case Unspeakable():
+            raise TypeError("no such arm")
+        case _:
+            return said.SerializeToString().decode()
+
+
+def encode(request_id: int, sequence: int, end: bool, said: Said) -> bytes:
+    return json.dumps([request_id, sequence, end, said_as_text(said)]).encode()
+
+
+def decode(frame: bytes) -> Sent:
+    return Sent(*json.loads(frame))
+
+
+class NoLog:
+    """Takes lines and remembers what they were bound to."""
+
+    def __init__(self, **fields: object) -> None:
+        self.fields = fields
+
+    def bind(self, **fields: object) -> Self:
+        return type(self)(**{**self.fields, **fields})
+
+    def debug(self, event: str, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+
+
+@dataclass
+class FakeConnection:
+    """A socket that takes everything at once, unless it is told to be slow."""
+
+    wakes: int = 0
+    closed: tuple[int, str] | None = None
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+
+@dataclass
+class Client:
+    """A client of one session, on a fake connection."""
+
+    opened: Opened
+    connection: FakeConnection = field(default_factory=FakeConnection)
+    received: list[Sent] = field(default_factory=list)
+    last_id: int = 0
+
+    @property
+    def ref(self) -> ActorRef[SessionMessage]:
+        return self.opened.ref
+
+    def send(self, frame: Frame) -> None:
+        self.ref.tell(frame)
+
+    def request(self, payload: Text | None, timeout_ms: int = 0) -> int:
+        """Open a request; its id."""
+        self.last_id += 1
+        self.send(Request(self.last_id, timeout_ms, payload))
+        return self.last_id
+
+    async def read(self, at_most: int = 1 << 20) -> list[Sent]:
+        """What came since the last time, once the session has nothing more to do."""
+        news: list[Sent] = []
+        await settle()
+        while frames := self.opened.outbox.take(at_most):
+            news += map(decode, frames)
+            await settle()
+        self.received += news
+        return news
+
+    async def said(self, request_id: int) -> list[str]:
+        """All that was ever said to this request."""
+        await self.read()
+        return [frame.said for frame in self.received if frame.request_id == request_id]
+
+    def drain(self, reason: str = "", after_ms: int = 0) -> "asyncio.Task[None]":
+        def make(reply: Reply[None]) -> Drain:
+            return Drain(reason, after_ms, reply)
+
+        return asyncio.create_task(self.ref.ask(make, timeout=1000.0))
+
+    async def fail_all(self, failure: Failure) -> None:
+        def make(reply: Reply[None]) -> FailAll:
+            return FailAll(failure, reply)
+
+        await self.ref.ask(make, timeout=1.0)
+
+    def detach(self) -> None:
+        self.ref.tell(Detach(1000))
+
+    def check(self) -> None:
+        """Sequence without a gap, exactly one end for each id, nothing after it."""
+        answers = [frame for frame in self.received if frame.request_id]
+        assert [frame.sequence for frame in answers] == [*range(1, len(answers) + 1)]
+        assert all(frame.sequence == 0 for frame in self.received if not frame.request_id)
+        ended: set[int] = set()
+        for frame in answers:
+            assert frame.request_id not in ended, frame
+            if frame.end:
+                ended.add(frame.request_id)
+        assert ended == set(range(1, self.last_id + 1))
+
+
+class Service:
+    """A supervisor of sessions, and what they share."""
+
+    def __init__(self, system: ActorSystem, limits: SessionLimits | None = None) -> None:
+        self.registry = Registry()
+        self.environment = SessionEnvironment(
+            self.registry, limits or SessionLimits(), encode, NoLog()
+        )
+        self._names = iter(f"s{number}" for number in range(1, 1000))
+        self._system = system
+        self.sessions = system.spawn(
+            lambda: Sessions(self.environment, lambda: next(self._names)),
+            name="sessions",
+            lifecycle=Lifecycle(),
+        )
+
+    async def open(self, initial_credit: int = 0) -> Client:
+        def make(reply: Reply[Opened]) -> OpenSession:
+            return OpenSession(initial_credit, reply)
+
+        client = Client(await self.sessions.ask(make, timeout=1.0))
+        client.ref.tell(Attach(client.connection))
+        await settle()
+        return client

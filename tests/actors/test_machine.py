@@ -1,0 +1,356 @@
+import pytest
+
+from actors import Code, Failure, Notice
+from actors.frames import (
+    COMPLETED,
+    Ack,
+    Cancel,
+    Credit,
+    Inform,
+    Ping,
+    Request,
+    Violation,
+)
+from actors.machine import (
+    CANCELLED,
+    Close,
+    Deliver,
+    Effect,
+    SessionLimits,
+    SessionMachine,
+    Start,
+    Stop,
+    Wake,
+)
+from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
+
+ALL = 1 << 30
+
+
+def machine(
+    *, in_flight: int = 100, outbox_bytes: int = ALL, initial_credit: int = 0
+) -> SessionMachine:
+    limits = SessionLimits(max_requests_in_flight=in_flight, outbox_bytes=outbox_bytes)
+    return SessionMachine(limits, encode, initial_credit=initial_credit)
+
+
+def take(session: SessionMachine) -> list[Sent]:
+    return [decode(frame) for frame in session.take(ALL)]
+
+
+def opened(session: SessionMachine, *request_ids: int) -> None:
+    for request_id in request_ids:
+        request = Request(request_id, 0, Text())
+        assert session.receive(request) == [Start(request)]
+
+
+# -- 1: ids --------------------------------------------------------------------------------------
+
+
+def test_a_request_starts() -> None:
+    session = machine()
+    opened(session, 1, 2, 7)
+    assert session.in_flight == 3
+    assert session.last_request_id == 7
+    assert take(session) == []
+
+
+@pytest.mark.parametrize("request_id", [0, 4, 5])
+def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
+    session = machine()
+    opened(session, 5)
+    (effect,) = session.receive(Request(request_id, 0, Text()))
+    assert isinstance(effect, Close)
+    assert effect.code == 4500
+    assert session.last_request_id == 5
+
+
+def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
+    session = machine()
+    assert session.receive(Request(1, 0, None)) == []
+    assert take(session) == [Sent(1, 1, True, "!UNIMPLEMENTED")]
+    assert session.in_flight == 0
+
+
+@pytest.mark.parametrize("request_id", [0, 1, 2])
+def test_an_unknown_payload_under_another_id_is_ignored(request_id: int) -> None:
+    session = machine()
+    opened(session, 2)
+    assert session.receive(Request(request_id, 0, None)) == []
+    assert take(session) == []
+
+
+def test_a_violation_of_the_wire_closes() -> None:
+    assert machine().receive(Violation(1003, "text")) == [Close(1003, "text")]
+
+
+# -- 2: exactly one end --------------------------------------------------------------------------
+
+
+def test_a_request_ends_once_and_nothing_comes_after() -> None:
+    session = machine()
+    opened(session, 1)
+    assert session.answer(1, Text("a"))
+    assert session.end(1, Text("z"))
+    assert not session.end(1, Text("again"))
+    assert not session.answer(1, Text("late"))
+    assert session.receive(Cancel(1)) == []
+    session.gone(1)
+    assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
+
+
+@pytest.mark.parametrize(("frame", "said"), [(Cancel(1), "!CANCELLED"), (None, "!INTERNAL")])
+def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
+    session = machine()
+    opened(session, 1)
+    if frame is None:
+        session.gone(1)
+    else:
+        assert session.receive(frame) == [Stop(1)]
+    assert not session.end(1, COMPLETED)
+    assert take(session) == [Sent(1, 1, True, said)]
+
+
+def test_failing_all_ends_each_that_is_open() -> None:
+    session = machine()
+    opened(session, 1, 2, 3)
+    session.end(2, COMPLETED)
+    failure = Failure(Code.UNAVAILABLE, "bye", retryable=True)
+    assert session.fail_all(failure) == [Stop(1), Stop(3)]
+    assert [frame.said for frame in take(session)] == [
+        "completed", "!UNAVAILABLE retryable", "!UNAVAILABLE retryable"
+    ]  # fmt: skip
+    assert session.fail_all(failure) == []
+
+
+def test_frames_about_a_request_that_never_was_are_ignored() -> None:
+    session = machine()
+    frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
+    assert [session.receive(frame) for frame in frames] == [[], [], [], []]
+    session.owe(9, "k", Text())
+    assert not session.block(9)
+    session.gone(9)
+    assert not session.pay(9, "k")
+    assert not session.answer(9, Text())
+    assert not session.has_room(9)
+    assert take(session) == []
+
+
+def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
+    session = machine()
+    opened(session, 1)
+    assert session.receive(Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
+    session.end(1, COMPLETED)
+    assert session.receive(Inform(1, Text("yes"))) == []
+
+
+# -- 3: the sequence -----------------------------------------------------------------------------
+
+
+def test_the_sequence_counts_answers_alone() -> None:
+    session = machine()
+    opened(session, 1, 2)
+    session.answer(1, Text("a"))
+    session.receive(Ping(42))
+    session.notify(2, Notice("wait", discard=2))
+    session.drain("update", 500)
+    session.drain("again", 500)
+    session.end(1, COMPLETED)
+    assert take(session) == [
+        Sent(1, 1, False, "a"),
+        Sent(0, 0, False, "pong 42"),
+        Sent(2, 2, False, "(wait 2)"),
+        Sent(0, 0, False, "going away update 500"),
+        Sent(1, 3, True, "completed"),
+    ]
+
+
+def test_what_cannot_be_encoded_leaves_no_gap() -> None:
+    session = machine()
+    opened(session, 1)
+    session.owe(1, "k", Text("closing"))
+    for refused in (
+        lambda: session.answer(1, Unspeakable()),
+        lambda: session.end(1, Unspeakable()),
+        lambda: session.owe(1, "other", Unspeakable()),
+    ):
+        with pytest.raises(TypeError):
+            refused()
+    assert take(session) == []
+    session.gone(1)
+    assert take(session) == [Sent(1, 1, False, "closing"), Sent(1, 2, True, "!INTERNAL")]
+
+
+# -- 4: what is owed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["end", "cancel", "gone", "fail_all"])
+def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
+    session = machine()
+    opened(session, 1)
+    for key in "abc":
+        session.owe(1, key, Text(f"closing {key}"))
+    assert session.pay(1, "b")
+    assert not session.pay(1, "b")
+    match how:
+        case "end":
+            session.end(1, COMPLETED)
+        case "cancel":
+            session.receive(Cancel(1))
+        case "gone":
+            session.gone(1)
+        case _:
+            session.fail_all(CANCELLED)
+    frames = take(session)
+    assert [frame.said for frame in frames[:2]] == ["closing a", "closing c"]
+    assert [frame.end for frame in frames] == [False, False, True]
+    assert [frame.sequence for frame in frames] == [1, 2, 3]
+    assert not session.pay(1, "a")
+
+
+# -- 5: room -------------------------------------------------------------------------------------
+
+
+def test_an_answer_says_whether_there_is_room_for_the_next() -> None:
+    session = machine(initial_credit=2)
+    opened(session, 1)
+    assert session.has_room(1)
+    assert session.answer(1, Text())
+    assert not session.answer(1, Text())
+    assert not session.has_room(1)
+
+
+def test_credit_is_cumulative_and_cannot_fall() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    assert not session.answer(1, Text())
+    assert session.receive(Credit(1, 1)) == []
+    assert session.receive(Credit(1, 3)) == [Wake(1)]
+    assert session.receive(Credit(1, 3)) == []
+    assert session.receive(Credit(1, 2)) == []
+    assert session.answer(1, Text())
+    assert not session.answer(1, Text())
+
+
+def test_credit_means_nothing_to_a_client_that_wants_no_flow_control() -> None:
+    session = machine()
+    opened(session, 1)
+    assert session.receive(Credit(1, 1)) == []
+    assert all(session.answer(1, Text()) for _ in range(100))
+
+
+def test_a_notice_takes_credit_and_waits_for_it() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.notify(1, Notice("first"))
+    assert not session.has_room(1)
+    session.notify(1, Notice("second", discard=2))
+    session.notify(1, Notice("third", discard=3))
+    session.notify(9, Notice("to nobody"))
+    session.block(1)
+    assert [frame.said for frame in take(session)] == ["(first 0)"]
+    assert session.receive(Credit(1, 2)) == []  # the notice has taken it
+    assert [frame.said for frame in take(session)] == ["(third 5)"]
+    assert session.receive(Credit(1, 3)) == [Wake(1)]
+    assert take(session) == []
+
+
+def test_the_end_needs_no_credit() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text())
+    assert session.end(1, COMPLETED)
+
+
+def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
+    session = machine(outbox_bytes=400)
+    opened(session, 1, 2)
+    while session.answer(1, Text("x" * 50)):
+        assert session.outbox_bytes < 400
+    assert not session.has_room(2)
+    assert session.block(2)
+    assert session.unblocked() == []
+    sent = 0
+    woken: list[Effect] = []
+    while not woken:
+        assert session.outbox_bytes > 200 or sent == 0
+        sent += sum(map(len, session.take(100)))
+        woken = session.unblocked()
+    assert session.outbox_bytes <= 200
+    assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
+    assert session.unblocked() == []
+
+
+def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
+    session = machine(outbox_bytes=10, initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text("x" * 50))
+    assert session.receive(Credit(1, 2)) == []
+    session.take(ALL)
+    assert session.unblocked() == [Wake(1)]
+
+
+def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
+    session = machine(outbox_bytes=1)
+    opened(session, 1)
+    session.answer(1, Text())
+    session.receive(Ping(1))
+    session.end(1, COMPLETED)
+    assert len(take(session)) == 3
+
+
+# -- limits and draining -------------------------------------------------------------------------
+
+
+def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> None:
+    session = machine(in_flight=1)
+    opened(session, 1)
+    session.receive(Cancel(1))
+    assert session.in_flight == 0
+    assert session.receive(Request(2, 0, Text())) == []
+    session.gone(1)
+    opened(session, 3)
+    assert take(session) == [
+        Sent(1, 1, True, "!CANCELLED"),
+        Sent(2, 2, True, "!RESOURCE_EXHAUSTED retryable"),
+    ]
+
+
+def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
+    session = machine()
+    opened(session, 1)
+    session.drain("bye", 0)
+    assert session.receive(Request(2, 0, Text())) == []
+    assert session.answer(1, Text("on"))
+    assert [frame.said for frame in take(session)] == [
+        "going away bye 0", "!UNAVAILABLE retryable", "on"
+    ]  # fmt: skip
+
+
+# -- the outbox ----------------------------------------------------------------------------------
+
+
+def test_the_outbox_is_taken_in_order_by_bytes() -> None:
+    session = machine()
+    for nonce in range(10):
+        session.receive(Ping(nonce))
+    size = session.outbox_bytes // 10
+    assert [decode(frame).said for frame in session.take(3 * size)] == [
+        "pong 0", "pong 1", "pong 2"
+    ]  # fmt: skip
+    assert session.outbox_bytes == 7 * size
+    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["pong 3"]
+    assert [decode(frame).said for frame in session.take(0)] == ["pong 4"]
+    assert len(session.take(ALL)) == 5
+    assert session.outbox_bytes == 0
+    assert session.take(ALL) == []
+
+
+def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("x" * 1000))
+    session.answer(1, Text("y"))
+    assert [decode(frame).said[0] for frame in session.take(10)] == ["x"]
+    assert [decode(frame).said for frame in session.take(1000)] == ["y"]
+    assert session.outbox_bytes == 0

@@ -1,0 +1,41 @@
+import pytest
+
+from actors import AlreadyRegistered, Registry, RequestActor
+from tests.actors.session_kit import Ask, Text
+
+
+class Upper(RequestActor[Text, Text]):
+    async def handle(self, request: Text) -> Text:
+        return Text(request.text.upper())
+
+
+class Lower(RequestActor[Text, Text]):
+    async def handle(self, request: Text) -> Text:
+        return Text(request.text.lower())
+
+
+def test_a_message_finds_its_actor() -> None:
+    registry = Registry()
+    registry.register(Text, Upper)
+    registration = registry.find(Text)
+    assert registration is not None
+    assert registration.message is Text
+    assert isinstance(registration.factory(), Upper)
+    assert registry.find(Ask) is None
+    assert list(registry.messages()) == [Text]
+
+
+def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
+    registry = Registry()
+    registry.register(Text, Upper)
+    with pytest.raises(AlreadyRegistered, match="Text is answered by Upper, Lower cannot"):
+        registry.register(Text, Lower)
+
+
+def test_what_makes_an_actor_is_as_good_as_its_class() -> None:
+    registry = Registry()
+    registry.register(Text, lambda: Lower())
+    registration = registry.find(Text)
+    assert registration is not None
+    assert isinstance(registration.factory(), Lower)
+    assert "lambda" in registration.label

@@ -1,0 +1,281 @@
+"""`callboard chat` as a person and as a script use it, against a real service."""
+
+import contextlib
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+from click.testing import CliRunner
+
+from callboard_service.cli import main
+from tests.e2e.service_process import ServiceProcess, command, environment, running
+
+STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
+# A prompt asks for pastes in brackets when it opens, and no more when it has its line.
+OPENED = "\x1b[?2004h"
+TYPED = "\x1b[?2004l"
+
+
+class Terminal:
+    """`callboard chat` on a pseudo-terminal."""
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        self.child = child
+
+    def until(self, text: str) -> str:
+        """What is shown before this text comes."""
+        self.child.expect_exact(text)
+        return plain(self.child.before)
+
+    def prompt(self) -> str:
+        """What is shown before the next prompt."""
+        return self.until(OPENED)
+
+    def type(self, text: str) -> None:
+        """Type a line, and have it taken."""
+        self.child.send(text + "\r")
+        self.child.expect_exact(TYPED)
+
+    def say(self, text: str) -> list[str]:
+        """Type a line: what is shown before the next prompt, line by line."""
+        self.type(text)
+        return self.prompt().strip().splitlines()
+
+    def press(self, key: str) -> None:
+        """Ctrl and this key."""
+        self.child.sendcontrol(key)
+
+    def end(self) -> tuple[int, str]:
+        """The exit code, and what is shown to the end."""
+        self.child.expect(pexpect.EOF)
+        shown = plain(self.child.before)
+        self.child.close()
+        assert isinstance(self.child.exitstatus, int)
+        return self.child.exitstatus, shown
+
+
+def plain(shown: str) -> str:
+    """Without what steers the terminal."""
+    return STEERING.sub("", shown).replace("\r", "")
+
+
+@contextlib.contextmanager
+def talking(folder: Path, service: ServiceProcess, *flags: str) -> Iterator[Terminal]:
+    """Start it, end it; what it keeps goes in `folder`."""
+    program, *arguments = command("chat", *flags)
+    child = pexpect.spawn(
+        program, arguments, cwd=str(folder), env=of(folder, service), encoding="utf-8",
+        timeout=20, dimensions=(40, 160), echo=True,
+    )  # fmt: skip
+    try:
+        yield Terminal(child)
+    finally:
+        child.close(force=True)
+
+
+def of(folder: Path, service: ServiceProcess) -> dict[str, str]:
+    """An environment in which this service is found."""
+    found = {"CALLBOARD_RUNTIME_DIR": str(Path(service.ready["runtime_file"]).parent)}
+    # A pseudo-terminal that nobody looks at does not say where its cursor is.
+    return environment(folder, **found) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+
+
+def once(
+    folder: Path, service: ServiceProcess, *arguments: str, piped: str = ""
+) -> tuple[int, str, str]:
+    """Run it without a terminal: exit code, standard output, standard error."""
+    done = subprocess.run(
+        command("chat", *arguments), input=piped, cwd=folder, env=of(folder, service),
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def inside(
+    folder: Path, service: ServiceProcess, *arguments: str, piped: str = "", **settings: str
+) -> tuple[int, str, str]:
+    """As `once`, in this process: starting one costs more than what it does."""
+    env = {
+        key: value for key, value in of(folder, service).items() if key.startswith(("CALL", "XDG"))
+    }
+    result = CliRunner().invoke(main, ["chat", *arguments], input=piped, env=env | settings)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@contextlib.contextmanager
+def speaking(
+    folder: Path, service: ServiceProcess, text: str
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Have it say this into pipes, and end it."""
+    process = subprocess.Popen(
+        command("chat", text), bufsize=0, cwd=folder, env=of(folder, service),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_person_talks(shared: ServiceProcess, tmp_path: Path) -> None:
+    with talking(tmp_path, shared) as terminal:
+        assert "backend echo" in terminal.prompt()
+
+        # The tokens are there while the reply waits for its ask.
+        asked = terminal.say("[[reasoning:hm]][[repeat:3]][[ask:permission]] after")
+        assert asked[:2] == ["hm", "000 001 002 "]
+        assert asked[2:] == [
+            "? A permission, asked by the text", "  1. once", "  2. always", "  3. reject",
+        ]  # fmt: skip
+        assert terminal.say("7")[-1].startswith("7 is not among the answers")
+        assert terminal.say("2") == ["always", " after"]
+
+        tool = terminal.say('[[tool:read {"path": "x", "n": 1}]]')
+        assert tool == ['tool read {"n": 1, "path": "x"}', "  read done"]
+        failed = terminal.say("so [[error:UNAVAILABLE]]")
+        assert failed[0].strip() == "so"
+        assert re.fullmatch(r"UNAVAILABLE: .* \(trying again may help\)", failed[1])
+        pasted = terminal.say("\x1b[200~a\x1b]0;pwned\x07\nb\x1b[201~")
+        assert pasted == ["a␛]0;pwned␇", "b"]
+
+        terminal.press("d")
+        assert terminal.end()[0] == 0
+
+    with talking(tmp_path, shared, "--continue") as terminal:
+        recalled = terminal.prompt()
+        assert "continuing: [[reasoning:hm]]" in recalled
+        assert recalled.endswith("> a␛]0;pwned␇\n> b\na␛]0;pwned␇\nb\n\n")
+        terminal.press("d")
+        assert terminal.end()[0] == 0
+
+
+def test_ctrl_c_ends_the_reply_and_not_the_program(shared: ServiceProcess, tmp_path: Path) -> None:
+    with talking(tmp_path, shared) as terminal:
+        terminal.prompt()
+        terminal.type("[[delay:10]][[repeat:100000]]")
+        terminal.until("004 ")
+        terminal.press("c")
+        assert terminal.prompt().strip().splitlines()[-1] == "cancelled"
+        assert terminal.say("[[ask:question]]")[-1] == "  3. maybe"
+        terminal.press("c")
+        assert terminal.prompt().strip().endswith("cancelled")
+        assert terminal.say("[[repeat:2]]") == ["000 001"]
+        terminal.press("c")
+        assert "Ctrl-C again" in terminal.prompt()
+        terminal.press("c")
+        assert terminal.end()[0] == 0
+
+
+def test_a_service_that_is_started_anew_is_found_again(
+    echo: ServiceProcess, tmp_path: Path
+) -> None:
+    with talking(tmp_path, echo, "--continue") as terminal:
+        assert "there is no conversation to continue" in terminal.prompt()
+        terminal.type("[[repeat:1]][[delay:60000]][[repeat:2]]")
+        terminal.until("000 ")
+        echo.signal(signal.SIGKILL)
+        echo.process.wait()
+        assert "connection closed (1006): the reply is lost" in terminal.until("again …")
+        with running(tmp_path / "echo", "--backend", "echo"):
+            assert "connected again" in terminal.prompt()
+            assert terminal.say("[[repeat:2]]") == ["000 001"]
+            terminal.press("d")
+            assert terminal.end()[0] == 0
+
+
+def test_one_shot_prints_just_the_reply(shared: ServiceProcess, tmp_path: Path) -> None:
+    assert once(tmp_path, shared, "two  words\x1b\n\n") == (0, "two  words\x1b\n", "")
+    assert inside(tmp_path, shared, "and", "--continue", piped="piped\n") == (
+        0,
+        "and\n\npiped\n",
+        "",
+    )
+
+
+def test_one_shot_says_all_else_on_standard_error(shared: ServiceProcess, tmp_path: Path) -> None:
+    text = '[[repeat:1]][[reasoning:hm]][[tool:read {"n": 1}]][[ask:question]]on[[error:ABORTED]]'
+    code, out, err = inside(tmp_path, shared, piped=text)
+    assert (code, out) == (1, "000 on\n")
+    assert err.splitlines() == [
+        'tool read {"n": 1}',
+        "  read done",
+        "? A question, asked by the text",
+        "  1. yes",
+        "  2. no",
+        "  3. maybe",
+        "callboard: declined, since nobody can answer here: A question, asked by the text",
+        "callboard: ABORTED: the text asked for this error (trying again may help)",
+    ]
+
+
+def test_one_shot_on_a_terminal_does_not_steer_it(shared: ServiceProcess, tmp_path: Path) -> None:
+    with talking(tmp_path, shared, "a\x1b[2Jb") as terminal:
+        assert terminal.end() == (0, "a␛[2Jb\n")
+
+
+def test_one_shot_is_cancelled_by_ctrl_c(shared: ServiceProcess, tmp_path: Path) -> None:
+    with speaking(tmp_path, shared, "[[delay:5]][[repeat:100000]]") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"000 "
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == b"callboard: cancelled\n"
+    assert out.endswith(b"\n")
+
+
+def test_one_shot_ends_quietly_when_nobody_reads(shared: ServiceProcess, tmp_path: Path) -> None:
+    with speaking(tmp_path, shared, "[[repeat:10000000]]") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4) == b"000 "
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 141
+
+
+def test_one_shot_loses_its_service(echo: ServiceProcess, tmp_path: Path) -> None:
+    with speaking(tmp_path, echo, "[[repeat:1]][[delay:60000]]on") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"000 "
+        echo.signal(signal.SIGKILL)
+        echo.process.wait()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == b"\n"
+    assert err == b"callboard: connection closed (1006): the reply is lost\n"
+
+    assert inside(tmp_path, echo, "hi")[0] == 3
+
+
+def test_a_service_that_is_named_by_its_url(shared: ServiceProcess, tmp_path: Path) -> None:
+    def named(**settings: str) -> tuple[int, str, str]:
+        return inside(tmp_path, shared, "hi", "--url", shared.url, **settings)
+
+    assert named(CALLBOARD_TOKEN=shared.token) == (0, "hi\n", "")
+    code, out, err = named(CALLBOARD_TOKEN="x" * 43)
+    assert (code, out) == (3, "")
+    assert "refuses the token: CALLBOARD_TOKEN" in err
+    assert named() == (2, "", "callboard: --url needs the token, in CALLBOARD_TOKEN\n")
+
+
+def test_bad_use_is_one_line(shared: ServiceProcess, tmp_path: Path) -> None:
+    nothing = "callboard: there is nothing to send: give a text, or pipe one in\n"
+    assert inside(tmp_path, shared, piped=" \n") == (2, "", nothing)
+    assert inside(tmp_path, shared, "") == (2, "", nothing)
+    code, out, err = inside(tmp_path, shared, "hi", CALLBOARD_PORT="many")
+    assert (code, out) == (2, "")
+    assert err.startswith("callboard: port: ")
+
+
+def test_without_a_service_it_says_how_to_start_one(shared: ServiceProcess, tmp_path: Path) -> None:
+    code, out, err = inside(tmp_path, shared, "hi", CALLBOARD_RUNTIME_DIR=str(tmp_path))
+    assert (code, out) == (3, "")
+    assert err == (
+        "callboard: no service is running: "
+        "`callboard serve` starts one (`make serve` in a checkout)\n"
+    )

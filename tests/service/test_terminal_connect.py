@@ -1,0 +1,144 @@
+"""Which service is connected to: connect.py, against a socket that answers as one."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from callboard.v1.session_pb2 import Welcome
+from callboard_service.terminal import connect
+from callboard_service.terminal.connect import Link, by_runtime_file, by_url, comes_back
+from callboard_service.terminal.errors import NoService
+from transport.discovery import RuntimeRecord, publish
+from transport.errors import ConnectionClosed
+
+TOKEN = "a token that fits"
+
+
+@asynccontextmanager
+async def service(backend: str = "fake", refuse: int = 0) -> AsyncIterator[str]:
+    """Take whoever has the token; its URL. `refuse`: close all with this code."""
+
+    sockets: list[web.WebSocketResponse] = []
+
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        hello = ClientMessage.FromString(await socket.receive_bytes()).hello
+        if refuse or hello.token != TOKEN:
+            await socket.close(code=refuse or 4501)
+            return socket
+        welcome = ServerMessage(welcome=Welcome(backend=backend))
+        await socket.send_bytes(welcome.SerializeToString())
+        sockets.append(socket)
+        while (await socket.receive()).type is WSMsgType.BINARY:
+            pass
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/ws"
+    finally:
+        for socket in sockets:
+            await socket.close(code=4001)
+        await runner.cleanup()
+
+
+def publish_record(folder: Path, url: str, token: str = TOKEN) -> None:
+    """Have a service of this process be found."""
+    publish(folder, RuntimeRecord(os.getpid(), url, "", token, "fake", "0", time.time()))
+
+
+async def test_the_service_of_the_runtime_file_is_found(tmp_path: Path) -> None:
+    async with service() as url, Link(by_runtime_file(tmp_path)) as link:
+        publish_record(tmp_path, url)
+        client = await link.open()
+        assert client.welcome.backend == "fake"
+        assert await link.open() is client
+        assert not link.lost
+
+
+async def test_without_a_service_the_error_says_how_to_start_one(tmp_path: Path) -> None:
+    async with Link(by_runtime_file(tmp_path / "none")) as link:
+        with pytest.raises(NoService, match=r"callboard serve.*make serve"):
+            await link.open()
+
+
+async def test_a_new_service_is_found_when_the_old_refuses(tmp_path: Path) -> None:
+    async with service("new") as url:
+        publish_record(tmp_path, url, "the token of the one before")
+        find = by_runtime_file(tmp_path)
+
+        def find_and_restart() -> connect.Endpoint:
+            found = find()
+            publish_record(tmp_path, url)
+            return found
+
+        async with Link(find_and_restart) as link:
+            assert (await link.open()).welcome.backend == "new"
+
+
+async def test_the_same_service_is_not_tried_twice(tmp_path: Path) -> None:
+    found: list[int] = []
+    async with service(refuse=4501) as url:
+
+        def find() -> connect.Endpoint:
+            found.append(1)
+            return by_url(url, TOKEN)()
+
+        async with Link(find) as link:
+            with pytest.raises(NoService, match=r"refuses the token: CALLBOARD_TOKEN"):
+                await link.open()
+    assert len(found) == 2
+
+
+async def test_a_dead_service_and_one_that_takes_nobody_are_told_apart(tmp_path: Path) -> None:
+    async with service(refuse=4001) as url, Link(by_url(url, TOKEN)) as link:
+        with pytest.raises(NoService, match=r"takes nobody in.*4001"):
+            await link.open()
+    async with Link(by_url(url, TOKEN)) as link:
+        with pytest.raises(NoService, match="no service answers at"):
+            await link.open()
+
+
+async def test_a_lost_connection_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "PAUSES", (0.0, 0.0))
+    async with Link(by_runtime_file(tmp_path)) as link:
+        async with service("old") as url:
+            publish_record(tmp_path, url)
+            client = await link.open()
+            answers = await client.request(Welcome())
+        with pytest.raises(ConnectionClosed):
+            await anext(answers)
+        assert link.lost
+        with pytest.raises(ConnectionClosed):
+            await client.request(Welcome())
+        with pytest.raises(NoService):
+            await link.reopen()
+        async with service("new") as url:
+            publish_record(tmp_path, url)
+            assert (await link.reopen()).welcome.backend == "new"
+
+
+def test_the_token_is_in_no_repr() -> None:
+    assert TOKEN not in repr(by_url("ws://x", TOKEN)())
+
+
+@pytest.mark.parametrize(
+    ("code", "back"),
+    [(1001, True), (1006, True), (4001, True), (4501, True), (4505, False), (1009, False)],
+)
+def test_which_ends_are_final(code: int, back: bool) -> None:
+    assert comes_back(ConnectionClosed(code)) is back

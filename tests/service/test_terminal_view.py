@@ -1,0 +1,212 @@
+"""What is printed where: view.py."""
+
+import errno
+import io
+from typing import Final
+
+import pytest
+from rich.console import Console
+
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatError,
+    ChatNotice,
+    HistoryEntry,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+from callboard_service.terminal.errors import OutputFailed
+from callboard_service.terminal.view import Pipe, Screen, View, make_console
+
+NASTY: Final = "\x1b]0;pwned\x07\x9b2J\r"
+
+
+class Terminal(io.StringIO):
+    """A text file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class BrokenPipe(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+
+def screen() -> tuple[Screen, io.StringIO]:
+    out = io.StringIO()
+    return Screen(make_console(out)), out
+
+
+def pipe(out: io.StringIO) -> tuple[Pipe, io.StringIO]:
+    errors = io.StringIO()
+    return Pipe(out, make_console(errors)), errors
+
+
+def test_the_reply_streams_and_lines_about_it_stand_alone() -> None:
+    view, out = screen()
+    view.reasoning("hm, ")
+    view.reasoning("so")
+    view.token("It")
+    view.token(" is\tso")
+    view.notice(ChatNotice(message="trying\nagain", discard_tokens=2))
+    view.token("It was")
+    view.end()
+    view.end()
+    assert out.getvalue().splitlines() == [
+        "hm, so",
+        "It is\tso",
+        "trying again",
+        "the last 2 tokens above are void; they come again",
+        "It was",
+    ]
+    view.notice(ChatNotice(discard_tokens=1))
+    assert out.getvalue().endswith("the last token above is void; it comes again\n")
+
+
+def test_lines_are_not_wrapped_nor_marked_up() -> None:
+    out = io.StringIO()
+    view = Screen(Console(file=out, width=20, force_terminal=False))
+    text = "[bold]a long line[/bold] :smile: " * 5
+    view.token(text)
+    assert out.getvalue() == text
+
+
+def test_tools_are_shown_shortened_and_errors_marked() -> None:
+    view, out = screen()
+    call = ToolCallEvent(call_id="1", name="read")
+    call.arguments["path"] = "x"
+    view.tool_call(call)
+    view.tool_result(ToolResultEvent(call_id="1", output="no such file", is_error=True))
+    view.tool_result(ToolResultEvent(call_id="2", output="1\n2\n3\n4\n5\n6"))
+    assert out.getvalue().splitlines() == [
+        'tool read {"path": "x"}',
+        "  error of tool read",
+        "  no such file",
+        "  1",
+        "  2",
+        "  3",
+        "  4",
+        "  … 2 more lines",
+    ]
+
+
+def test_an_ask_shows_title_detail_and_numbered_options() -> None:
+    view, out = screen()
+    view.ask(AskEvent(title="May it?", detail="rm x\nrm y", options=["once", "no"]))
+    view.ask_closed(AskClosed(answers=["once"]))
+    view.ask_closed(AskClosed())
+    assert out.getvalue().splitlines() == [
+        "? May it?",
+        "  rm x",
+        "  rm y",
+        "  1. once",
+        "  2. no",
+        "  answered elsewhere: once",
+        "  this needs no answer now",
+    ]
+
+
+def say_everything(view: View) -> None:
+    """Say something nasty in every way that there is."""
+    view.token(NASTY)
+    view.reasoning(NASTY)
+    call = ToolCallEvent(call_id="1", name=NASTY)
+    call.arguments[NASTY] = NASTY
+    view.tool_call(call)
+    view.tool_result(ToolResultEvent(call_id="1", output=NASTY, is_error=True))
+    view.notice(ChatNotice(message=NASTY))
+    view.ask(AskEvent(title=NASTY, detail=NASTY, options=[NASTY]))
+    view.ask_closed(AskClosed(answers=[NASTY]))
+    view.error(ChatError(code=NASTY, message=NASTY))
+    if isinstance(view, Screen):
+        view.recall(
+            [
+                HistoryEntry(user_text=NASTY),
+                HistoryEntry(assistant_text=NASTY),
+                HistoryEntry(tool_call=call),
+                HistoryEntry(tool_result=ToolResultEvent(output=NASTY)),
+                HistoryEntry(error=ChatError(message=NASTY)),
+                HistoryEntry(),
+            ]
+        )
+    view.end()
+
+
+def test_nothing_that_steers_reaches_a_terminal() -> None:
+    whole, out, errors = Terminal(), Terminal(), Terminal()
+    say_everything(Screen(Console(file=whole, color_system=None)))
+    say_everything(Pipe(out, Console(file=errors, color_system=None)))
+    for shown in (whole.getvalue(), out.getvalue(), errors.getvalue()):
+        assert "pwned" in shown
+        assert not set("\x1b\x07\x9b\r") & set(shown)
+
+
+def test_a_pipe_gets_exactly_the_reply_with_one_newline() -> None:
+    out = io.StringIO()
+    view, errors = pipe(out)
+    for text in ("\n  a\x1b", "\n", "\n", "b", "", "\n\n"):
+        view.token(text)
+        view.reasoning("not a part of it")
+        view.notice(ChatNotice(message="a word"))
+    view.end()
+    assert out.getvalue() == "\n  a\x1b\n\nb\n"
+    assert errors.getvalue() == "a word\n" * 6
+
+
+def test_no_reply_is_no_newline() -> None:
+    out = io.StringIO()
+    view, _ = pipe(out)
+    view.token("\n")
+    view.end()
+    assert out.getvalue() == ""
+
+
+def test_both_on_one_terminal_do_not_share_a_line() -> None:
+    out, errors = Terminal(), Terminal()
+    view = Pipe(out, Console(file=errors, color_system=None))
+    view.token("so far")
+    view.notice(ChatNotice(message="a word"))
+    assert errors.getvalue() == "\na word\n"
+    view.token("\n")
+    view.end()
+    assert out.getvalue() == "so far\n"
+
+
+def test_a_pipe_that_nobody_reads_is_told() -> None:
+    view, _ = pipe(BrokenPipe())
+    with pytest.raises(OutputFailed) as failed:
+        view.token("x")
+    assert failed.value.closed
+
+
+def test_standard_error_that_nobody_reads_costs_nothing() -> None:
+    out = io.StringIO()
+    view = Pipe(out, make_console(BrokenPipe()))
+    view.notice(ChatNotice(message="a word"))
+    view.token("x")
+    view.end()
+    assert out.getvalue() == "x\n"
+
+
+def test_standard_error_on_a_full_disk_costs_nothing() -> None:
+    view = Pipe(io.StringIO(), make_console(FullDisk()))
+    view.notice(ChatNotice(message="a word"))
+
+
+def test_a_console_fails_for_no_character() -> None:
+    raw = io.BytesIO()
+    view = Screen(make_console(io.TextIOWrapper(raw, encoding="ascii")))
+    view.token("🎭")
+    assert raw.getvalue() == b"?"
+    make_console(None).print("nowhere")
