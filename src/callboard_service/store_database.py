@@ -151,11 +151,9 @@ class Database:
         try:
             with _translated(label):
                 connection = await _to_its_end(connecting)
-        except asyncio.CancelledError:
-            if connecting.exception() is None:
+        except BaseException:
+            if not connecting.cancelled() and connecting.exception() is None:
                 await cls(label, connecting.result(), threads[0]).close()
-            raise
-        except StoreError:
             for thread in threads:
                 thread.join()
             raise
@@ -224,7 +222,9 @@ async def _to_its_end(task: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # once more
+                await asyncio.wait({task})
         raise
 
 

@@ -21,10 +21,7 @@ _ARMS: Final = {
 
 
 class Answers:
-    """The answers to one request, in order; the last one has `end`.
-
-    Leaving it early cancels the request.
-    """
+    """The answers to one request, in order; the last one has `end`."""
 
     def __init__(self, client: "Client", request_id: int) -> None:
         self.request_id = request_id

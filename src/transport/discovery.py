@@ -20,6 +20,8 @@ from transport.errors import CannotPublish, NotRunning
 
 _SUFFIX: Final = ".json"
 _MAX_BYTES: Final = 64 * 1024
+_CLOCK_SLACK: Final = 2.0
+"""Seconds by which the system's and our reading of the same moment may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def _make_private(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     for path in folder.glob(f"*{_SUFFIX}"):
-        if path.stem.isdecimal() and not psutil.pid_exists(int(path.stem)):
+        if path.stem.isdecimal() and _read(path) is None:
             with suppress(OSError):
                 path.unlink()
 
@@ -97,14 +99,16 @@ def find(folder: Path) -> RuntimeRecord:
 
 
 def _read(path: Path) -> RuntimeRecord | None:
+    """What the file says, if it makes sense and its process lives."""
     try:
-        if not path.stem.isdecimal() or not psutil.pid_exists(int(path.stem)):
-            return None
         with path.open(encoding="utf-8") as file:
             content = json.loads(file.read(_MAX_BYTES))
         record = RuntimeRecord(
             **{field.name: content[field.name] for field in fields(RuntimeRecord)}
         )
-    except (OSError, ValueError, KeyError, TypeError):
+        # A process that began after the service did is another one with the same number.
+        began = psutil.Process(record.pid).create_time()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
-    return record if record.pid == int(path.stem) else None
+    ours = path.stem == str(record.pid) and began <= record.started_at + _CLOCK_SLACK
+    return record if ours else None

@@ -282,12 +282,16 @@ async def test_an_asker_that_is_cancelled_leaves_nothing(
 
 
 async def test_a_question_that_cannot_be_made_leaves_nothing(actor_system: ActorSystem) -> None:
+    kept: list[Reply[int]] = []
+
     def fail(reply: Reply[int]) -> Do:
+        kept.append(reply)
         raise Boom
 
     with pytest.raises(Boom):
         await actor_system.spawn(Bare).ask(fail, timeout=1.0)
     assert len(actor_system.deadlines) == 0
+    assert kept[0].done
 
 
 async def test_replies_that_were_given_are_not_kept(actor_system: ActorSystem) -> None:

@@ -297,7 +297,7 @@ class Swallower:
         self.swallowed = 0
 
     async def __call__(self, worker: Worker) -> None:
-        while not self.gate.is_set() and self.swallowed < 5:
+        while not self.gate.is_set() and self.swallowed < 2:
             try:
                 await self.gate.wait()
             except asyncio.CancelledError:

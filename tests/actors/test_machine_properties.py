@@ -245,6 +245,10 @@ class MachineBesideModel(RuleBasedStateMachine):
         assert self.machine.in_flight == sum(map(self.is_open, self.requests))
 
     @invariant()
+    def nothing_is_kept_of_a_request_that_has_ended(self) -> None:
+        assert self.machine._blocked <= {key for key in self.requests if self.is_open(key)}
+
+    @invariant()
     def no_stream_is_over_its_credit(self) -> None:
         for request_id, request in self.requests.items():
             assert self.streamed[request_id] <= request.limit

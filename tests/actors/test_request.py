@@ -188,6 +188,45 @@ async def test_a_stream_may_end_with_its_last_answer(service: Service) -> None:
     assert closed == [True]
 
 
+async def test_a_stream_is_closed_before_its_end_is_said(service: Service) -> None:
+    gate = asyncio.Event()
+
+    class Tidying(StreamActor[Text, Text]):
+        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+            try:
+                yield Last(Text("done"))
+            finally:
+                await gate.wait()
+
+    client = await client_of(service, Tidying)
+    client.request(Text())
+    assert await client.read() == []
+    gate.set()
+    assert await client.said(1) == ["done"]
+
+
+async def test_a_stream_that_finds_no_room_is_not_begun(service: Service) -> None:
+    class Named(Counting):
+        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+            begun.append(request.text)
+            async for item in super().handle(request):
+                yield item
+
+    begun: list[str] = []
+    client = await client_of(service, Named)
+    client.request(Text("fills the outbox"))
+    await settle()
+    client.request(Text("waits"))
+    await settle()
+    assert begun == ["fills the outbox"]
+    client.send(Cancel(1))
+    for _ in range(100):
+        client.opened.outbox.take(10_000)
+    await settle()
+    assert begun == ["fills the outbox", "waits"]
+    client.send(Cancel(2))
+
+
 async def test_a_stream_that_fails_and_one_that_crashes(service: Service) -> None:
     class Breaking(StreamActor[Text, Text]):
         async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
@@ -283,7 +322,7 @@ async def test_a_stream_that_swallows_its_cancellation_says_nothing_more(
 
     class Stubborn(StreamActor[Text, Text]):
         async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
-            for _ in range(5):
+            for _ in range(2):
                 try:
                     await gate.wait()
                     break

@@ -326,6 +326,34 @@ async def test_a_session_that_crashes_takes_its_requests_along_and_no_other_sess
     assert actor_system.snapshot().children[0].tally == Tally(started=2, stopped=1, crashed=1)
 
 
+async def test_requests_that_take_their_time_to_end_do_so_together(
+    actor_system: ActorSystem,
+) -> None:
+    told: list[int] = []
+    gate = asyncio.Event()
+
+    class Tidying(RequestActor[Ask, Text]):
+        async def handle(self, request: Ask) -> Text:
+            try:
+                return await self.context.received(Text)
+            finally:
+                told.append(self.context.request_id)
+                await gate.wait()
+
+    service = Service(actor_system)
+    service.registry.register(Ask, Tidying)
+    client = await service.open()
+    for _ in range(3):
+        client.request(Ask())
+    await settle()
+    client.detach()
+    await settle()
+    assert sorted(told) == [1, 2, 3]
+    assert tasks_of_actors() == 4
+    gate.set()
+    await client.ref.join()
+
+
 async def test_a_stop_of_the_system_ends_all_sessions_at_once(
     service: Service, actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -177,7 +177,8 @@ def test_both_on_one_terminal_do_not_share_a_line() -> None:
     view = Pipe(out, Console(file=errors, color_system=None))
     view.token("so far")
     view.notice(ChatNotice(message="a word"))
-    assert errors.getvalue() == "\na word\n"
+    view.notice(ChatNotice(message="and another"))
+    assert errors.getvalue() == "\na word\nand another\n"
     view.token("\n")
     view.end()
     assert out.getvalue() == "so far\n"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ RECORD = RuntimeRecord(
     token="a secret",
     backend="echo",
     version="0",
-    started_at=1.5,
+    started_at=time.time(),
 )
 
 
@@ -78,6 +79,12 @@ def test_files_of_dead_processes_are_not_believed_and_go_at_the_next_start(
     assert not stale.exists()
 
 
+def test_another_process_with_the_same_number_is_not_believed(tmp_path: Path) -> None:
+    publish(tmp_path, replace(RECORD, started_at=1.5))
+    with pytest.raises(NotRunning):
+        find(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", "no json", '{"pid": 1}', "\0" * 100])
 def test_a_file_that_makes_no_sense_is_not_believed(tmp_path: Path, content: str) -> None:
     (tmp_path / f"{os.getpid()}.json").write_text(content)
@@ -87,7 +94,7 @@ def test_a_file_that_makes_no_sense_is_not_believed(tmp_path: Path, content: str
 
 def test_the_newest_of_several_is_found(tmp_path: Path) -> None:
     publish(tmp_path, RECORD)
-    parent = replace(RECORD, pid=os.getppid(), started_at=9.0)
+    parent = replace(RECORD, pid=os.getppid(), started_at=RECORD.started_at + 9.0)
     publish(tmp_path, parent)
     assert find(tmp_path) == parent
 

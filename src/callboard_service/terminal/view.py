@@ -191,6 +191,7 @@ class Pipe(View):
         # Into a file or a pipe the reply goes as it is.
         self._terminal = out.isatty()
         self._said = False
+        self._amid_line = False
         self._newlines = ""
 
     def token(self, text: str) -> None:
@@ -199,7 +200,7 @@ class Pipe(View):
         said = text.rstrip("\n")
         self._newlines = text[len(said) :]
         if said:
-            self._said = True
+            self._said = self._amid_line = True
             self._put(said)
 
     def reasoning(self, text: str) -> None:
@@ -221,8 +222,9 @@ class Pipe(View):
 
     def _start_line(self) -> None:
         # On one terminal both come together; the reply itself gets no newline for that.
-        if self._said and self._terminal and self._console.is_terminal:
+        if self._amid_line and self._terminal and self._console.is_terminal:
             self._write("\n", PLAIN)
+        self._amid_line = False
 
     def _write(self, text: str, style: Style) -> None:
         # Where standard error cannot be written the reply still matters.
