@@ -6,6 +6,7 @@ aside; refuse what is not ours; only then open it for writing and bring it to th
 
 import asyncio
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -85,8 +86,9 @@ def _make_place(location: Path) -> Path:
         # on it.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "no regular file"
+        mode = path.stat().st_mode  # raises for links in a circle, where `is_file` says False
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise StoreRefused(f"{path} is {kind}; a database file is wanted")
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before 3.13
         reason = getattr(error, "strerror", None) or error
