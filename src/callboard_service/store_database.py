@@ -6,6 +6,7 @@
     ├── StoreBusy               another process holds the lock; the same call may succeed later
     ├── StoreFull               the disk is full
     ├── StoreFailed             any other fault of the file, or a closed store
+    │   └── StoreDamaged        the file is no database, or not a whole one
     └── StoreRefused            it cannot be opened; the file is as it was
 
 One connection has one thread and one transaction at a time. Whatever fails leaves what was there

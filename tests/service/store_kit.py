@@ -4,15 +4,16 @@ import itertools
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from callboard.v1.chat_pb2 import HistoryEntry
-from callboard_service.store import ConversationStore
+from callboard_service.store import ConversationStore, StoreRefused
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ASIDE = "conversations.db.damaged-20260301T120000Z"
@@ -69,6 +70,31 @@ class Stores:
 
     def set_aside(self) -> list[Path]:
         return sorted(self.path.parent.glob("*damaged*"))
+
+
+async def refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
+    """The one line that says why not. Nothing is set aside, and no thread is left."""
+    threads = threading.active_count()
+    with pytest.raises(StoreRefused) as raised:
+        await stores.open(busy_timeout=busy_timeout)
+    assert threading.active_count() == threads
+    assert stores.reports == []
+    assert stores.set_aside() == []
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
+@asynccontextmanager
+async def stores_in(folder: Path) -> AsyncIterator[Stores]:
+    """Stores in a folder; that no thread is left is checked at the end."""
+    threads = threading.active_count()
+    stores = Stores(folder / "conversations.db")
+    try:
+        yield stores
+    finally:
+        await stores.close()
+    assert threading.active_count() == threads, "a thread was left"
 
 
 def user(text: str) -> HistoryEntry:

@@ -1,22 +1,18 @@
 """The conversation store when the disk, a process or another writer fails it."""
 
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from callboard_service.store import StoreBusy, StoreFailed, StoreFull
-from tests.service.store_kit import Stores, on_connect, other, run, texts, user
+from tests.service.store_kit import Stores, on_connect, other, run, stores_in, texts, user
 
 
 @pytest.fixture
 async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    threads = threading.active_count()
-    made = Stores(tmp_path / "conversations.db")
-    yield made
-    await made.close()
-    assert threading.active_count() == threads, "a thread was left"
+    async with stores_in(tmp_path) as made:
+        yield made
 
 
 # Another writer
