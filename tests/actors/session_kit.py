@@ -2,10 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Self
 
-from actors import ActorRef, ActorSystem, Failure, Lifecycle, Notice, Registry, Reply
+from actors import (
+    ActorRef,
+    ActorSystem,
+    Failure,
+    Handler,
+    Lifecycle,
+    Notice,
+    Registry,
+    Reply,
+    StreamActor,
+    Yielded,
+)
 from actors.frames import Completed, Frame, GoingAway, Pong, Request
 from actors.machine import Said, SessionLimits
 from actors.session import (
@@ -200,3 +213,26 @@ class Service:
         client.ref.tell(Attach(client.connection))
         await settle()
         return client
+
+
+async def client_of(
+    service: Service, handler: "type[Handler[Text]]", initial_credit: int = 0
+) -> Client:
+    """A client whose requests of type Text go to `handler`."""
+    service.registry.register(Text, handler)
+    return await service.open(initial_credit)
+
+
+class Counting(StreamActor[Text, Text]):
+    """Streams numbers for ever, and counts how often it is pulled and how often it was closed."""
+
+    pulls = 0
+    closed = 0
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        try:
+            for number in count(1):
+                type(self).pulls += 1
+                yield Text(str(number))
+        finally:
+            type(self).closed += 1
