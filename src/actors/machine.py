@@ -262,7 +262,9 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
-        owed = list((state.owed or {}).values())
+        owed: list[Message | Notice] = list((state.owed or {}).values())
+        if state.held is not None and state.held.discard:
+            owed.insert(0, state.held)  # else the client would keep tokens that are void
         # Encoded first: if it cannot be, nothing has been said and the request is still open.
         last = self._encode(request_id, self.sequence + len(owed) + 1, True, payload)
         for closing in owed:

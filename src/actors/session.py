@@ -18,6 +18,7 @@ from actors.failure import Code, Failure
 from actors.frames import Completed, Frame, Message, Notice, Request
 from actors.log import Log
 from actors.machine import (
+    CANCELLED,
     CRASHED,
     DEADLINE,
     Close,
@@ -227,6 +228,7 @@ class SessionActor(Actor[SessionMessage]):
                 connection.wake()
             case Detach():
                 self._connection = None
+                self._carry_out(self.machine.fail_all(CANCELLED))
                 self.context.stop()
             case Drain(reason, reconnect_after_ms, reply):
                 self.machine.drain(reason, reconnect_after_ms)

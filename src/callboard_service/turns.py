@@ -7,7 +7,7 @@ A turn belongs to a request actor and ends with it at the latest, however that e
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -19,6 +19,7 @@ from actors import (
     Down,
     Failure,
     Lifecycle,
+    MailboxFull,
     Order,
     Reply,
     RequestContext,
@@ -145,7 +146,8 @@ class Line(Actor[LineMessage]):
         for cleared in self._clearing:
             cleared.send(None)
         self._clearing.clear()
-        self._turns.tell(Idle(self._conversation_id, self._taken))
+        with suppress(MailboxFull):  # the next one who leaves this line tells it
+            self._turns.tell(Idle(self._conversation_id, self._taken))
 
 
 class Turns(Actor[TurnMessage]):
@@ -174,7 +176,12 @@ class Turns(Actor[TurnMessage]):
             self._taken[name] = 0
         if isinstance(message, Take):
             self._taken[name] += 1
-        line.tell(message)
+        try:
+            line.tell(message)
+        except MailboxFull:
+            # A Release is not missed: the end of its request is a Down, which is never refused.
+            if not isinstance(message, Release):
+                message.reply.fail(_BUSY)
 
 
 @asynccontextmanager
@@ -200,4 +207,5 @@ async def turn(
     try:
         yield
     finally:
-        turns.tell(Release(conversation_id, owner))
+        with suppress(MailboxFull):  # then the end of this request gives the turn back
+            turns.tell(Release(conversation_id, owner))

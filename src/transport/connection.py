@@ -7,6 +7,7 @@ read outlives its own timeout, so a deadline here aborts the transport.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -84,12 +85,15 @@ class Channel:
         self._front.append(welcome)
         unwatch = opened.ref.watch(self._session_down)
         writer = asyncio.create_task(self._write_out())
-        opened.ref.tell(Attach(self))
         try:
+            await opened.ref.send(Attach(self))
             await self._read_in(wire, opened.ref)
+        except NotRunning:
+            pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
             unwatch()
-            opened.ref.tell(Detach(self.close_code))
+            with suppress(NotRunning):
+                await opened.ref.send(Detach(self.close_code))
             self._wake_writer()
             await self._finish(writer)
 
@@ -99,10 +103,7 @@ class Channel:
             try:
                 session.tell(frame)
             except MailboxFull:
-                try:
-                    await session.send(frame)
-                except NotRunning:
-                    return
+                await session.send(frame)
 
     async def refuse(self, code: int, reason: str) -> None:
         """End a connection that has no session."""

@@ -67,6 +67,8 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     def expect_end(self, request_id: int, said: str) -> None:
         request = self.requests[request_id]
+        if request.held is not None and request.held[1]:
+            self.expect(request_id, "({} {})".format(*request.held))
         for closing in request.owed.values():
             self.expect(request_id, closing)
         self.expect(request_id, said, end=True)

@@ -106,6 +106,7 @@ async def test_the_end_of_the_connection_ends_session_and_requests(
     client.detach()
     down = await client.ref.join()
     assert down.exit is Exit.NORMAL
+    assert {frame.said for frame in await client.read()} == {"!CANCELLED"}
     assert tasks_of_actors() == 1
     other.send(Inform(1, Text("still here")))
     assert await other.said(1) == ["still here"]
