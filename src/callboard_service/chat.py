@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Final
 
 from actors import (
     ActorRef,
@@ -35,6 +36,9 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.turns import Clear, TurnMessage, turn
 
+MAX_TITLE: Final = 1000
+"""Characters; every list carries every title."""
+
 
 class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
     """All conversations, newest first."""
@@ -55,6 +59,9 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         """Make it."""
+        if len(request.title) > MAX_TITLE:
+            message = f"the title is longer than {MAX_TITLE} characters"
+            raise Failure(Code.INVALID_ARGUMENT, message)
         return await self._backend.create(request.title)
 
 
@@ -96,6 +103,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
     def __init__(self, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
         self._backend = backend
         self._turns = turns
+        self._asks: dict[str, AskEvent] = {}
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
         """Wait for the conversation's turn, then pass on what the backend makes."""
@@ -108,7 +116,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
                 conversation_id=request.session_id,
                 text=request.text,
                 model=request.model,
-                answered=lambda: self.context.received(AnswerRequest),
+                answered=self._answered,
                 log=self.context.log,
             )
             async with aclosing(self._backend.reply(prompt)) as events:
@@ -116,12 +124,32 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
                     if isinstance(event, ChatCompleted):
                         completed = event
                     elif isinstance(event, AskEvent):
+                        self._asks[event.ask_id] = event
                         yield Opens(event.ask_id, event, AskClosed(ask_id=event.ask_id))
                     elif isinstance(event, AskClosed):
+                        self._asks.pop(event.ask_id, None)
                         yield Closes(event.ask_id, event)
                     else:
                         yield event
         yield Last(completed)
+
+    async def _answered(self) -> AnswerRequest:
+        """The next answer to an open ask that the ask allows; others are ignored."""
+        while True:
+            answer = await self.context.received(AnswerRequest)
+            ask = self._asks.get(answer.ask_id)
+            if ask is None:
+                continue
+            if fits(ask, answer):
+                return answer
+            self.context.notice("That answer is none of the options; the question is still open.")
+
+
+def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
+    """The ask allows this answer. None at all, which declines, is always allowed."""
+    if len(answer.answers) > 1 and not ask.multiple:
+        return False
+    return not ask.options or all(chosen in ask.options for chosen in answer.answers)
 
 
 def register(registry: Registry, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:

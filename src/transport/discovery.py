@@ -8,13 +8,14 @@ import json
 import os
 import secrets
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import psutil
-from platformdirs import user_runtime_path
+from platformdirs import user_cache_path, user_runtime_path
 
 from transport.errors import CannotPublish, NotRunning
 
@@ -41,7 +42,16 @@ class RuntimeRecord:
 
 
 def default_folder() -> Path:
-    """Where runtime files belong on this system."""
+    """Where runtime files belong on this system: the user's runtime folder.
+
+    On a Linux without one (a container, a cron job) it is `run` in the user's cache folder, and not
+    the name in a folder shared by all that platformdirs would take, which others may make first.
+    """
+    if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
+        folder = Path(f"/run/user/{os.getuid()}")
+        if not folder.is_dir():
+            return user_cache_path("callboard", appauthor=False) / "run"
+        return folder / "callboard"
     return user_runtime_path("callboard", appauthor=False)
 
 

@@ -154,7 +154,7 @@ class Server:
             compress=False,
             autoping=False,
             timeout=CLOSE_TIMEOUT,
-            max_msg_size=self._settings.max_message_bytes,
+            max_msg_size=self._settings.max_message_bytes + 1,  # aiohttp refuses this size too
             writer_limit=0,
         )
         if not socket.can_prepare(request).ok:

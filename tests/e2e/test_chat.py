@@ -58,6 +58,8 @@ async def test_conversations_are_made_listed_renamed_by_their_text_and_deleted(
         "  two  spaces,\n\n a line and a tab\t ",
         "Grüße, 世界! 🎭 e\u0301",
         "[[not a directive]] [[repeat:x]] [[tool:]] [[ask:you]] [[error:NOPE]] [[",
+        '[[tool:deep {"a": ' + "[" * 900 + "]" * 900 + '}]] [[tool:n {"a": NaN}]]',
+        '[[tool:big {"a": 1e999}]]',
     ],
 )
 async def test_text_comes_back_word_by_word_exactly(client: Contract, text: str) -> None:
@@ -94,14 +96,18 @@ async def test_an_ask_is_answered_under_the_requests_id(
     stream = client.answers(request_id)
     ask = (await anext(stream)).ask
     assert choice in ask.options
-    wrong = message("AnswerRequest", ask_id="another", answers=["no"])
-    await client.send(request_id, answer=wrong)
+    for wrong in (
+        message("AnswerRequest", ask_id="another", answers=[choice]),
+        message("AnswerRequest", ask_id=ask.ask_id, answers=["none of them"]),
+        message("AnswerRequest", ask_id=ask.ask_id, answers=list(ask.options)),
+    ):
+        await client.send(request_id, answer=wrong)
     right = message("AnswerRequest", ask_id=ask.ask_id, answers=[choice])
     await client.send(request_id, answer=right)
     await client.send(request_id, answer=right)
     rest = [answer async for answer in stream]
-    assert kinds_of(rest) == ["ask_closed", "token", "completed"]
-    assert list(rest[0].ask_closed.answers) == [choice]
+    assert kinds_of(rest) == ["notice", "notice", "ask_closed", "token", "completed"]
+    assert list(rest[2].ask_closed.answers) == [choice]
 
 
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
@@ -181,6 +187,12 @@ async def test_what_cannot_be_done_has_its_code(
 ) -> None:
     answer = await client.call(**payload)  # type: ignore[arg-type]  # one of the arms above
     assert answer.error.code == code
+
+
+async def test_a_title_has_a_limit(client: Contract) -> None:
+    for length, arm in ((1000, "session_info"), (1001, "error")):
+        request = message("CreateSessionRequest", title="t" * length)
+        assert (await client.call(create_session=request)).WhichOneof("payload") == arm
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t "])

@@ -80,9 +80,9 @@ async def test_a_frame_over_the_limit_gets_1009_and_one_at_it_is_served(
             request_id=99,
             send_message=message("SendMessageRequest", session_id=conversation, text="x"),
         )
-        padding = limit - 1 - envelope.ByteSize() - 3
-        envelope.send_message.text = "x" * padding
-        assert limit - 8 < envelope.ByteSize() <= limit
+        envelope.send_message.text = "x" * (limit - 100)
+        envelope.send_message.text = "x" * (limit - 100 + limit - envelope.ByteSize())
+        assert envelope.ByteSize() == limit
         await client.socket.send(envelope.SerializeToString())
         answers = await client.all(99)
         assert answers[0].token.text == envelope.send_message.text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transport.discovery import RuntimeRecord, find, publish, withdraw
+from transport.discovery import RuntimeRecord, default_folder, find, publish, withdraw
 from transport.errors import CannotPublish, NotRunning
 
 RECORD = RuntimeRecord(
@@ -108,3 +108,16 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
 
 def test_the_token_is_in_no_repr() -> None:
     assert RECORD.token not in repr(RECORD)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is for Linux")
+def test_without_a_runtime_folder_none_that_others_share_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    assert default_folder() == tmp_path / "runtime" / "callboard"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    of_the_user = Path(f"/run/user/{os.getuid()}")
+    expected = of_the_user if of_the_user.is_dir() else tmp_path / "cache"
+    assert default_folder().is_relative_to(expected)

@@ -5,19 +5,23 @@
     [[tool:NAME {…}]]   a call, its result    [[error:CODE]]       the reply ends with this code
     [[reasoning:TEXT]]  a reasoning token     [[crash]]            the handler raises
 
-All else is text, and what is no proper directive is text too.
+They are carried out in the order in which they stand: a delay is for the tokens after it. All else
+is text, and what is no proper directive is text too.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final, Literal, TypeAlias
 
 from actors import Code
 
 MAX_REPEAT: Final = 10_000_000
 MAX_DELAY_MS: Final = 3_600_000
+MAX_DEPTH: Final = 20
+"""Of a tool's arguments; protobuf's Struct takes three levels of a message for each."""
 
 _OPENING: Final = re.compile(r"\[\[(repeat|delay|tool|ask|error|reasoning|crash)(?::|(?=\]\]))")
 
@@ -141,10 +145,34 @@ def _tool(text: str, start: int) -> tuple[Step, int] | None:
     end = match.end()
     if text.startswith("{", end):
         try:
-            arguments, end = json.JSONDecoder().raw_decode(text, end)
+            arguments, end = _JSON.raw_decode(text, end)
         except (ValueError, RecursionError):
             return None
     closing = re.compile(r"\s*\]\]").match(text, end)
-    if closing is None or not isinstance(arguments, dict):
+    if closing is None or not isinstance(arguments, dict) or _is_deeper(arguments, MAX_DEPTH):
         return None
     return Tool(match.group(1), arguments), closing.end()
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """A JSON value is nested deeper than this. Looks level by level: the value may be hostile."""
+    level = [value]
+    for _ in range(depth):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError("JSON has no such number")
+    return value
+
+
+_JSON: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)

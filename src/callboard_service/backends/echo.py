@@ -4,8 +4,8 @@ Needs no model; for tests, benchmarks and first steps. Its conversations live in
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from itertools import islice
+from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import cycle, islice
 from typing import Final
 
 from google.protobuf.json_format import ParseDict
@@ -88,10 +88,9 @@ class EchoBackend(StoredConversations):
             await self.keep(conversation_id, *entries, *text)
         yield ChatCompleted(input_tokens=len(prompt.text.split()), output_tokens=len(said))
 
-    def _tokens(self, count: int) -> "list[ChatToken]":
+    def _tokens(self, count: int) -> Iterator[ChatToken]:
         """So many tokens, numbered from 0 modulo 1000; the objects are shared, not copied."""
-        whole, rest = divmod(count, _NUMBERED)
-        return self._numbered * whole + list(islice(self._numbered, rest))
+        return islice(cycle(self._numbered), count)
 
     async def _events(
         self, step: say.Tool | say.Ask | say.Reasoning, key: str, prompt: Prompt
