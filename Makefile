@@ -14,10 +14,12 @@ PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+OPENCODE_VERSION := 1.18.33
+OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -38,8 +40,16 @@ $(STAMP): $(LOCK) pyproject.toml
 serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 	@exec '$(BIN)/callboard' serve $(ARGS)
 
-test: setup ## Run the tests: make test ARGS="-k mailbox"
+test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest $(ARGS)
+
+peers: ## Install the programs that tests run against, with npm: 360 MB the first time
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server of the tests needs npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server are skipped: they need npm, which was not found'; fi
+
+$(OPENCODE):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
 
 test-floor: setup ## Test the contract and the wire on the oldest protobuf allowed
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)

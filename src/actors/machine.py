@@ -70,9 +70,18 @@ class Start:
 
 @dataclass(slots=True)
 class Stop:
-    """The request has ended; its actor is to stop."""
+    """The request has ended with this failure; its actor is to stop."""
 
     request_id: int
+    failure: Failure
+
+
+@dataclass(slots=True)
+class Refused:
+    """The request has ended with this failure, and none of it runs."""
+
+    request: Request
+    failure: Failure
 
 
 @dataclass(slots=True)
@@ -98,7 +107,7 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Start | Stop | Deliver | Wake | Close
+Effect: TypeAlias = Start | Stop | Refused | Deliver | Wake | Close
 
 CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
 DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
@@ -169,18 +178,23 @@ class SessionMachine:
         if request_id <= self.last_request_id:
             return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
         self.last_request_id = request_id
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._say(request_id, refusal, end=True)
+            return [Refused(request, refusal)]
+        self._open[request_id] = _Open(self._initial_credit)
+        return [Start(request)]
+
+    def _refusal(self, request: Request) -> Failure | None:
         if request.payload is None:
-            self._say(request_id, UNKNOWN, end=True)
-        elif isinstance(request.payload, Failure):
-            self._say(request_id, request.payload, end=True)
-        elif self.draining:
-            self._say(request_id, DRAINING, end=True)
-        elif len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
-            self._say(request_id, TOO_MANY, end=True)
-        else:
-            self._open[request_id] = _Open(self._initial_credit)
-            return [Start(request)]
-        return []
+            return UNKNOWN
+        if isinstance(request.payload, Failure):
+            return request.payload
+        if self.draining:
+            return DRAINING
+        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
+            return TOO_MANY
+        return None
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:
         state = self._open.get(request_id)
@@ -197,7 +211,7 @@ class SessionMachine:
 
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, its backend lost."""
-        return [Stop(request_id)] if self.end(request_id, failure) else []
+        return [Stop(request_id, failure)] if self.end(request_id, failure) else []
 
     def fail_all(self, failure: Failure) -> list[Effect]:
         """End every request that has not ended."""
@@ -211,10 +225,11 @@ class SessionMachine:
             self.draining = True
             self._put(self._encode(0, 0, False, GoingAway(reason, reconnect_after_ms)))
 
-    def gone(self, request_id: int) -> None:
-        """The request's actor is no more. One that had not ended has crashed."""
-        self.end(request_id, CRASHED)
+    def gone(self, request_id: int) -> bool:
+        """The request's actor is no more. True: it had not ended, so it has crashed."""
+        crashed = self.end(request_id, CRASHED)
         self._ending.discard(request_id)
+        return crashed
 
     # -- what a request says -----------------------------------------------------------------
 

@@ -53,6 +53,11 @@ class ActorRef(Generic[M_contra]):
         """The actor takes messages (it may be starting, or between crash and restart)."""
         return self._cell.alive
 
+    @property
+    def state(self) -> str:
+        """Where in its life the actor is: starting, running, paused, stopping or stopped."""
+        return self._cell.state.name.lower()
+
     def tell(self, message: M_contra) -> None:
         """Put a message into the mailbox, at once.
 

@@ -5,17 +5,15 @@ Sessions ── SessionActor ── request actors
                  └ SessionMachine, whose outbox the connection drains
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, cast
 
 from actors.actor import Actor
 from actors.ask import Reply
-from actors.deadlines import Deadline
 from actors.events import Crashed
 from actors.failure import Code, Failure
-from actors.frames import Completed, Frame, Message, Notice, Request
+from actors.frames import Frame, Message, Request
 from actors.log import Log
 from actors.machine import (
     CANCELLED,
@@ -25,6 +23,7 @@ from actors.machine import (
     Deliver,
     Effect,
     Encode,
+    Refused,
     SessionLimits,
     SessionMachine,
     Start,
@@ -33,8 +32,9 @@ from actors.machine import (
 )
 from actors.mailbox import Overflow
 from actors.ref import ActorRef, Down
-from actors.registry import Registration, Registry
+from actors.registry import Registry
 from actors.request import Handler
+from actors.run import OnRequestEnd, RequestEnd, Run
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
 
 ONCE: Final = Lifecycle(
@@ -111,6 +111,7 @@ class SessionEnvironment:
     limits: SessionLimits
     encode: Encode
     log: Log
+    on_request_end: OnRequestEnd | None = None
 
 
 class Outbox:
@@ -126,84 +127,6 @@ class Outbox:
         return self._session.take_output(at_most)
 
 
-class _Run:
-    """A request that runs: its Exchange, and the session's own notes about it."""
-
-    __slots__ = (
-        "_session", "_waiter", "answered", "deadline", "expiry", "ref", "registration",
-        "request", "request_id",
-    )  # fmt: skip
-
-    def __init__(
-        self, session: "SessionActor", request: Request, registration: Registration
-    ) -> None:
-        self._session = session
-        self.request = request
-        self.request_id = request.request_id
-        self.registration = registration
-        self.answered = False
-        self.deadline: float | None = None
-        self.expiry: Deadline | None = None
-        self.ref: ActorRef[object] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def session(self) -> str:
-        return self._session.name
-
-    @property
-    def log(self) -> Log:
-        return self._session.request_log(self.request_id)
-
-    def notify(self, notice: Notice) -> None:
-        self._session.machine.notify(self.request_id, notice)
-        self._mark_answered()
-        self._session.wake_connection()
-
-    def answer(self, answer: Message) -> bool:
-        room = self._session.machine.answer(self.request_id, answer)
-        self._mark_answered()
-        self._session.wake_connection()
-        return room
-
-    def owe(self, key: str, closing: Message) -> None:
-        self._session.machine.owe(self.request_id, key, closing)
-
-    def pay(self, key: str) -> bool:
-        return self._session.machine.pay(self.request_id, key)
-
-    def end(self, answer: Message | Failure | Completed) -> None:
-        self._session.machine.end(self.request_id, answer)
-        self._mark_answered()
-        self._session.wake_connection()
-
-    def _mark_answered(self) -> None:
-        if not self.answered:
-            self.answered = True
-            if self.ref is not None:
-                self.ref.restart_never()
-
-    def has_room(self) -> bool:
-        return self._session.machine.has_room(self.request_id)
-
-    async def room(self) -> None:
-        while not self.has_room():
-            if not self._session.machine.block(self.request_id):
-                raise asyncio.CancelledError  # a handler that did not end when it was told to
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def abort(self, failure: Failure) -> None:
-        self._session.abort(self.request_id, failure)
-
-
 class SessionActor(Actor[SessionMessage]):
     """One client's session. Every hook is a plain function: nothing here ever waits."""
 
@@ -214,9 +137,10 @@ class SessionActor(Actor[SessionMessage]):
         self.machine = SessionMachine(
             environment.limits, environment.encode, initial_credit=initial_credit
         )
+        self.on_request_end = environment.on_request_end
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._connection: Connection | None = None
         self._drained: list[Reply[None]] = []
 
@@ -247,7 +171,8 @@ class SessionActor(Actor[SessionMessage]):
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
-        self.machine.gone(run.request_id)
+        if self.machine.gone(run.request_id):
+            run.ended(CRASHED)
         self._settle_drained()
         self.wake_connection()
 
@@ -267,10 +192,14 @@ class SessionActor(Actor[SessionMessage]):
                     ref = self._ref(request_id)
                     if ref is not None:
                         ref.tell(payload)
-                case Stop(request_id):
-                    ref = self._ref(request_id)
-                    if ref is not None:
-                        ref.kill()
+                case Stop(request_id, failure):
+                    run = self._runs.get(str(request_id))
+                    if run is not None:
+                        run.ended(failure)
+                        if run.ref is not None:
+                            run.ref.kill()
+                case Refused(request, failure):
+                    self._tell_refused(request, failure)
                 case Wake(request_id):
                     self._runs[str(request_id)].wake()
                 case Close(code, reason):
@@ -287,9 +216,9 @@ class SessionActor(Actor[SessionMessage]):
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
-        run = _Run(self, request, registration)
+        run = Run(self, request, registration)
         try:
-            handler = _make(run)
+            handler = run.make_handler()
         except Exception as error:  # noqa: BLE001 - costs this request, and not the session
             path = f"{self.context.path}/{request.request_id}"
             self.context.system.report(Crashed(path, error, type(payload).__name__, None))
@@ -303,7 +232,7 @@ class SessionActor(Actor[SessionMessage]):
         self._set_deadline(run, handler.deadline)
         made: list[Handler[Message]] = [handler]
         run.ref = self.context.spawn(
-            lambda: made.pop() if made else _make(run),
+            lambda: made.pop() if made else run.make_handler(),
             name=str(request.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
@@ -311,8 +240,19 @@ class SessionActor(Actor[SessionMessage]):
     def _refuse(self, request: Request, failure: Failure) -> None:
         self.machine.end(request.request_id, failure)
         self.machine.gone(request.request_id)
+        self._tell_refused(request, failure)
 
-    def _set_deadline(self, run: _Run, declared: float | None) -> None:
+    def _tell_refused(self, request: Request, failure: Failure) -> None:
+        if self.on_request_end is not None:
+            known = request.payload is not None and not isinstance(request.payload, Failure)
+            message = type(request.payload).__name__ if known else "unknown"
+            self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
+
+    def now(self) -> float:
+        """The system's time."""
+        return self.context.clock.now()
+
+    def _set_deadline(self, run: Run, declared: float | None) -> None:
         seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
         if seconds is None:
             return
@@ -348,13 +288,6 @@ class SessionActor(Actor[SessionMessage]):
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""
         return self._log.bind(request=request_id)
-
-
-def _make(run: _Run) -> Handler[Message]:
-    handler = run.registration.factory()
-    handler.exchange = run
-    handler.request = cast(Message, run.request.payload)
-    return handler
 
 
 @dataclass(slots=True)

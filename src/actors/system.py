@@ -37,7 +37,7 @@ class ActorSnapshot:
     children: tuple["ActorSnapshot", ...] = field(default=())
 
 
-class _Root(Actor[Never]):
+class Root(Actor[Never]):
     """The first supervisor. If it must give up, the system has failed."""
 
     def receive(self, message: Never) -> None:
@@ -69,7 +69,7 @@ class ActorSystem:
         self.dead_letters = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._root: Cell[Never] = Cell(self, None, name, _Root, DEFAULT_LIFECYCLE)
+        self._root: Cell[Never] = Cell(self, None, name, Root, DEFAULT_LIFECYCLE)
         self._root.launch()
 
     def new_name(self) -> str:

@@ -109,9 +109,10 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         """Wait for the conversation's turn, then pass on what the backend makes."""
         if not request.text.strip():
             raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
-        await self._backend.get(request.session_id)
         completed = ChatCompleted()
+        # The turn comes first: messages are answered in the order in which they were sent.
         async with turn(self._turns, request.session_id, self.context):
+            await self._backend.get(request.session_id)
             prompt = Prompt(
                 conversation_id=request.session_id,
                 text=request.text,
@@ -146,10 +147,16 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
 
 
 def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
-    """The ask allows this answer. None at all, which declines, is always allowed."""
+    """The ask allows this answer. None at all, which declines, is always allowed.
+
+    A permission is one of its options and nothing else; a question may be answered in one's own
+    words, which is for the backend to take or not.
+    """
     if len(answer.answers) > 1 and not ask.multiple:
         return False
-    return not ask.options or all(chosen in ask.options for chosen in answer.answers)
+    if ask.kind != AskEvent.KIND_PERMISSION:
+        return True
+    return all(chosen in ask.options for chosen in answer.answers)
 
 
 def register(registry: Registry, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:

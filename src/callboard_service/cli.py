@@ -1,10 +1,10 @@
-"""The command line: `callboard serve`, `callboard chat`."""
+"""The command line. What draws on a terminal is imported by the commands that need it."""
 
 import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
@@ -12,12 +12,14 @@ from callboard_service import __version__
 from callboard_service.errors import ServiceError
 from callboard_service.serve import Lifeline, serve
 from callboard_service.settings import SECRETS, Settings, load
+from callboard_service.terminal.exits import Exit
 from transport.errors import TransportError
 
-F = TypeVar("F", bound=Callable[..., object])
+if TYPE_CHECKING:
+    from callboard_service.terminal.command import Where
+    from callboard_service.terminal.sessions import Format
 
-EXIT_REFUSED: Final = 2
-"""A setting, a file or the machine does not allow it; one line on standard error says what."""
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +66,7 @@ def serve_command(
         sys.exit(asyncio.run(serve(load(given), lifeline, ready_json=ready_json)))
     except (ServiceError, TransportError) as error:
         click.echo(f"callboard: {error}", err=True)
-        sys.exit(EXIT_REFUSED)
+        sys.exit(Exit.BAD_USE)
 
 
 @main.command("chat")
@@ -88,3 +90,90 @@ def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path
 
     given: dict[str, object] = {name: path for name, path in flags.items() if path is not None}
     sys.exit(chat(Wish(text, take_up=take_up, url=url, flags=given)))
+
+
+def service_options(command: F) -> F:
+    """Which service a command talks to."""
+    url = click.option("--url", help="The service's WebSocket; its token is in CALLBOARD_TOKEN.")
+    folder = click.option(
+        "--runtime-dir", type=click.Path(path_type=Path), help="Folder of its runtime file."
+    )
+    return url(folder(command))
+
+
+def _where(url: str | None, runtime_dir: Path | None) -> "Where":
+    from callboard_service.terminal.command import Where
+
+    return Where(url, {} if runtime_dir is None else {"runtime_dir": runtime_dir})
+
+
+@main.group("sessions")
+def sessions_group() -> None:
+    """List, show, delete and export conversations."""
+
+
+@sessions_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@service_options
+def sessions_list(as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
+    """All conversations, newest first."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    where = _where(url, runtime_dir)
+    sys.exit(run(where, lambda client: sessions.list_all(client, as_json=as_json)))
+
+
+@sessions_group.command("show")
+@click.argument("name")
+@service_options
+def sessions_show(name: str, url: str | None, runtime_dir: Path | None) -> None:
+    """One conversation; NAME is its id, or how that begins."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    sys.exit(run(_where(url, runtime_dir), lambda client: sessions.show(client, name)))
+
+
+@sessions_group.command("delete")
+@click.argument("names", nargs=-1, required=True)
+@service_options
+def sessions_delete(names: tuple[str, ...], url: str | None, runtime_dir: Path | None) -> None:
+    """Delete conversations, for good; a running reply of theirs is cancelled."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    sys.exit(run(_where(url, runtime_dir), lambda client: sessions.delete(client, names)))
+
+
+@sessions_group.command("export")
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(["markdown", "json"]), default="markdown")
+@click.option("--output", type=click.Path(path_type=Path), help="A new file; else it is printed.")
+@service_options
+def sessions_export(
+    name: str,
+    form: "Format",
+    output: Path | None,
+    url: str | None,
+    runtime_dir: Path | None,
+) -> None:
+    """One conversation, whole, as Markdown or JSON."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    where = _where(url, runtime_dir)
+    sys.exit(run(where, lambda client: sessions.export(client, name, form, output)))
+
+
+@main.command("status")
+@click.option("--watch", is_flag=True, help="Live, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Once, as JSON.")
+@service_options
+def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
+    """How the running service is: its backend, sessions, requests, faults, its actors."""
+    from callboard_service.terminal import status
+    from callboard_service.terminal.command import run
+
+    where = _where(url, runtime_dir)
+    sys.exit(run(where, lambda client: status.show(client, watch=watch, as_json=as_json)))

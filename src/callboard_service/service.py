@@ -5,8 +5,8 @@ root ── backend (its own subtree) ── turns ── sessions
 
 import os
 import secrets
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,20 +14,27 @@ from actors import (
     ActorRef,
     ActorSystem,
     Backoff,
+    Event,
     Intensity,
     Lifecycle,
     Log,
+    Observer,
     Registry,
     StartFailed,
 )
 from actors.machine import SessionLimits
 from actors.session import OpenSession, SessionEnvironment, Sessions
-from callboard_service import __version__, chat
+from callboard_service import __version__, chat, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo import EchoBackend
 from callboard_service.backends.local import LocalBackend, find_model
+from callboard_service.backends.openai.api import OPENAI, ModelServer
+from callboard_service.backends.openai.backend import OpenAIBackend
+from callboard_service.backends.opencode.backend import OpenCodeBackend
+from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.errors import BackendFailed, find_service_error
 from callboard_service.log import EventLog
+from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
 from callboard_service.turns import Turns
 from transport import discovery
@@ -61,7 +68,48 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
 
     if settings.backend == "echo":
         return EchoBackend(report)
+    opencode = (
+        settings.opencode_url,
+        settings.opencode_password,
+        settings.opencode_command,
+        settings.opencode_directory,
+    )
+    if settings.backend == "opencode" or (settings.backend == "auto" and any(opencode)):
+        return OpenCodeBackend(_opencode_server(settings), log)
+    openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
+    if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
+        return OpenAIBackend(_model_server(settings), settings.data_dir, log, report)
     return LocalBackend(find_model(settings.local_model), settings.data_dir, log, report)
+
+
+def _opencode_server(settings: Settings) -> Attached | Supervised:
+    """The server of the backend opencode. Raises BackendFailed."""
+    secret = settings.opencode_password
+    password = secret.get_secret_value() if secret is not None else ""
+    return find_server(
+        settings.opencode_url, password, settings.opencode_command, settings.opencode_directory
+    )
+
+
+def _model_server(settings: Settings) -> ModelServer:
+    """The server of the backend openai. Raises BackendFailed."""
+    secret = settings.openai_api_key
+    key = secret.get_secret_value() if secret is not None else ""
+    address = settings.openai_base_url
+    if address is None and not key:
+        reason = "name the server with CALLBOARD_OPENAI_BASE_URL, or give a key of OpenAI's own"
+        raise BackendFailed(f"openai: {reason} with CALLBOARD_OPENAI_API_KEY")
+    return ModelServer(address or OPENAI, key, settings.openai_model or "")
+
+
+def both(one: Observer, other: Observer) -> Observer:
+    """Two observers as one."""
+
+    def observe(event: Event) -> None:
+        one(event)
+        other(event)
+
+    return observe
 
 
 class Service:
@@ -71,8 +119,10 @@ class Service:
         self._settings = settings
         self._log = log
         self._backend = make_backend(settings, log)
-        self.system = ActorSystem(name="callboard", observer=EventLog(log))
+        self._metrics = Metrics()
+        self.system = ActorSystem(name="callboard", observer=both(EventLog(log), self._metrics))
         self.registry = Registry()
+        self._started_at = datetime.now(UTC)
         given = settings.token
         self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
         self._server: Server | None = None
@@ -95,6 +145,7 @@ class Service:
             raise BackendFailed(str(find_service_error(error) or error)) from error
         turns = await self.system.start(Turns, name="turns")
         chat.register(self.registry, self._backend, turns)
+        status.register(self.registry, self._subject())
         wire = Wire(self.registry)
         sessions = await self.system.start(lambda: self._sessions(wire), name="sessions")
         server = await self._listen(sessions, wire)
@@ -105,16 +156,31 @@ class Service:
             token=self.token,
             backend=self._backend.name,
             version=__version__,
-            started_at=time.time(),
+            started_at=self._started_at.timestamp(),
         )
         folder = settings.runtime_dir or discovery.default_folder()
         self._runtime_file = discovery.publish(folder, record)
         self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
         return Ready(server.url, server.page, record.pid, self._runtime_file)
 
+    def _subject(self) -> status.Subject:
+        return status.Subject(
+            version=__version__,
+            started_at=self._started_at,
+            backend=self._backend,
+            system=self.system,
+            metrics=self._metrics,
+            connections=self._connections,
+        )
+
+    def _connections(self) -> int:
+        return 0 if self._server is None else self._server.connections
+
     def _sessions(self, wire: Wire) -> Sessions:
         limits = SessionLimits(max_requests_in_flight=self._settings.max_requests_in_flight)
-        environment = SessionEnvironment(self.registry, limits, wire.encode, self._log)
+        environment = SessionEnvironment(
+            self.registry, limits, wire.encode, self._log, self._metrics.request_ended
+        )
         return Sessions(environment, lambda: secrets.token_hex(6))
 
     async def _listen(self, sessions: ActorRef[OpenSession], wire: Wire) -> Server:
@@ -137,9 +203,11 @@ class Service:
             wire,
             self.system.clock,
             self._log,
+            self._metrics,
         )
         await server.start()
         self._server = server
+        self._metrics.watch(self.system.snapshot, self._connections)
         return server
 
     async def failed(self) -> BaseException:

@@ -4,11 +4,13 @@ Flags win over the environment, that over `callboard.toml` in the working direct
 one in the user's configuration folder. Secrets are never flags: an argument list is no secret.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +22,7 @@ from callboard_service.errors import BadSettings
 
 FILE: Final = "callboard.toml"
 
-BackendName = Literal["auto", "local", "echo"]
+BackendName = Literal["auto", "opencode", "openai", "local", "echo"]
 Milliseconds = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 
 
@@ -49,6 +51,23 @@ class Settings(BaseSettings):
     local_model: Path | None = Field(
         None, description="GGUF file for the backend local; else the one that came with it."
     )
+    opencode_url: str | None = Field(
+        None, description="Server for the backend opencode; else one is started."
+    )
+    opencode_password: SecretStr | None = Field(None, description="The password of that server.")
+    opencode_command: str | None = Field(
+        None, description="Program of the OpenCode server to start; else opencode on the path."
+    )
+    opencode_directory: Path | None = Field(
+        None, description="Project for OpenCode; else the working directory."
+    )
+    openai_base_url: str | None = Field(
+        None, description="Server for the backend openai; with a key and no server: OpenAI's own."
+    )
+    openai_api_key: SecretStr | None = Field(None, description="The key for that server.")
+    openai_model: str | None = Field(
+        None, description="Its model for requests that name none; else its first."
+    )
     token: SecretStr | None = Field(
         None, description="What clients must show; else 256 random bits, made at every start."
     )
@@ -62,6 +81,24 @@ class Settings(BaseSettings):
     )
     max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
     max_sessions: int = Field(1000, ge=1, le=100_000, description="At once.")
+
+    @field_validator("openai_base_url", "opencode_url")
+    @classmethod
+    def _check_base_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            url = urlsplit(value)
+            if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+                raise ValueError("it is not an address that begins with http:// or https://")
+            if "@" in url.netloc:
+                raise ValueError("no user or password in the address; a key has its own setting")
+        return value
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("a key has no spaces, no line ends and no letters beyond ASCII")
+        return value
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -23,6 +23,8 @@ from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel
 from transport.errors import CannotListen
 from transport.wire import PROTOCOL_VERSION, Wire
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _OPEN_TIMEOUT: Final = 5.0
 _GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
@@ -60,6 +62,22 @@ class ServerSettings:
         return f"<ServerSettings {self.host}:{self.port}>"
 
 
+class Watcher(Protocol):
+    """Who counts connections, and what a scrape of these counts gets."""
+
+    def refused(self, status: int) -> None:
+        """A connection was refused before the upgrade."""
+
+    def opened(self) -> None:
+        """A connection has a session."""
+
+    def closed(self, code: int) -> None:
+        """A connection that was accepted has ended."""
+
+    def expose(self) -> bytes:
+        """All counts, in the Prometheus text format."""
+
+
 class Server:
     """Accepts connections and hands each, once it has shown the token, to a session."""
 
@@ -70,6 +88,7 @@ class Server:
         wire: Wire,
         clock: Clock,
         log: Log,
+        watcher: Watcher,
         new_secret: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._settings = settings
@@ -77,6 +96,7 @@ class Server:
         self._wire = wire
         self._clock = clock
         self._log = log
+        self._watcher = watcher
         self._new_secret = new_secret
         self._token = settings.token.encode()
         self._channels: dict[Channel, Opened | None] = {}
@@ -86,6 +106,11 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._access = Access.at(settings.host, settings.port)
         self.port = settings.port
+
+    @property
+    def connections(self) -> int:
+        """Sockets that are open now."""
+        return len(self._channels)
 
     @property
     def url(self) -> str:
@@ -108,6 +133,7 @@ class Server:
         app.router.add_get("/ws", self._serve_socket)
         app.router.add_get("/", self._serve_page)
         app.router.add_get("/healthz", self._serve_health)
+        app.router.add_get("/metrics", self._serve_metrics)
         runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         host, port = self._settings.host, self._settings.port
@@ -143,11 +169,24 @@ class Server:
             return web.json_response({"status": "draining"}, status=503)
         return web.json_response({"status": "ok"})
 
+    async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:
+        refusal = self._access.check(request)
+        if refusal is not None:
+            return _refuse(refusal)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        shown = given.strip().encode(errors="replace")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(shown, self._token):
+            headers = {"WWW-Authenticate": "Bearer"}
+            return web.Response(status=401, text="the token is needed\n", headers=headers)
+        headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
+        return web.Response(body=self._watcher.expose(), headers=headers)
+
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check(request)
         if refusal is None and len(self._channels) >= self._settings.max_sessions:
             refusal = Refusal(503, "too many connections")
         if refusal is not None:
+            self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
             return _refuse(refusal)
         socket = web.WebSocketResponse(
@@ -167,6 +206,7 @@ class Server:
             await self._carry(channel)
         finally:
             del self._channels[channel]
+            self._watcher.closed(channel.close_code)
             if not self._channels:
                 self._quiet.set()
         return socket
@@ -197,6 +237,7 @@ class Server:
             return
         self._channels[channel] = opened
         log = self._log.bind(session=opened.name)
+        self._watcher.opened()
         log.info("session opened", client=hello.client_name[:64])
         await channel.serve(self._wire, opened, self._welcome(opened))
         log.info("session closed", code=channel.close_code)

@@ -13,9 +13,13 @@ from actors.frames import (
 )
 from actors.machine import (
     CANCELLED,
+    DRAINING,
+    TOO_MANY,
+    UNKNOWN,
     Close,
     Deliver,
     Effect,
+    Refused,
     SessionLimits,
     SessionMachine,
     Start,
@@ -67,7 +71,8 @@ def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
 
 def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
     session = machine()
-    assert session.receive(Request(1, 0, None)) == []
+    frame = Request(1, 0, None)
+    assert session.receive(frame) == [Refused(frame, UNKNOWN)]
     assert take(session) == [Sent(1, 1, True, "!UNIMPLEMENTED")]
     assert session.in_flight == 0
 
@@ -106,7 +111,7 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
     if frame is None:
         session.gone(1)
     else:
-        assert session.receive(frame) == [Stop(1)]
+        assert session.receive(frame) == [Stop(1, CANCELLED)]
     assert not session.end(1, COMPLETED)
     assert take(session) == [Sent(1, 1, True, said)]
 
@@ -116,7 +121,7 @@ def test_failing_all_ends_each_that_is_open() -> None:
     opened(session, 1, 2, 3)
     session.end(2, COMPLETED)
     failure = Failure(Code.UNAVAILABLE, "bye", retryable=True)
-    assert session.fail_all(failure) == [Stop(1), Stop(3)]
+    assert session.fail_all(failure) == [Stop(1, failure), Stop(3, failure)]
     assert [frame.said for frame in take(session)] == [
         "completed", "!UNAVAILABLE retryable", "!UNAVAILABLE retryable"
     ]  # fmt: skip
@@ -307,7 +312,8 @@ def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> Non
     opened(session, 1)
     session.receive(Cancel(1))
     assert session.in_flight == 0
-    assert session.receive(Request(2, 0, Text())) == []
+    frame = Request(2, 0, Text())
+    assert session.receive(frame) == [Refused(frame, TOO_MANY)]
     session.gone(1)
     opened(session, 3)
     assert take(session) == [
@@ -320,7 +326,8 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     session = machine()
     opened(session, 1)
     session.drain("bye", 0)
-    assert session.receive(Request(2, 0, Text())) == []
+    frame = Request(2, 0, Text())
+    assert session.receive(frame) == [Refused(frame, DRAINING)]
     assert session.answer(1, Text("on"))
     assert [frame.said for frame in take(session)] == [
         "going away bye 0", "!UNAVAILABLE retryable", "on"

@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors import Code, Failure, Notice
 from actors.frames import COMPLETED, Cancel, Credit, Inform, Ping, Request
 from actors.machine import (
+    CANCELLED,
     Close,
     Deliver,
     Effect,
+    Refused,
     SessionLimits,
     SessionMachine,
     Start,
@@ -118,7 +120,10 @@ class MachineBesideModel(RuleBasedStateMachine):
             assert effects == [Start(frame)]
             self.requests[request_id] = Modelled(self.initial_credit or 2**64)
             return
-        assert effects == []
+        (effect,) = effects
+        assert isinstance(effect, Refused)
+        assert effect.request is frame
+        assert refusal.startswith(f"!{effect.failure.code.value}")
         self.expect(request_id, refusal, end=True)
 
     @rule(which=WHICH)
@@ -127,7 +132,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         expected: list[Effect] = []
         if self.is_open(request_id):
             self.expect_end(request_id, "!CANCELLED")
-            expected = [Stop(request_id)]
+            expected = [Stop(request_id, CANCELLED)]
         assert self.machine.receive(Cancel(request_id)) == expected
 
     @rule(which=WHICH, more=st.sampled_from([-1, 0, 1, 4]))

@@ -47,7 +47,7 @@ async def test_a_snapshot_shows_the_tree(
     busy.tell(for_ever)
     await manual_clock.advance(2.5)
     assert actor_system.snapshot() == ActorSnapshot(
-        name="system", type="_Root", state="running", mailbox=0, capacity=1024,
+        name="system", type="Root", state="running", mailbox=0, capacity=1024,
         message="", busy_for=0.0, restarts=0,
         tally=Tally(started=2, crashed=1, restarted=1),
         children=(

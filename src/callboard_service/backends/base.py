@@ -45,6 +45,14 @@ class Prompt:
     log: Log
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether chat requests can be served now, and what a person should know of it."""
+
+    ready: bool
+    detail: str
+
+
 class ChatBackend(Protocol):
     """Keeps conversations and makes replies.
 
@@ -56,6 +64,9 @@ class ChatBackend(Protocol):
 
     def spec(self) -> ChildSpec:
         """The backend's subtree of actors, which the service starts and supervises."""
+
+    def health(self) -> Health:
+        """How it is now, as far as it is known; asks nobody."""
 
     async def conversations(self) -> list[SessionInfo]:
         """All of them, newest first."""

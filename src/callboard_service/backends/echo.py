@@ -23,7 +23,7 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
 )
 from callboard_service.backends import directives as say
-from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.stored import StoredConversations
 
 _RETRYABLE: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
@@ -47,6 +47,10 @@ class EchoBackend(StoredConversations):
     def spec(self) -> ChildSpec:
         """The store of the conversations."""
         return self.store_spec("echo")
+
+    def health(self) -> Health:
+        """Ready while the conversations are open."""
+        return Health(self.is_open, "sends back what it is sent")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Carry out the text, step by step, and keep what was said."""

@@ -20,7 +20,7 @@ from actors import (
     Undelivered,
 )
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
-from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.model_process import (
     Abandon,
     Event,
@@ -80,6 +80,11 @@ class LocalBackend(StoredConversations):
 
     def _attach(self, process: ActorRef[ModelMessage]) -> None:
         self._process = process
+
+    def health(self) -> Health:
+        """Ready while the model's process runs."""
+        state = "loading" if self._process is None else self._process.state
+        return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the model go on with the conversation, and keep what it said."""

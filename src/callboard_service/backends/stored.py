@@ -63,6 +63,11 @@ class StoredConversations:
         if store is not None:
             await store.close()
 
+    @property
+    def is_open(self) -> bool:
+        """The conversations can be read and written."""
+        return self._store is not None
+
     async def conversations(self) -> list[SessionInfo]:
         """All of them, newest first."""
         return await _translated(self._opened().conversations())

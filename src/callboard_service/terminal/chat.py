@@ -6,25 +6,21 @@ import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TextIO
+from typing import TextIO
 
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
-from callboard_service.terminal.connect import Endpoint, Link, by_runtime_file, by_url
+from callboard_service.terminal.command import Where
+from callboard_service.terminal.connect import Endpoint, Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import BadUse, NoService, OutputFailed
+from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.memory import Memory
-from callboard_service.terminal.oneshot import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, OneShot
+from callboard_service.terminal.oneshot import OneShot
 from callboard_service.terminal.text import clean_input, one_line
 from callboard_service.terminal.view import ERROR, Pipe, Screen, make_console
-from transport import discovery
 from transport.errors import ConnectionClosed
-
-EXIT_BAD_USE: Final = 2
-EXIT_NO_SERVICE: Final = 3
-EXIT_PIPE_CLOSED: Final = 141
-"""As a shell reports a program that SIGPIPE ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +43,21 @@ def chat(wish: Wish) -> int:
     try:
         return _chat(wish)
     except (BadSettings, BadUse) as error:
-        code = EXIT_BAD_USE
+        code = Exit.BAD_USE
         said = str(error)
     except NoService as error:
-        code = EXIT_NO_SERVICE
+        code = Exit.NO_SERVICE
         said = str(error)
     except ConnectionClosed as closed:
-        code = EXIT_FAILED
+        code = Exit.FAILED
         said = str(closed)
     except OutputFailed as error:
         if error.closed:
-            return EXIT_PIPE_CLOSED
-        code = EXIT_FAILED
+            return Exit.PIPE_CLOSED
+        code = Exit.FAILED
         said = str(error)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return Exit.INTERRUPTED
     with contextlib.suppress(OSError):
         errors.print(f"callboard: {one_line(said, 1000)}", style=ERROR, soft_wrap=True)
     return code
@@ -71,13 +67,8 @@ def _chat(wish: Wish) -> int:
     settings = load(wish.flags)
     memory = Memory(settings.data_dir)
     if sys.stdout is None:
-        return EXIT_PIPE_CLOSED
-    if wish.url is None:
-        find = by_runtime_file(settings.runtime_dir or discovery.default_folder())
-    elif settings.token is None:
-        raise BadUse("--url needs the token, in CALLBOARD_TOKEN")
-    else:
-        find = by_url(wish.url, settings.token.get_secret_value())
+        return Exit.PIPE_CLOSED
+    find = Where(wish.url, wish.flags).find()
     text = _text(wish)
     return asyncio.run(_talk(wish, text, find, memory))
 
@@ -113,13 +104,13 @@ async def _talk(wish: Wish, text: str | None, find: Callable[[], Endpoint], memo
                     prompts = Prompts(TypedLines(memory.typed()))
                     person = Chat(link, conversation, screen, prompts, interrupts)
                     await person.run(take_up=wish.take_up)
-                    return EXIT_DONE
+                    return Exit.DONE
                 pipe = Pipe(_standard_output(), make_console(sys.stderr))
                 once = OneShot(link, conversation, pipe, interrupts)
                 return await once.run(text, take_up=wish.take_up)
         except asyncio.CancelledError:
             if interrupts.leaving:
-                return EXIT_INTERRUPTED
+                return Exit.INTERRUPTED
             raise
 
 

@@ -1,20 +1,15 @@
 """One message, and just its reply on standard output: for scripts and pipes."""
 
-from typing import Final
-
 from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import Refused
+from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.reply import Inbox, Reply
 from callboard_service.terminal.text import error_line, one_line
 from callboard_service.terminal.view import Pipe
 from transport.errors import ConnectionClosed
-
-EXIT_DONE: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 class OneShot:
@@ -37,7 +32,7 @@ class OneShot:
             answers = await self._conversation.say(client, text)
         except Refused as refused:
             self._pipe.failure(f"callboard: {error_line(refused.error)}")
-            return EXIT_FAILED
+            return Exit.FAILED
         reply = Reply(answers, self._pipe, self._decline, self._interrupts)
         try:
             error = await reply.follow()
@@ -45,14 +40,14 @@ class OneShot:
         except ConnectionClosed as closed:
             self._pipe.end()
             self._pipe.failure(f"callboard: {one_line(str(closed))}: the reply is lost")
-            return EXIT_FAILED
+            return Exit.FAILED
         if error is None:
-            return EXIT_DONE
+            return Exit.DONE
         if reply.cancelled and error.code == "CANCELLED":
             self._pipe.line("callboard: cancelled")
-            return EXIT_INTERRUPTED
+            return Exit.INTERRUPTED
         self._pipe.failure(f"callboard: {error_line(error)}")
-        return EXIT_FAILED
+        return Exit.FAILED
 
     async def _decline(self, ask: AskEvent, _inbox: Inbox) -> list[str]:
         title = one_line(ask.title) or "a question"

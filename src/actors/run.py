@@ -1,0 +1,144 @@
+"""A request that runs: what ties its actor to its session."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from actors.deadlines import Deadline
+from actors.failure import Failure
+from actors.frames import Completed, Message, Notice, Request
+from actors.log import Log
+from actors.ref import ActorRef
+from actors.registry import Registration
+from actors.request import Handler
+
+if TYPE_CHECKING:
+    from actors.session import SessionActor
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnd:
+    """How one request went.
+
+    message: the type of what was asked. said: its last answer. first, last: seconds from its
+    receipt to its first and its last answer.
+    """
+
+    message: str
+    said: Message | Failure | Completed
+    first: float
+    last: float
+
+
+OnRequestEnd: TypeAlias = Callable[[RequestEnd], None]
+
+
+class Run:
+    """A request that runs: its Exchange, and the session's own notes about it."""
+
+    __slots__ = (
+        "_began", "_first", "_session", "_waiter", "answered", "deadline", "expiry", "ref",
+        "registration", "request", "request_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: "SessionActor", request: Request, registration: Registration
+    ) -> None:
+        self._session = session
+        self._began = session.now()
+        self._first: float | None = None
+        self.request = request
+        self.request_id = request.request_id
+        self.registration = registration
+        self.answered = False
+        self.deadline: float | None = None
+        self.expiry: Deadline | None = None
+        self.ref: ActorRef[object] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def session(self) -> str:
+        """The session's name."""
+        return self._session.name
+
+    @property
+    def log(self) -> Log:
+        """A log for this request."""
+        return self._session.request_log(self.request_id)
+
+    def notify(self, notice: Notice) -> None:
+        """Send a notice, when there is credit for it."""
+        self._session.machine.notify(self.request_id, notice)
+        self._mark_answered()
+        self._session.wake_connection()
+
+    def answer(self, answer: Message) -> bool:
+        """Send one; True if there is room for the next."""
+        room = self._session.machine.answer(self.request_id, answer)
+        self._mark_answered()
+        self._session.wake_connection()
+        return room
+
+    def owe(self, key: str, closing: Message) -> None:
+        """Have `closing` sent before the end."""
+        self._session.machine.owe(self.request_id, key, closing)
+
+    def pay(self, key: str) -> bool:
+        """Take back what is owed; False if nothing is."""
+        return self._session.machine.pay(self.request_id, key)
+
+    def end(self, answer: Message | Failure | Completed) -> None:
+        """Send the last one."""
+        if self._session.machine.end(self.request_id, answer):
+            self.ended(answer)
+        self._mark_answered()
+        self._session.wake_connection()
+
+    def _mark_answered(self) -> None:
+        if not self.answered:
+            self.answered = True
+            self._first = self._session.now()
+            if self.ref is not None:
+                self.ref.restart_never()
+
+    def has_room(self) -> bool:
+        """One more answer may be sent."""
+        return self._session.machine.has_room(self.request_id)
+
+    async def room(self) -> None:
+        """Wait until one more answer may be sent."""
+        while not self.has_room():
+            if not self._session.machine.block(self.request_id):
+                raise asyncio.CancelledError  # a handler that did not end when it was told to
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def wake(self) -> None:
+        """There may be room again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def abort(self, failure: Failure) -> None:
+        """End the request and stop its actor."""
+        self._session.abort(self.request_id, failure)
+
+    def ended(self, said: Message | Failure | Completed) -> None:
+        """Tell who watches requests how this one went."""
+        watch = self._session.on_request_end
+        if watch is None:
+            return
+        now = self._session.now()
+        first = now if self._first is None else self._first
+        message = type(self.request.payload).__name__
+        watch(RequestEnd(message, said, first - self._began, now - self._began))
+
+    def make_handler(self) -> Handler[Message]:
+        """The actor that handles the request; a new one for each try."""
+        handler = self.registration.factory()
+        handler.exchange = self
+        handler.request = cast(Message, self.request.payload)
+        return handler

@@ -1,0 +1,256 @@
+"""The HTTP side: one session for all requests, the server's addresses, its models.
+
+The key goes to the configured address and to no other: redirects are not followed, proxies and
+.netrc of the environment are not looked at, cookies are not kept.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from actors import Failure, Log
+from callboard_service.backends.openai.answer import READ_BYTES, Answer, read_at_most
+from callboard_service.backends.openai.arguments import clean
+from callboard_service.backends.openai.refusals import Refusals
+
+OPENAI: Final = "https://api.openai.com/v1"
+
+MAX_LIST: Final = 4 * 1024 * 1024
+"""Bytes of the list of models; that of OpenRouter has some 500,000."""
+
+_MAX_ERROR: Final = 64 * 1024
+_MAX_NAME: Final = 256
+_CONNECTIONS: Final = 256
+_HEADERS: Final = {
+    # No decompression, no bombs.
+    "Accept-Encoding": "identity",
+    "User-Agent": "callboard",
+}
+_RECEIVE_BUFFER: Final = 16 * 1024
+_PAGES: Final = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """Where the server is, the key for it (empty: none), the model (empty: its first)."""
+
+    base_url: str
+    key: str = field(default="", repr=False)
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that are waited: for a connection, for the models, for the next sign of life.
+
+    farewell: for usage, once the model has said that it ended.
+    """
+
+    connect: float = 10.0
+    models: float = 5.0
+    silence: float = 120.0
+    farewell: float = 5.0
+
+
+DEFAULT_PATIENCE: Final = Patience()
+
+
+class Api:
+    """The requests of one server. Made inside the event loop; `close` it."""
+
+    def __init__(
+        self,
+        server: ModelServer,
+        log: Log,
+        patience: Patience,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._server = server
+        self._log = log
+        self._patience = patience
+        self._refusals = Refusals(server.key, wall_clock)
+        self._base = URL(server.base_url)
+        # Most people leave out the /v1 that nearly all servers have; a few have none.
+        plain = self._base.path.strip("/") == ""
+        self._roots: Sequence[str] = ("v1", "") if plain else ("",)
+        self._with_usage = True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, socket_factory=_small_socket),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=2 * patience.connect, sock_connect=patience.connect
+            ),
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BYTES,
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    @property
+    def origin(self) -> str:
+        """The server's scheme, host and port."""
+        return str(self._base.origin())
+
+    @property
+    def exposes_key(self) -> bool:
+        """The key goes over a network without encryption."""
+        away = self._base.host not in ("localhost", "127.0.0.1", "::1")
+        return bool(self._server.key) and self._base.scheme == "http" and away
+
+    @property
+    def refusals(self) -> Refusals:
+        """How this server's refusals are worded."""
+        return self._refusals
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def models(self) -> list[str] | None:
+        """The models by name; None if the server has no such list. Raises Failure."""
+        patience = self._patience.models
+        for root in self._roots:
+            try:
+                async with asyncio.timeout(patience), self._request("GET", root, "models") as got:
+                    if got.status == 200 and got.content_type not in _PAGES:
+                        names = _names(await read_at_most(got, MAX_LIST))
+                        if names is not None:
+                            self._roots = (root,)
+                            return names
+                    elif got.status not in (200, 404, 405, 501):
+                        raise await self._refusal(got)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise self._refusals.of_exception(error, patience) from None
+        return None
+
+    async def complete(self, model: str, messages: Sequence[Mapping[str, str]]) -> Answer:
+        """Begin a chat completion. Raises Failure."""
+        body = {"model": model, "messages": list(messages), "stream": True}
+        if self._with_usage:
+            try:
+                return await self._post({**body, "stream_options": {"include_usage": True}})
+            except Failure as failure:
+                if not _is_about_usage(failure):
+                    raise
+                self._log.info("the model server counts no tokens")
+                self._with_usage = False
+        return await self._post(body)
+
+    async def _post(self, body: Mapping[str, object]) -> Answer:
+        """Post to the first of the addresses that is one."""
+        *others, last = self._roots
+        refused: Failure | None = None
+        for root in (*others, last):
+            response = await self._open("chat/completions", root, body)
+            if response.status == 200:
+                self._roots = (root,)
+                return Answer(response, self._refusals)
+            try:
+                failure = await self._refusal(response)
+            finally:
+                response.close()
+            # What the first says of a model that it does not know counts for more.
+            refused = refused or failure
+            if response.status not in (404, 405):
+                raise failure
+        assert refused is not None
+        raise refused
+
+    async def _open(
+        self, path: str, root: str, body: Mapping[str, object]
+    ) -> aiohttp.ClientResponse:
+        """The response to a POST; those that are of no use are refused here."""
+        silence = self._patience.silence
+        try:
+            async with asyncio.timeout(silence):
+                response = await self._send("POST", root, path, body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._refusals.of_exception(error, silence) from None
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if response.status == 200 and response.content_type in _PAGES:
+            response.close()
+            raise self._refusals.of_page()
+        if encoding.strip().lower() not in ("", "identity"):
+            response.close()
+            raise self._refusals.malformed("a compressed answer, for which it was not asked")
+        return response
+
+    async def _send(
+        self, method: str, root: str, path: str, body: Mapping[str, object] | None = None
+    ) -> aiohttp.ClientResponse:
+        url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
+        key = self._server.key
+        return await self._session.request(
+            method,
+            url.with_query(self._base.query),
+            json=body,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            allow_redirects=False,
+        )
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, root: str, path: str
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        response = await self._send(method, root, path)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Failure:
+        """Why the status is not 200."""
+        status = response.status
+        if 300 <= status < 400:
+            return self._refusals.of_redirect(status, _origin(response.headers.get("Location", "")))
+        try:
+            async with asyncio.timeout(self._patience.models):
+                body = await read_at_most(response, _MAX_ERROR)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            body = None
+        return self._refusals.of_status(status, response.headers, body or b"")
+
+
+def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that takes little ahead of its reader.
+
+    The event loop hands on up to 256 KiB at once if the system has as much, whatever the size of
+    aiohttp's buffer.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    return made
+
+
+def _names(body: bytes | None) -> list[str] | None:
+    try:
+        value = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+    models = value.get("data") if isinstance(value, dict) else value
+    if not isinstance(models, list):
+        return None
+    names = (model.get("id") for model in models if isinstance(model, dict))
+    return [clean(name)[:_MAX_NAME] for name in names if isinstance(name, str) and name]
+
+
+def _origin(location: str) -> str:
+    """Scheme and host of an address; empty if it has none. Neither path nor credentials."""
+    try:
+        url = URL(location)
+        return str(url.origin()) if url.absolute else ""
+    except ValueError:
+        return ""
+
+
+def _is_about_usage(failure: Failure) -> bool:
+    return any(word in failure.message for word in ("stream_options", "include_usage"))

@@ -1,0 +1,245 @@
+"""The backend `openai`: conversations with the models of any server that speaks OpenAI's API."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final, Never
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+
+from actors import Actor, ChildSpec, Code, Failure, Log, Supervisor
+from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.local import DATABASE
+from callboard_service.backends.openai.answer import Answer
+from callboard_service.backends.openai.api import DEFAULT_PATIENCE, Api, ModelServer, Patience
+from callboard_service.backends.openai.completion import Chunk, Completion
+from callboard_service.backends.openai.models import Models
+from callboard_service.backends.openai.refusals import Refused
+from callboard_service.backends.stored import StoredConversations
+
+TRIES: Final = 3
+"""How often a request is sent, as long as nothing of its reply has come."""
+
+MAX_PAUSE: Final = 10.0
+"""Seconds; a server that wants more is not waited for, its client is told."""
+
+_UNUSABLE: Final = frozenset(
+    {
+        Code.UNAVAILABLE,
+        Code.DEADLINE_EXCEEDED,
+        Code.UNAUTHENTICATED,
+        Code.PERMISSION_DENIED,
+        Code.FAILED_PRECONDITION,
+    }
+)
+_BACKOFF: Final = wait_exponential(multiplier=0.5, max=8.0) + wait_random(0.0, 0.25)
+
+
+class Started:
+    """An answer whose first chunk is there."""
+
+    def __init__(self, answer: Answer, first: Chunk) -> None:
+        self.answer = answer
+        self.first = first
+
+
+class HttpSession(Actor[Never]):
+    """Opens the HTTP session when it starts and closes it when it stops."""
+
+    def __init__(self, owner: "OpenAIBackend") -> None:
+        self._owner = owner
+
+    async def started(self) -> None:
+        """Open it, and see which models there are."""
+        await self._owner.connect()
+
+    def receive(self, message: Never) -> None:
+        """Nothing: the session is used by plain calls, in the actors of the requests."""
+
+    async def stopped(self) -> None:
+        """Close it."""
+        await self._owner.disconnect()
+
+
+class OpenAIBackend(StoredConversations):
+    """Conversations with one server; each reply is one streamed HTTP answer.
+
+    pause: waits so many seconds before another try.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        server: ModelServer,
+        data_folder: Path,
+        log: Log,
+        report: Callable[[str], None],
+        *,
+        patience: Patience = DEFAULT_PATIENCE,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        super().__init__(data_folder / DATABASE, report)
+        self._server = server
+        self._log = log
+        self._patience = patience
+        self._pause = pause
+        self._api: Api | None = None
+        self._models: Models | None = None
+        self._trouble = ""
+
+    def spec(self) -> ChildSpec:
+        """The store, then the HTTP session; each restarts alone."""
+        http = ChildSpec("http", lambda: HttpSession(self))
+        store = self.store_spec("store")
+        return ChildSpec("openai", lambda: Supervisor(store, http))
+
+    def health(self) -> Health:
+        """Ready unless the server, when it was last asked, could not be used at all."""
+        if self._api is None:
+            return Health(False, "not connected")
+        detail = self._trouble or "ready, as far as it is known"
+        return Health(self.is_open and not self._trouble, f"{self._api.origin}: {detail}")
+
+    async def connect(self) -> None:
+        """Open the HTTP session. A server that is not there is a warning."""
+        self._api = Api(self._server, self._log, self._patience)
+        self._models = Models(self._api, self._server.model, self._log)
+        if self._api.exposes_key:
+            self._log.warning("the key goes to the model server without encryption")
+        try:
+            await self._models.first_look()
+        except Failure as failure:
+            self._note(failure)
+            self._log.warning("models not listed", code=failure.code.value, reason=failure.message)
+
+    async def disconnect(self) -> None:
+        """Close the HTTP session."""
+        api, self._api, self._models = self._api, None, None
+        if api is not None:
+            await api.close()
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """Have the model go on with the conversation, and keep what it said."""
+        api, models = self._api, self._models
+        if api is None or models is None:
+            raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
+        if prompt.model:
+            await models.check(prompt.model)
+        conversation_id = prompt.conversation_id
+        await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
+        model = prompt.model or await models.default()
+        messages = _messages(await self.turns(conversation_id))
+        completion = Completion(api.refusals)
+        answer: Answer | None = None
+        try:
+            async with aclosing(self._begin(api, model, messages)) as beginning:
+                async for step in beginning:
+                    if isinstance(step, Started):
+                        answer = step.answer
+                        for event in completion.take(step.first):
+                            yield event
+                    else:
+                        yield step
+            assert answer is not None
+            while (chunk := await answer.next(self._waits(completion))) is not None:
+                for event in completion.take(chunk):
+                    yield event
+            if not completion.finished:
+                # Some end with [DONE] alone, or with the length that they announced.
+                if answer.broken is not None:
+                    raise answer.broken
+                if not completion.entries():
+                    raise api.refusals.cut()
+            ending = completion.end()
+        finally:
+            if answer is not None:
+                answer.close()
+            await self.keep(conversation_id, *completion.entries())
+        for event in ending:
+            yield event
+
+    def _waits(self, completion: Completion) -> float:
+        return self._patience.farewell if completion.finished else self._patience.silence
+
+    async def _begin(
+        self, api: Api, model: str, messages: Sequence[dict[str, str]]
+    ) -> AsyncGenerator[ChatNotice | Started, None]:
+        """Try until there is a first chunk, with a notice for each try but the first."""
+        tries = AsyncRetrying(
+            sleep=self._pause,
+            stop=stop_after_attempt(TRIES),
+            wait=_pause_before_next,
+            retry=retry_if_exception(_is_worth_another),
+            reraise=True,
+        )
+        started: Started | None = None
+        async for attempt in tries:
+            with attempt:
+                started = await self._start(api, model, messages)
+            state = attempt.retry_state
+            failure = state.outcome.exception() if state.outcome is not None else None
+            if failure is None or state.attempt_number == TRIES:
+                continue
+            if isinstance(failure, Failure) and _is_worth_another(failure):
+                yield ChatNotice(message=f"Trying again: {failure.message}.")
+        if started is not None:
+            yield started
+
+    async def _start(self, api: Api, model: str, messages: Sequence[dict[str, str]]) -> Started:
+        try:
+            answer = await api.complete(model, messages)
+        except Failure as failure:
+            self._note(failure)
+            raise
+        self._note(None)
+        try:
+            first = await answer.next(self._patience.silence)
+            if first is None:
+                raise answer.broken or api.refusals.cut()
+        except BaseException:
+            answer.close()
+            raise
+        return Started(answer, first)
+
+    def _note(self, failure: Failure | None) -> None:
+        """Keep what `health` says. What is wrong with one request says nothing of the server."""
+        if failure is None:
+            self._trouble = ""
+        elif failure.code in _UNUSABLE:
+            self._trouble = failure.message
+
+
+def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """The conversation as the API has it.
+
+    Neighbours of one role become one message: after a reply that failed the user speaks twice in
+    a row, which the templates of several models refuse.
+    """
+    messages: list[dict[str, str]] = []
+    for role, text in turns:
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += f"\n\n{text}"
+        else:
+            messages.append({"role": role, "content": text})
+    return messages
+
+
+def _is_worth_another(error: BaseException) -> bool:
+    return isinstance(error, Refused) and error.again and error.retry_after_ms <= MAX_PAUSE * 1000
+
+
+def _pause_before_next(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, Refused) and error.retry_after_ms:
+        return error.retry_after_ms / 1000
+    return _BACKOFF(state)

@@ -1,0 +1,194 @@
+"""What a streamed chat completion says, chunk by chunk, as events of a reply. No I/O.
+
+Servers agree on little more than `choices[0].delta.content`: everything else may be absent, null,
+or where another server has it. What has no known form says nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatNotice,
+    ChatToken,
+    HistoryEntry,
+    ReasoningToken,
+    ToolCallEvent,
+)
+from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.openai.arguments import as_struct, clean
+from callboard_service.backends.openai.refusals import Refusals
+
+Chunk: TypeAlias = dict[str, object]
+
+MAX_CALLS: Final = 128
+MAX_ARGUMENTS: Final = 1024 * 1024
+"""Characters of the arguments of all tool calls of one reply."""
+MAX_TEXT: Final = 4 * 1024 * 1024
+"""Characters of one reply; a model that has lost the thread would go on for ever."""
+
+_NOTICES: Final = {
+    "length": "The reply is cut off: it has as many tokens as the model may make.",
+    "content_filter": "The model server's content filter ended the reply.",
+}
+_MAX_COUNT: Final = 2**32 - 1
+
+
+class _Joined:
+    """Text in pieces; some servers cut a surrogate pair between two of them."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def add(self, piece: str) -> str:
+        """What can be said now."""
+        text = self._half + piece
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return clean(text[: len(text) - len(self._half)])
+
+    def end(self) -> str:
+        """What is left."""
+        half, self._half = self._half, ""
+        return clean(half)
+
+
+@dataclass(slots=True)
+class _Call:
+    index: object
+    call_id: str
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class Completion:
+    """Takes the chunks of one answer and keeps what was said.
+
+    finished: the model has said why it ended; only usage may still come.
+    """
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._text = _Joined()
+        self._reasoning = _Joined()
+        self._said: list[str] = []
+        self._said_characters = 0
+        self._open: list[_Call] = []
+        self._called: list[ToolCallEvent] = []
+        self._argument_characters = 0
+        self._reason = ""
+        self._input_tokens = 0
+        self._output_tokens = 0
+
+    @property
+    def finished(self) -> bool:
+        """The model has ended."""
+        return bool(self._reason)
+
+    def take(self, chunk: Chunk) -> list[ReplyEvent]:
+        """What a chunk says. Raises Refused for an error object and for what has no bounds."""
+        if error := chunk.get("error") or (chunk.get("object") == "error" and chunk):
+            raise self._refusals.of_error(error)
+        self._count(chunk.get("usage"))
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return []
+        # An answer that is not streamed has `message` where a chunk has `delta`.
+        delta = choice.get("delta") or choice.get("message")
+        events: list[ReplyEvent] = []
+        if isinstance(delta, dict):
+            # Some send one text under both names.
+            thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+            if reasoning := self._reasoning.add(thought):
+                events.append(ReasoningToken(text=reasoning))
+            events += self._token(_text(delta.get("content")) + _text(delta.get("refusal")))
+            self._add_calls(delta.get("tool_calls"))
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str):
+            self._reason = reason or self._reason
+        return events
+
+    def end(self) -> list[ReplyEvent]:
+        """What is left when the model has ended: tool calls, a notice, the counts."""
+        events: list[ReplyEvent] = []
+        if reasoning := self._reasoning.end():
+            events.append(ReasoningToken(text=reasoning))
+        if rest := self._text.end():
+            self._said.append(rest)
+            events.append(ChatToken(text=rest))
+        for number, call in enumerate(self._open, start=1):
+            self._called.append(
+                ToolCallEvent(
+                    call_id=clean(call.call_id) or f"call-{number}",
+                    name=clean(call.name),
+                    arguments=as_struct("".join(call.arguments)),
+                )
+            )
+        self._open = []
+        events += self._called
+        if self._reason in _NOTICES:
+            events.append(ChatNotice(message=_NOTICES[self._reason]))
+        events.append(
+            ChatCompleted(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
+        )
+        return events
+
+    def entries(self) -> list[HistoryEntry]:
+        """What was said, for the history."""
+        said = "".join(self._said)
+        text = [HistoryEntry(assistant_text=said)] if said else []
+        return text + [HistoryEntry(tool_call=call) for call in self._called]
+
+    def _token(self, piece: str) -> list[ReplyEvent]:
+        text = self._text.add(piece)
+        if not text:
+            return []
+        self._said.append(text)
+        self._said_characters += len(text)
+        if self._said_characters > MAX_TEXT:
+            raise self._refusals.malformed(f"a reply of more than {MAX_TEXT} characters")
+        return [ChatToken(text=text)]
+
+    def _count(self, usage: object) -> None:
+        if isinstance(usage, dict):
+            self._input_tokens = _number(usage.get("prompt_tokens"), self._input_tokens)
+            self._output_tokens = _number(usage.get("completion_tokens"), self._output_tokens)
+
+    def _add_calls(self, deltas: object) -> None:
+        for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
+            if not isinstance(delta, dict):
+                continue
+            call = self._call(delta.get("index", position), _text(delta.get("id")))
+            function = delta.get("function")
+            if not isinstance(function, dict):
+                continue
+            call.name = call.name or _text(function.get("name"))
+            piece = _text(function.get("arguments"))
+            if piece:
+                call.arguments.append(piece)
+            self._argument_characters += len(piece)
+            if self._argument_characters > MAX_ARGUMENTS:
+                raise self._refusals.malformed("tool calls without end")
+
+    def _call(self, index: object, call_id: str) -> _Call:
+        """The call that a delta goes on with. An id that is new is a call that is new."""
+        for call in reversed(self._open):
+            if call.index == index and ("" in (call_id, call.call_id) or call_id == call.call_id):
+                call.call_id = call.call_id or call_id
+                return call
+        if len(self._open) == MAX_CALLS:
+            raise self._refusals.malformed(f"more than {MAX_CALLS} tool calls")
+        call = _Call(index, call_id)
+        self._open.append(call)
+        return call
+
+
+def _text(value: object) -> str:
+    """A text, or the texts of a list of parts."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object, before: int) -> int:
+    return min(value, _MAX_COUNT) if type(value) is int and value >= 0 else before

@@ -1,0 +1,243 @@
+"""Whatever a model server says against a request, in the contract's codes and for a person.
+
+The server's own words are shortened, and the key is taken out of them: servers echo it.
+"""
+
+import json
+import math
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+
+from actors import Code, Failure
+from callboard_service.backends.openai.arguments import clean
+
+BASE_URL: Final = "CALLBOARD_OPENAI_BASE_URL"
+API_KEY: Final = "CALLBOARD_OPENAI_API_KEY"
+
+_MAX_WORDS: Final = 300
+_MAX_ADVICE: Final = 24 * 3600.0
+_AGAIN: Final = frozenset({429, 502, 503})
+
+_CODES: Final = {
+    401: (Code.UNAUTHENTICATED, f"the model server does not take the key ({API_KEY})"),
+    402: (Code.FAILED_PRECONDITION, "the model server wants to be paid"),
+    403: (Code.PERMISSION_DENIED, "the model server does not allow this"),
+    404: (Code.NOT_FOUND, "the model server does not know the model or the address"),
+    405: (Code.FAILED_PRECONDITION, f"that is no chat-completions address ({BASE_URL})"),
+    408: (Code.DEADLINE_EXCEEDED, "the model server gave up waiting"),
+    409: (Code.ABORTED, "the model server is in conflict"),
+    413: (Code.INVALID_ARGUMENT, "the conversation is too large for the model server"),
+    429: (Code.RESOURCE_EXHAUSTED, "the model server takes no more requests for now"),
+    504: (Code.DEADLINE_EXCEEDED, "the model behind the server did not answer in time"),
+}
+_RETRYABLE: Final = frozenset(
+    {Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
+)
+# What servers write in `code` or `type` where there is no HTTP status to go by.
+_KINDS: Final = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "timeout_error": 504,
+}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
+
+
+class Refused(Failure):
+    """A Failure; `again`: worth another try at once, if nothing of the reply has come yet."""
+
+    def __init__(
+        self, code: Code, message: str, *, retry_after: float = 0.0, again: bool = False
+    ) -> None:
+        super().__init__(
+            code,
+            message,
+            retryable=code in _RETRYABLE,
+            retry_after_ms=math.ceil(min(retry_after, _MAX_ADVICE) * 1000),
+        )
+        self.again = again
+
+
+class Refusals:
+    """Words refusals so that the key is in none of them.
+
+    wall_clock: seconds since 1970, for advice that is a date.
+    """
+
+    def __init__(self, key: str, wall_clock: Callable[[], float]) -> None:
+        self._key = _pattern(key) if key else None
+        self._wall_clock = wall_clock
+
+    def of_status(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
+        """An answer with an HTTP status that is not 200."""
+        error = _error_in(body)
+        kinds = _kinds(error)
+        code, meaning = _meaning(status)
+        message = self._sentence(f"{meaning} (HTTP {status})", error)
+        if "insufficient_quota" in kinds:
+            return _spent(message)
+        advice = self._advice(headers) if status in (429, 503) else 0.0
+        return Refused(code, message, retry_after=advice, again=status in _AGAIN)
+
+    def of_redirect(self, status: int, target: str) -> Refused:
+        """An answer that sends the request, and the key with it, elsewhere; `target`: an origin."""
+        where = self._scrub(target) or "another address"
+        message = f"the model server redirects to {where} (HTTP {status}), which is not followed"
+        return Refused(Code.FAILED_PRECONDITION, f"{message}; set {BASE_URL} to where it is")
+
+    def of_page(self) -> Refused:
+        """An answer for a browser."""
+        message = f"the model server answers with a web page; is {BASE_URL} right?"
+        return Refused(Code.FAILED_PRECONDITION, message)
+
+    def of_error(self, error: object) -> Refused:
+        """An error object in the middle of an answer."""
+        kinds = _kinds(error)
+        status = next((int(kind) for kind in kinds if re.fullmatch("[45][0-9]{2}", kind)), 0)
+        status = status or next((_KINDS[kind] for kind in kinds if kind in _KINDS), 500)
+        code, meaning = _meaning(status)
+        message = self._sentence(meaning, error)
+        if "insufficient_quota" in kinds:
+            return _spent(message)
+        return Refused(code, message, again=status in _AGAIN)
+
+    def of_exception(self, error: Exception, silence: float) -> Refused:
+        """What aiohttp raises; silence: the seconds that were waited, should it be that."""
+        match error:
+            case aiohttp.ClientConnectorCertificateError() | ssl.CertificateError():
+                refused = Refused(
+                    Code.UNAVAILABLE, "the model server's certificate is not to be trusted"
+                )
+                refused.retryable = False
+                return refused
+            case aiohttp.ConnectionTimeoutError():
+                return Refused(Code.UNAVAILABLE, "the model server takes no connection in time")
+            case TimeoutError():
+                message = f"the model server has said nothing for {silence:g} seconds"
+                return Refused(Code.DEADLINE_EXCEEDED, message)
+            case aiohttp.ClientSSLError():
+                return Refused(Code.UNAVAILABLE, "TLS with the model server fails")
+            case aiohttp.ClientConnectorDNSError():
+                return Refused(Code.UNAVAILABLE, f"the model server's name is unknown ({BASE_URL})")
+            case aiohttp.ClientConnectorError():
+                return Refused(Code.UNAVAILABLE, f"the model server is not there ({BASE_URL})")
+            case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
+                return Refused(Code.UNAVAILABLE, f"what answers does not speak HTTP ({BASE_URL})")
+            case _:
+                message = "the connection to the model server broke"
+                return Refused(Code.UNAVAILABLE, message, again=True)
+
+    def malformed(self, what: str) -> Refused:
+        """The server sent what the API does not allow."""
+        return Refused(Code.INTERNAL, f"the model server sent {what}")
+
+    def cut(self) -> Refused:
+        """The answer ended before its end."""
+        message = "the model server ended the reply in the middle"
+        return Refused(Code.UNAVAILABLE, message, again=True)
+
+    def _sentence(self, meaning: str, error: object) -> str:
+        words = " ".join(self._scrub(clean(_words(error))).split())
+        if len(words) > _MAX_WORDS:
+            words = words[: _MAX_WORDS - 1] + "…"
+        return f"{meaning}: {words}" if words else meaning
+
+    def _scrub(self, text: str) -> str:
+        return self._key.sub("***", text) if self._key is not None else text
+
+    def _advice(self, headers: Mapping[str, str]) -> float:
+        """Seconds to wait; 0: none is given."""
+        precise = headers.get("retry-after-ms", "").strip()
+        if _NUMBER.fullmatch(precise):
+            return float(precise) / 1000
+        after = headers.get("retry-after", "").strip()
+        if _NUMBER.fullmatch(after):
+            return float(after)
+        if after:
+            try:
+                return max(0.0, parsedate_to_datetime(after).timestamp() - self._wall_clock())
+            except (ValueError, OverflowError, OSError):
+                pass
+        return max(self._reset(headers, kind) for kind in ("", "-requests", "-tokens"))
+
+    def _reset(self, headers: Mapping[str, str], kind: str) -> float:
+        """Seconds until what is used up is there again."""
+        remaining = headers.get(f"x-ratelimit-remaining{kind}", "0").strip()
+        reset = headers.get(f"x-ratelimit-reset{kind}", "").strip()
+        if remaining not in ("0", "0.0"):
+            return 0.0
+        if _NUMBER.fullmatch(reset):
+            number = float(reset)
+            if number > 1e11:  # milliseconds since 1970
+                number /= 1000
+            return max(0.0, number - self._wall_clock()) if number > 1e9 else number
+        parts = _DURATION.findall(reset)
+        if "".join(number + unit for number, unit in parts) != reset:
+            return 0.0
+        return sum(min(float(number), 1e9) * _SECONDS[unit] for number, unit in parts)
+
+
+def _pattern(key: str) -> re.Pattern[str]:
+    """The key, with any of its letters percent-encoded, once or more often."""
+    return re.compile(
+        "".join(f"(?:{re.escape(letter)}|(?i:%(?:25)*{ord(letter):02x}))" for letter in key)
+    )
+
+
+def _spent(message: str) -> Refused:
+    """Nothing is left of what was paid for: no advice, no other try."""
+    refused = Refused(Code.RESOURCE_EXHAUSTED, message)
+    refused.retryable = False
+    return refused
+
+
+def _meaning(status: int) -> tuple[Code, str]:
+    if status in _CODES:
+        return _CODES[status]
+    if status >= 500:
+        return Code.UNAVAILABLE, "the model server is in trouble"
+    if status >= 400:
+        return Code.INVALID_ARGUMENT, "the model server refuses the request"
+    return Code.FAILED_PRECONDITION, f"the model server gives an answer of no use; see {BASE_URL}"
+
+
+def _error_in(body: bytes) -> object:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None  # a page, or nothing
+    return value.get("error", value) if isinstance(value, dict) else None
+
+
+def _kinds(error: object) -> list[str]:
+    if not isinstance(error, dict):
+        return []
+    return [str(error[key]) for key in ("code", "type", "status") if key in error]
+
+
+def _words(error: object) -> str:
+    """The message for a person, wherever a server puts it."""
+    match error:
+        case str():
+            return error
+        case {"message": str(message)} | {"detail": str(message)} | {"error": str(message)}:
+            return message
+        case {"detail": [{"msg": str(message), "loc": [*place]}, *_]}:
+            return f"{'.'.join(str(part) for part in place)}: {message}"
+        case _:
+            return ""

@@ -1,0 +1,265 @@
+"""The OpenCode server's HTTP interface, in bounded time and memory. Every call raises Failure.
+
+The password goes to the configured address and to no other: redirects are not followed, proxies
+and .netrc of the environment are not looked at. No message carries what the server answered.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from actors import Code, Failure
+from callboard_service.backends.opencode.asks import Settlement
+from callboard_service.backends.opencode.fields import (
+    Table,
+    as_table,
+    as_tables,
+    table,
+    tables,
+    text,
+)
+
+USER: Final = "opencode"
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of an answer: a page of messages, with what tools have put out."""
+
+CALL_TIMEOUT: Final = 30.0
+"""Seconds for a call; the first one in a directory takes the server some."""
+
+SILENCE: Final = 30.0
+"""Seconds without a byte after which the event stream is broken: it has a heartbeat of 10 s."""
+
+_CONNECT: Final = 5.0
+_CHUNK: Final = 64 * 1024
+_CONVERSATION: Final = re.compile(r"ses_[A-Za-z0-9]{1,64}")
+_AWAY: Final = Failure(Code.UNAVAILABLE, "the OpenCode server cannot be reached", retryable=True)
+_SLOW: Final = Failure(Code.UNAVAILABLE, "the OpenCode server does not answer", retryable=True)
+_OTHER: Final = Failure(
+    Code.FAILED_PRECONDITION, "what answers there is not an OpenCode server; see OPENCODE_URL"
+)
+_TOO_LONG: Final = Failure(Code.RESOURCE_EXHAUSTED, "the OpenCode server's answer is too long")
+_STATUS: Final = {
+    400: (Code.INVALID_ARGUMENT, "the OpenCode server does not take this"),
+    401: (Code.UNAUTHENTICATED, "the OpenCode server does not take the password"),
+    403: (Code.PERMISSION_DENIED, "the OpenCode server does not allow this"),
+    404: (Code.NOT_FOUND, "the OpenCode server does not have this"),
+    429: (Code.RESOURCE_EXHAUSTED, "the OpenCode server takes no more for now"),
+}
+_RETRYABLE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and the password for it (empty: none)."""
+
+    url: str
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages, oldest first, and where those before them are (empty: there are none)."""
+
+    messages: Sequence[Table]
+    earlier: str
+
+
+class Api:
+    """The calls. Made inside the event loop; `close` it. directory: the project's, "": its own."""
+
+    def __init__(self, address: Address, directory: str = "") -> None:
+        self.directory = directory
+        self._base = URL(address.url)
+        headers = {"User-Agent": "callboard", "Accept-Encoding": "identity"}
+        if address.password:
+            headers["Authorization"] = aiohttp.encode_basic_auth(USER, address.password)
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def version(self) -> str:
+        """The server's version, once it says that it is healthy."""
+        health = as_table(await self._call("GET", "/global/health"))
+        if health.get("healthy") is not True:
+            raise _failure(_OTHER)
+        return text(health, "version")
+
+    async def place(self) -> str:
+        """The project's directory, as the server names it."""
+        place = text(as_table(await self._call("GET", "/path")), "directory")
+        if not place:
+            raise _failure(_OTHER)
+        return place
+
+    async def models(self) -> set[tuple[str, str]]:
+        """Each model, by its provider and its own name."""
+        answer = as_table(await self._call("GET", "/config/providers"))
+        return {
+            (text(provider, "id"), model)
+            for provider in tables(answer, "providers")
+            for model in table(provider, "models")
+        }
+
+    async def sessions(self) -> list[Table]:
+        """The project's conversations, the most recently changed first."""
+        query = {"roots": "true", "limit": "10000"}
+        return as_tables(await self._call("GET", "/session", query=query))
+
+    async def create(self, title: str) -> Table:
+        """A new conversation; without a title the model will give it one."""
+        body = {"title": title} if title.strip() else {}
+        return as_table(await self._call("POST", "/session", body=body))
+
+    async def session(self, name: str) -> Table:
+        """One conversation of the project; NOT_FOUND."""
+        info = as_table(await self._call("GET", f"/session/{known(name)}"))
+        if self.directory and text(info, "directory") != self.directory:
+            raise unknown(name)
+        return info
+
+    async def delete(self, name: str) -> None:
+        """Delete it; NOT_FOUND."""
+        await self._call("DELETE", f"/session/{known(name)}")
+
+    async def abort(self, name: str) -> None:
+        """Stop what runs in it, if anything does."""
+        await self._call("POST", f"/session/{known(name)}/abort")
+
+    async def prompt(self, name: str, words: str, model: tuple[str, str] | None) -> None:
+        """Have a reply made; it comes as events. It must not be sent twice."""
+        body: dict[str, object] = {"parts": [{"type": "text", "text": words}]}
+        if model is not None:
+            body["model"] = {"providerID": model[0], "modelID": model[1]}
+        await self._call("POST", f"/session/{known(name)}/prompt_async", body=body)
+
+    async def messages(self, name: str, limit: int, earlier: str = "") -> Page:
+        """The newest messages, or those before a page."""
+        query = {"limit": str(limit)} | ({"before": earlier} if earlier else {})
+        async with self._answer("GET", f"/session/{known(name)}/message", query) as answer:
+            messages = as_tables(await _json(answer))
+            return Page(messages, answer.headers.get("x-next-cursor", ""))
+
+    async def status(self, name: str) -> Table:
+        """What a conversation does; empty: nothing."""
+        return table(as_table(await self._call("GET", "/session/status")), name)
+
+    async def permissions(self) -> list[Table]:
+        """What permissions are asked for, in all conversations."""
+        return as_tables(await self._call("GET", "/permission"))
+
+    async def questions(self) -> list[Table]:
+        """What questions are open, in all conversations."""
+        return as_tables(await self._call("GET", "/question"))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Answer a permission or a question; NOT_FOUND: it is settled."""
+        await self._call("POST", settlement.path, body=settlement.body)
+
+    @asynccontextmanager
+    async def events(self) -> AsyncGenerator[aiohttp.StreamReader, None]:
+        """The event stream, until it breaks: what goes wrong inside the block is a Failure too."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=SILENCE)
+        async with self._answer("GET", "/event", timeout=timeout) as answer:
+            if answer.content_type != "text/event-stream":
+                raise _failure(_OTHER)
+            yield answer.content
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> object:
+        try:
+            async with (
+                asyncio.timeout(CALL_TIMEOUT),
+                self._answer(method, path, query, body) as answer,
+            ):
+                return await _json(answer)
+        except TimeoutError:
+            raise _failure(_SLOW) from None
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        where = {"directory": self.directory} if self.directory else {}
+        try:
+            async with self._session.request(
+                method,
+                self._base.joinpath(path.lstrip("/")).with_query({**(query or {}), **where}),
+                json=body,
+                allow_redirects=False,
+                timeout=timeout or aiohttp.ClientTimeout(total=CALL_TIMEOUT, sock_connect=_CONNECT),
+            ) as answer:
+                if answer.status not in (200, 204):
+                    raise _refusal(answer.status)
+                yield answer
+        except TimeoutError:
+            raise _failure(_SLOW) from None
+        except (aiohttp.ClientError, OSError):
+            raise _failure(_AWAY) from None
+
+
+def known(name: str) -> str:
+    """A conversation's id, which goes into an address; NOT_FOUND for what cannot be one."""
+    if not _CONVERSATION.fullmatch(name):
+        raise unknown(name)
+    return name
+
+
+def unknown(name: str) -> Failure:
+    """There is no such conversation."""
+    return Failure(Code.NOT_FOUND, f"there is no conversation {name[:80]!r}")
+
+
+async def _json(answer: aiohttp.ClientResponse) -> object:
+    """The body. What is no JSON is no OpenCode server's."""
+    if answer.status == 204:
+        return None
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise _failure(_TOO_LONG)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _failure(_OTHER) from None
+
+
+def _refusal(status: int) -> Failure:
+    if status in _STATUS:
+        code, message = _STATUS[status]
+    elif status >= 500:
+        code, message = Code.UNAVAILABLE, "the OpenCode server failed"
+    else:
+        return _failure(_OTHER)
+    return Failure(code, message, retryable=code in _RETRYABLE)
+
+
+def _failure(pattern: Failure) -> Failure:
+    """A new one: an exception keeps where it was raised."""
+    return Failure(pattern.code, pattern.message, retryable=pattern.retryable)

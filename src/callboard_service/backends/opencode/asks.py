@@ -1,0 +1,179 @@
+"""What OpenCode asks a person in the course of a reply, and what it is answered. No I/O.
+
+A request of permission is one ask; a request with several questions is one ask each, answered to
+OpenCode when all are, or when one is declined.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent
+from callboard_service.backends.opencode.fields import Table, items, table, tables, text, texts
+
+CHOICES: Final = ("once", "always", "reject")
+
+_LONGEST: Final = 16_384
+_TITLES: Final = {
+    "bash": "Run a command",
+    "edit": "Change a file",
+    "external_directory": "Touch what is outside the project",
+    "webfetch": "Fetch from the web",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is posted to OpenCode to settle a request."""
+
+    request_id: str
+    path: str
+    body: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that is open, with the ids of its asks."""
+
+    request_id: str
+    asks: list[str]
+    permission: bool
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    posted: bool = False
+
+
+class Asks:
+    """The asks of one reply."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Request] = {}
+        self._seen: set[str] = set()
+
+    @property
+    def waiting(self) -> bool:
+        """Something is open."""
+        return bool(self._open)
+
+    def permission(self, data: Table) -> list[AskEvent]:
+        """`permission.asked`, or one of the list of what is asked."""
+        request_id = self._enter(data, 1, permission=True)
+        if request_id is None:
+            return []
+        kind, patterns = text(data, "permission"), texts(data.get("patterns"))
+        title = _TITLES.get(kind, kind or "Permission")
+        what = ", ".join(patterns)
+        event = AskEvent(
+            ask_id=request_id,
+            kind=AskEvent.KIND_PERMISSION,
+            call_id=text(table(data, "tool"), "callID"),
+            title=f"{title}: {what}"[:_LONGEST] if what else title,
+            detail=_detail(table(data, "metadata")),
+            options=CHOICES,
+        )
+        return [event]
+
+    def question(self, data: Table) -> list[AskEvent]:
+        """`question.asked`, or one of the list of what is asked."""
+        questions = tables(data, "questions")
+        request_id = self._enter(data, len(questions), permission=False)
+        if request_id is None:
+            return []
+        call_id = text(table(data, "tool"), "callID")
+        events = []
+        for ask_id, question in zip(self._open[request_id].asks, questions, strict=True):
+            options = tables(question, "options")
+            lines = [f"{text(o, 'label')}: {text(o, 'description')}" for o in options]
+            events.append(
+                AskEvent(
+                    ask_id=ask_id,
+                    kind=AskEvent.KIND_QUESTION,
+                    call_id=call_id,
+                    title=(text(question, "question") or text(question, "header"))[:_LONGEST],
+                    detail="\n".join(lines)[:_LONGEST],
+                    options=[text(option, "label") for option in options],
+                    multiple=question.get("multiple") is True,
+                )
+            )
+        return events
+
+    def _enter(self, data: Table, count: int, *, permission: bool) -> str | None:
+        request_id = text(data, "id")
+        if not request_id or not count or request_id in self._seen:
+            return None
+        self._seen.add(request_id)
+        numbers = range(1, count + 1)
+        asks = [request_id] if count == 1 else [f"{request_id}.{number}" for number in numbers]
+        self._open[request_id] = _Request(request_id, asks, permission)
+        return request_id
+
+    def answer(self, answer: AnswerRequest) -> Settlement | None:
+        """A person's answer; what it comes to, if that is all that was needed."""
+        for request in self._open.values():
+            if answer.ask_id in request.asks and not request.posted:
+                break
+        else:
+            return None
+        if answer.ask_id in request.answers:
+            return None
+        request.answers[answer.ask_id] = list(answer.answers)
+        if request.permission:
+            request.posted = True
+            return _permission(request, answer)
+        if not answer.answers:
+            request.posted = True
+            return Settlement(request.request_id, f"/question/{request.request_id}/reject", {})
+        if len(request.answers) < len(request.asks):
+            return None
+        request.posted = True
+        answers = [request.answers[ask_id] for ask_id in request.asks]
+        path = f"/question/{request.request_id}/reply"
+        return Settlement(request.request_id, path, {"answers": answers})
+
+    def replied(self, data: Table) -> list[AskClosed]:
+        """`permission.replied`, `question.replied` or `question.rejected`."""
+        request_id = text(data, "requestID") or text(data, "permissionID")
+        self._seen.add(request_id)
+        request = self._open.pop(request_id, None)
+        if request is None:
+            return []
+        if request.permission:
+            reply = text(data, "reply") or text(data, "response")
+            return _closed(request, [[reply] if reply else []])
+        return _closed(request, [texts(answer) for answer in items(data, "answers")])
+
+    def only(self, request_ids: set[str]) -> list[AskClosed]:
+        """Close what is not among these: it was settled while nobody looked."""
+        gone = [request for name, request in self._open.items() if name not in request_ids]
+        for request in gone:
+            del self._open[request.request_id]
+        return [
+            event
+            for request in gone
+            for event in _closed(request, [request.answers.get(name, []) for name in request.asks])
+        ]
+
+
+def _closed(request: _Request, answers: Sequence[Sequence[str]]) -> list[AskClosed]:
+    padded = [*answers, *([()] * len(request.asks))]
+    return [
+        AskClosed(ask_id=ask_id, answers=chosen)
+        for ask_id, chosen in zip(request.asks, padded, strict=False)
+    ]
+
+
+def _permission(request: _Request, answer: AnswerRequest) -> Settlement:
+    """Anything that is not a yes is a no."""
+    chosen = answer.answers[0] if len(answer.answers) == 1 else "reject"
+    body: dict[str, object] = {"reply": chosen if chosen in CHOICES else "reject"}
+    request.answers[answer.ask_id] = [str(body["reply"])]
+    if body["reply"] == "reject" and answer.message:
+        body["message"] = answer.message
+    return Settlement(request.request_id, f"/permission/{request.request_id}/reply", body)
+
+
+def _detail(metadata: Table) -> str:
+    """What a person should see before deciding: the change, the command, the file."""
+    for key in ("diff", "command", "filepath", "filePath", "url"):
+        if value := text(metadata, key):
+            return value[:_LONGEST]
+    return ""

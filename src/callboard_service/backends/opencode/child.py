@@ -1,0 +1,206 @@
+"""The OpenCode server as a process of ours: started, checked, and started again when it dies.
+
+Child ─┬ Output   reads what it prints
+       └ Server   what the backend does with it
+"""
+
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Never
+
+from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Restart
+from callboard_service.backends.opencode import leash
+from callboard_service.backends.opencode.api import USER, Address, Api
+from callboard_service.backends.opencode.server import Server
+from callboard_service.errors import BackendFailed
+
+START_TIMEOUT: Final = 60.0
+"""Seconds until the server must listen."""
+
+STOP_TIMEOUT: Final = 3.0
+"""Seconds that it has to end by itself."""
+
+PASSWORD_BYTES: Final = 32
+INSTALL: Final = "npm install -g opencode-ai"
+
+_READY: Final = re.compile(r"listening on (http://127\.0\.0\.1:\d+)/?\s*$")
+_MAX_LINE: Final = 64 * 1024
+_REMEMBERED: Final = 3
+
+KILL: Final = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
+
+
+def find_program(command: str | None) -> str:
+    """The program to run. Raises BackendFailed."""
+    found = shutil.which(command or "opencode")
+    if found is None:
+        name = command or "opencode"
+        raise BackendFailed(f"opencode: there is no program {name!r}; {INSTALL}, or name it")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The process has ended."""
+
+
+class ServerDied(Exception):
+    """The process ended without being told to."""
+
+
+class Output(Actor[Never]):
+    """Reads what the process prints, so that it never waits for that."""
+
+    def __init__(self, output: asyncio.StreamReader, owner: ActorRef[Died]) -> None:
+        self._output = output
+        self._owner = owner
+
+    async def main(self) -> None:
+        """Read to the end."""
+        while await self._output.read(_MAX_LINE):
+            pass
+        self._owner.tell(Died())
+
+    def receive(self, message: Never) -> None:
+        """Nothing: it only reads."""
+
+
+class Child(Actor[Died]):
+    """The process. What `make_server` makes is its child, and ends with it."""
+
+    def __init__(
+        self, program: str, directory: Path, log: Log, make_server: Callable[[Address], Server]
+    ) -> None:
+        self._program = program
+        self._directory = directory
+        self._log = log
+        self._make_server = make_server
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def started(self) -> None:
+        """Start it and wait until it can be used. Raises BackendFailed."""
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        try:
+            process = self._process = await self._launch(password)
+            assert process.stdout is not None
+            url = await self._listening(process.stdout)
+            await refuse_open(url)
+            output, me = process.stdout, self.context.ref
+            address = Address(url, password)
+            await self.context.start(
+                lambda: self._make_server(address),
+                name="server",
+                lifecycle=Lifecycle(restart=Restart.TEMPORARY),
+            )
+        except BaseException:
+            await self._end()
+            raise
+        self.context.spawn(
+            lambda: Output(output, me), name="output", lifecycle=Lifecycle(shutdown=0.0)
+        )
+        self._log.info("OpenCode started", pid=process.pid, url=url)
+
+    async def _launch(self, password: str) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, leash.__file__, str(os.getpid()), self._program,
+                "serve", "--hostname", "127.0.0.1", "--port", str(free_port()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=_MAX_LINE,
+                cwd=self._directory,
+                env=environment(password),
+                # An interrupt from the terminal is for the service, which lets replies end.
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise BackendFailed(f"opencode: {self._program}: {error.strerror}") from None
+
+    async def _listening(self, output: asyncio.StreamReader) -> str:
+        """Wait for the line that says where it listens."""
+        last: deque[str] = deque(maxlen=_REMEMBERED)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while line := await output.readline():
+                    said = line.decode(errors="replace").strip()
+                    if found := _READY.search(said):
+                        return found[1]
+                    last.append(said[:200])
+        except TimeoutError:
+            raise BackendFailed(f"opencode: {self._program} does not get ready") from None
+        except ValueError:
+            raise BackendFailed(f"opencode: {self._program} is not OpenCode") from None
+        reason = " ".join(filter(None, last)) or "it said nothing"
+        raise BackendFailed(f"opencode: {self._program} ended before it was ready: {reason}")
+
+    def receive(self, message: Died) -> None:
+        """The end of the process is a crash."""
+        raise ServerDied("the OpenCode server ended")
+
+    async def stopped(self) -> None:
+        """End the process."""
+        await self._end()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            send(process, signal.SIGTERM)
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            send(process, KILL)
+        await process.wait()
+
+
+def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Signal a process that may have ended.
+
+    Not by its own methods: they look whether it has, and take its exit code from who waits for it.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def environment(password: str) -> dict[str, str]:
+    """The service's own without its settings (the token is among them), and the password."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
+    return kept | {"OPENCODE_SERVER_PASSWORD": password, "OPENCODE_SERVER_USERNAME": USER}
+
+
+def free_port() -> int:
+    """A port that is free; told 0, the server would try 4096 first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def refuse_open(url: str) -> None:
+    """Raise BackendFailed if what listens there wants no password: it is not ours, or not safe."""
+    api = Api(Address(url))
+    try:
+        await api.version()
+    except Failure as failure:
+        if failure.code is Code.UNAUTHENTICATED:
+            return
+        raise BackendFailed(f"opencode: {url}: {failure.message}") from None
+    finally:
+        await api.close()
+    raise BackendFailed(f"opencode: what listens on {url} answers without the password")

@@ -1,0 +1,66 @@
+"""What the OpenCode server says against a reply, in the contract's codes and for a person.
+
+Its errors carry answers of the model's server with headers, stack traces and SQL: of all that only
+the first line of the message is passed on, shortened, with what looks like a key taken out.
+"""
+
+import re
+from typing import Final
+
+from actors import Code, Failure
+from callboard_service.backends.opencode.fields import Table, number, table, text
+
+STOPPED: Final = "MessageAbortedError"
+
+_LONGEST: Final = 300
+_SECRETS: Final = re.compile(
+    r"(?i)\b(?:bearer|basic)\s+\S+|\b(?:sk|pk|key|api|token|ghp|gho)[-_][\w*.-]{6,}|//[^/\s@]+@"
+)
+_INTERNAL: Final = re.compile(r"(?i)failed query|insert into|select .* from|\bat \S+ \(")
+_STATUS: Final = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    402: Code.FAILED_PRECONDITION,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    408: Code.DEADLINE_EXCEEDED,
+    413: Code.INVALID_ARGUMENT,
+    422: Code.INVALID_ARGUMENT,
+    429: Code.RESOURCE_EXHAUSTED,
+    504: Code.DEADLINE_EXCEEDED,
+}
+_NAMES: Final = {
+    "ProviderAuthError": (Code.UNAUTHENTICATED, "the model's server does not take the key"),
+    "ContextOverflowError": (Code.FAILED_PRECONDITION, "the conversation is too long"),
+    "MessageOutputLengthError": (Code.RESOURCE_EXHAUSTED, "the reply became too long"),
+}
+_RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
+
+
+def readable(message: str, otherwise: str) -> str:
+    """The first line of a message, fit for a person; `otherwise` if there is nothing fit in it."""
+    line = next((line.strip() for line in message[:4096].splitlines() if line.strip()), "")
+    if not line or _INTERNAL.search(line):
+        return otherwise
+    clean = _SECRETS.sub("…", "".join(c if c.isprintable() else " " for c in line))
+    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 1].rstrip()}…"
+
+
+def failure_of(error: Table) -> Failure:
+    """An error of the recorded form `{name, data: {message, statusCode?, isRetryable?}}`."""
+    name, data = text(error, "name"), table(error, "data")
+    message = text(data, "message")
+    if name == STOPPED:
+        return Failure(Code.CANCELLED, "the reply was stopped")
+    if name in _NAMES:
+        code, meaning = _NAMES[name]
+        return Failure(code, readable(message, meaning), retryable=code in _RETRYABLE)
+    if name == "APIError":
+        status = number(data, "statusCode")
+        lost = status == 0 or status >= 500
+        code = _STATUS.get(status, Code.UNAVAILABLE if lost else Code.FAILED_PRECONDITION)
+        said = readable(message, "the model's server failed")
+        return Failure(code, said, retryable=code in _RETRYABLE)
+    if "Model not found" in message:
+        return Failure(Code.INVALID_ARGUMENT, readable(message, "there is no such model"))
+    return Failure(Code.INTERNAL, readable(message, "OpenCode failed"))

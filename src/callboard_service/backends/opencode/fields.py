@@ -1,0 +1,57 @@
+"""Fields of JSON that may be missing or of another type than expected: then they are empty."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, TypeGuard, cast
+
+Table: TypeAlias = Mapping[str, object]
+
+_EMPTY: Final[Table] = {}
+
+
+def table(data: Table, key: str) -> Table:
+    """An object."""
+    return as_table(data.get(key))
+
+
+def as_table(value: object) -> Table:
+    """The object that it is, or an empty one."""
+    return cast(Table, value) if isinstance(value, dict) else _EMPTY
+
+
+def tables(data: Table, key: str) -> list[Table]:
+    """The objects of a list."""
+    return as_tables(data.get(key))
+
+
+def as_tables(value: object) -> list[Table]:
+    """The objects of the list that it is."""
+    return [as_table(item) for item in value if isinstance(item, dict)] if _listed(value) else []
+
+
+def text(data: Table, key: str) -> str:
+    """A string."""
+    value = data.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: object) -> list[str]:
+    """The strings of the list that it is."""
+    return [item for item in value if isinstance(item, str)] if _listed(value) else []
+
+
+def number(data: Table, key: str) -> int:
+    """A whole number that is not negative."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 <= value < 2**63 else 0
+
+
+def items(data: Table, key: str) -> Sequence[object]:
+    """A list, of whatever."""
+    value = data.get(key)
+    return value if _listed(value) else ()
+
+
+def _listed(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)

@@ -1,0 +1,149 @@
+"""One reply, conducted: the prompt goes out, events come in, doubts are cleared, asks answered."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import AnswerRequest
+from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.backends.opencode.api import Api
+from callboard_service.backends.opencode.hub import Inbox, Stream
+from callboard_service.backends.opencode.run import Run, State
+
+T = TypeVar("T")
+
+PAGE: Final = 100
+"""Messages that are looked at: more steps than one reply has between two looks."""
+
+_TRIES: Final = 3
+_PAUSE: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that are waited for the next event before the server is asked how it stands.
+
+    away: how long the stream may be broken before the reply ends.
+    begin: for the first event; doubt: where an event has left doubt; silence: otherwise.
+    doubts: how often, while nothing runs and nothing has ended.
+    """
+
+    away: float = 20.0
+    begin: float = 10.0
+    doubt: float = 1.0
+    silence: float = 60.0
+    doubts: int = 5
+
+
+DEFAULT_PATIENCE: Final = Patience()
+
+
+class Conductor:
+    """Carries out one reply over the server, until `run.end` is set or a Failure is raised."""
+
+    def __init__(
+        self, api: Api, run: Run, inbox: Inbox, prompt: Prompt, patience: Patience
+    ) -> None:
+        self._api = api
+        self._run = run
+        self._inbox = inbox
+        self._prompt = prompt
+        self._patience = patience
+        self._lost = False
+        self._doubts = 0
+        self._answers: asyncio.Task[None] | None = None
+
+    async def events(self) -> AsyncGenerator[ReplyEvent, None]:
+        """What is said, as it comes. Raises Failure."""
+        run = self._run
+        while run.end is None:
+            for event in await self._next():
+                yield event
+            if run.asks.waiting and self._answers is None:
+                self._answers = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Listen for no more answers."""
+        if self._answers is not None:
+            self._answers.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._answers
+
+    async def _listen(self) -> None:
+        while True:
+            self._inbox.put(await self._prompt.answered())
+
+    async def _next(self) -> list[ReplyEvent]:
+        """What the next event comes to, and what is learned where it leaves doubt."""
+        run = self._run
+        try:
+            async with asyncio.timeout(self._wait()):
+                item = await self._inbox.take()
+        except TimeoutError:
+            if self._lost:
+                message = "the OpenCode server cannot be reached"
+                raise Failure(Code.UNAVAILABLE, message, retryable=True) from None
+            return await self._look()
+        if isinstance(item, AnswerRequest):
+            return await self._settle(item)
+        if isinstance(item, Stream):
+            self._lost = item is Stream.LOST
+            run.lose()
+            return [] if self._lost else await self._look()
+        events = run.feed(item)
+        if run.unsure and not self._lost and not self._doubts:
+            events += await self._look()
+        return events
+
+    def _wait(self) -> float:
+        patience = self._patience
+        if self._lost:
+            return patience.away
+        if self._run.unsure:
+            return patience.doubt
+        return patience.silence if self._run.begun else patience.begin
+
+    async def _look(self) -> list[ReplyEvent]:
+        """Ask the server how the conversation stands."""
+        events = self._run.resync(await patiently(self._state))
+        self._doubts = self._doubts + 1 if self._run.unsure else 0
+        if self._doubts > self._patience.doubts:
+            message = "the OpenCode server did not finish the reply"
+            raise Failure(Code.UNAVAILABLE, message, retryable=True)
+        return events
+
+    async def _state(self) -> State:
+        name = self._prompt.conversation_id
+        # First what it does, then what it did: what ends in between is complete.
+        status = await self._api.status(name)
+        permissions, questions = await self._api.permissions(), await self._api.questions()
+        page = await self._api.messages(name, PAGE)
+        return State(page.messages, status, permissions, questions)
+
+    async def _settle(self, answer: AnswerRequest) -> list[ReplyEvent]:
+        settlement = self._run.asks.answer(answer)
+        if settlement is None:
+            return []
+        try:
+            await patiently(lambda: self._api.settle(settlement))
+        except Failure as failure:
+            if failure.code is not Code.NOT_FOUND:
+                raise
+            # Someone else was faster; how they settled it comes as an event, or has come.
+            self._run.unsure = True
+        return []
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call that may be made again, and again where that may help. Raises Failure."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await call()
+        except Failure as failure:
+            if not failure.retryable:
+                raise
+        await asyncio.sleep(_PAUSE)
+    return await call()

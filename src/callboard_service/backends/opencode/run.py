@@ -1,0 +1,299 @@
+"""One reply as OpenCode makes it: events in, what the contract says of them out. No I/O.
+
+Events of other replies may come between, come late, twice, or not at all. What was missed is made
+good from a State, which is asked for where an event leaves doubt (`unsure`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice
+from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.opencode.asks import Asks
+from callboard_service.backends.opencode.failures import failure_of, readable
+from callboard_service.backends.opencode.fields import Table, number, table, tables, text
+from callboard_service.backends.opencode.tools import ToolCalls
+from callboard_service.backends.opencode.transcript import AGAIN, Transcript
+
+DELETED: Final = "the conversation was deleted"
+
+_LARGEST: Final = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the conversation had before the reply: the newest messages, and when the last came."""
+
+    message_ids: frozenset[str] = frozenset()
+    newest: int = 0
+
+    @classmethod
+    def of(cls, messages: Sequence[Table]) -> "Baseline":
+        """From the newest page of messages."""
+        infos = [table(message, "info") for message in messages]
+        return cls(
+            frozenset(text(info, "id") for info in infos),
+            max((number(table(info, "time"), "created") for info in infos), default=0),
+        )
+
+    def knows(self, info: Table) -> bool:
+        """The message was there before."""
+        created = number(table(info, "time"), "created")
+        return text(info, "id") in self.message_ids or 0 < created < self.newest
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The conversation as the server has it now, oldest message first."""
+
+    messages: Sequence[Table] = ()
+    status: Table = field(default_factory=dict)
+    permissions: Sequence[Table] = ()
+    questions: Sequence[Table] = ()
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message of the model's."""
+
+    completed: bool = False
+    hidden: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Run:
+    """One reply, from the prompt to its end. `end` is set when it is over, and stays so."""
+
+    def __init__(self, conversation_id: str, before: Baseline) -> None:
+        self.end: ChatCompleted | Failure | None = None
+        self.unsure = False
+        self.asks = Asks()
+        self._conversation_id = conversation_id
+        self._before = before
+        self._user = ""
+        self._messages: dict[str, _Message] = {}
+        self._steps: set[str] = set()
+        self._transcript = Transcript()
+        self._tools = ToolCalls()
+        self._error: Failure | None = None
+        self._attempt: tuple[int, int] | None = None
+        self._children: set[str] = set()
+
+    @property
+    def begun(self) -> bool:
+        """The server has taken the prompt."""
+        return bool(self._user)
+
+    @property
+    def underway(self) -> bool:
+        """The model was seen at work."""
+        return bool(self._messages)
+
+    def lose(self) -> None:
+        """Events may have been missed since the last one."""
+        self._transcript.lose()
+        self.unsure = True
+
+    # -- from the stream ---------------------------------------------------------------------
+
+    def feed(self, event: Table) -> list[ReplyEvent]:
+        """An event of the recorded form, `{type, properties}`."""
+        if self.end is not None:
+            return []
+        kind, data = text(event, "type"), table(event, "properties")
+        if text(data, "sessionID") != self._conversation_id:
+            return self._of_child(kind, data)
+        match kind:
+            case "message.updated":
+                self._message(table(data, "info"))
+                return []
+            case "message.part.updated":
+                return self._part(table(data, "part"))
+            case "message.part.delta":
+                return self._delta(data)
+            case "session.status":
+                return self._status(table(data, "status"))
+            case "session.idle":
+                self._idle()
+                return []
+            case "session.error":
+                if self.begun and self._error is None:
+                    self._error = failure_of(table(data, "error"))
+                return []
+            case "session.deleted":
+                self.end = Failure(Code.CANCELLED, DELETED)
+                return []
+            case _:
+                return self._ask(kind, data)
+
+    def _of_child(self, kind: str, data: Table) -> list[ReplyEvent]:
+        """An agent that the reply has started asks in a conversation of its own."""
+        if kind == "session.created":
+            self._children.add(text(data, "sessionID"))
+            return []
+        return self._ask(kind, data) if text(data, "sessionID") in self._children else []
+
+    def _ask(self, kind: str, data: Table) -> list[ReplyEvent]:
+        match kind:
+            case "permission.asked":
+                return [*self.asks.permission(data)] if self.begun else []
+            case "question.asked":
+                return [*self.asks.question(data)] if self.begun else []
+            case "permission.replied" | "question.replied" | "question.rejected":
+                return [*self.asks.replied(data)]
+            case _:
+                return []
+
+    def _message(self, info: Table) -> None:
+        name, role = text(info, "id"), text(info, "role")
+        if not name or self._before.knows(info):
+            return
+        if role == "user":
+            self._user = self._user or name
+        if role != "assistant":
+            return
+        # What the events do not say any more once some were missed: the prompt was taken.
+        self._user = self._user or text(info, "parentID") or name
+        if name not in self._messages:
+            # It goes on after what went wrong before.
+            self._error = None
+        message = self._messages.setdefault(name, _Message())
+        message.hidden = info.get("summary") is True
+        message.completed = message.completed or "completed" in table(info, "time")
+        tokens = table(info, "tokens")
+        cache = table(tokens, "cache")
+        used = number(tokens, "input") + number(cache, "read") + number(cache, "write")
+        message.input_tokens = max(message.input_tokens, used)
+        message.output_tokens = max(message.output_tokens, number(tokens, "output"))
+        if self._error is None and info.get("error") is not None:
+            self._error = failure_of(table(info, "error"))
+
+    def _delta(self, data: Table) -> list[ReplyEvent]:
+        message_id, part_id = text(data, "messageID"), text(data, "partID")
+        if text(data, "field") != "text" or not part_id or not self._shows(message_id):
+            return []
+        return [*self._transcript.delta(message_id, part_id, text(data, "delta"))]
+
+    def _part(self, part: Table) -> list[ReplyEvent]:
+        message_id, part_id = text(part, "messageID"), text(part, "id")
+        if not part_id or not self._shows(message_id):
+            return []
+        match kind := text(part, "type"):
+            case "text" | "reasoning":
+                whole = _final(part)
+                said = self._transcript.snapshot(message_id, part_id, kind, whole, live=True)
+                return [*said]
+            case "tool":
+                return [*self._tools.snapshot(part)]
+            case "step-start" if part_id not in self._steps:
+                self._steps.add(part_id)
+                return [*self._transcript.give_up(message_id, message=AGAIN)]
+            case _:
+                return []
+
+    def _shows(self, message_id: str) -> bool:
+        message = self._messages.get(message_id)
+        return message is not None and not message.hidden
+
+    def _status(self, status: Table) -> list[ReplyEvent]:
+        match text(status, "type"):
+            case "retry" if self.begun:
+                attempt = (number(status, "attempt"), number(status, "next"))
+                if attempt == self._attempt:
+                    return []
+                self._attempt = attempt
+                reason = readable(text(status, "message"), "it failed")
+                message = f"The model's server: {reason}. Attempt {attempt[0] + 1} follows."
+                void = self._transcript.give_up(None, message=message)
+                return [*void] if void else [ChatNotice(message=message)]
+            case "idle":
+                self._idle()
+                return []
+            case _:
+                return []
+
+    def _idle(self) -> None:
+        """The server says that it is done; it says so late and twice too."""
+        if not self.begun:
+            return
+        if self._error is not None or (
+            self._completed and not self._transcript.incomplete and not self.asks.waiting
+        ):
+            self._finish()
+        else:
+            self.unsure = True
+
+    def _finish(self) -> None:
+        messages = self._messages.values()
+        self.unsure = False
+        self.end = self._error or ChatCompleted(
+            input_tokens=min(sum(m.input_tokens for m in messages), _LARGEST),
+            output_tokens=min(sum(m.output_tokens for m in messages), _LARGEST),
+        )
+
+    # -- from what the server keeps ----------------------------------------------------------
+
+    def resync(self, state: State) -> list[ReplyEvent]:
+        """Make good what was missed. `unsure` stays set if nothing runs and nothing has ended."""
+        if self.end is not None:
+            return []
+        events: list[ReplyEvent] = []
+        for message in state.messages:
+            info = table(message, "info")
+            self._message(info)
+            if self._shows(text(info, "id")):
+                events += self._parts(tables(message, "parts"))
+        busy = text(state.status, "type") in ("busy", "retry")
+        if busy:
+            events += self._status(state.status)
+        events += self._asked(state, open_too=busy)
+        # Idle comes before what the last message has to say of its end.
+        self.unsure = not busy
+        if not busy and (self._completed or self._error is not None):
+            self._finish()
+        return events
+
+    @property
+    def _completed(self) -> bool:
+        last = next(reversed(self._messages.values()), None)
+        return last is not None and last.completed
+
+    def _parts(self, parts: Sequence[Table]) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        earlier: set[str] = set()
+        for part in parts:
+            message_id, part_id = text(part, "messageID"), text(part, "id")
+            kind = text(part, "type")
+            if kind in ("text", "reasoning"):
+                whole = _final(part)
+                said = self._transcript.snapshot(message_id, part_id, kind, whole, live=False)
+                events += said
+                earlier.add(part_id)
+            elif kind == "tool":
+                events += self._tools.snapshot(part)
+            elif kind == "step-start":
+                self._steps.add(part_id)
+                events += self._transcript.give_up_before(earlier)
+        return events
+
+    def _asked(self, state: State, *, open_too: bool) -> list[ReplyEvent]:
+        """What is asked; what was asked for a reply that was stopped stays there for ever."""
+        events: list[ReplyEvent] = []
+        asked = {True: state.permissions, False: state.questions}
+        for permission, requests in asked.items():
+            for request in requests if open_too else ():
+                owner, tool = text(request, "sessionID"), table(request, "tool")
+                ours = owner == self._conversation_id and text(tool, "messageID") in self._messages
+                if ours or owner in self._children:
+                    ask = self.asks.permission if permission else self.asks.question
+                    events += ask(request)
+        names = {text(request, "id") for requests in asked.values() for request in requests}
+        return [*events, *self.asks.only(names if open_too else set())]
+
+
+def _final(part: Table) -> str | None:
+    """The whole text of a part that has ended."""
+    return text(part, "text") if number(table(part, "time"), "end") else None

@@ -1,0 +1,65 @@
+"""The tool calls of a reply: each is told once, and so is its result. No I/O."""
+
+import json
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.struct_pb2 import Struct
+
+from callboard.v1.chat_pb2 import ToolCallEvent, ToolResultEvent
+from callboard_service.backends.opencode.fields import Table, table, text
+
+
+class ToolCalls:
+    """What was told of each call."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._called: set[str] = set()
+        self._ended: set[str] = set()
+
+    def snapshot(self, part: Table) -> list[ToolCallEvent | ToolResultEvent]:
+        """A call as it stands; what is to be told of it now."""
+        key, status = text(part, "id"), text(table(part, "state"), "status")
+        # Some models number their calls anew in every step: the part tells them apart.
+        if not key or key in self._ended:
+            return []
+        if tool := text(part, "tool"):
+            # A tool that does not exist begins under its own name and goes on as "invalid".
+            self._names.setdefault(key, tool)
+        events: list[ToolCallEvent | ToolResultEvent] = []
+        if status in ("running", "completed", "error") and key not in self._called:
+            self._called.add(key)
+            events.append(call_of(part, self._names.get(key, "")))
+        if status in ("completed", "error"):
+            self._ended.add(key)
+            events.append(result_of(part))
+        return events
+
+
+def call_of(part: Table, name: str) -> ToolCallEvent:
+    """The call that a part tells of."""
+    given = table(part, "state").get("input")
+    if name == "invalid" and isinstance(given, dict):
+        name = text(given, "tool") or name
+    return ToolCallEvent(call_id=text(part, "callID"), name=name, arguments=arguments(given))
+
+
+def result_of(part: Table) -> ToolResultEvent:
+    """The result that a part tells of."""
+    state = table(part, "state")
+    failed = text(state, "status") == "error"
+    return ToolResultEvent(
+        call_id=text(part, "callID"),
+        output=text(state, "error") if failed else text(state, "output"),
+        is_error=failed or text(part, "tool") == "invalid",
+    )
+
+
+def arguments(given: object) -> Struct:
+    """Arguments as the contract has them; what is no object, or too deep, as text."""
+    if given is None:
+        return Struct()
+    try:
+        return ParseDict(given if isinstance(given, dict) else {"input": given}, Struct())
+    except (ParseError, ValueError, TypeError, RecursionError):
+        return ParseDict({"input": json.dumps(given)[:65536]}, Struct())

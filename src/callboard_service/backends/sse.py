@@ -1,0 +1,106 @@
+"""Server-sent events from bytes, one at a time, in bounded memory. No I/O.
+
+After the HTML standard, "Server-sent events", 9.2.6: LF, CR LF and CR end a line, an empty line
+ends an event, an event that is not ended when the stream ends is not one.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+MAX_EVENT: Final = 1024 * 1024
+"""Bytes of a line, and of the data of one event."""
+
+_LINE_END: Final = re.compile(rb"[\r\n]")
+
+
+class EventTooLong(Exception):
+    """A line, or the data of an event, is longer than allowed."""
+
+
+class ServerEvent(NamedTuple):
+    """An event: its type (empty: none was named) and its data."""
+
+    kind: str
+    data: str
+
+
+class EventReader:
+    """Takes bytes as they come and gives events as they are asked for.
+
+    Nothing is parsed before it is asked for. It holds the bytes that it was fed and has not given,
+    of which at most `limit` are of one event; what is not UTF-8 becomes U+FFFD.
+    """
+
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._start = 0
+        self._scanned = 0
+        self._after_cr = False
+        self._kind = ""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are held."""
+        return len(self._buffer) - self._start + self._data_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Take more bytes."""
+        del self._buffer[: self._start]
+        self._scanned -= self._start
+        self._start = 0
+        self._buffer += data
+
+    def next(self) -> ServerEvent | None:
+        """The next event; None if it takes more bytes. Raises EventTooLong."""
+        while (line := self._line()) is not None:
+            if line:
+                self._take(line)
+            elif event := self._dispatch():
+                return event
+        return None
+
+    def _line(self) -> bytes | None:
+        if self._after_cr and self._start < len(self._buffer):
+            self._after_cr = False
+            if self._buffer[self._start] == 0x0A:
+                self._start += 1
+        self._scanned = max(self._scanned, self._start)
+        found = _LINE_END.search(self._buffer, self._scanned)
+        end = len(self._buffer) if found is None else found.start()
+        if end - self._start > self._limit:
+            raise EventTooLong(f"a line of more than {self._limit} bytes")
+        if found is None:
+            self._scanned = end
+            return None
+        line = bytes(self._buffer[self._start : end])
+        self._after_cr = self._buffer[end] == 0x0D
+        self._start = end + 1
+        return line
+
+    def _take(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            self._kind = value.decode(errors="replace")
+        elif field == b"error":
+            # llama.cpp, before 2025, sent its errors in a field of this name.
+            self._kind = "error"
+            self._add(value)
+        elif field == b"data":
+            self._add(value)
+
+    def _add(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_bytes += len(value) + 1
+        if self._data_bytes > self._limit:
+            raise EventTooLong(f"an event of more than {self._limit} bytes")
+
+    def _dispatch(self) -> ServerEvent | None:
+        event = None
+        if self._data:
+            event = ServerEvent(self._kind, b"\n".join(self._data).decode(errors="replace"))
+        self._kind, self._data, self._data_bytes = "", [], 0
+        return event

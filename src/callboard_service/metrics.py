@@ -1,0 +1,166 @@
+"""What the service counts, in the Prometheus exposition format.
+
+Nothing global: each service has a registry of its own. Labels have few values, and none of them
+comes from a client.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Failure, Started
+from actors.run import RequestEnd
+from callboard.v1.chat_pb2 import ChatCompleted
+
+_SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(slots=True)
+class Books:
+    """What became of actors since the service was started."""
+
+    crashes: int = 0
+    restarts: int = 0
+    given_up: int = 0
+
+
+class Metrics:
+    """The counters of one service. Fed by plain calls; read by `expose`."""
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self.sessions = Counter(
+            "callboard_sessions_opened", "Sessions that were opened.", registry=registry
+        )
+        self._closed = Counter(
+            "callboard_connections_closed",
+            "Connections that ended, by close code (4002: slow consumer).",
+            ["code"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "callboard_connections_refused",
+            "Connections refused before the upgrade, by HTTP status.",
+            ["status"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "callboard_requests",
+            "Requests that ended, by what was asked and the code of the end.",
+            ["type", "code"],
+            registry=registry,
+        )
+        self._first = Histogram(
+            "callboard_first_answer_seconds",
+            "From a request to its first answer.",
+            ["type"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._last = Histogram(
+            "callboard_last_answer_seconds",
+            "From a request to its last answer.",
+            ["type"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "callboard_tokens",
+            "Tokens of replies that were completed.",
+            ["kind"],
+            registry=registry,
+        )
+        self._crashes = Counter(
+            "callboard_actor_crashes", "Actors that crashed.", registry=registry
+        )
+        self._restarts = Counter(
+            "callboard_actor_restarts", "Actors that were started again.", registry=registry
+        )
+        self._given_up = Counter(
+            "callboard_actors_given_up", "Actors that crashed too often.", registry=registry
+        )
+
+    def watch(self, snapshot: Callable[[], ActorSnapshot], connections: Callable[[], int]) -> None:
+        """Have `expose` look at the actor tree and at the open connections, too."""
+        self._registry.register(_Tree(snapshot))
+        open_now = Gauge("callboard_connections", "Open connections.", registry=self._registry)
+        open_now.set_function(connections)
+
+    def refused(self, status: int) -> None:
+        """A connection was refused before the upgrade."""
+        self._refused.labels(str(status)).inc()
+
+    def opened(self) -> None:
+        """A connection has a session."""
+        self.sessions.inc()
+
+    def closed(self, code: int) -> None:
+        """A connection ended. Codes that a client may invent count as one."""
+        self._closed.labels(str(code) if code in _CODES else "other").inc()
+
+    def request_ended(self, end: RequestEnd) -> None:
+        """A request has its last answer."""
+        code = end.said.code.value if isinstance(end.said, Failure) else "OK"
+        self._requests.labels(end.message, code).inc()
+        self._first.labels(end.message).observe(end.first)
+        self._last.labels(end.message).observe(end.last)
+        if isinstance(end.said, ChatCompleted):
+            self._tokens.labels("input").inc(end.said.input_tokens)
+            self._tokens.labels("output").inc(end.said.output_tokens)
+
+    def __call__(self, event: Event) -> None:
+        """Something happened to an actor."""
+        match event:
+            case Crashed():
+                self.books.crashes += 1
+                self._crashes.inc()
+            case Started(restarts=restarts) if restarts:
+                self.books.restarts += 1
+                self._restarts.inc()
+            case ChildGivenUp():
+                self.books.given_up += 1
+                self._given_up.inc()
+            case _:
+                pass
+
+    def expose(self) -> bytes:
+        """All of it, as a scrape gets it."""
+        exposed: bytes = generate_latest(self._registry)
+        return exposed
+
+
+_CODES: Final = frozenset(
+    {1000, 1001, 1003, 1006, 1009, 1012, *range(4000, 4010), *range(4500, 4510)}
+)
+
+
+class _Tree(Collector):
+    """The actor tree, looked at when it is asked for."""
+
+    def __init__(self, snapshot: Callable[[], ActorSnapshot]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Actors and what waits in their mailboxes, by actor type."""
+        actors: dict[str, int] = {}
+        waiting: dict[str, int] = {}
+        stack = [self._snapshot()]
+        while stack:
+            actor = stack.pop()
+            actors[actor.type] = actors.get(actor.type, 0) + 1
+            waiting[actor.type] = waiting.get(actor.type, 0) + actor.mailbox
+            stack.extend(actor.children)
+        running = GaugeMetricFamily("callboard_actors", "Actors, by type.", labels=["type"])
+        depth = GaugeMetricFamily(
+            "callboard_mailbox_messages", "Messages that wait in mailboxes.", labels=["type"]
+        )
+        for kind, count in actors.items():
+            running.add_metric([kind], count)
+            depth.add_metric([kind], waiting[kind])
+        return [running, depth]

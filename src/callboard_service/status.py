@@ -1,0 +1,93 @@
+"""The actor type behind `callboard status`: how the service is, as one answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from actors import ActorSnapshot, ActorSystem, Registry, RequestActor
+from callboard.v1.system_pb2 import (
+    ActorStatus,
+    BackendHealth,
+    ServiceStatus,
+    ServiceStatusRequest,
+)
+from callboard_service.backends.base import ChatBackend
+from callboard_service.metrics import Metrics
+
+DEFAULT_CHILDREN: Final = 50
+MOST_CHILDREN: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What there is to tell about."""
+
+    version: str
+    started_at: datetime
+    backend: ChatBackend
+    system: ActorSystem
+    metrics: Metrics
+    connections: Callable[[], int]
+
+
+class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
+    """How the service is now."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    async def handle(self, request: ServiceStatusRequest) -> ServiceStatus:
+        """Look at everything once."""
+        subject = self._subject
+        snapshot = subject.system.snapshot()
+        sessions = find(snapshot, "sessions")
+        books = subject.metrics.books
+        started_at = Timestamp()
+        started_at.FromDatetime(subject.started_at)
+        health = subject.backend.health()
+        return ServiceStatus(
+            version=subject.version,
+            started_at=started_at,
+            backend=subject.backend.name,
+            backend_health=BackendHealth(ready=health.ready, detail=health.detail),
+            connections=subject.connections(),
+            sessions=len(sessions),
+            requests=sum(len(session.children) for session in sessions),
+            crashes=books.crashes,
+            restarts=books.restarts,
+            given_up=books.given_up,
+            dead_letters=subject.system.dead_letters,
+            root=describe(snapshot, min(request.max_children or DEFAULT_CHILDREN, MOST_CHILDREN)),
+        )
+
+
+def find(root: ActorSnapshot, name: str) -> tuple[ActorSnapshot, ...]:
+    """The children of the root's child of that name."""
+    return next((child.children for child in root.children if child.name == name), ())
+
+
+def describe(actor: ActorSnapshot, max_children: int) -> ActorStatus:
+    """One actor and those below it, as the contract says it."""
+    shown = actor.children[:max_children]
+    return ActorStatus(
+        name=actor.name,
+        type=actor.type,
+        state=actor.state,
+        mailbox=actor.mailbox,
+        mailbox_capacity=actor.capacity,
+        message=actor.message,
+        busy_seconds=actor.busy_for,
+        restarts=actor.restarts,
+        children_started=actor.tally.started,
+        children_crashed=actor.tally.crashed,
+        children=[describe(child, max_children) for child in shown],
+        more_children=len(actor.children) - len(shown),
+    )
+
+
+def register(registry: Registry, subject: Subject) -> None:
+    """Have the service answer for itself."""
+    registry.register(ServiceStatusRequest, lambda: TellStatus(subject))

@@ -1,0 +1,89 @@
+"""What the commands that ask the service one thing share: the way to it, the exit codes."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.message import Message
+
+from callboard.v1.envelope_pb2 import ServerMessage
+from callboard_service.errors import BadSettings
+from callboard_service.settings import load
+from callboard_service.terminal.connect import Endpoint, Link, by_runtime_file, by_url
+from callboard_service.terminal.errors import BadUse, NoService, Refused
+from callboard_service.terminal.exits import Exit
+from callboard_service.terminal.text import one_line
+from callboard_service.terminal.view import ERROR, make_console
+from transport import discovery
+from transport.client import Client
+from transport.errors import ConnectionClosed
+
+CALL_TIMEOUT_MS: Final = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which service is meant: by its URL, or the one whose runtime file is found."""
+
+    url: str | None = None
+    flags: dict[str, object] = field(default_factory=dict)
+
+    def find(self) -> Callable[[], Endpoint]:
+        """The way to it. Raises BadUse and BadSettings."""
+        settings = load(self.flags)
+        if self.url is None:
+            return by_runtime_file(settings.runtime_dir or discovery.default_folder())
+        if settings.token is None:
+            raise BadUse("--url needs the token, in CALLBOARD_TOKEN")
+        return by_url(self.url, settings.token.get_secret_value())
+
+
+def run(where: Where, work: Callable[[Client], Awaitable[None]]) -> int:
+    """Do something with a connection; the exit code.
+
+    0 done, 1 the service refused or was lost, 2 bad use, 3 no service was found, 130 Ctrl-C, 141
+    nobody reads standard output any more.
+    """
+    try:
+        asyncio.run(_connected(where, work))
+        sys.stdout.flush()
+    except (BadSettings, BadUse) as error:
+        return _failed(Exit.BAD_USE, error)
+    except NoService as error:
+        return _failed(Exit.NO_SERVICE, error)
+    except (ConnectionClosed, Refused) as error:
+        return _failed(Exit.FAILED, error)
+    except BrokenPipeError:
+        # Else the interpreter says so again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE_CLOSED
+    except OSError as error:
+        return _failed(Exit.FAILED, error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return Exit.DONE
+
+
+async def _connected(where: Where, work: Callable[[Client], Awaitable[None]]) -> None:
+    async with Link(where.find()) as link:
+        await work(await link.open())
+
+
+def _failed(code: int, error: Exception) -> int:
+    with contextlib.suppress(OSError):
+        make_console(sys.stderr).print(
+            f"callboard: {one_line(str(error), 1000)}", style=ERROR, soft_wrap=True, markup=False
+        )
+    return code
+
+
+async def ask(client: Client, request: Message) -> ServerMessage:
+    """The one answer to a request. Raises Refused."""
+    answer = await client.call(request, timeout_ms=CALL_TIMEOUT_MS)
+    if answer.HasField("error"):
+        raise Refused(answer.error)
+    return answer

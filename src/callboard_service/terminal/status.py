@@ -1,0 +1,104 @@
+"""The command `callboard status`: the service at a glance, once or live."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from callboard.v1.system_pb2 import ActorStatus, ServiceStatus, ServiceStatusRequest
+from callboard_service.terminal.command import ask
+from callboard_service.terminal.sessions import print_json
+from callboard_service.terminal.text import one_line
+from callboard_service.terminal.view import make_console
+from transport.client import Client
+
+REFRESH: Final = 1.0
+"""Seconds between two looks."""
+
+_BUSY: Final = 0.5
+"""Seconds from which it is worth saying for how long an actor has been at its message."""
+
+_SHOWN: Final = 20
+
+
+async def show(client: Client, *, watch: bool, as_json: bool) -> None:
+    """Print the status, or keep it on the screen until Ctrl-C."""
+    status = await fetch(client)
+    if as_json:
+        print_json(MessageToDict(status, preserving_proto_field_name=True))
+        return
+    console = make_console(sys.stdout)
+    if not watch:
+        console.print(render(status))
+        return
+    with Live(
+        render(status), console=console, auto_refresh=False, screen=console.is_terminal
+    ) as live:
+        while True:
+            await asyncio.sleep(REFRESH)
+            live.update(render(await fetch(client)), refresh=True)
+
+
+async def fetch(client: Client) -> ServiceStatus:
+    """Ask the service."""
+    answer = await ask(client, ServiceStatusRequest(max_children=_SHOWN))
+    status = ServiceStatus()
+    answer.reply.Unpack(status)
+    return status
+
+
+def render(status: ServiceStatus) -> RenderableType:
+    """What a person sees."""
+    table = Table.grid(padding=(0, 2))
+    health = status.backend_health
+    mood = Text("ready", "green") if health.ready else Text("not ready", "bold red")
+    backend = Text.assemble(status.backend, "  ", mood, f"  {one_line(health.detail)}")
+    faults = f"{status.crashes} crashed, {status.restarts} restarted, {status.given_up} given up"
+    rows: tuple[tuple[str, str | Text], ...] = (
+        ("callboard", f"{status.version}, up {_since(status)}"),
+        ("backend", backend),
+        ("sessions", f"{status.sessions} ({status.connections} connections)"),
+        ("requests", str(status.requests)),
+        ("actors", f"{faults}; {status.dead_letters} dead letters"),
+    )
+    for name, value in rows:
+        table.add_row(Text(name, "bold"), value)
+    return Group(table, Text(), _tree(status.root))
+
+
+def _since(status: ServiceStatus) -> str:
+    started = status.started_at.ToDatetime(tzinfo=UTC)
+    return str(datetime.now(UTC) - started).split(".", maxsplit=1)[0]
+
+
+def _tree(actor: ActorStatus, parent: Tree | None = None) -> Tree:
+    label = _label(actor)
+    tree = Tree(label) if parent is None else parent.add(label)
+    for child in actor.children:
+        _tree(child, tree)
+    if actor.more_children:
+        tree.add(Text(f"… {actor.more_children} more", "dim"))
+    return tree
+
+
+def _label(actor: ActorStatus) -> Text:
+    label = Text(one_line(actor.name), "bold")
+    label.append(f" {actor.type}", "cyan")
+    if actor.state != "running":
+        label.append(f" {actor.state}", "yellow")
+    if actor.mailbox:
+        label.append(f" mailbox {actor.mailbox}/{actor.mailbox_capacity}", "magenta")
+    if actor.message and actor.busy_seconds >= _BUSY:
+        label.append(f" {actor.message} for {actor.busy_seconds:.1f} s", "yellow")
+    if actor.restarts:
+        label.append(f" {actor.restarts} restarts", "red")
+    if actor.children_crashed:
+        label.append(f" {actor.children_crashed} of {actor.children_started} crashed", "red")
+    return label

@@ -1,0 +1,49 @@
+"""One OpenCode server for all, and a service attached to it by a way that can be cut."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.e2e.contract_client import Contract
+from tests.e2e.service_process import ServiceProcess, running
+from tests.peers.cutting_proxy import CuttingProxy
+from tests.peers.opencode_server import OpenCodeServer, need_opencode, running_opencode
+from tests.peers.scripted_llm import (
+    ScriptedLLM,
+    scripted_llm,
+)
+
+
+@pytest.fixture(scope="package")
+def llm() -> Iterator[ScriptedLLM]:
+    need_opencode()
+    with scripted_llm() as llm:
+        yield llm
+
+
+@pytest.fixture(scope="package")
+def server(llm: ScriptedLLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenCodeServer]:
+    with running_opencode(tmp_path_factory.mktemp("opencode"), llm.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def proxy(server: OpenCodeServer) -> Iterator[CuttingProxy]:
+    with CuttingProxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="package")
+def service(
+    server: OpenCodeServer, proxy: CuttingProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    settings = {"CALLBOARD_OPENCODE_URL": proxy.url, "CALLBOARD_OPENCODE_PASSWORD": server.password}
+    with running(tmp_path_factory.mktemp("service"), **settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: ServiceProcess, proxy: CuttingProxy) -> AsyncIterator[Contract]:
+    proxy.mend()
+    async with service.connect() as client:
+        yield client

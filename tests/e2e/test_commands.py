@@ -1,0 +1,191 @@
+"""`callboard sessions`, `callboard status` and /metrics, as a person and a scraper use them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pexpect
+import pytest
+
+from tests.e2e.contract_client import Contract, message
+from tests.e2e.service_process import ServiceProcess, command, environment, run
+
+RUNTIME = "CALLBOARD_RUNTIME_DIR"
+
+
+def told(service: ServiceProcess, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command that finds this service."""
+    runtime = str(Path(service.ready["runtime_file"]).parent)
+    return run(folder, *arguments, **{RUNTIME: runtime})
+
+
+async def test_conversations_are_listed_shown_exported_and_deleted(
+    shared: ServiceProcess, client: Contract, tmp_path: Path
+) -> None:
+    conversation = await client.conversation("A \x1b[31mred\x1b[0m title")
+    await client.reply(conversation, '[[tool:read {"path": "a.txt"}]]hello ```there``` \x1b[2J')
+
+    code, out, _ = told(shared, tmp_path, "sessions", "list")
+    assert code == 0
+    assert "\x1b" not in out
+    name = next(line.split()[0] for line in out.splitlines() if "red" in line)
+    assert conversation.startswith(name)
+
+    code, out, _ = told(shared, tmp_path, "sessions", "list", "--json")
+    assert code == 0
+    assert conversation in [info["id"] for info in json.loads(out)]
+
+    code, out, _ = told(shared, tmp_path, "sessions", "show", name)
+    assert code == 0
+    assert "\x1b" not in out
+    assert out.index("## You") < out.index('read {"path": "a.txt"}') < out.index("## Reply")
+
+    target = tmp_path / "export.md"
+    arguments = ("sessions", "export", name, "--output", str(target))
+    assert told(shared, tmp_path, *arguments)[0] == 0
+    assert "hello ```there``` \x1b[2J" in target.read_text()
+    before = target.read_text()
+    code, _, err = told(shared, tmp_path, *arguments)
+    assert code == 2
+    assert str(target) in err
+    assert target.read_text() == before
+
+    code, out, _ = told(shared, tmp_path, "sessions", "export", name, "--format", "json")
+    exported = json.loads(out)
+    assert exported["id"] == conversation
+    kinds = [sorted(entry.keys() - {"id", "at"}) for entry in exported["entries"]]
+    assert kinds == [["user_text"], ["tool_call"], ["tool_result"], ["assistant_text"]]
+
+    assert told(shared, tmp_path, "sessions", "delete", name, "no such")[0] == 2
+    assert told(shared, tmp_path, "sessions", "delete", name)[0] == 0
+    code, _, err = told(shared, tmp_path, "sessions", "show", name)
+    assert code == 2
+    assert name in err
+
+
+async def test_a_long_conversation_is_exported_whole(
+    shared: ServiceProcess, client: Contract, tmp_path: Path
+) -> None:
+    conversation = await client.conversation()
+    for number in range(101):
+        await client.reply(conversation, f"message {number}")
+    code, out, _ = told(shared, tmp_path, "sessions", "export", conversation, "--format", "json")
+    assert code == 0
+    texts = [entry.get("user_text") for entry in json.loads(out)["entries"][::2]]
+    assert texts == [f"message {number}" for number in range(101)]
+
+
+def test_without_a_service_each_command_says_so_and_exits_3(tmp_path: Path) -> None:
+    for arguments in (("status",), ("sessions", "list")):
+        code, out, err = run(tmp_path, *arguments)
+        assert (code, out) == (3, "")
+        assert "callboard serve" in err
+        assert len(err.splitlines()) == 1
+
+
+async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
+    shared: ServiceProcess, client: Contract, tmp_path: Path
+) -> None:
+    conversation = await client.conversation()
+    await client.reply(conversation, "[[crash]]")
+    held = await client.say(conversation, "[[ask:question]]")
+    await anext(client.answers(held))
+    code, out, _ = told(shared, tmp_path, "status")
+    assert code == 0
+    for part in ("echo  ready", "sessions", "SessionActor", "SendMessage", "crashed", "TellStatus"):
+        assert part in out
+    code, out, _ = told(shared, tmp_path, "status", "--json")
+    status = json.loads(out)
+    assert code == 0
+    assert status["backend"] == "echo"
+    assert status["backend_health"]["ready"] is True
+    assert status["sessions"] >= 2
+    assert status["requests"] >= 2
+    assert int(status["crashes"]) >= 1
+    assert [child["name"] for child in status["root"]["children"]] == [
+        "backend",
+        "turns",
+        "sessions",
+    ]
+
+
+async def test_status_is_a_call_like_any_other(client: Contract) -> None:
+    packed = message("google.protobuf.Any")
+    packed.Pack(message("ServiceStatusRequest", max_children=1))
+    answer = await client.call(call=packed)
+    status = message("ServiceStatus")
+    assert answer.reply.Unpack(status)
+    assert len(status.root.children) == 1
+    assert status.root.more_children == 2
+
+
+def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path) -> None:
+    runtime = str(Path(shared.ready["runtime_file"]).parent)
+    watch: Any = pexpect.spawn(
+        command("status", "--watch")[0],
+        ["status", "--watch"],
+        env=environment(tmp_path, **{RUNTIME: runtime}),
+        dimensions=(40, 120),
+        timeout=20,
+    )
+    for _ in range(3):
+        watch.expect("TellStatus")
+    watch.sendintr()
+    watch.expect(pexpect.EOF)
+    watch.close()
+    assert watch.exitstatus == 130
+
+
+async def test_metrics_count_what_happened(shared: ServiceProcess, client: Contract) -> None:
+    async def scrape() -> dict[str, float]:
+        headers = {"Authorization": f"Bearer {shared.token}"}
+        async with http.get(url, headers=headers) as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            lines = (await answer.text()).splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    url = shared.ready["page"] + "metrics"
+    async with aiohttp.ClientSession() as http:
+        before = await scrape()
+        conversation = await client.conversation()
+        await client.reply(conversation, "one two three")
+        await client.reply(conversation, "[[error:NOT_FOUND]]")
+        await client.reply(conversation, "[[crash]]")
+        cancelled = await client.say(conversation, "[[ask:question]]")
+        await anext(client.answers(cancelled))
+        await client.send(cancelled, cancel=message("CancelRequest"))
+        await client.all(cancelled)
+        await client.call(call=message("google.protobuf.Any", type_url="x/y"))
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await http.ws_connect(shared.url, headers={"Origin": "http://evil.example"})
+        after = await scrape()
+
+    def grown(name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    def requests(kind: str, code: str) -> float:
+        return grown(f'callboard_requests_total{{code="{code}",type="{kind}"}}')
+
+    assert after["callboard_connections"] >= 1
+    assert requests("CreateSessionRequest", "OK") == 1
+    for code in ("OK", "NOT_FOUND", "INTERNAL", "CANCELLED"):
+        assert requests("SendMessageRequest", code) == 1
+    assert requests("unknown", "UNIMPLEMENTED") == 1
+    assert grown('callboard_last_answer_seconds_count{type="SendMessageRequest"}') == 4
+    assert grown('callboard_tokens_total{kind="output"}') == 3
+    assert grown("callboard_actor_crashes_total") == 1
+    assert grown('callboard_connections_refused_total{status="403"}') == 1
+    assert after['callboard_actors{type="SessionActor"}'] >= 1
+    assert 'callboard_mailbox_messages{type="Sessions"}' in after
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic {token}", "{token}"])
+async def test_metrics_need_the_token(shared: ServiceProcess, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header.format(token=shared.token)}
+    url = shared.ready["page"] + "metrics"
+    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
+        assert answer.status == 401
+        assert "callboard_" not in await answer.text()

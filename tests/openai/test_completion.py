@@ -1,0 +1,178 @@
+from typing import Any
+
+import pytest
+from google.protobuf.struct_pb2 import Struct
+
+from callboard.v1.chat_pb2 import ChatNotice, ChatToken, ReasoningToken, ToolCallEvent
+from callboard_service.backends.openai import completion as module
+from callboard_service.backends.openai.completion import Completion
+from callboard_service.backends.openai.refusals import Refusals, Refused
+
+
+def make() -> Completion:
+    return Completion(Refusals("", lambda: 0.0))
+
+
+def delta(reason: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": reason}]}
+
+
+def take(*chunks: dict[str, Any]) -> tuple[Completion, list[Any]]:
+    completion = make()
+    return completion, [event for chunk in chunks for event in completion.take(chunk)]
+
+
+def ending(completion: Completion) -> list[Any]:
+    return list(completion.end())
+
+
+def called(*deltas: Any) -> list[tuple[str, str, Any]]:
+    completion, _ = take(*(delta(tool_calls=each) for each in deltas), delta("tool_calls"))
+    events = [event for event in ending(completion) if isinstance(event, ToolCallEvent)]
+    assert [entry.tool_call for entry in completion.entries()] == events
+    return [(event.call_id, event.name, dict(event.arguments)) for event in events]
+
+
+def call(arguments: str = "", **fields: Any) -> dict[str, Any]:
+    name = fields.pop("name", None)
+    return {**fields, "function": {"arguments": arguments, "name": name}}
+
+
+def test_text_reasoning_usage() -> None:
+    completion, events = take(
+        delta(role="assistant", content=None),
+        delta(reasoning_content="hm"),
+        delta(reasoning="so", content=None),
+        delta(reasoning="twice", reasoning_content="twice"),
+        delta(content="He"),
+        delta(content="llo"),
+        delta("stop"),
+        {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 2}},
+    )
+    assert events == [
+        *(ReasoningToken(text=text) for text in ("hm", "so", "twice")),
+        ChatToken(text="He"),
+        ChatToken(text="llo"),
+    ]
+    assert completion.finished
+    (completed,) = ending(completion)
+    assert (completed.input_tokens, completed.output_tokens) == (11, 2)
+    assert [entry.assistant_text for entry in completion.entries()] == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {},
+        {"choices": None},
+        {"choices": "x"},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"choices": [{"delta": None}]},
+        {"choices": [{"delta": {"content": 7, "tool_calls": [None, {}, {"function": 1}]}}]},
+        {"choices": [{"delta": {}, "finish_reason": 3}], "usage": {"prompt_tokens": "many"}},
+        {"usage": {"prompt_tokens": True, "completion_tokens": -1}},
+        {"type": "of another API", "data": [1]},
+    ],
+)
+def test_a_chunk_of_no_known_form_says_nothing(chunk: dict[str, Any]) -> None:
+    completion, events = take(chunk)
+    assert events == []
+    assert not completion.finished
+    completed = ending(completion)[-1]
+    assert (completed.input_tokens, completed.output_tokens) == (0, 0)
+
+
+def test_counts_beyond_the_contract_are_its_largest() -> None:
+    completion, _ = take({"usage": {"prompt_tokens": 10**12, "completion_tokens": 1}})
+    assert ending(completion)[-1].input_tokens == 2**32 - 1
+
+
+def test_a_pair_cut_in_two_is_one_letter_and_a_lone_half_is_replaced() -> None:
+    completion, events = take(
+        delta(content="a\ud83d"), delta(content="\ude00b"), delta(content="\ude00c\ud83d")
+    )
+    assert [event.text for event in events] == ["a", "😀b", "�c"]
+    assert ending(completion)[0] == ChatToken(text="�")
+    assert completion.entries()[0].assistant_text == "a😀b�c�"
+
+
+def test_refusal_and_parts_are_text() -> None:
+    _, events = take(
+        delta(refusal="I will not."),
+        delta(content=[{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]),
+    )
+    assert [event.text for event in events] == ["I will not.", "ab"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "notices"), [("stop", 0), ("tool_calls", 0), ("length", 1), ("content_filter", 1)]
+)
+def test_a_reply_that_is_not_whole_has_a_notice(reason: str, notices: int) -> None:
+    completion, _ = take(delta(content="x"), delta(reason))
+    *before, _ = ending(completion)
+    assert [isinstance(event, ChatNotice) for event in before] == [True] * notices
+
+
+def test_an_empty_finish_reason_ends_nothing() -> None:
+    completion, _ = take(delta("", content="x"))
+    assert not completion.finished
+
+
+def test_tool_calls_in_pieces_and_side_by_side() -> None:
+    assert called(
+        [call(index=0, id="a", name="read")],
+        [call('{"pa', index=0)],
+        [call(index=1, id="b", name="list"), call('th": "x"}', index=0)],
+        [call("not json", index=1)],
+    ) == [("a", "read", {"path": "x"}), ("b", "list", {"arguments": "not json"})]
+
+
+def test_tool_calls_as_other_servers_send_them() -> None:
+    # Whole, all with the index 0; without an index; without an id; with the id at the end.
+    assert called([call("{}", index=0, id="a", name="x")], [call("{}", index=0, id="b")]) == [
+        ("a", "x", {}),
+        ("b", "", {}),
+    ]
+    assert called([call("{}", id="a"), call("{}", id="b")]) == [("a", "", {}), ("b", "", {})]
+    assert called([call('{"n"', name="x")], [call(": 1}")]) == [("call-1", "x", {"n": 1.0})]
+    assert called([call("{", name="x")], [call("}", id="late")]) == [("late", "x", {})]
+
+
+def test_an_answer_that_is_not_streamed() -> None:
+    message = {"role": "assistant", "content": "Hello", "tool_calls": [call("{}", id="a")]}
+    completion, events = take(
+        {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}}
+    )
+    assert events == [ChatToken(text="Hello")]
+    assert ending(completion)[0] == ToolCallEvent(call_id="a", arguments=Struct())
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"error": {"message": "m", "code": 503}},
+        {"error": {"message": "m", "code": "503"}},
+        {"error": "m"},
+        {"object": "error", "message": "m", "code": 500},
+        {"choices": [{"delta": {"content": "x"}}], "error": {"message": "m"}},
+    ],
+)
+def test_an_error_object_ends_the_reply(chunk: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        take(chunk)
+    assert (caught.value.code.value, caught.value.retryable) == ("UNAVAILABLE", True)
+    assert caught.value.message.endswith(": m")
+
+
+def test_nothing_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TEXT", 100)
+    monkeypatch.setattr(module, "MAX_ARGUMENTS", 100)
+    monkeypatch.setattr(module, "MAX_CALLS", 10)
+    with pytest.raises(Refused, match="more than 100 characters"):
+        take(*[delta(content="x" * 30)] * 4)
+    with pytest.raises(Refused, match="tool calls without end"):
+        take(*[delta(tool_calls=[call("x" * 30, index=0)])] * 4)
+    with pytest.raises(Refused, match="more than 10 tool calls"):
+        take(delta(tool_calls=[call(index=number) for number in range(11)]))

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from callboard_service.backends.openai.backend import OpenAIBackend
+from callboard_service.errors import BackendFailed, BadSettings
+from callboard_service.log import make_log
+from callboard_service.service import make_backend
+from callboard_service.settings import SECRETS, load
+
+KEY = "sk-s3cr3t"
+LOG = make_log("error")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but those of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("CALLBOARD_DATA_DIR", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("openai_base_url", "localhost:8080"),
+        ("openai_base_url", "ftp://localhost"),
+        ("openai_base_url", "http://"),
+        ("openai_base_url", f"http://user:{KEY}@localhost"),
+        ("openai_base_url", f"http://{KEY}@localhost"),
+        ("openai_api_key", f"{KEY}\nX-Evil: 1"),
+        ("openai_api_key", f"{KEY}\n"),
+        ("openai_api_key", f"two {KEY}"),
+        ("openai_api_key", f"{KEY}é"),
+    ],
+)
+def test_settings_that_cannot_be_are_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"CALLBOARD_{name.upper()}", value)
+    with pytest.raises(BadSettings, match=name) as caught:
+        load({})
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"OPENAI_BASE_URL": "http://localhost:11434"},
+        {"OPENAI_API_KEY": KEY},
+        {"OPENAI_API_KEY": KEY, "BACKEND": "openai"},
+    ],
+)
+def test_auto_is_openai_if_one_of_its_settings_is_given(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"CALLBOARD_{name}", value)
+    assert isinstance(make_backend(load({}), LOG), OpenAIBackend)
+
+
+def test_another_backend_that_is_named_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLBOARD_OPENAI_API_KEY", KEY)
+    assert make_backend(load({"backend": "echo"}), LOG).name == "echo"
+
+
+@pytest.mark.parametrize("settings", [{"openai_model": "x"}, {"backend": "openai"}])
+def test_nobody_s_words_go_to_a_server_that_was_not_named(settings: dict[str, object]) -> None:
+    with pytest.raises(BackendFailed, match="CALLBOARD_OPENAI_BASE_URL"):
+        make_backend(load(settings), LOG)
+
+
+def test_the_key_is_no_flag() -> None:
+    assert "openai_api_key" in SECRETS
+    assert "openai_base_url" not in SECRETS

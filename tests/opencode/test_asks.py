@@ -1,0 +1,78 @@
+"""Asks: what is posted for an answer, and how each ends."""
+
+from typing import Any
+
+import pytest
+
+from callboard.v1.chat_pb2 import AnswerRequest
+from callboard_service.backends.opencode.asks import Asks, Settlement
+
+PERMISSION = {"id": "per_1", "permission": "edit", "metadata": {"diff": "+x"}, "patterns": ["a"]}
+QUESTION: dict[str, Any] = {
+    "id": "que_1",
+    "questions": [{"question": "A?", "options": []}, {"question": "B?", "options": []}],
+}
+
+
+def settled(asks: Asks, ask_id: str, *answers: str, message: str = "") -> Settlement | None:
+    return asks.answer(AnswerRequest(ask_id=ask_id, answers=answers, message=message))
+
+
+@pytest.mark.parametrize(
+    ("answers", "message", "body"),
+    [
+        (["once"], "ignored", {"reply": "once"}),
+        (["always"], "", {"reply": "always"}),
+        (["reject"], "do that", {"reply": "reject", "message": "do that"}),
+        ([], "", {"reply": "reject"}),
+        (["yes please"], "", {"reply": "reject"}),
+        (["once", "always"], "", {"reply": "reject"}),
+    ],
+)
+def test_a_permission_is_given_only_by_a_plain_yes(
+    answers: list[str], message: str, body: dict[str, str]
+) -> None:
+    asks = Asks()
+    (ask,) = asks.permission(PERMISSION)
+    assert (ask.title, ask.detail) == ("Change a file: a", "+x")
+    settlement = settled(asks, "per_1", *answers, message=message)
+    assert settlement == Settlement("per_1", "/permission/per_1/reply", body)
+    assert settled(asks, "per_1", "once") is None
+
+
+def test_questions_are_posted_when_the_last_is_answered() -> None:
+    asks = Asks()
+    assert [ask.ask_id for ask in asks.question(QUESTION)] == ["que_1.1", "que_1.2"]
+    assert settled(asks, "que_1.2", "b", "c") is None
+    assert settled(asks, "que_1.2", "d") is None
+    done = settled(asks, "que_1.1", "a")
+    assert done == Settlement("que_1", "/question/que_1/reply", {"answers": [["a"], ["b", "c"]]})
+    closed = asks.replied({"requestID": "que_1", "answers": [["a"], ["b", "c"]]})
+    assert [(one.ask_id, list(one.answers)) for one in closed] == [
+        ("que_1.1", ["a"]),
+        ("que_1.2", ["b", "c"]),
+    ]
+    assert not asks.waiting
+
+
+def test_one_declined_question_rejects_the_request() -> None:
+    asks = Asks()
+    asks.question(QUESTION)
+    assert settled(asks, "que_1.1") == Settlement("que_1", "/question/que_1/reject", {})
+    assert settled(asks, "que_1.2", "b") is None
+    assert [list(one.answers) for one in asks.replied({"requestID": "que_1"})] == [[], []]
+
+
+def test_an_ask_that_is_settled_is_not_opened_again() -> None:
+    asks = Asks()
+    assert asks.replied({"requestID": "per_1", "reply": "once"}) == []
+    assert asks.permission(PERMISSION) == []
+
+
+def test_what_was_answered_while_nobody_looked_closes_with_the_own_answer() -> None:
+    asks = Asks()
+    asks.permission(PERMISSION)
+    settled(asks, "per_1", "always")
+    assert asks.only({"per_1"}) == []
+    assert [list(one.answers) for one in asks.only(set())] == [["always"]]
+    assert settled(asks, "unknown", "x") is None
