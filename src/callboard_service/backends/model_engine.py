@@ -12,6 +12,7 @@ What the server promises nowhere and what this rests on, seen with 2026.10:
 - a prompt that does not fit is refused with its number of tokens, and the slot keeps its cache.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,7 @@ class ModelEngine:
             raise stream.failure
 
 
-class _Stream:
+class _Stream(ABC):
     """What is called back with each result of a task; returns True to cancel the task.
 
     An exception would be lost in the native code: it is kept for who started the task.
@@ -218,8 +219,9 @@ class _Stream:
             self.failure = error
             return True
 
+    @abstractmethod
     def take(self, chunk: dict[str, Any]) -> bool:
-        raise NotImplementedError
+        """Take one result; True cancels the task."""
 
 
 class _Probe(_Stream):
