@@ -4,23 +4,28 @@
         ▲           │
         └─ PAUSED ◀─┘   from a crash until the restart is due
 
-A cell stays while its actor objects come and go. One task at most works for it: it makes the
-actor, handles controls before messages, and ends when there is nothing left.
+A cell stays while its actor objects come and go. Messages are handled in `step`, on its turn in
+the run queue, as long as the handlers are plain functions. Whatever must wait is done in a task,
+one at most: it makes the actor, handles controls before messages, and ends when nothing is left.
 
 What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`.
 """
 
 import asyncio
-from collections.abc import Callable
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 from actors.actor import Actor
+from actors.ask import Asked
 from actors.ending import Ending
 from actors.errors import AskCrashed, NormalEnd, StartFailed
 from actors.events import Crashed, Started
 from actors.family import Family
 from actors.inbox import State, WaitEnded
 from actors.ref import ActorRef, Down
+from actors.runqueue import BURST
 from actors.supervision import Exit, Lifecycle, Record, Restart
 
 if TYPE_CHECKING:
@@ -29,14 +34,15 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 N = TypeVar("N")
 
-BURST: Final = 64
-"""Messages handled in a row before the event loop gets a turn."""
+EAGER: Final = sys.version_info >= (3, 12)
+"""A task can begin at once, and end so if it need not wait: a third of the cost of one that waits
+for its turn of the event loop (PEP 703's sibling in asyncio: `eager_start`)."""
 
 
 class Cell(Ending[M], Generic[M]):
     """The runtime's side of an actor."""
 
-    __slots__ = ("_main_due", "_record", "_starters", "factory", "restarts", "since")
+    __slots__ = ("_awaits", "_main_due", "_record", "_starters", "factory", "restarts", "since")
 
     def __init__(
         self,
@@ -51,6 +57,8 @@ class Cell(Ending[M], Generic[M]):
         self.since = 0.0
         self.restarts = 0
         self._main_due = False
+        # Its handlers have been seen to wait; where tasks are not eager, it gets one without `step`.
+        self._awaits = False
         self._record: Record | None = None
         self._starters: list[asyncio.Future[Down | None]] | None = None
 
@@ -74,7 +82,9 @@ class Cell(Ending[M], Generic[M]):
         if kind.started is Actor.started and kind.main is Actor.main:
             self._set_running()
         else:
-            self._run()
+            self._awaits = True
+            self._busy = True
+            self._schedule()
 
     async def ready(self) -> None:
         """Wait until the actor runs; raise StartFailed if it ends before."""
@@ -108,18 +118,97 @@ class Cell(Ending[M], Generic[M]):
         if self._starters is not None:
             self._settle_start(None)
 
+    # -- a turn ------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._awaits and not EAGER:
+            self._start_task()
+        else:
+            self.system.run_queue.add(self)
+
+    def step(self, at_most: int) -> int:
+        """Handle up to `at_most` messages, until one must wait; a task goes on from there."""
+        if self._task is not None or self.state >= State.PAUSED:
+            return 1
+        actor = self.actor
+        if self.state is not State.RUNNING or self._look or actor is None:
+            self._start_task()
+            return 1
+        mailbox = self.mailbox
+        left = at_most
+        try:
+            while left and mailbox.queue:
+                left -= 1
+                message = mailbox.queue.popleft()
+                if mailbox.line:
+                    mailbox.admit(mailbox.line)
+                if type(message) is Asked:
+                    message = self._open(message)
+                self.current = message
+                hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
+                if hook is not None:
+                    self._awaits = True
+                    self._start_task(hook)
+                    return at_most - left
+                if self._pending:
+                    self._settle_pending()
+                if self._look:
+                    break
+        except BaseException as error:
+            if not self._is_crash(error):
+                self._end(Exit.CRASHED, error)
+                raise
+            self._start_task(None, error)
+            return at_most - left
+        self.current = None
+        if self._look:
+            self._start_task()
+        elif mailbox.queue:
+            self.system.run_queue.add(self)
+        else:
+            self._busy = False
+            mailbox.rest()
+        return at_most - left
+
+    def _settle_pending(self) -> None:
+        self._pending = [reply for reply in self._pending or () if not reply.done]
+
     # -- the task ----------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work())
+    def _start_task(
+        self, hook: Awaitable[None] | None = None, error: BaseException | None = None
+    ) -> None:
+        self._busy = True
+        work = self._work(hook, error)
+        if EAGER and self.system.run_queue.running is self:
+            asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        else:
+            self._task = asyncio.get_running_loop().create_task(work)
 
-    async def _work(self) -> None:
-        """Do what there is to do, crashes and restarts included; then fall idle, or end."""
-        error: BaseException | None = None
+    async def _work(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
+        """Do what there is to do, crashes and restarts included; then fall idle, or end.
+
+        hook, error: what `step` has left, a handler that waits or what it raised.
+        """
+        task = self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self.system.at_work[task] = self
+        try:
+            await self._work_on(hook, error)
+        finally:
+            del self.system.at_work[task]
+
+    async def _work_on(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
         if self._exit is Exit.KILLED:
+            if inspect.iscoroutine(hook):
+                hook.close()
             await self._be_killed()
         while self.state is not State.STOPPED:
             try:
+                if hook is not None:
+                    started, hook = hook, None
+                    self.since = self.system.clock.now()
+                    await started
+                    self.current = None
                 if error is not None:
                     await self._recover(error)
                     error = None
@@ -128,6 +217,9 @@ class Cell(Ending[M], Generic[M]):
                     self._finish()
                 if self.state < State.STOPPING:
                     self._task = None
+                    if self.state is not State.PAUSED:
+                        self._busy = False
+                        self.mailbox.rest()
                     return
                 await self._shut_down()
             except BaseException as raised:
@@ -142,7 +234,7 @@ class Cell(Ending[M], Generic[M]):
                     raise
 
     async def _live(self) -> None:
-        if self.state >= State.STOPPING:
+        if self.state >= State.PAUSED:
             return
         actor = self.actor if self.actor is not None else self._make_actor()
         if self.state is not State.RUNNING:
@@ -160,23 +252,32 @@ class Cell(Ending[M], Generic[M]):
         await self._drain(actor)
 
     async def _drain(self, actor: Actor[M]) -> None:
-        queue = self.mailbox.queue
+        mailbox = self.mailbox
+        now = self.system.clock.now
         burst = BURST
-        while self.state is State.RUNNING and not self.finished:
-            if self._control:
-                await self._handle_control(actor, self._control.popleft())
-                continue
-            if not queue:
+        while True:
+            if self._look:
+                if self.state is not State.RUNNING or self.finished:
+                    return
+                if self._control:
+                    await self._handle_control(actor, self._control.popleft())
+                    continue
+                self._look = False
+            if not mailbox.queue:
                 return
-            message = self._take()
+            message = mailbox.queue.popleft()
+            if mailbox.line:
+                mailbox.admit(mailbox.line)
+            if type(message) is Asked:
+                message = self._open(message)
             self.current = message
-            self.since = self.system.clock.now()
-            hook = actor.receive(message)
+            hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
             if hook is not None:
+                self.since = now()
                 await hook
             self.current = None
             if self._pending:
-                self._pending = [reply for reply in self._pending if not reply.done]
+                self._settle_pending()
             burst -= 1
             if not burst:
                 burst = BURST
@@ -209,7 +310,12 @@ class Cell(Ending[M], Generic[M]):
             self._end(Exit.CRASHED, error)
             return
         self._drop_incarnation()
-        await self._pause(delay)
+        if delay > 0:
+            self._set_limit(delay, self._resume)
+            return
+        self._resume()
+        if self.restarts % BURST == 0:
+            await asyncio.sleep(0)
 
     def _decide_restart(self, error: BaseException) -> float | None:
         """Seconds until the restart; None: this is the end."""
@@ -224,21 +330,15 @@ class Cell(Ending[M], Generic[M]):
             return None
         return family.decide_restart(self, error)
 
-    async def _pause(self, delay: float) -> None:
-        timer = self.system.clock.call_later(delay, self._resume)
-        try:
-            while self.state is State.PAUSED:
-                await self._sleep()
-        finally:
-            timer.cancel()
-
     def _resume(self) -> None:
-        if self.state is State.PAUSED:
-            self.state = State.STARTING
-            self.restarts += 1
-            if self.parent is not None and self.parent.family is not None:
-                self.parent.family.tally.restarted += 1
-            self._notify()
+        """The restart is due."""
+        self._set_limit(None)
+        self.state = State.STARTING
+        self.restarts += 1
+        if self.parent is not None and self.parent.family is not None:
+            self.parent.family.tally.restarted += 1
+        if self._task is None:
+            self._schedule()
 
     @property
     def record(self) -> Record:
@@ -255,6 +355,7 @@ class Cell(Ending[M], Generic[M]):
         """End normally, after the message in hand."""
         if self.alive:
             self.finished = True
+            self._look = True
             self._notify()
 
     def _finish(self) -> None:

@@ -61,6 +61,10 @@ class Ending(Inbox[M], Generic[M]):
         self._watchers: Watchers | None = None
 
     @abstractmethod
+    def _start_task(self) -> None:
+        """Have a task work for the actor."""
+
+    @abstractmethod
     def _settle_start(self, down: Down | None) -> None:
         """Tell who waits for the start that it has succeeded, or failed with `down`."""
 
@@ -73,7 +77,7 @@ class Ending(Inbox[M], Generic[M]):
         """The actor's own doing; else someone ends its task, the loop or the process."""
         if isinstance(error, asyncio.CancelledError):
             task = self._task
-            return self._exit is not Exit.KILLED and task is not None and not task.cancelling()
+            return self._exit is not Exit.KILLED and (task is None or not task.cancelling())
         return not isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
 
     # -- who hears of it ---------------------------------------------------------------------
@@ -105,21 +109,27 @@ class Ending(Inbox[M], Generic[M]):
         if self.state >= State.STOPPING and (limit > 0 or self._exit is Exit.KILLED):
             return
         self._begin_stop(Exit.SHUTDOWN)
-        if self._task is None:
-            if not (self.family and self.family.members) and (
-                self.actor is None or type(self.actor).stopped is Actor.stopped
-            ):
+        if self._task is None and self.system.run_queue.running is not self:
+            if self._ends_at_once:
                 self._end(self._exit)
                 return
-            self._run()
+            self._start_task()
         if limit > 0:
             self._set_limit(limit, self._kill)
             self._notify()
         else:
             self._kill()
 
+    @property
+    def _ends_at_once(self) -> bool:
+        """There is nothing to do at the end: no child to stop, no hook to run."""
+        return not (self.family and self.family.members) and (
+            self.actor is None or type(self.actor).stopped is Actor.stopped
+        )
+
     def _begin_stop(self, exit: Exit) -> None:
         if self.state < State.STOPPING:
+            self._look = True
             self.state = State.STOPPING
             self._exit = exit
             self._close_mailbox()
@@ -132,9 +142,9 @@ class Ending(Inbox[M], Generic[M]):
             self._limit = self.system.clock.call_later(seconds, then)
 
     def _kill(self) -> None:
-        if self._task is None:
-            return
         self._exit = Exit.KILLED
+        if self._task is None:  # by its own plain function, after which `_work` looks at `_exit`
+            return
         self._set_limit(self.system.kill_grace, self._abandon)
         work = self._task.get_coro()
         # A task that is cancelled before its first step would never take it, and nobody would

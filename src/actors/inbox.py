@@ -46,7 +46,9 @@ class Inbox(ABC, Generic[M]):
     """What reaches an actor, and in what order."""
 
     __slots__ = (
+        "_busy",
         "_control",
+        "_look",
         "_pending",
         "_task",
         "_timers",
@@ -74,6 +76,10 @@ class Inbox(ABC, Generic[M]):
         self.state = State.STARTING
         self.mailbox: Mailbox[M | Asked] = Mailbox(lifecycle.capacity, lifecycle.overflow)
         self._task: asyncio.Task[None] | None = None
+        # Somebody will look into the mailbox: the run queue, a task, or a timer that restarts.
+        self._busy = False
+        # Before the next message there is something else: a control, a stop, the end.
+        self._look = False
         self._control: deque[Down | Exception] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._pending: list[Reply[object]] | None = None
@@ -144,12 +150,15 @@ class Inbox(ABC, Generic[M]):
 
     def _take(self) -> M:
         item = self.mailbox.take()
-        if type(item) is not Asked:
-            return cast(M, item)
+        return self._open(item) if type(item) is Asked else cast(M, item)
+
+    def _open(self, asked: Asked) -> M:
+        """The question itself; its asker now waits for this actor."""
         if self._pending is None:
             self._pending = []
-        self._pending.append(item.reply)
-        return cast(M, item.message)
+        self._pending.append(asked.reply)
+        asked.opened = True
+        return cast(M, asked.message)
 
     def _close_mailbox(self) -> None:
         for item in self.mailbox.close(lambda item: NotRunning(self.path, item)):
@@ -177,6 +186,7 @@ class Inbox(ABC, Generic[M]):
             self._control.appendleft(control)
         else:
             self._control.append(control)
+        self._look = True
         self._notify()
 
     def watch_other(self, ref: ActorRef[N]) -> Callable[[], None]:
@@ -234,18 +244,20 @@ class Inbox(ABC, Generic[M]):
     # -- waking and waiting ------------------------------------------------------------------
 
     @abstractmethod
-    def _run(self) -> None:
-        """Start the task that works for the actor."""
+    def _schedule(self) -> None:
+        """Have the actor work: nobody does so far."""
 
     def _notify(self) -> None:
-        if self._task is None:
-            self._run()
+        if not self._busy:
+            self._busy = True
+            self._schedule()
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def _sleep(self) -> None:
         """Wait, inside the task, until something arrives or the state changes."""
         self._wake = asyncio.get_running_loop().create_future()
+        self.mailbox.room = 0  # whoever puts something in must wake this task
         try:
             await self._wake
         finally:

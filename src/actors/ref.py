@@ -29,10 +29,11 @@ class Down:
 class ActorRef(Generic[M_contra]):
     """Where messages of type M go. Cheap, comparable by identity of the actor."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_mailbox")
 
     def __init__(self, cell: "Cell[M_contra]") -> None:
         self._cell = cell
+        self._mailbox = cell.mailbox
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and other._cell is self._cell
@@ -64,7 +65,11 @@ class ActorRef(Generic[M_contra]):
         Messages from one sender are handled in the order in which they were told. Raises
         MailboxFull by the mailbox's policy. To an actor that is no more: a dead letter.
         """
-        self._cell.put(message)
+        mailbox = self._mailbox
+        if len(mailbox.queue) < mailbox.room:
+            mailbox.queue.append(message)
+        else:
+            self._cell.put(message)
 
     async def send(self, message: M_contra) -> None:
         """`tell`, but wait for room where the policy is WAIT. Raises NotRunning too."""

@@ -13,6 +13,7 @@ from actors.deadlines import Deadlines
 from actors.events import Event, Observer
 from actors.inbox import State
 from actors.ref import ActorRef
+from actors.runqueue import RunQueue
 from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 
 N = TypeVar("N")
@@ -66,6 +67,8 @@ class ActorSystem:
         self.observer = observer
         self.kill_grace = kill_grace
         self.deadlines = Deadlines(self.clock)
+        self.run_queue = RunQueue()
+        self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.dead_letters = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()

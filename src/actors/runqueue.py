@@ -1,0 +1,66 @@
+"""Whose turn it is: the actors that have something to do and no task to do it in.
+
+One callback of the event loop gives them their turns, one after the other. So a message to an idle
+actor costs no task and no turn of the loop: round a ring of actors it goes 10 times as fast as
+with a task for each wake-up (`bench/actors.py`, column ring).
+"""
+
+import asyncio
+from collections import deque
+from contextvars import Context, copy_context
+from typing import Final, Protocol
+
+BURST: Final = 64
+"""Messages that one actor handles in a row before another has its turn."""
+
+TURNS: Final = 256
+"""Messages that are handled in a row, of all actors, before the event loop has its turn."""
+
+
+class Runnable(Protocol):
+    """What can be given a turn."""
+
+    def step(self, at_most: int) -> int:
+        """Handle up to so many messages; how many it were, and at least 1. Does not raise."""
+
+
+class RunQueue:
+    """Actors in the order in which they were woken.
+
+    Handlers run in a copy of the context (`contextvars`) in which the system was made: what a
+    sender has set there is not seen by the actor that it happens to wake.
+    """
+
+    __slots__ = ("_context", "_loop", "_scheduled", "ready", "running")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context: Context = copy_context()
+        self._scheduled = False
+        self.ready: deque[Runnable] = deque()
+        self.running: Runnable | None = None
+        """Who has its turn now, if it is in a plain function."""
+
+    def add(self, runnable: Runnable) -> None:
+        """Stand last in the queue."""
+        self.ready.append(runnable)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run, context=self._context)
+
+    def next(self) -> tuple[Runnable, int]:
+        """Who comes next, and how many messages it may handle."""
+        return self.ready.popleft(), BURST
+
+    def _run(self) -> None:
+        left = TURNS
+        try:
+            while left > 0 and self.ready:
+                self.running, at_most = self.next()
+                left -= self.running.step(at_most)
+        finally:
+            self.running = None
+            if self.ready:
+                self._loop.call_soon(self._run, context=self._context)
+            else:
+                self._scheduled = False
