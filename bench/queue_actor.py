@@ -7,6 +7,9 @@ from typing import Final
 from bench.sizes import ASKS, BATCH, CRASHES, HOPS, RING, SPAWNED, SPAWNS, TELLS
 
 
+STOP: Final = object()
+
+
 class Boom(Exception):
     """What the actor crashes with."""
 
@@ -50,8 +53,9 @@ class Answering(QueueActor):
 
 class Once(QueueActor):
     async def run(self) -> None:
-        """Handle one message and end."""
-        await self.handle(await self.queue.get())
+        """Handle messages until it is told to stop."""
+        while (message := await self.queue.get()) is not STOP:
+            await self.handle(message)
 
 
 class Ring(QueueActor):
@@ -66,20 +70,40 @@ class Ring(QueueActor):
             self.done.set()
 
 
-class Crashing(QueueActor):
-    async def run(self) -> None:
-        """Begin again after each crash."""
+class Supervised:
+    """A queue that outlives what works on it: a new object and a new task after each crash."""
+
+    def __init__(self, done: asyncio.Event) -> None:
+        self.queue: asyncio.Queue[object] = asyncio.Queue(1024)
+        self.done = done
+        self.task = asyncio.create_task(self.supervise())
+
+    async def supervise(self) -> None:
+        """Begin again."""
         while True:
+            worker = Crashing(self.queue, self.done)
             try:
-                await super().run()
+                await asyncio.create_task(worker.run())
             except Boom:
                 continue
+
+
+class Crashing:
+    """Works on that queue."""
+
+    def __init__(self, queue: asyncio.Queue[object], done: asyncio.Event) -> None:
+        self.queue = queue
+        self.done = done
+
+    async def run(self) -> None:
+        """Handle one message after the other."""
+        while True:
+            await self.handle(await self.queue.get())
 
     async def handle(self, message: object) -> None:
         """Crash, but for the last."""
         if message:
             raise Boom
-        assert self.done is not None
         self.done.set()
 
 
@@ -110,6 +134,8 @@ async def spawn() -> int:
         for actor in actors:
             actor.tell(1)
         for actor in actors:
+            actor.tell(STOP)
+        for actor in actors:
             await actor.task
     return SPAWNS
 
@@ -128,10 +154,10 @@ async def ring() -> int:
 async def crash() -> int:
     """Messages each of which crashes the actor, which is then started again."""
     done = asyncio.Event()
-    actor = Crashing(done)
+    actor = Supervised(done)
     for _ in range(CRASHES // BATCH):
         for n in range(BATCH - 1, -1, -1):
-            actor.tell(n)
+            actor.queue.put_nowait(n)
         await done.wait()
         done.clear()
     return CRASHES

@@ -45,6 +45,7 @@ from actors.supervision import (
     Lifecycle,
     Order,
     Restart,
+    Strategy,
     Supervision,
     Tally,
 )
@@ -57,6 +58,6 @@ __all__ = [
     "Event", "Exit", "Failure", "GivenUp", "Handler", "Intensity", "Last", "Lifecycle", "Log",
     "LoopClock", "Mailbox", "MailboxFull", "Message", "NameTaken", "NormalEnd", "NotRunning",
     "Notice", "Observer", "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor",
-    "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "StreamActor", "Stuck",
-    "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+    "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy", "StreamActor",
+    "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 from actors.actor import Actor
 from actors.ask import Asked
 from actors.ending import Ending
-from actors.errors import AskCrashed, NormalEnd, StartFailed
+from actors.errors import AskCrashed, AskDropped, NormalEnd, StartFailed
 from actors.events import Crashed, Started
 from actors.family import Family
 from actors.inbox import State, WaitEnded
@@ -117,6 +117,12 @@ class Cell(Ending[M], Generic[M]):
             self.system.report(Started(self.path, self.restarts))
         if self._starters is not None:
             self._settle_start(None)
+        if self.restarts:
+            self._tell_family()
+
+    def _tell_family(self) -> None:
+        if self.parent is not None and self.parent.family is not None:
+            self.parent.family.news()
 
     # -- a turn ------------------------------------------------------------------------------
 
@@ -125,6 +131,10 @@ class Cell(Ending[M], Generic[M]):
             self._start_task()
         else:
             self.system.run_queue.add(self)
+
+    def _schedule_now(self) -> None:
+        if not self.system.run_queue.run_now(self):
+            self._schedule()
 
     def step(self, at_most: int) -> int:
         """Handle up to `at_most` messages, until one must wait; a task goes on from there."""
@@ -162,6 +172,11 @@ class Cell(Ending[M], Generic[M]):
             return at_most - left
         self.current = None
         if self._look:
+            if self.finished and self.lifecycle.restart is not Restart.PERMANENT:
+                self._begin_stop(Exit.NORMAL)
+                if self._ends_at_once and self._exit is not Exit.KILLED:
+                    self._end(self._exit)
+                    return at_most - left
             self._start_task()
         elif mailbox.queue:
             self.system.run_queue.add(self)
@@ -171,7 +186,9 @@ class Cell(Ending[M], Generic[M]):
         return at_most - left
 
     def _settle_pending(self) -> None:
-        self._pending = [reply for reply in self._pending or () if not reply.done]
+        pending = self._pending
+        if pending and (len(pending) > 1 or pending[0].done):
+            self._pending = [reply for reply in pending if not reply.done] or None
 
     # -- the task ----------------------------------------------------------------------------
 
@@ -193,48 +210,58 @@ class Cell(Ending[M], Generic[M]):
         task = self._task = cast("asyncio.Task[None]", asyncio.current_task())
         self.system.at_work[task] = self
         try:
-            await self._work_on(hook, error)
+            if self._exit is Exit.KILLED:
+                if inspect.iscoroutine(hook):
+                    hook.close()
+                await self._be_killed()
+            while self.state is not State.STOPPED:
+                try:
+                    if hook is not None:
+                        started, hook = hook, None
+                        self.since = self.system.clock.now()
+                        await started
+                        self.current = None
+                        if self._pending:
+                            self._settle_pending()
+                        if not self.mailbox.queue and not self._look:
+                            self._fall_idle()
+                            return
+                    if error is not None:
+                        await self._recover(error)
+                        error = None
+                    await self._live()
+                    if self.halting and self.state < State.STOPPING:
+                        await self._halt()
+                    if self.finished and self.state is State.RUNNING:
+                        self._finish()
+                    if self.state < State.STOPPING:
+                        self._fall_idle()
+                        return
+                    await self._shut_down()
+                except BaseException as raised:
+                    if self._is_crash(raised):
+                        # A wait that the stop has ended is no fault.
+                        error = None if isinstance(raised, WaitEnded) else raised
+                    elif isinstance(raised, asyncio.CancelledError):
+                        if self.halting and self.state < State.STOPPING:
+                            task.uncancel()
+                            continue
+                        await self._be_killed()
+                    else:
+                        if not isinstance(raised, GeneratorExit):  # else the loop is gone already
+                            self._end(Exit.CRASHED, raised)
+                        raise
         finally:
             del self.system.at_work[task]
 
-    async def _work_on(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
-        if self._exit is Exit.KILLED:
-            if inspect.iscoroutine(hook):
-                hook.close()
-            await self._be_killed()
-        while self.state is not State.STOPPED:
-            try:
-                if hook is not None:
-                    started, hook = hook, None
-                    self.since = self.system.clock.now()
-                    await started
-                    self.current = None
-                if error is not None:
-                    await self._recover(error)
-                    error = None
-                await self._live()
-                if self.finished and self.state is State.RUNNING:
-                    self._finish()
-                if self.state < State.STOPPING:
-                    self._task = None
-                    if self.state is not State.PAUSED:
-                        self._busy = False
-                        self.mailbox.rest()
-                    return
-                await self._shut_down()
-            except BaseException as raised:
-                if self._is_crash(raised):
-                    # A wait that the stop has ended is no fault.
-                    error = None if isinstance(raised, WaitEnded) else raised
-                elif isinstance(raised, asyncio.CancelledError):
-                    await self._be_killed()
-                else:
-                    if not isinstance(raised, GeneratorExit):  # else the loop is gone already
-                        self._end(Exit.CRASHED, raised)
-                    raise
+    def _fall_idle(self) -> None:
+        self._task = None
+        if self.state is not State.PAUSED:
+            self._busy = False
+            self.mailbox.rest()
 
     async def _live(self) -> None:
-        if self.state >= State.PAUSED:
+        if self.state >= State.PAUSED or self.halting:
             return
         actor = self.actor if self.actor is not None else self._make_actor()
         if self.state is not State.RUNNING:
@@ -257,7 +284,7 @@ class Cell(Ending[M], Generic[M]):
         burst = BURST
         while True:
             if self._look:
-                if self.state is not State.RUNNING or self.finished:
+                if self.state is not State.RUNNING or self.finished or self.halting:
                     return
                 if self._control:
                     await self._handle_control(actor, self._control.popleft())
@@ -310,10 +337,14 @@ class Cell(Ending[M], Generic[M]):
             self._end(Exit.CRASHED, error)
             return
         self._drop_incarnation()
-        if delay > 0:
-            self._set_limit(delay, self._resume)
+        family = self.parent.family if self.parent is not None else None
+        if family is not None and family.together:
+            family.restart_group(self, delay)
             return
-        self._resume()
+        if delay > 0:
+            self._set_limit(delay, self.resume)
+            return
+        self.resume()
         if self.restarts % BURST == 0:
             await asyncio.sleep(0)
 
@@ -330,7 +361,31 @@ class Cell(Ending[M], Generic[M]):
             return None
         return family.decide_restart(self, error)
 
-    def _resume(self) -> None:
+    def halt(self) -> None:
+        """End this incarnation as on a stop, and wait for `resume` with ref and mailbox kept."""
+        if self.state >= State.PAUSED or self.halting:
+            return
+        self.halting = True
+        self._look = True
+        if self.lifecycle.shutdown > 0:
+            self._set_limit(self.lifecycle.shutdown, self._cut_short)
+            self._notify()
+        else:
+            self._notify()
+            self._cut_short()
+
+    async def _halt(self) -> None:
+        self._fail_pending(AskDropped, "restarted before it answered")
+        self.current = None
+        self.state = State.PAUSED
+        await self._stop_children()
+        await self._clean_up_quietly()
+        if self.state is State.PAUSED:
+            self._drop_incarnation()
+            self._set_limit(None)
+            self._tell_family()
+
+    def resume(self) -> None:
         """The restart is due."""
         self._set_limit(None)
         self.state = State.STARTING

@@ -93,6 +93,8 @@ class Ending(Inbox[M], Generic[M]):
 
     async def join(self) -> Down:
         """Wait for the end."""
+        if self._down is not None:
+            return self._down
         gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
         unwatch = self.add_watcher(lambda down: None if gone.done() else gone.set_result(down))
         try:
@@ -145,12 +147,21 @@ class Ending(Inbox[M], Generic[M]):
         self._exit = Exit.KILLED
         if self._task is None:  # by its own plain function, after which `_work` looks at `_exit`
             return
+        self._cancel_task(self._task)
+
+    def _cut_short(self) -> None:
+        """Past its limit, an incarnation that halts is cancelled; `stopped` does not run."""
+        if self._task is not None:
+            self._up_since = None
+            self._cancel_task(self._task)
+
+    def _cancel_task(self, task: "asyncio.Task[None]") -> None:
         self._set_limit(self.system.kill_grace, self._abandon)
-        work = self._task.get_coro()
+        work = task.get_coro()
         # A task that is cancelled before its first step would never take it, and nobody would
-        # hear of the end: `_work` looks at `_exit` itself.
+        # hear of the end: `_work` looks at `_exit` and `halting` itself.
         if not inspect.iscoroutine(work) or inspect.getcoroutinestate(work) != inspect.CORO_CREATED:
-            self._task.cancel()
+            task.cancel()
 
     def _abandon(self) -> None:
         """The task did not react to being cancelled: say so, and go on without it."""
@@ -188,8 +199,9 @@ class Ending(Inbox[M], Generic[M]):
         self._up_since = None
         if type(actor).stopped is Actor.stopped:
             return
-        if self.state is State.STOPPING:
-            self._set_limit(self.lifecycle.shutdown or self.system.kill_grace, self._kill)
+        if self.state is State.STOPPING or self.halting:
+            limit = self.lifecycle.shutdown or self.system.kill_grace
+            self._set_limit(limit, self._cut_short if self.halting else self._kill)
         hook = actor.stopped()
         if hook is not None:
             await hook
@@ -206,6 +218,7 @@ class Ending(Inbox[M], Generic[M]):
     def _drop_incarnation(self) -> None:
         self.actor = None
         self.finished = False
+        self.halting = False
         self._up_since = None
         self._drop_private()
         if self.family is not None:

@@ -54,6 +54,7 @@ class Inbox(ABC, Generic[M]):
         "_timers",
         "_wake",
         "_watching",
+        "halting",
         "lifecycle",
         "mailbox",
         "name",
@@ -80,6 +81,8 @@ class Inbox(ABC, Generic[M]):
         self._busy = False
         # Before the next message there is something else: a control, a stop, the end.
         self._look = False
+        # This incarnation ends, as on a stop, and another is to follow.
+        self.halting = False
         self._control: deque[Down | Exception] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._pending: list[Reply[object]] | None = None
@@ -120,16 +123,24 @@ class Inbox(ABC, Generic[M]):
         if self.state >= State.STOPPING:
             raise NotRunning(self.path, message)
         asked = Asked(message, cast(Reply[object], reply))
-        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
-            self.mailbox.queue_up(asked, None)
+        mailbox = self.mailbox
+        if len(mailbox.queue) < mailbox.room:
+            mailbox.queue.append(asked)
+            return asked
+        if mailbox.full and mailbox.overflow is Overflow.WAIT:
+            mailbox.queue_up(asked, None)
         else:
             self._offer(asked, message)
-        self._notify()
+        if self._busy:
+            self._notify()
+        else:
+            self._busy = True
+            self._schedule_now()
         return asked
 
     def withdraw(self, asked: Asked) -> None:
         """Take a question back that still stands in line."""
-        if self.mailbox.waiting:
+        if self.mailbox.line:
             self.mailbox.withdraw(asked)
 
     def _offer(self, item: M | Asked, message: M) -> None:
@@ -247,6 +258,10 @@ class Inbox(ABC, Generic[M]):
     def _schedule(self) -> None:
         """Have the actor work: nobody does so far."""
 
+    @abstractmethod
+    def _schedule_now(self) -> None:
+        """The same, at once if that is possible: somebody waits for what comes of it."""
+
     def _notify(self) -> None:
         if not self._busy:
             self._busy = True
@@ -273,7 +288,7 @@ class Inbox(ABC, Generic[M]):
                 raise cast(Exception, self._control.popleft())
             if self.mailbox.queue:
                 return self._take()
-            if self.state >= State.STOPPING:
+            if self.state >= State.STOPPING or self.halting:
                 await asyncio.sleep(0)  # a hook that asks again and again does not hold the loop
                 raise WaitEnded
             await self._sleep()

@@ -17,6 +17,10 @@ TURNS: Final = 256
 """Messages that are handled in a row, of all actors, before the event loop has its turn."""
 
 
+ASKS_IN_A_ROW: Final = 16
+"""Questions that are answered at once before the event loop has its turn."""
+
+
 class Runnable(Protocol):
     """What can be given a turn."""
 
@@ -31,12 +35,13 @@ class RunQueue:
     sender has set there is not seen by the actor that it happens to wake.
     """
 
-    __slots__ = ("_context", "_loop", "_scheduled", "ready", "running")
+    __slots__ = ("_context", "_in_a_row", "_loop", "_scheduled", "ready", "running")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         self._scheduled = False
+        self._in_a_row = 0
         self.ready: deque[Runnable] = deque()
         self.running: Runnable | None = None
         """Who has its turn now, if it is in a plain function."""
@@ -48,12 +53,30 @@ class RunQueue:
             self._scheduled = True
             self._loop.call_soon(self._run, context=self._context)
 
+    def run_now(self, runnable: Runnable) -> bool:
+        """Give it one turn before all others, inside the task that asks it; False: not now.
+
+        An ask of an idle actor is then answered without a turn of the event loop, of which it
+        would need two: 1.6 times as fast (`bench/actors.py`, column ask). After a few in a row the
+        loop has its turn, so that who asks and asks holds up nobody.
+        """
+        if self.running is not None or self._in_a_row >= ASKS_IN_A_ROW:
+            return False
+        self._in_a_row += 1
+        self.running = runnable
+        try:
+            self._context.run(runnable.step, 1)
+        finally:
+            self.running = None
+        return True
+
     def next(self) -> tuple[Runnable, int]:
         """Who comes next, and how many messages it may handle."""
         return self.ready.popleft(), BURST
 
     def _run(self) -> None:
         left = TURNS
+        self._in_a_row = 0
         try:
             while left > 0 and self.ready:
                 self.running, at_most = self.next()
