@@ -6,7 +6,6 @@ from typing import Final
 
 from bench.sizes import ASKS, BATCH, CRASHES, HOPS, RING, SPAWNED, SPAWNS, TELLS
 
-
 STOP: Final = object()
 
 
@@ -45,6 +44,8 @@ class QueueActor:
 
 
 class Answering(QueueActor):
+    """Answers."""
+
     async def handle(self, message: object) -> None:
         """Answer."""
         question, future = message  # type: ignore[misc]  # an untyped queue, as it is written
@@ -52,6 +53,8 @@ class Answering(QueueActor):
 
 
 class Once(QueueActor):
+    """Ends when it is told to."""
+
     async def run(self) -> None:
         """Handle messages until it is told to stop."""
         while (message := await self.queue.get()) is not STOP:
@@ -59,6 +62,8 @@ class Once(QueueActor):
 
 
 class Ring(QueueActor):
+    """Passes on."""
+
     async def handle(self, message: object) -> None:
         """Pass it on."""
         assert isinstance(message, int)

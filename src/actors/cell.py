@@ -8,25 +8,26 @@ A cell stays while its actor objects come and go. Messages are handled in `step`
 the run queue, as long as the handlers are plain functions. Whatever must wait is done in a task,
 one at most: it makes the actor, handles controls before messages, and ends when nothing is left.
 
-What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`.
+What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`, what follows a crash in
+`actors.restarting`.
 """
 
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
 
 from actors.actor import Actor
 from actors.ask import Asked
-from actors.ending import Ending
-from actors.errors import AskCrashed, AskDropped, NormalEnd, StartFailed
+from actors.errors import NormalEnd, StartFailed
 from actors.events import Crashed, Started
 from actors.family import Family
 from actors.inbox import State, WaitEnded
 from actors.ref import ActorRef, Down
+from actors.restarting import Restarting
 from actors.runqueue import BURST
-from actors.supervision import Exit, Lifecycle, Record, Restart
+from actors.supervision import Exit, Lifecycle, Restart
 
 if TYPE_CHECKING:
     from actors.system import ActorSystem
@@ -35,14 +36,14 @@ M = TypeVar("M")
 N = TypeVar("N")
 
 EAGER: Final = sys.version_info >= (3, 12)
-"""A task can begin at once, and end so if it need not wait: a third of the cost of one that waits
-for its turn of the event loop (PEP 703's sibling in asyncio: `eager_start`)."""
+"""A task can begin at once and, if it need not wait, end at once (`eager_start` of asyncio.Task):
+a third of the cost of one that waits for its turn of the event loop."""
 
 
-class Cell(Ending[M], Generic[M]):
+class Cell(Restarting[M], Generic[M]):
     """The runtime's side of an actor."""
 
-    __slots__ = ("_awaits", "_main_due", "_record", "_starters", "factory", "restarts", "since")
+    __slots__ = ("_awaits", "_main_due", "_starters", "factory", "since")
 
     def __init__(
         self,
@@ -55,11 +56,9 @@ class Cell(Ending[M], Generic[M]):
         super().__init__(system, parent, name, lifecycle)
         self.factory = factory
         self.since = 0.0
-        self.restarts = 0
         self._main_due = False
-        # Its handlers have been seen to wait; where tasks are not eager, it gets one without `step`.
+        # Its handlers have been seen to wait: where tasks are not eager, it gets one at once.
         self._awaits = False
-        self._record: Record | None = None
         self._starters: list[asyncio.Future[Down | None]] | None = None
 
     @property
@@ -113,16 +112,12 @@ class Cell(Ending[M], Generic[M]):
         self.state = State.RUNNING
         self._main_due = self.actor is not None and type(self.actor).main is not Actor.main
         self._up_since = self.system.clock.now()
-        if self.system.observer is not None:
+        if self.system.observed:
             self.system.report(Started(self.path, self.restarts))
         if self._starters is not None:
             self._settle_start(None)
         if self.restarts:
             self._tell_family()
-
-    def _tell_family(self) -> None:
-        if self.parent is not None and self.parent.family is not None:
-            self.parent.family.news()
 
     # -- a turn ------------------------------------------------------------------------------
 
@@ -141,7 +136,8 @@ class Cell(Ending[M], Generic[M]):
         if self._task is not None or self.state >= State.PAUSED:
             return 1
         actor = self.actor
-        if self.state is not State.RUNNING or self._look or actor is None:
+        look = self._look
+        if look or self.state is not State.RUNNING or actor is None:
             self._start_task()
             return 1
         mailbox = self.mailbox
@@ -196,10 +192,20 @@ class Cell(Ending[M], Generic[M]):
         self, hook: Awaitable[None] | None = None, error: BaseException | None = None
     ) -> None:
         self._busy = True
-        work = self._work(hook, error)
-        if EAGER and self.system.run_queue.running is self:
-            asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-        else:
+        self._begin(self._work(hook, error))
+
+    if sys.version_info >= (3, 12):  # pragma: no cover - that of the other Python
+
+        def _begin(self, work: Coroutine[object, object, None]) -> None:
+            loop = asyncio.get_running_loop()
+            if self.system.run_queue.running is self:
+                _ = asyncio.Task(work, loop=loop, eager_start=True)  # `_work` keeps its own task
+            else:
+                self._task = loop.create_task(work)
+
+    else:  # pragma: no cover - that of the other Python
+
+        def _begin(self, work: Coroutine[object, object, None]) -> None:
             self._task = asyncio.get_running_loop().create_task(work)
 
     async def _work(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
@@ -208,7 +214,7 @@ class Cell(Ending[M], Generic[M]):
         hook, error: what `step` has left, a handler that waits or what it raised.
         """
         task = self._task = cast("asyncio.Task[None]", asyncio.current_task())
-        self.system.at_work[task] = self
+        self.system.at_work[task] = cast("Cell[Never]", self)
         try:
             if self._exit is Exit.KILLED:
                 if inspect.iscoroutine(hook):
@@ -317,94 +323,7 @@ class Cell(Ending[M], Generic[M]):
         if hook is not None:
             await hook
 
-    # -- crash and restart -------------------------------------------------------------------
-
-    async def _recover(self, error: BaseException) -> None:
-        """After a crash: fail the askers, end the children, and wait for the restart, if any."""
-        message = self.message_type
-        self._fail_pending(AskCrashed, "crashed on the question", error)
-        self.current = None
-        delay = self._decide_restart(error)
-        if self.system.observer is not None:
-            self.system.report(Crashed(self.path, error, message, delay))
-        if self.state >= State.STOPPING:
-            await self._shut_down(error)
-            return
-        self.state = State.PAUSED
-        await self._stop_children()
-        await self._clean_up_quietly()
-        if delay is None:
-            self._end(Exit.CRASHED, error)
-            return
-        self._drop_incarnation()
-        family = self.parent.family if self.parent is not None else None
-        if family is not None and family.together:
-            family.restart_group(self, delay)
-            return
-        if delay > 0:
-            self._set_limit(delay, self.resume)
-            return
-        self.resume()
-        if self.restarts % BURST == 0:
-            await asyncio.sleep(0)
-
-    def _decide_restart(self, error: BaseException) -> float | None:
-        """Seconds until the restart; None: this is the end."""
-        if self.parent is None:
-            self.system.fail(error)
-            return None
-        family = self.parent.family
-        assert family is not None
-        family.tally.crashed += 1
-        first_start = self.state is State.STARTING and not self.restarts
-        if first_start or self.state >= State.STOPPING:
-            return None
-        return family.decide_restart(self, error)
-
-    def halt(self) -> None:
-        """End this incarnation as on a stop, and wait for `resume` with ref and mailbox kept."""
-        if self.state >= State.PAUSED or self.halting:
-            return
-        self.halting = True
-        self._look = True
-        if self.lifecycle.shutdown > 0:
-            self._set_limit(self.lifecycle.shutdown, self._cut_short)
-            self._notify()
-        else:
-            self._notify()
-            self._cut_short()
-
-    async def _halt(self) -> None:
-        self._fail_pending(AskDropped, "restarted before it answered")
-        self.current = None
-        self.state = State.PAUSED
-        await self._stop_children()
-        await self._clean_up_quietly()
-        if self.state is State.PAUSED:
-            self._drop_incarnation()
-            self._set_limit(None)
-            self._tell_family()
-
-    def resume(self) -> None:
-        """The restart is due."""
-        self._set_limit(None)
-        self.state = State.STARTING
-        self.restarts += 1
-        if self.parent is not None and self.parent.family is not None:
-            self.parent.family.tally.restarted += 1
-        if self._task is None:
-            self._schedule()
-
-    @property
-    def record(self) -> Record:
-        """What the supervisor holds against this child."""
-        if self._record is None:
-            self._record = Record()
-        return self._record
-
-    def ran_for(self, now: float) -> float:
-        """Seconds since this incarnation was ready; 0 if it did not get there."""
-        return 0.0 if self._up_since is None else now - self._up_since
+    # -- the end by itself ----------------------------------------------------------------------
 
     def finish(self) -> None:
         """End normally, after the message in hand."""

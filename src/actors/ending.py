@@ -237,7 +237,7 @@ class Ending(Inbox[M], Generic[M]):
         self._settle_start(down)
         if self.parent is not None:
             self.parent.child_gone(down)
-        if self.system.observer is not None:
+        if self.system.observed:
             self.system.report(Stopped(down.path, exit))
         for callback in self._watchers.take() if self._watchers is not None else ():
             try:

@@ -9,6 +9,7 @@ from actors.supervision import Order, Restart, RestartBook, Strategy, Supervisio
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.restarting import Restarting
 
 N = TypeVar("N")
 
@@ -49,13 +50,13 @@ class Family:
         """A child is restarted with others, and not by itself."""
         return self.supervision.strategy is not Strategy.ONE_FOR_ONE
 
-    def restart_group(self, child: "Cell[N]", delay: float) -> None:
+    def restart_group(self, child: "Restarting[N]", delay: float) -> None:
         """Restart the child and those that go with it, in `delay` seconds."""
         if self.regroup is None:
             self.regroup = Regroup(self)
         self.regroup.add(cast("Cell[object]", child), delay)
 
-    def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
+    def decide_restart(self, child: "Restarting[N]", error: BaseException) -> float | None:
         """Seconds until the crashed child is restarted; None if it is not.
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
@@ -73,7 +74,7 @@ class Family:
         if allowed:
             return child.record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
         self.tally.given_up += 1
-        if system.observer is not None:
+        if system.observed:
             system.report(ChildGivenUp(child.path, error, escalated=own is None))
         if own is None:
             given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")

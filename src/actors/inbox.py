@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.ask import Asked, Reply
+from actors.cycles import Waiting, asker_of, find_cycle
 from actors.errors import AskDropped, AskFailed, MailboxFull, NotRunning
 from actors.events import DeadLetter
 from actors.mailbox import Mailbox, Overflow
@@ -61,6 +62,7 @@ class Inbox(ABC, Generic[M]):
         "parent",
         "state",
         "system",
+        "waits_for",
     )
 
     def __init__(
@@ -83,6 +85,7 @@ class Inbox(ABC, Generic[M]):
         self._look = False
         # This incarnation ends, as on a stop, and another is to follow.
         self.halting = False
+        self.waits_for: Waiting | None = None
         self._control: deque[Down | Exception] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._pending: list[Reply[object]] | None = None
@@ -113,10 +116,21 @@ class Inbox(ABC, Generic[M]):
         """Take a message whose sender waits for room."""
         if self.state >= State.STOPPING:
             raise NotRunning(self.path, message)
-        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
-            await self.mailbox.wait(message)
-        else:
+        if not (self.mailbox.full and self.mailbox.overflow is Overflow.WAIT):
             self.put(message)
+            return
+        sender = asker_of(self.system)
+        if sender is None:
+            await self.mailbox.wait(message)
+            return
+        this = cast("Cell[Never]", self)
+        if find_cycle(sender, this) is not None:
+            raise MailboxFull(self.path, message)
+        sender.waits_for = Waiting(this, None)
+        try:
+            await self.mailbox.wait(message)
+        finally:
+            sender.waits_for = None
 
     def put_question(self, message: M, reply: Reply[R]) -> Asked:
         """Take a question; where the policy is WAIT it stands in line for room."""
@@ -155,7 +169,7 @@ class Inbox(ABC, Generic[M]):
         if isinstance(item, Asked):
             item.reply.fail(AskDropped(f"{self.path}: the question was dropped"))
         self.system.dead_letters += 1
-        if self.system.observer is not None:
+        if self.system.observed:
             message = item.message if isinstance(item, Asked) else item
             self.system.report(DeadLetter(self.path, type(message).__name__))
 
@@ -253,6 +267,10 @@ class Inbox(ABC, Generic[M]):
         return cancel
 
     # -- waking and waiting ------------------------------------------------------------------
+
+    @abstractmethod
+    def step(self, at_most: int) -> int:
+        """Handle up to `at_most` messages, on the actor's turn in the run queue."""
 
     @abstractmethod
     def _schedule(self) -> None:

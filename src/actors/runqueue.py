@@ -8,6 +8,7 @@ with a task for each wake-up (`bench/actors.py`, column ring).
 import asyncio
 from collections import deque
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 BURST: Final = 64
@@ -28,6 +29,13 @@ class Runnable(Protocol):
         """Handle up to so many messages; how many it were, and at least 1. Does not raise."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunQueueStatistics:
+    """The run queue at one moment; `ready`: actors that wait for their turn."""
+
+    ready: int
+
+
 class RunQueue:
     """Actors in the order in which they were woken.
 
@@ -45,6 +53,10 @@ class RunQueue:
         self.ready: deque[Runnable] = deque()
         self.running: Runnable | None = None
         """Who has its turn now, if it is in a plain function."""
+
+    def statistics(self) -> RunQueueStatistics:
+        """Who waits for a turn."""
+        return RunQueueStatistics(len(self.ready))
 
     def add(self, runnable: Runnable) -> None:
         """Stand last in the queue."""

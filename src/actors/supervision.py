@@ -36,7 +36,7 @@ class Order(Enum):
 
 
 class Strategy(Enum):
-    """Who is restarted when a child is. (OTP Supervision Principles, "Restart Strategy")"""
+    """Who is restarted with a child (OTP Supervision Principles, "Restart Strategy")."""
 
     ONE_FOR_ONE = "one for one"
     """That child alone."""

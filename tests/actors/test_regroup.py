@@ -16,6 +16,7 @@ from actors import (
     Exit,
     Intensity,
     Lifecycle,
+    Reply,
     Restart,
     Stopped,
     Strategy,
@@ -78,9 +79,7 @@ class Team:
         return self.members[name].context.ref
 
 
-async def team_of(
-    system: ActorSystem, kind: type[Supervisor], **lifecycles: Lifecycle
-) -> Team:
+async def team_of(system: ActorSystem, kind: type[Supervisor], **lifecycles: Lifecycle) -> Team:
     team = Team(system, kind, lifecycles)
     await settle()
     assert team.log == [f"{name} started" for name in CHILDREN]
@@ -189,9 +188,11 @@ async def test_an_asker_hears_that_the_answer_will_not_come(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     team = await team_of(actor_system, Group)
-    question = asyncio.create_task(
-        team["c"].ask(lambda reply: lambda worker: None, timeout=60.0)  # kept for later
-    )
+
+    def keep(reply: Reply[None]) -> Do:
+        return lambda worker: None  # for later
+
+    question = asyncio.create_task(team["c"].ask(keep, timeout=60.0))
     await settle()
     team["a"].tell(boom)
     with pytest.raises(AskDropped, match="restarted"):
@@ -308,7 +309,7 @@ async def test_the_stopped_hook_of_a_sibling_has_its_limit(
     await settle()
     refs = {child.name for child in actor_system.snapshot().children[0].children}
     assert refs == {"a", "hanging"}
-    made[0].context._cell.parent.family.members["a"].ref.tell(boom)  # type: ignore[union-attr, arg-type]  # the sibling
+    made[0].context._cell.parent.family.members["a"].ref.tell(boom)  # type: ignore[union-attr]  # the sibling
     await manual_clock.advance(4.9)
     assert len(made) == 1
     await manual_clock.advance(1.5)
