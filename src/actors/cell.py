@@ -349,7 +349,11 @@ class Cell(Restarting[M], Generic[M]):
         this = cast("Cell[object]", self)
         if self.family is None:
             self.family = Family(this)
-        child: Cell[N] = Cell(self.system, this, name or self.system.new_name(), factory, lifecycle)
+        if name is None:
+            name = self.system.new_name()
+            while name in self.family.members:
+                name = self.system.new_name()
+        child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
         self.family.add(child)
         child.launch()
         return child

@@ -63,7 +63,7 @@ class ActorSystem:
     clock, random: where the runtime has time and jitter from. observer: the first to `subscribe`.
     kill_grace: seconds that a cancelled actor has to end before it is reported as stuck and left
     behind. blocked_after: seconds of the real clock after which an actor that holds up the event
-    loop is reported; None: nobody looks.
+    loop is reported; None: nobody looks. run_queue: who decides whose turn it is (for tests).
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ActorSystem:
         observer: Observer | None = None,
         kill_grace: float = 5.0,
         blocked_after: float | None = None,
+        run_queue: RunQueue | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.clock: Clock = clock if clock is not None else LoopClock()
@@ -86,7 +87,7 @@ class ActorSystem:
             self.subscribe(observer)
         self.kill_grace = kill_grace
         self.deadlines = Deadlines(self.clock)
-        self.run_queue = RunQueue()
+        self.run_queue = run_queue if run_queue is not None else RunQueue()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.dead_letters = 0
         self._names = 0
