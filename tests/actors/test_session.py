@@ -65,12 +65,9 @@ async def test_each_session_has_its_own_ids_and_sequence(service: Service) -> No
 async def test_no_session_is_made_for_who_has_gone(
     service: Service, actor_system: ActorSystem
 ) -> None:
-    def make(reply: Reply[Opened]) -> OpenSession:
-        return OpenSession(0, reply)
-
-    opening = asyncio.create_task(service.sessions.ask(make, timeout=1.0))
-    await asyncio.sleep(0)
-    opening.cancel()
+    gone: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    service.sessions.tell(OpenSession(0, Reply(gone)))
     await settle()
     assert actor_system.snapshot().children[0].children == ()
 
