@@ -216,7 +216,7 @@ async def test_a_client_that_sends_nothing_for_two_heartbeats_gets_4003(tmp_path
         writer.write(bytes((0x82, 0x80 | len(data))) + bytes(4) + data)  # masked with zeros
         received = await reader.read()  # to the end of the connection
         pings = received.count(b"\x89\x00")
-        close = received.index(b"\x88")
+        close = received.rindex(b"\x88")  # a resume token may hold it too
         assert pings >= 1
         assert struct.unpack("!H", received[close + 2 : close + 4])[0] == 4003
         writer.close()

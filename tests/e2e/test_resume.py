@@ -1,6 +1,7 @@
 """A session outlives its socket: the edges of taking it up again."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ async def test_a_welcome_that_was_lost_costs_nothing(shared: ServiceProcess) -> 
             socket = await connect(shared.url, proxy=None)
             await socket.send(message("ClientMessage", hello=hello).SerializeToString())
             socket.transport.abort()
+            await socket.wait_closed()
         assert await client.resume()
         await client.all(request_id)
         check(client)
@@ -309,8 +311,10 @@ class RawClient:
             length = int.from_bytes(await self._reader.readexactly(2), "big")
         return first & 0x0F, await self._reader.readexactly(length)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 async def test_nothing_is_handled_that_the_first_socket_still_sends(echo: ServiceProcess) -> None:
@@ -335,7 +339,7 @@ async def test_nothing_is_handled_that_the_first_socket_still_sends(echo: Servic
         assert [answer.request_id for answer in second.received] == [*range(2, 12)]
         taken_over = 'callboard_sessions_changed_total{what="taken over"}'
         assert await metric(echo, taken_over) == 1
-    first.close()
+    await first.close()
 
 
 async def test_the_last_of_many_that_take_over_at_once_has_the_session(
@@ -348,16 +352,20 @@ async def test_the_last_of_many_that_take_over_at_once_has_the_session(
         resume = message("Resume", resume_token=client.welcome.resume_token, last_sequence=after)
         others = [shared.connect(resume=resume) for _ in range(10)]
         welcomed = await asyncio.gather(*(other.__aenter__() for other in others))
-        closed = [other for other in welcomed if other.socket.close_code is not None]
-        await asyncio.gather(*(other.__aexit__(None, None, None) for other in closed))
-        # Who it is that has it now, of those whose Hellos raced, does not matter: one has.
-        living = [other for other in welcomed if other not in closed]
-        ended = await asyncio.gather(*(other.all(request_id) for other in living[-1:]))
-        assert [kinds_of(answers)[-1] for answers in ended] == ["completed"]
-        sequences = [answer.sequence for answer in living[-1].received]
+        # Whose Hello came last does not matter: one has the session, the others are told.
+        closing = {asyncio.create_task(other.socket.wait_closed()): other for other in welcomed}
+        while len(closing) > 1:
+            done, _ = await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                other = closing.pop(task)
+                assert other.socket.close_code == 4504
+                await other.__aexit__(None, None, None)
+        (last,) = closing.values()
+        assert kinds_of(await last.all(request_id))[-1] == "completed"
+        sequences = [answer.sequence for answer in last.received]
         assert sequences == [*range(after + 1, after + len(sequences) + 1)]
-        for other in living:
-            await other.__aexit__(None, None, None)
+        await last.__aexit__(None, None, None)
+        await asyncio.gather(*closing)
 
 
 # -- away ----------------------------------------------------------------------------------------
