@@ -15,6 +15,7 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
     ToolResultEvent,
 )
+from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
@@ -80,8 +81,8 @@ def _closes(answer: Answer, ask_id: str) -> bool:
     return isinstance(answer, AskClosed) and answer.ask_id == ask_id
 
 
-Asker = Callable[[AskEvent, Inbox], Awaitable["list[str] | None"]]
-"""Find the answers to an ask, none: declined. None: it was settled meanwhile. May raise
+Asker = Callable[[AskEvent, Inbox], Awaitable["Answered | None"]]
+"""Find the answers to an ask. None: it was settled meanwhile. May raise
 Interrupted: the reply is not wanted any more."""
 
 
@@ -112,6 +113,7 @@ class Reply:
             except (SessionLost, ConnectionClosed):
                 raise
             except RequestFailed as failed:
+                self._answers.close()  # an answer that is too long ends it here alone
                 return failed.error
             except Exception:
                 self._cancel()
@@ -150,13 +152,13 @@ class Reply:
         if self._inbox.is_settled(ask.ask_id):
             return
         try:
-            answers = await self._asker(ask, self._inbox)
+            answered = await self._asker(ask, self._inbox)
         except Interrupted:
             self._cancel()
             return
-        if answers is not None:
-            self._answered[ask.ask_id] = answers
-            self._answers.answer(ask.ask_id, answers)
+        if answered is not None:
+            self._answered[ask.ask_id] = answered.answers
+            self._answers.answer(ask.ask_id, answered.answers, answered.message)
 
     def _interrupt(self) -> None:
         if self.cancelled:
