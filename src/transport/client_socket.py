@@ -2,15 +2,17 @@
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from aiohttp import (
+    BaseConnector,
     ClientError,
     ClientSession,
     ClientWebSocketResponse,
     ClientWSTimeout,
     DummyCookieJar,
+    TCPConnector,
     WSMsgType,
 )
 
@@ -107,9 +109,14 @@ class _WebSocket(ClientWebSocketResponse):
 
 
 class WebSockets:
-    """Dials with one aiohttp session, made when it is first needed."""
+    """Dials with one aiohttp session, made when it is first needed.
 
-    def __init__(self) -> None:
+    connector: what opens its sockets, for a service that is reached in another way than its URL
+    says (a Unix socket, a tunnel).
+    """
+
+    def __init__(self, connector: Callable[[], BaseConnector] = TCPConnector) -> None:
+        self._connector = connector
         self._http: ClientSession | None = None
 
     async def dial(self, url: str) -> WebSocketCarrier:
@@ -117,7 +124,10 @@ class WebSockets:
         if self._http is None:
             # Neither cookies nor a proxy of the environment's: the token goes to one address.
             self._http = ClientSession(
-                cookie_jar=DummyCookieJar(), trust_env=False, ws_response_class=_WebSocket
+                connector=self._connector(),
+                cookie_jar=DummyCookieJar(),
+                trust_env=False,
+                ws_response_class=_WebSocket,
             )
         try:
             websocket = await self._http.ws_connect(
