@@ -7,7 +7,8 @@ from tests.peers.fault_proxy import CLEAN, Direction, Fault, FaultProxy, Kind, T
 
 WEIGHTS = {Kind.CUT: 40, Kind.RESET: 35, Kind.HALF_CLOSE: 18, Kind.BLACK_HOLE: 7}
 EARLY = 400
-"""Bytes in which the upgrade, Hello and Welcome pass."""
+"""Bytes in which the upgrade, Hello and Welcome pass, each way."""
+LATE = 700
 
 
 class Chaos:
@@ -46,16 +47,14 @@ class Chaos:
         draw = self._random
         (kind,) = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))
         early = draw.random() < 0.15
-        after = draw.randrange(EARLY) if early else draw.randrange(EARLY, 2500)
-        fault = Fault(kind, draw.choice(list(Direction)), after // (1 if early else 2))
-        if fault.direction is Direction.DOWN:
-            fault = Fault(kind, Direction.DOWN, after)
+        after = draw.randrange(EARLY) if early else draw.randrange(EARLY, LATE)
+        fault = Fault(kind, draw.choice(list(Direction)), after)
         match draw.random():
-            case x if x < 0.08:
+            case x if x < 0.04:
                 return Toxics(slice=1, fault=fault)
-            case x if x < 0.2:
+            case x if x < 0.15:
                 return Toxics(latency=draw.uniform(0.0002, 0.003), fault=fault)
-            case x if x < 0.28:
+            case x if x < 0.2:
                 return Toxics(bandwidth=draw.uniform(50e3, 500e3), slice=64, fault=fault)
             case _:
                 return Toxics(fault=fault)

@@ -66,7 +66,7 @@ class User:
         self, text: str, timeout: float | None = None
     ) -> Stream[ChatToken | ChatNotice | AskEvent | AskClosed | ChatCompleted]:
         self._number += 1
-        self._text = f"<{self._number}> {text}"
+        self._text = f"<{self._number}>{text}"
         self._sent.add(self._text)
         request = SendMessageRequest(session_id=self._conversation, text=self._text)
         return self._client.stream(
@@ -74,7 +74,7 @@ class User:
         )
 
     def _expected(self, count: int) -> list[str]:
-        return [f"<{self._number}> ", *(f"{number % 1000:03} " for number in range(count))]
+        return [f"<{self._number}>", *(f"{number % 1000:03} " for number in range(count))]
 
     async def _count(self) -> str:
         count = self._draw.choice((0, 1, 10, 60, 200))
@@ -131,7 +131,7 @@ class User:
                     got.append(answer.text)
                 case _:
                     pass
-        assert got == [f"<{self._number}> ", "asked", "closed ['maybe']", "000 ", "001 ", "002 "], (
+        assert got == [f"<{self._number}>", "asked", "closed ['maybe']", "000 ", "001 ", "002 "], (
             got
         )
         self._completed.add(self._text)
