@@ -110,7 +110,7 @@ def test_a_service_that_is_started_anew_is_found_again(
         terminal.until("000 ")
         echo.signal(signal.SIGKILL)
         echo.process.wait()
-        assert "connection closed (1006): the reply is lost" in terminal.until("again …")
+        assert "the service lost the session: the reply is lost" in terminal.until("again …")
         with running(tmp_path / "echo", "--backend", "echo"):
             assert "connected again" in terminal.prompt()
             assert terminal.say("[[repeat:2]]") == ["000 001"]
@@ -178,7 +178,7 @@ def test_one_shot_loses_its_service(echo: ServiceProcess, tmp_path: Path) -> Non
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == b"\n"
-    assert err == b"callboard: connection closed (1006): the reply is lost\n"
+    assert err == b"callboard: the service lost the session: the reply is lost\n"
 
     assert inside(tmp_path, echo, "hi")[0] == 3
 
