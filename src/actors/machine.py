@@ -56,7 +56,6 @@ from actors.frames import (
     Ping,
     Pong,
     Request,
-    Violation,
 )
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
@@ -139,8 +138,8 @@ class SessionMachine:
             case Ack(sequence):
                 self._output.acknowledge(sequence)
                 return self.unblocked()
-            case Violation(code, reason):
-                return [Close(code, reason)]
+            case _:
+                return [Close(frame.code, frame.reason)]
 
     def _open_request(self, request: Request, size: int, now: float) -> list[Effect]:
         request_id = request.request_id
