@@ -36,6 +36,18 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     """Seconds from a request to its end, of those that nobody slowed down."""
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def opened(self) -> None:
+        """One more session has its conversation."""
+        self.sessions += 1
+        self.more.set()
+
+    async def reached(self, sessions: int) -> None:
+        """Wait until there were so many sessions."""
+        while self.sessions < sessions:
+            self.more.clear()
+            await self.more.wait()
 
 
 class Cuttable:
@@ -76,12 +88,12 @@ class User:
             dialer = Cuttable()
             client = Client(self._find, SETTINGS, random=self._draw.random, dialer=dialer)
             async with client:
-                self._tally.sessions += 1
                 await self._session(client, dialer, over)
             self._tally.resumes += client.protocol.resumes
 
     async def _session(self, client: Client, dialer: Cuttable, over: Callable[[], bool]) -> None:
         made = await client.call(CreateSessionRequest(title="soak"), SessionInfo)
+        self._tally.opened()
         for _ in range(self._draw.randrange(4, 12)):
             await self._exchange(client, dialer, made.id)
             if over():

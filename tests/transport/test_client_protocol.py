@@ -445,7 +445,14 @@ def test_an_ack_goes_out_every_half_of_the_buffer(open_peer: Peer) -> None:
 
 def test_where_nothing_is_kept_nothing_is_acknowledged() -> None:
     acks = Acknowledger()
-    assert not any(acks.count(10**9, Limits()) for _ in range(10_000))
+    last = ServerMessage(end=True)
+    assert not any(acks.count(last, 10**9, Limits()) for _ in range(10_000))
+
+
+def test_an_ack_goes_out_when_a_long_reply_has_ended() -> None:
+    acks, limits = Acknowledger(), Limits(resume_buffer_messages=1000)
+    due = [acks.count(ServerMessage(end=n % 10 == 9), 1, limits) for n in range(40)]
+    assert [n for n, ack in enumerate(due) if ack] == [19, 39]
 
 
 def test_a_message_without_an_arm_goes_in_call(open_peer: Peer) -> None:
