@@ -106,7 +106,7 @@ async def soak(
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for user in users:
-            group.create_task(user.run(over.is_set))
+            group.create_task(user.run(over))
         await tally.reached(sessions)
         first = len(watched.samples)
         await asyncio.sleep(seconds)
