@@ -112,6 +112,7 @@ def failed(effects: list[Effect]) -> list[tuple[Call, Exception]]:
 def test_it_looks_connects_greets_and_is_open(peer: Peer) -> None:
     protocol = peer.protocol
     assert protocol.start() == [Find()]
+    assert protocol.url == ""
     assert protocol.found(HERE, 0.0) == [Connect(HERE, 0.0)]
     phases = [protocol.phase]
     assert protocol.connected(0.0) == []
@@ -125,6 +126,7 @@ def test_it_looks_connects_greets_and_is_open(peer: Peer) -> None:
     assert isinstance(ready, Ready)
     phases.append(protocol.phase)
     assert phases == [Phase.CONNECTING, Phase.GREETING, Phase.OPEN]
+    assert protocol.url == HERE.url
     assert protocol.welcome.session == "s"
     assert not protocol.has_output
 
