@@ -21,7 +21,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test peers test-floor mutants bench-actors check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -57,6 +57,12 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+
+mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
+	@'$(BIN)/python' -m tools.mutants $(ARGS)
+
+bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
+	@'$(BIN)/python' -m bench.actors $(ARGS)
 
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
 
