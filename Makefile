@@ -21,7 +21,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -64,6 +64,15 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+
+coverage: setup ## Show that each module of the runtime is covered whole by its own tests
+	@'$(BIN)/python' -m tools.coverage
+
+mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
+	@'$(BIN)/python' -m tools.mutants $(ARGS)
+
+bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
+	@'$(BIN)/python' -m bench.actors $(ARGS)
 
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
 
@@ -114,7 +123,7 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 	'$(PYTHON)' -m venv $(BUILD)/uv
 	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra local --group dev --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+		--extra local --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
 
