@@ -23,6 +23,7 @@ from actors.effects import Limit
 from actors.frames import Completed, Frame, GoingAway, Pong, Request
 from actors.limits import SessionLimits
 from actors.machine import Said
+from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,
     Attached,
@@ -235,12 +236,16 @@ class Service:
     """A supervisor of sessions, and what they share."""
 
     def __init__(
-        self, system: ActorSystem, limits: SessionLimits | None = None, at_most: int = 10_000
+        self,
+        system: ActorSystem,
+        limits: SessionLimits | None = None,
+        at_most: int = 10_000,
+        on_request_end: OnRequestEnd | None = None,
     ) -> None:
         self.registry = Registry()
         self.books = Books()
         self.environment = SessionEnvironment(
-            self.registry, limits or SessionLimits(), encode, NoLog(), self.books
+            self.registry, limits or SessionLimits(), encode, NoLog(), self.books, on_request_end
         )
         self._names = (f"s{number}" for number in count(1))
         self._secrets = (number.to_bytes(8, "big") * 4 for number in count(1))

@@ -289,3 +289,15 @@ def test_a_base_actor_has_hooks_that_do_nothing() -> None:
     least.child_ended(Down("p", "n", Exit.NORMAL))
     with pytest.raises(AttributeError):
         _ = least.context
+
+
+async def test_main_may_be_a_plain_function(actor_system: ActorSystem) -> None:
+    class Errand(Worker):
+        def main(self) -> None:
+            self.log.append("main")
+
+    errand = Errand()
+    ref = actor_system.spawn(lambda: errand)
+    ref.tell(note(errand.log, "message"))
+    await settle()
+    assert errand.log == ["worker started", "main", "message"]

@@ -2,13 +2,14 @@ import asyncio
 
 import pytest
 
-from actors import Actor, ActorSystem, Exit, Lifecycle, Overflow
+from actors import Actor, ActorSystem, Down, Event, Exit, Lifecycle, Overflow
 from actors.runqueue import TURNS
-from actors.testing import ManualClock, settle
+from actors.testing import ManualClock, running_system, settle
 from tests.actors.kit import (
     PERMANENT,
     TEMPORARY,
     Bare,
+    Boom,
     Worker,
     boom,
     note,
@@ -309,3 +310,57 @@ async def test_a_timeout_round_next_loses_no_message(actor_system: ActorSystem) 
     ref.tell("kept")
     await settle()
     assert log == ["kept"]
+
+
+# -- at the end ----------------------------------------------------------------------------------
+
+
+async def test_what_comes_after_the_end_is_a_dead_letter_also_while_nobody_listens(
+    manual_clock: ManualClock,
+) -> None:
+    async with running_system(manual_clock) as system:
+        ref = system.spawn(Bare)
+        ref.stop()
+        await ref.join()
+        ref.tell(note([], "late"))
+        assert system.dead_letters == 1
+
+
+async def test_who_stops_hears_of_no_end_any_more(actor_system: ActorSystem) -> None:
+    worker, gate = Worker(), asyncio.Event()
+    ref, other = actor_system.spawn(lambda: worker), actor_system.spawn(Bare)
+    await settle()
+    worker.context.watch(other)
+    ref.tell(wait_for(gate))
+    await settle()
+    ref.stop()
+    other.stop()
+    gate.set()
+    await ref.join()
+    assert worker.log == ["worker started", "worker stopped"]
+
+
+async def test_a_crash_from_outside_ends_the_wait_for_the_next_message(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    class Parent(Worker):
+        def child_ended(self, down: Down) -> None:
+            raise Boom
+
+    parents: list[Parent] = []
+
+    def make() -> Parent:
+        parents.append(Parent())
+        return parents[-1]
+
+    async def take(worker: Worker) -> None:
+        await worker.context.next()
+
+    ref = actor_system.spawn(make, lifecycle=TEMPORARY)
+    await settle()
+    child = parents[0].context.spawn(Bare)
+    ref.tell(take)
+    await settle()
+    child.stop()
+    down = await ref.join()
+    assert isinstance(down.error, Boom)

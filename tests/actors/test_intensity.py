@@ -15,7 +15,7 @@ from actors import (
     Supervision,
 )
 from actors.supervision import Record, RestartBook
-from actors.testing import ManualClock, settle
+from actors.testing import ManualClock, running_system, settle
 from tests.actors.kit import (
     PERMANENT,
     STEADY,
@@ -319,3 +319,14 @@ async def test_a_failed_restart_of_a_child_that_starts_others_is_its_own_crash(
     await manual_clock.advance(2.0)
     assert actor_system.snapshot().children[0].state == "running"
     assert attempts == 3
+
+
+async def test_who_is_given_up_while_nobody_listens_is_given_up_too(
+    manual_clock: ManualClock,
+) -> None:
+    async with running_system(manual_clock) as system:
+        own = Intensity(restarts=0, period=1.0)
+        ref = system.spawn(Bare, lifecycle=Lifecycle(intensity=own))
+        ref.tell(boom)
+        assert (await ref.join()).exit is Exit.CRASHED
+        assert system.snapshot().tally.given_up == 1

@@ -15,7 +15,7 @@ from actors import (
 )
 from actors.mailbox import MailboxStatistics
 from actors.testing import ManualClock, settle
-from tests.actors.kit import Worker, for_ever, note, wait_for
+from tests.actors.kit import Bare, Worker, for_ever, note, wait_for
 
 
 def filled(capacity: int, overflow: Overflow) -> Mailbox[str]:
@@ -283,3 +283,14 @@ async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> No
     mailbox.admit(mailbox.line)
     assert [mailbox.take(), mailbox.take()] == ["b", "c"]
     await asyncio.gather(only, return_exceptions=True)
+
+
+async def test_a_plain_function_makes_room_for_who_waits(actor_system: ActorSystem) -> None:
+    log: list[str] = []
+    ref = actor_system.spawn(Bare, lifecycle=Lifecycle(capacity=1))
+    sending = asyncio.create_task(ref.send(note(log, "second")))
+    ref.tell(note(log, "first"))
+    await asyncio.sleep(0)
+    await settle()
+    assert sending.done()
+    assert log == ["first", "second"]
