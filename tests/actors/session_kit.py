@@ -1,6 +1,7 @@
 """What the tests of machine, session and requests share: a message, an encoding to read back."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from actors import (
     Failure,
     Handler,
     Lifecycle,
+    MailboxFull,
     Notice,
+    NotRunning,
     Registry,
     Reply,
     StreamActor,
@@ -152,6 +155,7 @@ class Client:
     connection: FakeConnection = field(default_factory=FakeConnection)
     received: list[Sent] = field(default_factory=list)
     last_id: int = 0
+    _sending: list["asyncio.Task[None]"] = field(default_factory=list)
     attached: Attached | None = None
 
     @property
@@ -176,7 +180,22 @@ class Client:
         return max((frame.sequence for frame in self.received), default=0)
 
     def send(self, frame: Frame, size: int = 10) -> None:
-        self.ref.tell(Received(self.connection, frame, size))
+        self._put(Received(self.connection, frame, size))
+
+    def _put(self, message: SessionMessage) -> None:
+        """As a connection does: what finds no room waits for it, in order."""
+        try:
+            if not self._sending:
+                self.ref.tell(message)
+                return
+        except MailboxFull:
+            pass
+        self._sending.append(asyncio.create_task(self._put_later(message)))
+
+    async def _put_later(self, message: SessionMessage) -> None:
+        with contextlib.suppress(NotRunning):
+            await self.ref.send(message)
+        del self._sending[0]
 
     def request(self, payload: Text | None, timeout_ms: int = 0) -> int:
         """Open a request; its id."""
@@ -217,7 +236,7 @@ class Client:
 
     def detach(self, code: int = 1000, *, by_service: bool = False) -> None:
         """The connection ends with this close code."""
-        self.ref.tell(Detach(self.connection, code, by_service))
+        self._put(Detach(self.connection, code, by_service))
 
     def check(self) -> None:
         """Sequence without a gap, exactly one end for each id, nothing after it."""

@@ -136,6 +136,7 @@ async def test_stopped_that_hangs_before_a_restart_is_ended_by_a_stop(
     assert manual_clock.now() == 55.0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_what_is_left_in_the_mailbox_becomes_dead_letters_at_once(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -291,6 +292,7 @@ async def test_an_exit_of_the_process_is_not_held_up(
 # -- at once -------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_plain_function_may_end_its_actor(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:

@@ -18,6 +18,7 @@ from tests.actors.kit import (
 )
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_messages_are_handled_in_order(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(Bare)
@@ -40,6 +41,7 @@ async def test_an_idle_actor_owns_no_task(actor_system: ActorSystem) -> None:
     assert tasks_of_actors() == 0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_plain_function_needs_no_task(actor_system: ActorSystem) -> None:
     tasks: list[int] = []
     ref = actor_system.spawn(Bare)
@@ -49,6 +51,7 @@ async def test_a_plain_function_needs_no_task(actor_system: ActorSystem) -> None
     assert tasks == [0, 0, 0]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_message_from_within_is_handled_after_those_before_it(
     actor_system: ActorSystem,
 ) -> None:
@@ -79,6 +82,7 @@ async def test_a_message_that_comes_while_one_is_in_hand_waits(actor_system: Act
     assert log == ["second"]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_busy_actor_gives_others_a_turn(actor_system: ActorSystem) -> None:
     turns = 0
     log: list[str] = []
@@ -91,6 +95,7 @@ async def test_a_busy_actor_gives_others_a_turn(actor_system: ActorSystem) -> No
     assert turns >= 1000 // TURNS
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_control_overtakes_messages(actor_system: ActorSystem) -> None:
     worker, gate = Worker(), asyncio.Event()
     ref = actor_system.spawn(lambda: worker)
@@ -146,6 +151,7 @@ async def test_a_timer_tells_the_actor_later(
     assert worker.log == ["due"]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_timers_die_with_the_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -216,6 +222,7 @@ class Reader(Actor[str]):
         self.log.append("stopped")
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_next_takes_messages_in_order_and_the_rest_is_received(
     actor_system: ActorSystem,
 ) -> None:

@@ -111,6 +111,7 @@ async def test_rest_for_one_leaves_those_before_it_alone(
     assert team.members["a"] is first
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_refs_and_mailboxes_outlive_the_restart_of_a_sibling(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -24,6 +24,7 @@ async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
     assert actor_system.statistics().run_queue.ready == 0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
@@ -98,6 +99,7 @@ async def test_who_asks_and_asks_does_not_hold_up_the_loop(actor_system: ActorSy
     assert others >= 9
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: ActorSystem) -> None:
     seen: list[str] = []
     ref = actor_system.spawn(Bare)
@@ -141,6 +143,7 @@ async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_
     assert tasks_of_actors() == 0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     actor_system: ActorSystem,
 ) -> None:
@@ -159,6 +162,7 @@ async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     assert log.count("busy") == 3 * BURST
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_between(
     actor_system: ActorSystem,
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_running_system_is_stopped_and_checked() -> None:
     task.cancel()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_probe_keeps_messages_in_order(actor_system: ActorSystem) -> None:
     probe = Probe[int]()
     ref = actor_system.spawn(lambda: probe)
