@@ -74,7 +74,7 @@ coverage: setup ## Show that each module of the runtime is covered whole by its 
 mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
 	@'$(BIN)/python' -m tools.mutants $(ARGS)
 
-bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
+bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio: a minute
 	@'$(BIN)/python' -m bench.actors $(ARGS)
 
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
