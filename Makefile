@@ -9,6 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
+FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
@@ -108,6 +109,8 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 		--extra local --group dev --group model $(ARGS) --output-file $(LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
 clean: ## Take away what was made
 	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self
 
-from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientError, ClientSession, ClientSSLError, ClientWebSocketResponse, WSMsgType
 from google.protobuf.message import DecodeError, Message
 
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from transport.address import dial
+from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
 
 _HANDSHAKE: Final = 10.0
@@ -76,12 +78,16 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Connect and shake hands. Raises ConnectionClosed, also when nothing listens."""
-        self._http = ClientSession()
+        connector, url = dial(self._url)
+        self._http = ClientSession(connector=connector)
         try:
             async with asyncio.timeout(_HANDSHAKE):
-                self._socket = await self._http.ws_connect(self._url, compress=0, max_msg_size=0)
+                self._socket = await self._http.ws_connect(url, compress=0, max_msg_size=0)
                 await self.send(self._hello, 0)
                 self.welcome = (await self._receive(self._socket)).welcome
+        except ClientSSLError as error:
+            await self._http.close()
+            raise ConnectionClosed(CloseCode.TLS_FAILED, str(error)) from error
         except (ClientError, OSError, TimeoutError) as error:
             await self._http.close()
             raise ConnectionClosed(1006, str(error)) from error

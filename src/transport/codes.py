@@ -10,6 +10,7 @@ class CloseCode(IntEnum):
     UNSUPPORTED_DATA = 1003
     ABNORMAL = 1006
     TOO_BIG = 1009
+    TLS_FAILED = 1015
 
     GOING_AWAY = 4001
     HEARTBEAT_LOST = 4003

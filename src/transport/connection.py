@@ -3,14 +3,16 @@
 What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
 it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
 `receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
-read outlives its own timeout, so a deadline here aborts the transport.
+read outlives its own timeout, so a deadline here aborts the transport. And `close()` does not wait
+for the peer's close while the reader reads: what the peer still sends then meets a closed socket,
+which resets the connection and loses the close code. So the close is written here.
 """
 
 import asyncio
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
@@ -19,7 +21,7 @@ from actors.ref import ActorRef, Down
 from actors.session import Attach, Detach, Opened, SessionMessage
 from actors.supervision import Exit
 from transport.codes import CloseCode
-from transport.framing import PING, binary_frames, pong_frame
+from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.wire import Wire
 
 WRITE_BUDGET: Final = 32 * 1024
@@ -39,12 +41,15 @@ class Channel:
         clock: Clock,
         heartbeat: float,
         log: Log,
+        policy: FramePolicy = BINARY_ONLY,
     ) -> None:
         self.log = log
         self.close_code: int = CloseCode.ABNORMAL
         self._socket = socket
         self._protocol = request.protocol
         self._transport = request.transport
+        self._stream = request.writer
+        self._policy = policy
         self._clock = clock
         self._heartbeat = heartbeat
         self._heard = clock.now()
@@ -54,6 +59,7 @@ class Channel:
         self._awake = asyncio.Event()
         self._ended = False
         self._front: list[bytes] = []
+        self._pong = b""
         self._opened: Opened | None = None
 
     # -- reading -----------------------------------------------------------------------------
@@ -68,16 +74,39 @@ class Channel:
                     data: bytes = message.data
                     return data
                 case WSMsgType.PING:
-                    self._write(pong_frame(bytes(message.data)))
+                    self._answer_ping(bytes(message.data))
                 case WSMsgType.PONG:
                     pass
+                case WSMsgType.TEXT if self._policy.text is not None:
+                    return self._policy.text(message.data)
                 case WSMsgType.TEXT:
                     self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
                 case _:
+                    self._peer_ended(message)
                     self.close_code = self._socket.close_code or CloseCode.ABNORMAL
-                    self._ended = True
                     return None
         return None
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """At once, or, towards a peer that does not read, the last one alone when it does.
+
+        RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
+        """
+        if self._protocol.writing_paused:
+            self._pong = pong_frame(payload)
+            self._wake_writer()
+        else:
+            self._write(pong_frame(payload))
+
+    def _peer_ended(self, message: WSMessage) -> None:
+        """The peer's close, or the end of the connection."""
+        self._ended = True
+        if message.type is WSMsgType.CLOSE and self._transport is not None:
+            if self._closing is None:
+                code = int(message.data)
+                self._write(close_frame(code, "") if code else EMPTY_CLOSE)
+            # The server ends the connection (RFC 6455, section 7.1.1).
+            self._transport.close()
 
     async def serve(self, wire: Wire, opened: Opened, welcome: bytes) -> None:
         """Carry the session until the connection ends. Never raises for what the peer does."""
@@ -112,7 +141,7 @@ class Channel:
 
     async def _finish(self, writer: "asyncio.Task[None]") -> None:
         # The peer's own frames are still read, so that its answer to the close is seen.
-        while not self._ended and not writer.done():
+        while not self._ended:
             await self._discard_one()
         self._ended = True
         self._wake_writer()
@@ -126,7 +155,7 @@ class Channel:
         if message.type not in (
             WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
         ):  # fmt: skip
-            self._ended = True
+            self._peer_ended(message)
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -158,25 +187,23 @@ class Channel:
                 self._awake.clear()
                 await self._flush()
                 if self._closing is not None and not self._ended:
-                    code, reason = self._closing
-                    await self._socket.close(code=code, message=reason.encode())
+                    self._write(close_frame(*self._closing))
                     return
         except ConnectionError:
             self.abort()
 
     async def _flush(self) -> None:
         while not self._ended:
+            if self._protocol.writing_paused:
+                await self._stream.drain()  # until the peer has read enough
             messages = self._front or self._take()
             self._front = []
-            if not messages:
+            frames = self._pong + self._policy.frames(messages)
+            self._pong = b""
+            if not frames:
                 return
-            if self._protocol.writing_paused:
-                # `send_bytes` waits until the peer has read enough: writer_limit is 0.
-                for message in messages:
-                    await self._socket.send_bytes(message)
-            else:
-                self._write(binary_frames(messages))
-                await asyncio.sleep(0)
+            self._write(frames)
+            await asyncio.sleep(0)
 
     def _take(self) -> list[bytes]:
         return [] if self._opened is None else self._opened.outbox.take(WRITE_BUDGET)
