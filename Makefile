@@ -20,7 +20,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test peers test-floor conformance fuzz audit check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -56,6 +56,27 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+
+conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code: minutes
+	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
+
+FUZZ := $(BUILD)/fuzz
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=600
+	@'$(PYTHON)' -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(FUZZ_LOCK)
+	@for target in wire greeting session; do \
+		mkdir -p $(FUZZ)/corpus/$$target && \
+		PYTHONPATH=src:. $(FUZZ)/bin/python -m tests.fuzz $$target $(FUZZ)/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=$(FUZZ)/ || exit 1; \
+	done
+
+# pip-audit lives in an environment of its own, and asks a database of known vulnerabilities on the network.
+audit: ## Look for known vulnerabilities in what is locked; needs the network
+	@'$(PYTHON)' -m venv $(BUILD)/audit
+	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
 
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
 

@@ -5,14 +5,15 @@ it is never cancelled alone (`send_bytes` and `close` share one waiter); the rea
 `receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
 read outlives its own timeout, so a deadline here aborts the transport. And `close()` does not wait
 for the peer's close while the reader reads: what the peer still sends then meets a closed socket,
-which resets the connection and loses the close code. So the close is written here.
+which resets the connection and loses the close code; where a frame is none it overtakes what was
+said before. So every close is written here, and aiohttp's own does nothing.
 """
 
 import asyncio
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
@@ -20,7 +21,7 @@ from actors.log import Log
 from actors.ref import ActorRef, Down
 from actors.session import Attach, Detach, Opened, SessionMessage
 from actors.supervision import Exit
-from transport.codes import CloseCode
+from transport.codes import NEVER_SENT, CloseCode
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.wire import Wire
 
@@ -31,12 +32,31 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that the peer has to take what is left and answer the close; then it is cut off."""
 
 
+class Socket(web.WebSocketResponse):
+    """A WebSocket whose closing handshake is its channel's affair."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__(
+            compress=False,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size too
+            writer_limit=0,
+        )
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Nothing: aiohttp calls it on errors, and at the end."""
+        return False
+
+
 class Channel:
     """The frames of one WebSocket that has been accepted. No session yet."""
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
+        socket: Socket,
         request: web.Request,
         clock: Clock,
         heartbeat: float,
@@ -58,6 +78,7 @@ class Channel:
         self._closing: tuple[int, str] | None = None
         self._awake = asyncio.Event()
         self._ended = False
+        self._broken = False
         self._front: list[bytes] = []
         self._pong = b""
         self._opened: Opened | None = None
@@ -81,6 +102,9 @@ class Channel:
                     return self._policy.text(message.data)
                 case WSMsgType.TEXT:
                     self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
+                case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
+                    self._broken = True
+                    self.close(message.data.code, "")
                 case _:
                     self._peer_ended(message)
                     self.close_code = self._socket.close_code or CloseCode.ABNORMAL
@@ -101,12 +125,12 @@ class Channel:
     def _peer_ended(self, message: WSMessage) -> None:
         """The peer's close, or the end of the connection."""
         self._ended = True
-        if message.type is WSMsgType.CLOSE and self._transport is not None:
-            if self._closing is None:
-                code = int(message.data)
-                self._write(close_frame(code, "") if code else EMPTY_CLOSE)
-            # The server ends the connection (RFC 6455, section 7.1.1).
-            self._transport.close()
+        if message.type is WSMsgType.CLOSE and self._closing is None:
+            code = int(message.data)
+            if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
+                code = CloseCode.PROTOCOL_ERROR
+            self._write(close_frame(code, "") if code else EMPTY_CLOSE)
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
 
     async def serve(self, wire: Wire, opened: Opened, welcome: bytes) -> None:
         """Carry the session until the connection ends. Never raises for what the peer does."""
@@ -141,14 +165,18 @@ class Channel:
 
     async def _finish(self, writer: "asyncio.Task[None]") -> None:
         # The peer's own frames are still read, so that its answer to the close is seen.
-        while not self._ended:
+        while not self._ended and not self._broken:
             await self._discard_one()
-        self._ended = True
         self._wake_writer()
         await writer
-        for timer in (self._pulse, self._cutoff):
-            if timer is not None:
-                timer.cancel()
+        self._ended = True
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._transport is not None:
+            # The server ends the connection (RFC 6455, section 7.1.1).
+            self._transport.close()
+            if self._cutoff is not None and not self._transport.get_write_buffer_size():
+                self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
         message = await self._socket.receive()
@@ -198,11 +226,10 @@ class Channel:
                 await self._stream.drain()  # until the peer has read enough
             messages = self._front or self._take()
             self._front = []
-            frames = self._pong + self._policy.frames(messages)
-            self._pong = b""
-            if not frames:
+            if not messages and not self._pong:
                 return
-            self._write(frames)
+            self._write(self._pong + self._policy.frames(messages))
+            self._pong = b""
             await asyncio.sleep(0)
 
     def _take(self) -> list[bytes]:

@@ -20,7 +20,7 @@ from actors.session import Drain, FailAll, Opened, OpenSession
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
-from transport.connection import CLOSE_TIMEOUT, Channel
+from transport.connection import CLOSE_TIMEOUT, Channel, Socket
 from transport.greeting import shown_token
 from transport.listen import Listener, Place, listen
 from transport.wire import PROTOCOL_VERSION, Wire
@@ -200,14 +200,7 @@ class Server:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
             return _refuse(refusal)
-        socket = web.WebSocketResponse(
-            compress=False,
-            autoping=False,
-            autoclose=False,
-            timeout=CLOSE_TIMEOUT,
-            max_msg_size=self._settings.max_message_bytes + 1,  # aiohttp refuses this size too
-            writer_limit=0,
-        )
+        socket = Socket(self._settings.max_message_bytes)
         if not socket.can_prepare(request).ok:
             return _refuse(Refusal(426, "this address is for WebSockets"))
         await socket.prepare(request)
