@@ -18,8 +18,9 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
 from actors.log import Log
+from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.session import Attach, Detach, Opened, SessionMessage
+from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
 from transport.codes import NEVER_SENT, CloseCode
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
@@ -60,6 +61,7 @@ class Channel:
         request: web.Request,
         clock: Clock,
         heartbeat: float,
+        slow: float,
         log: Log,
         policy: FramePolicy = BINARY_ONLY,
     ) -> None:
@@ -72,6 +74,7 @@ class Channel:
         self._policy = policy
         self._clock = clock
         self._heartbeat = heartbeat
+        self._slow = slow
         self._heard = clock.now()
         self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
         self._cutoff: Timer | None = None
@@ -81,7 +84,8 @@ class Channel:
         self._broken = False
         self._front: list[bytes] = []
         self._pong = b""
-        self._opened: Opened | None = None
+        self._outbox: Outbox | None = None
+        self._patience: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -106,8 +110,9 @@ class Channel:
                     self._broken = True
                     self.close(message.data.code, "")
                 case _:
+                    if self._closing is None:
+                        self.close_code = self._socket.close_code or CloseCode.ABNORMAL
                     self._peer_ended(message)
-                    self.close_code = self._socket.close_code or CloseCode.ABNORMAL
                     return None
         return None
 
@@ -130,40 +135,51 @@ class Channel:
             if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
                 code = CloseCode.PROTOCOL_ERROR
             self._write(close_frame(code, "") if code else EMPTY_CLOSE)
-            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
 
-    async def serve(self, wire: Wire, opened: Opened, welcome: bytes) -> None:
-        """Carry the session until the connection ends. Never raises for what the peer does."""
-        self._opened = opened
+    async def serve(
+        self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
+    ) -> None:
+        """Carry a session that this channel is attached to, until the connection ends.
+
+        Never raises for what the peer does.
+        """
+        self._outbox = outbox
         self._front.append(welcome)
-        unwatch = opened.ref.watch(self._session_down)
+        unwatch = session.watch(self._session_down)
         writer = asyncio.create_task(self._write_out())
+        self._wake_writer()
         try:
-            await opened.ref.send(Attach(self))
-            await self._read_in(wire, opened.ref)
+            await self._read_in(wire, session)
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
             unwatch()
+            closed_here = self._closing is not None
+            if closed_here:  # what the session has said goes out before it lets go
+                await self._finish(writer)
             with suppress(NotRunning):
-                await opened.ref.send(Detach(self.close_code))
-            self._wake_writer()
-            await self._finish(writer)
+                await session.send(Detach(self, self.close_code, closed_here))
+            if not closed_here:
+                await self._finish(writer)
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         while (data := await self.receive()) is not None:
-            frame = wire.decode(data)
+            received = Received(self, wire.decode(data), len(data))
             try:
-                session.tell(frame)
+                session.tell(received)
             except MailboxFull:
-                await session.send(frame)
+                await session.send(received)
 
-    async def refuse(self, code: int, reason: str) -> None:
-        """End a connection that has no session."""
+    async def refuse(self, code: int, reason: str, *last: bytes) -> None:
+        """End a connection that has no session, after these last messages."""
+        self._front.extend(last)
         self.close(code, reason)
         await self._finish(asyncio.create_task(self._write_out()))
 
     async def _finish(self, writer: "asyncio.Task[None]") -> None:
+        if self._cutoff is None:  # a peer that closed, and reads no more
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
+        self._wake_writer()
         # The peer's own frames are still read, so that its answer to the close is seen.
         while not self._ended and not self._broken:
             await self._discard_one()
@@ -175,7 +191,7 @@ class Channel:
         if self._transport is not None:
             # The server ends the connection (RFC 6455, section 7.1.1).
             self._transport.close()
-            if self._cutoff is not None and not self._transport.get_write_buffer_size():
+            if not self._transport.get_write_buffer_size():
                 self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
@@ -223,7 +239,7 @@ class Channel:
     async def _flush(self) -> None:
         while not self._ended:
             if self._protocol.writing_paused:
-                await self._stream.drain()  # until the peer has read enough
+                await self._drain()
             messages = self._front or self._take()
             self._front = []
             if not messages and not self._pong:
@@ -233,7 +249,29 @@ class Channel:
             await asyncio.sleep(0)
 
     def _take(self) -> list[bytes]:
-        return [] if self._opened is None else self._opened.outbox.take(WRITE_BUDGET)
+        return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
+
+    async def _drain(self) -> None:
+        """Wait until a peer that reads slowly has read enough."""
+        self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
+        try:
+            await self._stream.drain()
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    def _expect_progress(self, patience: Patience) -> None:
+        def look() -> None:
+            if patience.is_over(self._gone_out(), self._clock.now()):
+                self.close(CloseCode.SLOW_CONSUMER, "nothing has been read for too long")
+            else:
+                self._expect_progress(patience)
+
+        self._patience = self._clock.call_later(patience.interval, look)
+
+    def _gone_out(self) -> int:
+        """Grows with what the system takes from the transport's buffer while we wait for that."""
+        return 0 if self._transport is None else -self._transport.get_write_buffer_size()
 
     def _write(self, frames: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -245,7 +283,7 @@ class Channel:
         self._pulse = self._clock.call_later(self._heartbeat, self._beat)
         if self._clock.now() - self._heard >= 2 * self._heartbeat:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        else:
+        elif not self._protocol.writing_paused:  # else it would pass for progress, and tell nothing
             self._write(PING)
 
     def _session_down(self, down: Down) -> None:

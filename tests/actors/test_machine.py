@@ -1,41 +1,61 @@
 import pytest
 
 from actors import Code, Failure, Notice
+from actors.effects import (
+    CANCELLED,
+    DRAINING,
+    TOO_MANY,
+    UNKNOWN,
+    UNREAD,
+    Close,
+    Deliver,
+    Effect,
+    Limit,
+    Refused,
+    Start,
+    Stop,
+    Wake,
+)
 from actors.frames import (
     COMPLETED,
     Ack,
     Cancel,
     Credit,
+    Frame,
     Inform,
     Ping,
     Request,
     Violation,
 )
-from actors.machine import (
-    CANCELLED,
-    DRAINING,
-    TOO_MANY,
-    UNKNOWN,
-    Close,
-    Deliver,
-    Effect,
-    Refused,
-    SessionLimits,
-    SessionMachine,
-    Start,
-    Stop,
-    Wake,
-)
+from actors.limits import FLOOD, SessionLimits
+from actors.machine import SessionMachine
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
 
 
 def machine(
-    *, in_flight: int = 100, outbox_bytes: int = ALL, initial_credit: int = 0
+    *,
+    in_flight: int = 100,
+    outbox_bytes: int = ALL,
+    buffer_messages: int = 1000,
+    buffer_bytes: int = ALL,
+    initial_credit: int = 0,
+    acknowledges: bool = False,
 ) -> SessionMachine:
-    limits = SessionLimits(max_requests_in_flight=in_flight, outbox_bytes=outbox_bytes)
-    return SessionMachine(limits, encode, initial_credit=initial_credit)
+    limits = SessionLimits(
+        max_requests_in_flight=in_flight,
+        outbox_bytes=outbox_bytes,
+        resume_buffer_messages=buffer_messages,
+        resume_buffer_bytes=buffer_bytes,
+    )
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=initial_credit, acknowledges=acknowledges)
+    return session
+
+
+def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect]:
+    return session.receive(frame, size, 0.0)
 
 
 def take(session: SessionMachine) -> list[Sent]:
@@ -45,7 +65,7 @@ def take(session: SessionMachine) -> list[Sent]:
 def opened(session: SessionMachine, *request_ids: int) -> None:
     for request_id in request_ids:
         request = Request(request_id, 0, Text())
-        assert session.receive(request) == [Start(request)]
+        assert receive(session, request) == [Start(request)]
 
 
 # -- 1: ids --------------------------------------------------------------------------------------
@@ -63,7 +83,7 @@ def test_a_request_starts() -> None:
 def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
     session = machine()
     opened(session, 5)
-    (effect,) = session.receive(Request(request_id, 0, Text()))
+    (effect,) = receive(session, Request(request_id, 0, Text()))
     assert isinstance(effect, Close)
     assert effect.code == 4500
     assert session.last_request_id == 5
@@ -72,7 +92,7 @@ def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
 def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
     session = machine()
     frame = Request(1, 0, None)
-    assert session.receive(frame) == [Refused(frame, UNKNOWN)]
+    assert receive(session, frame) == [Refused(frame, UNKNOWN)]
     assert take(session) == [Sent(1, 1, True, "!UNIMPLEMENTED")]
     assert session.in_flight == 0
 
@@ -81,12 +101,20 @@ def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
 def test_an_unknown_payload_under_another_id_is_ignored(request_id: int) -> None:
     session = machine()
     opened(session, 2)
-    assert session.receive(Request(request_id, 0, None)) == []
+    assert receive(session, Request(request_id, 0, None)) == []
     assert take(session) == []
 
 
+def test_a_request_that_cannot_be_read_ends_with_what_is_wrong_with_it() -> None:
+    session = machine()
+    failure = Failure(Code.INVALID_ARGUMENT, "garbage")
+    frame = Request(1, 0, failure)
+    assert receive(session, frame) == [Refused(frame, failure)]
+    assert take(session) == [Sent(1, 1, True, "!INVALID_ARGUMENT")]
+
+
 def test_a_violation_of_the_wire_closes() -> None:
-    assert machine().receive(Violation(1003, "text")) == [Close(1003, "text")]
+    assert receive(machine(), Violation(1003, "text")) == [Close(1003, "text")]
 
 
 # -- 2: exactly one end --------------------------------------------------------------------------
@@ -99,7 +127,7 @@ def test_a_request_ends_once_and_nothing_comes_after() -> None:
     assert session.end(1, Text("z"))
     assert not session.end(1, Text("again"))
     assert not session.answer(1, Text("late"))
-    assert session.receive(Cancel(1)) == []
+    assert receive(session, Cancel(1)) == []
     session.gone(1)
     assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
 
@@ -111,7 +139,7 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
     if frame is None:
         session.gone(1)
     else:
-        assert session.receive(frame) == [Stop(1, CANCELLED)]
+        assert receive(session, frame) == [Stop(1, CANCELLED)]
     assert not session.end(1, COMPLETED)
     assert take(session) == [Sent(1, 1, True, said)]
 
@@ -131,7 +159,7 @@ def test_failing_all_ends_each_that_is_open() -> None:
 def test_frames_about_a_request_that_never_was_are_ignored() -> None:
     session = machine()
     frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
-    assert [session.receive(frame) for frame in frames] == [[], [], [], []]
+    assert [receive(session, frame) for frame in frames] == [[], [], [], []]
     session.owe(9, "k", Text())
     assert not session.block(9)
     session.gone(9)
@@ -144,9 +172,9 @@ def test_frames_about_a_request_that_never_was_are_ignored() -> None:
 def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
     session = machine()
     opened(session, 1)
-    assert session.receive(Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
+    assert receive(session, Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
     session.end(1, COMPLETED)
-    assert session.receive(Inform(1, Text("yes"))) == []
+    assert receive(session, Inform(1, Text("yes"))) == []
 
 
 # -- 3: the sequence -----------------------------------------------------------------------------
@@ -156,16 +184,16 @@ def test_the_sequence_counts_answers_alone() -> None:
     session = machine()
     opened(session, 1, 2)
     session.answer(1, Text("a"))
-    session.receive(Ping(42))
+    receive(session, Ping(42))
     session.notify(2, Notice("wait", discard=2))
     session.drain("update", 500)
     session.drain("again", 500)
     session.end(1, COMPLETED)
     assert take(session) == [
-        Sent(1, 1, False, "a"),
         Sent(0, 0, False, "pong 42"),
-        Sent(2, 2, False, "(wait 2)"),
         Sent(0, 0, False, "going away update 500"),
+        Sent(1, 1, False, "a"),
+        Sent(2, 2, False, "(wait 2)"),
         Sent(1, 3, True, "completed"),
     ]
 
@@ -201,7 +229,7 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
         case "end":
             session.end(1, COMPLETED)
         case "cancel":
-            session.receive(Cancel(1))
+            receive(session, Cancel(1))
         case "gone":
             session.gone(1)
         case _:
@@ -229,10 +257,10 @@ def test_credit_is_cumulative_and_cannot_fall() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
     assert not session.answer(1, Text())
-    assert session.receive(Credit(1, 1)) == []
-    assert session.receive(Credit(1, 3)) == [Wake(1)]
-    assert session.receive(Credit(1, 3)) == []
-    assert session.receive(Credit(1, 2)) == []
+    assert receive(session, Credit(1, 1)) == []
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
+    assert receive(session, Credit(1, 3)) == []
+    assert receive(session, Credit(1, 2)) == []
     assert session.answer(1, Text())
     assert not session.answer(1, Text())
 
@@ -240,7 +268,7 @@ def test_credit_is_cumulative_and_cannot_fall() -> None:
 def test_credit_means_nothing_to_a_client_that_wants_no_flow_control() -> None:
     session = machine()
     opened(session, 1)
-    assert session.receive(Credit(1, 1)) == []
+    assert receive(session, Credit(1, 1)) == []
     assert all(session.answer(1, Text()) for _ in range(100))
 
 
@@ -254,10 +282,22 @@ def test_a_notice_takes_credit_and_waits_for_it() -> None:
     session.notify(9, Notice("to nobody"))
     session.block(1)
     assert [frame.said for frame in take(session)] == ["(first 0)"]
-    assert session.receive(Credit(1, 2)) == []  # the notice has taken it
+    assert receive(session, Credit(1, 2)) == []  # the notice has taken it
     assert [frame.said for frame in take(session)] == ["(third 5)"]
-    assert session.receive(Credit(1, 3)) == [Wake(1)]
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
     assert take(session) == []
+
+
+def test_a_notice_that_voids_tokens_goes_out_with_the_end_and_another_does_not() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1, 2)
+    for request_id in (1, 2):
+        session.answer(request_id, Text("a"))
+        session.notify(request_id, Notice("again", discard=request_id - 1))
+        session.end(request_id, COMPLETED)
+    assert [(sent.request_id, sent.said) for sent in take(session)] == [
+        (1, "a"), (1, "completed"), (2, "a"), (2, "(again 1)"), (2, "completed")
+    ]  # fmt: skip
 
 
 def test_the_end_needs_no_credit() -> None:
@@ -271,17 +311,17 @@ def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
     session = machine(outbox_bytes=400)
     opened(session, 1, 2)
     while session.answer(1, Text("x" * 50)):
-        assert session.outbox_bytes < 400
+        assert session.waiting_bytes < 400
     assert not session.has_room(2)
     assert session.block(2)
     assert session.unblocked() == []
     sent = 0
     woken: list[Effect] = []
     while not woken:
-        assert session.outbox_bytes > 200 or sent == 0
+        assert session.waiting_bytes > 200 or sent == 0
         sent += sum(map(len, session.take(100)))
         woken = session.unblocked()
-    assert session.outbox_bytes <= 200
+    assert session.waiting_bytes <= 200
     assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
     assert session.unblocked() == []
 
@@ -290,7 +330,7 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
     session = machine(outbox_bytes=10, initial_credit=1)
     opened(session, 1)
     session.answer(1, Text("x" * 50))
-    assert session.receive(Credit(1, 2)) == []
+    assert receive(session, Credit(1, 2)) == []
     session.take(ALL)
     assert session.unblocked() == [Wake(1)]
 
@@ -298,8 +338,8 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
 def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
     session = machine(outbox_bytes=1)
     opened(session, 1)
-    session.answer(1, Text())
-    session.receive(Ping(1))
+    assert not session.answer(1, Text())
+    receive(session, Ping(1))
     session.end(1, COMPLETED)
     assert len(take(session)) == 3
 
@@ -310,10 +350,10 @@ def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
 def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> None:
     session = machine(in_flight=1)
     opened(session, 1)
-    session.receive(Cancel(1))
+    receive(session, Cancel(1))
     assert session.in_flight == 0
     frame = Request(2, 0, Text())
-    assert session.receive(frame) == [Refused(frame, TOO_MANY)]
+    assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
     session.gone(1)
     opened(session, 3)
     assert take(session) == [
@@ -327,11 +367,151 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     opened(session, 1)
     session.drain("bye", 0)
     frame = Request(2, 0, Text())
-    assert session.receive(frame) == [Refused(frame, DRAINING)]
+    assert receive(session, frame) == [Refused(frame, DRAINING)]
     assert session.answer(1, Text("on"))
     assert [frame.said for frame in take(session)] == [
         "going away bye 0", "!UNAVAILABLE retryable", "on"
     ]  # fmt: skip
+
+
+def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
+    limits = SessionLimits(messages_per_second=4.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=0, acknowledges=False)
+    assert session.receive(Request(1, 0, Text()), 1, 10.0) == [Start(Request(1, 0, Text()))]
+    (refused,) = session.receive(Request(2, 0, Text()), 1, 10.125)
+    assert isinstance(refused, Refused)
+    assert refused.limit is Limit.MESSAGES
+    assert refused.failure.retry_after_ms == 125
+    later = Request(3, 0, Text())
+    assert session.receive(later, 1, 10.25) == [Start(later)]
+    for frame in (Cancel(1), Credit(3, 1), Ack(1), Ping(1), Inform(3, Text())):
+        effects = session.receive(frame, 1, 10.25)
+        assert not any(isinstance(effect, Refused | Close) for effect in effects)
+
+
+def test_far_more_frames_of_any_kind_than_allowed_are_abuse() -> None:
+    limits = SessionLimits(messages_per_second=1.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    for _ in range(FLOOD):
+        assert session.receive(Ack(0), 1, 0.0) == []
+    (close,) = session.receive(Ack(0), 1, 0.0)
+    assert isinstance(close, Close)
+    assert close.code == 4505
+
+
+def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:
+    session = machine(buffer_bytes=100)
+    opened(session, 1, 2)
+    session.end(1, Text("x" * 200))
+    frame = Request(3, 0, Text())
+    assert receive(session, frame) == [Refused(frame, UNREAD, Limit.UNREAD)]
+    session.end(2, Text("y" * 200))
+    assert [sent.said[0] for sent in take(session)] == ["x", "!", "y"]
+    opened(session, 4)
+
+
+@pytest.mark.parametrize("frame", [Ping(1), Request(9, 0, None)])
+def test_who_only_asks_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
+    session = machine(buffer_messages=2)
+    for number in range(7):
+        assert receive(session, Ping(number)) == []
+    *_, close = receive(session, frame)
+    assert isinstance(close, Close)
+    assert close.code == 4002
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    session.answer(1, Text("b"))
+    assert [sent.said for sent in take(session)] == ["a", "b"]
+    session.detach()
+    assert session.answer(1, Text("c"))
+    assert session.end(1, COMPLETED)
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [(sent.sequence, sent.said) for sent in take(session)] == [
+        (2, "b"), (3, "c"), (4, "completed")
+    ]  # fmt: skip
+    assert session.held_bytes > 0
+    assert session.resume(4)
+    assert (session.held_bytes, session.acknowledged) == (0, 4)
+
+
+def test_what_is_gone_cannot_be_resumed() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    receive(session, Ack(1))
+    assert not session.resume(0)
+    assert not session.resume(2)
+    assert session.resume(1)
+
+
+def test_while_nobody_is_there_streams_stop_at_the_buffer_and_go_on_after() -> None:
+    session = machine(buffer_messages=3)
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    session.detach()
+    assert session.answer(1, Text("b"))
+    assert not session.answer(1, Text("c"))
+    assert session.unblocked() == []
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [sent.said for sent in take(session)] == ["b", "c"]
+    assert session.unblocked() == [Wake(1)]
+
+
+def test_a_client_that_acknowledges_is_waited_for() -> None:
+    session = machine(buffer_messages=3, acknowledges=True)
+    opened(session, 1)
+    for text in "ab":
+        assert session.answer(1, Text(text))
+    assert not session.answer(1, Text("c"))
+    take(session)
+    assert [session.unacknowledged] == [True]
+    assert session.unblocked() == []
+    assert receive(session, Ack(2)) == [Wake(1)]
+    assert [session.unacknowledged] == [False]
+    assert session.resume(2)
+    assert [sent.said for sent in take(session)] == ["c"]
+
+
+def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
+    session = machine()
+    receive(session, Ping(1))
+    session.drain("bye", 5)
+    assert session.unsent == 2
+    session.attach(initial_credit=0, acknowledges=False)
+    assert [sent.said for sent in take(session)] == ["going away bye 5"]
+
+
+def test_a_resume_sets_the_credit_of_new_requests_anew() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.attach(initial_credit=2, acknowledges=False)
+    opened(session, 2)
+    assert not session.answer(1, Text())
+    assert session.answer(2, Text())
+    assert not session.answer(2, Text())
+
+
+def test_a_notice_waits_for_room_too() -> None:
+    session = machine(outbox_bytes=40)
+    opened(session, 1, 2)
+    session.answer(1, Text("x" * 40))
+    session.notify(2, Notice("wait"))
+    session.block(2)
+    assert [sent.said[:1] for sent in take(session)] == ["x"]
+    assert session.unblocked() == [Wake(1), Wake(2)]
+    assert [sent.said for sent in take(session)] == ["(wait 0)"]
 
 
 # -- the outbox ----------------------------------------------------------------------------------
@@ -339,17 +519,16 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
 
 def test_the_outbox_is_taken_in_order_by_bytes() -> None:
     session = machine()
-    for nonce in range(10):
-        session.receive(Ping(nonce))
-    size = session.outbox_bytes // 10
-    assert [decode(frame).said for frame in session.take(3 * size)] == [
-        "pong 0", "pong 1", "pong 2"
-    ]  # fmt: skip
-    assert session.outbox_bytes == 7 * size
-    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["pong 3"]
-    assert [decode(frame).said for frame in session.take(0)] == ["pong 4"]
+    opened(session, 1)
+    for number in range(10):
+        session.answer(1, Text(str(number)))
+    size = len(encode(1, 1, False, Text("0")))
+    assert [decode(frame).said for frame in session.take(3 * size)] == ["0", "1", "2"]
+    assert session.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
+    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["3"]
+    assert [decode(frame).said for frame in session.take(0)] == ["4"]
     assert len(session.take(ALL)) == 5
-    assert session.outbox_bytes == 0
+    assert session.waiting_bytes == 0
     assert session.take(ALL) == []
 
 
@@ -360,4 +539,4 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     session.answer(1, Text("y"))
     assert [decode(frame).said[0] for frame in session.take(10)] == ["x"]
     assert [decode(frame).said for frame in session.take(1000)] == ["y"]
-    assert session.outbox_bytes == 0
+    assert session.waiting_bytes == 0

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from actors import Actor, ActorSystem, Lifecycle, Restart
 from actors.frames import Frame
-from actors.session import Attach, Detach, Opened, Outbox, SessionMessage
+from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from callboard_service.log import make_log
 from transport.connection import Channel, Socket
 from transport.framing import FramePolicy, binary_frames
@@ -50,20 +50,19 @@ def _frames(messages: Iterable[bytes]) -> bytes:
 class Echo(Actor[SessionMessage]):
     """A session that says what it hears."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._said: deque[bytes] = deque()
-        self._connection: Channel | None = None
+        self._channel = channel
 
     def receive(self, message: SessionMessage) -> None:
         match message:
-            case Attach(connection):
-                self._connection = cast(Channel, connection)
+            case Received(frame=frame):
+                self._said.append(cast(bytes, frame))
+                self._channel.wake()
             case Detach():
                 self.context.stop()
             case _:
-                self._said.append(cast(bytes, message))
-                if self._connection is not None:
-                    self._connection.wake()
+                raise TypeError(message)
 
     def take(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
@@ -90,11 +89,10 @@ async def echo_endpoint() -> AsyncIterator[str]:
         socket = Socket(_MAX_BYTES)
         await socket.prepare(request)
         policy = FramePolicy(text=_take_text, frames=_frames)
-        channel = Channel(socket, request, system.clock, 60.0, log, policy)
-        echo = Echo()
+        channel = Channel(socket, request, system.clock, 60.0, 60.0, log, policy)
+        echo = Echo(channel)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
-        opened = Opened("echo", ref, cast(Outbox, echo))
-        await channel.serve(cast(Wire, Untouched()), opened, Nothing())
+        await channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
         return socket
 
     app = web.Application()

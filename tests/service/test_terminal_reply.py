@@ -22,6 +22,7 @@ from callboard.v1.chat_pb2 import (
     ChatToken,
 )
 from callboard.v1.envelope_pb2 import ServerMessage
+from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.errors import InputEnded, Interrupted, OutputFailed
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.prompts import Prompts
@@ -74,10 +75,10 @@ class Stage:
     def reply(self) -> Reply:
         """The reply; an ask is put at the prompt."""
 
-        async def ask(ask: AskEvent, inbox: Inbox) -> list[str] | None:
+        async def ask(ask: AskEvent, inbox: Inbox) -> Answered | None:
             self.asked.append(ask.ask_id)
             typed = await self.prompts.answer("?", inbox.settled(ask.ask_id))
-            return None if typed is None else [typed]
+            return None if typed is None else Answered([typed])
 
         return Reply(self.answers, self.screen, ask, self.interrupts)
 
@@ -174,8 +175,8 @@ async def test_output_that_fails_cancels_the_reply(stage: Stage) -> None:
 
     pipe = Pipe(Full(), make_console(io.StringIO()))
 
-    async def decline(_ask: AskEvent, _inbox: Inbox) -> list[str]:
-        return []
+    async def decline(_ask: AskEvent, _inbox: Inbox) -> Answered:
+        return Answered()
 
     stage.put(token("a"))
     with pytest.raises(OutputFailed):

@@ -6,7 +6,7 @@ from typing import Final
 
 from callboard.v1.chat_pb2 import AskEvent, ChatError
 from callboard_service import __version__
-from callboard_service.terminal.asks import read_answers
+from callboard_service.terminal.asks import Answered, read_answers
 from callboard_service.terminal.connect import Link, comes_back
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import (
@@ -134,26 +134,28 @@ class Chat:
             if await self._conversation.is_gone(client):
                 self._screen.line(_GONE)
 
-    async def _ask(self, ask: AskEvent, inbox: Inbox) -> list[str] | None:
+    async def _ask(self, ask: AskEvent, inbox: Inbox) -> Answered | None:
         hint = _hint(ask)
         while True:
             typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
             if typed is None:
                 return None
             try:
-                answers = read_answers(ask, typed)
+                answered = read_answers(ask, typed)
             except NotAnOption as error:
                 self._screen.failure(f"  {error}")
                 continue
-            if ask.options or not answers:
-                chosen = ", ".join(one_line(answer) for answer in answers)
+            if ask.options or not answered.answers:
+                chosen = ", ".join(one_line(answer) for answer in answered.answers)
                 self._screen.line(f"  {chosen or 'declined'}")
-            return answers
+            return answered
 
 
 def _hint(ask: AskEvent) -> str:
     if not ask.options:
         return "answer (empty: decline)"
+    if ask.kind == AskEvent.KIND_PERMISSION:
+        return "number or text, `: why` after it if you like (empty: decline)"
     if ask.multiple:
-        return "numbers or texts, commas between (empty: decline)"
-    return "number or text (empty: decline)"
+        return "numbers or texts, commas between, or your own words (empty: decline)"
+    return "number, text or your own words (empty: decline)"

@@ -1,6 +1,7 @@
 """One message, and just its reply on standard output: for scripts and pipes."""
 
 from callboard.v1.chat_pb2 import AskEvent
+from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import Refused
@@ -49,7 +50,7 @@ class OneShot:
         self._pipe.failure(f"callboard: {error_line(error)}")
         return Exit.FAILED
 
-    async def _decline(self, ask: AskEvent, _inbox: Inbox) -> list[str]:
+    async def _decline(self, ask: AskEvent, _inbox: Inbox) -> Answered:
         title = one_line(ask.title) or "a question"
         self._pipe.line(f"callboard: declined, since nobody can answer here: {title}")
-        return []
+        return Answered()

@@ -7,6 +7,7 @@ from typing import Final
 
 from callboard.v1.chat_pb2 import AskEvent, ChatError
 from callboard.v1.envelope_pb2 import ServerMessage
+from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.view import View
@@ -69,8 +70,8 @@ class Inbox:
             self._ahead.append(message)
 
 
-Asker = Callable[[AskEvent, Inbox], Awaitable["list[str] | None"]]
-"""Find the answers to an ask, none: declined. None: it was settled meanwhile. May raise
+Asker = Callable[[AskEvent, Inbox], Awaitable["Answered | None"]]
+"""Find the answers to an ask. None: it was settled meanwhile. May raise
 Interrupted: the reply is not wanted any more."""
 
 
@@ -143,13 +144,13 @@ class Reply:
         if self._inbox.is_settled(ask.ask_id):
             return
         try:
-            answers = await self._asker(ask, self._inbox)
+            answered = await self._asker(ask, self._inbox)
         except Interrupted:
             self._cancel()
             return
-        if answers is not None:
-            self._answered[ask.ask_id] = answers
-            await self._answers.answer(ask.ask_id, answers)
+        if answered is not None:
+            self._answered[ask.ask_id] = answered.answers
+            await self._answers.answer(ask.ask_id, answered.answers, answered.message)
 
     def _interrupt(self) -> None:
         if self._cancelling is not None:
