@@ -110,8 +110,6 @@ class Channel:
                     self._broken = True
                     self.close(message.data.code, "")
                 case _:
-                    if self._closing is None:
-                        self.close_code = self._socket.close_code or CloseCode.ABNORMAL
                     self._peer_ended(message)
                     return None
         return None
@@ -132,6 +130,7 @@ class Channel:
         self._ended = True
         if message.type is WSMsgType.CLOSE and self._closing is None:
             code = int(message.data)
+            self.close_code = code or CloseCode.ABNORMAL
             if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
                 code = CloseCode.PROTOCOL_ERROR
             self._write(close_frame(code, "") if code else EMPTY_CLOSE)
