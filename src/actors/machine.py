@@ -166,10 +166,10 @@ class SessionMachine:
             return request.payload, None
         if self._going is not None:
             return DRAINING, None
-        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
-            return TOO_MANY, Limit.IN_FLIGHT
         if self._output.swamped():
             return UNREAD, Limit.UNREAD
+        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
+            return TOO_MANY, Limit.IN_FLIGHT
         return self._gate.refuse(size, now) or (None, None)
 
     def _check_reader(self) -> list[Effect]:

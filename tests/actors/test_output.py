@@ -190,3 +190,12 @@ def test_a_resume_with_a_gap_or_from_the_future_changes_nothing(after: int) -> N
     assert not out.resume(after)
     assert before == (out.acknowledged, out.count, out.size, out.waiting_bytes)
     assert numbers(out.take(ALL)) == [6, 7, 8]
+
+
+def test_what_is_taken_while_nobody_is_there_stays_too() -> None:
+    out = output()
+    fill(out, 15)
+    out.detach()
+    out.take(ALL)
+    assert (out.count, out.acknowledged) == (15, 0)
+    assert out.resume(0)

@@ -123,6 +123,25 @@ async def test_a_violation_ends_the_session_before_the_next_frame(service: Servi
     assert not client.ref.alive
 
 
+async def test_a_connection_that_is_being_closed_is_heard_no_more(
+    actor_system: ActorSystem,
+) -> None:
+    service = Service(actor_system, SessionLimits(resume_buffer_messages=2))
+    service.registry.register(Text, Echo)
+    client = await service.open()
+    for number in range(20):
+        client.send(Ping(number))
+    client.request(Text("behind it"))
+    await settle()
+    assert client.connection.closed is not None
+    assert client.connection.closed[0] == 4002
+    assert [frame.said for frame in await client.read()] == [f"pong {it}" for it in range(8)]
+    client.detach(4002, by_service=True)
+    assert await client.attach(0)
+    assert client.attached is not None
+    assert client.attached.last_request_id == 0
+
+
 async def test_a_gap_ends_the_session(service: Service) -> None:
     client = await service.open()
     client.request(Text("a"))
