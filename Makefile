@@ -59,7 +59,7 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
 
-conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code: minutes
+conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
 	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
 
 FUZZ := $(BUILD)/fuzz

@@ -6,6 +6,7 @@ with `make conformance`.
 
 import os
 
+import pytest
 from kosoku import FailureError, run_fuzzingclient
 
 from tests.conformance.echo_endpoint import echo_endpoint
@@ -16,6 +17,8 @@ MAY_BE_LAX = {"6.4.1", "6.4.2", "6.4.3", "6.4.4"}
 GOOD = {"OK", "INFORMATIONAL"}
 
 
+# Cases of 12 and 13 leave the files with their data to the collector.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 async def test_the_connection_conforms() -> None:
     whole = os.environ.get("CONFORMANCE") == "all"
     async with echo_endpoint() as url:
@@ -26,7 +29,7 @@ async def test_the_connection_conforms() -> None:
         except FailureError as failure:
             results = failure.results
     verdicts = {one.case_id: {one.behavior.value, one.behavior_close.value} for one in results}
-    assert len(verdicts) >= 240
+    assert len(verdicts) >= (500 if whole else 240)
     odd = {name: verdict - GOOD for name, verdict in verdicts.items() if verdict - GOOD}
     if whole:  # compression is not agreed
         for name in [name for name in odd if name.startswith(("12.", "13."))]:
