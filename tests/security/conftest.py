@@ -21,7 +21,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     settings = {
         "CALLBOARD_TOKEN": CANARY,
         "CALLBOARD_LOG_LEVEL": "debug",
-        "CALLBOARD_HANDSHAKE_TIMEOUT_MS": "2000",
+        "CALLBOARD_HANDSHAKE_TIMEOUT_MS": "3000",
     }
     folder = tmp_path_factory.mktemp("attacked")
     with running(folder, "--backend", "echo", **settings) as service:
