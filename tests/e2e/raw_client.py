@@ -31,11 +31,20 @@ class RawClient:
         return parse("ServerMessage", data).welcome
 
     def send(self, request_id: int, **payload: Any) -> None:
-        """Send a message of up to 64 KiB, masked with zeros."""
-        data = message("ClientMessage", request_id=request_id, **payload).SerializeToString()
+        """Send a message."""
+        self.write(self.framed(request_id, **payload))
+
+    def write(self, frames: bytes) -> None:
+        """Send frames, all at once."""
+        self._writer.write(frames)
+
+    def framed(self, request_id: int, **payload: Any) -> bytes:
+        """A message of up to 64 KiB as a frame, masked with zeros."""
+        envelope = message("ClientMessage", request_id=request_id, **payload)
+        data: bytes = envelope.SerializeToString()
         length = len(data)
         size = bytes((0x80 | length,)) if length < 126 else b"\xfe" + length.to_bytes(2, "big")
-        self._writer.write(b"\x82" + size + bytes(4) + data)
+        return b"\x82" + size + bytes(4) + data
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload."""

@@ -82,8 +82,8 @@ async def test_a_flood_of_any_frames_is_4505_and_the_session_has_ended(tmp_path:
         flood = RawClient(service.port, service.token)
         welcome = await flood.connect()
         async with service.connect() as other:
-            for nonce in range(200):
-                flood.send(0, ping=message("Ping", nonce=nonce))
+            pings = [flood.framed(0, ping=message("Ping", nonce=nonce)) for nonce in range(200)]
+            flood.write(b"".join(pings))
             assert await flood.close_code() == 4505
             resume = message("Resume", resume_token=welcome.resume_token)
             async with service.connect(resume=resume) as again:
