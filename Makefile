@@ -11,6 +11,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
+FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
@@ -21,7 +22,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -73,6 +74,26 @@ mutants: setup ## Show that the test of each guarantee of the runtime can fail: 
 
 bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
 	@'$(BIN)/python' -m bench.actors $(ARGS)
+conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
+	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
+
+FUZZ := $(BUILD)/fuzz
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=600
+	@'$(PYTHON)' -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(FUZZ_LOCK)
+	@for target in wire greeting session; do \
+		mkdir -p $(FUZZ)/corpus/$$target && \
+		PYTHONPATH=src:. $(FUZZ)/bin/python -m tests.fuzz $$target $(FUZZ)/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=$(FUZZ)/ || exit 1; \
+	done
+
+# pip-audit lives in an environment of its own, and asks a database of known vulnerabilities on the network.
+audit: ## Look for known vulnerabilities in what is locked; needs the network
+	@'$(PYTHON)' -m venv $(BUILD)/audit
+	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
 
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
 
@@ -126,6 +147,8 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 		--extra local --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
 clean: ## Take away what was made
 	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
