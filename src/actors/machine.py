@@ -32,7 +32,9 @@ from actors.frames import (
     Credit,
     Frame,
     GoingAway,
+    Grant,
     Inform,
+    Input,
     Message,
     Notice,
     Ping,
@@ -41,7 +43,7 @@ from actors.frames import (
     Violation,
 )
 
-Said: TypeAlias = Message | Failure | Notice | Completed | Pong | GoingAway
+Said: TypeAlias = Message | Failure | Notice | Grant | Completed | Pong | GoingAway
 Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
 """request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
 
@@ -89,7 +91,7 @@ class Deliver:
     """Hand this message to the request's actor."""
 
     request_id: int
-    payload: Message
+    payload: Message | Input
 
 
 @dataclass(slots=True)
@@ -256,6 +258,11 @@ class SessionMachine:
             return True
         self._blocked.add(request_id)
         return False
+
+    def grant(self, request_id: int, limit: int) -> None:
+        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
+        if request_id in self._open:
+            self._say(request_id, Grant(limit))
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before."""

@@ -28,6 +28,13 @@ from actors.actor import Actor
 from actors.events import Event
 from actors.ref import ActorRef, Down
 from actors.system import ActorSystem
+from actors.testing_calls import Answers, Calls, LogLines, serving
+
+__all__ = [
+    "Answers", "Calls", "LeakCheck", "LogLines", "ManualClock", "ManualTimer", "Probe",
+    "actor_events", "actor_system", "leak_check", "manual_clock", "running_system", "serving",
+    "settle",
+]  # fmt: skip
 
 M = TypeVar("M")
 T = TypeVar("T")

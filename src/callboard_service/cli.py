@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args, get_origin
 
 import click
 
@@ -41,10 +41,11 @@ def settings_options(command: F) -> F:
             kind = int
         elif Path in (field.annotation, *get_args(field.annotation)):
             kind = click.Path(path_type=Path)
+        several = get_origin(field.annotation) is tuple
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "" if default is None else f"  [default: {default}]"
+        shown = "" if default in (None, ()) else f"  [default: {default}]"
         option = click.option(
-            "--" + name.replace("_", "-"), name, type=kind, default=None,
+            "--" + name.replace("_", "-"), name, type=kind, default=None, multiple=several,
             help=(field.description or "") + shown,
         )  # fmt: skip
         command = option(command)
@@ -60,7 +61,7 @@ def serve_command(
     ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C, SIGTERM)."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
     try:
         sys.exit(asyncio.run(serve(load(given), lifeline, ready_json=ready_json)))

@@ -13,6 +13,7 @@ from platformdirs import user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -48,6 +49,9 @@ class Settings(BaseSettings):
     runtime_dir: Path | None = Field(
         None, description="Folder of the runtime file, by which clients find the service."
     )
+    actors: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Modules with actor types of your own, each with a function register."
+    )
     local_model: Path | None = Field(
         None, description="GGUF file for the backend local; else the one that came with it."
     )
@@ -81,6 +85,11 @@ class Settings(BaseSettings):
     )
     max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
     max_sessions: int = Field(1000, ge=1, le=100_000, description="At once.")
+
+    @field_validator("actors", mode="before")
+    @classmethod
+    def _split_actors(cls, value: object) -> object:
+        return tuple(re.split(r"[\s,]+", value.strip())) if isinstance(value, str) else value
 
     @field_validator("openai_base_url", "opencode_url")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from actors.clock import Clock
+from actors.duplex import INPUT_WINDOW
 from actors.errors import ActorError
 from actors.failure import Code, Failure
 from actors.log import Log
@@ -261,6 +262,7 @@ class Server:
                     max_message_bytes=settings.max_message_bytes,
                     max_requests_in_flight=settings.max_requests_in_flight,
                     heartbeat_interval_ms=round(settings.heartbeat * 1000),
+                    input_window=INPUT_WINDOW,
                 ),
                 server_version=settings.version,
                 protocol_version=PROTOCOL_VERSION,

@@ -19,7 +19,7 @@ from actors import (
     StreamActor,
     Yielded,
 )
-from actors.frames import Completed, Frame, GoingAway, Pong, Request
+from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.machine import Said, SessionLimits
 from actors.session import (
     Attach,
@@ -81,6 +81,8 @@ def said_as_text(said: Said) -> str:
             return f"pong {nonce:d}"
         case GoingAway(reason, reconnect_after_ms):
             return f"going away {reason} {reconnect_after_ms}"
+        case Grant(limit):
+            return f"grant {limit:d}"
         case Unspeakable():
             raise TypeError("no such arm")
         case _:
