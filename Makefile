@@ -14,6 +14,8 @@ PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT := $(BUILD)/pyright-$(PYRIGHT_VERSION)/node_modules/pyright/index.js
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
@@ -44,9 +46,12 @@ test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server of the tests needs npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server are skipped: they need npm, which was not found'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server and pyright, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server and with pyright are skipped: they need npm, which was not found'; fi
+
+$(PYRIGHT):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
