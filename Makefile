@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Processes that share the tests out among them.
+JOBS ?= 2
 
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # What is made here and committed nowhere.
@@ -43,7 +45,7 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 	@exec '$(BIN)/callboard' serve $(ARGS)
 
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
-	@'$(BIN)/python' -m pytest $(ARGS)
+	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
 	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \

@@ -13,9 +13,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Generic, Self, TypeVar, cast
+from typing import Final, Generic, Self, TypeVar, cast
 
 from actors.ask import Reply
+from actors.effects import Limit
 from actors.failure import Failure
 from actors.frames import (
     Cancel,
@@ -28,13 +29,27 @@ from actors.frames import (
     Notice,
     Request,
 )
-from actors.machine import Said, SessionLimits
+from actors.limits import SessionLimits
+from actors.machine import Said
+from actors.ref import ActorRef
 from actors.registry import Registry
 from actors.residents import Extensions
-from actors.session import Attach, Detach, Opened, OpenSession, SessionEnvironment, Sessions
+from actors.session_messages import (
+    Attach,
+    Attached,
+    Happening,
+    Outbox,
+    Received,
+    SessionEnvironment,
+    SessionMessage,
+)
+from actors.sessions import RESUME_TOKEN_BYTES, OpenSession, Sessions
 from actors.system import ActorSystem
 
 Rep = TypeVar("Rep", bound=Message)
+
+UNLIMITED: Final = SessionLimits(messages_per_second=1e9, message_burst=1_000_000_000)
+"""What a test asks is refused by nothing but what the extension declares."""
 
 
 class Spoken(bytes):
@@ -70,6 +85,13 @@ class LogLines:
         self.lines.append((event, {**self._fields, **fields}))
 
     debug = info = warning = error = _add
+
+
+class _Unwatched:
+    """Nobody counts what becomes of the session."""
+
+    def happened(self, what: Happening) -> None: ...
+    def limited(self, limit: Limit) -> None: ...
 
 
 class Answers(Generic[Rep]):
@@ -149,10 +171,13 @@ class Answers(Generic[Rep]):
 class Calls:
     """One client's session in a test."""
 
-    def __init__(self, opened: Opened, registry: Registry, log: LogLines) -> None:
+    def __init__(
+        self, session: ActorRef[SessionMessage], registry: Registry, log: LogLines
+    ) -> None:
         self.registry = registry
         self.log = log
-        self._opened = opened
+        self._session = session
+        self._outbox: Outbox | None = None
         self._requests: dict[int, Answers[Message]] = {}
         self._last_id = 0
         self._due = False
@@ -177,7 +202,18 @@ class Calls:
 
     def send(self, frame: Request | Inform | Cancel | Credit) -> None:
         """Hand the session a frame, as a connection would."""
-        self._opened.ref.tell(frame)
+        self._session.tell(Received(self, frame, 0))
+
+    async def attach(self) -> None:
+        """Carry the session."""
+
+        def make(reply: Reply[Attached | None]) -> Attach:
+            return Attach(self, None, 1, acknowledges=False, reply=reply)
+
+        attached = await self._session.ask(make, timeout=5.0)
+        assert attached is not None
+        self._outbox = attached.outbox
+        self.wake()
 
     def wake(self) -> None:
         """The session has something to send."""
@@ -191,7 +227,7 @@ class Calls:
 
     def _deliver(self) -> None:
         self._due = False
-        for frame in self._opened.outbox.take(1 << 30):
+        for frame in () if self._outbox is None else self._outbox.take(1 << 30):
             spoken = cast(Spoken, frame)
             answers = self._requests.get(spoken.request_id)
             if answers is not None:
@@ -208,21 +244,19 @@ async def serving(
         register(registry)
     registry.check()
     extensions = await system.start(lambda: Extensions(registry.residents), name="extensions")
-    environment = SessionEnvironment(registry, SessionLimits(), _encode, log)
-    sessions = await system.start(lambda: Sessions(environment, lambda: "test"), name="sessions")
-    opened = await sessions.ask(_open, timeout=5.0)
-    calls = Calls(opened, registry, log)
-    opened.ref.tell(Attach(calls))
+    environment = SessionEnvironment(registry, UNLIMITED, _encode, log, _Unwatched())
+    sessions = await system.start(
+        lambda: Sessions(environment, lambda: "test", lambda: bytes(RESUME_TOKEN_BYTES), 1),
+        name="sessions",
+    )
+    opened = await sessions.ask(OpenSession, timeout=5.0)
+    assert opened is not None
+    calls = Calls(opened.ref, registry, log)
+    await calls.attach()
     try:
         yield calls
     finally:
-        if opened.ref.alive:
-            opened.ref.tell(Detach(1000))
         sessions.stop()
         await sessions.join()
         extensions.stop()
         await extensions.join()
-
-
-def _open(reply: Reply[Opened]) -> OpenSession:
-    return OpenSession(1, reply)

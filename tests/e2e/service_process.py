@@ -106,3 +106,9 @@ def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
         env=environment(folder, **settings),
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def told(service: ServiceProcess, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command that finds this service."""
+    runtime = str(Path(service.ready["runtime_file"]).parent)
+    return run(folder, *arguments, CALLBOARD_RUNTIME_DIR=runtime)

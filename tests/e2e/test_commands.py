@@ -9,15 +9,9 @@ import pexpect
 import pytest
 
 from tests.e2e.contract_client import Contract, message
-from tests.e2e.service_process import ServiceProcess, command, environment, run
+from tests.e2e.service_process import ServiceProcess, command, environment, run, told
 
 RUNTIME = "CALLBOARD_RUNTIME_DIR"
-
-
-def told(service: ServiceProcess, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run a command that finds this service."""
-    runtime = str(Path(service.ready["runtime_file"]).parent)
-    return run(folder, *arguments, **{RUNTIME: runtime})
 
 
 async def test_conversations_are_listed_shown_exported_and_deleted(

@@ -7,80 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pexpect
 from click.testing import CliRunner
 
 from callboard_service.cli import main
-from tests.e2e.service_process import ServiceProcess, command, environment, running
-
-STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
-# A prompt asks for pastes in brackets when it opens, and no more when it has its line.
-OPENED = "\x1b[?2004h"
-TYPED = "\x1b[?2004l"
-
-
-class Terminal:
-    """`callboard chat` on a pseudo-terminal."""
-
-    def __init__(self, child: "pexpect.spawn[str]") -> None:
-        self.child = child
-
-    def until(self, text: str) -> str:
-        """What is shown before this text comes."""
-        self.child.expect_exact(text)
-        return plain(self.child.before)
-
-    def prompt(self) -> str:
-        """What is shown before the next prompt."""
-        return self.until(OPENED)
-
-    def type(self, text: str) -> None:
-        """Type a line, and have it taken."""
-        self.child.send(text + "\r")
-        self.child.expect_exact(TYPED)
-
-    def say(self, text: str) -> list[str]:
-        """Type a line: what is shown before the next prompt, line by line."""
-        self.type(text)
-        return self.prompt().strip().splitlines()
-
-    def press(self, key: str) -> None:
-        """Ctrl and this key."""
-        self.child.sendcontrol(key)
-
-    def end(self) -> tuple[int, str]:
-        """The exit code, and what is shown to the end."""
-        self.child.expect(pexpect.EOF)
-        shown = plain(self.child.before)
-        self.child.close()
-        assert isinstance(self.child.exitstatus, int)
-        return self.child.exitstatus, shown
-
-
-def plain(shown: str) -> str:
-    """Without what steers the terminal."""
-    return STEERING.sub("", shown).replace("\r", "")
-
-
-@contextlib.contextmanager
-def talking(folder: Path, service: ServiceProcess, *flags: str) -> Iterator[Terminal]:
-    """Start it, end it; what it keeps goes in `folder`."""
-    program, *arguments = command("chat", *flags)
-    child = pexpect.spawn(
-        program, arguments, cwd=str(folder), env=of(folder, service), encoding="utf-8",
-        timeout=20, dimensions=(40, 160), echo=True,
-    )  # fmt: skip
-    try:
-        yield Terminal(child)
-    finally:
-        child.close(force=True)
-
-
-def of(folder: Path, service: ServiceProcess) -> dict[str, str]:
-    """An environment in which this service is found."""
-    found = {"CALLBOARD_RUNTIME_DIR": str(Path(service.ready["runtime_file"]).parent)}
-    # A pseudo-terminal that nobody looks at does not say where its cursor is.
-    return environment(folder, **found) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+from tests.e2e.service_process import ServiceProcess, command, running
+from tests.e2e.terminal import of, talking
 
 
 def once(
@@ -179,7 +110,7 @@ def test_a_service_that_is_started_anew_is_found_again(
         terminal.until("000 ")
         echo.signal(signal.SIGKILL)
         echo.process.wait()
-        assert "connection closed (1006): the reply is lost" in terminal.until("again …")
+        assert "the service lost the session: the reply is lost" in terminal.until("again …")
         with running(tmp_path / "echo", "--backend", "echo"):
             assert "connected again" in terminal.prompt()
             assert terminal.say("[[repeat:2]]") == ["000 001"]
@@ -247,7 +178,7 @@ def test_one_shot_loses_its_service(echo: ServiceProcess, tmp_path: Path) -> Non
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == b"\n"
-    assert err == b"callboard: connection closed (1006): the reply is lost\n"
+    assert err == b"callboard: the service lost the session: the reply is lost\n"
 
     assert inside(tmp_path, echo, "hi")[0] == 3
 

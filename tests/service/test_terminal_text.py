@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from callboard.v1.chat_pb2 import AskEvent, ChatError
-from callboard_service.terminal.asks import read_answers
+from callboard_service.terminal.asks import Answered, read_answers
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.text import (
     clean_input,
@@ -100,15 +100,38 @@ def test_an_ask_is_answered_by_number_or_text(
     typed: str, multiple: bool, answers: list[str]
 ) -> None:
     options = ["once", "always", "reject", "only this, once"]
-    assert read_answers(AskEvent(options=options, multiple=multiple), typed) == answers
+    for kind in (AskEvent.KIND_QUESTION, *([] if multiple else [AskEvent.KIND_PERMISSION])):
+        ask = AskEvent(kind=kind, options=options, multiple=multiple)
+        assert read_answers(ask, typed) == Answered(answers)
 
 
-@pytest.mark.parametrize("typed", ["0", "4", "o", "never", "1,2", "-1", "²"])
-def test_what_is_no_option_is_refused(typed: str) -> None:
-    ask = AskEvent(options=["once", "only", "reject"])
+@pytest.mark.parametrize("typed", ["0", "4", "o", "never", "1,2", "-1", "²", ":", "never: this"])
+def test_a_permission_is_one_of_its_options(typed: str) -> None:
+    ask = AskEvent(kind=AskEvent.KIND_PERMISSION, options=["once", "only", "reject"])
     with pytest.raises(NotAnOption, match="a number from 1 to 3"):
         read_answers(ask, typed)
 
 
+@pytest.mark.parametrize("typed", ["3: use printf", "reject:use printf", " rej : use printf "])
+def test_a_word_may_follow_a_permission(typed: str) -> None:
+    options = ["once", "always", "reject"]
+    ask = AskEvent(kind=AskEvent.KIND_PERMISSION, options=options)
+    assert read_answers(ask, typed) == Answered(["reject"], "use printf")
+
+
+@pytest.mark.parametrize("typed", ["0", "4", "1 4", "1, 9"])
+def test_a_number_that_is_no_option_is_refused(typed: str) -> None:
+    ask = AskEvent(kind=AskEvent.KIND_QUESTION, options=["yes", "no", "maybe"], multiple=True)
+    with pytest.raises(NotAnOption, match="a number from 1 to 3"):
+        read_answers(ask, typed)
+
+
+@pytest.mark.parametrize("multiple", [True, False])
+@pytest.mark.parametrize("typed", ["neither, nor both", "m, or so", ",", "-1"])
+def test_a_question_may_be_answered_in_ones_own_words(typed: str, multiple: bool) -> None:
+    ask = AskEvent(kind=AskEvent.KIND_QUESTION, options=["yes", "no"], multiple=multiple)
+    assert read_answers(ask, typed) == Answered([typed])
+
+
 def test_without_options_the_text_is_the_answer() -> None:
-    assert read_answers(AskEvent(), " 2, of them ") == ["2, of them"]
+    assert read_answers(AskEvent(), " 2, of them ") == Answered(["2, of them"])

@@ -1,26 +1,60 @@
 """What was typed as the answer to an ask."""
 
+from dataclasses import dataclass, field
+
 from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.text import one_line
 
 
-def read_answers(ask: AskEvent, typed: str) -> list[str]:
-    """The answers that are meant; none: declined. Raises NotAnOption.
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answers to an ask; none: declined. message: beside a refused permission, what instead."""
+
+    answers: list[str] = field(default_factory=list)
+    message: str = ""
+
+
+def read_answers(ask: AskEvent, typed: str) -> Answered:
+    """What is meant. Raises NotAnOption.
 
     An option is named by its number, its text, or the beginning of it if no other begins so.
-    Several, where they may be, are separated by commas; numbers by spaces too.
+    Several, where they may be, are separated by commas; numbers by spaces too. To a question
+    anything else is an answer in one's own words. A permission is one of its options and nothing
+    else, but after a colon a word to the backend may follow.
     """
     typed = typed.strip()
     if not typed:
-        return []
+        return Answered()
     if not ask.options:
-        return [typed]
-    options = list(ask.options)
-    if not ask.multiple:
-        return [_option(options, typed)]
-    chosen = [_option(options, part) for part in _parts(options, typed)]
-    return list(dict.fromkeys(chosen))
+        return Answered([typed])
+    if ask.kind == AskEvent.KIND_PERMISSION:
+        return _read_permission(list(ask.options), typed)
+    return Answered(_read_question(list(ask.options), typed, multiple=ask.multiple))
+
+
+def _read_permission(options: list[str], typed: str) -> Answered:
+    whole = _option(options, typed)
+    if whole is not None:
+        return Answered([whole])
+    named, colon, word = typed.partition(":")
+    chosen = _option(options, named.strip()) if colon else None
+    if chosen is None:
+        raise _none_of(options, typed)
+    return Answered([chosen], word.strip())
+
+
+def _read_question(options: list[str], typed: str, *, multiple: bool) -> list[str]:
+    chosen: dict[str, None] = {}
+    for part in _parts(options, typed) if multiple else [typed]:
+        option = _option(options, part)
+        if option is not None:
+            chosen[option] = None
+        elif part.isdecimal():
+            raise _none_of(options, part)
+        else:
+            return [typed]
+    return list(chosen)
 
 
 def _parts(options: list[str], typed: str) -> list[str]:
@@ -28,10 +62,10 @@ def _parts(options: list[str], typed: str) -> list[str]:
         return [typed]
     if all(part.isdecimal() for part in typed.split()):
         return typed.split()
-    return [part.strip() for part in typed.split(",") if part.strip()]
+    return [part.strip() for part in typed.split(",") if part.strip()] or [typed]
 
 
-def _option(options: list[str], typed: str) -> str:
+def _option(options: list[str], typed: str) -> str | None:
     if typed.isdecimal() and 1 <= int(typed) <= len(options):
         return options[int(typed) - 1]
     folded = typed.casefold()
@@ -39,9 +73,11 @@ def _option(options: list[str], typed: str) -> str:
     if same:
         return same[0]
     begun = [option for option in options if option.strip().casefold().startswith(folded)]
-    if len(begun) == 1:
-        return begun[0]
-    raise NotAnOption(
+    return begun[0] if len(begun) == 1 and folded else None
+
+
+def _none_of(options: list[str], typed: str) -> NotAnOption:
+    return NotAnOption(
         f"{one_line(typed, 40)} is not among the answers: "
         f"a number from 1 to {len(options)}, or one of the texts"
     )

@@ -1,6 +1,7 @@
 """One OpenCode server for all, and a service attached to it by a way that can be cut."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,15 @@ from tests.peers.scripted_llm import (
     ScriptedLLM,
     scripted_llm,
 )
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One server a run, however many processes share the tests out: all of these go to one."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("opencode"))
 
 
 @pytest.fixture(scope="package")

@@ -1,6 +1,7 @@
 """The backend `opencode` with a server of its own: started, killed, started again, never left."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
+from tests.e2e.terminal import talking
 from tests.peers.opencode_server import PROGRAM, isolated
 from tests.peers.scripted_llm import ScriptedLLM, say, script, wait
 from tests.peers.talk import history, listed, until
@@ -65,6 +67,21 @@ async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_
         gone, _ = await asyncio.to_thread(psutil.wait_procs, [again], 10)
         assert gone == [again]
     assert password not in service.log.read_text()
+
+
+def test_a_person_in_a_terminal_goes_on_with_the_server_that_comes_back(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    with talking(tmp_path, service) as terminal:
+        terminal.prompt()
+        terminal.type(script([say("half "), wait("never")]))
+        terminal.until("half ")
+        service.children()[0].kill()
+        lost = terminal.prompt().strip()
+        assert re.fullmatch(r"UNAVAILABLE: .* \(trying again may help\)", lost)
+        assert terminal.say(script([say("after")])) == ["after"]
+        terminal.press("d")
+        assert terminal.end()[0] == 0
 
 
 async def test_an_orderly_end_leaves_no_process_and_ends_replies(service: ServiceProcess) -> None:
