@@ -14,6 +14,7 @@ FLOOR_LOCK := requirements-floor.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
+EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PYRIGHT_VERSION := 1.1.414
@@ -23,7 +24,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf check-docs docs format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -63,7 +64,7 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
 
-check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
+check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Everything that needs no test run
 
 check-format: setup
 	'$(BIN)/ruff' format --check
@@ -83,12 +84,22 @@ define generate
 		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
 endef
 
+# $(call generate_examples,FOLDER): code and stubs beside each other, as an extension has them.
+define generate_examples
+	'$(BIN)/python' -m grpc_tools.protoc --proto_path=. '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
+		'--python_out=$(1)' '--mypy_out=quiet:$(1)' $(EXAMPLES)
+endef
+
 check-proto: setup
 	@rm -rf $(BUILD)/proto && mkdir -p $(BUILD)/proto/src $(BUILD)/proto/typings
 	$(call generate,$(BUILD)/proto)
 	@for tree in src typings; do \
 		diff -ru -x '__init__.py*' -x py.typed -x __pycache__ $$tree/callboard $(BUILD)/proto/$$tree/callboard \
 			|| { echo 'The generated code is not what proto/ says: make proto' >&2; exit 1; }; \
+	done
+	$(call generate_examples,$(BUILD)/proto)
+	@for made in $(EXAMPLES:.proto=_pb2.py) $(EXAMPLES:.proto=_pb2.pyi); do \
+		diff -u "$$made" "$(BUILD)/proto/$$made" || { echo 'The generated code of an example is not what its .proto says: make proto' >&2; exit 1; }; \
 	done
 
 check-buf:
@@ -99,6 +110,11 @@ check-buf:
 $(BUF):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
+check-docs: docs
+
+docs: setup ## Build the documentation into .build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(BIN)/mkdocs' build --quiet --strict && echo 'Built .build/site/index.html'
+
 format: setup ## Put the code in form
 	'$(BIN)/ruff' check --fix
 	'$(BIN)/ruff' format
@@ -106,6 +122,7 @@ format: setup ## Put the code in form
 proto: setup ## Generate the code of the contract from proto/
 	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
 	$(call generate,.)
+	$(call generate_examples,.)
 
 # uv lives in an environment of its own: nobody who only uses the lock needs it.
 lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade

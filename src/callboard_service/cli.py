@@ -72,6 +72,22 @@ def serve_command(
         sys.exit(Exit.BAD_USE)
 
 
+@main.command("new")
+@click.argument("path", type=click.Path(path_type=Path))
+def new_command(path: Path) -> None:
+    """Write a package with actor types of your own into PATH, to start from."""
+    from callboard_service.new import create
+
+    try:
+        made = create(path)
+    except ServiceError as error:
+        click.echo(f"callboard: {error}", err=True)
+        sys.exit(Exit.BAD_USE)
+    for file in made:
+        click.echo(file)
+    click.echo(f"Now read {path / 'README.md'}.")
+
+
 @main.command("chat")
 @click.argument("text", required=False)
 @click.option("--continue", "take_up", is_flag=True, help="Take up the last conversation.")
