@@ -24,7 +24,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test peers test-floor check check-format check-lint check-types check-imports check-proto check-buf check-docs docs format proto lock clean
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf check-docs docs format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -47,6 +47,13 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
+	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
+
+soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS="--seconds 40"
+	@mkdir -p $(BUILD)
+	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
 	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \

@@ -96,21 +96,22 @@ async def soak(
     watched: Watched, sessions: int, seconds: float, seed: int
 ) -> tuple[Tally, list[str]]:
     """Put the load on; what was done, and what is wrong."""
-    loop = asyncio.get_running_loop()
     draw, tally = Random(seed), Tally()
     before = (await watched.samples_to_come(2))[-1]
-    end = loop.time() + seconds
-    pause = max(2.0, sessions / 150)
+    pause = max(2.0, sessions / 50)
     users = [
         User(watched.url, watched.token, Random(draw.random()), tally, pause)
         for _ in range(sessions)
     ]
-    first = len(watched.samples)
+    over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for user in users:
-            group.create_task(user.run(lambda: loop.time() >= end))
+            group.create_task(user.run(over))
+        await tally.reached(sessions)
+        first = len(watched.samples)
         await asyncio.sleep(seconds)
         loaded = watched.samples[first:]
+        over.set()
     after = (await watched.samples_to_come(3))[-1]
     wrong = tally.wrong[:5] + grown(loaded)
     for what in ("tasks", "descriptors"):

@@ -1,7 +1,6 @@
 """Users of the service: they talk, cancel, leave, lose their connection, and come back."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -36,6 +35,18 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     """Seconds from a request to its end, of those that nobody slowed down."""
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def opened(self) -> None:
+        """One more session has its conversation."""
+        self.sessions += 1
+        self.more.set()
+
+    async def reached(self, sessions: int) -> None:
+        """Wait until there were so many sessions."""
+        while self.sessions < sessions:
+            self.more.clear()
+            await self.more.wait()
 
 
 class Cuttable:
@@ -69,24 +80,24 @@ class User:
         self._tally = tally
         self._pause = pause
 
-    async def run(self, over: Callable[[], bool]) -> None:
+    async def run(self, over: asyncio.Event) -> None:
         """Go on until it is over."""
-        await asyncio.sleep(self._draw.uniform(0.0, self._pause))
-        while not over():
+        await _rest(self._draw.uniform(0.0, self._pause), over)
+        while not over.is_set():
             dialer = Cuttable()
             client = Client(self._find, SETTINGS, random=self._draw.random, dialer=dialer)
             async with client:
-                self._tally.sessions += 1
                 await self._session(client, dialer, over)
             self._tally.resumes += client.protocol.resumes
 
-    async def _session(self, client: Client, dialer: Cuttable, over: Callable[[], bool]) -> None:
+    async def _session(self, client: Client, dialer: Cuttable, over: asyncio.Event) -> None:
         made = await client.call(CreateSessionRequest(title="soak"), SessionInfo)
+        self._tally.opened()
         for _ in range(self._draw.randrange(4, 12)):
             await self._exchange(client, dialer, made.id)
-            if over():
+            if over.is_set():
                 break
-            await asyncio.sleep(self._draw.expovariate(1 / self._pause))
+            await _rest(self._draw.expovariate(1 / self._pause), over)
         await client.call(DeleteSessionRequest(session_id=made.id), SessionDeleted)
 
     async def _exchange(self, client: Client, dialer: Cuttable, conversation: str) -> None:
@@ -125,3 +136,10 @@ class User:
                 dialer.cut()
         if got != [f"{number:03} " for number in range(60)]:
             self._tally.wrong.append(f"{len(got)} tokens of 60")
+
+
+async def _rest(seconds: float, over: asyncio.Event) -> None:
+    """Do nothing for so long, or until it is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await over.wait()

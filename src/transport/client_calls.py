@@ -8,16 +8,17 @@ from typing import Final
 from google.protobuf.message import Message
 
 from callboard.v1.chat_pb2 import AnswerRequest
-from callboard.v1.envelope_pb2 import ClientMessage
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Input, Limits
-
-_UNBOUNDED: Final = 2**64
 
 _ARMS: Final = {
     field.message_type.full_name: field.name
     for field in ClientMessage.DESCRIPTOR.oneofs_by_name["payload"].fields
     if field.message_type is not None
 }
+
+LONG: Final = 16
+"""Answers without an Ack that are worth one when a request ends."""
 
 MAX_TIMEOUT_MS: Final = 2**32 - 1
 """49 days: what the contract's field holds."""
@@ -134,20 +135,26 @@ class OutgoingInputs:
 
 
 class Acknowledger:
-    """Counts what came since the last Ack: one is due every half of what the service keeps."""
+    """Counts what came since the last Ack: one is due every half of what the service keeps.
+
+    One more where a long reply ends: a session that falls silent then costs the service nothing.
+    """
 
     __slots__ = ("_bytes", "_messages")
 
     def __init__(self) -> None:
         self._messages = self._bytes = 0
 
-    def count(self, size: int, limits: Limits) -> bool:
-        """One answer of this size has come; True if an Ack is due, which starts the count anew."""
+    def count(self, answer: ServerMessage, size: int, limits: Limits) -> bool:
+        """An answer of this size has come; True if an Ack is due, which starts the count anew."""
         self._messages += 1
         self._bytes += size
-        if self._messages * 2 < (
-            limits.resume_buffer_messages or _UNBOUNDED
-        ) and self._bytes * 2 < (limits.resume_buffer_bytes or _UNBOUNDED):
+        messages, room = limits.resume_buffer_messages, limits.resume_buffer_bytes
+        if not (
+            (messages and self._messages * 2 >= messages)
+            or (room and self._bytes * 2 >= room)
+            or (messages and answer.end and self._messages >= LONG)
+        ):
             return False
         self._messages = self._bytes = 0
         return True

@@ -20,7 +20,7 @@ from transport.client_effects import (
     Room,
 )
 from transport.client_protocol import ClientProtocol, Phase
-from transport.client_socket import Carrier, Dialer
+from transport.client_socket import CLOSE_TIMEOUT, Carrier, Dialer
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, NotRunning, TransportError
 
@@ -72,7 +72,10 @@ class ClientConnection:
         await self._changed.wait()
 
     async def run(self) -> None:
-        """Connect again and again, until the protocol gives up or is closed."""
+        """Connect again and again, until the protocol gives up or is closed.
+
+        What the finder or the dialer raises beyond what they say comes out; the calls end first.
+        """
         try:
             self.do(self._protocol.start())
             while (step := self._step) is not None:
@@ -82,11 +85,13 @@ class ClientConnection:
                 else:
                     await self._connect(step)
         finally:
+            self.do(self._protocol.close())
             if self._timer is not None:
                 self._timer.cancel()
             await self._dialer.close()
 
     def _look(self) -> Endpoint | None:
+        self.not_running = None
         try:
             return self._find()
         except NotRunning as error:
@@ -180,6 +185,7 @@ class ClientConnection:
                     self._cut_off()
                 case Close():
                     self._closing = effect
+                    self._set_timer(CLOSE_TIMEOUT, self._cut_off)
                 case Ready():
                     self._changed.set()
                     self.arm()
@@ -205,12 +211,14 @@ class ClientConnection:
 
     def arm(self) -> None:
         """Be there when the protocol next has something to do."""
+        due = self._protocol.due()
+        if self._closing is None and due is not None:
+            self._set_timer(max(due - self.now(), 0.0), self._tick)
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due = self._protocol.due()
-        if due is not None:
-            self._timer = self._clock.call_later(max(due - self.now(), 0.0), self._tick)
+        self._timer = self._clock.call_later(seconds, callback)
 
     def _tick(self) -> None:
         self.do(self._protocol.tick(self.now()))

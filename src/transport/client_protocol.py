@@ -391,7 +391,7 @@ class ClientProtocol:
         if message.sequence != self.sequence + 1:
             return [Abort()]  # what is missing comes again after the resume
         self.sequence = message.sequence
-        if self._acks.count(size, self.welcome.limits):
+        if self._acks.count(message, size, self.welcome.limits):
             self._put(ClientMessage(ack=session_pb2.Ack(sequence=self.sequence)))
         call = self._by_id.get(message.request_id)
         if call is None:

@@ -199,7 +199,10 @@ class Server:
         )
         if not socket.can_prepare(request).ok:
             return _refuse(Refusal(426, "this address is for WebSockets"))
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:  # it has gone meanwhile, and reads no answer
+            return _refuse(Refusal(400, "the connection has ended"))
         heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
         channel = Channel(socket, request, self._clock, heartbeat, slow, self._log)
         self._channels.add(channel)

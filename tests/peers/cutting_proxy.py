@@ -10,17 +10,19 @@ from tests.peers.fault_proxy import FaultProxy
 class CuttingProxy:
     """Passes all on until it is told to cut. `with` it."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, as_host: str | None = None) -> None:
         url = urlsplit(target)
         assert url.hostname is not None
         assert url.port is not None
-        self._proxy = FaultProxy(url.hostname, url.port)
+        self._proxy = FaultProxy(url.hostname, url.port, as_host=as_host)
         self._background = Background()
         self.url = ""
+        self.port = 0
 
     def __enter__(self) -> "CuttingProxy":
         self._background.__enter__()
         self._background.run(self._proxy.__aenter__())
+        self.port = self._proxy.port
         self.url = f"http://127.0.0.1:{self._proxy.port}"
         return self
 

@@ -8,6 +8,7 @@ passes any more, in either direction, and nobody is told).
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections import Counter
@@ -61,10 +62,19 @@ CLEAN = Toxics()
 class FaultProxy:
     """Listens on a port of the kernel's choice; `async with` it.
 
-    plan: asked for the toxics of each connection. `faults` counts those that happened.
+    plan: asked for the toxics of each connection. `faults` counts those that happened. as_host:
+    the Host that an HTTP server is to read, where it must be its own; for HTTP alone.
     """
 
-    def __init__(self, host: str, port: int, plan: Callable[[], Toxics] = lambda: CLEAN) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        plan: Callable[[], Toxics] = lambda: CLEAN,
+        *,
+        as_host: str | None = None,
+    ) -> None:
+        self._as_host = as_host
         self.plan = plan
         self.faults: Counter[Kind] = Counter()
         self.connections = 0
@@ -101,12 +111,24 @@ class FaultProxy:
         except OSError:
             writer.transport.abort()
             return
+        if self._as_host is not None:
+            try:
+                far_writer.write(_renamed(await reader.readuntil(b"\r\n\r\n"), self._as_host))
+            except asyncio.IncompleteReadError:
+                writer.transport.abort()
+                far_writer.transport.abort()
+                return
         link = _Link(toxics, writer, far_writer, self.faults)
         self._links.add(link)
         try:
             await link.carry(reader, far_reader)
         finally:
             self._links.discard(link)
+
+
+def _renamed(head: bytes, host: str) -> bytes:
+    """An HTTP head with another Host."""
+    return re.sub(rb"(?i)\r\nhost:[^\r]*", b"\r\nHost: " + host.encode(), head, count=1)
 
 
 @dataclass(eq=False)
@@ -142,7 +164,7 @@ class _Link:
             fault = None
         left = fault.after if fault is not None else 0
         shut = False
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if shut or self.swallows:
                     continue

@@ -16,6 +16,7 @@ class ModelCarrier:
         self.closed: tuple[int, str] | None = None
         self.aborted = False
         self.silent = False
+        self.stuck: asyncio.Event | None = None
         self._service = service
         self._session: ModelSession | None = None
         self._arrived: asyncio.Queue[bytes | ConnectionClosed | None] = asyncio.Queue()
@@ -27,6 +28,10 @@ class ModelCarrier:
         return item
 
     async def send(self, frames: Iterable[bytes]) -> None:
+        if self.stuck is not None:
+            await self.stuck.wait()
+        if self.aborted:
+            return
         for data in frames:
             message = ClientMessage.FromString(data)
             self.received.append(message)
@@ -73,6 +78,8 @@ class ModelCarrier:
 
     def abort(self) -> None:
         self.aborted = True
+        if self.stuck is not None:
+            self.stuck.set()
         self.cut()
 
 

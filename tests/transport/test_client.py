@@ -34,7 +34,7 @@ from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
 from tests.transport.model_carrier import ModelDialer
 from tests.transport.model_service import served
 from transport.client import Client, by_runtime_file, by_url
-from transport.client_calls import ClientSettings
+from transport.client_calls import ClientSettings, Endpoint
 from transport.client_stream import Stream
 from transport.discovery import RuntimeRecord, publish
 from transport.errors import (
@@ -450,6 +450,26 @@ async def test_leaving_while_connecting_waits_for_nothing(stage: Stage) -> None:
     await stage.clock.advance(2.0)
     await stage.client.aclose()
     assert stage.clock.pending == 0
+
+
+async def test_leaving_does_not_wait_for_a_socket_that_takes_nothing(stage: Stage) -> None:
+    stage.dialer.last.stuck = asyncio.Event()
+    stage.client.stream(say("never"), ChatToken)
+    await settle()
+    await stage.clock.until(stage.client.aclose(), within=5.0)
+    assert stage.dialer.last.aborted
+
+
+async def test_a_finder_that_breaks_ends_the_calls(manual_clock: ManualClock) -> None:
+    stage = Stage(manual_clock)
+
+    def broken() -> Endpoint:
+        raise PermissionError("not yours")
+
+    client = Client(broken, clock=manual_clock, dialer=stage.dialer)
+    with pytest.raises(PermissionError):
+        await client.__aenter__()
+    assert client.over
 
 
 async def test_who_is_cancelled_while_it_connects_leaves_nothing(manual_clock: ManualClock) -> None:

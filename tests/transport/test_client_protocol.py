@@ -112,6 +112,7 @@ def failed(effects: list[Effect]) -> list[tuple[Call, Exception]]:
 def test_it_looks_connects_greets_and_is_open(peer: Peer) -> None:
     protocol = peer.protocol
     assert protocol.start() == [Find()]
+    assert protocol.url == ""
     assert protocol.found(HERE, 0.0) == [Connect(HERE, 0.0)]
     phases = [protocol.phase]
     assert protocol.connected(0.0) == []
@@ -125,6 +126,7 @@ def test_it_looks_connects_greets_and_is_open(peer: Peer) -> None:
     assert isinstance(ready, Ready)
     phases.append(protocol.phase)
     assert phases == [Phase.CONNECTING, Phase.GREETING, Phase.OPEN]
+    assert protocol.url == HERE.url
     assert protocol.welcome.session == "s"
     assert not protocol.has_output
 
@@ -445,7 +447,14 @@ def test_an_ack_goes_out_every_half_of_the_buffer(open_peer: Peer) -> None:
 
 def test_where_nothing_is_kept_nothing_is_acknowledged() -> None:
     acks = Acknowledger()
-    assert not any(acks.count(10**9, Limits()) for _ in range(10_000))
+    last = ServerMessage(end=True)
+    assert not any(acks.count(last, 10**9, Limits()) for _ in range(10_000))
+
+
+def test_an_ack_goes_out_when_a_long_reply_has_ended() -> None:
+    acks, limits = Acknowledger(), Limits(resume_buffer_messages=1000)
+    due = [acks.count(ServerMessage(end=n % 10 == 9), 1, limits) for n in range(40)]
+    assert [n for n, ack in enumerate(due) if ack] == [19, 39]
 
 
 def test_a_message_without_an_arm_goes_in_call(open_peer: Peer) -> None:

@@ -24,7 +24,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
 from transport.client_calls import ClientSettings
-from transport.errors import RequestFailed, SessionLost
+from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 from transport.testing import MemoryService
 
 __all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
@@ -154,3 +154,38 @@ async def test_a_client_that_leaves_ends_its_session(
     sessions = next(c for c in actor_system.snapshot().children if c.name == "sessions")
     assert not sessions.children
     assert not service.carriers
+
+
+async def test_a_system_that_stops_takes_its_clients_along(
+    service: MemoryService, actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    async with service.client(ClientSettings(give_up=5.0)) as client:
+        stream = client.stream(SendMessageRequest(text="9", session_id="waits"), ChatToken)
+        await settle()
+        await manual_clock.until(actor_system.stop())
+        with pytest.raises(RequestFailed):
+            await anext(text async for text in stream if text.text not in "012")
+        await manual_clock.advance(20.0)
+        with pytest.raises(ConnectionClosed, match="4001"):
+            await client.ready()
+
+
+async def test_a_client_that_breaks_the_rules_is_thrown_out(
+    actor_system: ActorSystem,
+) -> None:
+    registry = Registry()
+    registry.register(CreateSessionRequest, Create)
+    limits = SessionLimits(messages_per_second=0.001, message_burst=1)
+    service = await MemoryService.start(actor_system, registry, limits)
+    async with service.client() as client:
+        streams = [
+            client.stream(CreateSessionRequest(title="x" * n), SessionInfo) for n in range(40)
+        ]
+        await settle()
+        with pytest.raises(ConnectionClosed, match="4505"):
+            for stream in streams:
+                try:
+                    await stream.next()
+                except RequestFailed as failed:
+                    assert failed.code in (Code.RESOURCE_EXHAUSTED, Code.INVALID_ARGUMENT)
+        assert client.over
