@@ -15,6 +15,8 @@ import pytest
 
 from tests.extend.wheel import ROOT, Installed
 
+pytestmark = pytest.mark.xdist_group("wheel")  # built once
+
 BLOCK = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

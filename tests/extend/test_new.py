@@ -13,6 +13,8 @@ from callboard_service.new import create
 from tests.extend.wheel import ROOT, Installed
 from tests.typing.test_typing import PYRIGHT, needs_pyright
 
+pytestmark = pytest.mark.xdist_group("wheel")  # built once
+
 INFERRED = "Type is missing type annotation and could be inferred differently by type checkers"
 
 
