@@ -15,14 +15,17 @@ FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
+EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT := $(BUILD)/pyright-$(PYRIGHT_VERSION)/node_modules/pyright/index.js
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -54,9 +57,12 @@ soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS=
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server of the tests needs npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server are skipped: they need npm, which was not found'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server and pyright, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server and with pyright are skipped: they need npm, which was not found'; fi
+
+$(PYRIGHT):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
@@ -95,7 +101,7 @@ audit: ## Look for known vulnerabilities in what is locked; needs the network
 	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
 	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
 
-check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
+check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Everything that needs no test run
 
 check-format: setup
 	'$(BIN)/ruff' format --check
@@ -115,12 +121,22 @@ define generate
 		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
 endef
 
+# $(call generate_examples,FOLDER): code and stubs beside each other, as an extension has them.
+define generate_examples
+	'$(BIN)/python' -m grpc_tools.protoc --proto_path=. '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
+		'--python_out=$(1)' '--mypy_out=quiet:$(1)' $(EXAMPLES)
+endef
+
 check-proto: setup
 	@rm -rf $(BUILD)/proto && mkdir -p $(BUILD)/proto/src $(BUILD)/proto/typings
 	$(call generate,$(BUILD)/proto)
 	@for tree in src typings; do \
 		diff -ru -x '__init__.py*' -x py.typed -x __pycache__ $$tree/callboard $(BUILD)/proto/$$tree/callboard \
 			|| { echo 'The generated code is not what proto/ says: make proto' >&2; exit 1; }; \
+	done
+	$(call generate_examples,$(BUILD)/proto)
+	@for made in $(EXAMPLES:.proto=_pb2.py) $(EXAMPLES:.proto=_pb2.pyi); do \
+		diff -u "$$made" "$(BUILD)/proto/$$made" || { echo 'The generated code of an example is not what its .proto says: make proto' >&2; exit 1; }; \
 	done
 
 check-buf:
@@ -131,6 +147,11 @@ check-buf:
 $(BUF):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
+check-docs: docs
+
+docs: setup ## Build the documentation into .build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(BIN)/mkdocs' build --quiet --strict && echo 'Built .build/site/index.html'
+
 format: setup ## Put the code in form
 	'$(BIN)/ruff' check --fix
 	'$(BIN)/ruff' format
@@ -138,6 +159,7 @@ format: setup ## Put the code in form
 proto: setup ## Generate the code of the contract from proto/
 	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
 	$(call generate,.)
+	$(call generate_examples,.)
 
 # uv lives in an environment of its own: nobody who only uses the lock needs it.
 lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade

@@ -1,20 +1,27 @@
 """A request that runs: what ties its actor to its session."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
+from actors.actor import Actor
 from actors.deadlines import Deadline
-from actors.failure import Failure
-from actors.frames import Completed, Message, Notice, Request
+from actors.duplex import Inputs
+from actors.failure import Code, Failure
+from actors.frames import Completed, Input, Message, Notice, Request
+from actors.interceptors import Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import Handler
+from actors.request import AnyHandler
 
 if TYPE_CHECKING:
     from actors.session import SessionActor
+
+M = TypeVar("M")
+
+NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,8 @@ class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     __slots__ = (
-        "_began", "_first", "_session", "_waiter", "answered", "deadline", "expiry", "ref",
-        "registration", "request", "request_id",
+        "_began", "_first", "_session", "_waiter", "answered", "deadline", "expiry", "inputs",
+        "ref", "registration", "request", "request_id", "said",
     )  # fmt: skip
 
     def __init__(
@@ -55,7 +62,37 @@ class Run:
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
         self.ref: ActorRef[object] | None = None
+        self.said: Message | Failure | Completed | None = None
+        self.inputs: Inputs | None = None
+        if registration.takes is not None:
+            self.inputs = Inputs(registration.takes, self._grant, self._run_once)
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler."""
+        return self.registration.interceptors
+
+    def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._session.find_actor(kind, name)
+
+    def deliver(self, payload: Message | Input) -> None:
+        """Take what the client sends to this request."""
+        if isinstance(payload, Input):
+            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
+            if failure is not None:
+                self.abort(failure)
+        elif self.ref is not None:
+            self.ref.tell(payload)
+
+    def _grant(self, limit: int) -> None:
+        self._session.machine.grant(self.request_id, limit)
+        self._session.wake_connection()
+
+    def _run_once(self) -> None:
+        if self.ref is not None:
+            self.ref.restart_never()
 
     @property
     def session(self) -> str:
@@ -102,8 +139,7 @@ class Run:
         if not self.answered:
             self.answered = True
             self._first = self._session.now()
-            if self.ref is not None:
-                self.ref.restart_never()
+            self._run_once()
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -131,6 +167,7 @@ class Run:
 
     def ended(self, said: Message | Failure | Completed) -> None:
         """Tell who watches requests how this one went."""
+        self.said = said
         watch = self._session.on_request_end
         if watch is None:
             return
@@ -139,7 +176,7 @@ class Run:
         message = type(self.request.payload).__name__
         watch(RequestEnd(message, said, first - self._began, now - self._began))
 
-    def make_handler(self) -> Handler[Message]:
+    def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""
         handler = self.registration.factory()
         handler.exchange = self

@@ -16,7 +16,7 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from actors.actor import Actor
 from actors.ask import Reply
@@ -45,7 +45,7 @@ from actors.machine import SessionMachine
 from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.request import Handler
+from actors.request import AnyHandler
 from actors.run import RequestEnd, Run
 from actors.session_messages import (
     Attach,
@@ -61,6 +61,8 @@ from actors.session_messages import (
     SessionMessage,
 )
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
+
+M = TypeVar("M")
 
 ONCE: Final = Lifecycle(
     restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
@@ -245,9 +247,9 @@ class SessionActor(Actor[SessionMessage]):
                 case Start(request):
                     self._start(request)
                 case Deliver(request_id, payload):
-                    ref = self._ref(request_id)
-                    if ref is not None:
-                        ref.tell(payload)
+                    target = self._runs.get(str(request_id))
+                    if target is not None:
+                        target.deliver(payload)
                 case Stop(request_id, failure):
                     run = self._runs.get(str(request_id))
                     if run is not None:
@@ -262,10 +264,6 @@ class SessionActor(Actor[SessionMessage]):
                     self._close(code, reason)
                     if ends_session(code, by_service=True):
                         self._end()
-
-    def _ref(self, request_id: int) -> ActorRef[object] | None:
-        run = self._runs.get(str(request_id))
-        return None if run is None else run.ref
 
     def _start(self, request: Request) -> None:
         payload = cast(Message, request.payload)
@@ -287,7 +285,7 @@ class SessionActor(Actor[SessionMessage]):
         registration.running += 1
         self._runs[str(request.request_id)] = run
         self._set_deadline(run, handler.deadline)
-        made: list[Handler[Message]] = [handler]
+        made: list[AnyHandler] = [handler]
         run.ref = self.context.spawn(
             lambda: made.pop() if made else run.make_handler(),
             name=str(request.request_id),
@@ -306,6 +304,10 @@ class SessionActor(Actor[SessionMessage]):
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
             self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
+
+    def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._registry.actor(kind, name)
 
     def now(self) -> float:
         """The system's time."""

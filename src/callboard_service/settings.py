@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     runtime_dir: Path | None = Field(
         None, description="Folder of the runtime file, by which clients find the service."
     )
+    actors: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Modules with actor types of your own, each with a function register."
+    )
     local_model: Path | None = Field(
         None, description="GGUF file for the backend local; else the one that came with it."
     )
@@ -132,6 +135,11 @@ class Settings(BaseSettings):
     slow_consumer_ms: Milliseconds = Field(
         30_000, description="How long a client may read nothing, or acknowledge nothing."
     )
+
+    @field_validator("actors", mode="before")
+    @classmethod
+    def _split_actors(cls, value: object) -> object:
+        return tuple(re.split(r"[\s,]+", value.strip())) if isinstance(value, str) else value
 
     @field_validator("openai_base_url", "opencode_url")
     @classmethod

@@ -27,6 +27,7 @@ from actors.errors import MailboxFull, NotRunning
 from actors.limits import SessionLimits
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
+from actors.residents import Extensions
 from actors.session_messages import Detach, Happening, Outbox, Received, SessionEnvironment
 from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from actors.supervision import Exit
@@ -85,6 +86,7 @@ class MemoryService:
         """Have `system` serve what the registry knows. Raises NotProtobuf."""
         limits = limits or SessionLimits()
         wire = Wire(registry)
+        await system.start(lambda: Extensions(registry.residents), name="extensions")
         environment = SessionEnvironment(registry, limits, wire.encode, _Quiet(), _Unwatched())
         numbers = count(1)
 
