@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from transport.access import (
     Access,
@@ -33,6 +33,7 @@ BACKLOG: Final = 1024
 """Connections that the system holds until they are accepted: as many as sessions are allowed."""
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+_Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, tuple[object, ...]]
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
 
 
@@ -128,11 +129,7 @@ async def _listen_tcp(
 
 async def _bind(place: Place) -> socket.socket:
     """One socket: of a name that has several addresses, the first. Raises CannotListen."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
-        place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, kind, number, _, address = found[0]
+    family, kind, number, address = await _resolve(place.host, place.port)
     if not place.exposed and not is_loopback_host(str(address[0])):
         raise CannotListen(f"{place.host} is not loopback, and was not exposed by word")
     bound = socket.socket(family, kind, number)
@@ -144,6 +141,18 @@ async def _bind(place: Place) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+async def _resolve(host: str, port: int) -> _Address:
+    try:
+        ip_address(host)
+    except ValueError:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    else:  # nobody is asked: no thread is needed, which the loop would keep
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    family, kind, number, _, address = found[0]
+    return family, kind, number, address
 
 
 def _own_names(host: str) -> tuple[str, ...]:
