@@ -25,7 +25,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -48,6 +48,9 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+bound: setup ## Run the tests of runtime and chat with one message a mailbox: what waits in a circle shows
+	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/actors tests/e2e/test_chat.py $(ARGS)
 
 faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)

@@ -4,12 +4,15 @@
 module through its own test files alone: `test_mailbox.py` for `mailbox.py`, or those named here.
 """
 
+import io
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from coverage import Coverage
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -23,27 +26,41 @@ RUNTIME: Final = {
     "clock": ("system",),
     "cycles": ("cycles",),
     "deadlines": ("deadlines",),
+    "effects": ("effects",),
     "ending": ("ending", "misbehaving", "shutdown", "watch", "actor", "regroup", "start"),
     "errors": ("mailbox",),
     "events": ("events",),
+    "failure": ("failure",),
     "family": ("supervision", "intensity", "shutdown", "regroup", "start"),
+    "frames": ("request", "stream", "session"),
     "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup"),
     "interleavings": ("interleavings",),
+    "limits": ("limits",),
+    "log": ("request",),
     "loopwatch": ("loopwatch",),
+    "machine": ("machine", "machine_properties"),
     "mailbox": ("mailbox",),
+    "output": ("output",),
+    "patience": ("patience",),
     "ref": ("ask", "actor", "mailbox", "watch", "supervision", "cycles"),
+    "registry": ("registry",),
     "regroup": ("regroup",),
-    "restarting": ("supervision", "intensity", "shutdown", "regroup"),
+    "request": ("request", "stream"),
+    "restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
+    "run": ("request", "stream", "session"),
     "runqueue": ("runqueue",),
+    "session": ("session", "session_resume", "stream", "request"),
+    "session_messages": ("session", "session_resume"),
+    "sessions": ("sessions", "session"),
     "supervision": ("intensity", "supervision"),
     "system": ("system", "events", "loopwatch"),
     "testing": ("testing",),
     "watch": ("watch",),
 }  # fmt: skip
-"""Modules that are held to it, and the test files that are theirs."""
+"""All modules of the runtime, and the test files that are theirs."""
 
-NOT_YET: Final = ("cell", "ending", "family", "inbox", "restarting", "system", "testing")
-"""Covered to 90 % and more: shown, and no fault so far."""
+LEFT: Final = {"run": 98, "session": 97}
+"""Percent where code is left that nothing reaches: the guards of what cannot come about so far."""
 
 CONFIG: Final = """
 [run]
@@ -51,6 +68,9 @@ branch = true
 source = src/actors
 data_file = {data}
 [report]
+# That no case is left out, mypy says (exhaustive-match); one that no test reaches is a line missed.
+partial_also =
+    ^\\s*case\\s
 exclude_also =
     if TYPE_CHECKING:
     @overload
@@ -62,6 +82,10 @@ exclude_also =
 
 def main() -> int:
     """Run the tests once and judge each module."""
+    found = {path.stem for path in (ROOT / "src" / "actors").glob("*.py")} - {"__init__"}
+    if found != set(RUNTIME):
+        print("not in the table, or no more there:", *sorted(found ^ set(RUNTIME)))
+        return 1
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "coveragerc"
         config.write_text(CONFIG.format(data=Path(folder) / "data"), "utf-8")
@@ -74,20 +98,23 @@ def main() -> int:
         )  # fmt: skip
         if tests.returncode:
             return tests.returncode
-        open_modules: list[str] = []
-        for module, own in RUNTIME.items():
-            contexts = ",".join(["^$", *(f"^test_{file}$" for file in own)])
-            report = subprocess.run(
-                [*coverage, "report", f"--rcfile={config}", f"--contexts={contexts}",
-                 f"--include=src/actors/{module}.py", "--show-missing", "--fail-under=100"],
-                cwd=ROOT, capture_output=True, text=True,
-            )  # fmt: skip
-            if report.returncode:
-                open_modules.append(module)
-                print(*(line for line in report.stdout.splitlines() if "src/" in line), sep="\n")
-        whole = len(RUNTIME) - len(open_modules)
-        print(f"{whole} of {len(RUNTIME)} modules are covered whole by their tests")
-        return 1 if set(open_modules) - set(NOT_YET) else 0
+        measured = Coverage(config_file=str(config))
+        measured.load()
+        faults = sum(not is_whole(measured, module, own) for module, own in RUNTIME.items())
+    print(f"{len(RUNTIME) - faults} of {len(RUNTIME)} modules are covered as they must be")
+    return 1 if faults else 0
+
+
+def is_whole(measured: Coverage, module: str, own: tuple[str, ...]) -> bool:
+    """Look at one module through its own tests, and print what they do not reach."""
+    text = io.StringIO()
+    percent = measured.report(
+        include=[f"src/actors/{module}.py"], contexts=["^$", *(f"^test_{file}$" for file in own)],
+        show_missing=True, file=text,
+    )  # fmt: skip
+    if percent < 100:
+        print(*(line for line in text.getvalue().splitlines() if "src/" in line), sep="\n")
+    return percent >= LEFT.get(module, 100)
 
 
 if __name__ == "__main__":

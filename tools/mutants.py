@@ -61,12 +61,16 @@ def change(mutant: Mutant, source: Path) -> None:
 def run_tests(source: Path, *nodes: str) -> subprocess.CompletedProcess[str]:
     """Run tests on that source tree instead of the project's."""
     environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        # By a thread: what a signal raises would be one more crash to the actor that it hits.
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist",
-         f"--timeout={LIMIT}", "--timeout-method=thread", *nodes],
-        cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=limit_memory,
-    )  # fmt: skip
+    # By a thread: what a signal raises would be one more crash to the actor that it hits.
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p",
+               "no:xdist", f"--timeout={LIMIT}", "--timeout-method=thread", *nodes]  # fmt: skip
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True,
+            preexec_fn=limit_memory, timeout=4 * LIMIT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:  # without memory its own watchman is dead too
+        return subprocess.CompletedProcess(command, FAILED, "did not end", "")
 
 
 def limit_memory() -> None:

@@ -73,8 +73,7 @@ class Cell(Restarting[M], Generic[M]):
         try:
             actor = self._make_actor()
         except Exception as error:
-            if self.parent is not None and self.parent.family is not None:
-                self.parent.family.tally.crashed += 1
+            self._siblings.tally.crashed += 1
             self._end(Exit.CRASHED, error)
             raise StartFailed(f"{self.path}: did not start: {error!r}") from error
         kind = type(actor)
@@ -117,7 +116,7 @@ class Cell(Restarting[M], Generic[M]):
         if self._starters is not None:
             self._settle_start(None)
         if self.restarts:
-            self._tell_family()
+            self._siblings.news()
 
     # -- a turn ------------------------------------------------------------------------------
 
@@ -360,8 +359,8 @@ class Cell(Restarting[M], Generic[M]):
 
     def child_gone(self, down: Down) -> None:
         """A child is no more; the actor's hook hears of it, and crashes the actor if it raises."""
-        if self.family is not None:
-            self.family.remove(down.name)
+        assert self.family is not None
+        self.family.remove(down.name)
         if self.actor is None:
             return
         try:

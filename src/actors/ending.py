@@ -151,8 +151,8 @@ class Ending(Inbox[M], Generic[M]):
 
     def _cut_short(self) -> None:
         """Past its limit, an incarnation that halts is cancelled; `stopped` does not run."""
+        self._up_since = None
         if self._task is not None:
-            self._up_since = None
             self._cancel_task(self._task)
 
     def _cancel_task(self, task: "asyncio.Task[None]") -> None:

@@ -36,8 +36,8 @@ class Family:
 
     def remove(self, name: str) -> None:
         """Strike out a child that is no more."""
-        if self.members.pop(name, None) is not None:
-            self.tally.stopped += 1
+        del self.members[name]
+        self.tally.stopped += 1
         self.news()
 
     def news(self) -> None:

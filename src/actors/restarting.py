@@ -12,6 +12,7 @@ from actors.supervision import Exit, Lifecycle, Record
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.family import Family
     from actors.system import ActorSystem
 
 M = TypeVar("M")
@@ -53,9 +54,8 @@ class Restarting(Ending[M], Generic[M]):
         self._drop_incarnation()
         if self.state is not State.PAUSED:  # told to stop meanwhile
             return
-        family = self.parent.family if self.parent is not None else None
-        if family is not None and family.together:
-            family.restart_group(self, delay)
+        if self._siblings.together:
+            self._siblings.restart_group(self, delay)
             return
         if delay > 0:
             self._set_limit(delay, self.resume)
@@ -69,8 +69,7 @@ class Restarting(Ending[M], Generic[M]):
         if self.parent is None:
             self.system.fail(error)
             return None
-        family = self.parent.family
-        assert family is not None
+        family = self._siblings
         family.tally.crashed += 1
         first_start = self.state is State.STARTING and not self.restarts
         if first_start or self.state >= State.STOPPING:
@@ -99,17 +98,14 @@ class Restarting(Ending[M], Generic[M]):
         if self.state is State.PAUSED:
             self._drop_incarnation()
             self._set_limit(None)
-            self._tell_family()
+            self._siblings.news()
 
     def resume(self) -> None:
-        """The restart is due; nothing, if the actor has been told to stop."""
-        if self.state is not State.PAUSED:
-            return
+        """The restart is due. Not for one that has been told to stop."""
         self._set_limit(None)
         self.state = State.STARTING
         self.restarts += 1
-        if self.parent is not None and self.parent.family is not None:
-            self.parent.family.tally.restarted += 1
+        self._siblings.tally.restarted += 1
         if self._task is None:
             self._schedule()
 
@@ -124,6 +120,8 @@ class Restarting(Ending[M], Generic[M]):
         """Seconds since this incarnation was ready; 0 if it did not get there."""
         return 0.0 if self._up_since is None else now - self._up_since
 
-    def _tell_family(self) -> None:
-        if self.parent is not None and self.parent.family is not None:
-            self.parent.family.news()
+    @property
+    def _siblings(self) -> "Family":
+        """The family that the actor is a child of; the root, which is in none, has no restart."""
+        assert self.parent is not None and self.parent.family is not None  # noqa: PT018
+        return self.parent.family

@@ -130,8 +130,7 @@ class ActorSystem:
 
     def fail(self, error: BaseException) -> None:
         """The root gave up: the system is ending, and `failed` says with what."""
-        if not self._failure.done():
-            self._failure.set_result(error)
+        self._failure.set_result(error)
 
     async def failed(self) -> BaseException:
         """Wait until the root has given up, which a healthy system never does."""

@@ -168,8 +168,8 @@ class ManualClock:
         while self.next_due == due:
             timer = heapq.heappop(self._timers)[2]
             callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
+            assert callback is not None  # `next_due` has passed over those that were cancelled
+            callback()
         await settle()
 
 

@@ -1,9 +1,10 @@
 import coverage
 import pytest
 
-from actors import ActorSystem
+from actors import ActorSystem, Mailbox
 from actors.testing import actor_events, actor_system, leak_check, manual_clock
 from tests.actors.session_kit import Counting, Service
+from tests.bound import BOUND, bounded
 
 __all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
 
@@ -18,6 +19,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """`make coverage` looks at each module through its own test files."""
     if (measuring := coverage.Coverage.current()) is not None:
         measuring.switch_context(item.path.stem)
+
+
+@pytest.fixture(autouse=True)
+def bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make bound`: one message a mailbox."""
+    if BOUND:
+        monkeypatch.setattr(Mailbox, "__init__", bounded)
 
 
 @pytest.fixture(autouse=True)

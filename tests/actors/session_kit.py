@@ -1,6 +1,7 @@
 """What the tests of machine, session and requests share: a message, an encoding to read back."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from actors import (
     Failure,
     Handler,
     Lifecycle,
+    MailboxFull,
     Notice,
+    NotRunning,
     Registry,
     Reply,
     StreamActor,
@@ -23,6 +26,7 @@ from actors.effects import Limit
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.machine import Said
+from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,
     Attached,
@@ -153,6 +157,7 @@ class Client:
     connection: FakeConnection = field(default_factory=FakeConnection)
     received: list[Sent] = field(default_factory=list)
     last_id: int = 0
+    _sending: list["asyncio.Task[None]"] = field(default_factory=list)
     attached: Attached | None = None
 
     @property
@@ -177,7 +182,22 @@ class Client:
         return max((frame.sequence for frame in self.received), default=0)
 
     def send(self, frame: Frame, size: int = 10) -> None:
-        self.ref.tell(Received(self.connection, frame, size))
+        self._put(Received(self.connection, frame, size))
+
+    def _put(self, message: SessionMessage) -> None:
+        """As a connection does: what finds no room waits for it, in order."""
+        try:
+            if not self._sending:
+                self.ref.tell(message)
+                return
+        except MailboxFull:
+            pass
+        self._sending.append(asyncio.create_task(self._put_later(message)))
+
+    async def _put_later(self, message: SessionMessage) -> None:
+        with contextlib.suppress(NotRunning):
+            await self.ref.send(message)
+        del self._sending[0]
 
     def request(self, payload: Text | None, timeout_ms: int = 0) -> int:
         """Open a request; its id."""
@@ -218,7 +238,7 @@ class Client:
 
     def detach(self, code: int = 1000, *, by_service: bool = False) -> None:
         """The connection ends with this close code."""
-        self.ref.tell(Detach(self.connection, code, by_service))
+        self._put(Detach(self.connection, code, by_service))
 
     def check(self) -> None:
         """Sequence without a gap, exactly one end for each id, nothing after it."""
@@ -237,12 +257,16 @@ class Service:
     """A supervisor of sessions, and what they share."""
 
     def __init__(
-        self, system: ActorSystem, limits: SessionLimits | None = None, at_most: int = 10_000
+        self,
+        system: ActorSystem,
+        limits: SessionLimits | None = None,
+        at_most: int = 10_000,
+        on_request_end: OnRequestEnd | None = None,
     ) -> None:
         self.registry = Registry()
         self.books = Books()
         self.environment = SessionEnvironment(
-            self.registry, limits or SessionLimits(), encode, NoLog(), self.books
+            self.registry, limits or SessionLimits(), encode, NoLog(), self.books, on_request_end
         )
         self._names = (f"s{number}" for number in count(1))
         self._secrets = (number.to_bytes(8, "big") * 4 for number in count(1))

@@ -75,6 +75,7 @@ async def test_the_context_names_the_actor(actor_system: ActorSystem) -> None:
     assert ref != "system/w"
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_stop_ends_after_the_message_in_hand(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
@@ -107,6 +108,7 @@ async def test_an_idle_actor_without_hooks_stops_at_once(actor_system: ActorSyst
     ref.stop()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_an_actor_may_end_by_itself(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(lambda: Worker(log), lifecycle=TEMPORARY)
@@ -257,6 +259,7 @@ async def test_the_events_of_a_life(actor_system: ActorSystem, actor_events: lis
     assert actor_events[1:] == [Started("system/w", 0), Stopped("system/w", Exit.SHUTDOWN)]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_receive_may_be_a_coroutine_or_not(actor_system: ActorSystem) -> None:
     gate = asyncio.Event()
     log: list[str] = []
@@ -289,3 +292,15 @@ def test_a_base_actor_has_hooks_that_do_nothing() -> None:
     least.child_ended(Down("p", "n", Exit.NORMAL))
     with pytest.raises(AttributeError):
         _ = least.context
+
+
+async def test_main_may_be_a_plain_function(actor_system: ActorSystem) -> None:
+    class Errand(Worker):
+        def main(self) -> None:
+            self.log.append("main")
+
+    errand = Errand()
+    ref = actor_system.spawn(lambda: errand)
+    ref.tell(note(errand.log, "message"))
+    await settle()
+    assert errand.log == ["worker started", "main", "message"]

@@ -114,6 +114,7 @@ async def test_a_crash_is_told_at_once_with_its_cause(
     assert manual_clock.now() == 0.0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_crash_fails_the_questions_put_off_too_but_none_that_waits(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -1,10 +1,14 @@
 import asyncio
+import inspect
+from collections.abc import Awaitable
 
 import pytest
 
 from actors import (
     ActorRef,
     ActorSystem,
+    Crashed,
+    Down,
     Event,
     Exit,
     Lifecycle,
@@ -13,10 +17,12 @@ from actors import (
 from actors.testing import ManualClock, settle
 from tests.actors.kit import (
     PERMANENT,
+    TEMPORARY,
     Bare,
     Boom,
     Do,
     Worker,
+    boom,
     for_ever,
     names,
     note,
@@ -130,6 +136,7 @@ async def test_stopped_that_hangs_before_a_restart_is_ended_by_a_stop(
     assert manual_clock.now() == 55.0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_what_is_left_in_the_mailbox_becomes_dead_letters_at_once(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -280,3 +287,106 @@ async def test_an_exit_of_the_process_is_not_held_up(
     task.cancel()
     assert loop.is_running()
     await settle()
+
+
+# -- at once -------------------------------------------------------------------------------------
+
+
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+async def test_a_plain_function_may_end_its_actor(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    ref = actor_system.spawn(Bare, lifecycle=TEMPORARY)
+    ref.tell(lambda worker: worker.context.stop())
+    ref.tell(for_ever)
+    await settle()
+    assert (await ref.join()).exit is Exit.NORMAL
+    assert actor_system.dead_letters == 1
+    assert names(actor_system) == []
+
+
+async def test_a_plain_function_that_ends_its_actor_leaves_it_time_to_clean_up(
+    actor_system: ActorSystem,
+) -> None:
+    class Tidy(Bare):
+        async def stopped(self) -> None:
+            log.append("stopped")
+
+    log: list[str] = []
+    ref = actor_system.spawn(Tidy, lifecycle=TEMPORARY)
+    ref.tell(lambda worker: worker.context.stop())
+    assert (await ref.join()).exit is Exit.NORMAL
+    assert log == ["stopped"]
+
+
+async def test_who_kills_itself_begins_nothing_more(actor_system: ActorSystem) -> None:
+    log: list[str] = []
+
+    async def never_begun() -> None:
+        log.append("begun")
+
+    def kill(worker: Worker) -> Awaitable[None]:
+        worker.context.ref.kill()
+        return never_begun()
+
+    ref = actor_system.spawn(Bare)
+    ref.tell(kill)
+    assert (await ref.join()).exit is Exit.KILLED
+    assert log == []
+
+
+async def test_stopped_that_raises_after_a_crash_does_not_hide_it(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    class Twice(Worker):
+        def stopped(self) -> None:
+            raise ZeroDivisionError
+
+    ref = actor_system.spawn(Twice, lifecycle=TEMPORARY)
+    ref.tell(boom)
+    down = await ref.join()
+    assert isinstance(down.error, Boom)
+    crashes = [event for event in actor_events if isinstance(event, Crashed)]
+    assert [type(crash.error) for crash in crashes] == [Boom, ZeroDivisionError]
+    assert crashes[1].message == "stopped"
+
+
+async def test_a_child_of_one_that_went_with_an_exit_ends_quietly(
+    actor_system: ActorSystem,
+) -> None:
+    parent = Bare()
+    ref = actor_system.spawn(lambda: parent)
+    child = parent.context.spawn(Bare)
+
+    def leave(worker: Worker) -> None:
+        raise SystemExit
+
+    ref.tell(leave)
+    with pytest.raises(SystemExit):
+        actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
+    assert (await ref.join()).exit is Exit.CRASHED
+    child.stop()
+    assert (await child.join()).exit is Exit.SHUTDOWN
+
+
+def test_a_loop_that_is_gone_takes_its_actors_along_and_nobody_is_told() -> None:
+    loop = asyncio.new_event_loop()
+    downs: list[Down] = []
+
+    async def begin() -> ActorSystem:
+        system = ActorSystem()
+        ref = system.spawn(Bare)
+        ref.watch(downs.append)
+        ref.tell(for_ever)
+        await settle()
+        return system
+
+    system = loop.run_until_complete(begin())
+    loop.set_exception_handler(lambda loop, context: None)  # "destroyed but it is pending"
+    (task,) = asyncio.all_tasks(loop)
+    loop.close()
+    work = task.get_coro()
+    assert inspect.iscoroutine(work)
+    work.close()
+    assert downs == []
+    assert system.statistics().tasks == 0

@@ -2,13 +2,14 @@ import asyncio
 
 import pytest
 
-from actors import Actor, ActorSystem, Exit, Lifecycle, Overflow
+from actors import Actor, ActorSystem, Down, Event, Exit, Lifecycle, Overflow
 from actors.runqueue import TURNS
-from actors.testing import ManualClock, settle
+from actors.testing import ManualClock, running_system, settle
 from tests.actors.kit import (
     PERMANENT,
     TEMPORARY,
     Bare,
+    Boom,
     Worker,
     boom,
     note,
@@ -17,6 +18,7 @@ from tests.actors.kit import (
 )
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_messages_are_handled_in_order(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(Bare)
@@ -39,6 +41,7 @@ async def test_an_idle_actor_owns_no_task(actor_system: ActorSystem) -> None:
     assert tasks_of_actors() == 0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_plain_function_needs_no_task(actor_system: ActorSystem) -> None:
     tasks: list[int] = []
     ref = actor_system.spawn(Bare)
@@ -48,6 +51,7 @@ async def test_a_plain_function_needs_no_task(actor_system: ActorSystem) -> None
     assert tasks == [0, 0, 0]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_message_from_within_is_handled_after_those_before_it(
     actor_system: ActorSystem,
 ) -> None:
@@ -78,6 +82,7 @@ async def test_a_message_that_comes_while_one_is_in_hand_waits(actor_system: Act
     assert log == ["second"]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_busy_actor_gives_others_a_turn(actor_system: ActorSystem) -> None:
     turns = 0
     log: list[str] = []
@@ -90,6 +95,7 @@ async def test_a_busy_actor_gives_others_a_turn(actor_system: ActorSystem) -> No
     assert turns >= 1000 // TURNS
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_control_overtakes_messages(actor_system: ActorSystem) -> None:
     worker, gate = Worker(), asyncio.Event()
     ref = actor_system.spawn(lambda: worker)
@@ -145,6 +151,7 @@ async def test_a_timer_tells_the_actor_later(
     assert worker.log == ["due"]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_timers_die_with_the_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -215,6 +222,7 @@ class Reader(Actor[str]):
         self.log.append("stopped")
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_next_takes_messages_in_order_and_the_rest_is_received(
     actor_system: ActorSystem,
 ) -> None:
@@ -309,3 +317,57 @@ async def test_a_timeout_round_next_loses_no_message(actor_system: ActorSystem) 
     ref.tell("kept")
     await settle()
     assert log == ["kept"]
+
+
+# -- at the end ----------------------------------------------------------------------------------
+
+
+async def test_what_comes_after_the_end_is_a_dead_letter_also_while_nobody_listens(
+    manual_clock: ManualClock,
+) -> None:
+    async with running_system(manual_clock) as system:
+        ref = system.spawn(Bare)
+        ref.stop()
+        await ref.join()
+        ref.tell(note([], "late"))
+        assert system.dead_letters == 1
+
+
+async def test_who_stops_hears_of_no_end_any_more(actor_system: ActorSystem) -> None:
+    worker, gate = Worker(), asyncio.Event()
+    ref, other = actor_system.spawn(lambda: worker), actor_system.spawn(Bare)
+    await settle()
+    worker.context.watch(other)
+    ref.tell(wait_for(gate))
+    await settle()
+    ref.stop()
+    other.stop()
+    gate.set()
+    await ref.join()
+    assert worker.log == ["worker started", "worker stopped"]
+
+
+async def test_a_crash_from_outside_ends_the_wait_for_the_next_message(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    class Parent(Worker):
+        def child_ended(self, down: Down) -> None:
+            raise Boom
+
+    parents: list[Parent] = []
+
+    def make() -> Parent:
+        parents.append(Parent())
+        return parents[-1]
+
+    async def take(worker: Worker) -> None:
+        await worker.context.next()
+
+    ref = actor_system.spawn(make, lifecycle=TEMPORARY)
+    await settle()
+    child = parents[0].context.spawn(Bare)
+    ref.tell(take)
+    await settle()
+    child.stop()
+    down = await ref.join()
+    assert isinstance(down.error, Boom)

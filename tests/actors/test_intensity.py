@@ -1,6 +1,8 @@
 import asyncio
 from random import Random
 
+import pytest
+
 from actors import (
     ActorRef,
     ActorSystem,
@@ -15,7 +17,7 @@ from actors import (
     Supervision,
 )
 from actors.supervision import Record, RestartBook
-from actors.testing import ManualClock, settle
+from actors.testing import ManualClock, running_system, settle
 from tests.actors.kit import (
     PERMANENT,
     STEADY,
@@ -46,6 +48,7 @@ async def crash_and_wait(ref: ActorRef[Do], clock: ManualClock) -> float:
     return clock.now() - began
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_the_pauses_grow_up_to_the_maximum(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -68,6 +71,7 @@ async def test_the_restart_is_due_exactly_then(
     assert actor_system.snapshot().children[0].state == "running"
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_who_ran_well_begins_again_with_a_short_pause(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -227,6 +231,7 @@ async def test_a_temporary_child_does_not_count(
     assert actor_system.snapshot().children[0].tally.crashed == 21
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_escalation_goes_up_to_the_root(
     manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -319,3 +324,14 @@ async def test_a_failed_restart_of_a_child_that_starts_others_is_its_own_crash(
     await manual_clock.advance(2.0)
     assert actor_system.snapshot().children[0].state == "running"
     assert attempts == 3
+
+
+async def test_who_is_given_up_while_nobody_listens_is_given_up_too(
+    manual_clock: ManualClock,
+) -> None:
+    async with running_system(manual_clock) as system:
+        own = Intensity(restarts=0, period=1.0)
+        ref = system.spawn(Bare, lifecycle=Lifecycle(intensity=own))
+        ref.tell(boom)
+        assert (await ref.join()).exit is Exit.CRASHED
+        assert system.snapshot().tally.given_up == 1

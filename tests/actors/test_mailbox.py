@@ -15,7 +15,7 @@ from actors import (
 )
 from actors.mailbox import MailboxStatistics
 from actors.testing import ManualClock, settle
-from tests.actors.kit import Worker, for_ever, note, wait_for
+from tests.actors.kit import Bare, Worker, for_ever, note, wait_for
 
 
 def filled(capacity: int, overflow: Overflow) -> Mailbox[str]:
@@ -34,6 +34,7 @@ def test_a_mailbox_is_bounded() -> None:
         Mailbox[str](0, Overflow.WAIT)
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_messages_leave_in_order(capacity: int) -> None:
     mailbox = filled(capacity, Overflow.REFUSE)
@@ -43,6 +44,7 @@ def test_messages_leave_in_order(capacity: int) -> None:
     assert not mailbox.full
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 @pytest.mark.parametrize("overflow", [Overflow.WAIT, Overflow.REFUSE])
 def test_a_full_mailbox_refuses_what_does_not_wait(overflow: Overflow) -> None:
     mailbox = filled(2, overflow)
@@ -52,6 +54,7 @@ def test_a_full_mailbox_refuses_what_does_not_wait(overflow: Overflow) -> None:
     assert mailbox.dropped == 0
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 def test_drop_oldest_takes_the_new_one() -> None:
     mailbox = filled(2, Overflow.DROP_OLDEST)
     assert mailbox.offer("more") == "0"
@@ -59,6 +62,7 @@ def test_drop_oldest_takes_the_new_one() -> None:
     assert mailbox.dropped == 1
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 def test_drop_newest_keeps_what_it_has() -> None:
     mailbox = filled(2, Overflow.DROP_NEWEST)
     assert mailbox.offer("more") == "more"
@@ -130,6 +134,7 @@ async def test_withdrawing_what_is_not_in_line_is_harmless() -> None:
     assert mailbox.waiting == 1
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 async def test_closing_refuses_senders_and_returns_the_rest_in_order() -> None:
     mailbox = filled(2, Overflow.WAIT)
     sender = asyncio.create_task(mailbox.wait("a"))
@@ -197,6 +202,7 @@ async def test_refuse_gives_the_message_back(actor_system: ActorSystem) -> None:
     assert actor_system.dead_letters == 0
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 async def test_drop_oldest_makes_the_oldest_a_dead_letter(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
@@ -209,6 +215,7 @@ async def test_drop_oldest_makes_the_oldest_a_dead_letter(
     assert DeadLetter("system/w", "function") in actor_events
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 async def test_drop_newest_makes_the_new_one_a_dead_letter(actor_system: ActorSystem) -> None:
     worker, gate = await busy_worker(actor_system, Overflow.DROP_NEWEST, capacity=2)
     worker.context.ref.tell(note(worker.log, "more"))
@@ -264,6 +271,7 @@ async def test_sending_to_who_is_no_more_raises(actor_system: ActorSystem) -> No
         await ref.send(for_ever)
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 def test_the_statistics_of_a_mailbox() -> None:
     mailbox = filled(2, Overflow.DROP_NEWEST)
     mailbox.offer("more")
@@ -283,3 +291,14 @@ async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> No
     mailbox.admit(mailbox.line)
     assert [mailbox.take(), mailbox.take()] == ["b", "c"]
     await asyncio.gather(only, return_exceptions=True)
+
+
+async def test_a_plain_function_makes_room_for_who_waits(actor_system: ActorSystem) -> None:
+    log: list[str] = []
+    ref = actor_system.spawn(Bare, lifecycle=Lifecycle(capacity=1))
+    sending = asyncio.create_task(ref.send(note(log, "second")))
+    ref.tell(note(log, "first"))
+    await asyncio.sleep(0)
+    await settle()
+    assert sending.done()
+    assert log == ["first", "second"]

@@ -1,6 +1,7 @@
 """one_for_all and rest_for_one: who goes along with a child that crashes, in what order."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,7 @@ async def test_rest_for_one_leaves_those_before_it_alone(
     assert team.members["a"] is first
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_refs_and_mailboxes_outlive_the_restart_of_a_sibling(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -315,3 +317,59 @@ async def test_the_stopped_hook_of_a_sibling_has_its_limit(
     await manual_clock.advance(1.5)
     assert len(made) == 2
     await manual_clock.until(actor_system.stop())
+
+
+async def test_an_idle_sibling_that_is_given_no_time_goes_without_cleaning_up(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    class Tidy(Bare):
+        def stopped(self) -> None:
+            log.append("stopped")
+
+    log: list[str] = []
+    made: list[Tidy] = []
+
+    def make() -> Tidy:
+        made.append(Tidy())
+        return made[-1]
+
+    crashing = Bare()
+    actor_system.spawn(
+        lambda: Group(
+            ChildSpec("crashing", lambda: crashing, QUICK),
+            ChildSpec("idle", make, replace(QUICK, shutdown=0.0)),
+        )
+    )
+    await settle()
+    crashing.context.ref.tell(boom)
+    await manual_clock.advance(1.0)
+    assert len(made) == 2
+    assert log == []
+
+
+async def test_a_sibling_that_is_stopped_while_it_cleans_up_does_not_come_back(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    gate = asyncio.Event()
+
+    class Slow(Member):
+        async def stopped(self) -> None:
+            await gate.wait()
+            self.log.append("slow stopped")
+
+    log: list[str] = []
+    slow, crashing = Slow(log, "slow"), Member(log, "crashing")
+    actor_system.spawn(
+        lambda: Group(
+            ChildSpec("crashing", lambda: crashing, QUICK), ChildSpec("slow", lambda: slow, QUICK)
+        )
+    )
+    await settle()
+    crashing.context.ref.tell(boom)
+    await settle()
+    slow.context.ref.stop()
+    gate.set()
+    await manual_clock.advance(10.0)
+    assert log.count("slow stopped") == 1
+    assert log[-1] == "crashing started"
+    assert not slow.context.ref.alive

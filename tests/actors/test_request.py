@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -17,6 +18,7 @@ from actors import (
 )
 from actors.deadlines import TICK
 from actors.frames import Cancel
+from actors.run import RequestEnd
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
 from tests.actors.session_kit import Counting, Sent, Service, Text, Unspeakable, client_of
@@ -304,3 +306,40 @@ async def test_a_handler_may_abort_itself(service: Service) -> None:
     client.request(Text())
     assert await client.said(1) == ["!ABORTED"]
     assert after == []
+
+
+# -- who watches how requests go ------------------------------------------------------------------
+
+
+class Slow(RequestActor[Text, Text]):
+    """Takes two seconds, whatever happens."""
+
+    async def handle(self, request: Text) -> Text:
+        done = asyncio.get_running_loop().create_future()
+        self.context.clock.call_later(2.0, lambda: done.set_result(None))
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(done)
+        await done
+        return request
+
+
+async def test_who_watches_hears_how_each_request_went(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    ends: list[RequestEnd] = []
+    service = Service(actor_system, on_request_end=ends.append)
+    client = await client_of(service, Slow)
+    client.request(Text("a"))
+    client.request(None)
+    await manual_clock.advance(2.0)
+    assert ends[0].message == "unknown"
+    assert isinstance(ends[0].said, Failure)
+    assert (ends[0].first, ends[0].last) == (0.0, 0.0)
+    assert ends[1] == RequestEnd("Text", Text("a"), 2.0, 2.0)
+    last = client.request(Text("b"))
+    await settle()
+    client.send(Cancel(last))
+    await manual_clock.advance(2.0)
+    assert isinstance(ends[2].said, Failure)
+    assert ends[2].said.code is Code.CANCELLED
+    assert len(ends) == 3  # what the handler gives after that is nothing

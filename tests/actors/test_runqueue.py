@@ -3,10 +3,10 @@ from contextvars import ContextVar
 
 import pytest
 
-from actors import ActorRef, ActorSystem, Reply
+from actors import ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
 from actors.runqueue import ASKS_IN_A_ROW, BURST, TURNS
 from actors.testing import settle
-from tests.actors.kit import Bare, Do, note, tasks_of_actors
+from tests.actors.kit import Bare, Boom, Do, note, tasks_of_actors, wait_for
 
 TOLD: ContextVar[str] = ContextVar("TOLD", default="nothing")
 
@@ -24,6 +24,7 @@ async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
     assert actor_system.statistics().run_queue.ready == 0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
@@ -98,6 +99,7 @@ async def test_who_asks_and_asks_does_not_hold_up_the_loop(actor_system: ActorSy
     assert others >= 9
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: ActorSystem) -> None:
     seen: list[str] = []
     ref = actor_system.spawn(Bare)
@@ -139,3 +141,44 @@ async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_
     await settle()
     assert log == ["other"]
     assert tasks_of_actors() == 0
+
+
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+async def test_one_that_waits_now_and_then_lets_others_in_between_too(
+    actor_system: ActorSystem,
+) -> None:
+    log: list[str] = []
+    gate = asyncio.Event()
+    busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
+    busy.tell(wait_for(gate))
+    await settle()
+    for _ in range(3 * BURST):
+        busy.tell(note(log, "busy"))
+    gate.set()
+    await asyncio.sleep(0)
+    other.tell(note(log, "other"))
+    await settle()
+    assert log.index("other") < 3 * BURST
+    assert log.count("busy") == 3 * BURST
+
+
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_between(
+    actor_system: ActorSystem,
+) -> None:
+    log: list[str] = []
+
+    def crash(worker: object) -> None:
+        log.append("crash")
+        raise Boom
+
+    at_once = Lifecycle(backoff=Backoff(initial=0.0), intensity=Intensity(10**6, 1.0))
+    busy = actor_system.spawn(Bare, lifecycle=at_once)
+    for _ in range(4 * BURST):
+        busy.tell(crash)
+    asyncio.get_running_loop().call_soon(
+        lambda: asyncio.get_running_loop().call_soon(log.append, "other")
+    )
+    await settle()
+    assert log.index("other") <= BURST
+    assert log.count("crash") == 4 * BURST

@@ -19,10 +19,11 @@ from actors import (
 )
 from actors.frames import Cancel, Credit, Inform, Ping, Request, Violation
 from actors.limits import SessionLimits
+from actors.session_messages import Attach, Attached
 from actors.sessions import Opened, OpenSession
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
-from tests.actors.session_kit import Ask, Sent, Service, Text
+from tests.actors.session_kit import Ask, FakeConnection, Sent, Service, Text
 
 
 class Echo(RequestActor[Text, Text]):
@@ -70,6 +71,16 @@ async def test_no_session_is_made_for_who_has_gone(
     service.sessions.tell(OpenSession(Reply(gone)))
     await settle()
     assert actor_system.snapshot().children[0].children == ()
+
+
+async def test_a_session_answers_nobody_who_has_gone(service: Service) -> None:
+    client = await service.open()
+    gone: asyncio.Future[Attached | None] = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    client.ref.tell(Attach(FakeConnection(), 0, 0, False, Reply(gone)))
+    client.send(Ping(1))
+    assert await client.read() == [Sent(0, 0, False, "pong 1")]
+    assert client.connection.closed is None  # nobody has taken the session over
 
 
 async def test_the_connection_is_woken_for_output_and_not_without(service: Service) -> None:

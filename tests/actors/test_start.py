@@ -5,10 +5,12 @@ import pytest
 from actors import (
     ActorSystem,
     ChildSpec,
+    Event,
     Exit,
     Lifecycle,
     NameTaken,
     Restart,
+    Started,
     StartFailed,
     Supervisor,
 )
@@ -176,4 +178,23 @@ async def test_a_supervisor_whose_child_does_not_start_has_not_started(
             lambda: Supervisor(spec(log, "a"), spec(log, "b", Unready), spec(log, "c"))
         )
     assert log == ["a started", "a stopped"]
+    assert names(actor_system) == []
+
+
+async def test_one_that_is_stopped_as_soon_as_it_has_started_did_not_start(
+    actor_system: ActorSystem,
+) -> None:
+    made: list[Bare] = []
+
+    def make() -> Bare:
+        made.append(Bare())
+        return made[-1]
+
+    def stop_it(event: Event) -> None:
+        if isinstance(event, Started):
+            made[-1].context.ref.stop()
+
+    actor_system.subscribe(stop_it)
+    with pytest.raises(StartFailed, match="did not start"):
+        await actor_system.start(make)
     assert names(actor_system) == []

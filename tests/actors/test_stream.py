@@ -155,6 +155,7 @@ async def test_cancel_closes_the_generator_and_is_the_end(service: Service) -> N
     client.check()
 
 
+@pytest.mark.own_bound("the cancel comes right behind its request")
 async def test_cancel_before_the_actor_has_begun(
     service: Service, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -271,6 +272,7 @@ async def test_an_answer_may_come_before_it_is_waited_for(service: Service) -> N
     assert (await client.said(1))[-2:] == ["heard early", "completed"]
 
 
+@pytest.mark.own_bound("two answers come before the first is read")
 async def test_an_answer_of_another_type_is_passed_over(service: Service) -> None:
     class Particular(RequestActor[Text, Text]):
         async def handle(self, request: Text) -> Text:
@@ -309,6 +311,7 @@ async def test_an_ask_is_closed_however_the_request_ends(
     client.check()
 
 
+@pytest.mark.own_bound("is about a bound of its own")
 async def test_a_flood_of_answers_is_bounded(service: Service, actor_system: ActorSystem) -> None:
     class Deaf(RequestActor[Text, Text]):
         async def handle(self, request: Text) -> Text:

@@ -33,6 +33,7 @@ from tests.actors.kit import (
 # -- what a restart keeps ------------------------------------------------------------------------
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_restart_keeps_ref_mailbox_and_order_and_drops_the_message(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -76,6 +77,7 @@ async def test_a_restart_makes_a_new_object(
     assert made[0] is not made[1]
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_handler_that_raises_cancelled_by_itself_crashes(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -173,6 +175,7 @@ async def test_stopped_that_raises_before_a_restart_hides_nothing(
 # -- when the start of a restart fails -----------------------------------------------------------
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_started_that_fails_at_a_restart_is_tried_again_with_backoff(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -234,6 +235,7 @@ class Trees(RuleBasedStateMachine):
         self.runner.close()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 def test_random_trees_agree_with_the_model() -> None:
     run_state_machine_as_test(
         Trees,

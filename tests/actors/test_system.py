@@ -30,6 +30,7 @@ from tests.actors.kit import (
 )
 
 
+@pytest.mark.own_bound("shows capacities")
 async def test_a_snapshot_shows_the_tree(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -102,6 +103,7 @@ async def test_dead_letters_are_counted_and_reported(
     assert actor_events[-1] == DeadLetter("system/w", "function")
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_all_works_with_nobody_listening(manual_clock: ManualClock) -> None:
     system = ActorSystem(clock=manual_clock)
     lifecycle = Lifecycle(backoff=STEADY, intensity=Intensity(restarts=1, period=60.0))
@@ -169,6 +171,7 @@ async def test_a_healthy_system_has_not_failed(actor_system: ActorSystem) -> Non
     failed.cancel()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_who_waits_for_the_failure_may_go_and_another_still_hears_of_it(
     manual_clock: ManualClock,
 ) -> None:

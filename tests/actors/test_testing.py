@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from actors import ActorSystem
-from actors.testing import LeakCheck, ManualClock, Probe, running_system, settle
+from actors.testing import BLIND_ROUNDS, LeakCheck, ManualClock, Probe, running_system, settle
 from tests.actors.kit import TEMPORARY, Boom, Worker
 
 
@@ -138,6 +138,7 @@ async def test_a_running_system_is_stopped_and_checked() -> None:
     task.cancel()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_probe_keeps_messages_in_order(actor_system: ActorSystem) -> None:
     probe = Probe[int]()
     ref = actor_system.spawn(lambda: probe)
@@ -180,3 +181,31 @@ async def test_a_probe_keeps_the_word_of_an_end(
     other.stop()
     await manual_clock.settle()
     assert [down.name for down in probe.downs] == ["other"]
+
+
+async def test_the_leak_check_is_a_fixture(
+    leak_check: LeakCheck, manual_clock: ManualClock
+) -> None:
+    system = ActorSystem(clock=manual_clock)
+    leak_check.add(system)
+    assert leak_check.leaks() == ["system system is running"]
+    await system.stop()
+
+
+async def test_a_loop_that_hides_what_is_ready_is_given_many_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(count_turns())
+    with monkeypatch.context() as patch:
+        patch.setattr("actors.testing.asyncio.get_running_loop", object)  # as uvloop: no `_ready`
+        await settle()
+    task.cancel()
+    assert turns == BLIND_ROUNDS

@@ -1,3 +1,5 @@
+import pytest
+
 from actors import ActorRef, ActorSystem, Down, Exit
 from actors.testing import ManualClock, Probe, settle
 from actors.watch import Watchers
@@ -135,6 +137,7 @@ async def test_unwatch_before_the_end(actor_system: ActorSystem) -> None:
     assert downs == []
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_watches_die_with_the_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import psutil
 
+from tests.bound import BOUND
 from tests.e2e.contract_client import Contract
+
+ROOT = Path(__file__).parents[2]
 
 
 class ServiceProcess:
@@ -69,6 +72,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "CALLBOARD_RUNTIME_DIR": str(folder / "run"),
         "CALLBOARD_DATA_DIR": str(folder / "data"),
         "XDG_CONFIG_HOME": str(folder / "config"),
+        **({"PYTHONPATH": str(ROOT)} if BOUND else {}),
         **settings,
     }
 
@@ -106,6 +110,8 @@ def running(folder: Path, *flags: str, **settings: str) -> Iterator[ServiceProce
 
 def command(*arguments: str) -> list[str]:
     """The installed command line."""
+    if BOUND:
+        return [sys.executable, "-m", "tests.bound", *arguments]
     return [str(Path(sys.executable).with_name("callboard")), *arguments]
 
 

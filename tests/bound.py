@@ -1,0 +1,29 @@
+"""Every mailbox holds one message, while `MAILBOX_BOUND=1`: that finds what waits in a circle.
+
+`make bound` runs the tests of the runtime so, and those of the chat with a service started so:
+`python -m tests.bound serve` in place of `callboard serve`. A test marked `own_bound` is left out,
+and says why.
+"""
+
+import os
+from typing import Final
+
+from actors import mailbox
+
+BOUND: Final = int(os.environ.get("MAILBOX_BOUND", "0"))
+"""Messages; 0: as many as each says itself."""
+
+
+def bounded(self: mailbox.Mailbox[object], capacity: int, overflow: mailbox.Overflow) -> None:
+    """`Mailbox.__init__`, at most `BOUND`."""
+    ORIGINAL(self, min(capacity, BOUND), overflow)
+
+
+ORIGINAL: Final = mailbox.Mailbox.__init__
+
+
+if __name__ == "__main__":
+    from callboard_service.cli import main
+
+    mailbox.Mailbox.__init__ = bounded  # type: ignore[assignment, method-assign]
+    main()
