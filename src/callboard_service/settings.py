@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from callboard_service.errors import BadSettings
+from callboard_service.loop import LoopName
 
 FILE: Final = "callboard.toml"
 
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
     port: int = Field(0, ge=0, le=65535, description="Port; 0: one that is free.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged, to standard error."
+    )
+    loop: LoopName = Field(
+        "auto", description="Event loop; auto: uvloop where it is installed, else asyncio."
     )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("callboard", appauthor=False),
