@@ -6,7 +6,8 @@ Rules, from which the rest follows:
 2. Each id received ends exactly once, and nothing comes after its end, whatever races.
 3. An answer has the next sequence number: 1, 2, 3, ... without a gap.
 4. What is owed (the closing of an ask) goes out before the end.
-5. At the limit of its credit, or with the outbox full, a request has no room; its end always has.
+5. At the limit of its credit, or with the output full, a request has no room; its end always has.
+6. All of it outlives the connection: a resume has every answer that was not handled, or none.
 
 States of a request, by what happens:
 
@@ -19,12 +20,29 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from actors.failure import Code, Failure
+from actors.effects import (
+    ABUSE,
+    CANCELLED,
+    CRASHED,
+    DRAINING,
+    PROTOCOL_VIOLATION,
+    SLOW_CONSUMER,
+    TOO_MANY,
+    UNKNOWN,
+    UNREAD,
+    Close,
+    Deliver,
+    Effect,
+    Limit,
+    Refused,
+    Start,
+    Stop,
+    Wake,
+)
+from actors.failure import Failure
 from actors.frames import (
     Ack,
     Cancel,
@@ -40,83 +58,14 @@ from actors.frames import (
     Request,
     Violation,
 )
+from actors.limits import Gate, SessionLimits
+from actors.output import Output
 
 Said: TypeAlias = Message | Failure | Notice | Completed | Pong | GoingAway
 Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
 """request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
 
-PROTOCOL_VIOLATION: Final = 4500
-
 UNLIMITED: Final = 2**64
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one session may take.
-
-    outbox_bytes: answers that wait for the socket; beyond it streams wait.
-    """
-
-    max_requests_in_flight: int = 256
-    outbox_bytes: int = 256 * 1024
-
-
-@dataclass(slots=True)
-class Start:
-    """Run this request."""
-
-    request: Request
-
-
-@dataclass(slots=True)
-class Stop:
-    """The request has ended with this failure; its actor is to stop."""
-
-    request_id: int
-    failure: Failure
-
-
-@dataclass(slots=True)
-class Refused:
-    """The request has ended with this failure, and none of it runs."""
-
-    request: Request
-    failure: Failure
-
-
-@dataclass(slots=True)
-class Deliver:
-    """Hand this message to the request's actor."""
-
-    request_id: int
-    payload: Message
-
-
-@dataclass(slots=True)
-class Wake:
-    """The request has room again."""
-
-    request_id: int
-
-
-@dataclass(slots=True)
-class Close:
-    """Close the connection."""
-
-    code: int
-    reason: str
-
-
-Effect: TypeAlias = Start | Stop | Refused | Deliver | Wake | Close
-
-CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
-DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
-CRASHED: Final = Failure(Code.INTERNAL, "the service failed on this request")
-UNKNOWN: Final = Failure(Code.UNIMPLEMENTED, "the service does not know this request")
-DRAINING: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
-TOO_MANY: Final = Failure(
-    Code.RESOURCE_EXHAUSTED, "too many requests at once in this session", retryable=True
-)
 
 
 class _Open:
@@ -134,27 +83,50 @@ class _Open:
 class SessionMachine:
     """All that a session knows. Raises nothing but what `encode` raises."""
 
-    def __init__(self, limits: SessionLimits, encode: Encode, *, initial_credit: int = 0) -> None:
+    def __init__(self, limits: SessionLimits, encode: Encode) -> None:
         self.limits = limits
         self.last_request_id = 0
-        self.sequence = 0
-        self.draining = False
         self._encode = encode
-        self._initial_credit = initial_credit or UNLIMITED
+        self._initial_credit = UNLIMITED
+        self._going: GoingAway | None = None
+        self._gate = Gate(limits)
+        self._output = Output(limits)
         self._open: dict[int, _Open] = {}
         self._ending: set[int] = set()
-        self._blocked: set[int] = set()
-        self._outbox: deque[bytes] = deque()
-        self._outbox_bytes = 0
-        self._outbox_limit = limits.outbox_bytes
+        self._blocked: dict[int, None] = {}  # who waits longest goes on first
+
+    # -- connections come and go -------------------------------------------------------------
+
+    def attach(self, *, initial_credit: int, acknowledges: bool) -> list[Effect]:
+        """A connection is there. initial_credit 0: new requests have no limit."""
+        output = self._output
+        output.detach()  # what was to go aside to the connection before is not for this one
+        output.connected, output.acknowledges = True, acknowledges
+        self._initial_credit = initial_credit or UNLIMITED
+        if self._going is not None:
+            output.add_aside(self._encode(0, 0, False, self._going))
+        return self.unblocked()
+
+    def resume(self, last_sequence: int) -> bool:
+        """Have every answer after this one sent again, by the connection that is attached next.
+
+        False: not all of them are there any more (or some never were), and nothing has changed.
+        """
+        return self._output.resume(last_sequence)
+
+    def detach(self) -> None:
+        """No connection is there: requests go on until the buffer is full."""
+        self._output.detach()
 
     # -- what goes in ------------------------------------------------------------------------
 
-    def receive(self, frame: Frame) -> list[Effect]:
-        """Take a frame from the client."""
+    def receive(self, frame: Frame, size: int, now: float) -> list[Effect]:
+        """Take a frame of so many bytes from the client, at this time in seconds."""
+        if self._gate.floods(size, now):
+            return [Close(ABUSE, "far more messages than the limits allow")]
         match frame:
             case Request():
-                return self._open_request(frame)
+                return self._open_request(frame, size, now)
             case Cancel(request_id):
                 return self.fail(request_id, CANCELLED)
             case Credit(request_id, limit):
@@ -162,14 +134,15 @@ class SessionMachine:
             case Inform(request_id, payload):
                 return [Deliver(request_id, payload)] if request_id in self._open else []
             case Ping(nonce):
-                self._put(self._encode(0, 0, False, Pong(nonce)))
-                return []
-            case Ack():
-                return []
+                self._output.add_aside(self._encode(0, 0, False, Pong(nonce)))
+                return self._check_reader()
+            case Ack(sequence):
+                self._output.acknowledge(sequence)
+                return self.unblocked()
             case Violation(code, reason):
                 return [Close(code, reason)]
 
-    def _open_request(self, request: Request) -> list[Effect]:
+    def _open_request(self, request: Request, size: int, now: float) -> list[Effect]:
         request_id = request.request_id
         if request.payload is None and request_id <= self.last_request_id:
             return []
@@ -178,36 +151,49 @@ class SessionMachine:
         if request_id <= self.last_request_id:
             return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
         self.last_request_id = request_id
-        refusal = self._refusal(request)
-        if refusal is not None:
-            self._say(request_id, refusal, end=True)
-            return [Refused(request, refusal)]
+        failure, limit = self._refusal(request, size, now)
+        if failure is not None:
+            self._say(request_id, failure, end=True)
+            return [Refused(request, failure, limit), *self._check_reader()]
         self._open[request_id] = _Open(self._initial_credit)
         return [Start(request)]
 
-    def _refusal(self, request: Request) -> Failure | None:
+    def _refusal(
+        self, request: Request, size: int, now: float
+    ) -> tuple[Failure | None, Limit | None]:
         if request.payload is None:
-            return UNKNOWN
+            return UNKNOWN, None
         if isinstance(request.payload, Failure):
-            return request.payload
-        if self.draining:
-            return DRAINING
+            return request.payload, None
+        if self._going is not None:
+            return DRAINING, None
         if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
-            return TOO_MANY
-        return None
+            return TOO_MANY, Limit.IN_FLIGHT
+        if self._output.swamped():
+            return UNREAD, Limit.UNREAD
+        return self._gate.refuse(size, now) or (None, None)
+
+    def _check_reader(self) -> list[Effect]:
+        """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
+        if self._output.flooded():
+            return [Close(SLOW_CONSUMER, "too many answers are unread")]
+        return []
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:
         state = self._open.get(request_id)
         if state is None or limit <= state.limit or state.limit == UNLIMITED:
             return []
         state.limit = limit
-        if state.held is not None:
-            held, state.held = state.held, None
-            self.notify(request_id, held)
-        if request_id in self._blocked and self.has_room(request_id):
-            self._blocked.discard(request_id)
+        if request_id in self._blocked and self._has_room_after_notice(request_id, state):
+            self._blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
+
+    def _has_room_after_notice(self, request_id: int, state: _Open) -> bool:
+        if state.held is not None and self.has_room(request_id):
+            held, state.held = state.held, None
+            self.notify(request_id, held)
+        return self.has_room(request_id)
 
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, its backend lost."""
@@ -221,9 +207,9 @@ class SessionMachine:
 
     def drain(self, reason: str, reconnect_after_ms: int) -> None:
         """Take no new requests, and tell the client."""
-        if not self.draining:
-            self.draining = True
-            self._put(self._encode(0, 0, False, GoingAway(reason, reconnect_after_ms)))
+        if self._going is None:
+            self._going = GoingAway(reason, reconnect_after_ms)
+            self._output.add_aside(self._encode(0, 0, False, self._going))
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
@@ -234,13 +220,14 @@ class SessionMachine:
     # -- what a request says -----------------------------------------------------------------
 
     def notify(self, request_id: int, notice: Notice) -> None:
-        """Send a notice when there is credit for it; of those that wait, the newest is kept."""
+        """Send a notice when there is room for it; of those that wait, the newest is kept."""
         state = self._open.get(request_id)
         if state is None:
             return
-        if state.sent >= state.limit:
+        if not self.has_room(request_id):
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
             state.held = Notice(notice.message, discard)
+            self._blocked[request_id] = None
             return
         self._say(request_id, notice)
         state.sent += 1
@@ -250,11 +237,12 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
-        self._say(request_id, payload)
+        output = self._output
+        output.add(self._encode(request_id, output.sequence + 1, False, payload))
         state.sent += 1
-        if state.sent < state.limit and self._outbox_bytes < self._outbox_limit:
+        if state.sent < state.limit and not output.full():
             return True
-        self._blocked.add(request_id)
+        self._blocked[request_id] = None
         return False
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
@@ -284,39 +272,43 @@ class SessionMachine:
         last = self._encode(request_id, self.sequence + len(owed) + 1, True, payload)
         for closing in owed:
             self._say(request_id, closing)
-        self.sequence += 1
-        self._put(last)
+        self._output.add(last)
         del self._open[request_id]
-        self._blocked.discard(request_id)
+        self._blocked.pop(request_id, None)
         self._ending.add(request_id)
         return True
 
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""
         state = self._open.get(request_id)
-        return (
-            state is not None
-            and state.sent < state.limit
-            and self._outbox_bytes < self._outbox_limit
-        )
+        return state is not None and state.sent < state.limit and not self._output.full()
 
     def block(self, request_id: int) -> bool:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
         if request_id not in self._open:
             return False
-        self._blocked.add(request_id)
+        self._blocked[request_id] = None
         return True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
-        encoded = self._encode(request_id, self.sequence + 1, end, payload)
-        self.sequence += 1
-        self._put(encoded)
-
-    def _put(self, encoded: bytes) -> None:
-        self._outbox.append(encoded)
-        self._outbox_bytes += len(encoded)
+        self._output.add(self._encode(request_id, self.sequence + 1, end, payload))
 
     # -- what goes out -----------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last answer."""
+        return self._output.sequence
+
+    @property
+    def acknowledged(self) -> int:
+        """The sequence up to which nothing is kept any more."""
+        return self._output.acknowledged
+
+    @property
+    def unacknowledged(self) -> bool:
+        """The buffer is full of what a client that is there has not acknowledged."""
+        return self._output.unacknowledged()
 
     @property
     def in_flight(self) -> int:
@@ -324,25 +316,33 @@ class SessionMachine:
         return len(self._open)
 
     @property
-    def outbox_bytes(self) -> int:
-        """Bytes that wait for the socket."""
-        return self._outbox_bytes
+    def unsent(self) -> int:
+        """Frames that wait for the socket."""
+        return self._output.unsent
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of answers that wait for the socket."""
+        return self._output.waiting_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of answers that wait for the socket or are kept for a replay."""
+        return self._output.size
 
     def take(self, at_most: int) -> list[bytes]:
-        """Remove frames from the outbox, in order: `at_most` bytes, or one longer frame."""
-        outbox, room = self._outbox, at_most
-        taken: list[bytes] = []
-        while outbox and (room >= len(outbox[0]) or not taken):
-            frame = outbox.popleft()
-            room -= len(frame)
-            taken.append(frame)
-        self._outbox_bytes -= at_most - room
-        return taken
+        """Frames for the socket, in order: `at_most` bytes, or one longer frame."""
+        return self._output.take(at_most)
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self._blocked or self._outbox_bytes > self._outbox_limit // 2:
+        if not self._blocked or not self._output.drained():
             return []
-        woken = [request_id for request_id in self._blocked if self.has_room(request_id)]
-        self._blocked.difference_update(woken)
+        woken = [
+            request_id
+            for request_id in list(self._blocked)
+            if self._has_room_after_notice(request_id, self._open[request_id])
+        ]
+        for request_id in woken:
+            del self._blocked[request_id]
         return [Wake(request_id) for request_id in woken]

@@ -78,6 +78,8 @@ class Run:
         room = self._session.machine.answer(self.request_id, answer)
         self._mark_answered()
         self._session.wake_connection()
+        if not room:
+            self._session.watch_reader()
         return room
 
     def owe(self, key: str, closing: Message) -> None:
@@ -94,6 +96,7 @@ class Run:
             self.ended(answer)
         self._mark_answered()
         self._session.wake_connection()
+        self._session.watch_reader()
 
     def _mark_answered(self) -> None:
         if not self.answered:

@@ -1,40 +1,65 @@
-"""Sessions: one actor each, the only owner of its session's machine, parent of its requests.
+"""A session: one actor, the only owner of its session's machine, parent of its requests.
 
-Sessions ── SessionActor ── request actors
-                 │
-                 └ SessionMachine, whose outbox the connection drains
+    Sessions ── SessionActor ── request actors
+                     │
+                     └ SessionMachine, whose output a connection carries
+
+States, by what happens (1000 and others: `actors.effects.ends_session`):
+
+    state    | attach                     | connection ends         | window passes
+    ---------+----------------------------+-------------------------+--------------
+    AWAY     | ATTACHED                   |                         | ended
+    ATTACHED | ATTACHED, the old one 4504 | ended by 1000, 4500 ... |
+             |                            | AWAY by all others      |
+
+One that cannot resume what it is asked for ends too. What comes from any other connection than the
+one that is attached is dropped: that is the fence of a take-over.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, cast
 
 from actors.actor import Actor
 from actors.ask import Reply
-from actors.events import Crashed
-from actors.failure import Code, Failure
-from actors.frames import Frame, Message, Request
-from actors.log import Log
-from actors.machine import (
+from actors.deadlines import Deadline
+from actors.effects import (
     CANCELLED,
     CRASHED,
     DEADLINE,
+    SLOW_CONSUMER,
+    TAKEN_OVER,
     Close,
     Deliver,
     Effect,
-    Encode,
+    Limit,
     Refused,
-    SessionLimits,
-    SessionMachine,
     Start,
     Stop,
     Wake,
+    ends_session,
 )
+from actors.events import Crashed
+from actors.failure import Code, Failure
+from actors.frames import Message, Request
+from actors.log import Log
+from actors.machine import SessionMachine
 from actors.mailbox import Overflow
+from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.registry import Registry
 from actors.request import Handler
-from actors.run import OnRequestEnd, RequestEnd, Run
+from actors.run import RequestEnd, Run
+from actors.session_messages import (
+    Attach,
+    Attached,
+    Connection,
+    Detach,
+    Drain,
+    FailAll,
+    Happening,
+    Outbox,
+    Received,
+    SessionEnvironment,
+    SessionMessage,
+)
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
 
 ONCE: Final = Lifecycle(
@@ -54,77 +79,12 @@ AGAIN: Final = Lifecycle(
 SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
 """A session that crashed is gone; its client comes back to a new one (close code 4004)."""
 
+UNCLAIMED: Final = 10.0
+"""Seconds that a new session waits for its first connection, if the resume window is shorter."""
+
 BUSY: Final = Failure(
     Code.RESOURCE_EXHAUSTED, "too many requests of this kind at once", retryable=True
 )
-
-
-class Connection(Protocol):
-    """What a session needs of the socket that carries it."""
-
-    def wake(self) -> None:
-        """The outbox has something to send."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Close the socket, when what is in the outbox has gone out."""
-
-
-@dataclass(slots=True)
-class Attach:
-    """This connection carries the session now."""
-
-    connection: Connection
-
-
-@dataclass(slots=True)
-class Detach:
-    """The connection has ended. Without resume, the session ends with it."""
-
-    code: int
-
-
-@dataclass(slots=True)
-class Drain:
-    """Take no new requests; reply when none is in flight."""
-
-    reason: str
-    reconnect_after_ms: int
-    reply: Reply[None]
-
-
-@dataclass(slots=True)
-class FailAll:
-    """End every request with this failure."""
-
-    failure: Failure
-    reply: Reply[None]
-
-
-SessionMessage: TypeAlias = Frame | Attach | Detach | Drain | FailAll
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnvironment:
-    """What all sessions share."""
-
-    registry: Registry
-    limits: SessionLimits
-    encode: Encode
-    log: Log
-    on_request_end: OnRequestEnd | None = None
-
-
-class Outbox:
-    """The connection's end of a session: what it has to send."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: "SessionActor") -> None:
-        self._session = session
-
-    def take(self, at_most: int) -> list[bytes]:
-        """Remove at most so many bytes of frames, in order; streams that waited go on."""
-        return self._session.take_output(at_most)
 
 
 class SessionActor(Actor[SessionMessage]):
@@ -132,28 +92,38 @@ class SessionActor(Actor[SessionMessage]):
 
     supervision = Supervision(order=Order.TOGETHER)
 
-    def __init__(self, name: str, environment: SessionEnvironment, initial_credit: int) -> None:
+    def __init__(self, name: str, environment: SessionEnvironment) -> None:
         self.name = name
-        self.machine = SessionMachine(
-            environment.limits, environment.encode, initial_credit=initial_credit
-        )
+        self.limits = environment.limits
+        self.machine = SessionMachine(environment.limits, environment.encode)
         self.on_request_end = environment.on_request_end
+        self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
         self._runs: dict[str, Run] = {}
         self._connection: Connection | None = None
+        self._window: Deadline | None = None
+        self._left = False
+        self._patience: Patience | None = None
+        self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
 
+    def started(self) -> None:
+        """Wait for the first connection as for any other."""
+        self._await_return(max(self.limits.resume_window, UNCLAIMED))
+
     def receive(self, message: SessionMessage) -> None:
-        """Take a frame, or word of the connection."""
+        """Take a frame, or word of a connection."""
         match message:
-            case Attach(connection):
-                self._connection = connection
-                connection.wake()
-            case Detach():
-                self._connection = None
-                self._carry_out(self.machine.fail_all(CANCELLED))
-                self.context.stop()
+            case Received(connection, frame, size):
+                if connection is self._connection:
+                    self._carry_out(self.machine.receive(frame, size, self.now()))
+                    self.watch_reader()
+            case Attach():
+                self._attach(message)
+            case Detach(connection, code, by_service):
+                if connection is self._connection:
+                    self._detach(code, by_service)
             case Drain(reason, reconnect_after_ms, reply):
                 self.machine.drain(reason, reconnect_after_ms)
                 self._drained.append(reply)
@@ -161,9 +131,85 @@ class SessionActor(Actor[SessionMessage]):
             case FailAll(failure, reply):
                 self._carry_out(self.machine.fail_all(failure))
                 reply.send(None)
-            case _:
-                self._carry_out(self.machine.receive(message))
         self.wake_connection()
+
+    # -- connections -------------------------------------------------------------------------
+
+    def _attach(self, message: Attach) -> None:
+        if message.reply.done:
+            return  # whoever asked has gone
+        after = message.last_sequence
+        possible = after is None or self.machine.resume(after)
+        if self._connection is not None:
+            self._connection.close(TAKEN_OVER, "another connection has taken the session over")
+        if not possible:
+            self._happened(Happening.NOT_RESUMED)
+            self._connection = None
+            self._end()
+            message.reply.send(None)
+            return
+        if after is not None:
+            taken_over = self._connection is not None
+            self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
+        self._left = False
+        self._stop_waiting()
+        connection = self._connection = message.connection
+        effects = self.machine.attach(
+            initial_credit=message.initial_credit, acknowledges=message.acknowledges
+        )
+        outbox = Outbox(self, connection)
+        message.reply.send(
+            Attached(self.name, after is not None, self.machine.last_request_id, outbox)
+        )
+        self._carry_out(effects)
+        self.watch_reader()
+
+    def _detach(self, code: int, by_service: bool) -> None:
+        self._connection = None
+        self.machine.detach()
+        if ends_session(code, by_service=by_service):
+            self._end()
+            return
+        self._left = True
+        self._happened(Happening.LEFT)
+        self._await_return(self.limits.resume_window)
+
+    def _await_return(self, seconds: float) -> None:
+        self._window = self.context.system.deadlines.add(seconds, self._end)
+
+    def _stop_waiting(self) -> None:
+        for deadline in (self._window, self._look):
+            if deadline is not None:
+                deadline.met()
+        self._window = self._look = self._patience = None
+
+    def _end(self) -> None:
+        """The session is over: what it has in flight is cancelled."""
+        self._carry_out(self.machine.fail_all(CANCELLED))
+        self.context.stop()
+
+    def _happened(self, what: Happening) -> None:
+        self._watcher.happened(what)
+
+    def watch_reader(self) -> None:
+        """Begin to wait for the client's Ack where the buffer is full for want of it."""
+        if self._patience is None and self.machine.unacknowledged:
+            now, mark = self.now(), self.machine.acknowledged
+            self._patience = Patience(self.limits.slow_consumer, mark, now)
+            self._look_again(self._patience)
+
+    def _look_again(self, patience: Patience) -> None:
+        def look() -> None:
+            if not self.machine.unacknowledged or self._connection is None:
+                self._patience = None
+            elif patience.is_over(self.machine.acknowledged, self.now()):
+                self._connection.close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
+            else:
+                self._look_again(patience)
+
+        self._look = self.context.system.deadlines.add(patience.interval, look)
+
+    # -- requests ----------------------------------------------------------------------------
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
@@ -178,6 +224,9 @@ class SessionActor(Actor[SessionMessage]):
 
     def stopped(self) -> None:
         """Let go of the connection."""
+        self._stop_waiting()
+        if self._left:
+            self._happened(Happening.ENDED_AWAY)
         for reply in self._drained:
             reply.send(None)
         if self._connection is not None:
@@ -198,13 +247,15 @@ class SessionActor(Actor[SessionMessage]):
                         run.ended(failure)
                         if run.ref is not None:
                             run.ref.kill()
-                case Refused(request, failure):
-                    self._tell_refused(request, failure)
+                case Refused(request, failure, limit):
+                    self._tell_refused(request, failure, limit)
                 case Wake(request_id):
                     self._runs[str(request_id)].wake()
                 case Close(code, reason):
                     if self._connection is not None:
                         self._connection.close(code, reason)
+                    if ends_session(code, by_service=True):
+                        self._end()
 
     def _ref(self, request_id: int) -> ActorRef[object] | None:
         run = self._runs.get(str(request_id))
@@ -225,7 +276,7 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
-            self._refuse(request, BUSY)
+            self._refuse(request, BUSY, Limit.TYPE)
             return
         registration.running += 1
         self._runs[str(request.request_id)] = run
@@ -237,12 +288,14 @@ class SessionActor(Actor[SessionMessage]):
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
 
-    def _refuse(self, request: Request, failure: Failure) -> None:
+    def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
         self.machine.gone(request.request_id)
-        self._tell_refused(request, failure)
+        self._tell_refused(request, failure, limit)
 
-    def _tell_refused(self, request: Request, failure: Failure) -> None:
+    def _tell_refused(self, request: Request, failure: Failure, limit: Limit | None) -> None:
+        if limit is not None:
+            self._watcher.limited(limit)
         if self.on_request_end is not None:
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
@@ -274,53 +327,19 @@ class SessionActor(Actor[SessionMessage]):
                 reply.send(None)
             self._drained.clear()
 
-    def take_output(self, at_most: int) -> list[bytes]:
-        """What the connection is to send next."""
+    def take_output(self, connection: Connection, at_most: int) -> list[bytes]:
+        """What the connection is to send next; nothing for one that carries no session."""
+        if connection is not self._connection:
+            return []
         frames = self.machine.take(at_most)
         self._carry_out(self.machine.unblocked())
         return frames
 
     def wake_connection(self) -> None:
         """There may be something to send."""
-        if self._connection is not None and self.machine.outbox_bytes:
+        if self._connection is not None and self.machine.unsent:
             self._connection.wake()
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""
         return self._log.bind(request=request_id)
-
-
-@dataclass(slots=True)
-class Opened:
-    """A new session."""
-
-    name: str
-    ref: ActorRef[SessionMessage]
-    outbox: Outbox
-
-
-@dataclass(slots=True)
-class OpenSession:
-    """Make a session for a client that has shown its token."""
-
-    initial_credit: int
-    reply: Reply[Opened]
-
-
-class Sessions(Actor[OpenSession]):
-    """The supervisor of all sessions."""
-
-    supervision = Supervision(order=Order.TOGETHER)
-
-    def __init__(self, environment: SessionEnvironment, new_name: Callable[[], str]) -> None:
-        self._environment = environment
-        self._new_name = new_name
-
-    def receive(self, message: OpenSession) -> None:
-        """Start a session and say where it is; none for who has gone meanwhile."""
-        if message.reply.done:
-            return
-        name = self._new_name()
-        session = SessionActor(name, self._environment, message.initial_credit)
-        ref = self.context.spawn(lambda: session, name=name, lifecycle=SESSION)
-        message.reply.send(Opened(name, ref, Outbox(session)))

@@ -34,11 +34,13 @@ def settings_options(command: F) -> F:
         if name in SECRETS:
             continue
         choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
-        kind: click.Choice[str] | click.Path | type[str] | type[int] = str
+        kind: click.Choice[str] | click.Path | type[str] | type[int] | type[float] = str
         if choices:
             kind = click.Choice(choices)
         elif field.annotation is int:
             kind = int
+        elif field.annotation is float:
+            kind = float
         elif Path in (field.annotation, *get_args(field.annotation)):
             kind = click.Path(path_type=Path)
         default = field.get_default(call_default_factory=True, validated_data={})

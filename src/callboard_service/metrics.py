@@ -5,7 +5,7 @@ comes from a client.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,7 +13,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Failure, Started
+from actors.effects import SLOW_CONSUMER, Limit
 from actors.run import RequestEnd
+from actors.session_messages import Happening
 from callboard.v1.chat_pb2 import ChatCompleted
 
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -28,16 +30,42 @@ class Books:
     given_up: int = 0
 
 
+@dataclass(slots=True)
+class SessionBooks:
+    """What became of sessions; `away`: how many wait for a connection now."""
+
+    away: int = 0
+    resumes: int = 0
+    take_overs: int = 0
+    slow_consumers: int = 0
+    refused: dict[Limit, int] = field(default_factory=dict)
+
+
 class Metrics:
     """The counters of one service. Fed by plain calls; read by `expose`."""
 
     def __init__(self) -> None:
         self.books = Books()
+        self.session_books = SessionBooks()
         self._registry = CollectorRegistry()
         registry = self._registry
         self.sessions = Counter(
             "callboard_sessions_opened", "Sessions that were opened.", registry=registry
         )
+        self._happened = Counter(
+            "callboard_sessions_changed",
+            "Sessions that lost their connection, were resumed, taken over, not resumed, given up.",
+            ["what"],
+            registry=registry,
+        )
+        self._limited = Counter(
+            "callboard_requests_limited",
+            "Requests refused by a limit, by the limit.",
+            ["limit"],
+            registry=registry,
+        )
+        away = Gauge("callboard_sessions_away", "Sessions without a connection.", registry=registry)
+        away.set_function(lambda: self.session_books.away)
         self._closed = Counter(
             "callboard_connections_closed",
             "Connections that ended, by close code (4002: slow consumer).",
@@ -96,13 +124,40 @@ class Metrics:
         """A connection was refused before the upgrade."""
         self._refused.labels(str(status)).inc()
 
-    def opened(self) -> None:
-        """A connection has a session."""
-        self.sessions.inc()
+    def opened(self, *, resumed: bool) -> None:
+        """A connection has a session, a new one or one that was resumed."""
+        if not resumed:
+            self.sessions.inc()
 
     def closed(self, code: int) -> None:
         """A connection ended. Codes that a client may invent count as one."""
         self._closed.labels(str(code) if code in _CODES else "other").inc()
+        if code == SLOW_CONSUMER:
+            self.session_books.slow_consumers += 1
+
+    def happened(self, what: Happening) -> None:
+        """A session lost its connection, or got another, or ended for want of one."""
+        self._happened.labels(what.value).inc()
+        books = self.session_books
+        match what:
+            case Happening.LEFT:
+                books.away += 1
+            case Happening.RESUMED:
+                books.away -= 1
+                books.resumes += 1
+            case Happening.TAKEN_OVER:
+                books.resumes += 1
+                books.take_overs += 1
+            case Happening.ENDED_AWAY:
+                books.away -= 1
+            case Happening.NOT_RESUMED:
+                pass
+
+    def limited(self, limit: Limit) -> None:
+        """A request was refused by this limit."""
+        self._limited.labels(limit.value).inc()
+        refused = self.session_books.refused
+        refused[limit] = refused.get(limit, 0) + 1
 
     def request_ended(self, end: RequestEnd) -> None:
         """A request has its last answer."""

@@ -22,8 +22,9 @@ from actors import (
     Registry,
     StartFailed,
 )
-from actors.machine import SessionLimits
-from actors.session import OpenSession, SessionEnvironment, Sessions
+from actors.limits import SessionLimits
+from actors.session_messages import SessionEnvironment
+from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard_service import __version__, chat, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo import EchoBackend
@@ -102,6 +103,21 @@ def _model_server(settings: Settings) -> ModelServer:
     return ModelServer(address or OPENAI, key, settings.openai_model or "")
 
 
+def session_limits(settings: Settings) -> SessionLimits:
+    """What each session may take."""
+    return SessionLimits(
+        max_requests_in_flight=settings.max_requests_in_flight,
+        messages_per_second=settings.messages_per_second,
+        message_burst=settings.message_burst,
+        bytes_per_second=settings.bytes_per_second,
+        byte_burst=settings.byte_burst,
+        resume_window=settings.resume_window_ms / 1000,
+        resume_buffer_messages=settings.resume_buffer_messages,
+        resume_buffer_bytes=settings.resume_buffer_bytes,
+        slow_consumer=settings.slow_consumer_ms / 1000,
+    )
+
+
 def both(one: Observer, other: Observer) -> Observer:
     """Two observers as one."""
 
@@ -177,13 +193,22 @@ class Service:
         return 0 if self._server is None else self._server.connections
 
     def _sessions(self, wire: Wire) -> Sessions:
-        limits = SessionLimits(max_requests_in_flight=self._settings.max_requests_in_flight)
         environment = SessionEnvironment(
-            self.registry, limits, wire.encode, self._log, self._metrics.request_ended
+            self.registry,
+            session_limits(self._settings),
+            wire.encode,
+            self._log,
+            self._metrics,
+            self._metrics.request_ended,
         )
-        return Sessions(environment, lambda: secrets.token_hex(6))
+        return Sessions(
+            environment,
+            lambda: secrets.token_hex(6),
+            lambda: secrets.token_bytes(RESUME_TOKEN_BYTES),
+            self._settings.max_sessions,
+        )
 
-    async def _listen(self, sessions: ActorRef[OpenSession], wire: Wire) -> Server:
+    async def _listen(self, sessions: ActorRef[SessionsMessage], wire: Wire) -> Server:
         settings = self._settings
         server = Server(
             ServerSettings(
@@ -196,8 +221,8 @@ class Service:
                 heartbeat=settings.heartbeat_interval_ms / 1000,
                 drain=settings.drain_ms / 1000,
                 max_message_bytes=settings.max_message_bytes,
-                max_requests_in_flight=settings.max_requests_in_flight,
-                max_sessions=settings.max_sessions,
+                max_handshakes=settings.max_handshakes,
+                limits=session_limits(settings),
             ),
             sessions,
             wire,

@@ -84,7 +84,39 @@ class Settings(BaseSettings):
         1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Of one message from a client."
     )
     max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
-    max_sessions: int = Field(1000, ge=1, le=100_000, description="At once.")
+    max_sessions: int = Field(
+        1000, ge=1, le=100_000, description="At once, those without a connection included."
+    )
+    max_handshakes: int = Field(
+        100, ge=1, le=100_000, description="Connections at once that have no session yet."
+    )
+    messages_per_second: float = Field(
+        500.0, ge=0, le=1e9, description="Requests in one session; 0: no limit."
+    )
+    message_burst: int = Field(
+        1000, ge=1, le=1_000_000_000, description="Requests that may come at once."
+    )
+    bytes_per_second: float = Field(
+        8.0 * 1024 * 1024, ge=0, le=1e12, description="Of these requests; 0: no limit."
+    )
+    byte_burst: int = Field(
+        16 * 1024 * 1024, ge=1024, le=10**12, description="Bytes that may come at once."
+    )
+    resume_window_ms: int = Field(
+        120_000,
+        ge=0,
+        le=24 * 3600 * 1000,
+        description="How long a session without a connection waits for its client.",
+    )
+    resume_buffer_messages: int = Field(
+        4096, ge=2, le=10_000_000, description="Answers kept for a replay."
+    )
+    resume_buffer_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, le=10**12, description="Bytes of them."
+    )
+    slow_consumer_ms: Milliseconds = Field(
+        30_000, description="How long a client may read nothing, or acknowledge nothing."
+    )
 
     @field_validator("openai_base_url", "opencode_url")
     @classmethod

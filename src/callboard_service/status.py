@@ -44,7 +44,7 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
         subject = self._subject
         snapshot = subject.system.snapshot()
         sessions = find(snapshot, "sessions")
-        books = subject.metrics.books
+        books, session_books = subject.metrics.books, subject.metrics.session_books
         started_at = Timestamp()
         started_at.FromDatetime(subject.started_at)
         health = subject.backend.health()
@@ -60,6 +60,11 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
             restarts=books.restarts,
             given_up=books.given_up,
             dead_letters=subject.system.dead_letters,
+            sessions_away=session_books.away,
+            resumes=session_books.resumes,
+            take_overs=session_books.take_overs,
+            slow_consumers=session_books.slow_consumers,
+            refused_requests={limit.value: n for limit, n in session_books.refused.items()},
             root=describe(snapshot, min(request.max_children or DEFAULT_CHILDREN, MOST_CHILDREN)),
         )
 

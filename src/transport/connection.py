@@ -15,8 +15,9 @@ from aiohttp import WSMsgType, web
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
 from actors.log import Log
+from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.session import Attach, Detach, Opened, SessionMessage
+from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
 from transport.codes import CloseCode
 from transport.framing import PING, binary_frames, pong_frame
@@ -38,6 +39,7 @@ class Channel:
         request: web.Request,
         clock: Clock,
         heartbeat: float,
+        slow: float,
         log: Log,
     ) -> None:
         self.log = log
@@ -47,6 +49,7 @@ class Channel:
         self._transport = request.transport
         self._clock = clock
         self._heartbeat = heartbeat
+        self._slow = slow
         self._heard = clock.now()
         self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
         self._cutoff: Timer | None = None
@@ -54,7 +57,9 @@ class Channel:
         self._awake = asyncio.Event()
         self._ended = False
         self._front: list[bytes] = []
-        self._opened: Opened | None = None
+        self._outbox: Outbox | None = None
+        self._written = 0
+        self._patience: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -74,43 +79,56 @@ class Channel:
                 case WSMsgType.TEXT:
                     self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
                 case _:
-                    self.close_code = self._socket.close_code or CloseCode.ABNORMAL
+                    if self._closing is None:
+                        self.close_code = self._socket.close_code or CloseCode.ABNORMAL
                     self._ended = True
                     return None
         return None
 
-    async def serve(self, wire: Wire, opened: Opened, welcome: bytes) -> None:
-        """Carry the session until the connection ends. Never raises for what the peer does."""
-        self._opened = opened
+    async def serve(
+        self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
+    ) -> None:
+        """Carry a session that this channel is attached to, until the connection ends.
+
+        Never raises for what the peer does.
+        """
+        self._outbox = outbox
         self._front.append(welcome)
-        unwatch = opened.ref.watch(self._session_down)
+        unwatch = session.watch(self._session_down)
         writer = asyncio.create_task(self._write_out())
+        self._wake_writer()
         try:
-            await opened.ref.send(Attach(self))
-            await self._read_in(wire, opened.ref)
+            await self._read_in(wire, session)
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
             unwatch()
+            closed_here = self._closing is not None
+            if closed_here:  # what the session has said goes out before it lets go
+                await self._finish(writer)
             with suppress(NotRunning):
-                await opened.ref.send(Detach(self.close_code))
-            self._wake_writer()
-            await self._finish(writer)
+                await session.send(Detach(self, self.close_code, closed_here))
+            if not closed_here:
+                await self._finish(writer)
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         while (data := await self.receive()) is not None:
-            frame = wire.decode(data)
+            received = Received(self, wire.decode(data), len(data))
             try:
-                session.tell(frame)
+                session.tell(received)
             except MailboxFull:
-                await session.send(frame)
+                await session.send(received)
 
-    async def refuse(self, code: int, reason: str) -> None:
-        """End a connection that has no session."""
+    async def refuse(self, code: int, reason: str, *last: bytes) -> None:
+        """End a connection that has no session, after these last messages."""
+        self._front.extend(last)
         self.close(code, reason)
         await self._finish(asyncio.create_task(self._write_out()))
 
     async def _finish(self, writer: "asyncio.Task[None]") -> None:
+        if self._cutoff is None:  # a peer that closed, and reads no more
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
+        self._wake_writer()
         # The peer's own frames are still read, so that its answer to the close is seen.
         while not self._ended and not writer.done():
             await self._discard_one()
@@ -171,15 +189,38 @@ class Channel:
             if not messages:
                 return
             if self._protocol.writing_paused:
-                # `send_bytes` waits until the peer has read enough: writer_limit is 0.
-                for message in messages:
-                    await self._socket.send_bytes(message)
+                await self._send_slowly(messages)
             else:
                 self._write(binary_frames(messages))
                 await asyncio.sleep(0)
 
     def _take(self) -> list[bytes]:
-        return [] if self._opened is None else self._opened.outbox.take(WRITE_BUDGET)
+        return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
+
+    async def _send_slowly(self, messages: list[bytes]) -> None:
+        """Send to a peer that has not read enough: `send_bytes` waits, as writer_limit is 0."""
+        self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
+        try:
+            for message in messages:
+                await self._socket.send_bytes(message)
+                self._written += len(message)
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    def _expect_progress(self, patience: Patience) -> None:
+        def look() -> None:
+            if patience.is_over(self._gone_out(), self._clock.now()):
+                self.close(CloseCode.SLOW_CONSUMER, "nothing has been read for too long")
+            else:
+                self._expect_progress(patience)
+
+        self._patience = self._clock.call_later(patience.interval, look)
+
+    def _gone_out(self) -> int:
+        """Grows with what the system has taken from the transport's buffer, and only with that."""
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return self._written - waiting
 
     def _write(self, frames: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

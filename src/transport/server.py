@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import hmac
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Final, Protocol
 
@@ -14,19 +12,22 @@ from aiohttp import web
 from actors.clock import Clock
 from actors.errors import ActorError
 from actors.failure import Code, Failure
+from actors.frames import GoingAway
+from actors.limits import SessionLimits
 from actors.log import Log
 from actors.ref import ActorRef
-from actors.session import Drain, FailAll, Opened, OpenSession
+from actors.session_messages import Drain, FailAll, SessionMessage
+from actors.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel
 from transport.errors import CannotListen
+from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_OPEN_TIMEOUT: Final = 5.0
 _GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
 
 PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Callboard</title>
@@ -42,7 +43,8 @@ messages. The token for its first message is in the service's runtime file; in a
 class ServerSettings:
     """What the listener is told. Times in seconds, sizes in bytes.
 
-    port 0: one that the system chooses. reconnect_after: what GoingAway advises.
+    port 0: one that the system chooses. reconnect_after: what GoingAway advises. max_handshakes:
+    connections that have no session yet.
     """
 
     token: str
@@ -55,8 +57,8 @@ class ServerSettings:
     drain: float = 10.0
     reconnect_after: float = 1.0
     max_message_bytes: int = 1024 * 1024
-    max_requests_in_flight: int = 256
-    max_sessions: int = 1000
+    max_handshakes: int = 100
+    limits: SessionLimits = field(default_factory=SessionLimits)
 
     def __repr__(self) -> str:
         return f"<ServerSettings {self.host}:{self.port}>"
@@ -68,8 +70,8 @@ class Watcher(Protocol):
     def refused(self, status: int) -> None:
         """A connection was refused before the upgrade."""
 
-    def opened(self) -> None:
-        """A connection has a session."""
+    def opened(self, *, resumed: bool) -> None:
+        """A connection has a session, a new one or one that was resumed."""
 
     def closed(self, code: int) -> None:
         """A connection that was accepted has ended."""
@@ -84,12 +86,11 @@ class Server:
     def __init__(
         self,
         settings: ServerSettings,
-        sessions: ActorRef[OpenSession],
+        sessions: ActorRef[SessionsMessage],
         wire: Wire,
         clock: Clock,
         log: Log,
         watcher: Watcher,
-        new_secret: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._settings = settings
         self._sessions = sessions
@@ -97,9 +98,9 @@ class Server:
         self._clock = clock
         self._log = log
         self._watcher = watcher
-        self._new_secret = new_secret
         self._token = settings.token.encode()
-        self._channels: dict[Channel, Opened | None] = {}
+        self._channels: set[Channel] = set()
+        self._handshakes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._draining = False
@@ -183,7 +184,7 @@ class Server:
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check(request)
-        if refusal is None and len(self._channels) >= self._settings.max_sessions:
+        if refusal is None and self._handshakes >= self._settings.max_handshakes:
             refusal = Refusal(503, "too many connections")
         if refusal is not None:
             self._watcher.refused(refusal.status)
@@ -199,13 +200,14 @@ class Server:
         if not socket.can_prepare(request).ok:
             return _refuse(Refusal(426, "this address is for WebSockets"))
         await socket.prepare(request)
-        channel = Channel(socket, request, self._clock, self._settings.heartbeat, self._log)
-        self._channels[channel] = None
+        heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
+        channel = Channel(socket, request, self._clock, heartbeat, slow, self._log)
+        self._channels.add(channel)
         self._quiet.clear()
         try:
             await self._carry(channel)
         finally:
-            del self._channels[channel]
+            self._channels.remove(channel)
             self._watcher.closed(channel.close_code)
             if not self._channels:
                 self._quiet.set()
@@ -214,54 +216,64 @@ class Server:
     # -- a connection ------------------------------------------------------------------------
 
     async def _carry(self, channel: Channel) -> None:
+        self._handshakes += 1
+        try:
+            joined = await self._shake_hands(channel)
+        finally:
+            self._handshakes -= 1
+        if joined is None:
+            return
+        attached = joined.attached
+        log = self._log.bind(session=attached.session)
+        self._watcher.opened(resumed=attached.resumed)
+        log.info("session resumed" if attached.resumed else "session opened")
+        await channel.serve(self._wire, joined.session, attached.outbox, self._welcome(joined))
+        log.info("connection closed", code=channel.close_code)
+
+    async def _shake_hands(self, channel: Channel) -> Joined | None:
         try:
             async with asyncio.timeout(self._settings.handshake):
                 data = await channel.receive()
         except TimeoutError:
             await channel.refuse(CloseCode.NO_HELLO, "no Hello in time")
-            return
+            return None
         if data is None:
             await channel.refuse(channel.close_code, "")
-            return
+            return None
         hello = self._wire.greeting(data)
         if hello is None:
             await channel.refuse(CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello")
-            return
+            return None
         if not hmac.compare_digest(hello.token.encode(), self._token):
             self._log.warning("bad token", client=hello.client_name[:64])
             await channel.refuse(CloseCode.BAD_TOKEN, "bad token")
-            return
-        opened = None if self._draining else await self._open(hello)
-        if opened is None:
-            await channel.refuse(CloseCode.GOING_AWAY, "the service is shutting down")
-            return
-        self._channels[channel] = opened
-        log = self._log.bind(session=opened.name)
-        self._watcher.opened()
-        log.info("session opened", client=hello.client_name[:64])
-        await channel.serve(self._wire, opened, self._welcome(opened))
-        log.info("session closed", code=channel.close_code)
-
-    async def _open(self, hello: session_pb2.Hello) -> Opened | None:
-        try:
-            return await self._sessions.ask(
-                lambda reply: OpenSession(hello.initial_credit, reply), timeout=_OPEN_TIMEOUT
-            )
-        except ActorError:
             return None
+        return await self._join(channel, hello)
 
-    def _welcome(self, opened: Opened) -> bytes:
-        settings = self._settings
+    async def _join(self, channel: Channel, hello: session_pb2.Hello) -> Joined | None:
+        joined = await take_up(self._sessions, hello, channel)
+        try:
+            if joined is None and not self._draining:
+                joined = await open_new(self._sessions, hello, channel)
+        except Full:
+            self._log.warning("too many sessions", client=hello.client_name[:64])
+            advice = GoingAway("too many sessions", round(self._settings.reconnect_after * 1000))
+            last = self._wire.encode(0, 0, False, advice)
+            await channel.refuse(CloseCode.GOING_AWAY, "too many sessions", last)
+            return None
+        if joined is None:
+            await channel.refuse(CloseCode.GOING_AWAY, "the service is shutting down")
+        return joined
+
+    def _welcome(self, joined: Joined) -> bytes:
+        settings, attached = self._settings, joined.attached
         return self._wire.welcome(
             session_pb2.Welcome(
-                session=opened.name,
-                resume_token=self._new_secret(),
-                resumed=False,
-                limits=session_pb2.Limits(
-                    max_message_bytes=settings.max_message_bytes,
-                    max_requests_in_flight=settings.max_requests_in_flight,
-                    heartbeat_interval_ms=round(settings.heartbeat * 1000),
-                ),
+                session=attached.session,
+                resume_token=joined.resume_token,
+                resumed=attached.resumed,
+                last_request_id=attached.last_request_id,
+                limits=limits_of(settings.limits, settings.max_message_bytes, settings.heartbeat),
                 server_version=settings.version,
                 protocol_version=PROTOCOL_VERSION,
                 backend=settings.backend,
@@ -276,8 +288,9 @@ class Server:
         Each request that is still running then ends with UNAVAILABLE, each connection with 4001.
         """
         self._draining = True
-        opened = [opened for opened in self._channels.values() if opened is not None]
-        await asyncio.gather(*map(self._drain, opened))
+        with contextlib.suppress(ActorError):
+            sessions = await self._sessions.ask(AllSessions, timeout=OPEN_TIMEOUT)
+            await asyncio.gather(*map(self._drain, sessions))
         for channel in list(self._channels):
             channel.close(CloseCode.GOING_AWAY, "the service is shutting down")
         with contextlib.suppress(TimeoutError):
@@ -286,15 +299,15 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _drain(self, opened: Opened) -> None:
+    async def _drain(self, session: ActorRef[SessionMessage]) -> None:
         after_ms = round(self._settings.reconnect_after * 1000)
         with contextlib.suppress(ActorError):
-            await opened.ref.ask(
+            await session.ask(
                 lambda reply: Drain("the service is shutting down", after_ms, reply),
                 timeout=max(self._settings.drain, 0.01),
             )
         with contextlib.suppress(ActorError):
-            await opened.ref.ask(lambda reply: FailAll(_GONE, reply), timeout=_OPEN_TIMEOUT)
+            await session.ask(lambda reply: FailAll(_GONE, reply), timeout=OPEN_TIMEOUT)
 
 
 def _refuse(refusal: Refusal) -> web.Response:

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
+from actors.effects import PROTOCOL_VIOLATION
 from actors.failure import Code, Failure
 from actors.frames import (
     Ack,
@@ -28,7 +29,7 @@ from actors.frames import (
     Request,
     Violation,
 )
-from actors.machine import PROTOCOL_VIOLATION, Said
+from actors.machine import Said
 from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage

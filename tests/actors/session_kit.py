@@ -19,19 +19,22 @@ from actors import (
     StreamActor,
     Yielded,
 )
+from actors.effects import Limit
 from actors.frames import Completed, Frame, GoingAway, Pong, Request
-from actors.machine import Said, SessionLimits
-from actors.session import (
+from actors.limits import SessionLimits
+from actors.machine import Said
+from actors.session_messages import (
     Attach,
+    Attached,
     Detach,
     Drain,
     FailAll,
-    Opened,
-    OpenSession,
+    Happening,
+    Received,
     SessionEnvironment,
     SessionMessage,
-    Sessions,
 )
+from actors.sessions import FindSession, Opened, OpenSession, Sessions
 from actors.testing import settle
 
 
@@ -125,20 +128,54 @@ class FakeConnection:
 
 
 @dataclass
+class Books:
+    """Counts what becomes of sessions."""
+
+    happenings: list[str] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+
+    def happened(self, what: Happening) -> None:
+        self.happenings.append(what.value)
+
+    def limited(self, limit: Limit) -> None:
+        self.limits.append(limit)
+
+
+@dataclass
 class Client:
     """A client of one session, on a fake connection."""
 
     opened: Opened
+    acknowledges: bool = False
+    initial_credit: int = 0
     connection: FakeConnection = field(default_factory=FakeConnection)
     received: list[Sent] = field(default_factory=list)
     last_id: int = 0
+    attached: Attached | None = None
 
     @property
     def ref(self) -> ActorRef[SessionMessage]:
         return self.opened.ref
 
-    def send(self, frame: Frame) -> None:
-        self.ref.tell(frame)
+    async def attach(self, last_sequence: int | None = None) -> bool:
+        """Come over a new connection; False if the session has ended for it."""
+        connection = FakeConnection()
+
+        def make(reply: Reply[Attached | None]) -> Attach:
+            return Attach(connection, last_sequence, self.initial_credit, self.acknowledges, reply)
+
+        self.attached = await self.ref.ask(make, timeout=1.0)
+        if self.attached is not None:
+            self.connection = connection
+        return self.attached is not None
+
+    @property
+    def last_sequence(self) -> int:
+        """Of what was received."""
+        return max((frame.sequence for frame in self.received), default=0)
+
+    def send(self, frame: Frame, size: int = 10) -> None:
+        self.ref.tell(Received(self.connection, frame, size))
 
     def request(self, payload: Text | None, timeout_ms: int = 0) -> int:
         """Open a request; its id."""
@@ -146,11 +183,15 @@ class Client:
         self.send(Request(self.last_id, timeout_ms, payload))
         return self.last_id
 
+    def take(self, at_most: int) -> list[bytes]:
+        """What the connection is to send."""
+        return [] if self.attached is None else self.attached.outbox.take(at_most)
+
     async def read(self, at_most: int = 1 << 20) -> list[Sent]:
         """What came since the last time, once the session has nothing more to do."""
         news: list[Sent] = []
         await settle()
-        while frames := self.opened.outbox.take(at_most):
+        while frames := self.take(at_most):
             news += map(decode, frames)
             await settle()
         self.received += news
@@ -173,8 +214,9 @@ class Client:
 
         await self.ref.ask(make, timeout=1.0)
 
-    def detach(self) -> None:
-        self.ref.tell(Detach(1000))
+    def detach(self, code: int = 1000, *, by_service: bool = False) -> None:
+        """The connection ends with this close code."""
+        self.ref.tell(Detach(self.connection, code, by_service))
 
     def check(self) -> None:
         """Sequence without a gap, exactly one end for each id, nothing after it."""
@@ -192,27 +234,37 @@ class Client:
 class Service:
     """A supervisor of sessions, and what they share."""
 
-    def __init__(self, system: ActorSystem, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self, system: ActorSystem, limits: SessionLimits | None = None, at_most: int = 10_000
+    ) -> None:
         self.registry = Registry()
+        self.books = Books()
         self.environment = SessionEnvironment(
-            self.registry, limits or SessionLimits(), encode, NoLog()
+            self.registry, limits or SessionLimits(), encode, NoLog(), self.books
         )
-        self._names = iter(f"s{number}" for number in range(1, 1000))
+        self._names = (f"s{number}" for number in count(1))
+        self._secrets = (number.to_bytes(8, "big") * 4 for number in count(1))
         self._system = system
         self.sessions = system.spawn(
-            lambda: Sessions(self.environment, lambda: next(self._names)),
+            lambda: Sessions(
+                self.environment, lambda: next(self._names), lambda: next(self._secrets), at_most
+            ),
             name="sessions",
             lifecycle=Lifecycle(),
         )
 
-    async def open(self, initial_credit: int = 0) -> Client:
-        def make(reply: Reply[Opened]) -> OpenSession:
-            return OpenSession(initial_credit, reply)
-
-        client = Client(await self.sessions.ask(make, timeout=1.0))
-        client.ref.tell(Attach(client.connection))
-        await settle()
+    async def open(self, initial_credit: int = 0, *, acknowledges: bool = False) -> Client:
+        opened = await self.sessions.ask(OpenSession, timeout=1.0)
+        assert opened is not None
+        client = Client(opened, acknowledges, initial_credit)
+        assert await client.attach()
         return client
+
+    async def find(self, resume_token: bytes) -> Opened | None:
+        def make(reply: Reply[Opened | None]) -> FindSession:
+            return FindSession(resume_token, reply)
+
+        return await self.sessions.ask(make, timeout=1.0)
 
 
 async def client_of(

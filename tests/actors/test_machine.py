@@ -1,17 +1,7 @@
 import pytest
 
 from actors import Code, Failure, Notice
-from actors.frames import (
-    COMPLETED,
-    Ack,
-    Cancel,
-    Credit,
-    Inform,
-    Ping,
-    Request,
-    Violation,
-)
-from actors.machine import (
+from actors.effects import (
     CANCELLED,
     DRAINING,
     TOO_MANY,
@@ -19,13 +9,25 @@ from actors.machine import (
     Close,
     Deliver,
     Effect,
+    Limit,
     Refused,
-    SessionLimits,
-    SessionMachine,
     Start,
     Stop,
     Wake,
 )
+from actors.frames import (
+    COMPLETED,
+    Ack,
+    Cancel,
+    Credit,
+    Frame,
+    Inform,
+    Ping,
+    Request,
+    Violation,
+)
+from actors.limits import SessionLimits
+from actors.machine import SessionMachine
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -35,7 +37,13 @@ def machine(
     *, in_flight: int = 100, outbox_bytes: int = ALL, initial_credit: int = 0
 ) -> SessionMachine:
     limits = SessionLimits(max_requests_in_flight=in_flight, outbox_bytes=outbox_bytes)
-    return SessionMachine(limits, encode, initial_credit=initial_credit)
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=initial_credit, acknowledges=False)
+    return session
+
+
+def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect]:
+    return session.receive(frame, size, 0.0)
 
 
 def take(session: SessionMachine) -> list[Sent]:
@@ -45,7 +53,7 @@ def take(session: SessionMachine) -> list[Sent]:
 def opened(session: SessionMachine, *request_ids: int) -> None:
     for request_id in request_ids:
         request = Request(request_id, 0, Text())
-        assert session.receive(request) == [Start(request)]
+        assert receive(session, request) == [Start(request)]
 
 
 # -- 1: ids --------------------------------------------------------------------------------------
@@ -63,7 +71,7 @@ def test_a_request_starts() -> None:
 def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
     session = machine()
     opened(session, 5)
-    (effect,) = session.receive(Request(request_id, 0, Text()))
+    (effect,) = receive(session, Request(request_id, 0, Text()))
     assert isinstance(effect, Close)
     assert effect.code == 4500
     assert session.last_request_id == 5
@@ -72,7 +80,7 @@ def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
 def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
     session = machine()
     frame = Request(1, 0, None)
-    assert session.receive(frame) == [Refused(frame, UNKNOWN)]
+    assert receive(session, frame) == [Refused(frame, UNKNOWN)]
     assert take(session) == [Sent(1, 1, True, "!UNIMPLEMENTED")]
     assert session.in_flight == 0
 
@@ -81,12 +89,12 @@ def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
 def test_an_unknown_payload_under_another_id_is_ignored(request_id: int) -> None:
     session = machine()
     opened(session, 2)
-    assert session.receive(Request(request_id, 0, None)) == []
+    assert receive(session, Request(request_id, 0, None)) == []
     assert take(session) == []
 
 
 def test_a_violation_of_the_wire_closes() -> None:
-    assert machine().receive(Violation(1003, "text")) == [Close(1003, "text")]
+    assert receive(machine(), Violation(1003, "text")) == [Close(1003, "text")]
 
 
 # -- 2: exactly one end --------------------------------------------------------------------------
@@ -99,7 +107,7 @@ def test_a_request_ends_once_and_nothing_comes_after() -> None:
     assert session.end(1, Text("z"))
     assert not session.end(1, Text("again"))
     assert not session.answer(1, Text("late"))
-    assert session.receive(Cancel(1)) == []
+    assert receive(session, Cancel(1)) == []
     session.gone(1)
     assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
 
@@ -111,7 +119,7 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
     if frame is None:
         session.gone(1)
     else:
-        assert session.receive(frame) == [Stop(1, CANCELLED)]
+        assert receive(session, frame) == [Stop(1, CANCELLED)]
     assert not session.end(1, COMPLETED)
     assert take(session) == [Sent(1, 1, True, said)]
 
@@ -131,7 +139,7 @@ def test_failing_all_ends_each_that_is_open() -> None:
 def test_frames_about_a_request_that_never_was_are_ignored() -> None:
     session = machine()
     frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
-    assert [session.receive(frame) for frame in frames] == [[], [], [], []]
+    assert [receive(session, frame) for frame in frames] == [[], [], [], []]
     session.owe(9, "k", Text())
     assert not session.block(9)
     session.gone(9)
@@ -144,9 +152,9 @@ def test_frames_about_a_request_that_never_was_are_ignored() -> None:
 def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
     session = machine()
     opened(session, 1)
-    assert session.receive(Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
+    assert receive(session, Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
     session.end(1, COMPLETED)
-    assert session.receive(Inform(1, Text("yes"))) == []
+    assert receive(session, Inform(1, Text("yes"))) == []
 
 
 # -- 3: the sequence -----------------------------------------------------------------------------
@@ -156,16 +164,16 @@ def test_the_sequence_counts_answers_alone() -> None:
     session = machine()
     opened(session, 1, 2)
     session.answer(1, Text("a"))
-    session.receive(Ping(42))
+    receive(session, Ping(42))
     session.notify(2, Notice("wait", discard=2))
     session.drain("update", 500)
     session.drain("again", 500)
     session.end(1, COMPLETED)
     assert take(session) == [
-        Sent(1, 1, False, "a"),
         Sent(0, 0, False, "pong 42"),
-        Sent(2, 2, False, "(wait 2)"),
         Sent(0, 0, False, "going away update 500"),
+        Sent(1, 1, False, "a"),
+        Sent(2, 2, False, "(wait 2)"),
         Sent(1, 3, True, "completed"),
     ]
 
@@ -201,7 +209,7 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
         case "end":
             session.end(1, COMPLETED)
         case "cancel":
-            session.receive(Cancel(1))
+            receive(session, Cancel(1))
         case "gone":
             session.gone(1)
         case _:
@@ -229,10 +237,10 @@ def test_credit_is_cumulative_and_cannot_fall() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
     assert not session.answer(1, Text())
-    assert session.receive(Credit(1, 1)) == []
-    assert session.receive(Credit(1, 3)) == [Wake(1)]
-    assert session.receive(Credit(1, 3)) == []
-    assert session.receive(Credit(1, 2)) == []
+    assert receive(session, Credit(1, 1)) == []
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
+    assert receive(session, Credit(1, 3)) == []
+    assert receive(session, Credit(1, 2)) == []
     assert session.answer(1, Text())
     assert not session.answer(1, Text())
 
@@ -240,7 +248,7 @@ def test_credit_is_cumulative_and_cannot_fall() -> None:
 def test_credit_means_nothing_to_a_client_that_wants_no_flow_control() -> None:
     session = machine()
     opened(session, 1)
-    assert session.receive(Credit(1, 1)) == []
+    assert receive(session, Credit(1, 1)) == []
     assert all(session.answer(1, Text()) for _ in range(100))
 
 
@@ -254,9 +262,9 @@ def test_a_notice_takes_credit_and_waits_for_it() -> None:
     session.notify(9, Notice("to nobody"))
     session.block(1)
     assert [frame.said for frame in take(session)] == ["(first 0)"]
-    assert session.receive(Credit(1, 2)) == []  # the notice has taken it
+    assert receive(session, Credit(1, 2)) == []  # the notice has taken it
     assert [frame.said for frame in take(session)] == ["(third 5)"]
-    assert session.receive(Credit(1, 3)) == [Wake(1)]
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
     assert take(session) == []
 
 
@@ -271,17 +279,17 @@ def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
     session = machine(outbox_bytes=400)
     opened(session, 1, 2)
     while session.answer(1, Text("x" * 50)):
-        assert session.outbox_bytes < 400
+        assert session.waiting_bytes < 400
     assert not session.has_room(2)
     assert session.block(2)
     assert session.unblocked() == []
     sent = 0
     woken: list[Effect] = []
     while not woken:
-        assert session.outbox_bytes > 200 or sent == 0
+        assert session.waiting_bytes > 200 or sent == 0
         sent += sum(map(len, session.take(100)))
         woken = session.unblocked()
-    assert session.outbox_bytes <= 200
+    assert session.waiting_bytes <= 200
     assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
     assert session.unblocked() == []
 
@@ -290,7 +298,7 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
     session = machine(outbox_bytes=10, initial_credit=1)
     opened(session, 1)
     session.answer(1, Text("x" * 50))
-    assert session.receive(Credit(1, 2)) == []
+    assert receive(session, Credit(1, 2)) == []
     session.take(ALL)
     assert session.unblocked() == [Wake(1)]
 
@@ -298,8 +306,8 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
 def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
     session = machine(outbox_bytes=1)
     opened(session, 1)
-    session.answer(1, Text())
-    session.receive(Ping(1))
+    assert not session.answer(1, Text())
+    receive(session, Ping(1))
     session.end(1, COMPLETED)
     assert len(take(session)) == 3
 
@@ -310,10 +318,10 @@ def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
 def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> None:
     session = machine(in_flight=1)
     opened(session, 1)
-    session.receive(Cancel(1))
+    receive(session, Cancel(1))
     assert session.in_flight == 0
     frame = Request(2, 0, Text())
-    assert session.receive(frame) == [Refused(frame, TOO_MANY)]
+    assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
     session.gone(1)
     opened(session, 3)
     assert take(session) == [
@@ -327,7 +335,7 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     opened(session, 1)
     session.drain("bye", 0)
     frame = Request(2, 0, Text())
-    assert session.receive(frame) == [Refused(frame, DRAINING)]
+    assert receive(session, frame) == [Refused(frame, DRAINING)]
     assert session.answer(1, Text("on"))
     assert [frame.said for frame in take(session)] == [
         "going away bye 0", "!UNAVAILABLE retryable", "on"
@@ -339,17 +347,16 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
 
 def test_the_outbox_is_taken_in_order_by_bytes() -> None:
     session = machine()
-    for nonce in range(10):
-        session.receive(Ping(nonce))
-    size = session.outbox_bytes // 10
-    assert [decode(frame).said for frame in session.take(3 * size)] == [
-        "pong 0", "pong 1", "pong 2"
-    ]  # fmt: skip
-    assert session.outbox_bytes == 7 * size
-    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["pong 3"]
-    assert [decode(frame).said for frame in session.take(0)] == ["pong 4"]
+    opened(session, 1)
+    for number in range(10):
+        session.answer(1, Text(str(number)))
+    size = len(encode(1, 1, False, Text("0")))
+    assert [decode(frame).said for frame in session.take(3 * size)] == ["0", "1", "2"]
+    assert session.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
+    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["3"]
+    assert [decode(frame).said for frame in session.take(0)] == ["4"]
     assert len(session.take(ALL)) == 5
-    assert session.outbox_bytes == 0
+    assert session.waiting_bytes == 0
     assert session.take(ALL) == []
 
 
@@ -360,4 +367,4 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     session.answer(1, Text("y"))
     assert [decode(frame).said[0] for frame in session.take(10)] == ["x"]
     assert [decode(frame).said for frame in session.take(1000)] == ["y"]
-    assert session.outbox_bytes == 0
+    assert session.waiting_bytes == 0

@@ -1,31 +1,45 @@
 """The machine beside a plain model, under any order of events."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import Code, Failure, Notice
-from actors.frames import COMPLETED, Cancel, Credit, Inform, Ping, Request
-from actors.machine import (
-    CANCELLED,
-    Close,
-    Deliver,
-    Effect,
-    Refused,
-    SessionLimits,
-    SessionMachine,
-    Start,
-    Stop,
-    Wake,
+from actors.effects import CANCELLED, Close, Deliver, Effect, Refused, Start, Stop, Wake
+from actors.frames import (
+    COMPLETED,
+    Ack,
+    Cancel,
+    Completed,
+    Credit,
+    Frame,
+    Inform,
+    Ping,
+    Request,
+    Violation,
 )
-from tests.actors.session_kit import Sent, Text, decode, encode
+from actors.limits import SessionLimits
+from actors.machine import SessionMachine
+from tests.actors.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
 """Of the requests that are open, mostly; 8 and 9: one that has ended, or never was."""
 IN_FLIGHT = 3
 OUTBOX = 200
+KEPT = 8
+KEPT_BYTES = 400
+LIMITS = SessionLimits(
+    max_requests_in_flight=IN_FLIGHT,
+    messages_per_second=0,
+    bytes_per_second=0,
+    outbox_bytes=OUTBOX,
+    resume_buffer_messages=KEPT,
+    resume_buffer_bytes=KEPT_BYTES,
+)
+CANCEL = Failure(Code.CANCELLED, "x")
 
 
 @dataclass
@@ -33,39 +47,54 @@ class Modelled:
     """A request, as the model has it."""
 
     limit: int
-    said: list[str] = field(default_factory=list)
+    sent: int = 0
     owed: dict[str, str] = field(default_factory=dict)
     ended: bool = False
     gone: bool = False
-    waits: bool = False
     held: tuple[str, int] | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and how long it is."""
+
+    sent: Sent
+    size: int
+
+
+def size(answers: Iterable[Answer]) -> int:
+    return sum(answer.size for answer in answers)
+
+
 class MachineBesideModel(RuleBasedStateMachine):
+    acknowledges = False
     initial_credit = 2
 
     def __init__(self) -> None:
         super().__init__()
-        limits = SessionLimits(max_requests_in_flight=IN_FLIGHT, outbox_bytes=OUTBOX)
-        self.machine = SessionMachine(limits, encode, initial_credit=self.initial_credit)
+        self.machine = SessionMachine(LIMITS, encode)
         self.requests: dict[int, Modelled] = {}
-        self.refused: dict[int, str] = {}
-        self.outbox: list[bytes] = []
-        self.log: list[Sent] = []
-        self.next_sequence = 1
+        self.waits: list[int] = []
+        """Requests that have asked for room, the first that did so first."""
+        self.answers: list[Answer] = []
+        """All that were ever given, by their sequence."""
+        self.taken = self.gone = 0
+        """The sequences of the last that a connection took, and the last that is kept no more."""
+        self.aside: list[Sent] = []
+        self.handled: list[Sent] = []
+        """What the client has, over all of its connections."""
+        self.connected = self.draining = False
         self.last_id = 0
-        self.draining = False
-        self.streamed: dict[int, int] = {}
 
-    # What the model says goes out.
+    # What the model says.
 
     def expect(self, request_id: int, said: str, *, end: bool = False) -> None:
-        sequence = self.next_sequence if request_id else 0
-        self.next_sequence += request_id > 0
-        sent = Sent(request_id, sequence, end, said)
-        self.log.append(sent)
-        if request_id in self.requests:
-            self.requests[request_id].said.append(said)
+        if request_id:
+            sent = Sent(request_id, len(self.answers) + 1, end, said)
+            frame = encode(request_id, sent.sequence, end, Text(said))
+            self.answers.append(Answer(sent, len(frame)))
+        elif self.connected:
+            self.aside.append(Sent(0, 0, False, said))
 
     def expect_end(self, request_id: int, said: str) -> None:
         request = self.requests[request_id]
@@ -74,7 +103,35 @@ class MachineBesideModel(RuleBasedStateMachine):
         for closing in request.owed.values():
             self.expect(request_id, closing)
         self.expect(request_id, said, end=True)
-        request.ended, request.waits = True, False
+        request.ended = True
+        if request_id in self.waits:
+            self.waits.remove(request_id)
+
+    def expect_notice(self, request_id: int, text: str, discard: int) -> None:
+        request = self.requests[request_id]
+        if self.room(request_id):
+            self.expect(request_id, f"({text} {discard})")
+            request.sent += 1
+        else:
+            request.held = (text, discard + (request.held[1] if request.held else 0))
+            self.wait(request_id)
+
+    def expect_woken(self, effects: list[Effect], which: list[int]) -> None:
+        """Of these requests those go on that have room, when a notice that waits has gone out."""
+        woken: list[Effect] = []
+        for request_id in which:
+            request = self.requests[request_id]
+            if request.held is not None and self.room(request_id):
+                held, request.held = request.held, None
+                self.expect_notice(request_id, *held)
+            if self.room(request_id):
+                woken.append(Wake(request_id))
+                self.waits.remove(request_id)
+        assert effects == woken
+
+    def wait(self, request_id: int) -> None:
+        if request_id not in self.waits:
+            self.waits.append(request_id)
 
     def pick(self, which: int) -> int:
         open_now = [request_id for request_id in self.requests if self.is_open(request_id)]
@@ -85,46 +142,78 @@ class MachineBesideModel(RuleBasedStateMachine):
     def is_open(self, request_id: int) -> bool:
         return request_id in self.requests and not self.requests[request_id].ended
 
+    @property
+    def waiting(self) -> list[Answer]:
+        return self.answers[self.taken :]
+
+    @property
+    def kept(self) -> list[Answer]:
+        return self.answers[self.gone :]
+
+    def full(self) -> bool:
+        if self.connected and (size(self.waiting) >= OUTBOX or len(self.waiting) >= KEPT):
+            return True
+        if self.connected and not self.acknowledges:
+            return False
+        return len(self.kept) >= KEPT or size(self.kept) >= KEPT_BYTES
+
+    def may_go_on(self) -> list[int]:
+        low = size(self.waiting) <= OUTBOX // 2 and len(self.waiting) <= KEPT // 2
+        return list(self.waits) if not self.full() and (low or not self.connected) else []
+
     def room(self, request_id: int) -> bool:
+        request = self.requests.get(request_id)
         return (
-            self.is_open(request_id)
-            and self.streamed[request_id] < self.requests[request_id].limit
-            and self.machine.outbox_bytes < OUTBOX
+            request is not None
+            and not request.ended
+            and request.sent < request.limit
+            and not self.full()
         )
 
-    # What the client does.
+    def unread(self) -> int:
+        return size(self.kept if self.acknowledges else self.waiting)
+
+    def flooded(self) -> bool:
+        return len(self.waiting) + len(self.aside) >= 4 * KEPT
+
+    def receive(self, frame: Frame) -> list[Effect]:
+        return self.machine.receive(frame, 10, 0.0)
+
+    # What the client does. It does nothing while it is not there.
 
     @initialize()
     def some_requests(self) -> None:
+        self.connect(0)
         for _ in range(IN_FLIGHT):
             self.request(1, True)
 
+    @precondition(lambda self: self.connected)
     @rule(step=st.sampled_from([1, 1, 1, 2, 0, -1]), known=st.sampled_from([True] * 4 + [False]))
     def request(self, step: int, known: bool) -> None:
         request_id = max(self.last_id + step, 0)
         in_flight = sum(not request.gone for request in self.requests.values())
         frame = Request(request_id, 0, Text() if known else None)
-        effects = self.machine.receive(frame)
+        effects = self.receive(frame)
         if request_id <= self.last_id:
             assert [type(effect) for effect in effects] == ([Close] if known else [])
             return
         self.last_id = request_id
-        self.streamed[request_id] = 0
         if not known:
             refusal = "!UNIMPLEMENTED"
         elif self.draining:
             refusal = "!UNAVAILABLE retryable"
-        elif in_flight >= IN_FLIGHT:
+        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES:
             refusal = "!RESOURCE_EXHAUSTED retryable"
         else:
             assert effects == [Start(frame)]
             self.requests[request_id] = Modelled(self.initial_credit or 2**64)
             return
-        (effect,) = effects
-        assert isinstance(effect, Refused)
-        assert effect.request is frame
-        assert refusal.startswith(f"!{effect.failure.code.value}")
+        refused, *closed = effects
+        assert isinstance(refused, Refused)
+        assert refused.request is frame
+        assert said_as_text(refused.failure) == refusal
         self.expect(request_id, refusal, end=True)
+        assert [type(effect) for effect in closed] == ([Close] if self.flooded() else [])
 
     @rule(which=WHICH)
     def cancel(self, which: int) -> None:
@@ -133,41 +222,73 @@ class MachineBesideModel(RuleBasedStateMachine):
         if self.is_open(request_id):
             self.expect_end(request_id, "!CANCELLED")
             expected = [Stop(request_id, CANCELLED)]
-        assert self.machine.receive(Cancel(request_id)) == expected
+        assert self.receive(Cancel(request_id)) == expected
 
     @rule(which=WHICH, more=st.sampled_from([-1, 0, 1, 4]))
     def credit(self, which: int, more: int) -> None:
         request_id = self.pick(which)
         known = self.requests.get(request_id)
         limit = max((known.limit if known and self.initial_credit else 0) + more, 0)
-        effects = self.machine.receive(Credit(request_id, limit))
+        effects = self.receive(Credit(request_id, limit))
         if not self.is_open(request_id) or not self.initial_credit:
             assert effects == []
             return
         request = self.requests[request_id]
         raised = limit > request.limit
         request.limit = max(request.limit, limit)
-        if raised and request.held is not None:
-            self.expect(request_id, "({} {})".format(*request.held))
-            self.streamed[request_id] += 1
-            request.held = None
-        if raised and request.waits and self.room(request_id):
-            assert effects == [Wake(request_id)]
-            request.waits = False
-        else:
-            assert effects == []
+        self.expect_woken(effects, [request_id] if raised and request_id in self.waits else [])
 
     @rule(which=WHICH)
     def inform(self, which: int) -> None:
         request_id = self.pick(which)
         payload = Text("x")
         expected = [Deliver(request_id, payload)] if self.is_open(request_id) else []
-        assert self.machine.receive(Inform(request_id, payload)) == expected
+        assert self.receive(Inform(request_id, payload)) == expected
 
-    @rule(nonce=st.integers(0, 9))
-    def ping(self, nonce: int) -> None:
-        assert self.machine.receive(Ping(nonce)) == []
-        self.expect(0, f"pong {nonce}")
+    @rule(nonce=st.integers(0, 9), times=st.sampled_from([1, 1, 30]))
+    def ping(self, nonce: int, times: int) -> None:
+        for _ in range(times):
+            effects = self.receive(Ping(nonce))
+            self.expect(0, f"pong {nonce}")
+            assert [type(effect) for effect in effects] == ([Close] if self.flooded() else [])
+
+    @rule(back=st.sampled_from([-1, 0, 0, 0, 1, 3]))
+    def acknowledge(self, back: int) -> None:
+        sequence = max(self.taken - back, 0)
+        effects = self.receive(Ack(sequence))
+        if sequence <= self.taken:
+            self.gone = max(self.gone, sequence)
+        self.expect_woken(effects, self.may_go_on())
+
+    # Connections come and go.
+
+    @rule(behind=st.sampled_from([0, 0, 1, 2, 5, -1]))
+    def connect(self, behind: int) -> None:
+        """The client takes its session up; it has handled all that was sent but so many."""
+        after = max(self.taken - behind, 0)
+        possible = self.gone <= after <= self.taken
+        before = (self.machine.sequence, self.machine.held_bytes, self.machine.waiting_bytes)
+        assert self.machine.resume(after) == possible
+        if not possible:
+            assert before == (
+                self.machine.sequence, self.machine.held_bytes, self.machine.waiting_bytes
+            )  # fmt: skip
+            return
+        del self.handled[after:]
+        self.taken = self.gone = after
+        self.connected, self.aside = True, []
+        effects = self.machine.attach(
+            initial_credit=self.initial_credit, acknowledges=self.acknowledges
+        )
+        if self.draining:
+            self.expect(0, "going away x 1")
+        self.expect_woken(effects, self.may_go_on())
+
+    @precondition(lambda self: self.connected)
+    @rule()
+    def lose_connection(self) -> None:
+        self.machine.detach()
+        self.connected, self.aside = False, []
 
     # What the requests do. A stream asks for room first, as `StreamActor` does.
 
@@ -182,25 +303,20 @@ class MachineBesideModel(RuleBasedStateMachine):
         if not self.room(request_id):
             assert self.machine.block(request_id) == self.is_open(request_id)
             if self.is_open(request_id):
-                self.requests[request_id].waits = True
+                self.wait(request_id)
             return
-        self.streamed[request_id] += 1
+        self.requests[request_id].sent += 1
         self.expect(request_id, text)
         room = self.machine.answer(request_id, Text(text))
         assert room == self.room(request_id)
         if not room:
-            self.requests[request_id].waits = True
+            self.wait(request_id)
 
     @rule(which=WHICH, text=st.sampled_from("ab"), discard=st.integers(0, 3))
     def notify(self, which: int, text: str, discard: int) -> None:
         request_id = self.pick(which)
         if self.is_open(request_id):
-            request = self.requests[request_id]
-            if self.streamed[request_id] < request.limit:
-                self.expect(request_id, f"({text} {discard})")
-                self.streamed[request_id] += 1
-            else:
-                request.held = (text, discard + (request.held[1] if request.held else 0))
+            self.expect_notice(request_id, text, discard)
         self.machine.notify(request_id, Notice(text, discard))
 
     @rule(which=WHICH)
@@ -224,13 +340,15 @@ class MachineBesideModel(RuleBasedStateMachine):
         if due:
             del self.requests[request_id].owed[key]
 
-    @rule(which=WHICH, failed=st.booleans())
-    def end(self, which: int, failed: bool) -> None:
+    @rule(which=WHICH, how=st.sampled_from(["completed", "!CANCELLED", "long " * 100]))
+    def end(self, which: int, how: str) -> None:
         request_id = self.pick(which)
         is_open = self.is_open(request_id)
         if is_open:
-            self.expect_end(request_id, "!CANCELLED" if failed else "completed")
-        assert self.machine.end(request_id, CANCEL if failed else COMPLETED) == is_open
+            self.expect_end(request_id, how)
+        ends: dict[str, Failure | Completed] = {"completed": COMPLETED, "!CANCELLED": CANCEL}
+        said = ends.get(how) or Text(how)
+        assert self.machine.end(request_id, said) == is_open
 
     @rule(which=WHICH)
     def actor_gone(self, which: int) -> None:
@@ -243,26 +361,32 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     # What the connection and the service do.
 
+    @precondition(lambda self: self.connected)
     @rule(at_most=st.sampled_from([0, 30, 60, 100, 400]))
     def take(self, at_most: int) -> None:
-        before = self.machine.outbox_bytes
+        before = self.machine.waiting_bytes
         frames = self.machine.take(at_most)
-        size = sum(map(len, frames))
-        assert self.machine.outbox_bytes == before - size
-        assert size <= at_most or len(frames) == 1
+        sent = [decode(frame) for frame in frames]
+        assert sum(map(len, frames)) <= at_most or len(frames) == 1
         assert frames or not before
-        self.outbox += frames
+        aside = [frame for frame in sent if not frame.sequence]
+        assert aside == self.aside[: len(aside)]
+        del self.aside[: len(aside)]
+        assert not self.aside or len(aside) == len(sent)
+        expected = [answer.sent for answer in self.waiting[: len(sent) - len(aside)]]
+        assert sent[len(aside) :] == expected
+        self.taken += len(expected)
+        self.handled += expected
+        assert self.machine.waiting_bytes == size(self.waiting)
+        if not self.acknowledges:
+            while self.gone < self.taken and (
+                len(self.kept) > KEPT or size(self.kept) > KEPT_BYTES
+            ):
+                self.gone += 1
 
     @rule()
     def unblock(self) -> None:
-        expected = set[int]()
-        if self.machine.outbox_bytes <= OUTBOX // 2:
-            expected = {key for key, it in self.requests.items() if it.waits and self.room(key)}
-        woken = self.machine.unblocked()
-        assert {effect.request_id for effect in woken if isinstance(effect, Wake)} == expected
-        assert len(woken) == len(expected)
-        for request_id in expected:
-            self.requests[request_id].waits = False
+        self.expect_woken(self.machine.unblocked(), self.may_go_on())
 
     @precondition(lambda self: not self.draining)
     @rule(chance=st.integers(0, 30))
@@ -277,47 +401,88 @@ class MachineBesideModel(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         assert self.machine.last_request_id == self.last_id
-        assert self.machine.sequence == self.next_sequence - 1
+        assert self.machine.sequence == len(self.answers)
+        assert self.machine.acknowledged == self.gone
+        assert self.machine.held_bytes == size(self.kept)
+        assert self.machine.unsent == len(self.waiting) + len(self.aside)
         assert self.machine.in_flight == sum(map(self.is_open, self.requests))
+        stuck = len(self.kept) >= KEPT or size(self.kept) >= KEPT_BYTES
+        assert self.machine.unacknowledged == (self.connected and self.acknowledges and stuck)
 
     @invariant()
     def nothing_is_kept_of_a_request_that_has_ended(self) -> None:
-        assert self.machine._blocked <= {key for key in self.requests if self.is_open(key)}
+        assert list(self.machine._blocked) == self.waits
+        assert all(map(self.is_open, self.waits))
 
     @invariant()
     def no_stream_is_over_its_credit(self) -> None:
-        for request_id, request in self.requests.items():
-            assert self.streamed[request_id] <= request.limit
+        assert all(request.sent <= request.limit for request in self.requests.values())
 
     def teardown(self) -> None:
         self.machine.fail_all(CANCEL)
         for request_id in [key for key in self.requests if self.is_open(key)]:
             self.expect_end(request_id, "!CANCELLED")
-        while frames := self.machine.take(1000):
-            self.outbox += frames
-        sent = [decode(frame) for frame in self.outbox]
-        assert sent == self.log
-        answers = [frame for frame in sent if frame.request_id]
-        assert [frame.sequence for frame in answers] == [*range(1, len(answers) + 1)]
-        ended = [frame.request_id for frame in answers if frame.end]
-        assert sorted(ended) == sorted(self.streamed)
-        for frame in answers:
-            last = max(it.sequence for it in answers if it.request_id == frame.request_id)
-            assert frame.end == (frame.sequence == last)
-        assert self.machine.outbox_bytes == 0
+        self.connect(0)
+        while self.waiting or self.aside:
+            self.take(1000)
+        assert self.handled == [answer.sent for answer in self.answers]
+        ended = [frame.request_id for frame in self.handled if frame.end]
+        assert len(ended) == len(set(ended))
+        assert set(ended) == {frame.request_id for frame in self.handled}
+        last = {frame.request_id: frame.end for frame in self.handled}
+        assert all(last.values())
+        assert set(self.requests) <= set(ended)
 
 
 class WithoutFlowControl(MachineBesideModel):
     initial_credit = 0
 
 
-CANCEL = Failure(Code.CANCELLED, "x")
+class WithAcknowledgement(MachineBesideModel):
+    acknowledges = True
+
 
 MachineBesideModel.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=60, deadline=None, derandomize=True
+    max_examples=60, stateful_step_count=60, deadline=None, derandomize=True
 )
+WithAcknowledgement.TestCase.settings = MachineBesideModel.TestCase.settings
 WithoutFlowControl.TestCase.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestMachine = MachineBesideModel.TestCase
+TestMachineWithAcknowledgement = WithAcknowledgement.TestCase
 TestMachineWithoutFlowControl = WithoutFlowControl.TestCase
+
+
+IDS = st.one_of(st.integers(0, 6), st.integers(0, 2**64 - 1))
+FRAMES = st.one_of(
+    st.builds(Request, IDS, st.just(0), st.sampled_from([Text(), None, CANCEL])),
+    st.builds(Cancel, IDS),
+    st.builds(Credit, IDS, IDS),
+    st.builds(Inform, IDS, st.just(Text())),
+    st.builds(Ack, IDS),
+    st.builds(Ping, IDS),
+    st.builds(Violation, st.just(1003), st.just("text")),
+)
+
+
+@given(st.lists(st.tuples(FRAMES, st.integers(0, 2**20), st.floats(0, 1)), max_size=60))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_no_series_of_frames_makes_it_raise(frames: list[tuple[Frame, int, float]]) -> None:
+    limits = SessionLimits(
+        max_requests_in_flight=2, messages_per_second=3.0, message_burst=2, byte_burst=2**20
+    )
+    machine = SessionMachine(limits, encode)
+    machine.attach(initial_credit=1, acknowledges=True)
+    now, highest, started = 0.0, 0, set[int]()
+    for frame, length, later in frames:
+        now += later
+        for effect in machine.receive(frame, length, now):
+            if isinstance(effect, Start):
+                started.add(effect.request.request_id)
+        highest = max(highest, machine.last_request_id)
+        assert machine.last_request_id == highest
+    machine.fail_all(CANCEL)
+    ends = [sent.request_id for sent in map(decode, machine.take(2**30)) if sent.end]
+    assert len(ends) == len(set(ends))
+    assert started <= set(ends)

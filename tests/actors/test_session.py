@@ -11,18 +11,17 @@ from actors import (
     Event,
     Exit,
     Failure,
-    Reply,
     RequestActor,
     StreamActor,
     Tally,
     Yielded,
 )
 from actors.frames import Cancel, Credit, Inform, Ping, Request, Violation
-from actors.machine import SessionLimits
-from actors.session import Opened, OpenSession
+from actors.limits import SessionLimits
+from actors.sessions import OpenSession
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
-from tests.actors.session_kit import Ask, FakeConnection, Sent, Service, Text
+from tests.actors.session_kit import Ask, Sent, Service, Text
 
 
 class Echo(RequestActor[Text, Text]):
@@ -65,10 +64,7 @@ async def test_each_session_has_its_own_ids_and_sequence(service: Service) -> No
 async def test_no_session_is_made_for_who_has_gone(
     service: Service, actor_system: ActorSystem
 ) -> None:
-    def make(reply: Reply[Opened]) -> OpenSession:
-        return OpenSession(0, reply)
-
-    opening = asyncio.create_task(service.sessions.ask(make, timeout=1.0))
+    opening = asyncio.create_task(service.sessions.ask(OpenSession, timeout=1.0))
     await asyncio.sleep(0)
     opening.cancel()
     await settle()
@@ -86,12 +82,12 @@ async def test_the_connection_is_woken_for_output_and_not_without(service: Servi
     assert client.connection.wakes == 1
 
 
-async def test_what_was_said_before_a_connection_waits_for_it(
-    service: Service, actor_system: ActorSystem
-) -> None:
+async def test_what_was_said_without_a_connection_waits_for_one(service: Service) -> None:
     client = await service.open()
-    client.ref.tell(Request(1, 0, Text("early")))
-    client.connection = FakeConnection()
+    client.request(Text("early"))
+    client.detach(1006)
+    assert await client.read() == []
+    assert await client.attach(0)
     assert await client.said(1) == ["early"]
 
 
@@ -106,7 +102,6 @@ async def test_the_end_of_the_connection_ends_session_and_requests(
     client.detach()
     down = await client.ref.join()
     assert down.exit is Exit.NORMAL
-    assert {frame.said for frame in await client.read()} == {"!CANCELLED"}
     assert tasks_of_actors() == 1
     other.send(Inform(1, Text("still here")))
     assert await other.said(1) == ["still here"]

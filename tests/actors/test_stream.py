@@ -19,6 +19,7 @@ from actors import (
     Yielded,
 )
 from actors.frames import Cancel, Credit, Inform
+from actors.limits import SessionLimits
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
 from tests.actors.session_kit import Counting, Sent, Service, Text, Unspeakable, client_of
@@ -90,7 +91,7 @@ async def test_a_stream_that_finds_no_room_is_not_begun(service: Service) -> Non
     assert begun == ["fills the outbox"]
     client.send(Cancel(1))
     for _ in range(100):
-        client.opened.outbox.take(10_000)
+        client.take(10_000)
     await settle()
     assert begun == ["fills the outbox", "waits"]
     client.send(Cancel(2))
@@ -124,18 +125,19 @@ async def test_without_credit_the_generator_is_not_advanced(service: Service) ->
     assert Counting.closed == 0
 
 
-async def test_with_a_full_outbox_the_generator_is_not_advanced(service: Service) -> None:
+async def test_with_a_full_outbox_the_generator_is_not_advanced(actor_system: ActorSystem) -> None:
+    service = Service(actor_system, SessionLimits(resume_buffer_messages=1_000_000))
     client = await client_of(service, Counting)
     client.request(Text())
     await settle()
     limit = service.environment.limits.outbox_bytes
-    machine_holds = client.opened.outbox.take(0)
+    machine_holds = client.take(0)
     pulls = Counting.pulls
     await settle()
     assert Counting.pulls == pulls  # one frame less, and not half of it
     sizes = sum(map(len, machine_holds))
     while not sizes > limit // 2 + 100:
-        sizes += sum(map(len, client.opened.outbox.take(1000)))
+        sizes += sum(map(len, client.take(1000)))
     await settle()
     assert Counting.pulls > pulls
     client.send(Cancel(1))

@@ -58,19 +58,44 @@ class Contract:
         self.hello = message("Hello", token=token, protocol_version=1, **hello)
         self.welcome: Any = None
         self.received: list[Any] = []
+        self.last_sequence = 0
         self._last_id = 0
         self._queues: dict[int, asyncio.Queue[Any]] = {}
         self._reader: asyncio.Task[None] | None = None
         self.socket: ClientConnection
 
     async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def _connect(self) -> None:
         self.socket = await connect(self.url, max_size=None, compression=None, proxy=None)
         await self.send(0, hello=self.hello)
         first = parse("ServerMessage", await self._bytes())
         assert first.WhichOneof("payload") == "welcome"
         self.welcome = first.welcome
         self._reader = asyncio.create_task(self._read())
-        return self
+
+    async def lose(self) -> None:
+        """The connection is cut off, without a close frame."""
+        self.socket.transport.abort()
+        assert self._reader is not None
+        await self._reader
+
+    async def resume(self, after: int | None = None) -> bool:
+        """Come back on a new connection; True if the session is still there."""
+        for queue in self._queues.values():
+            kept = [queue.get_nowait() for _ in range(queue.qsize())]
+            for answer in kept:
+                if answer is not None:  # the mark of the connection's end
+                    queue.put_nowait(answer)
+        token = self.welcome.resume_token
+        last_sequence = self.last_sequence if after is None else after
+        self.hello.resume.CopyFrom(
+            message("Resume", resume_token=token, last_sequence=last_sequence)
+        )
+        await self._connect()
+        return bool(self.welcome.resumed)
 
     async def __aexit__(
         self,
@@ -92,6 +117,7 @@ class Contract:
             while True:
                 answer = parse("ServerMessage", await self._bytes())
                 self.received.append(answer)
+                self.last_sequence = max(self.last_sequence, answer.sequence)
                 self.queue(answer.request_id).put_nowait(answer)
         except ConnectionClosed:
             for queue in self._queues.values():

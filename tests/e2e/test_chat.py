@@ -19,8 +19,13 @@ async def test_welcome_says_what_is_enforced(client: Contract) -> None:
     assert welcome.limits.max_message_bytes == 1024 * 1024
     assert welcome.limits.max_requests_in_flight == 256
     assert welcome.limits.heartbeat_interval_ms == 20_000
-    assert welcome.limits.messages_per_second == 0
-    assert welcome.limits.resume_window_ms == 0
+    assert welcome.limits.messages_per_second == 500
+    assert welcome.limits.message_burst == 1000
+    assert welcome.limits.bytes_per_second == 8 * 1024 * 1024
+    assert welcome.limits.byte_burst == 16 * 1024 * 1024
+    assert welcome.limits.resume_window_ms == 120_000
+    assert welcome.limits.resume_buffer_messages == 4096
+    assert welcome.limits.resume_buffer_bytes == 4 * 1024 * 1024
 
 
 async def test_two_sessions_have_names_and_secrets_of_their_own(client: Contract) -> None:

@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x61llboard/v1/system.proto\x12\x0c\x63\x61llboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x14ServiceStatusRequest\x12\x14\n\x0cmax_children\x18\x01 \x01(\r\"\xc3\x02\n\rServiceStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x33\n\x0e\x62\x61\x63kend_health\x18\x04 \x01(\x0b\x32\x1b.callboard.v1.BackendHealth\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x10\n\x08sessions\x18\x06 \x01(\r\x12\x10\n\x08requests\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\x04\x12\x10\n\x08restarts\x18\t \x01(\x04\x12\x10\n\x08given_up\x18\n \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0b \x01(\x04\x12\'\n\x04root\x18\x0c \x01(\x0b\x32\x19.callboard.v1.ActorStatus\".\n\rBackendHealth\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x94\x02\n\x0b\x41\x63torStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07mailbox\x18\x04 \x01(\r\x12\x18\n\x10mailbox_capacity\x18\x05 \x01(\r\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x14\n\x0c\x62usy_seconds\x18\x07 \x01(\x01\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12\x18\n\x10\x63hildren_started\x18\t \x01(\x04\x12\x18\n\x10\x63hildren_crashed\x18\n \x01(\x04\x12+\n\x08\x63hildren\x18\x0b \x03(\x0b\x32\x19.callboard.v1.ActorStatus\x12\x15\n\rmore_children\x18\x0c \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x61llboard/v1/system.proto\x12\x0c\x63\x61llboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x14ServiceStatusRequest\x12\x14\n\x0cmax_children\x18\x01 \x01(\r\"\x9b\x04\n\rServiceStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x33\n\x0e\x62\x61\x63kend_health\x18\x04 \x01(\x0b\x32\x1b.callboard.v1.BackendHealth\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x10\n\x08sessions\x18\x06 \x01(\r\x12\x10\n\x08requests\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\x04\x12\x10\n\x08restarts\x18\t \x01(\x04\x12\x10\n\x08given_up\x18\n \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0b \x01(\x04\x12\'\n\x04root\x18\x0c \x01(\x0b\x32\x19.callboard.v1.ActorStatus\x12\x15\n\rsessions_away\x18\r \x01(\r\x12\x0f\n\x07resumes\x18\x0e \x01(\x04\x12\x12\n\ntake_overs\x18\x0f \x01(\x04\x12\x16\n\x0eslow_consumers\x18\x10 \x01(\x04\x12J\n\x10refused_requests\x18\x11 \x03(\x0b\x32\x30.callboard.v1.ServiceStatus.RefusedRequestsEntry\x1a\x36\n\x14RefusedRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\".\n\rBackendHealth\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\x94\x02\n\x0b\x41\x63torStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07mailbox\x18\x04 \x01(\r\x12\x18\n\x10mailbox_capacity\x18\x05 \x01(\r\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x14\n\x0c\x62usy_seconds\x18\x07 \x01(\x01\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12\x18\n\x10\x63hildren_started\x18\t \x01(\x04\x12\x18\n\x10\x63hildren_crashed\x18\n \x01(\x04\x12+\n\x08\x63hildren\x18\x0b \x03(\x0b\x32\x19.callboard.v1.ActorStatus\x12\x15\n\rmore_children\x18\x0c \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callboard.v1.system_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SERVICESTATUS_REFUSEDREQUESTSENTRY']._loaded_options = None
+  _globals['_SERVICESTATUS_REFUSEDREQUESTSENTRY']._serialized_options = b'8\001'
   _globals['_SERVICESTATUSREQUEST']._serialized_start=76
   _globals['_SERVICESTATUSREQUEST']._serialized_end=120
   _globals['_SERVICESTATUS']._serialized_start=123
-  _globals['_SERVICESTATUS']._serialized_end=446
-  _globals['_BACKENDHEALTH']._serialized_start=448
-  _globals['_BACKENDHEALTH']._serialized_end=494
-  _globals['_ACTORSTATUS']._serialized_start=497
-  _globals['_ACTORSTATUS']._serialized_end=773
+  _globals['_SERVICESTATUS']._serialized_end=662
+  _globals['_SERVICESTATUS_REFUSEDREQUESTSENTRY']._serialized_start=608
+  _globals['_SERVICESTATUS_REFUSEDREQUESTSENTRY']._serialized_end=662
+  _globals['_BACKENDHEALTH']._serialized_start=664
+  _globals['_BACKENDHEALTH']._serialized_end=710
+  _globals['_ACTORSTATUS']._serialized_start=713
+  _globals['_ACTORSTATUS']._serialized_end=989
 # @@protoc_insertion_point(module_scope)

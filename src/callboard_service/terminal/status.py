@@ -64,13 +64,27 @@ def render(status: ServiceStatus) -> RenderableType:
     rows: tuple[tuple[str, str | Text], ...] = (
         ("callboard", f"{status.version}, up {_since(status)}"),
         ("backend", backend),
-        ("sessions", f"{status.sessions} ({status.connections} connections)"),
-        ("requests", str(status.requests)),
+        ("sessions", _sessions(status)),
+        ("requests", _requests(status)),
         ("actors", f"{faults}; {status.dead_letters} dead letters"),
     )
     for name, value in rows:
         table.add_row(Text(name, "bold"), value)
     return Group(table, Text(), _tree(status.root))
+
+
+def _sessions(status: ServiceStatus) -> str:
+    now = f"{status.sessions} ({status.connections} connections, {status.sessions_away} away)"
+    return (
+        f"{now}; {status.resumes} resumed, {status.take_overs} of them taken over, "
+        f"{status.slow_consumers} slow consumers"
+    )
+
+
+def _requests(status: ServiceStatus) -> str:
+    refused = sorted(status.refused_requests.items())
+    by_limit = ", ".join(f"{count} by {limit}" for limit, count in refused)
+    return f"{status.requests}; refused {by_limit}" if by_limit else str(status.requests)
 
 
 def _since(status: ServiceStatus) -> str:

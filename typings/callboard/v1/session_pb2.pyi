@@ -148,6 +148,8 @@ class Limits(_message.Message):
     RESUME_WINDOW_MS_FIELD_NUMBER: _builtins.int
     RESUME_BUFFER_MESSAGES_FIELD_NUMBER: _builtins.int
     RESUME_BUFFER_BYTES_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BYTE_BURST_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Of a frame from the client."""
     max_requests_in_flight: _builtins.int
@@ -159,6 +161,9 @@ class Limits(_message.Message):
     """How long a session without a connection is kept, and how much it keeps for a replay."""
     resume_buffer_messages: _builtins.int
     resume_buffer_bytes: _builtins.int
+    bytes_per_second: _builtins.float
+    """Token bucket on the bytes of requests: refill a second, and size."""
+    byte_burst: _builtins.int
     def __init__(
         self,
         *,
@@ -170,10 +175,12 @@ class Limits(_message.Message):
         resume_window_ms: _builtins.int = ...,
         resume_buffer_messages: _builtins.int = ...,
         resume_buffer_bytes: _builtins.int = ...,
+        bytes_per_second: _builtins.float = ...,
+        byte_burst: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "max_message_bytes", b"max_message_bytes", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_burst", b"byte_burst", "bytes_per_second", b"bytes_per_second", "heartbeat_interval_ms", b"heartbeat_interval_ms", "max_message_bytes", b"max_message_bytes", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,26 @@ Global___ServiceStatusRequest: _TypeAlias = ServiceStatusRequest  # noqa: Y015
 class ServiceStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RefusedRequestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
@@ -57,6 +77,11 @@ class ServiceStatus(_message.Message):
     GIVEN_UP_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    SESSIONS_AWAY_FIELD_NUMBER: _builtins.int
+    RESUMES_FIELD_NUMBER: _builtins.int
+    TAKE_OVERS_FIELD_NUMBER: _builtins.int
+    SLOW_CONSUMERS_FIELD_NUMBER: _builtins.int
+    REFUSED_REQUESTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     backend: _builtins.str
     """What answers the chat requests: "local", "openai", "opencode", ..."""
@@ -70,12 +95,23 @@ class ServiceStatus(_message.Message):
     given_up: _builtins.int
     dead_letters: _builtins.int
     """Messages that no actor took."""
+    sessions_away: _builtins.int
+    """Of the sessions: those whose connection was lost and that wait for their client."""
+    resumes: _builtins.int
+    """Since the service was started: sessions taken up on a new connection, and those of them that still had another one."""
+    take_overs: _builtins.int
+    slow_consumers: _builtins.int
+    """Connections closed because their client did not read, or did not acknowledge."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def backend_health(self) -> Global___BackendHealth: ...
     @_builtins.property
     def root(self) -> Global___ActorStatus: ...
+    @_builtins.property
+    def refused_requests(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Requests that were refused, by the limit: in_flight, messages, bytes, unread, type."""
+
     def __init__(
         self,
         *,
@@ -91,10 +127,15 @@ class ServiceStatus(_message.Message):
         given_up: _builtins.int = ...,
         dead_letters: _builtins.int = ...,
         root: Global___ActorStatus | None = ...,
+        sessions_away: _builtins.int = ...,
+        resumes: _builtins.int = ...,
+        take_overs: _builtins.int = ...,
+        slow_consumers: _builtins.int = ...,
+        refused_requests: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backend_health", b"backend_health", "root", b"root", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "backend_health", b"backend_health", "connections", b"connections", "crashes", b"crashes", "dead_letters", b"dead_letters", "given_up", b"given_up", "requests", b"requests", "restarts", b"restarts", "root", b"root", "sessions", b"sessions", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "backend_health", b"backend_health", "connections", b"connections", "crashes", b"crashes", "dead_letters", b"dead_letters", "given_up", b"given_up", "refused_requests", b"refused_requests", "requests", b"requests", "restarts", b"restarts", "resumes", b"resumes", "root", b"root", "sessions", b"sessions", "sessions_away", b"sessions_away", "slow_consumers", b"slow_consumers", "started_at", b"started_at", "take_overs", b"take_overs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,141 @@
+"""What a session is told, what it answers, and what it needs of those around it."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from actors.ask import Reply
+from actors.effects import Limit
+from actors.failure import Failure
+from actors.frames import Frame
+from actors.limits import SessionLimits
+from actors.log import Log
+from actors.machine import Encode
+from actors.registry import Registry
+from actors.run import OnRequestEnd
+
+if TYPE_CHECKING:
+    from actors.session import SessionActor
+
+
+class Connection(Protocol):
+    """What a session needs of the socket that carries it."""
+
+    def wake(self) -> None:
+        """The outbox has something to send."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket, when what is in the outbox has gone out."""
+
+
+class Outbox:
+    """A connection's end of a session: what it has to send, until another takes over."""
+
+    __slots__ = ("_connection", "_session")
+
+    def __init__(self, session: "SessionActor", connection: Connection) -> None:
+        self._session = session
+        self._connection = connection
+
+    def take(self, at_most: int) -> list[bytes]:
+        """Frames to send, in order, of at most so many bytes; streams that waited go on."""
+        return self._session.take_output(self._connection, at_most)
+
+
+@dataclass(slots=True)
+class Attached:
+    """The connection carries the session now. resumed: and every answer that it lacked follows."""
+
+    session: str
+    resumed: bool
+    last_request_id: int
+    outbox: Outbox
+
+
+@dataclass(slots=True)
+class Attach:
+    """Have this connection carry the session, in place of any other.
+
+    last_sequence: the highest answer that the client has handled; None: the session is new to it.
+    Replied None: not every answer after it is there; the session has ended.
+    """
+
+    connection: Connection
+    last_sequence: int | None
+    initial_credit: int
+    acknowledges: bool
+    reply: Reply[Attached | None]
+
+
+@dataclass(slots=True)
+class Detach:
+    """This connection has ended, with this close code."""
+
+    connection: Connection
+    code: int
+    by_service: bool
+
+
+@dataclass(slots=True)
+class Received:
+    """A frame of so many bytes that came over this connection."""
+
+    connection: Connection
+    frame: Frame
+    size: int
+
+
+@dataclass(slots=True)
+class Drain:
+    """Take no new requests; reply when none is in flight."""
+
+    reason: str
+    reconnect_after_ms: int
+    reply: Reply[None]
+
+
+@dataclass(slots=True)
+class FailAll:
+    """End every request with this failure."""
+
+    failure: Failure
+    reply: Reply[None]
+
+
+SessionMessage: TypeAlias = Received | Attach | Detach | Drain | FailAll
+
+
+class Happening(Enum):
+    """What can become of a session, for who counts."""
+
+    LEFT = "left"
+    """Its connection has ended; it waits for another."""
+    RESUMED = "resumed"
+    TAKEN_OVER = "taken over"
+    """Resumed, while it still had a connection."""
+    NOT_RESUMED = "not resumed"
+    """Asked for an answer that it no longer had."""
+    ENDED_AWAY = "ended away"
+    """Ended while it waited for a connection."""
+
+
+class SessionWatcher(Protocol):
+    """Who counts what becomes of sessions. Called at once; must not raise."""
+
+    def happened(self, what: Happening) -> None:
+        """It happened to one session."""
+
+    def limited(self, limit: Limit) -> None:
+        """A request was refused by this limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnvironment:
+    """What all sessions share."""
+
+    registry: Registry
+    limits: SessionLimits
+    encode: Encode
+    log: Log
+    watcher: SessionWatcher
+    on_request_end: OnRequestEnd | None = None
