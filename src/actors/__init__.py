@@ -10,6 +10,7 @@ from actors.errors import (
     ActorError,
     AlreadyRegistered,
     AskCrashed,
+    AskCycle,
     AskDropped,
     AskFailed,
     AskTimeout,
@@ -22,6 +23,7 @@ from actors.errors import (
     Undelivered,
 )
 from actors.events import (
+    Blocked,
     ChildGivenUp,
     Crashed,
     DeadLetter,
@@ -45,6 +47,7 @@ from actors.supervision import (
     Lifecycle,
     Order,
     Restart,
+    Strategy,
     Supervision,
     Tally,
 )
@@ -52,11 +55,12 @@ from actors.system import ActorSnapshot, ActorSystem
 
 __all__ = [
     "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",
-    "AlreadyRegistered", "AskCrashed", "AskDropped", "AskFailed", "AskTimeout", "Backoff",
-    "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code", "Crashed", "DeadLetter", "Down",
-    "Event", "Exit", "Failure", "GivenUp", "Handler", "Intensity", "Last", "Lifecycle", "Log",
-    "LoopClock", "Mailbox", "MailboxFull", "Message", "NameTaken", "NormalEnd", "NotRunning",
-    "Notice", "Observer", "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor",
-    "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "StreamActor", "Stuck",
-    "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+    "AlreadyRegistered", "AskCrashed", "AskCycle", "AskDropped", "AskFailed", "AskTimeout",
+    "Backoff", "Blocked", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code", "Crashed",
+    "DeadLetter", "Down", "Event", "Exit", "Failure", "GivenUp", "Handler", "Intensity", "Last",
+    "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull", "Message", "NameTaken",
+    "NormalEnd", "NotRunning", "Notice", "Observer", "Opens", "Order", "Overflow", "Registry",
+    "Reply", "RequestActor", "RequestContext", "Restart", "StartFailed", "Started", "Stopped",
+    "Strategy", "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer",
+    "Undelivered", "Yielded",
 ]  # fmt: skip

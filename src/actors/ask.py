@@ -41,8 +41,9 @@ class Reply(Generic[R]):
 class Asked:
     """A question in a mailbox, together with its way back, so that the runtime can fail it."""
 
-    __slots__ = ("message", "reply")
+    __slots__ = ("message", "opened", "reply")
 
     def __init__(self, message: object, reply: Reply[object]) -> None:
         self.message = message
         self.reply = reply
+        self.opened = False

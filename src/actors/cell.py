@@ -4,24 +4,30 @@
         ▲           │
         └─ PAUSED ◀─┘   from a crash until the restart is due
 
-A cell stays while its actor objects come and go. One task at most works for it: it makes the
-actor, handles controls before messages, and ends when there is nothing left.
+A cell stays while its actor objects come and go. Messages are handled in `step`, on its turn in
+the run queue, as long as the handlers are plain functions. Whatever must wait is done in a task,
+one at most: it makes the actor, handles controls before messages, and ends when nothing is left.
 
-What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`.
+What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`, what follows a crash in
+`actors.restarting`.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
 
 from actors.actor import Actor
-from actors.ending import Ending
-from actors.errors import AskCrashed, NormalEnd, StartFailed
+from actors.ask import Asked
+from actors.errors import NormalEnd, StartFailed
 from actors.events import Crashed, Started
 from actors.family import Family
 from actors.inbox import State, WaitEnded
 from actors.ref import ActorRef, Down
-from actors.supervision import Exit, Lifecycle, Record, Restart
+from actors.restarting import Restarting
+from actors.runqueue import BURST
+from actors.supervision import Exit, Lifecycle, Restart
 
 if TYPE_CHECKING:
     from actors.system import ActorSystem
@@ -29,14 +35,15 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 N = TypeVar("N")
 
-BURST: Final = 64
-"""Messages handled in a row before the event loop gets a turn."""
+EAGER: Final = sys.version_info >= (3, 12)
+"""A task can begin at once and, if it need not wait, end at once (`eager_start` of asyncio.Task):
+a third of the cost of one that waits for its turn of the event loop."""
 
 
-class Cell(Ending[M], Generic[M]):
+class Cell(Restarting[M], Generic[M]):
     """The runtime's side of an actor."""
 
-    __slots__ = ("_main_due", "_record", "_starters", "factory", "restarts", "since")
+    __slots__ = ("_awaits", "_main_due", "_starters", "factory", "since")
 
     def __init__(
         self,
@@ -49,9 +56,9 @@ class Cell(Ending[M], Generic[M]):
         super().__init__(system, parent, name, lifecycle)
         self.factory = factory
         self.since = 0.0
-        self.restarts = 0
         self._main_due = False
-        self._record: Record | None = None
+        # Its handlers have been seen to wait: where tasks are not eager, it gets one at once.
+        self._awaits = False
         self._starters: list[asyncio.Future[Down | None]] | None = None
 
     @property
@@ -74,7 +81,9 @@ class Cell(Ending[M], Generic[M]):
         if kind.started is Actor.started and kind.main is Actor.main:
             self._set_running()
         else:
-            self._run()
+            self._awaits = True
+            self._busy = True
+            self._schedule()
 
     async def ready(self) -> None:
         """Wait until the actor runs; raise StartFailed if it ends before."""
@@ -103,46 +112,162 @@ class Cell(Ending[M], Generic[M]):
         self.state = State.RUNNING
         self._main_due = self.actor is not None and type(self.actor).main is not Actor.main
         self._up_since = self.system.clock.now()
-        if self.system.observer is not None:
+        if self.system.observed:
             self.system.report(Started(self.path, self.restarts))
         if self._starters is not None:
             self._settle_start(None)
+        if self.restarts:
+            self._tell_family()
+
+    # -- a turn ------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._awaits and not EAGER:
+            self._start_task()
+        else:
+            self.system.run_queue.add(self)
+
+    def _schedule_now(self) -> None:
+        if not self.system.run_queue.run_now(self):
+            self._schedule()
+
+    def step(self, at_most: int) -> int:
+        """Handle up to `at_most` messages, until one must wait; a task goes on from there."""
+        if self._task is not None or self.state >= State.PAUSED:
+            return 1
+        actor = self.actor
+        look = self._look
+        if look or self.state is not State.RUNNING or actor is None:
+            self._start_task()
+            return 1
+        mailbox = self.mailbox
+        left = at_most
+        try:
+            while left and mailbox.queue:
+                left -= 1
+                message = mailbox.queue.popleft()
+                if mailbox.line:
+                    mailbox.admit(mailbox.line)
+                if type(message) is Asked:
+                    message = self._open(message)
+                self.current = message
+                hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
+                if hook is not None:
+                    self._awaits = True
+                    self._start_task(hook)
+                    return at_most - left
+                if self._pending:
+                    self._settle_pending()
+                if self._look:
+                    break
+        except BaseException as error:
+            if not self._is_crash(error):
+                self._end(Exit.CRASHED, error)
+                raise
+            self._start_task(None, error)
+            return at_most - left
+        self.current = None
+        if self._look:
+            if self.finished and self.lifecycle.restart is not Restart.PERMANENT:
+                self._begin_stop(Exit.NORMAL)
+                if self._ends_at_once and self._exit is not Exit.KILLED:
+                    self._end(self._exit)
+                    return at_most - left
+            self._start_task()
+        elif mailbox.queue:
+            self.system.run_queue.add(self)
+        else:
+            self._busy = False
+            mailbox.rest()
+        return at_most - left
+
+    def _settle_pending(self) -> None:
+        pending = self._pending
+        if pending and (len(pending) > 1 or pending[0].done):
+            self._pending = [reply for reply in pending if not reply.done] or None
 
     # -- the task ----------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work())
+    def _start_task(
+        self, hook: Awaitable[None] | None = None, error: BaseException | None = None
+    ) -> None:
+        self._busy = True
+        self._begin(self._work(hook, error))
 
-    async def _work(self) -> None:
-        """Do what there is to do, crashes and restarts included; then fall idle, or end."""
-        error: BaseException | None = None
-        if self._exit is Exit.KILLED:
-            await self._be_killed()
-        while self.state is not State.STOPPED:
-            try:
-                if error is not None:
-                    await self._recover(error)
-                    error = None
-                await self._live()
-                if self.finished and self.state is State.RUNNING:
-                    self._finish()
-                if self.state < State.STOPPING:
-                    self._task = None
-                    return
-                await self._shut_down()
-            except BaseException as raised:
-                if self._is_crash(raised):
-                    # A wait that the stop has ended is no fault.
-                    error = None if isinstance(raised, WaitEnded) else raised
-                elif isinstance(raised, asyncio.CancelledError):
-                    await self._be_killed()
-                else:
-                    if not isinstance(raised, GeneratorExit):  # else the loop is gone already
-                        self._end(Exit.CRASHED, raised)
-                    raise
+    if sys.version_info >= (3, 12):  # pragma: no cover - that of the other Python
+
+        def _begin(self, work: Coroutine[object, object, None]) -> None:
+            loop = asyncio.get_running_loop()
+            if self.system.run_queue.running is self:
+                _ = asyncio.Task(work, loop=loop, eager_start=True)  # `_work` keeps its own task
+            else:
+                self._task = loop.create_task(work)
+
+    else:  # pragma: no cover - that of the other Python
+
+        def _begin(self, work: Coroutine[object, object, None]) -> None:
+            self._task = asyncio.get_running_loop().create_task(work)
+
+    async def _work(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
+        """Do what there is to do, crashes and restarts included; then fall idle, or end.
+
+        hook, error: what `step` has left, a handler that waits or what it raised.
+        """
+        task = self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self.system.at_work[task] = cast("Cell[Never]", self)
+        try:
+            if self._exit is Exit.KILLED:
+                if inspect.iscoroutine(hook):
+                    hook.close()
+                await self._be_killed()
+            while self.state is not State.STOPPED:
+                try:
+                    if hook is not None:
+                        started, hook = hook, None
+                        self.since = self.system.clock.now()
+                        await started
+                        self.current = None
+                        if self._pending:
+                            self._settle_pending()
+                        if not self.mailbox.queue and not self._look:
+                            self._fall_idle()
+                            return
+                    if error is not None:
+                        await self._recover(error)
+                        error = None
+                    await self._live()
+                    if self.halting and self.state < State.STOPPING:
+                        await self._halt()
+                    if self.finished and self.state is State.RUNNING:
+                        self._finish()
+                    if self.state < State.STOPPING:
+                        self._fall_idle()
+                        return
+                    await self._shut_down()
+                except BaseException as raised:
+                    if self._is_crash(raised):
+                        # A wait that the stop has ended is no fault.
+                        error = None if isinstance(raised, WaitEnded) else raised
+                    elif isinstance(raised, asyncio.CancelledError):
+                        if self.halting and self.state < State.STOPPING:
+                            task.uncancel()
+                            continue
+                        await self._be_killed()
+                    else:
+                        if not isinstance(raised, GeneratorExit):  # else the loop is gone already
+                            self._end(Exit.CRASHED, raised)
+                        raise
+        finally:
+            del self.system.at_work[task]
+
+    def _fall_idle(self) -> None:
+        self._task = None
+        if self.state is not State.PAUSED:
+            self._busy = False
+            self.mailbox.rest()
 
     async def _live(self) -> None:
-        if self.state >= State.STOPPING:
+        if self.state >= State.PAUSED or self.halting:
             return
         actor = self.actor if self.actor is not None else self._make_actor()
         if self.state is not State.RUNNING:
@@ -160,23 +285,32 @@ class Cell(Ending[M], Generic[M]):
         await self._drain(actor)
 
     async def _drain(self, actor: Actor[M]) -> None:
-        queue = self.mailbox.queue
+        mailbox = self.mailbox
+        now = self.system.clock.now
         burst = BURST
-        while self.state is State.RUNNING and not self.finished:
-            if self._control:
-                await self._handle_control(actor, self._control.popleft())
-                continue
-            if not queue:
+        while True:
+            if self._look:
+                if self.state is not State.RUNNING or self.finished or self.halting:
+                    return
+                if self._control:
+                    await self._handle_control(actor, self._control.popleft())
+                    continue
+                self._look = False
+            if not mailbox.queue:
                 return
-            message = self._take()
+            message = mailbox.queue.popleft()
+            if mailbox.line:
+                mailbox.admit(mailbox.line)
+            if type(message) is Asked:
+                message = self._open(message)
             self.current = message
-            self.since = self.system.clock.now()
-            hook = actor.receive(message)
+            hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
             if hook is not None:
+                self.since = now()
                 await hook
             self.current = None
             if self._pending:
-                self._pending = [reply for reply in self._pending if not reply.done]
+                self._settle_pending()
             burst -= 1
             if not burst:
                 burst = BURST
@@ -189,72 +323,13 @@ class Cell(Ending[M], Generic[M]):
         if hook is not None:
             await hook
 
-    # -- crash and restart -------------------------------------------------------------------
-
-    async def _recover(self, error: BaseException) -> None:
-        """After a crash: fail the askers, end the children, and wait for the restart, if any."""
-        message = self.message_type
-        self._fail_pending(AskCrashed, "crashed on the question", error)
-        self.current = None
-        delay = self._decide_restart(error)
-        if self.system.observer is not None:
-            self.system.report(Crashed(self.path, error, message, delay))
-        if self.state >= State.STOPPING:
-            await self._shut_down(error)
-            return
-        self.state = State.PAUSED
-        await self._stop_children()
-        await self._clean_up_quietly()
-        if delay is None:
-            self._end(Exit.CRASHED, error)
-            return
-        self._drop_incarnation()
-        await self._pause(delay)
-
-    def _decide_restart(self, error: BaseException) -> float | None:
-        """Seconds until the restart; None: this is the end."""
-        if self.parent is None:
-            self.system.fail(error)
-            return None
-        family = self.parent.family
-        assert family is not None
-        family.tally.crashed += 1
-        first_start = self.state is State.STARTING and not self.restarts
-        if first_start or self.state >= State.STOPPING:
-            return None
-        return family.decide_restart(self, error)
-
-    async def _pause(self, delay: float) -> None:
-        timer = self.system.clock.call_later(delay, self._resume)
-        try:
-            while self.state is State.PAUSED:
-                await self._sleep()
-        finally:
-            timer.cancel()
-
-    def _resume(self) -> None:
-        if self.state is State.PAUSED:
-            self.state = State.STARTING
-            self.restarts += 1
-            if self.parent is not None and self.parent.family is not None:
-                self.parent.family.tally.restarted += 1
-            self._notify()
-
-    @property
-    def record(self) -> Record:
-        """What the supervisor holds against this child."""
-        if self._record is None:
-            self._record = Record()
-        return self._record
-
-    def ran_for(self, now: float) -> float:
-        """Seconds since this incarnation was ready; 0 if it did not get there."""
-        return 0.0 if self._up_since is None else now - self._up_since
+    # -- the end by itself ----------------------------------------------------------------------
 
     def finish(self) -> None:
         """End normally, after the message in hand."""
         if self.alive:
             self.finished = True
+            self._look = True
             self._notify()
 
     def _finish(self) -> None:
@@ -274,7 +349,11 @@ class Cell(Ending[M], Generic[M]):
         this = cast("Cell[object]", self)
         if self.family is None:
             self.family = Family(this)
-        child: Cell[N] = Cell(self.system, this, name or self.system.new_name(), factory, lifecycle)
+        if name is None:
+            name = self.system.new_name()
+            while name in self.family.members:
+                name = self.system.new_name()
+        child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
         self.family.add(child)
         child.launch()
         return child

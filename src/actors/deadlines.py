@@ -5,6 +5,7 @@ dictionary operations here, against 70 % of the throughput for `asyncio.wait_for
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from actors.clock import Clock, Timer
@@ -27,6 +28,14 @@ class Deadline:
         self._slot.pop(self, None)
 
 
+@dataclass(frozen=True, slots=True)
+class DeadlineStatistics:
+    """The deadlines of a system at one moment; `slots`: moments at which some are due."""
+
+    pending: int
+    slots: int
+
+
 class Deadlines:
     """All deadlines of a system, in slots of `TICK` seconds; one timer, set for the earliest."""
 
@@ -40,6 +49,10 @@ class Deadlines:
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
+
+    def statistics(self) -> DeadlineStatistics:
+        """How many are set."""
+        return DeadlineStatistics(len(self), len(self._slots))
 
     def add(self, delay: float, callback: Callable[[], None]) -> Deadline:
         """Run `callback` once, `delay` seconds from now or up to a tick later."""

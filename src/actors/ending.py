@@ -61,6 +61,10 @@ class Ending(Inbox[M], Generic[M]):
         self._watchers: Watchers | None = None
 
     @abstractmethod
+    def _start_task(self) -> None:
+        """Have a task work for the actor."""
+
+    @abstractmethod
     def _settle_start(self, down: Down | None) -> None:
         """Tell who waits for the start that it has succeeded, or failed with `down`."""
 
@@ -73,7 +77,7 @@ class Ending(Inbox[M], Generic[M]):
         """The actor's own doing; else someone ends its task, the loop or the process."""
         if isinstance(error, asyncio.CancelledError):
             task = self._task
-            return self._exit is not Exit.KILLED and task is not None and not task.cancelling()
+            return self._exit is not Exit.KILLED and (task is None or not task.cancelling())
         return not isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
 
     # -- who hears of it ---------------------------------------------------------------------
@@ -89,6 +93,8 @@ class Ending(Inbox[M], Generic[M]):
 
     async def join(self) -> Down:
         """Wait for the end."""
+        if self._down is not None:
+            return self._down
         gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
         unwatch = self.add_watcher(lambda down: None if gone.done() else gone.set_result(down))
         try:
@@ -105,21 +111,27 @@ class Ending(Inbox[M], Generic[M]):
         if self.state >= State.STOPPING and (limit > 0 or self._exit is Exit.KILLED):
             return
         self._begin_stop(Exit.SHUTDOWN)
-        if self._task is None:
-            if not (self.family and self.family.members) and (
-                self.actor is None or type(self.actor).stopped is Actor.stopped
-            ):
+        if self._task is None and self.system.run_queue.running is not self:
+            if self._ends_at_once:
                 self._end(self._exit)
                 return
-            self._run()
+            self._start_task()
         if limit > 0:
             self._set_limit(limit, self._kill)
             self._notify()
         else:
             self._kill()
 
+    @property
+    def _ends_at_once(self) -> bool:
+        """There is nothing to do at the end: no child to stop, no hook to run."""
+        return not (self.family and self.family.members) and (
+            self.actor is None or type(self.actor).stopped is Actor.stopped
+        )
+
     def _begin_stop(self, exit: Exit) -> None:
         if self.state < State.STOPPING:
+            self._look = True
             self.state = State.STOPPING
             self._exit = exit
             self._close_mailbox()
@@ -132,15 +144,24 @@ class Ending(Inbox[M], Generic[M]):
             self._limit = self.system.clock.call_later(seconds, then)
 
     def _kill(self) -> None:
-        if self._task is None:
-            return
         self._exit = Exit.KILLED
+        if self._task is None:  # by its own plain function, after which `_work` looks at `_exit`
+            return
+        self._cancel_task(self._task)
+
+    def _cut_short(self) -> None:
+        """Past its limit, an incarnation that halts is cancelled; `stopped` does not run."""
+        if self._task is not None:
+            self._up_since = None
+            self._cancel_task(self._task)
+
+    def _cancel_task(self, task: "asyncio.Task[None]") -> None:
         self._set_limit(self.system.kill_grace, self._abandon)
-        work = self._task.get_coro()
+        work = task.get_coro()
         # A task that is cancelled before its first step would never take it, and nobody would
-        # hear of the end: `_work` looks at `_exit` itself.
+        # hear of the end: `_work` looks at `_exit` and `halting` itself.
         if not inspect.iscoroutine(work) or inspect.getcoroutinestate(work) != inspect.CORO_CREATED:
-            self._task.cancel()
+            task.cancel()
 
     def _abandon(self) -> None:
         """The task did not react to being cancelled: say so, and go on without it."""
@@ -178,8 +199,9 @@ class Ending(Inbox[M], Generic[M]):
         self._up_since = None
         if type(actor).stopped is Actor.stopped:
             return
-        if self.state is State.STOPPING:
-            self._set_limit(self.lifecycle.shutdown or self.system.kill_grace, self._kill)
+        if self.state is State.STOPPING or self.halting:
+            limit = self.lifecycle.shutdown or self.system.kill_grace
+            self._set_limit(limit, self._cut_short if self.halting else self._kill)
         hook = actor.stopped()
         if hook is not None:
             await hook
@@ -196,6 +218,7 @@ class Ending(Inbox[M], Generic[M]):
     def _drop_incarnation(self) -> None:
         self.actor = None
         self.finished = False
+        self.halting = False
         self._up_since = None
         self._drop_private()
         if self.family is not None:
@@ -214,7 +237,7 @@ class Ending(Inbox[M], Generic[M]):
         self._settle_start(down)
         if self.parent is not None:
             self.parent.child_gone(down)
-        if self.system.observer is not None:
+        if self.system.observed:
             self.system.report(Stopped(down.path, exit))
         for callback in self._watchers.take() if self._watchers is not None else ():
             try:

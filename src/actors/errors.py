@@ -7,6 +7,7 @@
     ├── AskFailed             the question was taken, the answer will not come
     │   ├── AskTimeout        no answer within the deadline
     │   ├── AskCrashed        the actor crashed while it handled the question
+    │   ├── AskCycle          the actor waits, directly or not, for the asker
     │   └── AskDropped        the actor stopped, or its mailbox dropped the question
     ├── StartFailed           factory or `started` raised; carries the cause
     ├── NameTaken             two children of one parent under one name
@@ -59,6 +60,10 @@ class AskCrashed(AskFailed):
 
 class AskDropped(AskFailed):
     """The actor stopped, or its mailbox dropped the question, before it was answered."""
+
+
+class AskCycle(AskFailed):
+    """The actor waits for an answer of the asker's, directly or through others: never asked."""
 
 
 class StartFailed(ActorError):

@@ -1,4 +1,4 @@
-"""What the runtime reports, to one observer that the system was given. Nobody listens: no cost."""
+"""What the runtime reports, to whoever subscribes. Nobody listens: no event is even made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,5 +60,19 @@ class Stuck:
     seconds: float
 
 
-Event: TypeAlias = Started | Crashed | ChildGivenUp | Stopped | DeadLetter | Stuck
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The event loop gives no sign of life for `seconds`, and this actor has the turn.
+
+    path, message: empty if it is no actor that has it. where: the line of code that runs.
+    Alone of all events it comes from another thread, at once: the loop's own is the one held up.
+    """
+
+    path: str
+    message: str
+    seconds: float
+    where: str
+
+
+Event: TypeAlias = Started | Crashed | ChildGivenUp | Stopped | DeadLetter | Stuck | Blocked
 Observer: TypeAlias = Callable[[Event], None]

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from actors.errors import GivenUp, NameTaken
 from actors.events import ChildGivenUp
-from actors.supervision import Order, Restart, RestartBook, Supervision, Tally
+from actors.regroup import Regroup
+from actors.supervision import Order, Restart, RestartBook, Strategy, Supervision, Tally
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.restarting import Restarting
 
 N = TypeVar("N")
 
@@ -15,13 +17,15 @@ N = TypeVar("N")
 class Family:
     """What a supervisor knows of its children. One for each actor that has had a child."""
 
-    __slots__ = ("_book", "members", "parent", "tally")
+    __slots__ = ("_book", "members", "parent", "regroup", "tally")
 
     def __init__(self, parent: "Cell[object]") -> None:
         self.parent = parent
         self.members: dict[str, Cell[object]] = {}
         self.tally = Tally()
         self._book = RestartBook()
+        self.regroup: Regroup | None = None
+        """Under way: several are restarted together."""
 
     def add(self, child: "Cell[N]") -> None:
         """Enter a child under its name, which must be free."""
@@ -34,8 +38,25 @@ class Family:
         """Strike out a child that is no more."""
         if self.members.pop(name, None) is not None:
             self.tally.stopped += 1
+        self.news()
 
-    def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
+    def news(self) -> None:
+        """Something has happened to a child, which `regroup` may wait for."""
+        if self.regroup is not None:
+            self.regroup.news()
+
+    @property
+    def together(self) -> bool:
+        """A child is restarted with others, and not by itself."""
+        return self.supervision.strategy is not Strategy.ONE_FOR_ONE
+
+    def restart_group(self, child: "Restarting[N]", delay: float) -> None:
+        """Restart the child and those that go with it, in `delay` seconds."""
+        if self.regroup is None:
+            self.regroup = Regroup(self)
+        self.regroup.add(cast("Cell[object]", child), delay)
+
+    def decide_restart(self, child: "Restarting[N]", error: BaseException) -> float | None:
         """Seconds until the crashed child is restarted; None if it is not.
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
@@ -49,11 +70,11 @@ class Family:
         if own is not None:
             allowed = child.record.book.allows(own, now)
         else:
-            allowed = self._book.allows(self._supervision.intensity, now)
+            allowed = self._book.allows(self.supervision.intensity, now)
         if allowed:
             return child.record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
         self.tally.given_up += 1
-        if system.observer is not None:
+        if system.observed:
             system.report(ChildGivenUp(child.path, error, escalated=own is None))
         if own is None:
             given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")
@@ -66,15 +87,19 @@ class Family:
         self._book = RestartBook()
 
     @property
-    def _supervision(self) -> Supervision:
+    def supervision(self) -> Supervision:
+        """How the parent looks after its children."""
         actor = self.parent.actor
         return Supervision() if actor is None else actor.supervision
 
     async def stop_all(self) -> None:
         """Stop every child and wait until all are gone, in the order that supervision states."""
+        if self.regroup is not None:
+            self.regroup.cancel()
+            self.regroup = None
         children = list(self.members.values())
         children.reverse()
-        if self._supervision.order is Order.TOGETHER:
+        if self.supervision.order is Order.TOGETHER:
             for child in children:
                 child.stop()
         for child in children:

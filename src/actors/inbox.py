@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.ask import Asked, Reply
+from actors.cycles import Waiting, asker_of, find_cycle
 from actors.errors import AskDropped, AskFailed, MailboxFull, NotRunning
 from actors.events import DeadLetter
 from actors.mailbox import Mailbox, Overflow
@@ -46,18 +47,22 @@ class Inbox(ABC, Generic[M]):
     """What reaches an actor, and in what order."""
 
     __slots__ = (
+        "_busy",
         "_control",
+        "_look",
         "_pending",
         "_task",
         "_timers",
         "_wake",
         "_watching",
+        "halting",
         "lifecycle",
         "mailbox",
         "name",
         "parent",
         "state",
         "system",
+        "waits_for",
     )
 
     def __init__(
@@ -74,6 +79,13 @@ class Inbox(ABC, Generic[M]):
         self.state = State.STARTING
         self.mailbox: Mailbox[M | Asked] = Mailbox(lifecycle.capacity, lifecycle.overflow)
         self._task: asyncio.Task[None] | None = None
+        # Somebody will look into the mailbox: the run queue, a task, or a timer that restarts.
+        self._busy = False
+        # Before the next message there is something else: a control, a stop, the end.
+        self._look = False
+        # This incarnation ends, as on a stop, and another is to follow.
+        self.halting = False
+        self.waits_for: Waiting | None = None
         self._control: deque[Down | Exception] | None = None
         self._wake: asyncio.Future[None] | None = None
         self._pending: list[Reply[object]] | None = None
@@ -104,26 +116,45 @@ class Inbox(ABC, Generic[M]):
         """Take a message whose sender waits for room."""
         if self.state >= State.STOPPING:
             raise NotRunning(self.path, message)
-        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
-            await self.mailbox.wait(message)
-        else:
+        if not (self.mailbox.full and self.mailbox.overflow is Overflow.WAIT):
             self.put(message)
+            return
+        sender = asker_of(self.system)
+        if sender is None:
+            await self.mailbox.wait(message)
+            return
+        this = cast("Cell[Never]", self)
+        if find_cycle(sender, this) is not None:
+            raise MailboxFull(self.path, message)
+        sender.waits_for = Waiting(this, None)
+        try:
+            await self.mailbox.wait(message)
+        finally:
+            sender.waits_for = None
 
     def put_question(self, message: M, reply: Reply[R]) -> Asked:
         """Take a question; where the policy is WAIT it stands in line for room."""
         if self.state >= State.STOPPING:
             raise NotRunning(self.path, message)
         asked = Asked(message, cast(Reply[object], reply))
-        if self.mailbox.full and self.mailbox.overflow is Overflow.WAIT:
-            self.mailbox.queue_up(asked, None)
+        mailbox = self.mailbox
+        if len(mailbox.queue) < mailbox.room:
+            mailbox.queue.append(asked)
+            return asked
+        if mailbox.full and mailbox.overflow is Overflow.WAIT:
+            mailbox.queue_up(asked, None)
         else:
             self._offer(asked, message)
-        self._notify()
+        if self._busy:
+            self._notify()
+        else:
+            self._busy = True
+            self._schedule_now()
         return asked
 
     def withdraw(self, asked: Asked) -> None:
         """Take a question back that still stands in line."""
-        if self.mailbox.waiting:
+        if self.mailbox.line:
             self.mailbox.withdraw(asked)
 
     def _offer(self, item: M | Asked, message: M) -> None:
@@ -138,18 +169,21 @@ class Inbox(ABC, Generic[M]):
         if isinstance(item, Asked):
             item.reply.fail(AskDropped(f"{self.path}: the question was dropped"))
         self.system.dead_letters += 1
-        if self.system.observer is not None:
+        if self.system.observed:
             message = item.message if isinstance(item, Asked) else item
             self.system.report(DeadLetter(self.path, type(message).__name__))
 
     def _take(self) -> M:
         item = self.mailbox.take()
-        if type(item) is not Asked:
-            return cast(M, item)
+        return self._open(item) if type(item) is Asked else cast(M, item)
+
+    def _open(self, asked: Asked) -> M:
+        """The question itself; its asker now waits for this actor."""
         if self._pending is None:
             self._pending = []
-        self._pending.append(item.reply)
-        return cast(M, item.message)
+        self._pending.append(asked.reply)
+        asked.opened = True
+        return cast(M, asked.message)
 
     def _close_mailbox(self) -> None:
         for item in self.mailbox.close(lambda item: NotRunning(self.path, item)):
@@ -177,6 +211,7 @@ class Inbox(ABC, Generic[M]):
             self._control.appendleft(control)
         else:
             self._control.append(control)
+        self._look = True
         self._notify()
 
     def watch_other(self, ref: ActorRef[N]) -> Callable[[], None]:
@@ -234,18 +269,28 @@ class Inbox(ABC, Generic[M]):
     # -- waking and waiting ------------------------------------------------------------------
 
     @abstractmethod
-    def _run(self) -> None:
-        """Start the task that works for the actor."""
+    def step(self, at_most: int) -> int:
+        """Handle up to `at_most` messages, on the actor's turn in the run queue."""
+
+    @abstractmethod
+    def _schedule(self) -> None:
+        """Have the actor work: nobody does so far."""
+
+    @abstractmethod
+    def _schedule_now(self) -> None:
+        """The same, at once if that is possible: somebody waits for what comes of it."""
 
     def _notify(self) -> None:
-        if self._task is None:
-            self._run()
+        if not self._busy:
+            self._busy = True
+            self._schedule()
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def _sleep(self) -> None:
         """Wait, inside the task, until something arrives or the state changes."""
         self._wake = asyncio.get_running_loop().create_future()
+        self.mailbox.room = 0  # whoever puts something in must wake this task
         try:
             await self._wake
         finally:
@@ -261,7 +306,7 @@ class Inbox(ABC, Generic[M]):
                 raise cast(Exception, self._control.popleft())
             if self.mailbox.queue:
                 return self._take()
-            if self.state >= State.STOPPING:
+            if self.state >= State.STOPPING or self.halting:
                 await asyncio.sleep(0)  # a hook that asks again and again does not hold the loop
                 raise WaitEnded
             await self._sleep()

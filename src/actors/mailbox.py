@@ -7,12 +7,17 @@ actor until memory ends). What happens at it is one of four policies.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, Never, TypeAlias, TypeVar, cast
 
 M = TypeVar("M")
 
 _Waiting: TypeAlias = "tuple[M, asyncio.Future[None] | None]"
+
+
+NO_QUEUE: Final[deque[Never]] = deque(maxlen=0)
+"""What a mailbox that is empty has for a queue: a deque of its own is 760 bytes."""
 
 
 class Overflow(Enum):
@@ -28,23 +33,38 @@ class Overflow(Enum):
     """The new message becomes a dead letter."""
 
 
+@dataclass(frozen=True, slots=True)
+class MailboxStatistics:
+    """A mailbox at one moment."""
+
+    messages: int
+    capacity: int
+    senders_waiting: int
+    dropped: int
+    """Messages that left by the overflow policy, since the actor was first started."""
+
+
 class Mailbox(Generic[M]):
     """A bounded queue with senders that wait in order.
 
     Guarantees: messages leave in the order in which they were taken; a sender that waits is served
     before any that comes later; a sender that is cancelled before its turn has sent nothing.
+
+    queue, room, line: for the runtime's two inner loops, which do without a call. While fewer than
+    `room` messages are in `queue`, one more may be appended to it, and nobody needs to be told.
     """
 
-    __slots__ = ("_waiting", "capacity", "dropped", "overflow", "queue")
+    __slots__ = ("capacity", "dropped", "line", "overflow", "queue", "room")
 
     def __init__(self, capacity: int, overflow: Overflow) -> None:
         if capacity < 1:
             raise ValueError("a mailbox holds at least one message")
         self.capacity = capacity
         self.overflow = overflow
-        self.queue: deque[M] = deque()
+        self.queue: deque[M] = cast("deque[M]", NO_QUEUE)
+        self.room = 0
         self.dropped = 0
-        self._waiting: deque[_Waiting[M]] | None = None
+        self.line: deque[_Waiting[M]] | None = None
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -57,7 +77,11 @@ class Mailbox(Generic[M]):
     @property
     def waiting(self) -> int:
         """Senders that wait for room."""
-        return len(self._waiting) if self._waiting else 0
+        return len(self.line) if self.line else 0
+
+    def statistics(self) -> "MailboxStatistics":
+        """What is in it and who waits for it."""
+        return MailboxStatistics(len(self.queue), self.capacity, self.waiting, self.dropped)
 
     def offer(self, message: M) -> M | None:
         """Take `message` without waiting; return the one that leaves for it, if one does.
@@ -65,6 +89,9 @@ class Mailbox(Generic[M]):
         Raises asyncio.QueueFull where the policy is WAIT or REFUSE and there is no room.
         """
         if len(self.queue) < self.capacity:
+            if self.queue is NO_QUEUE:
+                self.queue = deque()
+            self.room = self.capacity
             self.queue.append(message)
             return None
         if self.overflow is Overflow.WAIT or self.overflow is Overflow.REFUSE:
@@ -88,9 +115,9 @@ class Mailbox(Generic[M]):
 
     def queue_up(self, message: M, turn: "asyncio.Future[None] | None") -> None:
         """Stand in line for room; `turn`, if there is one, is done when the message is in."""
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append((message, turn))
+        if self.line is None:
+            self.line = deque()
+        self.line.append((message, turn))
 
     def withdraw(self, message: M) -> None:
         """Leave the line; harmless for one that does not stand in it."""
@@ -98,22 +125,23 @@ class Mailbox(Generic[M]):
 
     def _leave(self, wanted: "Callable[[_Waiting[M]], bool]") -> None:
         # By identity: two may wait with equal messages, or with the same one.
-        for place, entry in enumerate(self._waiting or ()):
+        for place, entry in enumerate(self.line or ()):
             if wanted(entry):
-                assert self._waiting is not None
-                del self._waiting[place]
+                assert self.line is not None
+                del self.line[place]
                 return
 
     def take(self) -> M:
         """Remove the oldest message; the sender that waits longest gets the room."""
         message = self.queue.popleft()
-        if self._waiting:
-            self._admit(self._waiting)
+        if self.line:
+            self.admit(self.line)
         return message
 
-    def _admit(self, waiting: "deque[_Waiting[M]]") -> None:
-        while waiting and len(self.queue) < self.capacity:
-            message, turn = waiting.popleft()
+    def admit(self, line: "deque[_Waiting[M]]") -> None:
+        """Give the room that there is to those who wait longest."""
+        while line and len(self.queue) < self.capacity:
+            message, turn = line.popleft()
             if turn is None:
                 self.queue.append(message)
             elif not turn.done():
@@ -127,10 +155,17 @@ class Mailbox(Generic[M]):
         """
         left = list(self.queue)
         self.queue.clear()
-        for message, turn in self._waiting or ():
+        self.rest()
+        for message, turn in self.line or ():
             if turn is None:
                 left.append(message)
             elif not turn.done():
                 turn.set_exception(refusal(message))
-        self._waiting = None
+        self.line = None
         return left
+
+    def rest(self) -> None:
+        """Keep no queue while there is nothing to keep in it."""
+        self.room = 0
+        if not self.queue:
+            self.queue = cast("deque[M]", NO_QUEUE)

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.ask import Reply
-from actors.errors import AskTimeout
+from actors.cycles import Waiting, asker_of, find_cycle
+from actors.errors import AskCycle, AskTimeout
+from actors.mailbox import MailboxStatistics
 from actors.supervision import Exit, Restart
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ class Down:
 class ActorRef(Generic[M_contra]):
     """Where messages of type M go. Cheap, comparable by identity of the actor."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_mailbox")
 
     def __init__(self, cell: "Cell[M_contra]") -> None:
         self._cell = cell
+        self._mailbox = cell.mailbox
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and other._cell is self._cell
@@ -64,10 +67,17 @@ class ActorRef(Generic[M_contra]):
         Messages from one sender are handled in the order in which they were told. Raises
         MailboxFull by the mailbox's policy. To an actor that is no more: a dead letter.
         """
-        self._cell.put(message)
+        mailbox = self._mailbox
+        if len(mailbox.queue) < mailbox.room:
+            mailbox.queue.append(message)
+        else:
+            self._cell.put(message)
 
     async def send(self, message: M_contra) -> None:
-        """`tell`, but wait for room where the policy is WAIT. Raises NotRunning too."""
+        """`tell`, but wait for room where the policy is WAIT. Raises NotRunning too.
+
+        Raises MailboxFull for one actor of a circle in which each waits for room at the next.
+        """
         await self._cell.put_waiting(message)
 
     async def ask(self, make: Callable[[Reply[R]], M_contra], *, timeout: float) -> R:
@@ -75,9 +85,14 @@ class ActorRef(Generic[M_contra]):
 
         Raises AskTimeout after `timeout` seconds (waiting for room in the mailbox included),
         AskCrashed at once if the actor crashes on it, AskDropped if it stops or drops it,
-        NotRunning or MailboxFull if it was not taken.
+        NotRunning or MailboxFull if it was not taken, AskCycle if the actor waits for the asker.
         """
         cell = self._cell
+        asker = asker_of(cell.system)
+        if asker is not None:
+            cycle = find_cycle(asker, cast("Cell[Never]", cell))
+            if cycle is not None:
+                raise AskCycle(cycle)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         reply = Reply(future)
         deadline = cell.system.deadlines.add(
@@ -85,10 +100,14 @@ class ActorRef(Generic[M_contra]):
         )
         try:
             question = cell.put_question(make(reply), reply)
+            if asker is not None:
+                asker.waits_for = Waiting(cast("Cell[Never]", cell), question)
             try:
                 return await future
             finally:
                 cell.withdraw(question)
+                if asker is not None:
+                    asker.waits_for = None
         finally:
             deadline.met()
             future.cancel()
@@ -113,6 +132,10 @@ class ActorRef(Generic[M_contra]):
     async def join(self) -> Down:
         """Wait until the actor is no more."""
         return await self._cell.join()
+
+    def statistics(self) -> MailboxStatistics:
+        """How its mailbox stands. After trio's `.statistics()`."""
+        return self._mailbox.statistics()
 
     def watch(self, callback: Callable[[Down], None]) -> Callable[[], None]:
         """Call `callback` once when the actor is no more; at once if it is already so.

@@ -35,6 +35,17 @@ class Order(Enum):
     """All at once; for many children that do not know each other."""
 
 
+class Strategy(Enum):
+    """Who is restarted with a child (OTP Supervision Principles, "Restart Strategy")."""
+
+    ONE_FOR_ONE = "one for one"
+    """That child alone."""
+    ONE_FOR_ALL = "one for all"
+    """All children: they cannot work without each other."""
+    REST_FOR_ONE = "rest for one"
+    """That child and those started after it: they cannot work without it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intensity:
     """More than `restarts` restarts within `period` seconds are too many."""
@@ -65,8 +76,15 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How an actor looks after its children: one_for_one, with this intensity for all of them."""
+    """How an actor looks after its children: who is restarted, and how often, all in all.
 
+    Where others are restarted along with a child, they are stopped first, the youngest first, each
+    within its shutdown limit; `stopped` runs, refs and mailboxes stay, nobody who watches hears of
+    it. Then all are started in their order, each when the one before it is ready. A temporary
+    child among them is stopped for good.
+    """
+
+    strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: Intensity = Intensity()
     order: Order = Order.REVERSE
 

@@ -9,10 +9,12 @@ from typing import Never, TypeVar, cast
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.clock import Clock, LoopClock
-from actors.deadlines import Deadlines
+from actors.deadlines import Deadlines, DeadlineStatistics
 from actors.events import Event, Observer
 from actors.inbox import State
+from actors.loopwatch import LoopWatch
 from actors.ref import ActorRef
+from actors.runqueue import RunQueue, RunQueueStatistics
 from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 
 N = TypeVar("N")
@@ -37,6 +39,17 @@ class ActorSnapshot:
     children: tuple["ActorSnapshot", ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class SystemStatistics:
+    """What the actors of a system share, at one moment."""
+
+    run_queue: RunQueueStatistics
+    deadlines: DeadlineStatistics
+    tasks: int
+    """Actors that wait for something in a message: each has a task."""
+    dead_letters: int
+
+
 class Root(Actor[Never]):
     """The first supervisor. If it must give up, the system has failed."""
 
@@ -47,9 +60,10 @@ class Root(Actor[Never]):
 class ActorSystem:
     """A tree of actors on the running event loop.
 
-    clock, random: where the runtime has time and jitter from. observer: gets every event, at once
-    and on the loop; it must not raise. kill_grace: seconds that a cancelled actor has to end
-    before it is reported as stuck and left behind.
+    clock, random: where the runtime has time and jitter from. observer: the first to `subscribe`.
+    kill_grace: seconds that a cancelled actor has to end before it is reported as stuck and left
+    behind. blocked_after: seconds of the real clock after which an actor that holds up the event
+    loop is reported; None: nobody looks. run_queue: who decides whose turn it is (for tests).
     """
 
     def __init__(
@@ -60,17 +74,44 @@ class ActorSystem:
         random: Random | None = None,
         observer: Observer | None = None,
         kill_grace: float = 5.0,
+        blocked_after: float | None = None,
+        run_queue: RunQueue | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.clock: Clock = clock if clock is not None else LoopClock()
         self.random = random if random is not None else Random()
-        self.observer = observer
+        self.observed = False
+        """Somebody listens: only then are events made."""
+        self._observers: tuple[Observer, ...] = ()
+        if observer is not None:
+            self.subscribe(observer)
         self.kill_grace = kill_grace
         self.deadlines = Deadlines(self.clock)
+        self.run_queue = run_queue if run_queue is not None else RunQueue()
+        self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.dead_letters = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._root: Cell[Never] = Cell(self, None, name, Root, DEFAULT_LIFECYCLE)
         self._root.launch()
+        self._watch = None if blocked_after is None else LoopWatch(self, blocked_after)
+        if self._watch is not None:
+            self._watch.start()
+
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        """Have every event from now on, at once and on the loop; the result ends it.
+
+        What the observer raises goes to the loop's exception handler, and hurts nobody else.
+        """
+        entry: Observer = lambda event: observer(event)  # noqa: E731 - one may subscribe twice
+        self._observers = (*self._observers, entry)
+        self.observed = True
+
+        def end() -> None:
+            self._observers = tuple(other for other in self._observers if other is not entry)
+            self.observed = bool(self._observers)
+
+        return end
 
     def new_name(self) -> str:
         """A name for a child that was given none."""
@@ -78,9 +119,14 @@ class ActorSystem:
         return str(self._names)
 
     def report(self, event: Event) -> None:
-        """Hand an event to the observer, if there is one."""
-        if self.observer is not None:
-            self.observer(event)
+        """Hand an event to all who have subscribed."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001 - the fault of who listens
+                self._loop.call_exception_handler(
+                    {"message": f"an observer failed on {event!r}", "exception": error}
+                )
 
     def fail(self, error: BaseException) -> None:
         """The root gave up: the system is ending, and `failed` says with what."""
@@ -119,6 +165,17 @@ class ActorSystem:
             self._root.stop(limit=float("inf"))
             await self._root.join()
         self.deadlines.close()
+        if self._watch is not None:
+            self._watch.stop()
+
+    def statistics(self) -> "SystemStatistics":
+        """The primitives that all actors share."""
+        return SystemStatistics(
+            self.run_queue.statistics(),
+            self.deadlines.statistics(),
+            len(self.at_work),
+            self.dead_letters,
+        )
 
     def snapshot(self) -> ActorSnapshot:
         """The whole tree as it is now."""

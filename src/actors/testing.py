@@ -1,4 +1,4 @@
-"""A kit for tests of actors: time by hand, a leak check, a probe. For extenders too.
+"""A kit for tests of actors: time by hand, any order, a leak check, a probe. For extenders too.
 
 In a `conftest.py`, with pytest-asyncio in its auto mode:
 
@@ -26,8 +26,24 @@ import pytest
 
 from actors.actor import Actor
 from actors.events import Event
+from actors.interleavings import interleaved
 from actors.ref import ActorRef, Down
+from actors.runqueue import RunQueue
 from actors.system import ActorSystem
+
+__all__ = [
+    "LeakCheck",
+    "ManualClock",
+    "ManualTimer",
+    "Probe",
+    "actor_events",
+    "actor_system",
+    "interleaved",
+    "leak_check",
+    "manual_clock",
+    "running_system",
+    "settle",
+]
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -50,14 +66,15 @@ async def settle() -> None:
     No real time passes, and what needs some (a thread, a socket) is not waited for. Raises
     AssertionError if the work does not end.
     """
-    ready = getattr(asyncio.get_running_loop(), "_ready", None)
+    loop = asyncio.get_running_loop()
+    ready = getattr(loop, "_ready", None)
     if ready is None:
         for _ in range(BLIND_ROUNDS):
             await asyncio.sleep(0)
         return
     for _ in range(ROUNDS):
         await asyncio.sleep(0)
-        if not ready:
+        if not ready and not getattr(loop, "held", None):
             return
     raise AssertionError(f"still at work after {ROUNDS} turns of the event loop")
 
@@ -182,11 +199,13 @@ class LeakCheck:
 
 @asynccontextmanager
 async def running_system(
-    clock: ManualClock, observer: Callable[[Event], None] | None = None
+    clock: ManualClock,
+    observer: Callable[[Event], None] | None = None,
+    run_queue: RunQueue | None = None,
 ) -> AsyncIterator[ActorSystem]:
     """A system on `clock`, with the same jitter each time; stopped and leak-checked at the end."""
     check = LeakCheck()
-    system = ActorSystem(clock=clock, random=Random(0), observer=observer)
+    system = ActorSystem(clock=clock, random=Random(0), observer=observer, run_queue=run_queue)
     check.add(system)
     try:
         yield system

@@ -9,7 +9,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from actors import ChildGivenUp, Crashed, DeadLetter, Event, Log, Stuck
+from actors import Blocked, ChildGivenUp, Crashed, DeadLetter, Event, Log, Stuck
 from callboard_service.errors import find_service_error
 
 
@@ -59,6 +59,10 @@ class EventLog:
                 self._at(path).error("actor given up", escalated=escalated)
             case Stuck(path, message, seconds):
                 self._at(path).error("actor stuck", message=message, seconds=seconds)
+            case Blocked(path, message, seconds, where):
+                self._at(path).error(
+                    "event loop held up", message=message, seconds=seconds, where=where
+                )
             case DeadLetter(path, message):
                 self._at(path).debug("dead letter", message=message)
             case _:

@@ -136,7 +136,8 @@ class Service:
         self._log = log
         self._backend = make_backend(settings, log)
         self._metrics = Metrics()
-        self.system = ActorSystem(name="callboard", observer=both(EventLog(log), self._metrics))
+        observer = both(EventLog(log), self._metrics)
+        self.system = ActorSystem(name="callboard", observer=observer, blocked_after=1.0)
         self.registry = Registry()
         self._started_at = datetime.now(UTC)
         given = settings.token

@@ -258,11 +258,15 @@ async def test_an_exit_of_the_process_is_not_held_up(
     """SystemExit goes through the event loop, which asyncio lets it; the actor has ended."""
     raised = SystemExit(3)
 
-    def leave(worker: Worker) -> None:
+    async def leave(worker: Worker) -> None:
+        await gate.wait()
         raise raised
 
+    gate = asyncio.Event()
     ref = actor_system.spawn(Bare)
     ref.tell(leave)
+    await settle()
+    gate.set()
     loop = asyncio.get_running_loop()
     # The loop would end with it: so its step is taken by hand, in place of the loop.
     task = next(iter(asyncio.all_tasks() - {asyncio.current_task()}))

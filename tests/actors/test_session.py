@@ -11,6 +11,7 @@ from actors import (
     Event,
     Exit,
     Failure,
+    Reply,
     RequestActor,
     StreamActor,
     Tally,
@@ -18,7 +19,7 @@ from actors import (
 )
 from actors.frames import Cancel, Credit, Inform, Ping, Request, Violation
 from actors.limits import SessionLimits
-from actors.sessions import OpenSession
+from actors.sessions import Opened, OpenSession
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
 from tests.actors.session_kit import Ask, Sent, Service, Text
@@ -64,9 +65,9 @@ async def test_each_session_has_its_own_ids_and_sequence(service: Service) -> No
 async def test_no_session_is_made_for_who_has_gone(
     service: Service, actor_system: ActorSystem
 ) -> None:
-    opening = asyncio.create_task(service.sessions.ask(OpenSession, timeout=1.0))
-    await asyncio.sleep(0)
-    opening.cancel()
+    gone: asyncio.Future[Opened | None] = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    service.sessions.tell(OpenSession(Reply(gone)))
     await settle()
     assert actor_system.snapshot().children[0].children == ()
 

@@ -209,6 +209,12 @@ async def test_without_a_clock_it_runs_on_the_loops() -> None:
     await system.stop()
 
 
+async def test_a_child_without_a_name_gets_a_free_one(actor_system: ActorSystem) -> None:
+    for name in ("1", "2", "4"):
+        actor_system.spawn(Bare, name=name)
+    assert [actor_system.spawn(Bare).path for _ in range(2)] == ["system/3", "system/5"]
+
+
 async def test_thousands_of_children_come_and_go(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -1,0 +1,125 @@
+"""One incarnation after the other: from a crash, or a sibling's, to the restart."""
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from actors.ending import Ending
+from actors.errors import AskCrashed, AskDropped
+from actors.events import Crashed
+from actors.inbox import State
+from actors.runqueue import BURST
+from actors.supervision import Exit, Lifecycle, Record
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+    from actors.system import ActorSystem
+
+M = TypeVar("M")
+
+
+class Restarting(Ending[M], Generic[M]):
+    """The incarnations of an actor. The ref, the mailbox and its order outlive them."""
+
+    __slots__ = ("_record", "restarts")
+
+    def __init__(
+        self,
+        system: "ActorSystem",
+        parent: "Cell[object] | None",
+        name: str,
+        lifecycle: Lifecycle,
+    ) -> None:
+        super().__init__(system, parent, name, lifecycle)
+        self.restarts = 0
+        self._record: Record | None = None
+
+    async def _recover(self, error: BaseException) -> None:
+        """After a crash: fail the askers, end the children, and wait for the restart, if any."""
+        message = self.message_type
+        self._fail_pending(AskCrashed, "crashed on the question", error)
+        self.current = None
+        delay = self._decide_restart(error)
+        if self.system.observed:
+            self.system.report(Crashed(self.path, error, message, delay))
+        if self.state >= State.STOPPING:
+            await self._shut_down(error)
+            return
+        self.state = State.PAUSED
+        await self._stop_children()
+        await self._clean_up_quietly()
+        if delay is None:
+            self._end(Exit.CRASHED, error)
+            return
+        self._drop_incarnation()
+        family = self.parent.family if self.parent is not None else None
+        if family is not None and family.together:
+            family.restart_group(self, delay)
+            return
+        if delay > 0:
+            self._set_limit(delay, self.resume)
+            return
+        self.resume()
+        if self.restarts % BURST == 0:
+            await asyncio.sleep(0)
+
+    def _decide_restart(self, error: BaseException) -> float | None:
+        """Seconds until the restart; None: this is the end."""
+        if self.parent is None:
+            self.system.fail(error)
+            return None
+        family = self.parent.family
+        assert family is not None
+        family.tally.crashed += 1
+        first_start = self.state is State.STARTING and not self.restarts
+        if first_start or self.state >= State.STOPPING:
+            return None
+        return family.decide_restart(self, error)
+
+    def halt(self) -> None:
+        """End this incarnation as on a stop, and wait for `resume` with ref and mailbox kept."""
+        if self.state >= State.PAUSED or self.halting:
+            return
+        self.halting = True
+        self._look = True
+        if self.lifecycle.shutdown > 0:
+            self._set_limit(self.lifecycle.shutdown, self._cut_short)
+            self._notify()
+        else:
+            self._notify()
+            self._cut_short()
+
+    async def _halt(self) -> None:
+        self._fail_pending(AskDropped, "restarted before it answered")
+        self.current = None
+        self.state = State.PAUSED
+        await self._stop_children()
+        await self._clean_up_quietly()
+        if self.state is State.PAUSED:
+            self._drop_incarnation()
+            self._set_limit(None)
+            self._tell_family()
+
+    def resume(self) -> None:
+        """The restart is due."""
+        self._set_limit(None)
+        self.state = State.STARTING
+        self.restarts += 1
+        if self.parent is not None and self.parent.family is not None:
+            self.parent.family.tally.restarted += 1
+        if self._task is None:
+            self._schedule()
+
+    @property
+    def record(self) -> Record:
+        """What the supervisor holds against this child."""
+        if self._record is None:
+            self._record = Record()
+        return self._record
+
+    def ran_for(self, now: float) -> float:
+        """Seconds since this incarnation was ready; 0 if it did not get there."""
+        return 0.0 if self._up_since is None else now - self._up_since
+
+    def _tell_family(self) -> None:
+        if self.parent is not None and self.parent.family is not None:
+            self.parent.family.news()

@@ -1,0 +1,141 @@
+import asyncio
+from contextvars import ContextVar
+
+import pytest
+
+from actors import ActorRef, ActorSystem, Reply
+from actors.runqueue import ASKS_IN_A_ROW, BURST, TURNS
+from actors.testing import settle
+from tests.actors.kit import Bare, Do, note, tasks_of_actors
+
+TOLD: ContextVar[str] = ContextVar("TOLD", default="nothing")
+
+
+async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
+    actor_system: ActorSystem,
+) -> None:
+    log: list[str] = []
+    refs = [actor_system.spawn(Bare) for _ in range(5)]
+    for index, ref in enumerate(reversed(refs)):
+        ref.tell(note(log, str(index)))
+    assert actor_system.statistics().run_queue.ready == 5
+    await settle()
+    assert log == ["0", "1", "2", "3", "4"]
+    assert actor_system.statistics().run_queue.ready == 0
+
+
+async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
+    log: list[str] = []
+    busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
+    for _ in range(3 * BURST):
+        busy.tell(note(log, "busy"))
+    other.tell(note(log, "other"))
+    await settle()
+    assert log.index("other") == BURST
+
+
+async def test_actors_that_wake_each_other_do_not_hold_up_the_loop(
+    actor_system: ActorSystem,
+) -> None:
+    hops = 0
+    refs: list[ActorRef[Do]] = []
+
+    def hop(place: int) -> Do:
+        def pass_on(worker: object) -> None:
+            nonlocal hops
+            hops += 1
+            if hops < 10 * TURNS:
+                refs[place].tell(hop(1 - place))
+
+        return pass_on
+
+    refs.extend(actor_system.spawn(Bare) for _ in range(2))
+    refs[0].tell(hop(1))
+    turns = 0
+    while hops < 10 * TURNS:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10
+
+
+async def test_a_flood_of_ones_own_mailbox_does_not_hold_up_the_loop(
+    actor_system: ActorSystem,
+) -> None:
+    handled = 0
+    ref = actor_system.spawn(Bare)
+
+    def flood(worker: object) -> None:
+        nonlocal handled
+        handled += 1
+        if handled < 10 * TURNS:
+            ref.tell(flood)
+
+    ref.tell(flood)
+    turns = 0
+    while handled < 10 * TURNS:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10
+
+
+async def test_who_asks_and_asks_does_not_hold_up_the_loop(actor_system: ActorSystem) -> None:
+    ref = actor_system.spawn(Bare)
+    others = 0
+
+    async def count() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 1
+
+    def answer(reply: Reply[None]) -> Do:
+        return lambda worker: reply.send(None)
+
+    counting = asyncio.create_task(count())
+    for _ in range(10 * ASKS_IN_A_ROW):
+        await ref.ask(answer, timeout=1.0)
+    counting.cancel()
+    assert others >= 9
+
+
+async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: ActorSystem) -> None:
+    seen: list[str] = []
+    ref = actor_system.spawn(Bare)
+
+    async def later(worker: object) -> None:
+        seen.append(TOLD.get())
+
+    async def send() -> None:
+        TOLD.set("secret")
+        ref.tell(lambda worker: seen.append(TOLD.get()))
+        ref.tell(later)
+        await settle()
+        await ref.ask(answer, timeout=1.0)
+
+    def answer(reply: Reply[None]) -> Do:
+        def see(worker: object) -> None:
+            seen.append(TOLD.get())
+            reply.send(None)
+
+        return see
+
+    await asyncio.create_task(send())
+    assert seen == ["nothing"] * 3
+
+
+async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_order(
+    actor_system: ActorSystem,
+) -> None:
+    def leave(worker: object) -> None:
+        raise SystemExit(3)
+
+    log: list[str] = []
+    ref, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
+    ref.tell(leave)
+    other.tell(note(log, "other"))
+    with pytest.raises(SystemExit):
+        actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
+    assert not ref.alive
+    await settle()
+    assert log == ["other"]
+    assert tasks_of_actors() == 0
