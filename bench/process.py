@@ -41,6 +41,10 @@ class ServerProcess:
             "CALLBOARD_DATA_DIR": self._folder.name,
             "CALLBOARD_MAX_SESSIONS": "20000",
             "CALLBOARD_MAX_REQUESTS_IN_FLIGHT": "20000",
+            "CALLBOARD_MESSAGES_PER_SECOND": "1000000",
+            "CALLBOARD_MESSAGE_BURST": "1000000",
+            "CALLBOARD_BYTES_PER_SECOND": "1000000000",
+            "CALLBOARD_BYTE_BURST": "1000000000",
         }
         began = time.perf_counter()
         self._log = open(Path(self._folder.name, "log"), "wb")  # noqa: SIM115 - closed in stop

@@ -181,6 +181,36 @@ class Cell(Restarting[M], Generic[M]):
             mailbox.rest()
         return at_most - left
 
+    def put_now(self, message: M) -> None:
+        """`put`, and a turn at once where nothing and nobody stands before the message."""
+        queue = self.system.run_queue
+        actor = self.actor
+        if self._busy or self._look or queue.running is not None or actor is None:
+            self.put(message)
+            return
+        self._busy = True
+        queue.running = self
+        self.current = message
+        try:
+            hook = actor.receive(message)
+            if hook is not None:
+                self._awaits = True
+                self._start_task(hook)
+                return
+        except BaseException as error:
+            if not self._is_crash(error):
+                self._end(Exit.CRASHED, error)
+                raise
+            self._start_task(None, error)
+            return
+        finally:
+            queue.running = None
+        self.current = None
+        if self._look or self.mailbox.queue:  # type: ignore[redundant-expr]  # a handler sets it
+            queue.add(self)
+        else:
+            self._busy = False
+
     def _settle_pending(self) -> None:
         pending = self._pending
         if pending and (len(pending) > 1 or pending[0].done):

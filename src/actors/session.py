@@ -335,10 +335,15 @@ class SessionActor(Actor[SessionMessage]):
         self._carry_out(self.machine.unblocked())
         return frames
 
+    def has_output(self, connection: Connection) -> bool:
+        """Something waits for this connection."""
+        return connection is self._connection and self.machine.unsent > 0
+
     def wake_connection(self) -> None:
         """There may be something to send."""
-        if self._connection is not None and self.machine.unsent:
-            self._connection.wake()
+        connection = self._connection
+        if connection is not None and not connection.awake and self.machine.unsent:
+            connection.wake()
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""

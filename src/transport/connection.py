@@ -1,4 +1,9 @@
-"""One WebSocket: one task reads, one task writes, a timer listens for the heartbeat.
+"""One WebSocket: messages are taken as they are parsed, answers written as they are there.
+
+In the way of a message there is no task: what a read brings is handed to the session, and what
+the session says meanwhile goes out in one write at the end of the read; what it says later, at the
+end of that turn of the loop. One task a connection reads what is rare (pings, pongs, the close)
+and what overflows; another is there only while the peer does not keep up, and to close.
 
 What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
 it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
@@ -20,11 +25,12 @@ from actors.ref import ActorRef, Down
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
 from transport.codes import CloseCode
-from transport.framing import PING, binary_frames, pong_frame
+from transport.feed import AT_ONCE, Socket
+from transport.framing import PING, payload_of, pong_frame
 from transport.wire import Wire
 
 WRITE_BUDGET: Final = 32 * 1024
-"""Bytes that the writer sends before other tasks get a turn."""
+"""Bytes that are written before others get a turn."""
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that the peer has to take what is left and answer the close; then it is cut off."""
@@ -35,7 +41,7 @@ class Channel:
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
+        socket: Socket,
         request: web.Request,
         clock: Clock,
         heartbeat: float,
@@ -54,7 +60,10 @@ class Channel:
         self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
-        self._awake = asyncio.Event()
+        self.awake = False
+        self._loop = asyncio.get_running_loop()
+        self._writer: asyncio.Future[None] | None = None
+        self._carried: tuple[Wire, ActorRef[SessionMessage]] | None = None
         self._ended = False
         self._front: list[bytes] = []
         self._outbox: Outbox | None = None
@@ -93,48 +102,79 @@ class Channel:
         Never raises for what the peer does.
         """
         self._outbox = outbox
+        self._carried = (wire, session)
         self._front.append(welcome)
         unwatch = session.watch(self._session_down)
-        writer = asyncio.create_task(self._write_out())
-        self._wake_writer()
+        self.wake()
         try:
             await self._read_in(wire, session)
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
+            self._socket.take_no_more()
             unwatch()
             closed_here = self._closing is not None
             if closed_here:  # what the session has said goes out before it lets go
-                await self._finish(writer)
+                await self._finish()
             with suppress(NotRunning):
                 await session.send(Detach(self, self.close_code, closed_here))
             if not closed_here:
-                await self._finish(writer)
+                await self._finish()
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
-        while (data := await self.receive()) is not None:
+        """Read what is not taken at once: all, where that cannot be; else only what overflows."""
+        in_a_row = 0
+        while True:
+            if self._socket.take_with(self):
+                in_a_row = 0
+            if (data := await self.receive()) is None:
+                return
             received = Received(self, wire.decode(data), len(data))
             try:
                 session.tell(received)
             except MailboxFull:
                 await session.send(received)
+            in_a_row += 1
+            if in_a_row % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def cork(self) -> None:
+        """A read is being parsed: see `uncork`."""
+        self._heard = self._clock.now()
+        self.awake = True
+
+    def take(self, data: bytes) -> None:
+        """Hand a message to the session, which handles it at once if it is idle."""
+        if self._closing is None and self._carried is not None:
+            wire, session = self._carried
+            received = Received(self, wire.decode(data), len(data))
+            try:
+                session.tell_now(received)
+            except MailboxFull:
+                self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
+
+    def uncork(self) -> None:
+        """All that was said since `cork` goes out, in one write."""
+        self._flush()
 
     async def refuse(self, code: int, reason: str, *last: bytes) -> None:
         """End a connection that has no session, after these last messages."""
         self._front.extend(last)
         self.close(code, reason)
-        await self._finish(asyncio.create_task(self._write_out()))
+        await self._finish()
 
-    async def _finish(self, writer: "asyncio.Task[None]") -> None:
+    async def _finish(self) -> None:
         if self._cutoff is None:  # a peer that closed, and reads no more
             self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
-        self._wake_writer()
+        if self._writer is None and self._closing is not None:
+            self._writer = asyncio.ensure_future(self._write_out())
         # The peer's own frames are still read, so that its answer to the close is seen.
-        while not self._ended and not writer.done():
+        while not self._ended and self._writer is not None:
             await self._discard_one()
         self._ended = True
-        self._wake_writer()
-        await writer
+        writer = self._writer
+        if writer is not None:
+            await writer
         for timer in (self._pulse, self._cutoff):
             if timer is not None:
                 timer.cancel()
@@ -149,12 +189,10 @@ class Channel:
     # -- writing -----------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """The session has something to send: by the end of this loop tick, in one write."""
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        if not self._awake.is_set():
-            self._awake.set()
+        """The session has something to send: in this turn of the loop, in one write."""
+        if not self.awake:
+            self.awake = True
+            self._loop.call_soon(self._flush)
 
     def close(self, code: int, reason: str) -> None:
         """Close, when what the session has said so far has gone out. The first word counts."""
@@ -162,39 +200,59 @@ class Channel:
             self._closing = (code, reason)
             self.close_code = code
             self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
-            self._wake_writer()
+            self.wake()
 
     def abort(self) -> None:
         """Cut the connection off."""
         if self._transport is not None:
             self._transport.abort()
 
+    def _flush(self) -> None:
+        """Write what there is; what cannot be done without waiting is left to a task."""
+        self.awake = False
+        if self._writer is not None or self._ended:
+            return
+        if self._protocol.writing_paused:
+            must_wait = self._closing is not None or self._has_more()
+        else:
+            messages = self._take()
+            if messages:
+                self._write(b"".join(messages))
+            if self._has_more():
+                self.wake()
+                return
+            must_wait = self._closing is not None
+        if must_wait:
+            self._writer = asyncio.ensure_future(self._write_out())
+
+    def _has_more(self) -> bool:
+        return bool(self._front) or (self._outbox is not None and self._outbox.has_more)
+
     async def _write_out(self) -> None:
+        """Write to a peer that does not keep up until it does; close, if that is to be."""
         try:
             while not self._ended:
-                await self._awake.wait()
-                self._awake.clear()
-                await self._flush()
-                if self._closing is not None and not self._ended:
+                messages = self._take()
+                if messages and self._protocol.writing_paused:
+                    await self._send_slowly(messages)
+                elif messages:
+                    self._write(b"".join(messages))
+                    await asyncio.sleep(0)
+                elif self._closing is None:
+                    return
+                else:
                     code, reason = self._closing
                     await self._socket.close(code=code, message=reason.encode())
                     return
         except ConnectionError:
             self.abort()
-
-    async def _flush(self) -> None:
-        while not self._ended:
-            messages = self._front or self._take()
-            self._front = []
-            if not messages:
-                return
-            if self._protocol.writing_paused:
-                await self._send_slowly(messages)
-            else:
-                self._write(binary_frames(messages))
-                await asyncio.sleep(0)
+        finally:
+            self._writer = None
 
     def _take(self) -> list[bytes]:
+        if self._front:
+            messages, self._front = self._front, []
+            return messages
         return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
 
     async def _send_slowly(self, messages: list[bytes]) -> None:
@@ -202,7 +260,7 @@ class Channel:
         self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
         try:
             for message in messages:
-                await self._socket.send_bytes(message)
+                await self._socket.send_bytes(payload_of(message))
                 self._written += len(message)
         finally:
             if self._patience is not None:

@@ -4,7 +4,6 @@ Written here so that all frames of a loop tick go to the socket in one call: 1.8
 and 2.7 times the tokens a CPU second, against one `send_bytes` each.
 """
 
-from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -17,19 +16,19 @@ _MEDIUM: Final = Struct("!BBH").pack
 _LONG: Final = Struct("!BBQ").pack
 
 
-def binary_frames(messages: Iterable[bytes]) -> bytes:
-    """One binary frame for each message, joined."""
-    parts: list[bytes] = []
-    for message in messages:
-        length = len(message)
-        if length < 126:
-            parts.append(_SHORT[length])
-        elif length < 65536:
-            parts.append(_MEDIUM(_BINARY, 126, length))
-        else:
-            parts.append(_LONG(_BINARY, 127, length))
-        parts.append(message)
-    return b"".join(parts)
+def binary_header(length: int) -> bytes:
+    """The header of a binary frame with a payload of so many bytes."""
+    if length < 126:
+        return _SHORT[length]
+    if length < 65536:
+        return _MEDIUM(_BINARY, 126, length)
+    return _LONG(_BINARY, 127, length)
+
+
+def payload_of(frame: bytes) -> bytes:
+    """The payload of a frame that `binary_header` begins."""
+    length = frame[1]
+    return frame[2 if length < 126 else 4 if length == 126 else 10 :]
 
 
 def pong_frame(payload: bytes) -> bytes:

@@ -23,6 +23,7 @@ from transport.access import Access, Refusal
 from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel
 from transport.errors import CannotListen
+from transport.feed import Socket
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.wire import PROTOCOL_VERSION, Wire
 
@@ -190,7 +191,7 @@ class Server:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
             return _refuse(refusal)
-        socket = web.WebSocketResponse(
+        socket = Socket(
             compress=False,
             autoping=False,
             timeout=CLOSE_TIMEOUT,

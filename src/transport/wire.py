@@ -34,6 +34,7 @@ from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.errors import NotProtobuf
+from transport.framing import binary_header
 from transport.varint import varint
 
 PROTOCOL_VERSION: Final = 1
@@ -143,7 +144,8 @@ class Wire:
             head += _SEQUENCE + varint(sequence)
         if end:
             head += _END
-        return head + tag + varint(len(payload)) + payload
+        message_bytes = head + tag + varint(len(payload)) + payload
+        return binary_header(len(message_bytes)) + message_bytes
 
     def welcome(self, welcome: session_pb2.Welcome) -> bytes:
         """The service's first frame on a connection."""

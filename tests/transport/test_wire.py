@@ -24,6 +24,7 @@ from actors.frames import (
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.errors import NotProtobuf
+from transport.framing import binary_header, payload_of
 from transport.varint import varint
 from transport.wire import Wire
 
@@ -84,7 +85,9 @@ def test_an_answer_with_an_arm_is_encoded_as_protobuf_does(
     expected = ServerMessage(request_id=request_id, sequence=sequence, end=end)
     getattr(expected, arm).CopyFrom(answer)
     getattr(expected, arm).SetInParent()
-    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+    message = expected.SerializeToString()
+    frame = binary_header(len(message)) + message
+    assert wire.encode(request_id, sequence, end, answer) == frame
 
 
 def test_every_arm_of_the_contract_is_tried_above() -> None:
@@ -100,12 +103,14 @@ def test_an_answer_without_an_arm_goes_in_reply(
     packed = AnyMessage()
     packed.Pack(answer)
     expected = ServerMessage(request_id=request_id, sequence=sequence, end=end, reply=packed)
-    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+    message = expected.SerializeToString()
+    frame = binary_header(len(message)) + message
+    assert wire.encode(request_id, sequence, end, answer) == frame
 
 
 def test_what_the_session_itself_says(wire: Wire) -> None:
     def said(*arguments: object) -> ServerMessage:
-        return ServerMessage.FromString(wire.encode(*arguments))  # type: ignore[arg-type]  # below
+        return ServerMessage.FromString(payload_of(wire.encode(*arguments)))  # type: ignore[arg-type]  # below
 
     failure = Failure(Code.NOT_FOUND, "no such city", retryable=True, retry_after_ms=7)
     assert said(1, 2, True, failure).error == chat_pb2.ChatError(
