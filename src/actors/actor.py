@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar
 from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Supervision
 
 if TYPE_CHECKING:
+    import asyncio
+
     from actors.cell import Cell
     from actors.clock import Clock
     from actors.ref import ActorRef, Down
@@ -114,6 +116,22 @@ class ActorContext(Generic[M]):
         as crashed and is not restarted.
         """
         return self._cell.spawn(factory, name, lifecycle).ref
+
+    def adopt(
+        self,
+        actor: "Actor[N]",
+        factory: "Callable[[], Actor[N]]",
+        *,
+        name: str,
+        lifecycle: Lifecycle,
+        task: "asyncio.Task[None]",
+    ) -> "Cell[N]":
+        """Make a child of what runs already in this task: see `Cell.adopt`."""
+        return self._cell.adopt(actor, factory, name, lifecycle, task)
+
+    def count_passing_child(self) -> None:
+        """Count a child that came and went without being an actor."""
+        self._cell.count_passing_child()
 
     async def start(
         self,

@@ -62,15 +62,34 @@ class Exchange(Protocol):
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
 
+    def became(self, cell: "Cell[object]") -> None:
+        """The request is an actor now, with this cell."""
+
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none."""
+
+    @property
+    def is_actor(self) -> bool:
+        """It has become one."""
+
 
 class RequestContext(ActorContext[object]):
     """What a handler is given: its session's name, its deadline, a log, the client's messages."""
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, cell: "Cell[object]", exchange: Exchange) -> None:
-        super().__init__(cell)
+    def __init__(self, exchange: Exchange) -> None:  # the cell comes when it is asked for
         self._exchange = exchange
+
+    @property
+    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # no slot of its own
+        return self._exchange.cell
+
+    def stop(self) -> None:
+        """End normally; a request that never became an actor ends by itself."""
+        if self._exchange.is_actor:
+            super().stop()
 
     @property
     def session(self) -> str:
@@ -132,7 +151,8 @@ class Handler(Actor[object], Generic[Req]):
 
     def bind(self, cell: "Cell[object]") -> None:
         """Take the context of the request."""
-        self.context = RequestContext(cell, self.exchange)
+        self.exchange.became(cell)
+        self.context = RequestContext(self.exchange)
 
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""

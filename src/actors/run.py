@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from actors.deadlines import Deadline
+from actors.eager import begin
 from actors.failure import Failure
 from actors.frames import Completed, Message, Notice, Request
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import Handler
+from actors.request import Handler, RequestContext
 
 if TYPE_CHECKING:
+    from actors.cell import Cell
     from actors.session import SessionActor
 
 
@@ -38,8 +40,19 @@ class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     __slots__ = (
-        "_began", "_first", "_session", "_waiter", "answered", "deadline", "expiry", "ref",
-        "registration", "request", "request_id",
+        "_began",
+        "_cell",
+        "_first",
+        "_handler",
+        "_session",
+        "_waiter",
+        "answered",
+        "deadline",
+        "expiry",
+        "ref",
+        "registration",
+        "request",
+        "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +69,70 @@ class Run:
         self.expiry: Deadline | None = None
         self.ref: ActorRef[object] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._handler: Handler[Message] | None = None
+        self._cell: Cell[object] | None = None
+
+    # -- the actor ---------------------------------------------------------------------------
+
+    def begin(self, handler: Handler[Message]) -> None:
+        """Run the handler to its end, or to where it first waits, before this returns.
+
+        There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
+        it asks for one of them, or crashes. Most requests never do: that is half of what one
+        costs. Nobody can tell: until it waits no other code runs, which could look at it, send it
+        a message or stop it.
+        """
+        self._handler = handler
+        handler.context = RequestContext(self)
+        task = begin(self._work(handler))
+        if not task.done() and self._cell is None:
+            self._become_actor(task)
+
+    async def _work(self, handler: Handler[Message]) -> None:
+        raised: BaseException | None = None
+        try:
+            hook = handler.main()
+            if hook is not None:
+                await hook
+        except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
+            raised = error
+        if raised is None and self._cell is None:
+            self._session.passed(self)
+        else:
+            await self.cell.carry_on(raised)
+
+    def _become_actor(self, task: "asyncio.Task[None]") -> "Cell[object]":
+        assert self._handler is not None
+        cell = self._session.adopt(self, self._handler, task)
+        self.became(cell)
+        return cell
+
+    def became(self, cell: "Cell[object]") -> None:
+        """The request is an actor now."""
+        self._cell = cell
+        self.ref = cell.ref
+        self._handler = None
+        if self.answered:
+            self.ref.restart_never()
+
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none."""
+        if self._cell is not None:
+            return self._cell
+        return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    @property
+    def is_actor(self) -> bool:
+        """It has become one."""
+        return self._cell is not None
+
+    def kill(self) -> None:
+        """Stop the actor, without waiting."""
+        if self._cell is not None or self._handler is not None:
+            self.cell.ref.kill()
+
+    # -- its way back into the session -------------------------------------------------------
 
     @property
     def session(self) -> str:

@@ -16,11 +16,12 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from actors.actor import Actor
 from actors.ask import Reply
 from actors.deadlines import Deadline
+from actors.eager import EAGER
 from actors.effects import (
     CANCELLED,
     CRASHED,
@@ -62,6 +63,11 @@ from actors.session_messages import (
 )
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
 
+if TYPE_CHECKING:
+    import asyncio
+
+    from actors.cell import Cell
+
 ONCE: Final = Lifecycle(
     restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
 )
@@ -100,7 +106,7 @@ class SessionActor(Actor[SessionMessage]):
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[int, Run] = {}
         self._connection: Connection | None = None
         self._window: Deadline | None = None
         self._left = False
@@ -213,7 +219,10 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        run = self._runs.pop(down.name)
+        self._gone(self._runs[int(down.name)])
+
+    def _gone(self, run: Run) -> None:
+        del self._runs[run.request_id]
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
@@ -242,15 +251,14 @@ class SessionActor(Actor[SessionMessage]):
                     if ref is not None:
                         ref.tell(payload)
                 case Stop(request_id, failure):
-                    run = self._runs.get(str(request_id))
+                    run = self._runs.get(request_id)
                     if run is not None:
                         run.ended(failure)
-                        if run.ref is not None:
-                            run.ref.kill()
+                        run.kill()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
-                    self._runs[str(request_id)].wake()
+                    self._runs[request_id].wake()
                 case Close(code, reason):
                     if self._connection is not None:
                         self._connection.close(code, reason)
@@ -258,7 +266,7 @@ class SessionActor(Actor[SessionMessage]):
                         self._end()
 
     def _ref(self, request_id: int) -> ActorRef[object] | None:
-        run = self._runs.get(str(request_id))
+        run = self._runs.get(request_id)
         return None if run is None else run.ref
 
     def _start(self, request: Request) -> None:
@@ -279,14 +287,34 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, BUSY, Limit.TYPE)
             return
         registration.running += 1
-        self._runs[str(request.request_id)] = run
+        self._runs[request.request_id] = run
         self._set_deadline(run, handler.deadline)
+        if EAGER:
+            run.begin(handler)
+            return
         made: list[Handler[Message]] = [handler]
-        run.ref = self.context.spawn(
+        self.context.spawn(
             lambda: made.pop() if made else run.make_handler(),
             name=str(request.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
+
+    def adopt(
+        self, run: Run, handler: Handler[Message], task: "asyncio.Task[None]"
+    ) -> "Cell[object]":
+        """Make an actor of a request that runs in this task."""
+        return self.context.adopt(
+            handler,
+            run.make_handler,
+            name=str(run.request_id),
+            lifecycle=AGAIN if handler.restartable else ONCE,
+            task=task,
+        )
+
+    def passed(self, run: Run) -> None:
+        """A request has ended before it had to wait, and has had no actor."""
+        self.context.count_passing_child()
+        self._gone(run)
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
