@@ -56,7 +56,6 @@ from actors.frames import (
     Ping,
     Pong,
     Request,
-    Violation,
 )
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
@@ -139,8 +138,8 @@ class SessionMachine:
             case Ack(sequence):
                 self._output.acknowledge(sequence)
                 return self.unblocked()
-            case Violation(code, reason):
-                return [Close(code, reason)]
+            case _:
+                return [Close(frame.code, frame.reason)]
 
     def _open_request(self, request: Request, size: int, now: float) -> list[Effect]:
         request_id = request.request_id
@@ -167,10 +166,10 @@ class SessionMachine:
             return request.payload, None
         if self._going is not None:
             return DRAINING, None
-        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
-            return TOO_MANY, Limit.IN_FLIGHT
         if self._output.swamped():
             return UNREAD, Limit.UNREAD
+        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
+            return TOO_MANY, Limit.IN_FLIGHT
         return self._gate.refuse(size, now) or (None, None)
 
     def _check_reader(self) -> list[Effect]:

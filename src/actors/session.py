@@ -108,6 +108,7 @@ class SessionActor(Actor[SessionMessage]):
         self._log = environment.log.bind(session=name)
         self._runs: dict[int, Run] = {}
         self._connection: Connection | None = None
+        self._closing = False
         self._window: Deadline | None = None
         self._left = False
         self._patience: Patience | None = None
@@ -122,7 +123,7 @@ class SessionActor(Actor[SessionMessage]):
         """Take a frame, or word of a connection."""
         match message:
             case Received(connection, frame, size):
-                if connection is self._connection:
+                if connection is self._connection and not self._closing:
                     self._carry_out(self.machine.receive(frame, size, self.now()))
                     self.watch_reader()
             case Attach():
@@ -157,7 +158,7 @@ class SessionActor(Actor[SessionMessage]):
         if after is not None:
             taken_over = self._connection is not None
             self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
-        self._left = False
+        self._left = self._closing = False
         self._stop_waiting()
         connection = self._connection = message.connection
         effects = self.machine.attach(
@@ -179,6 +180,12 @@ class SessionActor(Actor[SessionMessage]):
         self._left = True
         self._happened(Happening.LEFT)
         self._await_return(self.limits.resume_window)
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close the connection; what it has sent beyond this is not handled any more."""
+        self._closing = True
+        if self._connection is not None:
+            self._connection.close(code, reason)
 
     def _await_return(self, seconds: float) -> None:
         self._window = self.context.system.deadlines.add(seconds, self._end)
@@ -209,7 +216,7 @@ class SessionActor(Actor[SessionMessage]):
             if not self.machine.unacknowledged or self._connection is None:
                 self._patience = None
             elif patience.is_over(self.machine.acknowledged, self.now()):
-                self._connection.close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
+                self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
             else:
                 self._look_again(patience)
 
@@ -260,8 +267,7 @@ class SessionActor(Actor[SessionMessage]):
                 case Wake(request_id):
                     self._runs[request_id].wake()
                 case Close(code, reason):
-                    if self._connection is not None:
-                        self._connection.close(code, reason)
+                    self._close(code, reason)
                     if ends_session(code, by_service=True):
                         self._end()
 

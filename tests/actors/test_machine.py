@@ -6,6 +6,7 @@ from actors.effects import (
     DRAINING,
     TOO_MANY,
     UNKNOWN,
+    UNREAD,
     Close,
     Deliver,
     Effect,
@@ -26,7 +27,7 @@ from actors.frames import (
     Request,
     Violation,
 )
-from actors.limits import SessionLimits
+from actors.limits import FLOOD, SessionLimits
 from actors.machine import SessionMachine
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
@@ -34,11 +35,22 @@ ALL = 1 << 30
 
 
 def machine(
-    *, in_flight: int = 100, outbox_bytes: int = ALL, initial_credit: int = 0
+    *,
+    in_flight: int = 100,
+    outbox_bytes: int = ALL,
+    buffer_messages: int = 1000,
+    buffer_bytes: int = ALL,
+    initial_credit: int = 0,
+    acknowledges: bool = False,
 ) -> SessionMachine:
-    limits = SessionLimits(max_requests_in_flight=in_flight, outbox_bytes=outbox_bytes)
+    limits = SessionLimits(
+        max_requests_in_flight=in_flight,
+        outbox_bytes=outbox_bytes,
+        resume_buffer_messages=buffer_messages,
+        resume_buffer_bytes=buffer_bytes,
+    )
     session = SessionMachine(limits, encode)
-    session.attach(initial_credit=initial_credit, acknowledges=False)
+    session.attach(initial_credit=initial_credit, acknowledges=acknowledges)
     return session
 
 
@@ -91,6 +103,14 @@ def test_an_unknown_payload_under_another_id_is_ignored(request_id: int) -> None
     opened(session, 2)
     assert receive(session, Request(request_id, 0, None)) == []
     assert take(session) == []
+
+
+def test_a_request_that_cannot_be_read_ends_with_what_is_wrong_with_it() -> None:
+    session = machine()
+    failure = Failure(Code.INVALID_ARGUMENT, "garbage")
+    frame = Request(1, 0, failure)
+    assert receive(session, frame) == [Refused(frame, failure)]
+    assert take(session) == [Sent(1, 1, True, "!INVALID_ARGUMENT")]
 
 
 def test_a_violation_of_the_wire_closes() -> None:
@@ -268,6 +288,18 @@ def test_a_notice_takes_credit_and_waits_for_it() -> None:
     assert take(session) == []
 
 
+def test_a_notice_that_voids_tokens_goes_out_with_the_end_and_another_does_not() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1, 2)
+    for request_id in (1, 2):
+        session.answer(request_id, Text("a"))
+        session.notify(request_id, Notice("again", discard=request_id - 1))
+        session.end(request_id, COMPLETED)
+    assert [(sent.request_id, sent.said) for sent in take(session)] == [
+        (1, "a"), (1, "completed"), (2, "a"), (2, "(again 1)"), (2, "completed")
+    ]  # fmt: skip
+
+
 def test_the_end_needs_no_credit() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
@@ -340,6 +372,146 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     assert [frame.said for frame in take(session)] == [
         "going away bye 0", "!UNAVAILABLE retryable", "on"
     ]  # fmt: skip
+
+
+def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
+    limits = SessionLimits(messages_per_second=4.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=0, acknowledges=False)
+    assert session.receive(Request(1, 0, Text()), 1, 10.0) == [Start(Request(1, 0, Text()))]
+    (refused,) = session.receive(Request(2, 0, Text()), 1, 10.125)
+    assert isinstance(refused, Refused)
+    assert refused.limit is Limit.MESSAGES
+    assert refused.failure.retry_after_ms == 125
+    later = Request(3, 0, Text())
+    assert session.receive(later, 1, 10.25) == [Start(later)]
+    for frame in (Cancel(1), Credit(3, 1), Ack(1), Ping(1), Inform(3, Text())):
+        effects = session.receive(frame, 1, 10.25)
+        assert not any(isinstance(effect, Refused | Close) for effect in effects)
+
+
+def test_far_more_frames_of_any_kind_than_allowed_are_abuse() -> None:
+    limits = SessionLimits(messages_per_second=1.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    for _ in range(FLOOD):
+        assert session.receive(Ack(0), 1, 0.0) == []
+    (close,) = session.receive(Ack(0), 1, 0.0)
+    assert isinstance(close, Close)
+    assert close.code == 4505
+
+
+def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:
+    session = machine(buffer_bytes=100)
+    opened(session, 1, 2)
+    session.end(1, Text("x" * 200))
+    frame = Request(3, 0, Text())
+    assert receive(session, frame) == [Refused(frame, UNREAD, Limit.UNREAD)]
+    session.end(2, Text("y" * 200))
+    assert [sent.said[0] for sent in take(session)] == ["x", "!", "y"]
+    opened(session, 4)
+
+
+@pytest.mark.parametrize("frame", [Ping(1), Request(9, 0, None)])
+def test_who_only_asks_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
+    session = machine(buffer_messages=2)
+    for number in range(7):
+        assert receive(session, Ping(number)) == []
+    *_, close = receive(session, frame)
+    assert isinstance(close, Close)
+    assert close.code == 4002
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    session.answer(1, Text("b"))
+    assert [sent.said for sent in take(session)] == ["a", "b"]
+    session.detach()
+    assert session.answer(1, Text("c"))
+    assert session.end(1, COMPLETED)
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [(sent.sequence, sent.said) for sent in take(session)] == [
+        (2, "b"), (3, "c"), (4, "completed")
+    ]  # fmt: skip
+    assert session.held_bytes > 0
+    assert session.resume(4)
+    assert (session.held_bytes, session.acknowledged) == (0, 4)
+
+
+def test_what_is_gone_cannot_be_resumed() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    receive(session, Ack(1))
+    assert not session.resume(0)
+    assert not session.resume(2)
+    assert session.resume(1)
+
+
+def test_while_nobody_is_there_streams_stop_at_the_buffer_and_go_on_after() -> None:
+    session = machine(buffer_messages=3)
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    session.detach()
+    assert session.answer(1, Text("b"))
+    assert not session.answer(1, Text("c"))
+    assert session.unblocked() == []
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [sent.said for sent in take(session)] == ["b", "c"]
+    assert session.unblocked() == [Wake(1)]
+
+
+def test_a_client_that_acknowledges_is_waited_for() -> None:
+    session = machine(buffer_messages=3, acknowledges=True)
+    opened(session, 1)
+    for text in "ab":
+        assert session.answer(1, Text(text))
+    assert not session.answer(1, Text("c"))
+    take(session)
+    assert [session.unacknowledged] == [True]
+    assert session.unblocked() == []
+    assert receive(session, Ack(2)) == [Wake(1)]
+    assert [session.unacknowledged] == [False]
+    assert session.resume(2)
+    assert [sent.said for sent in take(session)] == ["c"]
+
+
+def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
+    session = machine()
+    receive(session, Ping(1))
+    session.drain("bye", 5)
+    assert session.unsent == 2
+    session.attach(initial_credit=0, acknowledges=False)
+    assert [sent.said for sent in take(session)] == ["going away bye 5"]
+
+
+def test_a_resume_sets_the_credit_of_new_requests_anew() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.attach(initial_credit=2, acknowledges=False)
+    opened(session, 2)
+    assert not session.answer(1, Text())
+    assert session.answer(2, Text())
+    assert not session.answer(2, Text())
+
+
+def test_a_notice_waits_for_room_too() -> None:
+    session = machine(outbox_bytes=40)
+    opened(session, 1, 2)
+    session.answer(1, Text("x" * 40))
+    session.notify(2, Notice("wait"))
+    session.block(2)
+    assert [sent.said[:1] for sent in take(session)] == ["x"]
+    assert session.unblocked() == [Wake(1), Wake(2)]
+    assert [sent.said for sent in take(session)] == ["(wait 0)"]
 
 
 # -- the outbox ----------------------------------------------------------------------------------

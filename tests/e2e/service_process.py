@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 
 from tests.e2e.contract_client import Contract
@@ -36,6 +37,21 @@ class ServiceProcess:
     def children(self) -> list[psutil.Process]:
         """The processes that the service has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    async def metric(self, name: str) -> float:
+        """One number of /metrics; 0 where it has not been counted yet."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with aiohttp.ClientSession() as http:
+            response = await http.get(self.ready["page"] + "metrics", headers=headers)
+            for line in (await response.text()).splitlines():
+                if line.startswith(name + " "):
+                    return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    async def until(self, name: str, value: float) -> None:
+        """Look until the number is this; the test's timeout ends it."""
+        while await self.metric(name) != value:
+            pass
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

@@ -1,16 +1,15 @@
 """A session outlives its socket: the edges of taking it up again."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.e2e.contract_client import Contract, kinds_of, message, parse, text_of
+from tests.e2e.contract_client import Contract, kinds_of, message, text_of
+from tests.e2e.raw_client import RawClient
 from tests.e2e.service_process import ServiceProcess, running
 
 LIST = {"list_sessions": message("ListSessionsRequest")}
@@ -23,23 +22,6 @@ def check(client: Contract) -> None:
     assert [answer.sequence for answer in answers] == [*range(1, len(answers) + 1)]
     ended = [answer.request_id for answer in answers if answer.end]
     assert len(ended) == len({*ended})
-
-
-async def metric(service: ServiceProcess, name: str) -> float:
-    """One number of /metrics."""
-    async with aiohttp.ClientSession() as http:
-        headers = {"Authorization": f"Bearer {service.token}"}
-        response = await http.get(service.ready["page"] + "metrics", headers=headers)
-        for line in (await response.text()).splitlines():
-            if line.startswith(name + " "):
-                return float(line.rsplit(" ", 1)[1])
-    return 0.0
-
-
-async def until(service: ServiceProcess, name: str, value: float) -> None:
-    """Look until the number is this; pytest's timeout ends it."""
-    while await metric(service, name) != value:
-        pass
 
 
 async def take(client: Contract, request_id: int, count: int) -> list[Any]:
@@ -70,10 +52,10 @@ async def test_requests_end_while_nobody_is_there_and_are_answered_later(
         conversation = await client.conversation()
         request_id = await client.say(conversation, "[[delay:100]]a b")
         await client.lose()
-        await until(echo, 'callboard_requests_total{code="OK",type="SendMessageRequest"}', 1)
-        assert await metric(echo, "callboard_sessions_away") == 1
+        await echo.until('callboard_requests_total{code="OK",type="SendMessageRequest"}', 1)
+        assert await echo.metric("callboard_sessions_away") == 1
         assert await client.resume()
-        assert await metric(echo, "callboard_sessions_away") == 0
+        assert await echo.metric("callboard_sessions_away") == 0
         assert text_of(await client.all(request_id)) == "a b"
         check(client)
 
@@ -183,8 +165,8 @@ async def test_after_the_window_the_session_is_gone_and_its_requests_were_cancel
             await client.say(await client.conversation(), "[[ask:question]]")
             await client.lose()
             ended = 'callboard_requests_total{code="CANCELLED",type="SendMessageRequest"}'
-            await until(service, ended, 1)
-            await until(service, "callboard_sessions_away", 0)
+            await service.until(ended, 1)
+            await service.until("callboard_sessions_away", 0)
             assert not await client.resume()
             assert client.welcome.session != name
             assert client.welcome.last_request_id == 0
@@ -209,9 +191,9 @@ async def test_with_a_gap_all_of_it_is_gone(tmp_path: Path, live: bool) -> None:
                 await reader
                 assert first.close_code == 4504
             ended = 'callboard_requests_total{code="CANCELLED",type="SendMessageRequest"}'
-            await until(service, ended, 1)
+            await service.until(ended, 1)
             what = 'callboard_sessions_changed_total{what="not resumed"}'
-            assert await metric(service, what) == 1
+            assert await service.metric(what) == 1
             # The new session is one like any other: ids and sequences start at 1.
             client._queues.clear()
             await client.send(1, **LIST)
@@ -279,66 +261,28 @@ async def test_a_violation_ends_the_session(shared: ServiceProcess) -> None:
 # -- take-over -----------------------------------------------------------------------------------
 
 
-class RawClient:
-    """A socket that goes on sending, whatever it is told."""
-
-    def __init__(self, service: ServiceProcess) -> None:
-        self._service = service
-
-    async def connect(self) -> Any:
-        """Shake hands; the Welcome."""
-        port = self._service.port
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
-        self._writer.write(
-            f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-        )
-        await self._reader.readuntil(b"\r\n\r\n")
-        self.send(0, hello=message("Hello", token=self._service.token))
-        _, data = await self.frame()
-        return parse("ServerMessage", data).welcome
-
-    def send(self, request_id: int, **payload: Any) -> None:
-        data = message("ClientMessage", request_id=request_id, **payload).SerializeToString()
-        assert len(data) < 126
-        self._writer.write(bytes((0x82, 0x80 | len(data))) + bytes(4) + data)
-
-    async def frame(self) -> tuple[int, bytes]:
-        """The next frame: opcode and payload."""
-        first, length = await self._reader.readexactly(2)
-        if length == 126:
-            length = int.from_bytes(await self._reader.readexactly(2), "big")
-        return first & 0x0F, await self._reader.readexactly(length)
-
-    async def close(self) -> None:
-        self._writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-
 async def test_nothing_is_handled_that_the_first_socket_still_sends(echo: ServiceProcess) -> None:
-    first = RawClient(echo)
+    first = RawClient(echo.port, echo.token)
     welcome = await first.connect()
     first.send(1, **LIST)
     await first.frame()
     resume = message("Resume", resume_token=welcome.resume_token, last_sequence=1)
+    first.write(b"".join(first.framed(request_id, **LIST) for request_id in range(2, 50)))
     async with echo.connect(resume=resume) as second:
         assert second.welcome.resumed
-        assert second.welcome.last_request_id == 1
-        for request_id in range(2, 50):
-            first.send(request_id, **LIST)
-        opcode, payload = await first.frame()
-        assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 4504)
-        for request_id in range(50, 100):
-            first.send(request_id, **LIST)
-        # The ids are still free, and what the first one asked for was never answered.
-        second._last_id = 1
+        last = second.welcome.last_request_id  # what the first had sent in time
+        assert await first.close_code() == 4504
+        first.write(b"".join(first.framed(request_id, **LIST) for request_id in range(50, 100)))
+        # The ids above are free, and what the first still asked for was never answered.
+        second._last_id = last
+        for request_id in range(2, last + 1):
+            await second.all(request_id)
         for _ in range(10):
             await second.call(**LIST)
-        assert [answer.request_id for answer in second.received] == [*range(2, 12)]
+        answered = sorted(answer.request_id for answer in second.received)
+        assert answered == [*range(2, last + 11)]
         taken_over = 'callboard_sessions_changed_total{what="taken over"}'
-        assert await metric(echo, taken_over) == 1
+        assert await echo.metric(taken_over) == 1
     await first.close()
 
 
@@ -381,7 +325,7 @@ async def test_a_buffer_that_fills_while_the_client_is_away_holds_the_stream(
             await take(client, request_id, 2)
             await client.send(request_id, credit=message("Credit", limit=2000))
             await client.lose()
-            await until(service, "callboard_sessions_away", 1)
+            await service.until("callboard_sessions_away", 1)
             assert await client.resume()
             answers: list[Any] = []
             while not answers or not answers[-1].end:
@@ -418,12 +362,12 @@ async def test_a_thousand_sessions_away_at_once(tmp_path: Path) -> None:
 
         clients = [service.connect() for _ in range(count)]
         await asyncio.gather(*map(leave, clients))
-        await until(service, "callboard_sessions_away", count)
+        await service.until("callboard_sessions_away", count)
         await asyncio.gather(*map(come_back, clients))
-        await until(service, "callboard_connections", 0)
-        assert await metric(service, "callboard_sessions_away") == 0
+        await service.until("callboard_connections", 0)
+        assert await service.metric("callboard_sessions_away") == 0
         resumed = 'callboard_sessions_changed_total{what="resumed"}'
-        assert await metric(service, resumed) == count
+        assert await service.metric(resumed) == count
 
 
 # -- the end of the service ----------------------------------------------------------------------

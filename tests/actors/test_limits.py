@@ -1,0 +1,97 @@
+from math import ceil
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import Code
+from actors.effects import Limit
+from actors.limits import FLOOD, Gate, SessionLimits, TokenBucket
+
+LIMITS = SessionLimits(
+    messages_per_second=10.0, message_burst=3, bytes_per_second=100.0, byte_burst=200
+)
+
+
+def test_a_bucket_starts_full_and_is_refilled_up_to_its_size() -> None:
+    bucket = TokenBucket(2.0, 3)
+    for _ in range(3):
+        assert bucket.wait(1, 5.0) == 0
+        bucket.take(1)
+    assert bucket.wait(1, 5.0) == 0.5
+    assert bucket.wait(1, 5.25) == 0.25
+    assert bucket.wait(3, 100.0) == 0
+    bucket.take(3)
+    assert bucket.wait(1, 100.0) == 0.5
+
+
+def test_a_clock_that_stands_still_or_goes_back_refills_nothing() -> None:
+    bucket = TokenBucket(1.0, 1)
+    assert bucket.wait(1, 10.0) == 0
+    bucket.take(1)
+    assert bucket.wait(1, 9.0) == 1.0
+
+
+def test_what_costs_more_than_the_bucket_holds_needs_a_full_one() -> None:
+    bucket = TokenBucket(1.0, 4)
+    assert bucket.wait(100, 0.0) == 0
+    bucket.take(100)
+    assert bucket.wait(100, 0.0) == 4.0
+    assert bucket.wait(100, 4.0) == 0
+
+
+def test_a_rate_of_0_is_no_limit() -> None:
+    bucket = TokenBucket(0, 1)
+    for _ in range(10):
+        assert bucket.wait(100, 0.0) == 0
+        bucket.take(100)
+
+
+@given(
+    st.floats(0.01, 1e6),
+    st.integers(1, 10**6),
+    st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 10)), max_size=20),
+    st.floats(0, 1e7),
+)
+def test_after_the_wait_that_it_names_the_tokens_are_there(
+    rate: float, size: int, costs: list[tuple[int, float]], now: float
+) -> None:
+    bucket = TokenBucket(rate, size)
+    for cost, later in costs:
+        now += later
+        wait = bucket.wait(cost, now)
+        now += ceil(wait * 1000) / 1000
+        assert bucket.wait(cost, now) == 0
+        bucket.take(cost)
+
+
+def test_requests_are_refused_by_count_with_advice_that_is_exact() -> None:
+    gate = Gate(LIMITS)
+    assert [gate.refuse(1, 0.0) for _ in range(3)] == [None] * 3
+    for now, advice in ((0.0, 100), (0.05, 50), (0.0991, 1)):
+        refusal = gate.refuse(1, now)
+        assert refusal is not None
+        failure, limit = refusal
+        assert (failure.code, failure.retryable) == (Code.RESOURCE_EXHAUSTED, True)
+        assert (failure.retry_after_ms, limit) == (advice, Limit.MESSAGES)
+    assert gate.refuse(1, 0.1) is None
+
+
+def test_requests_are_refused_by_bytes_and_a_refused_one_costs_nothing() -> None:
+    gate = Gate(LIMITS)
+    assert gate.refuse(150, 0.0) is None
+    refusal = gate.refuse(100, 0.0)
+    assert refusal is not None
+    assert (refusal[0].retry_after_ms, refusal[1]) == (500, Limit.BYTES)
+    assert "bytes" in refusal[0].message
+    assert gate.refuse(50, 0.0) is None
+    assert gate.refuse(1, 1.0) is None
+
+
+def test_all_frames_together_have_ten_times_as_much() -> None:
+    gate = Gate(LIMITS)
+    assert [gate.floods(1, 0.0) for _ in range(3 * FLOOD)] == [False] * 3 * FLOOD
+    assert gate.floods(1, 0.0)
+    assert not gate.floods(1, 0.01)
+    gate = Gate(LIMITS)
+    assert not gate.floods(200 * FLOOD, 0.0)
+    assert gate.floods(1, 0.0)

@@ -1,0 +1,69 @@
+"""A service in the test's own process, whose buffers can be measured; its sockets are real."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import sessions
+from actors.session import SessionActor
+from actors.session_messages import SessionEnvironment
+from callboard_service.log import make_log
+from callboard_service.service import Service
+from callboard_service.settings import load
+from tests.e2e.contract_client import Contract
+from tests.e2e.raw_client import RawClient
+from transport.connection import Channel
+
+
+class Watched:
+    """A service in this process, and its sessions."""
+
+    def __init__(self, service: Service, url: str, actors: list[SessionActor]) -> None:
+        self.service = service
+        self.url = url
+        self.port = int(url.rsplit(":", 1)[1].split("/")[0])
+        self.actors = actors
+
+    def connect(self, **hello: Any) -> Contract:
+        return Contract(self.url, self.service.token, **hello)
+
+    def raw(self, **hello: Any) -> RawClient:
+        return RawClient(self.port, self.service.token, **hello)
+
+    def session(self, name: str) -> SessionActor:
+        (found,) = [actor for actor in self.actors if actor.name == name]
+        return found
+
+    def held(self, name: str) -> int:
+        return self.session(name).machine.held_bytes
+
+    def in_transport(self, name: str) -> int:
+        channel = self.session(name)._connection
+        assert isinstance(channel, Channel)
+        return 0 if channel._transport is None else channel._transport.get_write_buffer_size()
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> AsyncIterator[Watched]:
+    """Start it and stop it; its sessions are written down as they are made."""
+    actors: list[SessionActor] = []
+
+    class Recorded(SessionActor):
+        def __init__(self, name: str, environment: SessionEnvironment) -> None:
+            super().__init__(name, environment)
+            actors.append(self)
+
+    monkeypatch.setattr(sessions, "SessionActor", Recorded)
+    monkeypatch.chdir(folder)
+    defaults = {"runtime_dir": folder, "data_dir": folder, "drain_ms": 0}
+    service = Service(load({**defaults, **settings}), make_log("error"))
+    ready = await service.start()
+    try:
+        yield Watched(service, ready.url, actors)
+    finally:
+        await service.stop()
