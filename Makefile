@@ -22,7 +22,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test bench peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test bench peers test-floor coverage mutants bench-actors check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -73,6 +73,15 @@ $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch '$@'
 
+coverage: setup ## Show that each module of the runtime is covered whole by its own tests
+	@'$(BIN)/python' -m tools.coverage
+
+mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
+	@'$(BIN)/python' -m tools.mutants $(ARGS)
+
+bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
+	@'$(BIN)/python' -m bench.actors $(ARGS)
+
 check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
 
 check-format: setup
@@ -122,9 +131,9 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 	'$(PYTHON)' -m venv $(BUILD)/uv
 	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra local --extra fast --group dev --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+		--extra local --extra fast --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--constraint $(LOCK) --extra fast --group bench $(ARGS) --output-file $(BENCH_LOCK) pyproject.toml
+		--constraint $(LOCK) --extra fast --group bench-servers $(ARGS) --output-file $(BENCH_LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
 

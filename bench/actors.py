@@ -15,7 +15,6 @@ import gc
 import os
 import platform
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
@@ -62,7 +61,7 @@ def rate(column: Column) -> float:
 
 async def idle_bytes(contestant: Contestant, used: bool) -> int:
     """Bytes an actor that has nothing to do."""
-    await contestant.idle(10, used)
+    warm = await contestant.idle(10, used)
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -70,7 +69,7 @@ async def idle_bytes(contestant: Contestant, used: bool) -> int:
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    del kept
+    del kept, warm
     return round((after - before) / IDLE_ACTORS)
 
 
@@ -139,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -238,7 +238,8 @@ async def _idle(kind: type[Actor[int]], count: int, used: bool) -> object:
     if used:
         for ref in refs:
             ref.tell(1)
-        await asyncio.sleep(0.01)
+        while system.run_queue.ready or system.at_work:  # noqa: ASYNC110 - until all are idle
+            await asyncio.sleep(0)
     return system, refs
 
 

@@ -48,7 +48,8 @@ class Answering(QueueActor):
 
     async def handle(self, message: object) -> None:
         """Answer."""
-        question, future = message  # type: ignore[misc]  # an untyped queue, as it is written
+        assert isinstance(message, tuple)
+        question, future = message
         future.set_result(question)
 
 

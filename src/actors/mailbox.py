@@ -165,7 +165,6 @@ class Mailbox(Generic[M]):
         return left
 
     def rest(self) -> None:
-        """Keep no queue while there is nothing to keep in it."""
+        """Keep no queue while there is nothing to keep in it. To be called when it is empty."""
         self.room = 0
-        if not self.queue:
-            self.queue = cast("deque[M]", NO_QUEUE)
+        self.queue = cast("deque[M]", NO_QUEUE)

@@ -51,6 +51,8 @@ class Restarting(Ending[M], Generic[M]):
             self._end(Exit.CRASHED, error)
             return
         self._drop_incarnation()
+        if self.state is not State.PAUSED:  # told to stop meanwhile
+            return
         family = self.parent.family if self.parent is not None else None
         if family is not None and family.together:
             family.restart_group(self, delay)
@@ -100,7 +102,9 @@ class Restarting(Ending[M], Generic[M]):
             self._tell_family()
 
     def resume(self) -> None:
-        """The restart is due."""
+        """The restart is due; nothing, if the actor has been told to stop."""
+        if self.state is not State.PAUSED:
+            return
         self._set_limit(None)
         self.state = State.STARTING
         self.restarts += 1

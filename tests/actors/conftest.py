@@ -1,3 +1,4 @@
+import coverage
 import pytest
 
 from actors import ActorSystem
@@ -11,6 +12,12 @@ __all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
 def service(actor_system: ActorSystem) -> Service:
     """Sessions, with no actor type registered yet."""
     return Service(actor_system)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`make coverage` looks at each module through its own test files."""
+    if (measuring := coverage.Coverage.current()) is not None:
+        measuring.switch_context(item.path.stem)
 
 
 @pytest.fixture(autouse=True)

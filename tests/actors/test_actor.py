@@ -53,6 +53,15 @@ async def test_the_hooks_run_in_order(actor_system: ActorSystem) -> None:
     assert log == ["started", "main", "message", "stopped"]
 
 
+async def test_a_ref_tells_the_state_and_how_the_mailbox_stands(actor_system: ActorSystem) -> None:
+    ref = actor_system.spawn(Bare)
+    assert ref.state == "running"
+    ref.tell(lambda worker: None)
+    assert ref.statistics().messages == 1
+    ref.stop()
+    assert ref.state == "stopped"
+
+
 async def test_the_context_names_the_actor(actor_system: ActorSystem) -> None:
     worker = Worker()
     ref = actor_system.spawn(lambda: worker, name="w")

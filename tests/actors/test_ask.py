@@ -316,3 +316,19 @@ async def test_a_kill_fails_the_question_in_hand(
     with pytest.raises(AskDropped):
         await question
     assert manual_clock.now() == 0.0
+
+
+async def test_the_first_answer_counts(actor_system: ActorSystem) -> None:
+    ref = actor_system.spawn(Bare)
+
+    def answer_twice(reply: Reply[int]) -> Do:
+        def answer(worker: Worker) -> None:
+            reply.send(1)
+            reply.send(2)
+            reply.fail(Boom())
+
+        return answer
+
+    assert await ref.ask(answer_twice, timeout=1.0) == 1
+    assert await ref.ask(answer_twice, timeout=1.0) == 1
+    assert actor_system.snapshot().tally.crashed == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from actors.deadlines import TICK, Deadlines
+from actors.deadlines import TICK, Deadlines, DeadlineStatistics
 from actors.testing import ManualClock
 from tests.actors.kit import Boom
 
@@ -119,3 +119,11 @@ async def test_nothing_runs_after_closing() -> None:
     assert passed == []
     assert clock.pending == 0
     deadlines.close()
+
+
+def test_the_statistics_of_the_deadlines() -> None:
+    deadlines = Deadlines(ManualClock())
+    for _ in range(3):
+        deadlines.add(1.0, lambda: None)
+    deadlines.add(2.0, lambda: None)
+    assert deadlines.statistics() == DeadlineStatistics(pending=4, slots=2)

@@ -118,3 +118,7 @@ def test_the_thread_ends_with_its_loop() -> None:
     watch.stop()
     watch._thread_id = -1
     assert LoopWatch._where(watch) == ""
+
+
+async def test_a_watch_that_was_not_begun_may_be_ended(actor_system: ActorSystem) -> None:
+    LoopWatch(actor_system, 1.0).stop()

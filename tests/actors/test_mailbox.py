@@ -13,6 +13,7 @@ from actors import (
     NotRunning,
     Overflow,
 )
+from actors.mailbox import MailboxStatistics
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Worker, for_ever, note, wait_for
 
@@ -261,3 +262,24 @@ async def test_sending_to_who_is_no_more_raises(actor_system: ActorSystem) -> No
     await ref.join()
     with pytest.raises(NotRunning):
         await ref.send(for_ever)
+
+
+def test_the_statistics_of_a_mailbox() -> None:
+    mailbox = filled(2, Overflow.DROP_NEWEST)
+    mailbox.offer("more")
+    assert mailbox.statistics() == MailboxStatistics(2, 2, 0, 1)
+
+
+async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> None:
+    mailbox = filled(1, Overflow.WAIT)
+    only = asyncio.create_task(mailbox.wait("a"))
+    await settle()
+    only.cancel()
+    assert mailbox.take() == "0"
+    assert mailbox.waiting == 0
+    mailbox.queue_up("b", None)
+    mailbox.queue_up("c", None)
+    assert mailbox.line
+    mailbox.admit(mailbox.line)
+    assert [mailbox.take(), mailbox.take()] == ["b", "c"]
+    await asyncio.gather(only, return_exceptions=True)

@@ -10,6 +10,7 @@ from actors import (
     Down,
     Event,
     Exit,
+    Lifecycle,
     Order,
     StartFailed,
     Supervision,
@@ -190,3 +191,20 @@ async def test_each_child_has_its_own_limit_and_the_parent_waits_for_all(
         "parent child_ended c killed", "parent child_ended b killed",
         "parent child_ended a killed", "parent stopped",
     ]  # fmt: skip
+
+
+async def test_a_stop_while_a_crashed_actor_ends_its_children_is_no_restart(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    parent = Worker(name="parent")
+    ref = await actor_system.start(lambda: parent, lifecycle=PERMANENT)
+    gate = asyncio.Event()
+    parent.context.spawn(Bare, lifecycle=Lifecycle(shutdown=100.0)).tell(wait_for(gate))
+    await settle()
+    ref.tell(boom)
+    await settle()
+    ref.stop()
+    gate.set()
+    assert (await ref.join()).exit is Exit.SHUTDOWN
+    await manual_clock.advance(100.0)
+    assert parent.log.count("parent started") == 1

@@ -229,3 +229,16 @@ async def test_thousands_of_children_come_and_go(
         assert actor_system.snapshot().children == ()
     assert len(log) == 6000
     assert actor_system.snapshot().tally == Tally(started=6000, stopped=6000)
+
+
+async def test_the_statistics_of_what_actors_share(actor_system: ActorSystem) -> None:
+    gate = asyncio.Event()
+    ref = actor_system.spawn(Bare)
+    ref.tell(wait_for(gate))
+    assert actor_system.statistics().run_queue.ready == 1
+    await settle()
+    found = actor_system.statistics()
+    assert (found.run_queue.ready, found.tasks, found.deadlines.pending) == (0, 1, 0)
+    gate.set()
+    await settle()
+    assert actor_system.statistics().tasks == 0
