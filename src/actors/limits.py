@@ -39,13 +39,13 @@ class SessionLimits:
 class TokenBucket:
     """Holds at most `size` tokens, gets `rate` a second; starts full. A rate of 0: no limit."""
 
-    __slots__ = ("_at", "_level", "_rate", "_size")
+    __slots__ = ("_rate", "_size", "at", "level")
 
     def __init__(self, rate: float, size: float) -> None:
         self._rate = rate
         self._size = size
-        self._level = size
-        self._at: float | None = None
+        self.level = size
+        self.at: float | None = None
 
     def wait(self, cost: float, now: float) -> float:
         """Seconds until `cost` tokens are there, if nobody takes any; 0: they are now.
@@ -54,23 +54,24 @@ class TokenBucket:
         """
         if not self._rate:
             return 0.0
-        if self._at is not None and now > self._at:
-            self._level = min(self._size, self._level + (now - self._at) * self._rate)
-        self._at = now
-        missing = min(cost, self._size) - self._level
+        if self.at is not None and now > self.at:
+            self.level = min(self._size, self.level + (now - self.at) * self._rate)
+        self.at = now
+        missing = min(cost, self._size) - self.level
         return missing / self._rate if missing > _GRAIN * self._size else 0.0
 
     def take(self, cost: float) -> None:
         """Take tokens that `wait` has found there."""
-        self._level = max(self._level - cost, 0.0)
+        self.level = max(self.level - cost, 0.0)
 
 
 class Gate:
     """What the frames of one session are measured by."""
 
-    __slots__ = ("_all_bytes", "_all_messages", "_bytes", "_messages")
+    __slots__ = ("_all_bytes", "_all_messages", "_bytes", "_messages", "_now")
 
     def __init__(self, limits: SessionLimits) -> None:
+        self._now = -1.0
         messages, burst = limits.messages_per_second, limits.message_burst
         self._messages = TokenBucket(messages, burst)
         self._bytes = TokenBucket(limits.bytes_per_second, limits.byte_burst)
@@ -79,10 +80,16 @@ class Gate:
 
     def floods(self, size: int, now: float) -> bool:
         """Count a frame, of any kind; True if it is more than anyone may send."""
-        if self._all_messages.wait(1.0, now) or self._all_bytes.wait(size, now):
+        messages, octets = self._all_messages, self._all_bytes
+        if now == self._now and messages.level >= 1.0 and octets.level >= size:
+            messages.level -= 1.0
+            octets.level -= size
+            return False
+        self._now = now
+        if messages.wait(1.0, now) or octets.wait(size, now):
             return True
-        self._all_messages.take(1.0)
-        self._all_bytes.take(size)
+        messages.take(1.0)
+        octets.take(size)
         return False
 
     def refuse(self, size: int, now: float) -> tuple[Failure, Limit] | None:
@@ -90,6 +97,11 @@ class Gate:
 
         `retry_after_ms` is exact: the same request is admitted then, if no other comes before.
         """
+        messages, octets = self._messages, self._bytes
+        if now == messages.at == octets.at and messages.level >= 1.0 and octets.level >= size:
+            messages.level -= 1.0
+            octets.level -= size
+            return None
         by_count, by_bytes = self._messages.wait(1.0, now), self._bytes.wait(size, now)
         if not by_count and not by_bytes:
             self._messages.take(1.0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.session import SessionActor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestEnd:
     """How one request went.
 
@@ -169,10 +169,12 @@ class Run:
 
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""
-        if self._session.machine.end(self.request_id, answer):
+        session = self._session
+        if session.machine.end(self.request_id, answer):
             self.ended(answer)
-        self._mark_answered()
-        self._session.wake_connection()
+        if not self.answered:
+            self._mark_answered()
+        session.wake_connection()
         self._session.watch_reader()
 
     def _mark_answered(self) -> None:

@@ -16,6 +16,7 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from actors.actor import Actor
@@ -114,18 +115,24 @@ class SessionActor(Actor[SessionMessage]):
         self._patience: Patience | None = None
         self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
+        self.now: Callable[[], float] = float
+        """The system's time; from the start on."""
 
     def started(self) -> None:
         """Wait for the first connection as for any other."""
+        self.now = self.context.clock.now
         self._await_return(max(self.limits.resume_window, UNCLAIMED))
 
     def receive(self, message: SessionMessage) -> None:
         """Take a frame, or word of a connection."""
         match message:
-            case Received(connection, frame, size):
-                if connection is self._connection and not self._closing:
-                    self._carry_out(self.machine.receive(frame, size, self.now()))
-                    self.watch_reader()
+            case Received():
+                if message.connection is self._connection and not self._closing:
+                    effects = self.machine.receive(message.frame, message.size, self.now())
+                    if effects:
+                        self._carry_out(effects)
+                    if self._patience is None:
+                        self.watch_reader()
             case Attach():
                 self._attach(message)
             case Detach(connection, code, by_service):
@@ -294,7 +301,8 @@ class SessionActor(Actor[SessionMessage]):
             return
         registration.running += 1
         self._runs[request.request_id] = run
-        self._set_deadline(run, handler.deadline)
+        if request.timeout_ms or handler.deadline is not None:
+            self._set_deadline(run, handler.deadline)
         if EAGER:
             run.begin(handler)
             return
@@ -334,10 +342,6 @@ class SessionActor(Actor[SessionMessage]):
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
             self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
-
-    def now(self) -> float:
-        """The system's time."""
-        return self.context.clock.now()
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
         seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared

@@ -2,15 +2,17 @@
 
 from typing import Final
 
-_ONE_BYTE: Final = tuple(bytes((n,)) for n in range(128))
+_SMALL: Final = tuple(
+    bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(16384)
+)
 
 
 def varint(number: int) -> bytes:
     """The encoding of an unsigned integer."""
-    if number < 128:
-        return _ONE_BYTE[number]
     if number < 16384:
-        return bytes((number & 127 | 128, number >> 7))
+        return _SMALL[number]
+    if number < 2097152:
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)
