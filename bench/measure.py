@@ -48,7 +48,7 @@ def _loads(contestant: Contestant, scale: dict[str, int]) -> dict[str, workloads
         "W1": workloads.one_socket(scale["calls"], 64),
         "W2": workloads.streams(scale["tokens"], 1),
         "W2 x 50": workloads.streams(tokens, 50),
-        "W2 x 50, yielding": workloads.streams(scale["slow"], 50, yields=True),
+        "W2 x 50, yielding": workloads.streams(tokens // 3, 50, yields=True),
         "W3": workloads.many_sockets(scale["sockets"], scale["each"]),
         "latency": workloads.latency(scale["latency"]),
     }

@@ -1,7 +1,7 @@
 """A request that runs: what ties its actor to its session."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -97,6 +97,7 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
         if raised is None and self._cell is None:
+            self._handler = None  # no circle is left for the garbage collector
             self._session.passed(self)
         else:
             await self.cell.carry_on(raised)
@@ -158,6 +159,16 @@ class Run:
         if not room:
             self._session.watch_reader()
         return room
+
+    def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there is room; True: that was all."""
+        session = self._session
+        try:
+            return session.machine.answer_all(self.request_id, answers, at_most)
+        finally:
+            if not self.answered:
+                self._mark_answered()
+            session.wake_connection()
 
     def owe(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""

@@ -102,7 +102,9 @@ class SessionActor(Actor[SessionMessage]):
     def __init__(self, name: str, environment: SessionEnvironment) -> None:
         self.name = name
         self.limits = environment.limits
-        self.machine = SessionMachine(environment.limits, environment.encode)
+        self.machine = SessionMachine(
+            environment.limits, environment.encode, environment.encode_all
+        )
         self.on_request_end = environment.on_request_end
         self._watcher = environment.watcher
         self._registry = environment.registry

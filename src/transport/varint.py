@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_SMALL: Final = tuple(
+SMALL: Final = tuple(
     bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(16384)
 )
 
@@ -10,7 +10,7 @@ _SMALL: Final = tuple(
 def varint(number: int) -> bytes:
     """The encoding of an unsigned integer."""
     if number < 16384:
-        return _SMALL[number]
+        return SMALL[number]
     if number < 2097152:
         return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
     encoded = bytearray()
@@ -19,3 +19,21 @@ def varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+LOW: Final = 16383
+"""The bits of a number that its low part encodes."""
+
+_CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(16384))
+
+
+def split_varint(number: int) -> tuple[tuple[bytes, ...], bytes, int]:
+    """For numbers in a row: low parts by `number & LOW`, the high part, up to where both hold.
+
+    All of them have the same length up to there.
+    """
+    if number < 128:
+        return SMALL, b"", 128
+    if number < 16384:
+        return SMALL, b"", 16384
+    return _CONTINUED, varint(number >> 14), ((number >> 14) + 1) << 14
