@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar
 
-from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Supervision
+from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Supervision, Tally
 
 if TYPE_CHECKING:
     import asyncio
@@ -129,9 +129,10 @@ class ActorContext(Generic[M]):
         """Make a child of what runs already in this task: see `Cell.adopt`."""
         return self._cell.adopt(actor, factory, name, lifecycle, task)
 
-    def count_passing_child(self) -> None:
-        """Count a child that came and went without being an actor."""
-        self._cell.count_passing_child()
+    @property
+    def tally(self) -> Tally:
+        """What the children did since the actor was first started; the books themselves."""
+        return self._cell.open_family().tally
 
     async def start(
         self,

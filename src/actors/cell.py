@@ -194,11 +194,11 @@ class Cell(Restarting[M], Generic[M]):
                 self._start_task(hook)
                 return
         except BaseException as error:
-            if not self._is_crash(error):
-                self._end(Exit.CRASHED, error)
-                raise
-            self._start_task(None, error)
-            return
+            if self._is_crash(error):
+                self._start_task(None, error)
+                return
+            self._end(Exit.CRASHED, error)
+            raise
         finally:
             queue.running = None
         self.current = None
@@ -391,10 +391,8 @@ class Cell(Restarting[M], Generic[M]):
         if self.state >= State.PAUSED:
             raise StartFailed(f"{self.path}: is stopping and starts no children")
         this = cast("Cell[object]", self)
-        if self.family is None:
-            self.family = Family(this)
         child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
-        self.family.add(child)
+        self.open_family().add(child)
         child.actor = actor
         child._awaits = True
         child._busy = True
@@ -419,12 +417,11 @@ class Cell(Restarting[M], Generic[M]):
             raise raised
         await self._work(None, error)
 
-    def count_passing_child(self) -> None:
-        """A child has come and gone without ever being an actor."""
+    def open_family(self) -> Family:
+        """What is known of its children, of whom there may have been none yet."""
         if self.family is None:
             self.family = Family(cast("Cell[object]", self))
-        self.family.tally.started += 1
-        self.family.tally.stopped += 1
+        return self.family
 
     def child_gone(self, down: Down) -> None:
         """A child is no more; the actor's hook hears of it, and crashes the actor if it raises."""

@@ -55,10 +55,21 @@ class TokenBucket:
         if not self._rate:
             return 0.0
         if self.at is not None and now > self.at:
-            self.level = min(self._size, self.level + (now - self.at) * self._rate)
+            level = self.level + (now - self.at) * self._rate
+            self.level = min(self._size, level)
         self.at = now
         missing = min(cost, self._size) - self.level
         return missing / self._rate if missing > _GRAIN * self._size else 0.0
+
+    def draw(self, cost: float, now: float) -> bool:
+        """`wait`, and `take` if that is 0, in one; False: nothing was taken."""
+        if now == self.at and self.level >= cost:
+            self.level -= cost
+            return True
+        if self.wait(cost, now):
+            return False
+        self.take(cost)
+        return True
 
     def take(self, cost: float) -> None:
         """Take tokens that `wait` has found there."""
@@ -68,10 +79,9 @@ class TokenBucket:
 class Gate:
     """What the frames of one session are measured by."""
 
-    __slots__ = ("_all_bytes", "_all_messages", "_bytes", "_messages", "_now")
+    __slots__ = ("_all_bytes", "_all_messages", "_bytes", "_messages")
 
     def __init__(self, limits: SessionLimits) -> None:
-        self._now = -1.0
         messages, burst = limits.messages_per_second, limits.message_burst
         self._messages = TokenBucket(messages, burst)
         self._bytes = TokenBucket(limits.bytes_per_second, limits.byte_burst)
@@ -80,33 +90,18 @@ class Gate:
 
     def floods(self, size: int, now: float) -> bool:
         """Count a frame, of any kind; True if it is more than anyone may send."""
-        messages, octets = self._all_messages, self._all_bytes
-        if now == self._now and messages.level >= 1.0 and octets.level >= size:
-            messages.level -= 1.0
-            octets.level -= size
-            return False
-        self._now = now
-        if messages.wait(1.0, now) or octets.wait(size, now):
-            return True
-        messages.take(1.0)
-        octets.take(size)
-        return False
+        return not (self._all_messages.draw(1.0, now) and self._all_bytes.draw(size, now))
 
     def refuse(self, size: int, now: float) -> tuple[Failure, Limit] | None:
         """Count a frame that opens a request, or say why not. One that is refused costs nothing.
 
         `retry_after_ms` is exact: the same request is admitted then, if no other comes before.
         """
-        messages, octets = self._messages, self._bytes
-        if now == messages.at == octets.at and messages.level >= 1.0 and octets.level >= size:
-            messages.level -= 1.0
-            octets.level -= size
-            return None
+        if self._messages.draw(1.0, now):
+            if self._bytes.draw(size, now):
+                return None
+            self._messages.level += 1.0
         by_count, by_bytes = self._messages.wait(1.0, now), self._bytes.wait(size, now)
-        if not by_count and not by_bytes:
-            self._messages.take(1.0)
-            self._bytes.take(size)
-            return None
         limit = Limit.MESSAGES if by_count >= by_bytes else Limit.BYTES
         what = "requests" if limit is Limit.MESSAGES else "bytes"
         failure = Failure(

@@ -131,11 +131,9 @@ class SessionMachine:
         """Take a frame of so many bytes from the client, at this time in seconds."""
         if self._gate.floods(size, now):
             return [Close(ABUSE, "far more messages than the limits allow")]
-        if type(frame) is Request:
+        if isinstance(frame, Request):  # nearly all are
             return self._open_request(frame, size, now)
         match frame:
-            case Request():  # pragma: no cover - a subclass
-                return self._open_request(frame, size, now)
             case Cancel(request_id):
                 return self.fail(request_id, CANCELLED)
             case Credit(request_id, limit):
@@ -362,7 +360,8 @@ class SessionMachine:
     @property
     def unacknowledged(self) -> bool:
         """The buffer is full of what a client that is there has not acknowledged."""
-        return self._output.unacknowledged()
+        output = self._output
+        return output.is_full_size and output.unacknowledged()
 
     @property
     def in_flight(self) -> int:

@@ -103,6 +103,14 @@ class Output:
         """Frames that wait for the socket."""
         return len(self._waiting) + len(self._aside)
 
+    @property
+    def is_full_size(self) -> bool:
+        """The buffer is full, whoever has to empty it."""
+        return (
+            len(self._kept) + len(self._waiting) >= self._messages
+            or self._kept_bytes + self.waiting_bytes >= self._size
+        )
+
     def full(self) -> bool:
         """Streams are to wait."""
         if self.connected:

@@ -8,7 +8,7 @@ a crash.
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
@@ -60,7 +60,7 @@ class Exchange(Protocol):
         """Take back what is owed; False if nothing is."""
 
     def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one."""
+        """Send the last one; the actor, if it is one, ends then."""
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -78,10 +78,6 @@ class Exchange(Protocol):
     def cell(self) -> "Cell[object]":
         """The request as an actor; it becomes one if it was none."""
 
-    @property
-    def is_actor(self) -> bool:
-        """It has become one."""
-
 
 class RequestContext(ActorContext[object]):
     """What a handler is given: its session's name, its deadline, a log, the client's messages."""
@@ -94,11 +90,6 @@ class RequestContext(ActorContext[object]):
     @property
     def _cell(self) -> "Cell[object]":  # type: ignore[override]  # no slot of its own
         return self._exchange.cell
-
-    def stop(self) -> None:
-        """End normally; a request that never became an actor ends by itself."""
-        if self._exchange.is_actor:
-            super().stop()
 
     @property
     def session(self) -> str:
@@ -177,11 +168,10 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     async def main(self) -> None:
         """Run `handle` and send what comes of it."""
         try:
-            answer: Rep | Failure = await self.handle(cast(Req, self.request))
+            answer: Rep | Failure = await self.handle(self.request)  # type: ignore[arg-type]  # of the registered type
         except Failure as failure:
             answer = failure
         self.exchange.end(answer)
-        self.context.stop()
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):
@@ -197,7 +187,7 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
     async def main(self) -> None:
         """Pull `handle` and send what it yields."""
         exchange = self.exchange
-        stream = self.handle(cast(Req, self.request))
+        stream = self.handle(self.request)  # type: ignore[arg-type]  # of the registered type
         end: Message | Failure | Completed = COMPLETED
         budget = AT_ONCE
         try:
@@ -205,7 +195,7 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
                 await exchange.room()
             async for item in stream:
                 if type(item) not in _DIRECTIONS:
-                    if not exchange.answer(cast(Message, item)):
+                    if not exchange.answer(item):  # type: ignore[arg-type]  # no direction
                         await exchange.room()
                 elif isinstance(item, Last):
                     end = item.answer
@@ -225,7 +215,6 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
             if close is not None:
                 await close()
         exchange.end(end)
-        self.context.stop()
 
     async def _send_all(self, answers: Iterator[Rep]) -> None:
         exchange = self.exchange

@@ -39,38 +39,28 @@ OnRequestEnd: TypeAlias = Callable[[RequestEnd], None]
 class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
-    __slots__ = (
-        "_began",
-        "_cell",
-        "_first",
-        "_handler",
-        "_session",
-        "_waiter",
-        "answered",
-        "deadline",
-        "expiry",
-        "ref",
-        "registration",
-        "request",
-        "request_id",
-    )  # fmt: skip
+    # Made for every request, and most of it is never used: defaults of the class, and no slots.
+    answered = False
+    deadline: float | None = None
+    expiry: Deadline | None = None
+    ref: ActorRef[object] | None = None
+    _first: float | None = None
+    _waiter: "asyncio.Future[None] | None" = None
+    _handler: Handler[Message] | None = None
+    _cell: "Cell[object] | None" = None
 
     def __init__(
-        self, session: "SessionActor", request: Request, registration: Registration
+        self,
+        session: "SessionActor",
+        request: Request,
+        registration: Registration,
+        began: float,
     ) -> None:
         self._session = session
-        self._began = session.now()
-        self._first: float | None = None
+        self._began = began
         self.request = request
         self.request_id = request.request_id
         self.registration = registration
-        self.answered = False
-        self.deadline: float | None = None
-        self.expiry: Deadline | None = None
-        self.ref: ActorRef[object] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._handler: Handler[Message] | None = None
-        self._cell: Cell[object] | None = None
 
     # -- the actor ---------------------------------------------------------------------------
 
@@ -122,11 +112,6 @@ class Run:
         if self._cell is not None:
             return self._cell
         return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
-
-    @property
-    def is_actor(self) -> bool:
-        """It has become one."""
-        return self._cell is not None
 
     def kill(self) -> None:
         """Stop the actor, without waiting."""
@@ -183,8 +168,10 @@ class Run:
         session = self._session
         if session.machine.end(self.request_id, answer):
             self.ended(answer)
-        if not self.answered:
-            self._mark_answered()
+        self.answered = True
+        if self._cell is not None:
+            self._cell.ref.restart_never()
+            self._cell.finish()
         session.wake_connection()
         self._session.watch_reader()
 
@@ -221,17 +208,16 @@ class Run:
 
     def ended(self, said: Message | Failure | Completed) -> None:
         """Tell who watches requests how this one went."""
-        watch = self._session.on_request_end
-        if watch is None:
+        session = self._session
+        if session.on_request_end is None:
             return
-        now = self._session.now()
-        first = now if self._first is None else self._first
-        message = type(self.request.payload).__name__
-        watch(RequestEnd(message, said, first - self._began, now - self._began))
+        last = session.now() - self._began
+        first = last if self._first is None else self._first - self._began
+        session.on_request_end(RequestEnd(type(self.request.payload).__name__, said, first, last))
 
     def make_handler(self) -> Handler[Message]:
         """The actor that handles the request; a new one for each try."""
         handler = self.registration.factory()
         handler.exchange = self
-        handler.request = cast(Message, self.request.payload)
+        handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
         return handler

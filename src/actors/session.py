@@ -17,7 +17,7 @@ one that is attached is dropped: that is the fence of a take-over.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from actors.actor import Actor
 from actors.ask import Reply
@@ -62,7 +62,7 @@ from actors.session_messages import (
     SessionEnvironment,
     SessionMessage,
 )
-from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
+from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
 
 if TYPE_CHECKING:
     import asyncio
@@ -119,10 +119,12 @@ class SessionActor(Actor[SessionMessage]):
         self._drained: list[Reply[None]] = []
         self.now: Callable[[], float] = float
         """The system's time; from the start on."""
+        self._tally = Tally()
 
     def started(self) -> None:
         """Wait for the first connection as for any other."""
         self.now = self.context.clock.now
+        self._tally = self.context.tally
         self._await_return(max(self.limits.resume_window, UNCLAIMED))
 
     def receive(self, message: SessionMessage) -> None:
@@ -133,7 +135,7 @@ class SessionActor(Actor[SessionMessage]):
                     effects = self.machine.receive(message.frame, message.size, self.now())
                     if effects:
                         self._carry_out(effects)
-                    if self._patience is None:
+                    if self._patience is None and self.machine.unacknowledged:
                         self.watch_reader()
             case Attach():
                 self._attach(message)
@@ -261,7 +263,7 @@ class SessionActor(Actor[SessionMessage]):
         for effect in effects:
             match effect:
                 case Start(request):
-                    self._start(request)
+                    self._start(request, self.now())
                 case Deliver(request_id, payload):
                     ref = self._ref(request_id)
                     if ref is not None:
@@ -284,18 +286,18 @@ class SessionActor(Actor[SessionMessage]):
         run = self._runs.get(request_id)
         return None if run is None else run.ref
 
-    def _start(self, request: Request) -> None:
-        payload = cast(Message, request.payload)
-        registration = self._registry.find(type(payload))
+    def _start(self, request: Request, now: float) -> None:
+        kind = type(request.payload)
+        registration = self._registry.find(kind)  # type: ignore[arg-type]  # None is refused
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
-        run = Run(self, request, registration)
+        run = Run(self, request, registration, now)
         try:
             handler = run.make_handler()
         except Exception as error:  # noqa: BLE001 - costs this request, and not the session
             path = f"{self.context.path}/{request.request_id}"
-            self.context.system.report(Crashed(path, error, type(payload).__name__, None))
+            self.context.system.report(Crashed(path, error, kind.__name__, None))
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
@@ -329,8 +331,17 @@ class SessionActor(Actor[SessionMessage]):
 
     def passed(self, run: Run) -> None:
         """A request has ended before it had to wait, and has had no actor."""
-        self.context.count_passing_child()
-        self._gone(run)
+        self._tally.started += 1
+        self._tally.stopped += 1
+        del self._runs[run.request_id]
+        run.registration.running -= 1
+        if run.expiry is not None:
+            run.expiry.met()
+        if self.machine.gone(run.request_id):
+            run.ended(CRASHED)
+            self.wake_connection()
+        if self._drained:
+            self._settle_drained()
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)

@@ -47,9 +47,12 @@ class RequestCounts(Collector):
         said = end.said
         code = said.code.value if type(said) is Failure else "OK"
         kind.codes[code] = kind.codes.get(code, 0) + 1
-        kind.first[bisect_left(SECONDS, end.first)] += 1
+        bucket = bisect_left(SECONDS, end.last)
+        kind.last[bucket] += 1
+        if end.first != end.last:
+            bucket = bisect_left(SECONDS, end.first)
+        kind.first[bucket] += 1
         kind.first_sum += end.first
-        kind.last[bisect_left(SECONDS, end.last)] += 1
         kind.last_sum += end.last
         if type(said) is ChatCompleted:
             self._tokens["input"] += said.input_tokens

@@ -12,13 +12,15 @@ read outlives its own timeout, so a deadline here aborts the transport.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiohttp import WSMsgType, web
 
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
+from actors.frames import Frame
 from actors.log import Log
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
@@ -28,6 +30,9 @@ from transport.codes import CloseCode
 from transport.feed import AT_ONCE, Socket
 from transport.framing import PING, payload_of, pong_frame
 from transport.wire import Wire
+
+Decode: TypeAlias = Callable[[bytes], Frame]
+Tell: TypeAlias = Callable[[SessionMessage], None]
 
 WRITE_BUDGET: Final = 32 * 1024
 """Bytes that are written before others get a turn."""
@@ -63,7 +68,9 @@ class Channel:
         self.awake = False
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Future[None] | None = None
-        self._carried: tuple[Wire, ActorRef[SessionMessage]] | None = None
+        self._carried: tuple[Callable[[bytes], Frame], Callable[[SessionMessage], None]] | None = (
+            None
+        )
         self._ended = False
         self._front: list[bytes] = []
         self._outbox: Outbox | None = None
@@ -102,7 +109,7 @@ class Channel:
         Never raises for what the peer does.
         """
         self._outbox = outbox
-        self._carried = (wire, session)
+        self._carried = (wire.decode, session.tell_now)
         self._front.append(welcome)
         unwatch = session.watch(self._session_down)
         self.wake()
@@ -146,10 +153,9 @@ class Channel:
     def take(self, data: bytes) -> None:
         """Hand a message to the session, which handles it at once if it is idle."""
         if self._closing is None and self._carried is not None:
-            wire, session = self._carried
-            received = Received(self, wire.decode(data), len(data))
+            decode, tell_now = self._carried
             try:
-                session.tell_now(received)
+                tell_now(Received(self, decode(data), len(data)))
             except MailboxFull:
                 self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
 

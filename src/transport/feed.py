@@ -69,7 +69,7 @@ if AVAILABLE:
                 super().feed_data(data, size)
             else:
                 self.left -= 1
-                taker.take(cast(bytes, data[1]))
+                taker.take(data[1])
 
         def is_empty(self) -> bool:
             return not self._buffer

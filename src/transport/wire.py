@@ -173,16 +173,19 @@ class Wire:
             arm = self._learn(type(message))
             payload = message.SerializeToString()
         else:
-            payload = cast(Message, said).SerializeToString()
+            payload = said.SerializeToString()  # type: ignore[union-attr]  # a message: it has an arm
         tag, packed = arm
         if packed is not None:
-            payload = packed + varint(len(payload)) + payload if payload else packed[:-1]
+            length = len(payload)
+            size = SMALL[length] if length < 16384 else varint(length)
+            payload = packed + size + payload if payload else packed[:-1]
         head = _REQUEST_ID + varint(request_id) if request_id else b""
         if sequence:
             head += _SEQUENCE + varint(sequence)
         if end:
             head += _END
-        message_bytes = head + tag + varint(len(payload)) + payload
+        length = len(payload)
+        message_bytes = head + tag + (SMALL[length] if length < 16384 else varint(length)) + payload
         return binary_header(len(message_bytes)) + message_bytes
 
     def encode_all(
