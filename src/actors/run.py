@@ -138,22 +138,27 @@ class Run:
 
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
-        room = self._session.machine.answer(self.request_id, answer)
-        self._mark_answered()
-        self._session.wake_connection()
+        session = self._session
+        room = session.machine.answer(self.request_id, answer)
+        if not self.answered:
+            self._mark_answered()
+        session.wake_connection()
         if not room:
-            self._session.watch_reader()
+            session.watch_reader()
         return room
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room; True: that was all."""
         session = self._session
         try:
-            return session.machine.answer_all(self.request_id, answers, at_most)
+            all_sent = session.machine.answer_all(self.request_id, answers, at_most)
         finally:
             if not self.answered:
                 self._mark_answered()
             session.wake_connection()
+        if not all_sent:
+            session.watch_reader()
+        return all_sent
 
     def owe(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
@@ -173,7 +178,8 @@ class Run:
             self._cell.ref.restart_never()
             self._cell.finish()
         session.wake_connection()
-        self._session.watch_reader()
+        if session.machine.unacknowledged:
+            session.watch_reader()
 
     def _mark_answered(self) -> None:
         if not self.answered:

@@ -11,7 +11,7 @@ PING: Final = b"\x89\x00"
 
 _BINARY: Final = 0x82
 _PONG: Final = 0x8A
-_SHORT: Final = tuple(bytes((_BINARY, length)) for length in range(126))
+SHORT: Final = tuple(bytes((_BINARY, length)) for length in range(126))
 _MEDIUM: Final = Struct("!BBH").pack
 _LONG: Final = Struct("!BBQ").pack
 
@@ -19,7 +19,7 @@ _LONG: Final = Struct("!BBQ").pack
 def binary_header(length: int) -> bytes:
     """The header of a binary frame with a payload of so many bytes."""
     if length < 126:
-        return _SHORT[length]
+        return SHORT[length]
     if length < 65536:
         return _MEDIUM(_BINARY, 126, length)
     return _LONG(_BINARY, 127, length)

@@ -36,7 +36,7 @@ from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.errors import NotProtobuf
-from transport.framing import binary_header
+from transport.framing import SHORT, binary_header
 from transport.varint import LOW, SMALL, split_varint, varint
 
 PROTOCOL_VERSION: Final = 1
@@ -179,14 +179,18 @@ class Wire:
             length = len(payload)
             size = SMALL[length] if length < 16384 else varint(length)
             payload = packed + size + payload if payload else packed[:-1]
-        head = _REQUEST_ID + varint(request_id) if request_id else b""
-        if sequence:
-            head += _SEQUENCE + varint(sequence)
+        if request_id and sequence:
+            head = _REQUEST_ID + varint(request_id) + _SEQUENCE + varint(sequence)
+        else:
+            head = _REQUEST_ID + varint(request_id) if request_id else b""
+            if sequence:
+                head += _SEQUENCE + varint(sequence)
         if end:
             head += _END
         length = len(payload)
         message_bytes = head + tag + (SMALL[length] if length < 16384 else varint(length)) + payload
-        return binary_header(len(message_bytes)) + message_bytes
+        length = len(message_bytes)
+        return (SHORT[length] if length < 126 else binary_header(length)) + message_bytes
 
     def encode_all(
         self,
