@@ -12,17 +12,21 @@ BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
 BENCH_LOCK := requirements-bench.lock
+FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
+EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT := $(BUILD)/pyright-$(PYRIGHT_VERSION)/node_modules/pyright/index.js
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test bench peers test-floor coverage mutants bench-actors check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean
+.PHONY: help setup serve test bench faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -46,10 +50,20 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
+faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
+	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
+
+soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS="--seconds 40"
+	@mkdir -p $(BUILD)
+	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
+
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server of the tests needs npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server are skipped: they need npm, which was not found'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server and pyright, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server and with pyright are skipped: they need npm, which was not found'; fi
+
+$(PYRIGHT):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
@@ -81,8 +95,28 @@ mutants: setup ## Show that the test of each guarantee of the runtime can fail: 
 
 bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
 	@'$(BIN)/python' -m bench.actors $(ARGS)
+conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
+	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
 
-check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
+FUZZ := $(BUILD)/fuzz
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=600
+	@'$(PYTHON)' -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(FUZZ_LOCK)
+	@for target in wire greeting session; do \
+		mkdir -p $(FUZZ)/corpus/$$target && \
+		PYTHONPATH=src:. $(FUZZ)/bin/python -m tests.fuzz $$target $(FUZZ)/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=$(FUZZ)/ || exit 1; \
+	done
+
+# pip-audit lives in an environment of its own, and asks a database of known vulnerabilities on the network.
+audit: ## Look for known vulnerabilities in what is locked; needs the network
+	@'$(PYTHON)' -m venv $(BUILD)/audit
+	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
+
+check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Everything that needs no test run
 
 check-format: setup
 	'$(BIN)/ruff' format --check
@@ -102,12 +136,22 @@ define generate
 		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
 endef
 
+# $(call generate_examples,FOLDER): code and stubs beside each other, as an extension has them.
+define generate_examples
+	'$(BIN)/python' -m grpc_tools.protoc --proto_path=. '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
+		'--python_out=$(1)' '--mypy_out=quiet:$(1)' $(EXAMPLES)
+endef
+
 check-proto: setup
 	@rm -rf $(BUILD)/proto && mkdir -p $(BUILD)/proto/src $(BUILD)/proto/typings
 	$(call generate,$(BUILD)/proto)
 	@for tree in src typings; do \
 		diff -ru -x '__init__.py*' -x py.typed -x __pycache__ $$tree/callboard $(BUILD)/proto/$$tree/callboard \
 			|| { echo 'The generated code is not what proto/ says: make proto' >&2; exit 1; }; \
+	done
+	$(call generate_examples,$(BUILD)/proto)
+	@for made in $(EXAMPLES:.proto=_pb2.py) $(EXAMPLES:.proto=_pb2.pyi); do \
+		diff -u "$$made" "$(BUILD)/proto/$$made" || { echo 'The generated code of an example is not what its .proto says: make proto' >&2; exit 1; }; \
 	done
 
 check-buf:
@@ -118,6 +162,11 @@ check-buf:
 $(BUF):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
+check-docs: docs
+
+docs: setup ## Build the documentation into .build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(BIN)/mkdocs' build --quiet --strict && echo 'Built .build/site/index.html'
+
 format: setup ## Put the code in form
 	'$(BIN)/ruff' check --fix
 	'$(BIN)/ruff' format
@@ -125,6 +174,7 @@ format: setup ## Put the code in form
 proto: setup ## Generate the code of the contract from proto/
 	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
 	$(call generate,.)
+	$(call generate_examples,.)
 
 # uv lives in an environment of its own: nobody who only uses the lock needs it.
 lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
@@ -136,6 +186,8 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 		--constraint $(LOCK) --extra fast --group bench-servers $(ARGS) --output-file $(BENCH_LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
 clean: ## Take away what was made
 	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov

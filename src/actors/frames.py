@@ -56,11 +56,24 @@ class Credit:
 
 
 @dataclass(slots=True)
+class Input:
+    """One more message for a duplex request: its number in the request, and whether it is the last.
+
+    payload: None is none, which is all right beside `last`; a Failure is what the request ends
+    with, since the bytes make no message that the service knows.
+    """
+
+    number: int
+    payload: Message | Failure | None
+    last: bool
+
+
+@dataclass(slots=True)
 class Inform:
     """A message for a running request, such as the answer to an ask."""
 
     request_id: int
-    payload: Message
+    payload: Message | Input
 
 
 @dataclass(slots=True)
@@ -97,6 +110,13 @@ class Notice:
 
     message: str
     discard: int = 0
+
+
+@dataclass(slots=True)
+class Grant:
+    """The request takes this many inputs in all."""
+
+    limit: int
 
 
 @dataclass(slots=True)

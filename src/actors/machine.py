@@ -51,6 +51,7 @@ from actors.frames import (
     Credit,
     Frame,
     GoingAway,
+    Grant,
     Inform,
     Message,
     Notice,
@@ -61,7 +62,7 @@ from actors.frames import (
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
 
-Said: TypeAlias = Message | Failure | Notice | Completed | Pong | GoingAway
+Said: TypeAlias = Message | Failure | Notice | Grant | Completed | Pong | GoingAway
 Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
 """request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
 
@@ -289,6 +290,11 @@ class SessionMachine:
             if size <= 0:
                 return False
         return len(encoded) < at_most
+
+    def grant(self, request_id: int, limit: int) -> None:
+        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
+        if request_id in self._open:
+            self._say(request_id, Grant(limit))
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before."""

@@ -7,20 +7,24 @@ a crash.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
 from actors.frames import COMPLETED, Burst, Closes, Completed, Last, Message, Notice, Opens
+from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
+from actors.ref import ActorRef
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.duplex import Inputs
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 P = TypeVar("P")
+M = TypeVar("M")
 
 Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep]
 
@@ -35,6 +39,15 @@ class Exchange(Protocol):
 
     request_id: int
     deadline: float | None
+    said: Message | Failure | Completed | None
+    inputs: "Inputs | None"
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler, the first outermost."""
+
+    def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor."""
 
     @property
     def session(self) -> str:
@@ -111,12 +124,39 @@ class RequestContext(ActorContext[object]):
         """A log whose lines carry the session and the request."""
         return self._exchange.log
 
+    @property
+    def said(self) -> Message | Failure | Completed | None:
+        """What the request ended with; None while it goes on."""
+        return self._exchange.said
+
+    def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
+        """The ref of a long-lived actor that `registry.supervise` has the service run.
+
+        kind: its class, which types the ref. name: where there are several of that class. Raises
+        NotRegistered.
+        """
+        return self._exchange.actor(kind, name)
+
     def notice(self, message: str, *, discard: int = 0) -> None:
         """Tell the person something while the reply goes on.
 
         discard: the last so many tokens are void; what they said comes again.
         """
         self._exchange.notify(Notice(message, discard))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds of the system's clock, which a test moves by hand."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        timer = self.clock.call_later(seconds, wake)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     async def received(self, kind: type[P]) -> P:
         """Wait for the next message of this type that the client sends under the request's id."""
@@ -134,8 +174,8 @@ class RequestContext(ActorContext[object]):
         return self._exchange.abort
 
 
-class Handler(Actor[object], Generic[Req]):
-    """Base of the request actors: what a type declares about itself."""
+class AnyHandler(Actor[object]):
+    """Base of the request actors of every kind: what a type declares about itself."""
 
     deadline: ClassVar[float | None] = None
     """Seconds that a request may take; a shorter timeout of the client's wins."""
@@ -149,6 +189,8 @@ class Handler(Actor[object], Generic[Req]):
 
     context: RequestContext
 
+    _call: "Call[Message] | None" = None
+
     def bind(self, cell: "Cell[object]") -> None:
         """Take the context of the request."""
         self.exchange.became(cell)
@@ -156,6 +198,88 @@ class Handler(Actor[object], Generic[Req]):
 
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""
+
+    async def main(self) -> None:
+        """Run the handler, inside its interceptors, and send what it ends with."""
+        exchange = self.exchange
+        ending: Ending | Failure
+        try:
+            if exchange.interceptors:
+                call = self._call = Call(self.request, self.context)
+                ending = await run_intercepted(self, call, exchange.interceptors)
+            else:
+                ending = await self.run()
+        except Failure as failure:
+            ending = failure
+        exchange.end(ending)
+
+    @abstractmethod
+    def run(self) -> Awaitable[Ending]:
+        """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
+
+    async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
+        """Advance the stream while there is room, and send what it yields; how it ends."""
+        exchange = self.exchange
+        budget = AT_ONCE
+        try:
+            if not exchange.has_room():
+                await exchange.room()
+            async for item in stream:
+                if type(item) not in _DIRECTIONS:
+                    if not self._answer(item):  # type: ignore[arg-type]  # no direction
+                        await exchange.room()
+                elif isinstance(item, Last):
+                    return item.answer
+                elif isinstance(item, Burst):
+                    await self._send_all(iter(item.answers))
+                elif not self._send(item):
+                    await exchange.room()
+                if not budget:
+                    budget = AT_ONCE
+                    await asyncio.sleep(0)
+                budget -= 1
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        return COMPLETED
+
+    async def _send_all(self, answers: Iterator[Rep]) -> None:
+        exchange, call = self.exchange, self._call
+        pulled: Iterator[Message] = answers
+        if call is not None:
+            pulled = _tell_each(answers, call)
+        while not exchange.answer_all(pulled, AT_ONCE):
+            if exchange.has_room():
+                await asyncio.sleep(0)
+            else:
+                await exchange.room()
+
+    def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
+        exchange = self.exchange
+        if isinstance(item, Opens):
+            room = self._answer(item.answer)
+            exchange.owe(item.key, item.closing)
+            return room
+        if isinstance(item, Closes):
+            return self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
+        return self._answer(item)
+
+    def _answer(self, answer: Message) -> bool:
+        if self._call is not None:
+            self._call.answered(answer)
+        return self.exchange.answer(answer)
+
+
+def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
+    """Have the interceptors see each answer of a burst before it is sent."""
+    for answer in answers:
+        call.answered(answer)
+        yield answer
+
+
+class Handler(AnyHandler, Generic[Req]):
+    """Base of the request actors that need their request of type Req and nothing more."""
 
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
@@ -165,13 +289,9 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     async def handle(self, request: Req) -> Rep:
         """The answer. Raise Failure to end with an error."""
 
-    async def main(self) -> None:
-        """Run `handle` and send what comes of it."""
-        try:
-            answer: Rep | Failure = await self.handle(self.request)  # type: ignore[arg-type]  # of the registered type
-        except Failure as failure:
-            answer = failure
-        self.exchange.end(answer)
+    def run(self) -> Awaitable[Ending]:
+        """Run `handle`: its answer is the end."""
+        return self.handle(self.request)  # type: ignore[arg-type]  # the registered type
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):
@@ -184,52 +304,6 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
         It is pulled: not advanced without room; closed at the end, on cancel, at the deadline.
         """
 
-    async def main(self) -> None:
+    def run(self) -> Awaitable[Ending]:
         """Pull `handle` and send what it yields."""
-        exchange = self.exchange
-        stream = self.handle(self.request)  # type: ignore[arg-type]  # of the registered type
-        end: Message | Failure | Completed = COMPLETED
-        budget = AT_ONCE
-        try:
-            if not exchange.has_room():
-                await exchange.room()
-            async for item in stream:
-                if type(item) not in _DIRECTIONS:
-                    if not exchange.answer(item):  # type: ignore[arg-type]  # no direction
-                        await exchange.room()
-                elif isinstance(item, Last):
-                    end = item.answer
-                    break
-                elif isinstance(item, Burst):
-                    await self._send_all(iter(item.answers))
-                elif not self._send(item):
-                    await exchange.room()
-                if not budget:
-                    budget = AT_ONCE
-                    await asyncio.sleep(0)
-                budget -= 1
-        except Failure as failure:
-            end = failure
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
-        exchange.end(end)
-
-    async def _send_all(self, answers: Iterator[Rep]) -> None:
-        exchange = self.exchange
-        while not exchange.answer_all(answers, AT_ONCE):
-            if exchange.has_room():
-                await asyncio.sleep(0)
-            else:
-                await exchange.room()
-
-    def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
-        exchange = self.exchange
-        if isinstance(item, Opens):
-            room = exchange.answer(item.answer)
-            exchange.owe(item.key, item.closing)
-            return room
-        if isinstance(item, Closes):
-            return exchange.answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
-        return exchange.answer(item)
+        return self.pull(self.handle(cast(Req, self.request)))

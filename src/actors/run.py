@@ -1,22 +1,29 @@
 """A request that runs: what ties its actor to its session."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
+from actors.actor import Actor
 from actors.deadlines import Deadline
+from actors.duplex import Inputs
 from actors.eager import begin
-from actors.failure import Failure
-from actors.frames import Completed, Message, Notice, Request
+from actors.failure import Code, Failure
+from actors.frames import Completed, Input, Message, Notice, Request
+from actors.interceptors import Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import Handler, RequestContext
+from actors.request import AnyHandler, RequestContext
 
 if TYPE_CHECKING:
     from actors.cell import Cell
     from actors.session import SessionActor
+
+M = TypeVar("M")
+
+NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
 
 @dataclass(slots=True)
@@ -46,8 +53,10 @@ class Run:
     ref: ActorRef[object] | None = None
     _first: float | None = None
     _waiter: "asyncio.Future[None] | None" = None
-    _handler: Handler[Message] | None = None
+    _handler: AnyHandler | None = None
     _cell: "Cell[object] | None" = None
+    said: Message | Failure | Completed | None = None
+    inputs: Inputs | None = None
 
     def __init__(
         self,
@@ -61,10 +70,12 @@ class Run:
         self.request = request
         self.request_id = request.request_id
         self.registration = registration
+        if registration.takes is not None:
+            self.inputs = Inputs(registration.takes, self._grant, self._run_once)
 
     # -- the actor ---------------------------------------------------------------------------
 
-    def begin(self, handler: Handler[Message]) -> None:
+    def begin(self, handler: AnyHandler) -> None:
         """Run the handler to its end, or to where it first waits, before this returns.
 
         There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
@@ -78,7 +89,7 @@ class Run:
         if not task.done() and self._cell is None:
             self._become_actor(task)
 
-    async def _work(self, handler: Handler[Message]) -> None:
+    async def _work(self, handler: AnyHandler) -> None:
         raised: BaseException | None = None
         try:
             hook = handler.main()
@@ -119,6 +130,32 @@ class Run:
             self.cell.ref.kill()
 
     # -- its way back into the session -------------------------------------------------------
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler."""
+        return self.registration.interceptors
+
+    def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._session.find_actor(kind, name)
+
+    def deliver(self, payload: Message | Input) -> None:
+        """Take what the client sends to this request."""
+        if isinstance(payload, Input):
+            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
+            if failure is not None:
+                self.abort(failure)
+        elif self.ref is not None:
+            self.ref.tell(payload)
+
+    def _grant(self, limit: int) -> None:
+        self._session.machine.grant(self.request_id, limit)
+        self._session.wake_connection()
+
+    def _run_once(self) -> None:
+        if self.ref is not None:
+            self.ref.restart_never()
 
     @property
     def session(self) -> str:
@@ -185,8 +222,7 @@ class Run:
         if not self.answered:
             self.answered = True
             self._first = self._session.now()
-            if self.ref is not None:
-                self.ref.restart_never()
+            self._run_once()
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -214,6 +250,7 @@ class Run:
 
     def ended(self, said: Message | Failure | Completed) -> None:
         """Tell who watches requests how this one went."""
+        self.said = said
         session = self._session
         if session.on_request_end is None:
             return
@@ -221,7 +258,7 @@ class Run:
         first = last if self._first is None else self._first - self._began
         session.on_request_end(RequestEnd(type(self.request.payload).__name__, said, first, last))
 
-    def make_handler(self) -> Handler[Message]:
+    def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""
         handler = self.registration.factory()
         handler.exchange = self

@@ -17,7 +17,7 @@ one that is attached is dropped: that is the fence of a take-over.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
 from actors.ask import Reply
@@ -41,13 +41,13 @@ from actors.effects import (
 )
 from actors.events import Crashed
 from actors.failure import Code, Failure
-from actors.frames import Message, Request
+from actors.frames import Request
 from actors.log import Log
 from actors.machine import SessionMachine
 from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.request import Handler
+from actors.request import AnyHandler
 from actors.run import RequestEnd, Run
 from actors.session_messages import (
     Attach,
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from actors.cell import Cell
+
+M = TypeVar("M")
 
 ONCE: Final = Lifecycle(
     restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
@@ -265,9 +267,9 @@ class SessionActor(Actor[SessionMessage]):
                 case Start(request):
                     self._start(request, self.now())
                 case Deliver(request_id, payload):
-                    ref = self._ref(request_id)
-                    if ref is not None:
-                        ref.tell(payload)
+                    target = self._runs.get(request_id)
+                    if target is not None:
+                        target.deliver(payload)
                 case Stop(request_id, failure):
                     run = self._runs.get(request_id)
                     if run is not None:
@@ -281,10 +283,6 @@ class SessionActor(Actor[SessionMessage]):
                     self._close(code, reason)
                     if ends_session(code, by_service=True):
                         self._end()
-
-    def _ref(self, request_id: int) -> ActorRef[object] | None:
-        run = self._runs.get(request_id)
-        return None if run is None else run.ref
 
     def _start(self, request: Request, now: float) -> None:
         kind = type(request.payload)
@@ -310,16 +308,14 @@ class SessionActor(Actor[SessionMessage]):
         if EAGER:
             run.begin(handler)
             return
-        made: list[Handler[Message]] = [handler]
+        made: list[AnyHandler] = [handler]
         self.context.spawn(
             lambda: made.pop() if made else run.make_handler(),
             name=str(request.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
 
-    def adopt(
-        self, run: Run, handler: Handler[Message], task: "asyncio.Task[None]"
-    ) -> "Cell[object]":
+    def adopt(self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]") -> "Cell[object]":
         """Make an actor of a request that runs in this task."""
         return self.context.adopt(
             handler,
@@ -355,6 +351,10 @@ class SessionActor(Actor[SessionMessage]):
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
             self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
+
+    def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._registry.actor(kind, name)
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
         seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared

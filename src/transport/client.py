@@ -1,100 +1,107 @@
-"""A client of the service, for programs: typed requests in, answers out as they come."""
+"""A client of the service, for programs: typed requests in, typed answers out as they come.
+
+    async with Client(by_runtime_file()) as client:
+        made = await client.call(CreateSessionRequest(title="first"), SessionInfo)
+        prompt = SendMessageRequest(session_id=made.id, text="Hello!")
+        async for token in client.stream(prompt, ChatToken):
+            print(token.text, end="")
+
+What is between it and the service may be cut at any time: it comes back, takes up its session, and
+no answer is lost or comes twice. `transport.client_protocol` decides; here it is carried out.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self, TypeVar, overload
 
-from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from callboard.v1 import chat_pb2, session_pb2
-from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.errors import ConnectionClosed
+from actors.clock import Clock, LoopClock
+from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted
+from callboard.v1.envelope_pb2 import ServerMessage
+from callboard.v1.session_pb2 import Welcome
+from transport import discovery
+from transport.client_calls import Call, ClientSettings, Endpoint
+from transport.client_connection import ClientConnection
+from transport.client_protocol import ClientProtocol, Phase
+from transport.client_socket import Dialer, WebSockets
+from transport.client_stream import Duplex, Inbox, Stream
+from transport.errors import TransportError, UnexpectedAnswer
 
-_HANDSHAKE: Final = 10.0
-_ARMS: Final = {
-    field.message_type.full_name: field.name
-    for field in ClientMessage.DESCRIPTOR.oneofs_by_name["payload"].fields
-    if field.message_type is not None
-}
+R = TypeVar("R", bound=Message)
+S = TypeVar("S", bound=Message)
+R1 = TypeVar("R1", bound=Message)
+R2 = TypeVar("R2", bound=Message)
+R3 = TypeVar("R3", bound=Message)
+R4 = TypeVar("R4", bound=Message)
+
+Finder = Callable[[], Endpoint]
+"""Looks where the service is. Raises NotRunning."""
 
 
-class Answers:
-    """The answers to one request, in order; the last one has `end`."""
+def by_url(url: str, token: str) -> Finder:
+    """This service, wherever it is."""
+    endpoint = Endpoint(url, token)
+    return lambda: endpoint
 
-    def __init__(self, client: "Client", request_id: int) -> None:
-        self.request_id = request_id
-        self._client = client
-        self._arrived: asyncio.Queue[ServerMessage | None] = asyncio.Queue()
-        self._over = False
 
-    def __aiter__(self) -> AsyncIterator[ServerMessage]:
-        return self
+def by_runtime_file(folder: Path | None = None) -> Finder:
+    """Look each time for the service of this user that was started last."""
 
-    async def __anext__(self) -> ServerMessage:
-        if self._over:
-            raise StopAsyncIteration
-        message = await self._arrived.get()
-        if message is None:
-            self._over = True
-            raise self._client.closed
-        self._over = message.end
-        return message
+    def find() -> Endpoint:
+        record = discovery.find(folder or discovery.default_folder())
+        return Endpoint(record.url, record.token, record.started_at)
 
-    def put(self, message: ServerMessage | None) -> None:
-        """Take what the connection brings; None: it has ended."""
-        self._arrived.put_nowait(message)
-
-    async def answer(self, ask_id: str, answers: list[str], message: str = "") -> None:
-        """Answer an AskEvent of this request; no answers: declined."""
-        await self._client.send(
-            chat_pb2.AnswerRequest(ask_id=ask_id, answers=answers, message=message), self.request_id
-        )
-
-    async def cancel(self) -> None:
-        """End the request; its last answer, with the code CANCELLED, still comes."""
-        if not self._over:
-            await self._client.send(chat_pb2.CancelRequest(), self.request_id)
+    return find
 
 
 class Client:
-    """One connection. Use it as an asynchronous context manager."""
+    """One session with the service. Use it as an asynchronous context manager.
 
-    def __init__(self, url: str, token: str, *, name: str = "callboard", version: str = "") -> None:
-        self.welcome = session_pb2.Welcome()
-        self.closed = ConnectionClosed(1006)
-        self._url = url
-        self._hello = session_pb2.Hello(
-            token=token, protocol_version=1, client_name=name, client_version=version
-        )
-        self._http: ClientSession | None = None
-        self._socket: ClientWebSocketResponse | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._pending: dict[int, Answers] = {}
-        self._last_id = 0
+    Entering connects: it raises NotRunning where no runtime file names a service, ConnectionClosed
+    where none answers or lets one in. A connection that is lost later is made again in silence.
+    Every request raises RequestFailed if it ends with an error, SessionLost (one of them) if the
+    session could not be taken up, and ConnectionClosed once the client has given up (`over`).
+
+    clock, random, dialer: for tests, and for other carriers than a WebSocket.
+    """
+
+    def __init__(
+        self,
+        find: Finder,
+        settings: ClientSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+        dialer: Dialer | None = None,
+    ) -> None:
+        self.protocol = ClientProtocol(settings or ClientSettings(), random)
+        self._find = find
+        self._clock = clock
+        self._dialer = dialer
+        self._inboxes: dict[Call, Inbox] = {}
+        self._connection: ClientConnection
+        self._loop: asyncio.AbstractEventLoop
 
     async def __aenter__(self) -> Self:
-        """Connect and shake hands. Raises ConnectionClosed, also when nothing listens."""
-        self._http = ClientSession()
+        """Connect and shake hands. Raises NotRunning, ConnectionClosed."""
+        self._loop = asyncio.get_running_loop()
+        self._connection = ClientConnection(
+            self.protocol,
+            self._find,
+            self._dialer or WebSockets(),
+            self._clock or LoopClock(),
+            self,
+        )
+        self._running = asyncio.create_task(self._connection.run(), name="callboard client")
         try:
-            async with asyncio.timeout(_HANDSHAKE):
-                self._socket = await self._http.ws_connect(self._url, compress=0, max_msg_size=0)
-                await self.send(self._hello, 0)
-                self.welcome = (await self._receive(self._socket)).welcome
-        except (ClientError, OSError, TimeoutError) as error:
-            await self._http.close()
-            raise ConnectionClosed(1006, str(error)) from error
+            await self.ready()
         except BaseException:
-            await self._http.close()
+            await self.aclose()
             raise
-        self._reader = asyncio.create_task(self._read(self._socket))
         return self
-
-    @property
-    def lost(self) -> bool:
-        """The connection has ended; `closed` says how."""
-        return self._reader is not None and self._reader.done()
 
     async def __aexit__(
         self,
@@ -103,67 +110,196 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close with 1000: the session ends, and what it has in flight is cancelled."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close; harmless twice."""
+        self._connection.leave()
         try:
-            if self._socket is not None:
-                await self._socket.close()
-            if self._reader is not None:
-                await self._reader
+            await self._running
         finally:
-            if self._http is not None:
-                await self._http.close()
+            self._running.cancel()
 
-    async def send(self, message: Message, request_id: int, timeout_ms: int = 0) -> None:
-        """Send one ClientMessage; what has no arm of its own goes in `call`."""
-        envelope = ClientMessage(request_id=request_id, timeout_ms=timeout_ms)
-        arm = _ARMS.get(message.DESCRIPTOR.full_name)
-        if arm is None:
-            envelope.call.Pack(message)
-        else:
-            getattr(envelope, arm).CopyFrom(message)
-            getattr(envelope, arm).SetInParent()
-        if self._socket is None:
-            raise self.closed
-        try:
-            await self._socket.send_bytes(envelope.SerializeToString())
-        except ConnectionError as error:
-            raise self.closed from error
+    async def ready(self) -> Welcome:
+        """Wait until there is a connection. Raises NotRunning, ConnectionClosed if none will be."""
+        while not self.connected:
+            if self.over:
+                raise self._connection.not_running or self.protocol.closed
+            await self._connection.changed()
+        return self.welcome
 
-    async def request(self, message: Message, *, timeout_ms: int = 0) -> Answers:
-        """Open a request; its answers come as they are made. Raises ConnectionClosed."""
-        if self.lost:
-            raise self.closed
-        self._last_id += 1
-        answers = Answers(self, self._last_id)
-        self._pending[answers.request_id] = answers
-        await self.send(message, answers.request_id, timeout_ms)
-        return answers
+    @property
+    def welcome(self) -> Welcome:
+        """What the service said last about itself, the session and its limits."""
+        return self.protocol.welcome
 
-    async def call(self, message: Message, *, timeout_ms: int = 0) -> ServerMessage:
-        """Open a request and return its last answer, which may be an error."""
-        *_, last = [answer async for answer in await self.request(message, timeout_ms=timeout_ms)]
+    @property
+    def url(self) -> str:
+        """Where it connected last, or tried to."""
+        return self.protocol.url
+
+    @property
+    def connected(self) -> bool:
+        """Requests go out at once."""
+        return self.protocol.phase is Phase.OPEN
+
+    @property
+    def over(self) -> bool:
+        """The client has given up, or was closed."""
+        return self.protocol.phase is Phase.OVER
+
+    # -- requests ----------------------------------------------------------------------------
+
+    async def call(self, request: Message, answer: type[R], *, timeout: float | None = None) -> R:
+        """Ask, and return the one answer, which is of this type. Seconds of `timeout`: any.
+
+        Raises RequestFailed (UnexpectedAnswer for another type), ConnectionClosed. Cancelling the
+        task that waits cancels the request.
+        """
+        last: R | None = None
+        async with self._open(request, (answer,), timeout) as stream:
+            async for one in stream:
+                last = one
+        if last is None:
+            raise UnexpectedAnswer(ChatCompleted())
         return last
 
-    async def _read(self, socket: ClientWebSocketResponse) -> None:
-        try:
-            while True:
-                message = await self._receive(socket)
-                answers = self._pending.get(message.request_id)
-                if answers is not None:
-                    if message.end:
-                        del self._pending[message.request_id]
-                    answers.put(message)
-        except ConnectionClosed as closed:
-            self.closed = closed
-            for answers in self._pending.values():
-                answers.put(None)
-            self._pending.clear()
+    @overload
+    def stream(
+        self, request: Message, first: type[R], /, *, timeout: float | None = None
+    ) -> Stream[R]: ...
+    @overload
+    def stream(
+        self,
+        request: Message,
+        first: type[R1],
+        second: type[R2],
+        /,
+        *,
+        timeout: float | None = None,
+    ) -> Stream[R1 | R2]: ...
+    @overload
+    def stream(
+        self,
+        request: Message,
+        first: type[R1],
+        second: type[R2],
+        third: type[R3],
+        /,
+        *,
+        timeout: float | None = None,
+    ) -> Stream[R1 | R2 | R3]: ...
+    @overload
+    def stream(
+        self,
+        request: Message,
+        first: type[R1],
+        second: type[R2],
+        third: type[R3],
+        fourth: type[R4],
+        /,
+        *,
+        timeout: float | None = None,
+    ) -> Stream[R1 | R2 | R3 | R4]: ...
+    @overload
+    def stream(
+        self, request: Message, /, *answers: type[R], timeout: float | None = None
+    ) -> Stream[R]: ...
+    def stream(
+        self, request: Message, /, *answers: type[Message], timeout: float | None = None
+    ) -> Stream[Message]:
+        """Ask, and iterate the answers, which are of these types; the request goes out now.
 
-    async def _receive(self, socket: ClientWebSocketResponse) -> ServerMessage:
-        frame = await socket.receive()
-        if frame.type is not WSMsgType.BINARY:
-            reason = frame.extra if isinstance(frame.extra, str) else ""
-            raise ConnectionClosed(socket.close_code or 1006, reason)
-        try:
-            return ServerMessage.FromString(frame.data)
-        except DecodeError as error:
-            raise ConnectionClosed(1007, "not a ServerMessage") from error
+        More than four types: say where the result goes what they are (`Stream[A | B | ...]`).
+        timeout: seconds after which it ends with DEADLINE_EXCEEDED. Raises RequestFailed if the
+        request is larger than the service takes, ConnectionClosed if the client is over.
+        """
+        return self._open(request, answers, timeout)
+
+    def duplex(
+        self, request: Message, takes: type[S], answer: type[R], *, timeout: float | None = None
+    ) -> Duplex[S, R]:
+        """Ask, iterate the answers of type `answer`, and send messages of type `takes` meanwhile.
+
+        As `stream` in everything else.
+        """
+        call, inbox = self._begin(request, timeout)
+        return Duplex[S, R](self, call, inbox, (answer,))
+
+    def _open(
+        self, request: Message, answers: tuple[type[R], ...], timeout: float | None
+    ) -> Stream[R]:
+        call, inbox = self._begin(request, timeout)
+        return Stream(self, call, inbox, answers)
+
+    def _begin(self, request: Message, timeout: float | None) -> tuple[Call, Inbox]:
+        call = self.protocol.open(request, timeout, self._connection.now())
+        inbox = self._inboxes[call] = Inbox()
+        self._connection.flush()
+        if timeout is not None and not self.connected:
+            self._connection.arm()
+        return call, inbox
+
+    # -- what a stream says ------------------------------------------------------------------
+
+    def consumed(self, call: Call) -> None:
+        """The consumer has taken one answer."""
+        self.protocol.consumed(call)
+        self._connection.flush()
+
+    def answer(self, call: Call, answer: AnswerRequest) -> None:
+        """Answer an ask."""
+        self.protocol.answer(call, answer)
+        self._connection.flush()
+
+    def takes_input(self, call: Call) -> bool:
+        """The service takes one more input of this call, or the call has ended."""
+        return self.protocol.takes_input(call)
+
+    def input(self, call: Call, message: Message | None, *, last: bool) -> bool:
+        """Send an input; False: the call has ended."""
+        sent = self.protocol.input(call, message, last=last)
+        self._connection.flush()
+        return sent
+
+    def room(self, call: Call) -> None:
+        """The service takes more inputs of the call."""
+        inbox = self._inboxes.get(call)
+        if inbox is not None:
+            inbox.wake_sender()
+
+    def cancel(self, call: Call) -> None:
+        """End a call."""
+        self._connection.do(self.protocol.cancel(call))
+
+    def abandon(self, call: Call) -> None:
+        """End a call whose consumer has gone."""
+        self._connection.do(self.protocol.abandon(call))
+        self._let_go(call)
+
+    def forget(self, call: Call) -> None:
+        """As `abandon`, but soon: garbage is collected anywhere, and in any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.abandon, call)
+
+    # -- what the connection says ------------------------------------------------------------
+
+    def _let_go(self, call: Call) -> None:
+        inbox = self._inboxes.pop(call, None)
+        if inbox is not None:
+            inbox.wake_sender()
+
+    def deliver(self, call: Call, message: ServerMessage) -> None:
+        """Hand an answer to its consumer."""
+        inbox = self._inboxes.get(call)
+        if inbox is not None:
+            inbox.put(message)
+            if message.end:
+                self._let_go(call)
+
+    def fail(self, call: Call, error: TransportError) -> None:
+        """Tell the consumer that no more answers come."""
+        inbox = self._inboxes.get(call)
+        self._let_go(call)
+        if inbox is not None:
+            inbox.put(error)

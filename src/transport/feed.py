@@ -98,7 +98,7 @@ if AVAILABLE:
             self._parser.feed_eof()
 
 
-class Socket(web.WebSocketResponse):
+class FedSocket(web.WebSocketResponse):
     """A WebSocket whose messages can be taken at once."""
 
     _queue: "_Queue | None" = None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final, cast
 
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
@@ -23,7 +24,9 @@ from actors.frames import (
     Credit,
     Frame,
     GoingAway,
+    Grant,
     Inform,
+    Input,
     Message,
     Notice,
     Ping,
@@ -47,6 +50,12 @@ _SEQUENCE: Final = b"\x10"
 _END: Final = b"\x18\x01"
 _TYPE_PREFIX: Final = "type.googleapis.com/"
 _UNREADABLE: Final = Failure(Code.INVALID_ARGUMENT, "the request cannot be decoded")
+_UNREADABLE_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "an input cannot be decoded")
+_UNKNOWN_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "no request takes an input of this type")
+_RESERVED: Final = frozenset(
+    {"Hello", "Ack", "Credit", "Ping", "Input", "CancelRequest", "AnswerRequest"}
+)
+"""Messages from a client that are the session's own affair, and reach no actor as a request."""
 
 
 def _tag(field: FieldDescriptor) -> bytes:
@@ -62,10 +71,13 @@ class Wire:
 
     def __init__(self, registry: Registry) -> None:
         self._called: dict[str, type[ProtobufMessage]] = {}
-        for message in registry.messages():
-            if not issubclass(message, ProtobufMessage):
-                raise NotProtobuf(f"{message.__name__} is registered and no protobuf message")
+        self._taken: dict[str, type[ProtobufMessage]] = {}
+        for registration in registry.registrations():
+            message = _protobuf(registration.message, registration.label)
             self._called[message.DESCRIPTOR.full_name] = message
+            if registration.takes is not None:
+                takes = _protobuf(registration.takes, registration.label)
+                self._taken[takes.DESCRIPTOR.full_name] = takes
         arms = ServerMessage.DESCRIPTOR.oneofs_by_name["payload"].fields
         self._tags: dict[str, bytes] = {
             field.message_type.full_name: _tag(field)
@@ -145,6 +157,8 @@ class Wire:
                 return Cancel(request_id)
             case "answer":
                 return Inform(request_id, envelope.answer)
+            case "input":
+                return Inform(request_id, self._input(envelope.input))
             case "hello":
                 return Violation(PROTOCOL_VIOLATION, "a second Hello")
             case "call":
@@ -162,6 +176,17 @@ class Wire:
             return message.FromString(packed.value)
         except DecodeError:
             return _UNREADABLE
+
+    def _input(self, given: session_pb2.Input) -> Input:
+        if not given.HasField("payload"):
+            return Input(given.number, None, given.last)
+        kind = self._taken.get(given.payload.type_url.rpartition("/")[2])
+        if kind is None:
+            return Input(given.number, _UNKNOWN_INPUT, given.last)
+        try:
+            return Input(given.number, kind.FromString(given.payload.value), given.last)
+        except DecodeError:
+            return Input(given.number, _UNREADABLE_INPUT, given.last)
 
     # -- to the client -----------------------------------------------------------------------
 
@@ -281,6 +306,23 @@ def _long_varint(data: bytes, at: int) -> tuple[int, int]:
     return first & 127 | (second & 127) << 7 | third << 14, at + 3
 
 
+def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
+    """The message type, which clients can name. Raises NotProtobuf."""
+    if not issubclass(message, ProtobufMessage):
+        raise NotProtobuf(f"{actor} is registered for {message.__name__}: no protobuf message")
+    name = message.DESCRIPTOR.full_name
+    if name.rpartition(".")[2] in _RESERVED and name.startswith("callboard.v1."):
+        raise NotProtobuf(f"{actor} is registered for {name}, which no actor is asked")
+    try:
+        known = descriptor_pool.Default().FindMessageTypeByName(name)
+    except KeyError:
+        known = None
+    if known is not message.DESCRIPTOR:
+        reason = "has no such message" if known is None else "has another message of that name"
+        raise NotProtobuf(f"{actor} is registered for {name}: protobuf's default pool {reason}")
+    return message
+
+
 def _spell(said: Said) -> ProtobufMessage:
     """The contract's word for what the session says."""
     match said:
@@ -293,6 +335,8 @@ def _spell(said: Said) -> ProtobufMessage:
             )
         case Notice(message, discard):
             return chat_pb2.ChatNotice(message=message, discard_tokens=discard)
+        case Grant(limit):
+            return session_pb2.Credit(limit=limit)
         case Completed():
             return chat_pb2.ChatCompleted()
         case Pong(nonce):

@@ -20,7 +20,7 @@ from actors import (
     Yielded,
 )
 from actors.effects import Limit
-from actors.frames import Completed, Frame, GoingAway, Pong, Request
+from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.machine import Said
 from actors.session_messages import (
@@ -84,6 +84,8 @@ def said_as_text(said: Said) -> str:
             return f"pong {nonce:d}"
         case GoingAway(reason, reconnect_after_ms):
             return f"going away {reason} {reconnect_after_ms}"
+        case Grant(limit):
+            return f"grant {limit:d}"
         case Unspeakable():
             raise TypeError("no such arm")
         case _:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from actors import ActorSystem, AskCrashed, Exit, Lifecycle, NotRunning, Overflow, Reply
+from actors import ActorRef, ActorSystem, AskCrashed, Exit, Lifecycle, NotRunning, Overflow, Reply
 from actors.interleavings import SEED, ShuffledLoop, run_with_seed
 from actors.testing import ManualClock, interleaved
 from tests.actors.kit import STEADY, TEMPORARY, TIRELESS, Bare, Do, Worker, boom, note
@@ -189,12 +189,15 @@ async def test_a_group_is_whole_again_in_any_order(system: ActorSystem, clock: M
 
 @interleaved(runs=60)
 async def test_the_whole_ends_in_any_order(system: ActorSystem, clock: ManualClock) -> None:
+    refs: list[ActorRef[Do]] = []
+
     class Nest(Worker):
         def __init__(self, depth: int) -> None:
             super().__init__()
             self.depth = depth
 
         async def started(self) -> None:
+            refs.append(self.context.ref)
             for _ in range(self.depth):
                 depth = self.depth - 1
                 await self.context.start(lambda: Nest(depth), lifecycle=TEMPORARY)  # noqa: B023
@@ -205,3 +208,4 @@ async def test_the_whole_ends_in_any_order(system: ActorSystem, clock: ManualClo
     ref.stop()
     down = await clock.until(ref.join())
     assert down.exit in (Exit.SHUTDOWN, Exit.CRASHED)  # told while it starts its children
+    assert not [ref for ref in refs if ref.alive]

@@ -59,12 +59,14 @@ def plain(shown: str) -> str:
 
 
 @contextlib.contextmanager
-def talking(folder: Path, service: ServiceProcess, *flags: str) -> Iterator[Terminal]:
+def talking(
+    folder: Path, service: ServiceProcess, *flags: str, **settings: str
+) -> Iterator[Terminal]:
     """Start it, end it; what it keeps goes in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     program, *arguments = command("chat", *flags)
     child = pexpect.spawn(
-        program, arguments, cwd=str(folder), env=of(folder, service), encoding="utf-8",
+        program, arguments, cwd=str(folder), env=of(folder, service) | settings, encoding="utf-8",
         timeout=20, dimensions=(40, 160), echo=True,
     )  # fmt: skip
     try:

@@ -99,7 +99,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     assert int(status["crashes"]) >= 1
     assert [child["name"] for child in status["root"]["children"]] == [
         "backend",
-        "turns",
+        "extensions",
         "sessions",
     ]
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from callboard_service.cli import main
 from tests.e2e.service_process import ServiceProcess, command, running
 from tests.e2e.terminal import of, talking
+from tests.peers.cutting_proxy import CuttingProxy
 
 
 def once(
@@ -110,10 +111,30 @@ def test_a_service_that_is_started_anew_is_found_again(
         terminal.until("000 ")
         echo.signal(signal.SIGKILL)
         echo.process.wait()
-        assert "connection closed (1006): the reply is lost" in terminal.until("again …")
+        assert "the service lost the session: the reply is lost" in terminal.until("again …")
         with running(tmp_path / "echo", "--backend", "echo"):
             assert "connected again" in terminal.prompt()
             assert terminal.say("[[repeat:2]]") == ["000 001"]
+            terminal.press("d")
+            assert terminal.end()[0] == 0
+
+
+def test_a_cut_connection_costs_no_token_and_repeats_none(
+    shared: ServiceProcess, tmp_path: Path
+) -> None:
+    host = f"127.0.0.1:{shared.port}"
+    with CuttingProxy(shared.url, as_host=host) as proxy:
+        flags = ("--url", f"ws://127.0.0.1:{proxy.port}/ws")
+        with talking(tmp_path, shared, *flags, CALLBOARD_TOKEN=shared.token) as terminal:
+            terminal.prompt()
+            terminal.type("[[delay:5]][[repeat:200]]")
+            shown = terminal.until("020 ") + "020 "
+            for _ in range(3):
+                proxy.cut()
+                proxy.mend()
+                shown += terminal.until("0 ") + "0 "
+            shown += terminal.prompt()
+            assert shown.split() == [f"{number:03}" for number in range(200)]
             terminal.press("d")
             assert terminal.end()[0] == 0
 
@@ -178,7 +199,7 @@ def test_one_shot_loses_its_service(echo: ServiceProcess, tmp_path: Path) -> Non
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == b"\n"
-    assert err == b"callboard: connection closed (1006): the reply is lost\n"
+    assert err == b"callboard: the service lost the session: the reply is lost\n"
 
     assert inside(tmp_path, echo, "hi")[0] == 3
 

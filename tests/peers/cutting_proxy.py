@@ -1,73 +1,43 @@
-"""A way to a server that can be cut, and mended."""
+"""A fault proxy in a thread of its own, for peers that outlive the loop of one test."""
 
-import asyncio
-import contextlib
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.peers.background import Background
+from tests.peers.fault_proxy import FaultProxy
 
 
 class CuttingProxy:
-    """Passes bytes on in both directions, on a port of the kernel's choice."""
+    """Passes all on until it is told to cut. `with` it."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, as_host: str | None = None) -> None:
         url = urlsplit(target)
         assert url.hostname is not None
         assert url.port is not None
-        self._target = (url.hostname, url.port)
+        self._proxy = FaultProxy(url.hostname, url.port, as_host=as_host)
         self._background = Background()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._open = True
-        self.connections = 0
         self.url = ""
+        self.port = 0
 
     def __enter__(self) -> "CuttingProxy":
         self._background.__enter__()
-        self._server = self._background.run(self._start())
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._background.run(self._proxy.__aenter__())
+        self.port = self._proxy.port
+        self.url = f"http://127.0.0.1:{self._proxy.port}"
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.cut()
-        self._background.loop.call_soon_threadsafe(self._server.close)
+        self._background.run(self._proxy.__aexit__())
         self._background.__exit__(None, None, None)
 
     def cut(self) -> None:
         """Cut every connection, and take no new one until `mend`."""
-        self._open = False
         self._background.run(self._cut())
+
+    async def _cut(self) -> None:
+        self._proxy.refuses = True
+        self._proxy.cut()
 
     def mend(self) -> None:
         """Take connections again."""
-        self._open = True
-
-    async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
-
-    async def _cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._open:
-            writer.transport.abort()
-            return
-        self.connections += 1
-        there, away = await asyncio.open_connection(*self._target)
-        both = {writer, away}
-        self._writers |= both
-        try:
-            await asyncio.gather(_pass_on(reader, away), _pass_on(there, writer))
-        finally:
-            self._writers -= both
-            for one in both:
-                one.close()
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+        self._proxy.refuses = False

@@ -1,9 +1,11 @@
 """Which service is connected to: connect.py, against a socket that answers as one."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,9 @@ from aiohttp import WSMsgType, web
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Welcome
-from callboard_service.terminal import connect
-from callboard_service.terminal.connect import Link, by_runtime_file, by_url, comes_back
+from callboard_service.terminal.connect import SETTINGS, Link, Way, by_runtime_file, by_url
 from callboard_service.terminal.errors import NoService
+from transport.client_calls import Endpoint
 from transport.discovery import RuntimeRecord, publish
 from transport.errors import ConnectionClosed
 
@@ -65,7 +67,6 @@ async def test_the_service_of_the_runtime_file_is_found(tmp_path: Path) -> None:
         client = await link.open()
         assert client.welcome.backend == "fake"
         assert await link.open() is client
-        assert not link.lost
 
 
 async def test_without_a_service_the_error_says_how_to_start_one(tmp_path: Path) -> None:
@@ -77,26 +78,27 @@ async def test_without_a_service_the_error_says_how_to_start_one(tmp_path: Path)
 async def test_a_new_service_is_found_when_the_old_refuses(tmp_path: Path) -> None:
     async with service("new") as url:
         publish_record(tmp_path, url, "the token of the one before")
-        find = by_runtime_file(tmp_path)
+        way = by_runtime_file(tmp_path)
 
-        def find_and_restart() -> connect.Endpoint:
-            found = find()
+        def find_and_restart() -> Endpoint:
+            found = way.find()
             publish_record(tmp_path, url)
             return found
 
-        async with Link(find_and_restart) as link:
+        async with Link(Way(find_and_restart, "")) as link:
             assert (await link.open()).welcome.backend == "new"
 
 
 async def test_the_same_service_is_not_tried_twice(tmp_path: Path) -> None:
     found: list[int] = []
     async with service(refuse=4501) as url:
+        way = by_url(url, TOKEN)
 
-        def find() -> connect.Endpoint:
+        def find() -> Endpoint:
             found.append(1)
-            return by_url(url, TOKEN)()
+            return way.find()
 
-        async with Link(find) as link:
+        async with Link(replace(way, find=find)) as link:
             with pytest.raises(NoService, match=r"refuses the token: CALLBOARD_TOKEN"):
                 await link.open()
     assert len(found) == 2
@@ -111,34 +113,35 @@ async def test_a_dead_service_and_one_that_takes_nobody_are_told_apart(tmp_path:
             await link.open()
 
 
-async def test_a_lost_connection_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect, "PAUSES", (0.0, 0.0))
-    async with Link(by_runtime_file(tmp_path)) as link:
+async def test_a_client_that_gave_up_is_replaced(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, backoff_initial=0.001, give_up=0.01)
+    async with Link(by_runtime_file(tmp_path), settings) as link:
         async with service("old") as url:
             publish_record(tmp_path, url)
             client = await link.open()
-            answers = await client.request(Welcome())
+            stream = client.stream(Welcome(), Welcome)
         with pytest.raises(ConnectionClosed):
-            await anext(answers)
-        assert link.lost
-        with pytest.raises(ConnectionClosed):
-            await client.request(Welcome())
+            await stream.next()
+        assert client.over
         with pytest.raises(NoService):
-            await link.reopen()
+            await link.open()
         async with service("new") as url:
             publish_record(tmp_path, url)
-            assert (await link.reopen()).welcome.backend == "new"
+            assert (await link.open()).welcome.backend == "new"
+
+
+async def test_a_client_that_gives_up_while_one_waits_is_replaced(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, backoff_initial=0.001, give_up=0.05)
+    async with Link(by_runtime_file(tmp_path), settings) as link:
+        async with service("old") as url:
+            publish_record(tmp_path, url)
+            client = await link.open()
+        while client.connected:  # noqa: ASYNC110 - a cut is told to nobody
+            await asyncio.sleep(0)
+        with pytest.raises(NoService):
+            await link.open()
+        assert client.over
 
 
 def test_the_token_is_in_no_repr() -> None:
-    assert TOKEN not in repr(by_url("ws://x", TOKEN)())
-
-
-@pytest.mark.parametrize(
-    ("code", "back"),
-    [(1001, True), (1006, True), (4001, True), (4501, True), (4505, False), (1009, False)],
-)
-def test_which_ends_are_final(code: int, back: bool) -> None:
-    assert comes_back(ConnectionClosed(code)) is back
+    assert TOKEN not in repr(by_url("ws://x", TOKEN).find())

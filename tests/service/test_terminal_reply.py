@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from google.protobuf.message import Message
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -16,19 +15,24 @@ from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     AskEvent,
-    CancelRequest,
     ChatCompleted,
     ChatError,
+    ChatNotice,
     ChatToken,
+    SendMessageRequest,
+    ToolCallEvent,
 )
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard_service.terminal.asks import Answered
+from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import InputEnded, Interrupted, OutputFailed
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.prompts import Prompts
 from callboard_service.terminal.reply import Inbox, Reply
 from callboard_service.terminal.view import Pipe, Screen, make_console
-from transport.client import Answers, Client
+from tests.transport.scripted_carrier import ScriptedCarrier, ScriptedDialer
+from transport.client import Client, by_url
+from transport.client_stream import Stream
 from transport.errors import ConnectionClosed
 
 ASK = ServerMessage(ask=AskEvent(ask_id="a", title="Well?"))
@@ -47,24 +51,12 @@ async def started() -> None:
     await asyncio.to_thread(lambda: None)
 
 
-class Recorder(Client):
-    """A client without a connection: what it would send is taken from `sent`."""
-
-    def __init__(self) -> None:
-        super().__init__("ws://nowhere", "")
-        self.sent: asyncio.Queue[Message] = asyncio.Queue()
-
-    async def send(self, message: Message, request_id: int, timeout_ms: int = 0) -> None:
-        assert request_id == 7
-        self.sent.put_nowait(message)
-
-
 @dataclass
 class Stage:
     """A reply that a test drives."""
 
-    client: Recorder
-    answers: Answers
+    carrier: ScriptedCarrier
+    answers: Stream[Answer]
     out: io.StringIO
     screen: Screen
     interrupts: Interrupts
@@ -83,9 +75,17 @@ class Stage:
         return Reply(self.answers, self.screen, ask, self.interrupts)
 
     def put(self, *messages: ServerMessage | None) -> None:
-        """The service says this; None: the connection is lost."""
+        """The service says this; None: the client is thrown out."""
         for message in messages:
-            self.answers.put(message)
+            if message is None:
+                self.carrier.cut(4504)
+            else:
+                self.carrier.say(1, message)
+
+    async def sent(self) -> str | None:
+        """What the client says next."""
+        kind: str | None = (await self.carrier.sent.get()).WhichOneof("payload")
+        return kind
 
 
 @pytest.fixture
@@ -96,20 +96,25 @@ def keyboard() -> Iterator[PipeInput]:
 
 @pytest.fixture
 async def stage(keyboard: PipeInput) -> AsyncIterator[Stage]:
-    client = Recorder()
+    dialer = ScriptedDialer()
     out = io.StringIO()
     prompts = Prompts(InMemoryHistory(), input=keyboard, output=DummyOutput())
-    answers = Answers(client, 7)
-    with Interrupts() as interrupts:
-        screen = Screen(make_console(out))
-        yield Stage(client, answers, out, screen, interrupts, prompts, keyboard)
+    async with Client(by_url("ws://stage", ""), dialer=dialer) as client:
+        answers: Stream[Answer] = client.stream(
+            SendMessageRequest(), ChatToken, AskEvent, AskClosed, ChatNotice, ToolCallEvent
+        )
+        for _ in range(2):  # the Hello and the message
+            await dialer.last.sent.get()
+        with Interrupts() as interrupts:
+            screen = Screen(make_console(out))
+            yield Stage(dialer.last, answers, out, screen, interrupts, prompts, keyboard)
 
 
 async def test_a_reply_is_shown_to_its_end(stage: Stage) -> None:
     stage.put(token("a"), token(" b"), ServerMessage(), COMPLETED)
     assert await stage.reply().follow() is None
     assert stage.out.getvalue() == "a b"
-    assert stage.client.sent.empty()
+    assert stage.carrier.sent.empty()
 
 
 async def test_a_reply_that_failed_says_how(stage: Stage) -> None:
@@ -133,7 +138,7 @@ async def test_ctrl_c_cancels_and_waits_for_the_end(stage: Stage) -> None:
     following = asyncio.create_task(reply.follow())
     await started()
     signal.raise_signal(signal.SIGINT)
-    assert isinstance(await stage.client.sent.get(), CancelRequest)
+    assert await stage.sent() == "cancel"
     assert not following.done()
     stage.put(token("too late"), ASK, CANCELLED)
     error = await following
@@ -155,7 +160,7 @@ async def test_a_second_ctrl_c_leaves(stage: Stage) -> None:
     running = asyncio.create_task(program())
     await started()
     signal.raise_signal(signal.SIGINT)
-    await stage.client.sent.get()
+    await stage.sent()
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -181,14 +186,14 @@ async def test_output_that_fails_cancels_the_reply(stage: Stage) -> None:
     stage.put(token("a"))
     with pytest.raises(OutputFailed):
         await Reply(stage.answers, pipe, decline, stage.interrupts).follow()
-    assert isinstance(stage.client.sent.get_nowait(), CancelRequest)
+    assert await stage.sent() == "cancel"
 
 
 async def test_an_ask_is_answered_and_its_close_not_repeated(stage: Stage) -> None:
     stage.put(ASK)
     following = asyncio.create_task(stage.reply().follow())
     stage.keyboard.send_text("yes\r")
-    answer = await stage.client.sent.get()
+    answer = (await stage.carrier.sent.get()).answer
     assert answer == AnswerRequest(ask_id="a", answers=["yes"])
     stage.put(CLOSED, COMPLETED)
     await following
@@ -201,7 +206,7 @@ async def test_an_ask_settled_elsewhere_closes_the_prompt(stage: Stage) -> None:
     stage.keyboard.send_text("half an ans")
     stage.put(token("before"), CLOSED, token("after"), COMPLETED)
     await following
-    assert stage.client.sent.empty()
+    assert stage.carrier.sent.empty()
     assert stage.out.getvalue() == "? Well?\nbefore\n  answered elsewhere: yes\nafter"
 
 
@@ -209,7 +214,7 @@ async def test_an_answer_that_came_too_late_is_told(stage: Stage) -> None:
     stage.put(ASK)
     following = asyncio.create_task(stage.reply().follow())
     stage.keyboard.send_text("no\r")
-    await stage.client.sent.get()
+    await stage.sent()
     stage.put(CLOSED, COMPLETED)
     await following
     assert stage.out.getvalue() == "? Well?\n  answered elsewhere: yes\n"
@@ -223,7 +228,7 @@ async def test_an_ask_that_was_settled_before_it_is_shown_is_not_put(stage: Stag
     stage.put(other, other_closed, CLOSED, COMPLETED)
     await following
     assert stage.asked == ["a"]
-    assert stage.client.sent.empty()
+    assert stage.carrier.sent.empty()
     assert stage.out.getvalue().splitlines() == [
         "? Well?",
         "? And?",
@@ -237,7 +242,7 @@ async def test_ctrl_c_at_an_ask_cancels_the_reply(stage: Stage) -> None:
     reply = stage.reply()
     following = asyncio.create_task(reply.follow())
     stage.keyboard.send_text("\x03")
-    assert isinstance(await stage.client.sent.get(), CancelRequest)
+    assert await stage.sent() == "cancel"
     stage.put(ServerMessage(ask_closed=AskClosed(ask_id="a")), CANCELLED)
     await following
     assert reply.cancelled

@@ -84,7 +84,7 @@ async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(feed.Socket, "_post_start")
+    monkeypatch.delattr(feed.FedSocket, "_post_start")
 
     def never(channel: Channel, data: bytes) -> None:
         raise AssertionError(data)

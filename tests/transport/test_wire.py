@@ -1,21 +1,26 @@
 """The wire module beside protobuf's own encoder and decoder."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Code, Failure, Notice, Registry, RequestActor
+from actors import Code, DuplexActor, Failure, Notice, Registry, RequestActor
 from actors.frames import (
     Ack,
     Cancel,
     Completed,
     Credit,
     GoingAway,
+    Grant,
     Inform,
+    Input,
     Ping,
     Pong,
     Request,
@@ -64,10 +69,19 @@ class Echo(RequestActor[Duration, Duration]):
         return request
 
 
+class Last(DuplexActor[Empty, Timestamp, Timestamp]):
+    async def handle(
+        self, request: Empty, inputs: AsyncIterator[Timestamp]
+    ) -> AsyncIterator[Timestamp]:
+        async for item in inputs:
+            yield item
+
+
 @pytest.fixture(scope="module")
 def wire() -> Wire:
     registry = Registry()
     registry.register(Duration, Echo)
+    registry.register_duplex(Empty, Timestamp, Last)
     return Wire(registry)
 
 
@@ -91,7 +105,7 @@ def test_an_answer_with_an_arm_is_encoded_as_protobuf_does(
 
 
 def test_every_arm_of_the_contract_is_tried_above() -> None:
-    said_otherwise = {"going_away", "pong", "error", "notice", "reply"}
+    said_otherwise = {"credit", "going_away", "pong", "error", "notice", "reply"}
     arms = {field.name for field in ServerMessage.DESCRIPTOR.oneofs_by_name["payload"].fields}
     assert arms == set(ARMS) | said_otherwise
 
@@ -120,6 +134,7 @@ def test_what_the_session_itself_says(wire: Wire) -> None:
         message="wait", discard_tokens=3
     )
     assert said(1, 2, True, Completed()).WhichOneof("payload") == "completed"
+    assert said(1, 2, False, Grant(7)).credit == session_pb2.Credit(limit=7)
     assert said(0, 0, False, Pong(9)).pong.nonce == 9
     assert said(0, 0, False, GoingAway("bye", 5)).going_away.reconnect_after_ms == 5
     with pytest.raises(TypeError, match="int"):
@@ -169,6 +184,25 @@ def test_a_call_is_unpacked_by_its_type_name(wire: Wire) -> None:
     broken = called(known, b"\xff")
     assert isinstance(broken, Failure)
     assert broken.code is Code.INVALID_ARGUMENT
+
+
+def test_an_input_is_unpacked_by_its_type_name(wire: Wire) -> None:
+    def informed(number: int, last: bool, payload: AnyMessage | None) -> Input:
+        given = session_pb2.Input(number=number, last=last, payload=payload)
+        frame = wire.decode(ClientMessage(request_id=1, input=given).SerializeToString())
+        assert isinstance(frame, Inform)
+        assert isinstance(frame.payload, Input)
+        return frame.payload
+
+    known = "type.googleapis.com/google.protobuf.Timestamp"
+    value = Timestamp(seconds=3)
+    packed = AnyMessage(type_url=known, value=value.SerializeToString())
+    assert informed(7, False, packed) == Input(7, value, last=False)
+    assert informed(8, True, None) == Input(8, None, last=True)
+    for odd in (AnyMessage(type_url="no.Such"), AnyMessage(type_url=known, value=b"\xff")):
+        payload = informed(1, False, odd).payload
+        assert isinstance(payload, Failure)
+        assert payload.code is Code.INVALID_ARGUMENT
 
 
 @given(st.binary(max_size=200))

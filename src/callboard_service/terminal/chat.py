@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
 from callboard_service.terminal.command import Where
-from callboard_service.terminal.connect import Endpoint, Link
+from callboard_service.terminal.connect import Link, Way
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import BadUse, NoService, OutputFailed
 from callboard_service.terminal.exits import Exit
@@ -90,7 +89,7 @@ def _read_all(stdin: TextIO) -> str:
     return stdin.buffer.read().decode("utf-8-sig", "replace").rstrip("\r\n")
 
 
-async def _talk(wish: Wish, text: str | None, find: Callable[[], Endpoint], memory: Memory) -> int:
+async def _talk(wish: Wish, text: str | None, find: Way, memory: Memory) -> int:
     with Interrupts() as interrupts:
         try:
             async with Link(find) as link:

@@ -8,21 +8,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from google.protobuf.message import Message
-
-from callboard.v1.envelope_pb2 import ServerMessage
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
-from callboard_service.terminal.connect import Endpoint, Link, by_runtime_file, by_url
-from callboard_service.terminal.errors import BadUse, NoService, Refused
+from callboard_service.terminal.connect import Link, Way, by_runtime_file, by_url
+from callboard_service.terminal.errors import BadUse, NoService
 from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import ERROR, make_console
 from transport import discovery
 from transport.client import Client
-from transport.errors import ConnectionClosed
+from transport.errors import ConnectionClosed, RequestFailed
 
-CALL_TIMEOUT_MS: Final = 30_000
+CALL_TIMEOUT: Final = 30.0
+"""Seconds that a command waits for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Where:
     url: str | None = None
     flags: dict[str, object] = field(default_factory=dict)
 
-    def find(self) -> Callable[[], Endpoint]:
+    def find(self) -> Way:
         """The way to it. Raises BadUse and BadSettings."""
         settings = load(self.flags)
         if self.url is None:
@@ -55,7 +53,7 @@ def run(where: Where, work: Callable[[Client], Awaitable[None]]) -> int:
         return _failed(Exit.BAD_USE, error)
     except NoService as error:
         return _failed(Exit.NO_SERVICE, error)
-    except (ConnectionClosed, Refused) as error:
+    except (ConnectionClosed, RequestFailed) as error:
         return _failed(Exit.FAILED, error)
     except BrokenPipeError:
         # Else the interpreter says so again when it flushes at its end.
@@ -79,11 +77,3 @@ def _failed(code: int, error: Exception) -> int:
             f"callboard: {one_line(str(error), 1000)}", style=ERROR, soft_wrap=True, markup=False
         )
     return code
-
-
-async def ask(client: Client, request: Message) -> ServerMessage:
-    """The one answer to a request. Raises Refused."""
-    answer = await client.call(request, timeout_ms=CALL_TIMEOUT_MS)
-    if answer.HasField("error"):
-        raise Refused(answer.error)
-    return answer

@@ -1,34 +1,42 @@
 """The conversation that is talked in: made with the first message, or taken up."""
 
-from typing import Final
-
-from google.protobuf.message import Message
+from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import (
-    ChatError,
+    AskClosed,
+    AskEvent,
+    ChatNotice,
+    ChatToken,
     CreateSessionRequest,
     GetHistoryRequest,
+    History,
     HistoryEntry,
     ListSessionsRequest,
+    ReasoningToken,
     SendMessageRequest,
     SessionInfo,
+    SessionList,
+    ToolCallEvent,
+    ToolResultEvent,
 )
-from callboard.v1.envelope_pb2 import ServerMessage
-from callboard_service.terminal.errors import Refused
 from callboard_service.terminal.memory import Memory
-from transport.client import Answers, Client
+from transport.client import Client
+from transport.client_stream import Stream
+
+Answer: TypeAlias = (
+    ChatToken | ReasoningToken | ToolCallEvent | ToolResultEvent | ChatNotice | AskEvent | AskClosed
+)
+"""What a reply consists of."""
 
 RECALLED: Final = 4
 """Entries of the history that are shown when a conversation is taken up."""
-
-_AROUND: Final = 256
-"""Bytes of a frame beside the text: more than the ids and the envelope take."""
 
 
 class Conversation:
     """One conversation, on whatever connection there is. No id: none was made yet.
 
-    Each request raises Refused if the service says no, ConnectionClosed if it is lost.
+    Each request raises RequestFailed if the service says no (SessionLost, one of them, if it was
+    lost), ConnectionClosed if there is no service any more.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -48,16 +56,18 @@ class Conversation:
     async def recall(self, client: Client) -> list[HistoryEntry]:
         """The last few entries, oldest first."""
         request = GetHistoryRequest(session_id=self._id, limit=RECALLED)
-        return list((await _call(client, request)).history.entries)
+        return list((await client.call(request, History)).entries)
 
-    async def say(self, client: Client, text: str) -> Answers:
+    async def say(self, client: Client, text: str) -> Stream[Answer]:
         """Send a message; the conversation is made if there is none. The reply streams."""
-        _check_size(client, text)
         if not self._id:
-            made = await _call(client, CreateSessionRequest())
-            self._id = made.session_info.id
+            self._id = (await client.call(CreateSessionRequest(), SessionInfo)).id
         self._memory.remember(client.welcome.backend, self._id)
-        return await client.request(SendMessageRequest(session_id=self._id, text=text))
+        return client.stream(
+            SendMessageRequest(session_id=self._id, text=text),
+            ChatToken, ReasoningToken, ToolCallEvent, ToolResultEvent,
+            ChatNotice, AskEvent, AskClosed,
+        )  # fmt: skip
 
     async def is_gone(self, client: Client) -> bool:
         """The service does not know the conversation any more; if so the next one is new."""
@@ -67,20 +77,4 @@ class Conversation:
         return False
 
     async def _list(self, client: Client) -> list[SessionInfo]:
-        return list((await _call(client, ListSessionsRequest())).session_list.sessions)
-
-
-def _check_size(client: Client, text: str) -> None:
-    """Refuse here what would cost the connection."""
-    size = len(text.encode()) + _AROUND
-    limit = client.welcome.limits.max_message_bytes
-    if limit and size > limit:
-        message = f"the message is too long: {size} bytes, and the service takes {limit}"
-        raise Refused(ChatError(code="INVALID_ARGUMENT", message=message))
-
-
-async def _call(client: Client, request: Message) -> ServerMessage:
-    answer = await client.call(request)
-    if answer.WhichOneof("payload") == "error":
-        raise Refused(answer.error)
-    return answer
+        return list((await client.call(ListSessionsRequest(), SessionList)).sessions)

@@ -3,7 +3,6 @@
 TerminalError
 ├── BadUse         the command was given what makes no sense; exit code 2
 ├── NoService      no service is there to talk to; exit code 3
-├── Refused        the service refuses a request, or is known to; carries its error
 ├── NotAnOption    an answer that an ask does not offer
 ├── Interrupted    Ctrl-C at a prompt
 ├── InputEnded     Ctrl-D at a prompt, or its terminal is gone
@@ -11,8 +10,6 @@ TerminalError
 """
 
 import errno
-
-from callboard.v1.chat_pb2 import ChatError
 
 
 class TerminalError(Exception):
@@ -25,14 +22,6 @@ class BadUse(TerminalError):
 
 class NoService(TerminalError):
     """No service is running where one was looked for, or it does not let anybody in."""
-
-
-class Refused(TerminalError):
-    """The service answered with an error, or would close the connection over the request."""
-
-    def __init__(self, error: ChatError) -> None:
-        super().__init__(f"{error.code}: {error.message}")
-        self.error = error
 
 
 class NotAnOption(TerminalError):

@@ -7,22 +7,22 @@ from typing import Final
 from callboard.v1.chat_pb2 import AskEvent, ChatError
 from callboard_service import __version__
 from callboard_service.terminal.asks import Answered, read_answers
-from callboard_service.terminal.connect import Link, comes_back
+from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import (
     InputEnded,
     Interrupted,
     NotAnOption,
-    Refused,
 )
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.prompts import Prompts
 from callboard_service.terminal.reply import Inbox, Reply
-from callboard_service.terminal.text import one_line
+from callboard_service.terminal.text import how_lost, one_line
 from callboard_service.terminal.view import Screen
 from transport.client import Client
-from transport.errors import ConnectionClosed
+from transport.client_comeback import comes_back
+from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 _KEYS: Final = "Ctrl-C cancels a reply, Ctrl-D ends."
 _GONE: Final = "the service does not have this conversation any more; a new one starts"
@@ -44,10 +44,12 @@ class Chat:
         self._screen = screen
         self._prompts = prompts
         self._interrupts = interrupts
+        self._session = ""
 
     async def run(self, *, take_up: bool) -> None:
         """Talk until the person ends it. Raises NoService; ConnectionClosed if it is for good."""
         client = await self._link.open()
+        self._session = client.welcome.session
         self._screen.line(f"callboard {__version__}, backend {client.welcome.backend}. {_KEYS}")
         if take_up:
             await self._take_up(client)
@@ -65,8 +67,8 @@ class Chat:
             self._screen.line(f"continuing: {one_line(info.title) or 'a conversation untitled'}")
             self._screen.recall(await self._conversation.recall(client))
             self._screen.gap()
-        except Refused as refused:
-            self._screen.error(refused.error)
+        except RequestFailed as failed:
+            self._screen.error(failed.error)
 
     async def _message(self) -> str | None:
         """The next message; None: the person ends."""
@@ -96,10 +98,13 @@ class Chat:
             self._screen.end()
             if error is not None:
                 await self._failed(client, error, reply.cancelled)
-        except Refused as refused:
-            self._screen.error(refused.error)
-        except ConnectionClosed as closed:
-            await self._lost(closed)
+        except (SessionLost, ConnectionClosed) as lost:
+            if isinstance(lost, ConnectionClosed) and not comes_back(lost.code):
+                raise
+            self._screen.failure(f"{how_lost(lost)}: the reply is lost; connecting again …")
+            await self._connected()
+        except RequestFailed as failed:
+            self._screen.error(failed.error)
 
     async def _failed(self, client: Client, error: ChatError, cancelled: bool) -> None:
         if cancelled and error.code == "CANCELLED":
@@ -110,27 +115,17 @@ class Chat:
             await self._check(client)
 
     async def _connected(self) -> Client:
-        """The connection; if it was lost since the last reply, one is made again first."""
-        if not self._link.lost:
-            return await self._link.open()
-        self._screen.line("the connection was lost meanwhile; connecting again …")
-        return await self._reconnect()
-
-    async def _lost(self, closed: ConnectionClosed) -> None:
-        if not comes_back(closed):
-            raise closed
-        self._screen.failure(f"{one_line(str(closed))}: the reply is lost; connecting again …")
-        await self._reconnect()
-
-    async def _reconnect(self) -> Client:
-        client = await self._link.reopen()
-        self._screen.line(f"connected again, backend {client.welcome.backend}")
-        await self._check(client)
+        """The client; if its session is another than before, the person is told."""
+        client = await self._link.open()
+        if client.welcome.session != self._session:
+            self._session = client.welcome.session
+            self._screen.line(f"connected again, backend {client.welcome.backend}")
+            await self._check(client)
         return client
 
     async def _check(self, client: Client) -> None:
         # Where even this fails, the next message tells.
-        with contextlib.suppress(Refused, ConnectionClosed):
+        with contextlib.suppress(RequestFailed, ConnectionClosed):
             if await self._conversation.is_gone(client):
                 self._screen.line(_GONE)
 

@@ -4,13 +4,12 @@ from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
-from callboard_service.terminal.errors import Refused
 from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.reply import Inbox, Reply
-from callboard_service.terminal.text import error_line, one_line
+from callboard_service.terminal.text import error_line, how_lost, one_line
 from callboard_service.terminal.view import Pipe
-from transport.errors import ConnectionClosed
+from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 
 class OneShot:
@@ -31,16 +30,16 @@ class OneShot:
             if take_up and await self._conversation.take_up(client) is None:
                 self._pipe.line("callboard: there is no conversation to continue; a new one starts")
             answers = await self._conversation.say(client, text)
-        except Refused as refused:
-            self._pipe.failure(f"callboard: {error_line(refused.error)}")
+        except RequestFailed as failed:
+            self._pipe.failure(f"callboard: {error_line(failed.error)}")
             return Exit.FAILED
         reply = Reply(answers, self._pipe, self._decline, self._interrupts)
         try:
             error = await reply.follow()
             self._pipe.end()
-        except ConnectionClosed as closed:
+        except (SessionLost, ConnectionClosed) as lost:
             self._pipe.end()
-            self._pipe.failure(f"callboard: {one_line(str(closed))}: the reply is lost")
+            self._pipe.failure(f"callboard: {how_lost(lost)}: the reply is lost")
             return Exit.FAILED
         if error is None:
             return Exit.DONE

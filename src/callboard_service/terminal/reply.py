@@ -5,14 +5,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from callboard.v1.chat_pb2 import AskEvent, ChatError
-from callboard.v1.envelope_pb2 import ServerMessage
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatError,
+    ChatNotice,
+    ChatToken,
+    ReasoningToken,
+    ToolCallEvent,
+    ToolResultEvent,
+)
 from callboard_service.terminal.asks import Answered
+from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.view import View
-from transport.client import Answers
-from transport.errors import ConnectionClosed
+from transport.client_stream import Stream
+from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 PATIENCE: Final = 2.0
 """Seconds after which a cancelled reply that does not end is spoken of."""
@@ -21,23 +30,23 @@ PATIENCE: Final = 2.0
 class Inbox:
     """The answers in order, with a look ahead: whether an ask is settled already.
 
-    What was looked at is not lost. A connection that is lost shows where it was lost.
+    What was looked at is not lost. A reply that fails shows first what came before.
     """
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Stream[Answer]) -> None:
         self._answers = answers
-        self._ahead: deque[ServerMessage] = deque()
+        self._ahead: deque[Answer] = deque()
         self._over = False
-        self._lost: ConnectionClosed | None = None
+        self._error: TransportError | None = None
 
-    async def next(self) -> ServerMessage | None:
-        """The next answer; None after the last. Raises ConnectionClosed."""
+    async def next(self) -> Answer | None:
+        """The next answer; None after the last. Raises RequestFailed, ConnectionClosed."""
         if not self._ahead:
             await self._look_ahead()
         if self._ahead:
             return self._ahead.popleft()
-        if self._lost is not None:
-            raise self._lost
+        if self._error is not None:
+            raise self._error
         return None
 
     async def settled(self, ask_id: str) -> None:
@@ -45,7 +54,7 @@ class Inbox:
         seen = 0
         while True:
             while seen < len(self._ahead):
-                if self._ahead[seen].ask_closed.ask_id == ask_id:
+                if _closes(self._ahead[seen], ask_id):
                     return
                 seen += 1
             if self._over:
@@ -54,20 +63,22 @@ class Inbox:
 
     def is_settled(self, ask_id: str) -> bool:
         """It is closed in what has been looked at."""
-        return any(message.ask_closed.ask_id == ask_id for message in self._ahead)
+        return any(_closes(answer, ask_id) for answer in self._ahead)
 
     async def _look_ahead(self) -> None:
         if self._over:
             return
         try:
-            message = await anext(self._answers, None)
-        except ConnectionClosed as lost:
-            self._lost = lost
-            message = None
-        if message is None:
+            self._ahead.append(await self._answers.next())
+        except StopAsyncIteration:
             self._over = True
-        else:
-            self._ahead.append(message)
+        except TransportError as error:
+            self._error = error
+            self._over = True
+
+
+def _closes(answer: Answer, ask_id: str) -> bool:
+    return isinstance(answer, AskClosed) and answer.ask_id == ask_id
 
 
 Asker = Callable[[AskEvent, Inbox], Awaitable["Answered | None"]]
@@ -78,7 +89,9 @@ Interrupted: the reply is not wanted any more."""
 class Reply:
     """A reply that runs. `follow` it once."""
 
-    def __init__(self, answers: Answers, view: View, asker: Asker, interrupts: Interrupts) -> None:
+    def __init__(
+        self, answers: Stream[Answer], view: View, asker: Asker, interrupts: Interrupts
+    ) -> None:
         self.cancelled = False
         self._answers = answers
         self._inbox = Inbox(answers)
@@ -86,58 +99,53 @@ class Reply:
         self._asker = asker
         self._interrupts = interrupts
         self._answered: dict[str, list[str]] = {}
-        self._cancelling: asyncio.Task[None] | None = None
         self._impatience: asyncio.TimerHandle | None = None
 
     async def follow(self) -> ChatError | None:
         """Show the reply to its end; the error that it ended with, if it did.
 
         Ctrl-C cancels it, and its end is waited for; a second Ctrl-C leaves the program. Raises
-        ConnectionClosed, and what the view raises: then it is cancelled too.
+        SessionLost and ConnectionClosed, and what the view raises: then it is cancelled too.
         """
         with self._interrupts.handled_by(self._interrupt):
             try:
-                return await self._show()
-            except ConnectionClosed:
+                await self._show()
+            except (SessionLost, ConnectionClosed):
                 raise
+            except RequestFailed as failed:
+                self._answers.close()  # an answer that is too long ends it here alone
+                return failed.error
             except Exception:
                 self._cancel()
                 raise
             finally:
                 if self._impatience is not None:
                     self._impatience.cancel()
-                if self._cancelling is not None:
-                    await asyncio.gather(self._cancelling, return_exceptions=True)
-
-    async def _show(self) -> ChatError | None:
-        while (message := await self._inbox.next()) is not None:
-            if message.end:
-                return message.error if message.WhichOneof("payload") == "error" else None
-            if self._cancelling is None:
-                await self._show_one(message)
         return None
 
-    async def _show_one(self, message: ServerMessage) -> None:
+    async def _show(self) -> None:
+        while (answer := await self._inbox.next()) is not None:
+            if not self.cancelled:
+                await self._show_one(answer)
+
+    async def _show_one(self, answer: Answer) -> None:
         view = self._view
-        match message.WhichOneof("payload"):
-            case "token":
-                view.token(message.token.text)
-            case "reasoning":
-                view.reasoning(message.reasoning.text)
-            case "tool_call":
-                view.tool_call(message.tool_call)
-            case "tool_result":
-                view.tool_result(message.tool_result)
-            case "notice":
-                view.notice(message.notice)
-            case "ask":
-                await self._ask(message.ask)
-            case "ask_closed":
-                closed = message.ask_closed
-                if self._answered.get(closed.ask_id) != list(closed.answers):
-                    view.ask_closed(closed)
-            case _:
-                pass  # a later version's
+        match answer:
+            case ChatToken():
+                view.token(answer.text)
+            case ReasoningToken():
+                view.reasoning(answer.text)
+            case ToolCallEvent():
+                view.tool_call(answer)
+            case ToolResultEvent():
+                view.tool_result(answer)
+            case ChatNotice():
+                view.notice(answer)
+            case AskEvent():
+                await self._ask(answer)
+            case AskClosed():
+                if self._answered.get(answer.ask_id) != list(answer.answers):
+                    view.ask_closed(answer)
 
     async def _ask(self, ask: AskEvent) -> None:
         self._view.ask(ask)
@@ -150,18 +158,18 @@ class Reply:
             return
         if answered is not None:
             self._answered[ask.ask_id] = answered.answers
-            await self._answers.answer(ask.ask_id, answered.answers, answered.message)
+            self._answers.answer(ask.ask_id, answered.answers, answered.message)
 
     def _interrupt(self) -> None:
-        if self._cancelling is not None:
+        if self.cancelled:
             self._interrupts.leave()
         else:
             self._cancel()
 
     def _cancel(self) -> None:
-        if self._cancelling is None:
+        if not self.cancelled:
             self.cancelled = True
-            self._cancelling = asyncio.ensure_future(self._answers.cancel())
+            self._answers.cancel()
             loop = asyncio.get_running_loop()
             self._impatience = loop.call_later(PATIENCE, self._still_waiting)
 

@@ -12,11 +12,14 @@ from rich.text import Text
 from callboard.v1.chat_pb2 import (
     DeleteSessionRequest,
     GetHistoryRequest,
+    History,
     HistoryEntry,
     ListSessionsRequest,
+    SessionDeleted,
     SessionInfo,
+    SessionList,
 )
-from callboard_service.terminal.command import ask
+from callboard_service.terminal.command import CALL_TIMEOUT
 from callboard_service.terminal.errors import BadUse
 from callboard_service.terminal.text import compact, error_line, one_line, tame
 from callboard_service.terminal.view import make_console
@@ -62,7 +65,8 @@ async def show(client: Client, name: str) -> None:
 async def delete(client: Client, names: tuple[str, ...]) -> None:
     """Delete conversations; all names must be right before one is deleted."""
     for info in [await _find(client, name) for name in names]:
-        await ask(client, DeleteSessionRequest(session_id=info.id))
+        request = DeleteSessionRequest(session_id=info.id)
+        await client.call(request, SessionDeleted, timeout=CALL_TIMEOUT)
         make_console(sys.stderr).print(Text(f"deleted {info.id}: {_title(info)}"))
 
 
@@ -91,7 +95,8 @@ def _telling_length(ids: list[str]) -> int:
 
 
 async def _conversations(client: Client) -> list[SessionInfo]:
-    return list((await ask(client, ListSessionsRequest())).session_list.sessions)
+    listed = await client.call(ListSessionsRequest(), SessionList, timeout=CALL_TIMEOUT)
+    return list(listed.sessions)
 
 
 async def _find(client: Client, name: str) -> SessionInfo:
@@ -110,7 +115,7 @@ async def _history(client: Client, conversation_id: str) -> list[HistoryEntry]:
     before, more = "", True
     while more:
         request = GetHistoryRequest(session_id=conversation_id, limit=_PAGE, before=before)
-        page = (await ask(client, request)).history
+        page = await client.call(request, History, timeout=CALL_TIMEOUT)
         entries[:0] = page.entries
         more = page.more and bool(page.entries)
         before = page.entries[0].id if page.entries else ""

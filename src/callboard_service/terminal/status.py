@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from callboard.v1.system_pb2 import ActorStatus, ServiceStatus, ServiceStatusRequest
-from callboard_service.terminal.command import ask
+from callboard_service.terminal.command import CALL_TIMEOUT
 from callboard_service.terminal.sessions import print_json
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import make_console
@@ -48,10 +48,8 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
 
 async def fetch(client: Client) -> ServiceStatus:
     """Ask the service."""
-    answer = await ask(client, ServiceStatusRequest(max_children=_SHOWN))
-    status = ServiceStatus()
-    answer.reply.Unpack(status)
-    return status
+    request = ServiceStatusRequest(max_children=_SHOWN)
+    return await client.call(request, ServiceStatus, timeout=CALL_TIMEOUT)
 
 
 def render(status: ServiceStatus) -> RenderableType:

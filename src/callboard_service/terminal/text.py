@@ -7,6 +7,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct, Value
 
 from callboard.v1.chat_pb2 import ChatError
+from transport.errors import ConnectionClosed, SessionLost
 
 LINE_LIMIT: Final = 200
 """Characters of a foreign text on one line."""
@@ -100,6 +101,13 @@ def error_line(error: ChatError) -> str:
         return f"{line} (trying again will not help)"
     after = f", in {error.retry_after_ms / 1000:.3g} s" if error.retry_after_ms else ""
     return f"{line} (trying again may help{after})"
+
+
+def how_lost(error: SessionLost | ConnectionClosed) -> str:
+    """Why no end of a reply will come, on one line."""
+    if isinstance(error, SessionLost):
+        return "the service lost the session"
+    return one_line(str(error))
 
 
 def clean_input(text: str) -> str:

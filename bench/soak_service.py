@@ -1,0 +1,49 @@
+"""The service with the backend `echo`, and a line of JSON a second on what its process holds."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import resource
+import signal
+import sys
+
+import psutil
+import structlog
+
+from callboard_service.service import Service
+from callboard_service.settings import load
+
+
+async def main() -> None:
+    """Serve until SIGTERM. Standard output: one `ready` line, then the samples."""
+    settings = load({})
+    service = Service(settings, structlog.get_logger())
+    ready = await service.start()
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    print(json.dumps({"url": ready.url, "token": service.token}), flush=True)
+    process = psutil.Process()
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await stopped.wait()
+        gc.collect()
+        sample = {
+            "rss": process.memory_info().rss,
+            "tasks": len(asyncio.all_tasks()),
+            "descriptors": process.num_fds(),
+            "cpu": sum(process.cpu_times()[:2]),
+        }
+        print(json.dumps(sample), flush=True)
+    await service.stop()
+
+
+if __name__ == "__main__":
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    asyncio.run(main())

@@ -1,0 +1,163 @@
+"""What carries a client's frames: a WebSocket of aiohttp's, or whatever else does the same."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Protocol
+
+from aiohttp import (
+    BaseConnector,
+    ClientError,
+    ClientSession,
+    ClientSSLError,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    UnixConnector,
+    WSMsgType,
+)
+
+from transport.address import route
+from transport.codes import CloseCode
+from transport.errors import ConnectionClosed
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of one frame from the service; a larger one ends the connection with 1009."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that the service has to answer a close."""
+
+
+class Carrier(Protocol):
+    """One connection that is open."""
+
+    async def receive(self) -> bytes | None:
+        """The next binary frame; None: a sign of life. Raises ConnectionClosed."""
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        """Send these, in order. Returns early, without an error, if the connection has ended."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close in order: the other side gets what was sent, and the code."""
+
+    def abort(self) -> None:
+        """Cut at once, and let go of what is held; due after any end, harmless twice."""
+
+
+class Dialer(Protocol):
+    """Makes connections."""
+
+    async def dial(self, url: str) -> Carrier:
+        """Connect. Raises ConnectionClosed (1006) if nothing answers there."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+
+class WebSocketCarrier:
+    """A WebSocket."""
+
+    def __init__(self, websocket: "_WebSocket") -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> bytes | None:
+        """The next binary frame; pings are answered here."""
+        message = await self._websocket.receive()
+        match message.type:
+            case WSMsgType.BINARY:
+                data: bytes = message.data
+                return data
+            case WSMsgType.PING:
+                try:
+                    await self._websocket.pong(message.data)
+                except ConnectionError as error:
+                    raise ConnectionClosed(CloseCode.ABNORMAL) from error
+                return None
+            case WSMsgType.PONG:
+                return None
+            case WSMsgType.TEXT:
+                raise ConnectionClosed(CloseCode.UNSUPPORTED_DATA, "the service sent a text frame")
+            case _:
+                reason = message.extra if isinstance(message.extra, str) else ""
+                code = self._websocket.close_code or CloseCode.ABNORMAL
+                raise ConnectionClosed(int(code), reason)
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        """Send these; what ends the connection is for `receive` to tell."""
+        try:
+            for frame in frames:
+                await self._websocket.send_bytes(frame)
+        except ConnectionError:
+            return
+
+    async def close(self, code: int, reason: str) -> None:
+        """The closing handshake, within CLOSE_TIMEOUT."""
+        await self._websocket.close(code=code, message=reason.encode())
+
+    def abort(self) -> None:
+        """Shut the socket: the other side sees the end, and `receive` does."""
+        self._websocket.abort()
+
+
+class _WebSocket(ClientWebSocketResponse):
+    """One that can be cut: aiohttp's own keeps the connection of one that broke until `__del__`."""
+
+    def abort(self) -> None:
+        raw = self.get_extra_info("socket")
+        if raw is not None:
+            with contextlib.suppress(OSError):  # it has ended
+                raw.shutdown(socket.SHUT_RDWR)
+        self._response.close()
+
+
+class WebSockets:
+    """Dials, over TCP or a Unix socket, with one aiohttp session for each way that is needed.
+
+    connector: what opens its TCP sockets, where those lead elsewhere than the URL says (a tunnel).
+    """
+
+    def __init__(self, connector: Callable[[], BaseConnector] = TCPConnector) -> None:
+        self._connector = connector
+        self._sessions: dict[Path | None, ClientSession] = {}
+
+    async def dial(self, url: str) -> WebSocketCarrier:
+        """Open a WebSocket.
+
+        Raises ConnectionClosed: 1015 where the certificate is not trusted, 1006 for all else, also
+        where the upgrade is refused.
+        """
+        unix_socket, target = route(url)
+        try:
+            websocket = await self._session(unix_socket).ws_connect(
+                target,
+                autoping=False,
+                compress=0,
+                max_msg_size=MAX_ANSWER,
+                timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+            )
+        except ClientSSLError as error:
+            raise ConnectionClosed(CloseCode.TLS_FAILED, str(error)) from error
+        except (ClientError, OSError, ValueError) as error:
+            raise ConnectionClosed(CloseCode.ABNORMAL, str(error)) from error
+        assert isinstance(websocket, _WebSocket)
+        return WebSocketCarrier(websocket)
+
+    def _session(self, unix_socket: Path | None) -> ClientSession:
+        session = self._sessions.get(unix_socket)
+        if session is None:
+            way = self._connector() if unix_socket is None else UnixConnector(str(unix_socket))
+            # Neither cookies nor a proxy of the environment's: the token goes to one address.
+            session = self._sessions[unix_socket] = ClientSession(
+                connector=way,
+                cookie_jar=DummyCookieJar(),
+                trust_env=False,
+                ws_response_class=_WebSocket,
+            )
+        return session
+
+    async def close(self) -> None:
+        """Close the sessions."""
+        for session in self._sessions.values():
+            await session.close()

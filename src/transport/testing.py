@@ -1,0 +1,249 @@
+"""A client for tests of actor types: the real sessions, the real client, and no socket between.
+
+    from actors.testing import actor_events, actor_system, manual_clock
+    from transport.testing import MemoryService
+
+    async def test_weather(actor_system: ActorSystem) -> None:
+        registry = Registry()
+        registry.register(WeatherRequest, Weather)
+        service = await MemoryService.start(actor_system, registry)
+        async with service.client() as client:
+            reply = await client.call(WeatherRequest(city="Bern"), WeatherReply)
+
+Requests and answers are encoded and decoded as on the wire; ids, credit, deadlines, limits and
+resume are the service's own. `cut` loses the connections. Time is the system's clock: on a manual
+one, a client that was cut comes back when the test lets time pass.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
+from random import Random
+from typing import Final, Self
+
+from actors.effects import Limit
+from actors.errors import MailboxFull, NotRunning
+from actors.limits import SessionLimits
+from actors.ref import ActorRef, Down
+from actors.registry import Registry
+from actors.residents import Extensions
+from actors.session_messages import Detach, Happening, Outbox, Received, SessionEnvironment
+from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
+from actors.supervision import Exit
+from actors.system import ActorSystem
+from callboard.v1 import session_pb2
+from transport.client import Client, by_url
+from transport.client_calls import ClientSettings
+from transport.codes import CloseCode
+from transport.errors import ConnectionClosed
+from transport.framing import payload_of
+from transport.handshake import Joined, limits_of, open_new, take_up
+from transport.wire import PROTOCOL_VERSION, Wire
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+WRITE_BUDGET: Final = 32 * 1024
+
+
+class _Quiet:
+    """A log that keeps nothing."""
+
+    def bind(self, **_fields: object) -> Self:
+        return self
+
+    def debug(self, event: str, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+
+
+class _Unwatched:
+    """Nobody counts what becomes of sessions."""
+
+    def happened(self, what: Happening) -> None: ...
+    def limited(self, limit: Limit) -> None: ...
+
+
+class MemoryService:
+    """Sessions over a registry, and clients of them. `start` it; it ends with its system."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        sessions: ActorRef[SessionsMessage],
+        wire: Wire,
+        limits: SessionLimits,
+    ) -> None:
+        self.limits = limits
+        self.wire = wire
+        self.sessions = sessions
+        self.carriers: set[MemoryCarrier] = set()
+        self._system = system
+
+    @classmethod
+    async def start(
+        cls, system: ActorSystem, registry: Registry, limits: SessionLimits | None = None
+    ) -> "MemoryService":
+        """Have `system` serve what the registry knows. Raises NotProtobuf."""
+        limits = limits or SessionLimits()
+        wire = Wire(registry)
+        await system.start(lambda: Extensions(registry.residents), name="extensions")
+        environment = SessionEnvironment(registry, limits, wire.encode, _Quiet(), _Unwatched())
+        numbers = count(1)
+
+        def make() -> Sessions:
+            return Sessions(
+                environment,
+                lambda: f"session-{next(numbers)}",
+                lambda: next(numbers).to_bytes(8) + bytes(RESUME_TOKEN_BYTES - 8),
+                1000,
+            )
+
+        return cls(system, await system.start(make, name="sessions"), wire, limits)
+
+    def client(self, settings: ClientSettings | None = None) -> Client:
+        """A client; enter it. Each has a session of its own."""
+        return Client(
+            by_url("memory:", "memory"),
+            settings,
+            clock=self._system.clock,
+            random=Random(0).random,
+            dialer=_MemoryDialer(self),
+        )
+
+    def cut(self) -> None:
+        """Lose every connection, as a network does: what was on its way is gone."""
+        for carrier in list(self.carriers):
+            carrier.abort()
+
+    def welcome(self, joined: Joined) -> bytes:
+        """The first frame to a client."""
+        attached = joined.attached
+        return self.wire.welcome(
+            session_pb2.Welcome(
+                session=attached.session,
+                resume_token=joined.resume_token,
+                resumed=attached.resumed,
+                last_request_id=attached.last_request_id,
+                limits=limits_of(self.limits, MAX_MESSAGE_BYTES, 0.0),
+                protocol_version=PROTOCOL_VERSION,
+                backend="memory",
+            )
+        )
+
+
+class _MemoryDialer:
+    """Connects to a MemoryService."""
+
+    def __init__(self, service: MemoryService) -> None:
+        self._service = service
+
+    async def dial(self, url: str) -> "MemoryCarrier":
+        """Connect, whatever the URL."""
+        return MemoryCarrier(self._service)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class MemoryCarrier:
+    """The client's end of a connection without a socket."""
+
+    def __init__(self, service: MemoryService) -> None:
+        self._service = service
+        self._line = _Line()
+        self._joined: Joined | None = None
+        service.carriers.add(self)
+
+    async def receive(self) -> bytes | None:
+        """What the session has sent. Raises ConnectionClosed."""
+        item = await self._line.arrived.get()
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        """Hand frames to the session; the first is the Hello."""
+        for data in frames:
+            if self._line.ended:
+                return
+            if self._joined is None:
+                await self._shake_hands(data)
+                continue
+            frame = self._service.wire.decode(data)
+            with suppress(NotRunning):
+                await self._joined.session.send(Received(self._line, frame, len(data)))
+
+    async def _shake_hands(self, data: bytes) -> None:
+        hello = self._service.wire.greeting(data)
+        assert hello is not None, "a client begins with Hello"
+        sessions, line = self._service.sessions, self._line
+        joined = await take_up(sessions, hello, line) or await open_new(sessions, hello, line)
+        if joined is None:
+            line.close(CloseCode.GOING_AWAY, "the system is stopping")
+            return
+        self._joined = joined
+        joined.session.watch(line.session_down)
+        line.open(joined.attached.outbox, self._service.welcome(joined))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Leave: with 1000 the session ends."""
+        self._end(code, reason)
+
+    def abort(self) -> None:
+        """Lose the connection; the session waits for its client."""
+        self._end(CloseCode.ABNORMAL, "")
+
+    def _end(self, code: int, reason: str) -> None:
+        self._service.carriers.discard(self)
+        by_service = self._line.ended
+        self._line.end(code, reason)
+        joined, self._joined = self._joined, None
+        if joined is not None:
+            ended = self._line.closed
+            with suppress(NotRunning, MailboxFull):
+                joined.session.tell(Detach(self._line, ended.code, by_service))
+
+
+class _Line:
+    """The session's end (`actors.session_messages.Connection`)."""
+
+    awake = False
+
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
+        self.closed = ConnectionClosed(CloseCode.ABNORMAL)
+        self.ended = False
+        self._outbox: Outbox | None = None
+
+    def open(self, outbox: Outbox, welcome: bytes) -> None:
+        """Carry what this outbox has."""
+        self._outbox = outbox
+        self.arrived.put_nowait(payload_of(welcome))
+        self.wake()
+
+    def wake(self) -> None:
+        """Carry what there is, all at once: a client's memory is bounded by its credit."""
+        while self._outbox is not None and not self.ended:
+            frames = self._outbox.take(WRITE_BUDGET)
+            if not frames:
+                return
+            for frame in frames:
+                self.arrived.put_nowait(payload_of(frame))
+
+    def close(self, code: int, reason: str) -> None:
+        """The session, or what is around it, ends the connection."""
+        self.wake()
+        self.end(code, reason)
+
+    def end(self, code: int, reason: str) -> None:
+        """The connection has ended. The first word counts."""
+        if not self.ended:
+            self.ended = True
+            self.closed = ConnectionClosed(code, reason)
+            self.arrived.put_nowait(self.closed)
+
+    def session_down(self, down: Down) -> None:
+        """The session is no more."""
+        crashed = down.exit is Exit.CRASHED
+        self.end(CloseCode.SESSION_CRASHED if crashed else CloseCode.GOING_AWAY, "")

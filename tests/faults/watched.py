@@ -1,0 +1,118 @@
+"""A client's carrier that holds each frame of the service's to the contract before passing it on.
+
+The client would forgive what is repeated; this does not.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from transport.client_socket import Carrier, WebSockets
+
+
+@dataclass
+class Record:
+    """What a client's sessions were seen to do."""
+
+    resumes: int = 0
+    outstanding: int = 0
+    """Resumes after which an answer came to a request from before: answers were outstanding."""
+    welcomes: int = 0
+    frames: int = 0
+    ends: Counter[tuple[bytes, int]] = field(default_factory=Counter)
+
+
+class WatchedCarrier:
+    """One connection."""
+
+    def __init__(self, inner: Carrier, record: Record) -> None:
+        self._inner = inner
+        self._record = record
+        self._session = b""
+        self._next = 0
+        self._hello_next = 1
+        self._before = 0
+
+    async def receive(self) -> bytes | None:
+        data = await self._inner.receive()
+        if data is not None:
+            self._check(ServerMessage.FromString(data))
+        return data
+
+    def _check(self, message: ServerMessage) -> None:
+        record = self._record
+        record.frames += 1
+        if message.HasField("welcome"):
+            assert not self._next, "a second Welcome"
+            self._session = message.welcome.resume_token
+            self._next = self._hello_next if message.welcome.resumed else 1
+            record.welcomes += 1
+            if message.welcome.resumed:
+                record.resumes += 1
+                self._before = message.welcome.last_request_id
+            return
+        assert self._next, "something came before Welcome"
+        if not message.request_id:
+            assert not message.sequence
+            return
+        assert message.sequence == self._next, f"{message.sequence} came, not {self._next}"
+        self._next += 1
+        if message.request_id <= self._before:
+            record.outstanding += 1
+            self._before = 0
+        key = (self._session, message.request_id)
+        assert not record.ends[key], "something came after the end"
+        record.ends[key] += message.end
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        frames = list(frames)
+        for data in frames:
+            message = ClientMessage.FromString(data)
+            if message.HasField("hello"):
+                self._hello_next = message.hello.resume.last_sequence + 1
+        await self._inner.send(frames)
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._inner.close(code, reason)
+
+    def abort(self) -> None:
+        self._inner.abort()
+
+
+class Detour(AbstractResolver):
+    """Every name is a port of this machine's."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=self._port, family=socket.AF_INET,
+                proto=0, flags=socket.AI_NUMERICHOST,
+            )
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        pass
+
+
+class WatchedSockets:
+    """Dials WebSockets that are watched, by way of a proxy: the service must see its own name."""
+
+    def __init__(self, record: Record, proxy_port: int) -> None:
+        self._inner = WebSockets(lambda: TCPConnector(resolver=Detour(proxy_port)))
+        self._record = record
+
+    async def dial(self, url: str) -> WatchedCarrier:
+        return WatchedCarrier(await self._inner.dial(url), self._record)
+
+    async def close(self) -> None:
+        await self._inner.close()
