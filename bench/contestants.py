@@ -21,9 +21,13 @@ class Contestant:
     every: int = 1
 
     @property
-    def program(self) -> str:
-        """The module that is run."""
-        return f"bench.servers.{self.module}"
+    def arguments(self) -> list[str]:
+        """What its interpreter is given."""
+        if self.ours:  # the command that users run, with an actor type of the benchmark's own
+            run = "from callboard_service.cli import main; main()"
+            actors = ["--backend", "echo", "--actors", "bench.servers.ping"]
+            return ["-c", run, "serve", *actors, "--loop", self.loop, "--ready-json"]
+        return ["-m", f"bench.servers.{self.module}", self.loop]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -32,7 +36,7 @@ class Contestant:
 
 
 def _ours(name: str, loop: str, python: str, credit: int = 0) -> Contestant:
-    return Contestant(name, "callboard_server", loop, python, ours=True, credit=credit)
+    return Contestant(name, "callboard", loop, python, ours=True, credit=credit)
 
 
 BASELINE: Final = Contestant("plain handler", "plain")

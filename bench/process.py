@@ -49,7 +49,7 @@ class ServerProcess:
         began = time.perf_counter()
         self._log = open(Path(self._folder.name, "log"), "wb")  # noqa: SIM115 - closed in stop
         self._process = subprocess.Popen(
-            [str(interpreter), "-m", contestant.program, contestant.loop],
+            [str(interpreter), *contestant.arguments],
             cwd=self._folder.name,
             env=environment,
             stdout=subprocess.PIPE,
