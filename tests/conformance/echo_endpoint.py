@@ -71,6 +71,10 @@ class Echo(Actor[SessionMessage]):
             at_most -= len(taken[-1])
         return taken
 
+    @property
+    def has_more(self) -> bool:
+        return bool(self._said)
+
 
 class Untouched:
     """In place of the wire: what comes is handed on."""
