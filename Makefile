@@ -11,6 +11,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
+BENCH_LOCK := requirements-bench.lock
 FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
@@ -25,7 +26,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -74,6 +75,20 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+
+# PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
+BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
+BENCH_PYTHONS := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair)))=$(BUILD)/bench-$(firstword $(subst =, ,$(pair)))/bin/python)
+
+bench: $(foreach pair,$(BENCH),$(BUILD)/bench-$(firstword $(subst =, ,$(pair)))/.installed) ## Measure beside other servers: make bench ARGS=--quick
+	@'$(BUILD)/bench-$(firstword $(subst =, ,$(firstword $(BENCH))))/bin/python' -m bench $(ARGS) $(BENCH_PYTHONS)
+
+$(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
+	@echo 'Installing what is measured into $(@D).'
+	@'$(patsubst $*=%,%,$(filter $*=%,$(BENCH)))' -m venv '$(@D)'
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(BENCH_LOCK)
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch '$@'
 
 coverage: setup ## Show that each module of the runtime is covered whole by its own tests
 	@'$(BIN)/python' -m tools.coverage
@@ -169,7 +184,9 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 	'$(PYTHON)' -m venv $(BUILD)/uv
 	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra local --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+		--extra local --extra fast --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --extra fast --group bench-servers $(ARGS) --output-file $(BENCH_LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -1,8 +1,20 @@
-"""The yardstick: an actor as most write it, an `asyncio.Queue` and a task that waits on it."""
+"""The yardstick: an actor as one writes it without a library, an `asyncio.Queue` and a task.
+
+One kind of actor in all columns, with what such an actor cannot do without, in its plainest form:
+
+- a bounded mailbox; `tell` raises QueueFull;
+- `ask` with a deadline (`asyncio.timeout`), whose asker is told when the actor crashes on it;
+- a name in a registry, from the start to the end;
+- a loop that supervises it: after a crash, which is counted, a new object from the same factory
+  goes on with the same mailbox, in the same task;
+- a stop after what is in the mailbox, that can be waited for.
+
+No children, no watch, no intensity, no pause, no limit on a stop, no snapshot, no events.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import Final, Protocol
 
 from bench.sizes import ASKS, BATCH, CRASHES, HOPS, RING, SPAWNED, SPAWNS, TELLS
 
@@ -13,145 +25,177 @@ class Boom(Exception):
     """What the actor crashes with."""
 
 
-class QueueActor:
-    """Counts down and then says so; passes on; answers; crashes."""
+class Receiver(Protocol):
+    """Handles messages."""
 
-    def __init__(self, done: asyncio.Event | None = None) -> None:
+    async def receive(self, message: object) -> None:
+        """Handle one."""
+
+
+class Question:
+    """A question and where its answer goes."""
+
+    __slots__ = ("future", "number")
+
+    def __init__(self, number: int, future: "asyncio.Future[int]") -> None:
+        self.number = number
+        self.future = future
+
+
+class QueueActor:
+    """A mailbox, a task, and the object that handles the messages."""
+
+    def __init__(
+        self, registry: "dict[str, QueueActor]", name: str, factory: Callable[[], Receiver]
+    ) -> None:
+        self.registry = registry
+        self.name = name
+        self.factory = factory
+        self.crashes = 0
         self.queue: asyncio.Queue[object] = asyncio.Queue(1024)
-        self.done = done
-        self.task = asyncio.create_task(self.run())
-        self.next: QueueActor | None = None
+        self.in_hand: object = None
+        registry[name] = self
+        self.task = asyncio.create_task(self.supervise())
 
     def tell(self, message: object) -> None:
         """Send and go on."""
         self.queue.put_nowait(message)
 
-    async def ask(self, question: int) -> int:
-        """Send and wait, without a deadline."""
+    async def ask(self, number: int, timeout: float) -> int:
+        """Send and wait for the answer."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.tell((question, future))
-        return await future
+        self.tell(Question(number, future))
+        async with asyncio.timeout(timeout):
+            return await future
 
-    async def run(self) -> None:
-        """Handle one message after the other."""
-        while True:
-            await self.handle(await self.queue.get())
-
-    async def handle(self, message: object) -> None:
-        """Say so at 0."""
-        if message == 0 and self.done is not None:
-            self.done.set()
-
-
-class Answering(QueueActor):
-    """Answers."""
-
-    async def handle(self, message: object) -> None:
-        """Answer."""
-        assert isinstance(message, tuple)
-        question, future = message
-        future.set_result(question)
-
-
-class Once(QueueActor):
-    """Ends when it is told to."""
-
-    async def run(self) -> None:
-        """Handle messages until it is told to stop."""
-        while (message := await self.queue.get()) is not STOP:
-            await self.handle(message)
-
-
-class Ring(QueueActor):
-    """Passes on."""
-
-    async def handle(self, message: object) -> None:
-        """Pass it on."""
-        assert isinstance(message, int)
-        if message:
-            assert self.next is not None
-            self.next.tell(message - 1)
-        else:
-            assert self.done is not None
-            self.done.set()
-
-
-class Supervised:
-    """A queue that outlives what works on it: a new object and a new task after each crash."""
-
-    def __init__(self, done: asyncio.Event) -> None:
-        self.queue: asyncio.Queue[object] = asyncio.Queue(1024)
-        self.done = done
-        self.task = asyncio.create_task(self.supervise())
+    async def stop(self) -> None:
+        """End after what is in the mailbox."""
+        self.tell(STOP)
+        await self.task
 
     async def supervise(self) -> None:
-        """Begin again."""
-        while True:
-            worker = Crashing(self.queue, self.done)
-            try:
-                await asyncio.create_task(worker.run())
-            except Boom:
-                continue
+        """Begin again after each crash."""
+        try:
+            while True:
+                try:
+                    await self.run(self.factory())
+                except Exception as error:  # noqa: BLE001 - whatever it is
+                    self.crashes += 1
+                    if isinstance(self.in_hand, Question) and not self.in_hand.future.done():
+                        self.in_hand.future.set_exception(error)
+                else:
+                    return
+        finally:
+            del self.registry[self.name]
+
+    async def run(self, receiver: Receiver) -> None:
+        """Handle one message after the other."""
+        while (message := await self.queue.get()) is not STOP:
+            self.in_hand = message
+            await receiver.receive(message)
 
 
-class Crashing:
-    """Works on that queue."""
+class Count:
+    """Says so at 0."""
 
-    def __init__(self, queue: asyncio.Queue[object], done: asyncio.Event) -> None:
-        self.queue = queue
+    def __init__(self, done: asyncio.Event) -> None:
         self.done = done
 
-    async def run(self) -> None:
-        """Handle one message after the other."""
-        while True:
-            await self.handle(await self.queue.get())
+    async def receive(self, message: object) -> None:
+        """Count down."""
+        if message == 0:
+            self.done.set()
 
-    async def handle(self, message: object) -> None:
-        """Crash, but for the last."""
+
+class Crash(Count):
+    """Crashes, but for the last."""
+
+    async def receive(self, message: object) -> None:
+        """Crash."""
         if message:
             raise Boom
         self.done.set()
 
 
-async def tell() -> int:
-    """Many messages to one actor."""
+class Answer:
+    """Answers."""
+
+    async def receive(self, message: object) -> None:
+        """Send the number back."""
+        assert isinstance(message, Question)
+        message.future.set_result(message.number)
+
+
+class Idle:
+    """Has nothing to do."""
+
+    async def receive(self, message: object) -> None:
+        """Nothing."""
+
+
+class Ring(Count):
+    """Passes on."""
+
+    next: QueueActor
+
+    async def receive(self, message: object) -> None:
+        """Pass it on, one less."""
+        assert isinstance(message, int)
+        if message:
+            self.next.tell(message - 1)
+        else:
+            self.done.set()
+
+
+async def _count_down(kind: type[Count], total: int) -> int:
     done = asyncio.Event()
-    actor = QueueActor(done)
-    for _ in range(TELLS // BATCH):
+    actor = QueueActor({}, "count", lambda: kind(done))
+    for _ in range(total // BATCH):
         for n in range(BATCH - 1, -1, -1):
             actor.tell(n)
         await done.wait()
         done.clear()
-    return TELLS
+    await actor.stop()
+    return total
+
+
+async def tell() -> int:
+    """Many messages to one actor."""
+    return await _count_down(Count, TELLS)
 
 
 async def ask() -> int:
-    """One question after the other."""
-    actor = Answering()
+    """One question after the other, each with a deadline."""
+    actor = QueueActor({}, "answer", Answer)
     for n in range(ASKS):
-        assert await actor.ask(n) == n
+        assert await actor.ask(n, timeout=10.0) == n
+    await actor.stop()
     return ASKS
 
 
 async def spawn() -> int:
     """Actors that handle one message and end."""
-    for _ in range(SPAWNS // SPAWNED):
-        actors = [Once() for _ in range(SPAWNED)]
+    registry: dict[str, QueueActor] = {}
+    for first in range(0, SPAWNS, SPAWNED):
+        actors = [QueueActor(registry, str(first + number), Idle) for number in range(SPAWNED)]
         for actor in actors:
             actor.tell(1)
         for actor in actors:
-            actor.tell(STOP)
-        for actor in actors:
-            await actor.task
+            await actor.stop()
     return SPAWNS
 
 
 async def ring() -> int:
     """One message that goes round."""
     done = asyncio.Event()
-    actors = [Ring(done) for _ in range(RING)]
-    for actor, following in zip(actors, [*actors[1:], actors[0]], strict=True):
-        actor.next = following
+    registry: dict[str, QueueActor] = {}
+    members = [Ring(done) for _ in range(RING)]
+    actors = [
+        QueueActor(registry, str(place), lambda member=member: member)  # type: ignore[misc]  # a default argument
+        for place, member in enumerate(members)
+    ]
+    for member, following in zip(members, [*actors[1:], actors[0]], strict=True):
+        member.next = following
     actors[0].tell(HOPS)
     await done.wait()
     return HOPS
@@ -159,19 +203,13 @@ async def ring() -> int:
 
 async def crash() -> int:
     """Messages each of which crashes the actor, which is then started again."""
-    done = asyncio.Event()
-    actor = Supervised(done)
-    for _ in range(CRASHES // BATCH):
-        for n in range(BATCH - 1, -1, -1):
-            actor.queue.put_nowait(n)
-        await done.wait()
-        done.clear()
-    return CRASHES
+    return await _count_down(Crash, CRASHES)
 
 
 async def idle(count: int, used: bool) -> object:
     """So many actors that wait."""
-    actors = [QueueActor() for _ in range(count)]
+    registry: dict[str, QueueActor] = {}
+    actors = [QueueActor(registry, str(number), Idle) for number in range(count)]
     if used:
         for actor in actors:
             actor.tell(1)

@@ -36,7 +36,7 @@ from actors.events import (
     Stuck,
 )
 from actors.failure import Code, Failure
-from actors.frames import Closes, Last, Message, Notice, Opens
+from actors.frames import Burst, Closes, Last, Message, Notice, Opens
 from actors.interceptors import Call, Ending, Interceptor
 from actors.log import Log
 from actors.mailbox import Mailbox, Overflow
@@ -59,8 +59,9 @@ from actors.system import ActorSnapshot, ActorSystem
 __all__ = [
     "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",
     "AlreadyRegistered", "AskCrashed", "AskCycle", "AskDropped", "AskFailed", "AskTimeout",
-    "Backoff", "Blocked", "Call", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code", "Crashed",
-    "DeadLetter", "Down", "DuplexActor", "Ending", "Event", "Exit", "Failure", "GivenUp", "Handler",
+    "Backoff", "Blocked", "Burst", "Call", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code",
+    "Crashed", "DeadLetter", "Down", "DuplexActor", "Ending", "Event", "Exit", "Failure", "GivenUp",
+    "Handler",
     "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull",
     "Message", "NameTaken", "NormalEnd", "NotRegistered", "NotRunning", "Notice", "Observer",
     "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor", "RequestContext", "Restart",

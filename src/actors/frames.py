@@ -4,6 +4,7 @@ The transport turns bytes into these and back. Payloads are opaque here: they ar
 registry knows by its type.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -149,6 +150,17 @@ class Last(Generic[Rep]):
     """The answer that ends the stream; it goes out in the frame with `end`."""
 
     answer: Rep
+
+
+@dataclass(slots=True)
+class Burst(Generic[Rep]):
+    """Answers that are there already: more than one came at once, or none needs to be waited for.
+
+    Pulled one by one like the stream itself, never without room, and without a step of the
+    generator for each: several times the answers a CPU second. Others get their turn meanwhile.
+    """
+
+    answers: Iterable[Rep]
 
 
 @dataclass(slots=True)

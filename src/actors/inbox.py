@@ -109,8 +109,13 @@ class Inbox(ABC, Generic[M]):
         if self.state >= State.STOPPING:
             self._discard(message)
             return
-        self._offer(message, message)
-        self._notify()
+        if not self.mailbox.begin(message):
+            self._offer(message, message)
+        if self._busy:
+            self._notify()
+        else:
+            self._busy = True
+            self._schedule()
 
     async def put_waiting(self, message: M) -> None:
         """Take a message whose sender waits for room."""

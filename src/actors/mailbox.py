@@ -83,6 +83,15 @@ class Mailbox(Generic[M]):
         """What is in it and who waits for it."""
         return MailboxStatistics(len(self.queue), self.capacity, self.waiting, self.dropped)
 
+    def begin(self, message: M) -> bool:
+        """Take the first message after a rest; False: there has been none."""
+        if self.queue is not NO_QUEUE:
+            return False
+        self.queue = deque()
+        self.queue.append(message)
+        self.room = self.capacity
+        return True
+
     def offer(self, message: M) -> M | None:
         """Take `message` without waiting; return the one that leaves for it, if one does.
 

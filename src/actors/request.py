@@ -7,12 +7,12 @@ a crash.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
-from actors.frames import COMPLETED, Closes, Completed, Last, Message, Notice, Opens
+from actors.frames import COMPLETED, Burst, Closes, Completed, Last, Message, Notice, Opens
 from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
 from actors.ref import ActorRef
@@ -26,7 +26,12 @@ Rep = TypeVar("Rep", bound=Message)
 P = TypeVar("P")
 M = TypeVar("M")
 
-Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep]
+Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep]
+
+_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Burst})
+
+AT_ONCE: Final = 512
+"""Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
 
 
 class Exchange(Protocol):
@@ -58,6 +63,9 @@ class Exchange(Protocol):
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
 
+    def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there is room, at most so many; True: that was all."""
+
     def owe(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
 
@@ -65,7 +73,7 @@ class Exchange(Protocol):
         """Take back what is owed; False if nothing is."""
 
     def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one."""
+        """Send the last one; the actor, if it is one, ends then."""
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -76,15 +84,25 @@ class Exchange(Protocol):
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
 
+    def became(self, cell: "Cell[object]") -> None:
+        """The request is an actor now, with this cell."""
+
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none."""
+
 
 class RequestContext(ActorContext[object]):
     """What a handler is given: its session's name, its deadline, a log, the client's messages."""
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, cell: "Cell[object]", exchange: Exchange) -> None:
-        super().__init__(cell)
+    def __init__(self, exchange: Exchange) -> None:  # the cell comes when it is asked for
         self._exchange = exchange
+
+    @property
+    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # no slot of its own
+        return self._exchange.cell
 
     @property
     def session(self) -> str:
@@ -175,7 +193,8 @@ class AnyHandler(Actor[object]):
 
     def bind(self, cell: "Cell[object]") -> None:
         """Take the context of the request."""
-        self.context = RequestContext(cell, self.exchange)
+        self.exchange.became(cell)
+        self.context = RequestContext(self.exchange)
 
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""
@@ -193,7 +212,6 @@ class AnyHandler(Actor[object]):
         except Failure as failure:
             ending = failure
         exchange.end(ending)
-        self.context.stop()
 
     @abstractmethod
     def run(self) -> Awaitable[Ending]:
@@ -202,19 +220,40 @@ class AnyHandler(Actor[object]):
     async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
         exchange = self.exchange
+        budget = AT_ONCE
         try:
             if not exchange.has_room():
                 await exchange.room()
             async for item in stream:
-                if isinstance(item, Last):
+                if type(item) not in _DIRECTIONS:
+                    if not self._answer(item):  # type: ignore[arg-type]  # no direction
+                        await exchange.room()
+                elif isinstance(item, Last):
                     return item.answer
-                if not self._send(item):
+                elif isinstance(item, Burst):
+                    await self._send_all(iter(item.answers))
+                elif not self._send(item):
                     await exchange.room()
+                if not budget:
+                    budget = AT_ONCE
+                    await asyncio.sleep(0)
+                budget -= 1
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
         return COMPLETED
+
+    async def _send_all(self, answers: Iterator[Rep]) -> None:
+        exchange, call = self.exchange, self._call
+        pulled: Iterator[Message] = answers
+        if call is not None:
+            pulled = _tell_each(answers, call)
+        while not exchange.answer_all(pulled, AT_ONCE):
+            if exchange.has_room():
+                await asyncio.sleep(0)
+            else:
+                await exchange.room()
 
     def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
         exchange = self.exchange
@@ -232,6 +271,13 @@ class AnyHandler(Actor[object]):
         return self.exchange.answer(answer)
 
 
+def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
+    """Have the interceptors see each answer of a burst before it is sent."""
+    for answer in answers:
+        call.answered(answer)
+        yield answer
+
+
 class Handler(AnyHandler, Generic[Req]):
     """Base of the request actors that need their request of type Req and nothing more."""
 
@@ -245,7 +291,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
 
     def run(self) -> Awaitable[Ending]:
         """Run `handle`: its answer is the end."""
-        return self.handle(cast(Req, self.request))
+        return self.handle(self.request)  # type: ignore[arg-type]  # the registered type
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):

@@ -171,6 +171,8 @@ class Answers(Generic[Rep]):
 class Calls:
     """One client's session in a test."""
 
+    awake = False
+
     def __init__(
         self, session: ActorRef[SessionMessage], registry: Registry, log: LogLines
     ) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from actors import (
     AskFailed,
+    Burst,
     Closes,
     Code,
     Failure,
@@ -23,6 +24,7 @@ from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
     ChatCompleted,
+    ChatToken,
     CreateSessionRequest,
     DeleteSessionRequest,
     GetHistoryRequest,
@@ -35,6 +37,8 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.turns import Clear, Turns, turn
+
+_PASSED_ON: Final = (ChatToken, Burst)
 
 MAX_TITLE: Final = 1000
 """Characters; every list carries every title."""
@@ -120,7 +124,9 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
             )
             async with aclosing(self._backend.reply(prompt)) as events:
                 async for event in events:
-                    if isinstance(event, ChatCompleted):
+                    if isinstance(event, _PASSED_ON):  # nearly all are
+                        yield event
+                    elif isinstance(event, ChatCompleted):
                         completed = event
                     elif isinstance(event, AskEvent):
                         self._asks[event.ask_id] = event

@@ -1,6 +1,5 @@
 """The command line. What draws on a terminal is imported by the commands that need it."""
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
+from callboard_service.loop import run as run_loop
 from callboard_service.serve import Lifeline, serve
 from callboard_service.settings import SECRETS, Settings, load
 from callboard_service.terminal.exits import Exit
@@ -66,7 +66,8 @@ def serve_command(
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
     try:
-        sys.exit(asyncio.run(serve(load(given), lifeline, ready_json=ready_json)))
+        settings = load(given)
+        sys.exit(run_loop(serve(settings, lifeline, ready_json=ready_json), settings.loop))
     except (ServiceError, TransportError) as error:
         click.echo(f"callboard: {error}", err=True)
         sys.exit(Exit.BAD_USE)

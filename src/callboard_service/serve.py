@@ -15,6 +15,7 @@ import psutil
 
 from actors import Log
 from callboard_service.log import library_log, make_log
+from callboard_service.loop import calm_collector
 from callboard_service.service import Ready, Service
 from callboard_service.settings import Settings
 
@@ -45,6 +46,7 @@ async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> 
             await asyncio.gather(starting, return_exceptions=True)
             return 0
         ready = starting.result()
+        calm_collector()
         if ready_json:
             _print_ready(ready)
         failed = asyncio.ensure_future(service.failed())

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from callboard_service.errors import BadSettings
+from callboard_service.loop import LoopName
 from transport.access import parse_host, parse_origin
 from transport.listen import Place, is_loopback_host
 
@@ -59,6 +60,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged, to standard error."
+    )
+    loop: LoopName = Field(
+        "auto", description="Event loop; auto: uvloop where it is installed, else asyncio."
     )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("callboard", appauthor=False),

@@ -37,6 +37,7 @@ from transport.client import Client, by_url
 from transport.client_calls import ClientSettings
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
+from transport.framing import payload_of
 from transport.handshake import Joined, limits_of, open_new, take_up
 from transport.wire import PROTOCOL_VERSION, Wire
 
@@ -207,6 +208,8 @@ class MemoryCarrier:
 class _Line:
     """The session's end (`actors.session_messages.Connection`)."""
 
+    awake = False
+
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
         self.closed = ConnectionClosed(CloseCode.ABNORMAL)
@@ -216,7 +219,7 @@ class _Line:
     def open(self, outbox: Outbox, welcome: bytes) -> None:
         """Carry what this outbox has."""
         self._outbox = outbox
-        self.arrived.put_nowait(welcome)
+        self.arrived.put_nowait(payload_of(welcome))
         self.wake()
 
     def wake(self) -> None:
@@ -226,7 +229,7 @@ class _Line:
             if not frames:
                 return
             for frame in frames:
-                self.arrived.put_nowait(frame)
+                self.arrived.put_nowait(payload_of(frame))
 
     def close(self, code: int, reason: str) -> None:
         """The session, or what is around it, ends the connection."""

@@ -16,7 +16,7 @@ from actors.frames import Frame
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from callboard_service.log import make_log
 from transport.connection import Channel, Socket
-from transport.framing import FramePolicy, binary_frames
+from transport.framing import FramePolicy, binary_header
 from transport.listen import Place, listen
 from transport.wire import Wire
 
@@ -39,7 +39,7 @@ def _take_text(text: str) -> bytes:
 
 def _frame(message: bytes) -> bytes:
     """The service's frame; a text frame differs from a binary one in its opcode alone."""
-    frame = binary_frames([message])
+    frame = binary_header(len(message)) + message
     return b"\x81" + frame[1:] if isinstance(message, Text) else frame
 
 
@@ -70,6 +70,10 @@ class Echo(Actor[SessionMessage]):
             taken.append(self._said.popleft())
             at_most -= len(taken[-1])
         return taken
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._said)
 
 
 class Untouched:

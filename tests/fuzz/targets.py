@@ -26,6 +26,7 @@ from actors.machine import SessionMachine
 from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
+from transport.framing import payload_of
 from transport.greeting import shown_token
 from transport.wire import Wire
 
@@ -74,7 +75,7 @@ def fuzz_wire(data: bytes) -> None:
         if not isinstance(payload, Failure):
             assert payload.ByteSize() <= len(data)
         answer = WIRE.encode(frame.request_id, 1, True, payload)
-        read = ServerMessage.FromString(answer)
+        read = ServerMessage.FromString(payload_of(answer))
         assert (read.request_id, read.sequence, read.end) == (frame.request_id, 1, True)
 
 
@@ -151,7 +152,7 @@ class Driven:
     def read(self, frames: list[bytes]) -> None:
         """Without a gap, once after each resume; nothing after an end; the same when replayed."""
         for frame in frames:
-            message = ServerMessage.FromString(frame)
+            message = ServerMessage.FromString(payload_of(frame))
             if not message.request_id:
                 continue
             self.at += 1
