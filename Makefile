@@ -11,17 +11,22 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
+BENCH_LOCK := requirements-bench.lock
+FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
+EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT := $(BUILD)/pyright-$(PYRIGHT_VERSION)/node_modules/pyright/index.js
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test bound faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors
+.PHONY: help setup serve test faults soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -56,9 +61,12 @@ soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS=
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server of the tests needs npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server are skipped: they need npm, which was not found'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server and pyright, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server and with pyright are skipped: they need npm, which was not found'; fi
+
+$(PYRIGHT):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
@@ -68,6 +76,20 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
 
+# PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
+BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
+BENCH_PYTHONS := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair)))=$(BUILD)/bench-$(firstword $(subst =, ,$(pair)))/bin/python)
+
+bench: $(foreach pair,$(BENCH),$(BUILD)/bench-$(firstword $(subst =, ,$(pair)))/.installed) ## Measure beside other servers: make bench ARGS=--quick
+	@'$(BUILD)/bench-$(firstword $(subst =, ,$(firstword $(BENCH))))/bin/python' -m bench $(ARGS) $(BENCH_PYTHONS)
+
+$(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
+	@echo 'Installing what is measured into $(@D).'
+	@'$(patsubst $*=%,%,$(filter $*=%,$(BENCH)))' -m venv '$(@D)'
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(BENCH_LOCK)
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch '$@'
+
 coverage: setup ## Show that each module of the runtime is covered whole by its own tests
 	@'$(BIN)/python' -m tools.coverage
 
@@ -76,8 +98,28 @@ mutants: setup ## Show that the test of each guarantee of the runtime can fail: 
 
 bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio: a minute
 	@'$(BIN)/python' -m bench.actors $(ARGS)
+conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
+	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
 
-check: check-format check-lint check-types check-imports check-proto check-buf ## Everything that needs no test run
+FUZZ := $(BUILD)/fuzz
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=600
+	@'$(PYTHON)' -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(FUZZ_LOCK)
+	@for target in wire greeting session; do \
+		mkdir -p $(FUZZ)/corpus/$$target && \
+		PYTHONPATH=src:. $(FUZZ)/bin/python -m tests.fuzz $$target $(FUZZ)/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=$(FUZZ)/ || exit 1; \
+	done
+
+# pip-audit lives in an environment of its own, and asks a database of known vulnerabilities on the network.
+audit: ## Look for known vulnerabilities in what is locked; needs the network
+	@'$(PYTHON)' -m venv $(BUILD)/audit
+	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
+
+check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Everything that needs no test run
 
 check-format: setup
 	'$(BIN)/ruff' format --check
@@ -97,12 +139,22 @@ define generate
 		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
 endef
 
+# $(call generate_examples,FOLDER): code and stubs beside each other, as an extension has them.
+define generate_examples
+	'$(BIN)/python' -m grpc_tools.protoc --proto_path=. '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
+		'--python_out=$(1)' '--mypy_out=quiet:$(1)' $(EXAMPLES)
+endef
+
 check-proto: setup
 	@rm -rf $(BUILD)/proto && mkdir -p $(BUILD)/proto/src $(BUILD)/proto/typings
 	$(call generate,$(BUILD)/proto)
 	@for tree in src typings; do \
 		diff -ru -x '__init__.py*' -x py.typed -x __pycache__ $$tree/callboard $(BUILD)/proto/$$tree/callboard \
 			|| { echo 'The generated code is not what proto/ says: make proto' >&2; exit 1; }; \
+	done
+	$(call generate_examples,$(BUILD)/proto)
+	@for made in $(EXAMPLES:.proto=_pb2.py) $(EXAMPLES:.proto=_pb2.pyi); do \
+		diff -u "$$made" "$(BUILD)/proto/$$made" || { echo 'The generated code of an example is not what its .proto says: make proto' >&2; exit 1; }; \
 	done
 
 check-buf:
@@ -113,6 +165,11 @@ check-buf:
 $(BUF):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
+check-docs: docs
+
+docs: setup ## Build the documentation into .build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 '$(BIN)/mkdocs' build --quiet --strict && echo 'Built .build/site/index.html'
+
 format: setup ## Put the code in form
 	'$(BIN)/ruff' check --fix
 	'$(BIN)/ruff' format
@@ -120,15 +177,20 @@ format: setup ## Put the code in form
 proto: setup ## Generate the code of the contract from proto/
 	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
 	$(call generate,.)
+	$(call generate_examples,.)
 
 # uv lives in an environment of its own: nobody who only uses the lock needs it.
 lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 	'$(PYTHON)' -m venv $(BUILD)/uv
 	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra local --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+		--extra local --extra fast --group dev --group bench --group model $(ARGS) --output-file $(LOCK) pyproject.toml
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --extra fast --group bench-servers $(ARGS) --output-file $(BENCH_LOCK) pyproject.toml
 	sed -nE 's/^ *"protobuf>=([0-9.]+),.*/protobuf==\1/p' pyproject.toml | $(BUILD)/uv/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(FLOOR_LOCK) -
+	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
 clean: ## Take away what was made
 	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov

@@ -16,6 +16,7 @@ def test_the_lock_pins_every_requirement_within_its_range() -> None:
     lines = [
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["local"],
+        *project["project"]["optional-dependencies"]["fast"],
         *project["dependency-groups"]["dev"],
         *project["dependency-groups"]["model"],
     ]

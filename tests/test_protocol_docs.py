@@ -5,6 +5,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from actors.duplex import INPUT_WINDOW
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello, Limits
 from callboard_service.settings import Settings
@@ -71,6 +72,7 @@ def test_the_limits_are_all_there_with_their_defaults() -> None:
         for name, default in zip(re.findall(r"`(\w+)`", names), parts, strict=True):
             described[name] = default.replace(",", "")
     assert set(described) == {field.name for field in Limits.DESCRIPTOR.fields}
+    assert int(described.pop("input_window")) == INPUT_WINDOW  # no setting: the same for everyone
     for name, default in described.items():
         assert float(getattr(settings, name)) == float(default), name
 

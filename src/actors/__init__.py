@@ -6,6 +6,7 @@ Supervision as in Erlang/OTP, typed refs and asks as in Akka, bounded mailboxes 
 from actors.actor import Actor, ActorContext, ChildSpec, Supervisor
 from actors.ask import Reply
 from actors.clock import Clock, LoopClock, Timer
+from actors.duplex import DuplexActor
 from actors.errors import (
     ActorError,
     AlreadyRegistered,
@@ -18,6 +19,7 @@ from actors.errors import (
     MailboxFull,
     NameTaken,
     NormalEnd,
+    NotRegistered,
     NotRunning,
     StartFailed,
     Undelivered,
@@ -34,7 +36,8 @@ from actors.events import (
     Stuck,
 )
 from actors.failure import Code, Failure
-from actors.frames import Closes, Last, Message, Notice, Opens
+from actors.frames import Burst, Closes, Last, Message, Notice, Opens
+from actors.interceptors import Call, Ending, Interceptor
 from actors.log import Log
 from actors.mailbox import Mailbox, Overflow
 from actors.ref import ActorRef, Down
@@ -56,11 +59,12 @@ from actors.system import ActorSnapshot, ActorSystem
 __all__ = [
     "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",
     "AlreadyRegistered", "AskCrashed", "AskCycle", "AskDropped", "AskFailed", "AskTimeout",
-    "Backoff", "Blocked", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code", "Crashed",
-    "DeadLetter", "Down", "Event", "Exit", "Failure", "GivenUp", "Handler", "Intensity", "Last",
-    "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull", "Message", "NameTaken",
-    "NormalEnd", "NotRunning", "Notice", "Observer", "Opens", "Order", "Overflow", "Registry",
-    "Reply", "RequestActor", "RequestContext", "Restart", "StartFailed", "Started", "Stopped",
-    "Strategy", "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer",
-    "Undelivered", "Yielded",
+    "Backoff", "Blocked", "Burst", "Call", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code",
+    "Crashed", "DeadLetter", "Down", "DuplexActor", "Ending", "Event", "Exit", "Failure", "GivenUp",
+    "Handler",
+    "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull",
+    "Message", "NameTaken", "NormalEnd", "NotRegistered", "NotRunning", "Notice", "Observer",
+    "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor", "RequestContext", "Restart",
+    "StartFailed", "Started", "Stopped", "Strategy", "StreamActor", "Stuck", "Supervision",
+    "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
 ]  # fmt: skip

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar
 
-from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Supervision
+from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Supervision, Tally
 
 if TYPE_CHECKING:
+    import asyncio
+
     from actors.cell import Cell
     from actors.clock import Clock
     from actors.ref import ActorRef, Down
@@ -114,6 +116,23 @@ class ActorContext(Generic[M]):
         as crashed and is not restarted.
         """
         return self._cell.spawn(factory, name, lifecycle).ref
+
+    def adopt(
+        self,
+        actor: "Actor[N]",
+        factory: "Callable[[], Actor[N]]",
+        *,
+        name: str,
+        lifecycle: Lifecycle,
+        task: "asyncio.Task[None]",
+    ) -> "Cell[N]":
+        """Make a child of what runs already in this task: see `Cell.adopt`."""
+        return self._cell.adopt(actor, factory, name, lifecycle, task)
+
+    @property
+    def tally(self) -> Tally:
+        """What the children did since the actor was first started; the books themselves."""
+        return self._cell.open_family().tally
 
     async def start(
         self,

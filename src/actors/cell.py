@@ -14,12 +14,12 @@ What reaches the actor is in `actors.inbox`, how it ends in `actors.ending`, wha
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.actor import Actor
 from actors.ask import Asked
+from actors.eager import EAGER, begin
 from actors.errors import NormalEnd, StartFailed
 from actors.events import Crashed, Started
 from actors.family import Family
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 N = TypeVar("N")
-
-EAGER: Final = sys.version_info >= (3, 12)
-"""A task can begin at once and, if it need not wait, end at once (`eager_start` of asyncio.Task):
-a third of the cost of one that waits for its turn of the event loop."""
 
 
 class Cell(Restarting[M], Generic[M]):
@@ -180,6 +176,36 @@ class Cell(Restarting[M], Generic[M]):
             mailbox.rest()
         return at_most - left
 
+    def put_now(self, message: M) -> None:
+        """`put`, and a turn at once where nothing and nobody stands before the message."""
+        queue = self.system.run_queue
+        actor = self.actor
+        if self._busy or self._look or queue.running is not None or actor is None:
+            self.put(message)
+            return
+        self._busy = True
+        queue.running = self
+        self.current = message
+        try:
+            hook = actor.receive(message)
+            if hook is not None:
+                self._awaits = True
+                self._start_task(hook)
+                return
+        except BaseException as error:
+            if self._is_crash(error):
+                self._start_task(None, error)
+                return
+            self._end(Exit.CRASHED, error)
+            raise
+        finally:
+            queue.running = None
+        self.current = None
+        if self._look or self.mailbox.queue:  # type: ignore[redundant-expr]  # a handler sets it
+            queue.add(self)
+        else:
+            self._busy = False
+
     def _settle_pending(self) -> None:
         pending = self._pending
         if pending and (len(pending) > 1 or pending[0].done):
@@ -193,18 +219,10 @@ class Cell(Restarting[M], Generic[M]):
         self._busy = True
         self._begin(self._work(hook, error))
 
-    if sys.version_info >= (3, 12):  # pragma: no cover - that of the other Python
-
-        def _begin(self, work: Coroutine[object, object, None]) -> None:
-            loop = asyncio.get_running_loop()
-            if self.system.run_queue.running is self:
-                _ = asyncio.Task(work, loop=loop, eager_start=True)  # `_work` keeps its own task
-            else:
-                self._task = loop.create_task(work)
-
-    else:  # pragma: no cover - that of the other Python
-
-        def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        if EAGER and self.system.run_queue.running is self:
+            _ = begin(work)  # `_work` keeps its own task
+        else:
             self._task = asyncio.get_running_loop().create_task(work)
 
     async def _work(self, hook: Awaitable[None] | None, error: BaseException | None) -> None:
@@ -356,6 +374,53 @@ class Cell(Restarting[M], Generic[M]):
         self.family.add(child)
         child.launch()
         return child
+
+    def adopt(
+        self,
+        actor: Actor[N],
+        factory: Callable[[], Actor[N]],
+        name: str,
+        lifecycle: Lifecycle,
+        task: "asyncio.Task[None]",
+    ) -> "Cell[N]":
+        """Make a child of what runs already as `actor.main()` in this task.
+
+        The task must end with `carry_on`. Raises StartFailed, NameTaken.
+        """
+        if self.state >= State.PAUSED:
+            raise StartFailed(f"{self.path}: is stopping and starts no children")
+        this = cast("Cell[object]", self)
+        child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
+        self.open_family().add(child)
+        child.actor = actor
+        child._awaits = True
+        child._busy = True
+        child._task = task
+        self.system.at_work[task] = cast("Cell[Never]", child)
+        child._set_running()
+        child._main_due = False
+        return child
+
+    async def carry_on(self, raised: BaseException | None) -> None:
+        """Do the rest, in the task that the actor was adopted with; `raised` came out of `main`."""
+        error: BaseException | None = None
+        if raised is None:
+            self.finished = True
+            self._look = True
+        elif self._is_crash(raised):
+            error = None if isinstance(raised, WaitEnded) else raised
+        elif isinstance(raised, asyncio.CancelledError):
+            await self._be_killed()
+        else:
+            self._end(Exit.CRASHED, raised)
+            raise raised
+        await self._work(None, error)
+
+    def open_family(self) -> Family:
+        """What is known of its children, of whom there may have been none yet."""
+        if self.family is None:
+            self.family = Family(cast("Cell[object]", self))
+        return self.family
 
     def child_gone(self, down: Down) -> None:
         """A child is no more; the actor's hook hears of it, and crashes the actor if it raises."""

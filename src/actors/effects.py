@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from actors.failure import Code, Failure
-from actors.frames import Message, Request
+from actors.frames import Input, Message, Request
 
 SLOW_CONSUMER: Final = 4002
 PROTOCOL_VIOLATION: Final = 4500
@@ -71,7 +71,7 @@ class Deliver:
     """Hand this message to the request's actor."""
 
     request_id: int
-    payload: Message
+    payload: Message | Input
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@
     ├── NameTaken             two children of one parent under one name
     ├── NormalEnd             a permanent actor ended by itself, which its supervisor mends
     ├── GivenUp               a child crashed more often than its supervisor allows
-    └── AlreadyRegistered     two actor types for one message
+    ├── AlreadyRegistered     two actor types for one message, two actors of one name
+    └── NotRegistered         what is asked for by its type was never registered
 
 `Failure` (in `actors.failure`) is not among them: it is an answer, not a fault.
 """
@@ -83,4 +84,8 @@ class GivenUp(ActorError):
 
 
 class AlreadyRegistered(ActorError):
-    """The registry has an actor type for that message."""
+    """The registry has an actor type for that message, or an actor of that name."""
+
+
+class NotRegistered(ActorError):
+    """What is asked for by its type is not in the registry."""

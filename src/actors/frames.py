@@ -4,6 +4,7 @@ The transport turns bytes into these and back. Payloads are opaque here: they ar
 registry knows by its type.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -55,11 +56,24 @@ class Credit:
 
 
 @dataclass(slots=True)
+class Input:
+    """One more message for a duplex request: its number in the request, and whether it is the last.
+
+    payload: None is none, which is all right beside `last`; a Failure is what the request ends
+    with, since the bytes make no message that the service knows.
+    """
+
+    number: int
+    payload: Message | Failure | None
+    last: bool
+
+
+@dataclass(slots=True)
 class Inform:
     """A message for a running request, such as the answer to an ask."""
 
     request_id: int
-    payload: Message
+    payload: Message | Input
 
 
 @dataclass(slots=True)
@@ -99,6 +113,13 @@ class Notice:
 
 
 @dataclass(slots=True)
+class Grant:
+    """The request takes this many inputs in all."""
+
+    limit: int
+
+
+@dataclass(slots=True)
 class Pong:
     """Answers a Ping."""
 
@@ -129,6 +150,17 @@ class Last(Generic[Rep]):
     """The answer that ends the stream; it goes out in the frame with `end`."""
 
     answer: Rep
+
+
+@dataclass(slots=True)
+class Burst(Generic[Rep]):
+    """Answers that are there already: more than one came at once, or none needs to be waited for.
+
+    Pulled one by one like the stream itself, never without room, and without a step of the
+    generator for each: several times the answers a CPU second. Others get their turn meanwhile.
+    """
+
+    answers: Iterable[Rep]
 
 
 @dataclass(slots=True)

@@ -39,13 +39,13 @@ class SessionLimits:
 class TokenBucket:
     """Holds at most `size` tokens, gets `rate` a second; starts full. A rate of 0: no limit."""
 
-    __slots__ = ("_at", "_level", "_rate", "_size")
+    __slots__ = ("_rate", "_size", "at", "level")
 
     def __init__(self, rate: float, size: float) -> None:
         self._rate = rate
         self._size = size
-        self._level = size
-        self._at: float | None = None
+        self.level = size
+        self.at: float | None = None
 
     def wait(self, cost: float, now: float) -> float:
         """Seconds until `cost` tokens are there, if nobody takes any; 0: they are now.
@@ -54,15 +54,26 @@ class TokenBucket:
         """
         if not self._rate:
             return 0.0
-        if self._at is not None and now > self._at:
-            self._level = min(self._size, self._level + (now - self._at) * self._rate)
-        self._at = now
-        missing = min(cost, self._size) - self._level
+        if self.at is not None and now > self.at:
+            level = self.level + (now - self.at) * self._rate
+            self.level = min(self._size, level)
+        self.at = now
+        missing = min(cost, self._size) - self.level
         return missing / self._rate if missing > _GRAIN * self._size else 0.0
+
+    def draw(self, cost: float, now: float) -> bool:
+        """`wait`, and `take` if that is 0, in one; False: nothing was taken."""
+        if now == self.at and self.level >= cost:
+            self.level -= cost
+            return True
+        if self.wait(cost, now):
+            return False
+        self.take(cost)
+        return True
 
     def take(self, cost: float) -> None:
         """Take tokens that `wait` has found there."""
-        self._level = max(self._level - cost, 0.0)
+        self.level = max(self.level - cost, 0.0)
 
 
 class Gate:
@@ -79,22 +90,18 @@ class Gate:
 
     def floods(self, size: int, now: float) -> bool:
         """Count a frame, of any kind; True if it is more than anyone may send."""
-        if self._all_messages.wait(1.0, now) or self._all_bytes.wait(size, now):
-            return True
-        self._all_messages.take(1.0)
-        self._all_bytes.take(size)
-        return False
+        return not (self._all_messages.draw(1.0, now) and self._all_bytes.draw(size, now))
 
     def refuse(self, size: int, now: float) -> tuple[Failure, Limit] | None:
         """Count a frame that opens a request, or say why not. One that is refused costs nothing.
 
         `retry_after_ms` is exact: the same request is admitted then, if no other comes before.
         """
+        if self._messages.draw(1.0, now):
+            if self._bytes.draw(size, now):
+                return None
+            self._messages.level += 1.0
         by_count, by_bytes = self._messages.wait(1.0, now), self._bytes.wait(size, now)
-        if not by_count and not by_bytes:
-            self._messages.take(1.0)
-            self._bytes.take(size)
-            return None
         limit = Limit.MESSAGES if by_count >= by_bytes else Limit.BYTES
         what = "requests" if limit is Limit.MESSAGES else "bytes"
         failure = Failure(

@@ -20,7 +20,8 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, TypeAlias
 
 from actors.effects import (
@@ -50,6 +51,7 @@ from actors.frames import (
     Credit,
     Frame,
     GoingAway,
+    Grant,
     Inform,
     Message,
     Notice,
@@ -60,9 +62,13 @@ from actors.frames import (
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
 
-Said: TypeAlias = Message | Failure | Notice | Completed | Pong | GoingAway
+Said: TypeAlias = Message | Failure | Notice | Grant | Completed | Pong | GoingAway
 Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
 """request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
+
+EncodeAll: TypeAlias = Callable[[int, int, Iterator[Message], list[bytes], int, int], bool]
+"""request_id, first sequence, answers, where their frames go, at most so many, of so many bytes
+(and one that goes over it) -> there are no more. Raises TypeError, and what `answers` raises."""
 
 UNLIMITED: Final = 2**64
 
@@ -82,10 +88,13 @@ class _Open:
 class SessionMachine:
     """All that a session knows. Raises nothing but what `encode` raises."""
 
-    def __init__(self, limits: SessionLimits, encode: Encode) -> None:
+    def __init__(
+        self, limits: SessionLimits, encode: Encode, encode_all: EncodeAll | None = None
+    ) -> None:
         self.limits = limits
         self.last_request_id = 0
         self._encode = encode
+        self._encode_all = encode_all or self._encode_one_by_one
         self._initial_credit = UNLIMITED
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
@@ -123,9 +132,9 @@ class SessionMachine:
         """Take a frame of so many bytes from the client, at this time in seconds."""
         if self._gate.floods(size, now):
             return [Close(ABUSE, "far more messages than the limits allow")]
+        if isinstance(frame, Request):  # nearly all are
+            return self._open_request(frame, size, now)
         match frame:
-            case Request():
-                return self._open_request(frame, size, now)
             case Cancel(request_id):
                 return self.fail(request_id, CANCELLED)
             case Credit(request_id, limit):
@@ -212,7 +221,7 @@ class SessionMachine:
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
-        crashed = self.end(request_id, CRASHED)
+        crashed = request_id in self._open and self.end(request_id, CRASHED)
         self._ending.discard(request_id)
         return crashed
 
@@ -237,12 +246,55 @@ class SessionMachine:
         if state is None:
             return False
         output = self._output
-        output.add(self._encode(request_id, output.sequence + 1, False, payload))
+        has_room = output.put(self._encode(request_id, output.sequence + 1, False, payload))
         state.sent += 1
-        if state.sent < state.limit and not output.full():
+        if has_room and state.sent < state.limit:
             return True
         self._blocked[request_id] = None
         return False
+
+    def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there are any and there is room, at most so many; True: that was all.
+
+        What `answers` raises comes through, after those before it have been sent.
+        """
+        state = self._open.get(request_id)
+        if state is None:
+            return False
+        output = self._output
+        room, size = output.room()
+        at_most = min(at_most, room, state.limit - state.sent)
+        if at_most <= 0 or size <= 0:
+            return False
+        encoded: list[bytes] = []
+        try:
+            return self._encode_all(
+                request_id, output.sequence + 1, answers, encoded, at_most, size
+            )
+        finally:
+            output.add_all(encoded)
+            state.sent += len(encoded)
+
+    def _encode_one_by_one(
+        self,
+        request_id: int,
+        sequence: int,
+        answers: Iterator[Message],
+        encoded: list[bytes],
+        at_most: int,
+        size: int,
+    ) -> bool:
+        for answer in islice(answers, at_most):
+            encoded.append(self._encode(request_id, sequence + len(encoded), False, answer))
+            size -= len(encoded[-1])
+            if size <= 0:
+                return False
+        return len(encoded) < at_most
+
+    def grant(self, request_id: int, limit: int) -> None:
+        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
+        if request_id in self._open:
+            self._say(request_id, Grant(limit))
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before."""
@@ -264,6 +316,13 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
+        if state.owed is None and state.held is None:
+            output = self._output
+            output.add(self._encode(request_id, output.sequence + 1, True, payload))
+            del self._open[request_id]
+            self._blocked.pop(request_id, None)
+            self._ending.add(request_id)
+            return True
         owed: list[Message | Notice] = list((state.owed or {}).values())
         if state.held is not None and state.held.discard:
             owed.insert(0, state.held)  # else the client would keep tokens that are void
@@ -307,7 +366,8 @@ class SessionMachine:
     @property
     def unacknowledged(self) -> bool:
         """The buffer is full of what a client that is there has not acknowledged."""
-        return self._output.unacknowledged()
+        output = self._output
+        return output.is_full_size and output.unacknowledged()
 
     @property
     def in_flight(self) -> int:

@@ -10,6 +10,7 @@ Pong, a GoingAway) go ahead of the answers and end with the connection.
 """
 
 from collections import deque
+from itertools import repeat, starmap
 
 from actors.limits import SessionLimits
 
@@ -48,6 +49,34 @@ class Output:
         self._waiting.append(answer)
         self.waiting_bytes += len(answer)
 
+    def put(self, answer: bytes) -> bool:
+        """`add`; and whether there is room for more."""
+        self.sequence += 1
+        waiting = self._waiting
+        waiting.append(answer)
+        octets = self.waiting_bytes = self.waiting_bytes + len(answer)
+        return (
+            self.connected
+            and octets < self._outbox
+            and len(waiting) + len(self._kept) < self._messages
+            and octets + self._kept_bytes < self._size
+        ) or not self.full()
+
+    def add_all(self, answers: list[bytes]) -> None:
+        """Take answers that have been given the next sequence numbers."""
+        self.sequence += len(answers)
+        self._waiting.extend(answers)
+        self.waiting_bytes += sum(map(len, answers))
+
+    def room(self) -> tuple[int, int]:
+        """How many more answers, of how many bytes, before streams are to wait."""
+        answers, size = self._messages - self.count, self._size - self.size
+        if self.connected:
+            if not self.acknowledges:
+                answers, size = self._messages - len(self._waiting), self._outbox
+            size = min(size, self._outbox - self.waiting_bytes)
+        return answers, size
+
     def add_aside(self, frame: bytes) -> None:
         """Take a frame that has no sequence; without a connection it goes nowhere."""
         if self.connected:
@@ -74,6 +103,14 @@ class Output:
     def unsent(self) -> int:
         """Frames that wait for the socket."""
         return len(self._waiting) + len(self._aside)
+
+    @property
+    def is_full_size(self) -> bool:
+        """The buffer is full, whoever has to empty it."""
+        return (
+            len(self._kept) + len(self._waiting) >= self._messages
+            or self._kept_bytes + self.waiting_bytes >= self._size
+        )
 
     def full(self) -> bool:
         """Streams are to wait."""
@@ -124,6 +161,11 @@ class Output:
         if aside:
             return taken
         waiting, kept, before = self._waiting, self._kept, room
+        if self.waiting_bytes <= room:
+            room -= self.waiting_bytes
+            taken.extend(waiting)
+            kept.extend(waiting)
+            waiting.clear()
         while waiting and (room >= len(waiting[0]) or not taken):
             answer = waiting.popleft()
             room -= len(answer)
@@ -132,17 +174,20 @@ class Output:
         self.waiting_bytes -= before - room
         self._kept_bytes += before - room
         if self.connected and not self.acknowledges:
-            while kept and (self.count > self._messages or self.size > self._size):
+            over = self.count - self._messages
+            while kept and (over > 0 or self.size > self._size):
                 self._kept_bytes -= len(kept.popleft())
+                over -= 1
         return taken
 
     def acknowledge(self, sequence: int) -> None:
         """Let go of the answers up to this one. One that was never sent acknowledges nothing."""
         handed_out = self.sequence - len(self._waiting)
         if sequence <= handed_out:
-            kept = self._kept
-            for _ in range(len(kept) - (handed_out - sequence)):
-                self._kept_bytes -= len(kept.popleft())
+            # Thousands at once: none of them costs a step here.
+            over = max(len(self._kept) - (handed_out - sequence), 0)
+            gone = starmap(self._kept.popleft, repeat((), over))
+            self._kept_bytes -= sum(map(len, gone))
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""

@@ -73,6 +73,15 @@ class ActorRef(Generic[M_contra]):
         else:
             self._cell.put(message)
 
+    @property
+    def tell_now(self) -> Callable[[M_contra], None]:
+        """`tell`, but handled before it returns, where the actor is idle and need not wait.
+
+        Order, and one message at a time, are as with `tell`: whatever stands before the message is
+        handled before it. For who is called by the event loop itself, and holds nothing.
+        """
+        return self._cell.put_now
+
     async def send(self, message: M_contra) -> None:
         """`tell`, but wait for room where the policy is WAIT. Raises NotRunning too.
 

@@ -5,23 +5,33 @@ mailbox. Whatever it raises costs this request and no other: `Failure` is an ans
 a crash.
 """
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeAlias, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
-from actors.frames import COMPLETED, Closes, Completed, Last, Message, Notice, Opens
+from actors.frames import COMPLETED, Burst, Closes, Completed, Last, Message, Notice, Opens
+from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
+from actors.ref import ActorRef
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.duplex import Inputs
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 P = TypeVar("P")
+M = TypeVar("M")
 
-Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep]
+Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep]
+
+_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Burst})
+
+AT_ONCE: Final = 512
+"""Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
 
 
 class Exchange(Protocol):
@@ -29,6 +39,15 @@ class Exchange(Protocol):
 
     request_id: int
     deadline: float | None
+    said: Message | Failure | Completed | None
+    inputs: "Inputs | None"
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler, the first outermost."""
+
+    def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor."""
 
     @property
     def session(self) -> str:
@@ -44,6 +63,9 @@ class Exchange(Protocol):
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
 
+    def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there is room, at most so many; True: that was all."""
+
     def owe(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
 
@@ -51,7 +73,7 @@ class Exchange(Protocol):
         """Take back what is owed; False if nothing is."""
 
     def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one."""
+        """Send the last one; the actor, if it is one, ends then."""
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -62,15 +84,25 @@ class Exchange(Protocol):
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
 
+    def became(self, cell: "Cell[object]") -> None:
+        """The request is an actor now, with this cell."""
+
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none."""
+
 
 class RequestContext(ActorContext[object]):
     """What a handler is given: its session's name, its deadline, a log, the client's messages."""
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, cell: "Cell[object]", exchange: Exchange) -> None:
-        super().__init__(cell)
+    def __init__(self, exchange: Exchange) -> None:  # the cell comes when it is asked for
         self._exchange = exchange
+
+    @property
+    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # no slot of its own
+        return self._exchange.cell
 
     @property
     def session(self) -> str:
@@ -92,12 +124,39 @@ class RequestContext(ActorContext[object]):
         """A log whose lines carry the session and the request."""
         return self._exchange.log
 
+    @property
+    def said(self) -> Message | Failure | Completed | None:
+        """What the request ended with; None while it goes on."""
+        return self._exchange.said
+
+    def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
+        """The ref of a long-lived actor that `registry.supervise` has the service run.
+
+        kind: its class, which types the ref. name: where there are several of that class. Raises
+        NotRegistered.
+        """
+        return self._exchange.actor(kind, name)
+
     def notice(self, message: str, *, discard: int = 0) -> None:
         """Tell the person something while the reply goes on.
 
         discard: the last so many tokens are void; what they said comes again.
         """
         self._exchange.notify(Notice(message, discard))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds of the system's clock, which a test moves by hand."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        timer = self.clock.call_later(seconds, wake)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     async def received(self, kind: type[P]) -> P:
         """Wait for the next message of this type that the client sends under the request's id."""
@@ -115,8 +174,8 @@ class RequestContext(ActorContext[object]):
         return self._exchange.abort
 
 
-class Handler(Actor[object], Generic[Req]):
-    """Base of the request actors: what a type declares about itself."""
+class AnyHandler(Actor[object]):
+    """Base of the request actors of every kind: what a type declares about itself."""
 
     deadline: ClassVar[float | None] = None
     """Seconds that a request may take; a shorter timeout of the client's wins."""
@@ -130,12 +189,97 @@ class Handler(Actor[object], Generic[Req]):
 
     context: RequestContext
 
+    _call: "Call[Message] | None" = None
+
     def bind(self, cell: "Cell[object]") -> None:
         """Take the context of the request."""
-        self.context = RequestContext(cell, self.exchange)
+        self.exchange.became(cell)
+        self.context = RequestContext(self.exchange)
 
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""
+
+    async def main(self) -> None:
+        """Run the handler, inside its interceptors, and send what it ends with."""
+        exchange = self.exchange
+        ending: Ending | Failure
+        try:
+            if exchange.interceptors:
+                call = self._call = Call(self.request, self.context)
+                ending = await run_intercepted(self, call, exchange.interceptors)
+            else:
+                ending = await self.run()
+        except Failure as failure:
+            ending = failure
+        exchange.end(ending)
+
+    @abstractmethod
+    def run(self) -> Awaitable[Ending]:
+        """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
+
+    async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
+        """Advance the stream while there is room, and send what it yields; how it ends."""
+        exchange = self.exchange
+        budget = AT_ONCE
+        try:
+            if not exchange.has_room():
+                await exchange.room()
+            async for item in stream:
+                if type(item) not in _DIRECTIONS:
+                    if not self._answer(item):  # type: ignore[arg-type]  # no direction
+                        await exchange.room()
+                elif isinstance(item, Last):
+                    return item.answer
+                elif isinstance(item, Burst):
+                    await self._send_all(iter(item.answers))
+                elif not self._send(item):
+                    await exchange.room()
+                if not budget:
+                    budget = AT_ONCE
+                    await asyncio.sleep(0)
+                budget -= 1
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        return COMPLETED
+
+    async def _send_all(self, answers: Iterator[Rep]) -> None:
+        exchange, call = self.exchange, self._call
+        pulled: Iterator[Message] = answers
+        if call is not None:
+            pulled = _tell_each(answers, call)
+        while not exchange.answer_all(pulled, AT_ONCE):
+            if exchange.has_room():
+                await asyncio.sleep(0)
+            else:
+                await exchange.room()
+
+    def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
+        exchange = self.exchange
+        if isinstance(item, Opens):
+            room = self._answer(item.answer)
+            exchange.owe(item.key, item.closing)
+            return room
+        if isinstance(item, Closes):
+            return self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
+        return self._answer(item)
+
+    def _answer(self, answer: Message) -> bool:
+        if self._call is not None:
+            self._call.answered(answer)
+        return self.exchange.answer(answer)
+
+
+def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
+    """Have the interceptors see each answer of a burst before it is sent."""
+    for answer in answers:
+        call.answered(answer)
+        yield answer
+
+
+class Handler(AnyHandler, Generic[Req]):
+    """Base of the request actors that need their request of type Req and nothing more."""
 
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
@@ -145,14 +289,9 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     async def handle(self, request: Req) -> Rep:
         """The answer. Raise Failure to end with an error."""
 
-    async def main(self) -> None:
-        """Run `handle` and send what comes of it."""
-        try:
-            answer: Rep | Failure = await self.handle(cast(Req, self.request))
-        except Failure as failure:
-            answer = failure
-        self.exchange.end(answer)
-        self.context.stop()
+    def run(self) -> Awaitable[Ending]:
+        """Run `handle`: its answer is the end."""
+        return self.handle(self.request)  # type: ignore[arg-type]  # the registered type
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):
@@ -165,35 +304,6 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
         It is pulled: not advanced without room; closed at the end, on cancel, at the deadline.
         """
 
-    async def main(self) -> None:
+    def run(self) -> Awaitable[Ending]:
         """Pull `handle` and send what it yields."""
-        exchange = self.exchange
-        stream = self.handle(cast(Req, self.request))
-        end: Message | Failure | Completed = COMPLETED
-        try:
-            if not exchange.has_room():
-                await exchange.room()
-            async for item in stream:
-                if isinstance(item, Last):
-                    end = item.answer
-                    break
-                if not self._send(item):
-                    await exchange.room()
-        except Failure as failure:
-            end = failure
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
-        exchange.end(end)
-        self.context.stop()
-
-    def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
-        exchange = self.exchange
-        if isinstance(item, Opens):
-            room = exchange.answer(item.answer)
-            exchange.owe(item.key, item.closing)
-            return room
-        if isinstance(item, Closes):
-            return exchange.answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
-        return exchange.answer(item)
+        return self.pull(self.handle(cast(Req, self.request)))

@@ -1,23 +1,32 @@
 """A request that runs: what ties its actor to its session."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
+from actors.actor import Actor
 from actors.deadlines import Deadline
-from actors.failure import Failure
-from actors.frames import Completed, Message, Notice, Request
+from actors.duplex import Inputs
+from actors.eager import begin
+from actors.failure import Code, Failure
+from actors.frames import Completed, Input, Message, Notice, Request
+from actors.interceptors import Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import Handler
+from actors.request import AnyHandler, RequestContext
 
 if TYPE_CHECKING:
+    from actors.cell import Cell
     from actors.session import SessionActor
 
+M = TypeVar("M")
 
-@dataclass(frozen=True, slots=True)
+NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
+
+
+@dataclass(slots=True)
 class RequestEnd:
     """How one request went.
 
@@ -37,25 +46,116 @@ OnRequestEnd: TypeAlias = Callable[[RequestEnd], None]
 class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
-    __slots__ = (
-        "_began", "_first", "_session", "_waiter", "answered", "deadline", "expiry", "ref",
-        "registration", "request", "request_id",
-    )  # fmt: skip
+    # Made for every request, and most of it is never used: defaults of the class, and no slots.
+    answered = False
+    deadline: float | None = None
+    expiry: Deadline | None = None
+    ref: ActorRef[object] | None = None
+    _first: float | None = None
+    _waiter: "asyncio.Future[None] | None" = None
+    _handler: AnyHandler | None = None
+    _cell: "Cell[object] | None" = None
+    said: Message | Failure | Completed | None = None
+    inputs: Inputs | None = None
 
     def __init__(
-        self, session: "SessionActor", request: Request, registration: Registration
+        self,
+        session: "SessionActor",
+        request: Request,
+        registration: Registration,
+        began: float,
     ) -> None:
         self._session = session
-        self._began = session.now()
-        self._first: float | None = None
+        self._began = began
         self.request = request
         self.request_id = request.request_id
         self.registration = registration
-        self.answered = False
-        self.deadline: float | None = None
-        self.expiry: Deadline | None = None
-        self.ref: ActorRef[object] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        if registration.takes is not None:
+            self.inputs = Inputs(registration.takes, self._grant, self._run_once)
+
+    # -- the actor ---------------------------------------------------------------------------
+
+    def begin(self, handler: AnyHandler) -> None:
+        """Run the handler to its end, or to where it first waits, before this returns.
+
+        There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
+        it asks for one of them, or crashes. Most requests never do: that is half of what one
+        costs. Nobody can tell: until it waits no other code runs, which could look at it, send it
+        a message or stop it.
+        """
+        self._handler = handler
+        handler.context = RequestContext(self)
+        task = begin(self._work(handler))
+        if not task.done() and self._cell is None:
+            self._become_actor(task)
+
+    async def _work(self, handler: AnyHandler) -> None:
+        raised: BaseException | None = None
+        try:
+            hook = handler.main()
+            if hook is not None:
+                await hook
+        except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
+            raised = error
+        if raised is None and self._cell is None:
+            self._handler = None  # no circle is left for the garbage collector
+            self._session.passed(self)
+        else:
+            await self.cell.carry_on(raised)
+
+    def _become_actor(self, task: "asyncio.Task[None]") -> "Cell[object]":
+        assert self._handler is not None
+        cell = self._session.adopt(self, self._handler, task)
+        self.became(cell)
+        return cell
+
+    def became(self, cell: "Cell[object]") -> None:
+        """The request is an actor now."""
+        self._cell = cell
+        self.ref = cell.ref
+        self._handler = None
+        if self.answered:
+            self.ref.restart_never()
+
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none."""
+        if self._cell is not None:
+            return self._cell
+        return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    def kill(self) -> None:
+        """Stop the actor, without waiting."""
+        if self._cell is not None or self._handler is not None:
+            self.cell.ref.kill()
+
+    # -- its way back into the session -------------------------------------------------------
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler."""
+        return self.registration.interceptors
+
+    def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._session.find_actor(kind, name)
+
+    def deliver(self, payload: Message | Input) -> None:
+        """Take what the client sends to this request."""
+        if isinstance(payload, Input):
+            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
+            if failure is not None:
+                self.abort(failure)
+        elif self.ref is not None:
+            self.ref.tell(payload)
+
+    def _grant(self, limit: int) -> None:
+        self._session.machine.grant(self.request_id, limit)
+        self._session.wake_connection()
+
+    def _run_once(self) -> None:
+        if self.ref is not None:
+            self.ref.restart_never()
 
     @property
     def session(self) -> str:
@@ -75,12 +175,27 @@ class Run:
 
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
-        room = self._session.machine.answer(self.request_id, answer)
-        self._mark_answered()
-        self._session.wake_connection()
+        session = self._session
+        room = session.machine.answer(self.request_id, answer)
+        if not self.answered:
+            self._mark_answered()
+        session.wake_connection()
         if not room:
-            self._session.watch_reader()
+            session.watch_reader()
         return room
+
+    def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there is room; True: that was all."""
+        session = self._session
+        try:
+            all_sent = session.machine.answer_all(self.request_id, answers, at_most)
+        finally:
+            if not self.answered:
+                self._mark_answered()
+            session.wake_connection()
+        if not all_sent:
+            session.watch_reader()
+        return all_sent
 
     def owe(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
@@ -92,18 +207,22 @@ class Run:
 
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""
-        if self._session.machine.end(self.request_id, answer):
+        session = self._session
+        if session.machine.end(self.request_id, answer):
             self.ended(answer)
-        self._mark_answered()
-        self._session.wake_connection()
-        self._session.watch_reader()
+        self.answered = True
+        if self._cell is not None:
+            self._cell.ref.restart_never()
+            self._cell.finish()
+        session.wake_connection()
+        if session.machine.unacknowledged:
+            session.watch_reader()
 
     def _mark_answered(self) -> None:
         if not self.answered:
             self.answered = True
             self._first = self._session.now()
-            if self.ref is not None:
-                self.ref.restart_never()
+            self._run_once()
 
     def has_room(self) -> bool:
         """One more answer may be sent."""
@@ -131,17 +250,17 @@ class Run:
 
     def ended(self, said: Message | Failure | Completed) -> None:
         """Tell who watches requests how this one went."""
-        watch = self._session.on_request_end
-        if watch is None:
+        self.said = said
+        session = self._session
+        if session.on_request_end is None:
             return
-        now = self._session.now()
-        first = now if self._first is None else self._first
-        message = type(self.request.payload).__name__
-        watch(RequestEnd(message, said, first - self._began, now - self._began))
+        last = session.now() - self._began
+        first = last if self._first is None else self._first - self._began
+        session.on_request_end(RequestEnd(type(self.request.payload).__name__, said, first, last))
 
-    def make_handler(self) -> Handler[Message]:
+    def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""
         handler = self.registration.factory()
         handler.exchange = self
-        handler.request = cast(Message, self.request.payload)
+        handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
         return handler

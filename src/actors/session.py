@@ -16,11 +16,13 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
-from typing import Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
 from actors.ask import Reply
 from actors.deadlines import Deadline
+from actors.eager import EAGER
 from actors.effects import (
     CANCELLED,
     CRASHED,
@@ -39,13 +41,13 @@ from actors.effects import (
 )
 from actors.events import Crashed
 from actors.failure import Code, Failure
-from actors.frames import Message, Request
+from actors.frames import Request
 from actors.log import Log
 from actors.machine import SessionMachine
 from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
-from actors.request import Handler
+from actors.request import AnyHandler
 from actors.run import RequestEnd, Run
 from actors.session_messages import (
     Attach,
@@ -60,7 +62,14 @@ from actors.session_messages import (
     SessionEnvironment,
     SessionMessage,
 )
-from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision
+from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from actors.cell import Cell
+
+M = TypeVar("M")
 
 ONCE: Final = Lifecycle(
     restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
@@ -95,12 +104,14 @@ class SessionActor(Actor[SessionMessage]):
     def __init__(self, name: str, environment: SessionEnvironment) -> None:
         self.name = name
         self.limits = environment.limits
-        self.machine = SessionMachine(environment.limits, environment.encode)
+        self.machine = SessionMachine(
+            environment.limits, environment.encode, environment.encode_all
+        )
         self.on_request_end = environment.on_request_end
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[int, Run] = {}
         self._connection: Connection | None = None
         self._closing = False
         self._window: Deadline | None = None
@@ -108,18 +119,26 @@ class SessionActor(Actor[SessionMessage]):
         self._patience: Patience | None = None
         self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
+        self.now: Callable[[], float] = float
+        """The system's time; from the start on."""
+        self._tally = Tally()
 
     def started(self) -> None:
         """Wait for the first connection as for any other."""
+        self.now = self.context.clock.now
+        self._tally = self.context.tally
         self._await_return(max(self.limits.resume_window, UNCLAIMED))
 
     def receive(self, message: SessionMessage) -> None:
         """Take a frame, or word of a connection."""
         match message:
-            case Received(connection, frame, size):
-                if connection is self._connection and not self._closing:
-                    self._carry_out(self.machine.receive(frame, size, self.now()))
-                    self.watch_reader()
+            case Received():
+                if message.connection is self._connection and not self._closing:
+                    effects = self.machine.receive(message.frame, message.size, self.now())
+                    if effects:
+                        self._carry_out(effects)
+                    if self._patience is None and self.machine.unacknowledged:
+                        self.watch_reader()
             case Attach():
                 self._attach(message)
             case Detach(connection, code, by_service):
@@ -220,7 +239,10 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        run = self._runs.pop(down.name)
+        self._gone(self._runs[int(down.name)])
+
+    def _gone(self, run: Run) -> None:
+        del self._runs[run.request_id]
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
@@ -243,56 +265,79 @@ class SessionActor(Actor[SessionMessage]):
         for effect in effects:
             match effect:
                 case Start(request):
-                    self._start(request)
+                    self._start(request, self.now())
                 case Deliver(request_id, payload):
-                    ref = self._ref(request_id)
-                    if ref is not None:
-                        ref.tell(payload)
+                    target = self._runs.get(request_id)
+                    if target is not None:
+                        target.deliver(payload)
                 case Stop(request_id, failure):
-                    run = self._runs.get(str(request_id))
+                    run = self._runs.get(request_id)
                     if run is not None:
                         run.ended(failure)
-                        if run.ref is not None:
-                            run.ref.kill()
+                        run.kill()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
-                    self._runs[str(request_id)].wake()
+                    self._runs[request_id].wake()
                 case Close(code, reason):
                     self._close(code, reason)
                     if ends_session(code, by_service=True):
                         self._end()
 
-    def _ref(self, request_id: int) -> ActorRef[object] | None:
-        run = self._runs.get(str(request_id))
-        return None if run is None else run.ref
-
-    def _start(self, request: Request) -> None:
-        payload = cast(Message, request.payload)
-        registration = self._registry.find(type(payload))
+    def _start(self, request: Request, now: float) -> None:
+        kind = type(request.payload)
+        registration = self._registry.find(kind)  # type: ignore[arg-type]  # None is refused
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
-        run = Run(self, request, registration)
+        run = Run(self, request, registration, now)
         try:
             handler = run.make_handler()
         except Exception as error:  # noqa: BLE001 - costs this request, and not the session
             path = f"{self.context.path}/{request.request_id}"
-            self.context.system.report(Crashed(path, error, type(payload).__name__, None))
+            self.context.system.report(Crashed(path, error, kind.__name__, None))
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
             self._refuse(request, BUSY, Limit.TYPE)
             return
         registration.running += 1
-        self._runs[str(request.request_id)] = run
-        self._set_deadline(run, handler.deadline)
-        made: list[Handler[Message]] = [handler]
-        run.ref = self.context.spawn(
+        self._runs[request.request_id] = run
+        if request.timeout_ms or handler.deadline is not None:
+            self._set_deadline(run, handler.deadline)
+        if EAGER:
+            run.begin(handler)
+            return
+        made: list[AnyHandler] = [handler]
+        self.context.spawn(
             lambda: made.pop() if made else run.make_handler(),
             name=str(request.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
+
+    def adopt(self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]") -> "Cell[object]":
+        """Make an actor of a request that runs in this task."""
+        return self.context.adopt(
+            handler,
+            run.make_handler,
+            name=str(run.request_id),
+            lifecycle=AGAIN if handler.restartable else ONCE,
+            task=task,
+        )
+
+    def passed(self, run: Run) -> None:
+        """A request has ended before it had to wait, and has had no actor."""
+        self._tally.started += 1
+        self._tally.stopped += 1
+        del self._runs[run.request_id]
+        run.registration.running -= 1
+        if run.expiry is not None:
+            run.expiry.met()
+        if self.machine.gone(run.request_id):
+            run.ended(CRASHED)
+            self.wake_connection()
+        if self._drained:
+            self._settle_drained()
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
@@ -307,9 +352,9 @@ class SessionActor(Actor[SessionMessage]):
             message = type(request.payload).__name__ if known else "unknown"
             self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
 
-    def now(self) -> float:
-        """The system's time."""
-        return self.context.clock.now()
+    def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._registry.actor(kind, name)
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
         seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
@@ -341,10 +386,15 @@ class SessionActor(Actor[SessionMessage]):
         self._carry_out(self.machine.unblocked())
         return frames
 
+    def has_output(self, connection: Connection) -> bool:
+        """Something waits for this connection."""
+        return connection is self._connection and self.machine.unsent > 0
+
     def wake_connection(self) -> None:
         """There may be something to send."""
-        if self._connection is not None and self.machine.unsent:
-            self._connection.wake()
+        connection = self._connection
+        if connection is not None and not connection.awake and self.machine.unsent:
+            connection.wake()
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""

@@ -10,7 +10,7 @@ from actors.failure import Failure
 from actors.frames import Frame
 from actors.limits import SessionLimits
 from actors.log import Log
-from actors.machine import Encode
+from actors.machine import Encode, EncodeAll
 from actors.registry import Registry
 from actors.run import OnRequestEnd
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """What a session needs of the socket that carries it."""
+    """What a session needs of the socket that carries it.
+
+    awake: it knows that there is something to send, and needs no `wake`.
+    """
+
+    awake: bool
 
     def wake(self) -> None:
         """The outbox has something to send."""
@@ -40,6 +45,11 @@ class Outbox:
     def take(self, at_most: int) -> list[bytes]:
         """Frames to send, in order, of at most so many bytes; streams that waited go on."""
         return self._session.take_output(self._connection, at_most)
+
+    @property
+    def has_more(self) -> bool:
+        """There is something to send."""
+        return self._session.has_output(self._connection)
 
 
 @dataclass(slots=True)
@@ -139,3 +149,4 @@ class SessionEnvironment:
     log: Log
     watcher: SessionWatcher
     on_request_end: OnRequestEnd | None = None
+    encode_all: EncodeAll | None = None

@@ -30,6 +30,13 @@ from actors.interleavings import interleaved
 from actors.ref import ActorRef, Down
 from actors.runqueue import RunQueue
 from actors.system import ActorSystem
+from actors.testing_calls import Answers, Calls, LogLines, serving
+
+__all__ = [
+    "Answers", "Calls", "LeakCheck", "LogLines", "ManualClock", "ManualTimer", "Probe",
+    "actor_events", "actor_system", "leak_check", "manual_clock", "running_system", "serving",
+    "settle",
+]  # fmt: skip
 
 __all__ = [
     "LeakCheck",

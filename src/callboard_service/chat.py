@@ -5,8 +5,8 @@ from contextlib import aclosing
 from typing import Final
 
 from actors import (
-    ActorRef,
     AskFailed,
+    Burst,
     Closes,
     Code,
     Failure,
@@ -18,11 +18,13 @@ from actors import (
     Undelivered,
     Yielded,
 )
+from actors.supervision import DEFAULT_LIFECYCLE
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     AskEvent,
     ChatCompleted,
+    ChatToken,
     CreateSessionRequest,
     DeleteSessionRequest,
     GetHistoryRequest,
@@ -34,7 +36,9 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
-from callboard_service.turns import Clear, TurnMessage, turn
+from callboard_service.turns import Clear, Turns, turn
+
+_PASSED_ON: Final = (ChatToken, Burst)
 
 MAX_TITLE: Final = 1000
 """Characters; every list carries every title."""
@@ -68,16 +72,15 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
 class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
     """The end of a conversation, and of its running reply before."""
 
-    def __init__(self, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+    def __init__(self, backend: ChatBackend) -> None:
         self._backend = backend
-        self._turns = turns
 
     async def handle(self, request: DeleteSessionRequest) -> SessionDeleted:
         """End its replies with CANCELLED, then delete it."""
         name = request.session_id
         await self._backend.get(name)
         try:
-            await self._turns.ask(lambda reply: Clear(name, reply), timeout=30.0)
+            await self.context.actor(Turns).ask(lambda reply: Clear(name, reply), timeout=30.0)
         except (AskFailed, Undelivered) as error:
             raise Failure(
                 Code.UNAVAILABLE, "the running reply does not end", retryable=True
@@ -100,9 +103,8 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
 class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
     """A message of the user's; the reply streams."""
 
-    def __init__(self, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+    def __init__(self, backend: ChatBackend) -> None:
         self._backend = backend
-        self._turns = turns
         self._asks: dict[str, AskEvent] = {}
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
@@ -111,7 +113,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
             raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
         completed = ChatCompleted()
         # The turn comes first: messages are answered in the order in which they were sent.
-        async with turn(self._turns, request.session_id, self.context):
+        async with turn(self.context.actor(Turns), request.session_id, self.context):
             await self._backend.get(request.session_id)
             prompt = Prompt(
                 conversation_id=request.session_id,
@@ -122,7 +124,9 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
             )
             async with aclosing(self._backend.reply(prompt)) as events:
                 async for event in events:
-                    if isinstance(event, ChatCompleted):
+                    if isinstance(event, _PASSED_ON):  # nearly all are
+                        yield event
+                    elif isinstance(event, ChatCompleted):
                         completed = event
                     elif isinstance(event, AskEvent):
                         self._asks[event.ask_id] = event
@@ -159,10 +163,11 @@ def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
     return all(chosen in ask.options for chosen in answer.answers)
 
 
-def register(registry: Registry, backend: ChatBackend, turns: ActorRef[TurnMessage]) -> None:
+def register(registry: Registry, backend: ChatBackend) -> None:
     """Have this backend answer the chat requests."""
+    registry.supervise("turns", Turns, DEFAULT_LIFECYCLE)
     registry.register(ListSessionsRequest, lambda: ListSessions(backend))
     registry.register(CreateSessionRequest, lambda: CreateSession(backend))
-    registry.register(DeleteSessionRequest, lambda: DeleteSession(backend, turns))
+    registry.register(DeleteSessionRequest, lambda: DeleteSession(backend))
     registry.register(GetHistoryRequest, lambda: GetHistory(backend))
-    registry.register(SendMessageRequest, lambda: SendMessage(backend, turns))
+    registry.register(SendMessageRequest, lambda: SendMessage(backend))

@@ -1,15 +1,15 @@
 """The command line. What draws on a terminal is imported by the commands that need it."""
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args, get_origin
 
 import click
 
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
+from callboard_service.loop import run as run_loop
 from callboard_service.serve import Lifeline, serve
 from callboard_service.settings import SECRETS, Settings, load
 from callboard_service.terminal.exits import Exit
@@ -43,10 +43,11 @@ def settings_options(command: F) -> F:
             kind = float
         elif Path in (field.annotation, *get_args(field.annotation)):
             kind = click.Path(path_type=Path)
+        several = get_origin(field.annotation) is tuple
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "" if default is None else f"  [default: {default}]"
+        shown = "" if default in (None, ()) else f"  [default: {default}]"
         option = click.option(
-            "--" + name.replace("_", "-"), name, type=kind, default=None,
+            "--" + name.replace("_", "-"), name, type=kind, default=None, multiple=several,
             help=(field.description or "") + shown,
         )  # fmt: skip
         command = option(command)
@@ -62,13 +63,30 @@ def serve_command(
     ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C, SIGTERM)."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
     try:
-        sys.exit(asyncio.run(serve(load(given), lifeline, ready_json=ready_json)))
+        settings = load(given)
+        sys.exit(run_loop(serve(settings, lifeline, ready_json=ready_json), settings.loop))
     except (ServiceError, TransportError) as error:
         click.echo(f"callboard: {error}", err=True)
         sys.exit(Exit.BAD_USE)
+
+
+@main.command("new")
+@click.argument("path", type=click.Path(path_type=Path))
+def new_command(path: Path) -> None:
+    """Write a package with actor types of your own into PATH, to start from."""
+    from callboard_service.new import create
+
+    try:
+        made = create(path)
+    except ServiceError as error:
+        click.echo(f"callboard: {error}", err=True)
+        sys.exit(Exit.BAD_USE)
+    for file in made:
+        click.echo(file)
+    click.echo(f"Now read {path / 'README.md'}.")
 
 
 @main.command("chat")

@@ -2,6 +2,8 @@
 
 ServiceError
 ├── BadSettings        a flag, a variable or a file says what cannot be
+├── BadExtension       actor types that cannot be registered, or do not start
+├── BadPath            a project cannot be made there
 └── BackendFailed      the backend cannot be started
 """
 
@@ -12,6 +14,14 @@ class ServiceError(Exception):
 
 class BadSettings(ServiceError):
     """A setting has a value that it cannot have."""
+
+
+class BadExtension(ServiceError):
+    """Actor types that were asked for cannot be served; both sides of a conflict are named."""
+
+
+class BadPath(ServiceError):
+    """A project cannot be made at this path."""
 
 
 class BackendFailed(ServiceError):

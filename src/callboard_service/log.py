@@ -3,8 +3,11 @@
 No line has the text of a message or a token in it: what is logged is names, codes and counts.
 """
 
+import contextlib
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import TextIO, cast
 
 import structlog
@@ -35,6 +38,44 @@ def make_log(level: str, stream: TextIO | None = None) -> Log:
         cache_logger_on_first_use=True,
     )
     return cast(Log, wrapped)
+
+
+class LibraryLog(logging.Handler):
+    """Writes down what libraries log, without what they put into it.
+
+    aiohttp quotes requests that it cannot read, and protocols that it is offered; asyncio quotes
+    arguments. A peer may have put its token there. The kind of the error and the places remain.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        said = str(record.msg).partition("\n")[0].partition("(")[0].partition("%")[0].strip()
+        error = record.exc_info[1] if record.exc_info else None
+        frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+        # What peers send is nobody's error here.
+        say = self._log.warning if record.name.startswith("aiohttp") else self._log.error
+        say(
+            said,
+            library=record.name,
+            error=None if error is None else type(error).__name__,
+            places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+        )
+
+
+@contextlib.contextmanager
+def library_log(log: Log) -> Iterator[None]:
+    """Meanwhile, what libraries log goes there."""
+    handler = LibraryLog(log)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 class EventLog:

@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Failure, Started
+from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Started
 from actors.effects import SLOW_CONSUMER, Limit
-from actors.run import RequestEnd
 from actors.session_messages import Happening
-from callboard.v1.chat_pb2 import ChatCompleted
-
-_SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+from callboard_service.request_counts import RequestCounts
 
 
 @dataclass(slots=True)
@@ -78,32 +75,9 @@ class Metrics:
             ["status"],
             registry=registry,
         )
-        self._requests = Counter(
-            "callboard_requests",
-            "Requests that ended, by what was asked and the code of the end.",
-            ["type", "code"],
-            registry=registry,
-        )
-        self._first = Histogram(
-            "callboard_first_answer_seconds",
-            "From a request to its first answer.",
-            ["type"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._last = Histogram(
-            "callboard_last_answer_seconds",
-            "From a request to its last answer.",
-            ["type"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "callboard_tokens",
-            "Tokens of replies that were completed.",
-            ["kind"],
-            registry=registry,
-        )
+        requests = RequestCounts()
+        registry.register(requests)
+        self.request_ended = requests.request_ended
         self._crashes = Counter(
             "callboard_actor_crashes", "Actors that crashed.", registry=registry
         )
@@ -158,16 +132,6 @@ class Metrics:
         self._limited.labels(limit.value).inc()
         refused = self.session_books.refused
         refused[limit] = refused.get(limit, 0) + 1
-
-    def request_ended(self, end: RequestEnd) -> None:
-        """A request has its last answer."""
-        code = end.said.code.value if isinstance(end.said, Failure) else "OK"
-        self._requests.labels(end.message, code).inc()
-        self._first.labels(end.message).observe(end.first)
-        self._last.labels(end.message).observe(end.last)
-        if isinstance(end.said, ChatCompleted):
-            self._tokens.labels("input").inc(end.said.input_tokens)
-            self._tokens.labels("output").inc(end.said.output_tokens)
 
     def __call__(self, event: Event) -> None:
         """Something happened to an actor."""

@@ -14,7 +14,8 @@ from typing import Final
 import psutil
 
 from actors import Log
-from callboard_service.log import make_log
+from callboard_service.log import library_log, make_log
+from callboard_service.loop import calm_collector
 from callboard_service.service import Ready, Service
 from callboard_service.settings import Settings
 
@@ -36,7 +37,7 @@ async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> 
     log = make_log(settings.log_level)
     stopping = asyncio.Event()
     service = Service(settings, log)
-    with _signals(stopping, service):
+    with library_log(log), _signals(stopping, service):
         starting = asyncio.ensure_future(service.start())
         told = asyncio.ensure_future(stopping.wait())
         await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,6 +46,7 @@ async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> 
             await asyncio.gather(starting, return_exceptions=True)
             return 0
         ready = starting.result()
+        calm_collector()
         if ready_json:
             _print_ready(ready)
         failed = asyncio.ensure_future(service.failed())

@@ -1,6 +1,6 @@
 """The whole service: started in order, stopped in reverse.
 
-root ── backend (its own subtree) ── turns ── sessions
+root ── backend (its own subtree) ── extensions (turns, and what others bring) ── sessions
 """
 
 import os
@@ -23,9 +23,10 @@ from actors import (
     StartFailed,
 )
 from actors.limits import SessionLimits
+from actors.residents import Extensions
 from actors.session_messages import SessionEnvironment
 from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
-from callboard_service import __version__, chat, status
+from callboard_service import __version__, chat, extensions, request_log, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo import EchoBackend
 from callboard_service.backends.local import LocalBackend, find_model
@@ -33,11 +34,10 @@ from callboard_service.backends.openai.api import OPENAI, ModelServer
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
-from callboard_service.errors import BackendFailed, find_service_error
+from callboard_service.errors import BackendFailed, BadExtension, find_service_error
 from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
-from callboard_service.turns import Turns
 from transport import discovery
 from transport.server import Server, ServerSettings
 from transport.wire import Wire
@@ -128,6 +128,13 @@ def both(one: Observer, other: Observer) -> Observer:
     return observe
 
 
+def _innermost(error: BaseException) -> str:
+    """Which actor did not start, and why."""
+    while isinstance(error.__cause__, StartFailed):
+        error = error.__cause__
+    return str(error)
+
+
 class Service:
     """One running service. `start`, then `stop`, once each."""
 
@@ -155,15 +162,16 @@ class Service:
 
     async def _start(self) -> Ready:
         settings = self._settings
+        wire = self._bind()
         spec = self._backend.spec()
         try:
             await self.system.start(spec.factory, name="backend", lifecycle=_BACKEND)
         except StartFailed as error:
             raise BackendFailed(str(find_service_error(error) or error)) from error
-        turns = await self.system.start(Turns, name="turns")
-        chat.register(self.registry, self._backend, turns)
-        status.register(self.registry, self._subject())
-        wire = Wire(self.registry)
+        try:
+            await self.system.start(lambda: Extensions(self.registry.residents), name="extensions")
+        except StartFailed as error:
+            raise BadExtension(_innermost(error)) from error
         sessions = await self.system.start(lambda: self._sessions(wire), name="sessions")
         server = await self._listen(sessions, wire)
         record = discovery.RuntimeRecord(
@@ -179,6 +187,15 @@ class Service:
         self._runtime_file = discovery.publish(folder, record)
         self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
         return Ready(server.url, server.page, record.pid, self._runtime_file)
+
+    def _bind(self) -> Wire:
+        """Gather all actor types, before anything is started. Raises BadExtension, NotProtobuf."""
+        if self._settings.log_level == "debug":
+            request_log.register(self.registry)
+        status.register(self.registry, self._subject())
+        chat.register(self.registry, self._backend)
+        extensions.register_all(self.registry, self._settings.actors)
+        return Wire(self.registry)
 
     def _subject(self) -> status.Subject:
         return status.Subject(
@@ -201,6 +218,7 @@ class Service:
             self._log,
             self._metrics,
             self._metrics.request_ended,
+            wire.encode_all,
         )
         return Sessions(
             environment,
@@ -216,8 +234,7 @@ class Service:
                 token=self.token,
                 backend=self._backend.name,
                 version=__version__,
-                host=settings.host,
-                port=settings.port,
+                place=settings.place(),
                 handshake=settings.handshake_timeout_ms / 1000,
                 heartbeat=settings.heartbeat_interval_ms / 1000,
                 drain=settings.drain_ms / 1000,

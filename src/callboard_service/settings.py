@@ -13,12 +13,16 @@ from platformdirs import user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from callboard_service.errors import BadSettings
+from callboard_service.loop import LoopName
+from transport.access import parse_host, parse_origin
+from transport.listen import Place, is_loopback_host
 
 FILE: Final = "callboard.toml"
 
@@ -34,12 +38,31 @@ class Settings(BaseSettings):
     )
 
     backend: BackendName = Field("auto", description="What answers the chat requests.")
-    host: Literal["127.0.0.1", "::1", "localhost"] = Field(
-        "127.0.0.1", description="The loopback address to listen on."
-    )
+    host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port; 0: one that is free.")
+    expose: Literal["no", "tls", "plain"] = Field(
+        "no",
+        description="Whether the host may be one that other machines reach: with TLS, or without, "
+        "where something in front of the service encrypts.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="Certificate chain, PEM; then the URL is wss://."
+    )
+    tls_key: Path | None = Field(None, description="Its key, PEM, without a password.")
+    unix_socket: Path | None = Field(
+        None, description="Listen on this Unix socket, for this user alone, and on no port."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Names by which clients may call the service, beside its own; with commas."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Pages that may connect, beside its own: https://app.example; with commas."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged, to standard error."
+    )
+    loop: LoopName = Field(
+        "auto", description="Event loop; auto: uvloop where it is installed, else asyncio."
     )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("callboard", appauthor=False),
@@ -47,6 +70,9 @@ class Settings(BaseSettings):
     )
     runtime_dir: Path | None = Field(
         None, description="Folder of the runtime file, by which clients find the service."
+    )
+    actors: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Modules with actor types of your own, each with a function register."
     )
     local_model: Path | None = Field(
         None, description="GGUF file for the backend local; else the one that came with it."
@@ -114,6 +140,11 @@ class Settings(BaseSettings):
         30_000, description="How long a client may read nothing, or acknowledge nothing."
     )
 
+    @field_validator("actors", mode="before")
+    @classmethod
+    def _split_actors(cls, value: object) -> object:
+        return tuple(re.split(r"[\s,]+", value.strip())) if isinstance(value, str) else value
+
     @field_validator("openai_base_url", "opencode_url")
     @classmethod
     def _check_base_url(cls, value: str | None) -> str | None:
@@ -131,6 +162,55 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError("a key has no spaces, no line ends and no letters beyond ASCII")
         return value
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_host(host) for host in value)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_origin(origin) for origin in value)
+
+    @model_validator(mode="after")
+    def _check_place(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.unix_socket is not None:
+            if self.tls_key is not None or self.expose != "no" or self.port != 0:
+                raise ValueError("unix_socket excludes port, expose and tls_certificate")
+            return self
+        if is_loopback_host(self.host):
+            return self
+        if self.expose == "no":
+            raise ValueError(
+                f"other machines reach {self.host}: that takes expose=tls (with tls_certificate "
+                "and tls_key), or expose=plain where something in front encrypts"
+            )
+        if self.expose == "tls" and self.tls_key is None:
+            raise ValueError("expose=tls needs tls_certificate and tls_key")
+        if not self.allowed_hosts:
+            raise ValueError("allowed_hosts must say by which names other machines call it")
+        return self
+
+    def place(self) -> Place:
+        """Where to listen."""
+        return Place(
+            host=self.host,
+            port=self.port,
+            unix_socket=self.unix_socket,
+            certificate=self.tls_certificate,
+            key=self.tls_key,
+            names=self.allowed_hosts,
+            origins=self.allowed_origins,
+            exposed=self.expose != "no",
+        )
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:

@@ -2,14 +2,22 @@
 
 A page in the user's browser can reach loopback, under any name that it makes resolve there (DNS
 rebinding). So the Host must be one of ours, and an Origin, which every browser sends, must be the
-service's own (WebSocket handshake: RFC 6455, section 10.2).
+service's own or one that was allowed by name (WebSocket handshake: RFC 6455, section 10.2).
 """
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Final
 
 from aiohttp import web
-from yarl import URL
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NAME: Final = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
+_PORT: Final = r"(?::[1-9][0-9]{0,4})?"
+_HOST: Final = re.compile(_NAME + _PORT)
+_ORIGIN: Final = re.compile(rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>{_NAME})(?P<port>{_PORT})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,59 +28,101 @@ class Refusal:
     reason: str
 
 
+def parse_host(text: str) -> str:
+    """A name that the service may have, `name` or `name:port`, in lower case. Raises ValueError."""
+    host = text.strip().lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} is no host: a name or an address, with a port or without")
+    return host
+
+
+def parse_origin(text: str) -> str:
+    """An origin as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
+    match = _ORIGIN.fullmatch(text.strip().lower())
+    if match is None or match["scheme"] == "file":
+        raise ValueError(f"{text!r} is no origin: scheme://host, with a port or without")
+    default = f":{_DEFAULT_PORTS.get(match['scheme'])}"
+    port = "" if match["port"] == default else match["port"]
+    return f"{match['scheme']}://{match['host']}{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The hosts (`name:port`) and origins (`scheme://name:port`) that are this service's own."""
+    """Names (as a Host header has them), origins (as an Origin header has them), and peers.
+
+    An Origin is compared letter by letter: whoever writes one otherwise is no browser on a page
+    of ours.
+    """
 
     hosts: frozenset[str]
     origins: frozenset[str]
+    admits: Callable[[web.BaseRequest], bool]
 
     @classmethod
-    def at(cls, host: str, port: int) -> "Access":
-        """What a service on this address is called."""
-        names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
-        hosts = frozenset(f"{name}:{port}" for name in names)
-        return cls(hosts, frozenset(f"http://{host}" for host in hosts))
+    def at(
+        cls,
+        own: Iterable[str],
+        port: int,
+        *,
+        scheme: str = "http",
+        names: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        admits: "Callable[[web.BaseRequest], bool] | None" = None,
+    ) -> "Access":
+        """For a service on this port, that is called so; further names and origins. ValueError.
 
-    def check_host(self, request: web.Request) -> Refusal | None:
-        """Refuse a name that is not ours."""
+        A further name with a port is taken as it is; one without is meant at this port, and without
+        any, as something in front of the service may hand it on.
+        """
+        further = [parse_host(name) for name in names]
+        at_port = {*map(parse_host, own), *(name for name in further if not _has_port(name))}
+        hosts = {f"{name}:{port}" for name in at_port} | set(further)
+        if port == _DEFAULT_PORTS[scheme]:
+            hosts |= at_port
+        pages = {f"{scheme}://{name}:{port}" for name in at_port}
+        allowed = frozenset(map(parse_origin, (*pages, *origins)))
+        return cls(frozenset(hosts), allowed, admits or is_loopback)
+
+    def check_address(self, request: web.BaseRequest) -> Refusal | None:
+        """Refuse a peer, a name or a URL that is not for us: for what any page may be shown."""
+        if not self.admits(request):
+            return Refusal(403, "this service is not for this peer")
         hosts = request.headers.getall("Host", [])
-        if len(hosts) == 1 and hosts[0].lower() in self.hosts:
-            return None
-        return Refusal(421, "this service has another name")
-
-    def check(self, request: web.Request) -> Refusal | None:
-        """Refuse a peer, a name, a page or a URL that may not connect."""
-        if not _is_loopback(request.remote):
-            return Refusal(403, "this service is for this machine alone")
-        refusal = self.check_host(request)
-        if refusal is not None:
-            return refusal
-        origins = request.headers.getall("Origin", [])
-        if len(origins) > 1 or (origins and not self._is_own(origins[0])):
-            return Refusal(403, "this page may not connect")
-        if "token" in request.query:
+        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+            return Refusal(421, "this service has another name")
+        if any("token" in name.lower() for name in request.query):
             return Refusal(400, "the token belongs into the first message, never into a URL")
         return None
 
-    def _is_own(self, origin: str) -> bool:
-        try:
-            url = URL(origin)
-        except ValueError:
-            return False
-        if url.raw_path not in ("", "/") or url.query_string or url.raw_fragment or url.user:
-            return False
-        if not url.scheme or not url.raw_host or not url.explicit_port:
-            return False
-        name = f"[{url.raw_host}]" if ":" in url.raw_host else url.raw_host
-        return f"{url.scheme}://{name}:{url.explicit_port}" in self.origins
+    def check(self, request: web.BaseRequest) -> Refusal | None:
+        """Refuse a page that may not connect, too."""
+        refusal = self.check_address(request)
+        if refusal is not None:
+            return refusal
+        origins = request.headers.getall("Origin", [])
+        if len(origins) > 1 or (origins and origins[0] not in self.origins):
+            return Refusal(403, "this page may not connect")
+        return None
 
 
-def _is_loopback(remote: str | None) -> bool:
-    if remote is None:
-        return False
+def host_without_port(host: str) -> str:
+    """The name alone."""
+    return re.sub(r":[0-9]+$", "", host)
+
+
+def _has_port(host: str) -> bool:
+    return host != host_without_port(host)
+
+
+def anyone(request: web.BaseRequest) -> bool:
+    """Any peer: for a service that was put beyond loopback on purpose."""
+    return True
+
+
+def is_loopback(request: web.BaseRequest) -> bool:
+    """A peer on this machine."""
     try:
-        address = ip_address(remote)
+        address = ip_address(request.remote or "")
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

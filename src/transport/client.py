@@ -27,10 +27,11 @@ from transport.client_calls import Call, ClientSettings, Endpoint
 from transport.client_connection import ClientConnection
 from transport.client_protocol import ClientProtocol, Phase
 from transport.client_socket import Dialer, WebSockets
-from transport.client_stream import Inbox, Stream
+from transport.client_stream import Duplex, Inbox, Stream
 from transport.errors import TransportError, UnexpectedAnswer
 
 R = TypeVar("R", bound=Message)
+S = TypeVar("S", bound=Message)
 R1 = TypeVar("R1", bound=Message)
 R2 = TypeVar("R2", bound=Message)
 R3 = TypeVar("R3", bound=Message)
@@ -215,15 +216,29 @@ class Client:
         """
         return self._open(request, answers, timeout)
 
+    def duplex(
+        self, request: Message, takes: type[S], answer: type[R], *, timeout: float | None = None
+    ) -> Duplex[S, R]:
+        """Ask, iterate the answers of type `answer`, and send messages of type `takes` meanwhile.
+
+        As `stream` in everything else.
+        """
+        call, inbox = self._begin(request, timeout)
+        return Duplex[S, R](self, call, inbox, (answer,))
+
     def _open(
         self, request: Message, answers: tuple[type[R], ...], timeout: float | None
     ) -> Stream[R]:
+        call, inbox = self._begin(request, timeout)
+        return Stream(self, call, inbox, answers)
+
+    def _begin(self, request: Message, timeout: float | None) -> tuple[Call, Inbox]:
         call = self.protocol.open(request, timeout, self._connection.now())
         inbox = self._inboxes[call] = Inbox()
         self._connection.flush()
         if timeout is not None and not self.connected:
             self._connection.arm()
-        return Stream(self, call, inbox, answers)
+        return call, inbox
 
     # -- what a stream says ------------------------------------------------------------------
 
@@ -237,14 +252,30 @@ class Client:
         self.protocol.answer(call, answer)
         self._connection.flush()
 
+    def takes_input(self, call: Call) -> bool:
+        """The service takes one more input of this call, or the call has ended."""
+        return self.protocol.takes_input(call)
+
+    def input(self, call: Call, message: Message | None, *, last: bool) -> bool:
+        """Send an input; False: the call has ended."""
+        sent = self.protocol.input(call, message, last=last)
+        self._connection.flush()
+        return sent
+
+    def room(self, call: Call) -> None:
+        """The service takes more inputs of the call."""
+        inbox = self._inboxes.get(call)
+        if inbox is not None:
+            inbox.wake_sender()
+
     def cancel(self, call: Call) -> None:
         """End a call."""
         self._connection.do(self.protocol.cancel(call))
 
     def abandon(self, call: Call) -> None:
         """End a call whose consumer has gone."""
-        self._inboxes.pop(call, None)
         self._connection.do(self.protocol.abandon(call))
+        self._let_go(call)
 
     def forget(self, call: Call) -> None:
         """As `abandon`, but soon: garbage is collected anywhere, and in any thread."""
@@ -253,16 +284,22 @@ class Client:
 
     # -- what the connection says ------------------------------------------------------------
 
+    def _let_go(self, call: Call) -> None:
+        inbox = self._inboxes.pop(call, None)
+        if inbox is not None:
+            inbox.wake_sender()
+
     def deliver(self, call: Call, message: ServerMessage) -> None:
         """Hand an answer to its consumer."""
         inbox = self._inboxes.get(call)
         if inbox is not None:
             inbox.put(message)
             if message.end:
-                del self._inboxes[call]
+                self._let_go(call)
 
     def fail(self, call: Call, error: TransportError) -> None:
         """Tell the consumer that no more answers come."""
-        inbox = self._inboxes.pop(call, None)
+        inbox = self._inboxes.get(call)
+        self._let_go(call)
         if inbox is not None:
             inbox.put(error)

@@ -1,5 +1,7 @@
 """A client's own notes: where the service is, how it wants to behave, what it has asked."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -7,7 +9,7 @@ from google.protobuf.message import Message
 
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from callboard.v1.session_pb2 import Limits
+from callboard.v1.session_pb2 import Input, Limits
 
 _ARMS: Final = {
     field.message_type.full_name: field.name
@@ -61,7 +63,7 @@ class Call:
 
     __slots__ = (
         "_consumed", "_window", "abandoned", "cancelled", "deadline", "envelope", "granted",
-        "request_id", "unsettled",
+        "inputs", "request_id", "unsettled",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,7 @@ class Call:
         self.cancelled = False
         self.abandoned = False
         self.unsettled: dict[str, AnswerRequest] = {}
+        self.inputs = OutgoingInputs()
         self.granted = settings.window
         self._window = settings.window
         self._consumed = 0
@@ -93,6 +96,42 @@ class Call:
             return False
         self.granted = limit
         return not self.cancelled
+
+
+class OutgoingInputs:
+    """What a call sends beside its request, and keeps until the service has taken it."""
+
+    __slots__ = ("_kept", "_limit", "_number")
+
+    def __init__(self) -> None:
+        self._kept: deque[Input] = deque()
+        self._limit = 0
+        self._number = 0
+
+    def has_room(self, window: int) -> bool:
+        """One more may be sent. window: what the service takes before its first credit."""
+        return self._number < max(self._limit, window)
+
+    def make(self, message: Message | None, *, last: bool) -> Input:
+        """The next one; its number is used up by `keep`."""
+        made = Input(number=self._number + 1, last=last)
+        if message is not None:
+            made.payload.Pack(message)
+        return made
+
+    def keep(self, made: Input) -> None:
+        """It is on its way."""
+        self._number = made.number
+        self._kept.append(made)
+
+    def grant(self, limit: int, window: int) -> None:
+        """The service takes so many; those that are a window below it, it has taken."""
+        self._limit = max(self._limit, limit)
+        while self._kept and self._kept[0].number <= self._limit - window:
+            self._kept.popleft()
+
+    def __iter__(self) -> Iterator[Input]:
+        return iter(self._kept)
 
 
 class Acknowledger:

@@ -17,6 +17,7 @@ from transport.client_effects import (
     Find,
     Over,
     Ready,
+    Room,
 )
 from transport.client_protocol import ClientProtocol, Phase
 from transport.client_socket import CLOSE_TIMEOUT, Carrier, Dialer
@@ -32,6 +33,9 @@ class Receiver(Protocol):
 
     def fail(self, call: Call, error: TransportError) -> None:
         """No answer to the call comes any more."""
+
+    def room(self, call: Call) -> None:
+        """The service takes more inputs of the call."""
 
 
 class ClientConnection:
@@ -172,6 +176,8 @@ class ClientConnection:
                     self._receiver.deliver(call, message)
                 case Failed(call, error):
                     self._receiver.fail(call, error)
+                case Room(call):
+                    self._receiver.room(call)
                 case Find() | Connect():
                     self._step = effect
                     self.arm()

@@ -59,10 +59,17 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The service takes more inputs of this call."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """The client does not come back."""
 
     closed: ConnectionClosed
 
 
-Effect: TypeAlias = Find | Connect | Abort | Close | Ready | Deliver | Failed | Over
+Effect: TypeAlias = Find | Connect | Abort | Close | Ready | Deliver | Failed | Room | Over

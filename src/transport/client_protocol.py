@@ -43,6 +43,7 @@ from transport.client_effects import (
     Find,
     Over,
     Ready,
+    Room,
 )
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
@@ -233,6 +234,11 @@ class ClientProtocol:
             call.request_id = self._last_id
             self._by_id[call.request_id] = call
         self._put(call.frame(now))
+        self._put_inputs(call)
+
+    def _put_inputs(self, call: Call) -> None:
+        for kept in call.inputs:
+            self._put_about(call, kept)
 
     def _send_unsent(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -281,6 +287,28 @@ class ClientProtocol:
         call.unsettled[answer.ask_id] = answer
         if self.phase is Phase.OPEN:
             self._put_about(call, answer)
+
+    def takes_input(self, call: Call) -> bool:
+        """One more input of the call may be sent now. Nobody waits for one that has ended."""
+        if call not in self._calls or call.cancelled:
+            return True
+        return call.inputs.has_room(self.welcome.limits.input_window)
+
+    def input(self, call: Call, message: Message | None, *, last: bool) -> bool:
+        """Send one more message of the call's; None: just say that nothing follows.
+
+        Kept until the service has taken it, and sent again after a cut. False: the call has ended.
+        Raises RequestFailed if it is larger than the service takes.
+        """
+        if call not in self._calls or call.cancelled:
+            return False
+        made = call.inputs.make(message, last=last)
+        if excess := self._excess(envelope(made)):
+            raise excess
+        call.inputs.keep(made)
+        if self.phase is Phase.OPEN and call.request_id:
+            self._put_about(call, made)
+        return True
 
     def consumed(self, call: Call) -> None:
         """The call's consumer has handled one answer: there is room for another."""
@@ -351,6 +379,8 @@ class ClientProtocol:
                 self._put_about(call, session_pb2.Credit(limit=call.granted))
             for answer in call.unsettled.values():
                 self._put_about(call, answer)
+            if call.request_id <= last_received:
+                self._put_inputs(call)
             if call.cancelled:
                 self._put_about(call, chat_pb2.CancelRequest())
         return effects
@@ -369,6 +399,9 @@ class ClientProtocol:
         if message.end:
             del self._by_id[message.request_id]
             del self._calls[call]
+        elif message.HasField("credit"):
+            call.inputs.grant(message.credit.limit, self.welcome.limits.input_window)
+            return [Room(call)]
         elif message.HasField("ask_closed"):
             call.unsettled.pop(message.ask_closed.ask_id, None)
         return [] if call.abandoned else [Deliver(call, message)]

@@ -3,19 +3,23 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, Protocol
 
 from aiohttp import (
     BaseConnector,
     ClientError,
     ClientSession,
+    ClientSSLError,
     ClientWebSocketResponse,
     ClientWSTimeout,
     DummyCookieJar,
     TCPConnector,
+    UnixConnector,
     WSMsgType,
 )
 
+from transport.address import route
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
 
@@ -109,40 +113,51 @@ class _WebSocket(ClientWebSocketResponse):
 
 
 class WebSockets:
-    """Dials with one aiohttp session, made when it is first needed.
+    """Dials, over TCP or a Unix socket, with one aiohttp session for each way that is needed.
 
-    connector: what opens its sockets, for a service that is reached in another way than its URL
-    says (a Unix socket, a tunnel).
+    connector: what opens its TCP sockets, where those lead elsewhere than the URL says (a tunnel).
     """
 
     def __init__(self, connector: Callable[[], BaseConnector] = TCPConnector) -> None:
         self._connector = connector
-        self._http: ClientSession | None = None
+        self._sessions: dict[Path | None, ClientSession] = {}
 
     async def dial(self, url: str) -> WebSocketCarrier:
-        """Open a WebSocket. Raises ConnectionClosed (1006), also where the upgrade is refused."""
-        if self._http is None:
-            # Neither cookies nor a proxy of the environment's: the token goes to one address.
-            self._http = ClientSession(
-                connector=self._connector(),
-                cookie_jar=DummyCookieJar(),
-                trust_env=False,
-                ws_response_class=_WebSocket,
-            )
+        """Open a WebSocket.
+
+        Raises ConnectionClosed: 1015 where the certificate is not trusted, 1006 for all else, also
+        where the upgrade is refused.
+        """
+        unix_socket, target = route(url)
         try:
-            websocket = await self._http.ws_connect(
-                url,
+            websocket = await self._session(unix_socket).ws_connect(
+                target,
                 autoping=False,
                 compress=0,
                 max_msg_size=MAX_ANSWER,
                 timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
             )
+        except ClientSSLError as error:
+            raise ConnectionClosed(CloseCode.TLS_FAILED, str(error)) from error
         except (ClientError, OSError, ValueError) as error:
             raise ConnectionClosed(CloseCode.ABNORMAL, str(error)) from error
         assert isinstance(websocket, _WebSocket)
         return WebSocketCarrier(websocket)
 
+    def _session(self, unix_socket: Path | None) -> ClientSession:
+        session = self._sessions.get(unix_socket)
+        if session is None:
+            way = self._connector() if unix_socket is None else UnixConnector(str(unix_socket))
+            # Neither cookies nor a proxy of the environment's: the token goes to one address.
+            session = self._sessions[unix_socket] = ClientSession(
+                connector=way,
+                cookie_jar=DummyCookieJar(),
+                trust_env=False,
+                ws_response_class=_WebSocket,
+            )
+        return session
+
     async def close(self) -> None:
-        """Close the session."""
-        if self._http is not None:
-            await self._http.close()
+        """Close the sessions."""
+        for session in self._sessions.values():
+            await session.close()

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from transport.client import Client
 
 R_co = TypeVar("R_co", bound=Message, covariant=True)
+S_contra = TypeVar("S_contra", bound=Message, contravariant=True)
 
 
 class Inbox:
     """What has come for a call and waits for its consumer; bounded by the call's credit."""
 
-    __slots__ = ("_arrived", "_waiter")
+    __slots__ = ("_arrived", "_sender", "_waiter")
 
     def __init__(self) -> None:
         self._arrived: deque[ServerMessage | TransportError] = deque()
+        self._sender: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -36,6 +38,19 @@ class Inbox:
         self._arrived.append(item)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    async def room(self) -> None:
+        """Wait for word that the service takes more inputs, or that the call has ended."""
+        self._sender = asyncio.get_running_loop().create_future()
+        try:
+            await self._sender
+        finally:
+            self._sender = None
+
+    def wake_sender(self) -> None:
+        """The service takes more, or the call has ended."""
+        if self._sender is not None and not self._sender.done():
+            self._sender.set_result(None)
 
     async def next(self) -> ServerMessage:
         """The oldest. Raises what was put, if that is an error."""
@@ -159,6 +174,26 @@ class Stream(Generic[R_co]):
 
     def __del__(self) -> None:
         self.drop()
+
+
+class Duplex(Stream[R_co], Generic[S_contra, R_co]):
+    """A stream that is sent more messages while its answers come (gRPC's bidirectional stream)."""
+
+    async def send(self, message: S_contra, *, last: bool = False) -> bool:
+        """Send one more, when the service takes it; `last`: nothing follows.
+
+        False: the request has ended, and nobody will see it. It waits while the handler is behind,
+        so answers and inputs belong in two tasks where the handler does not answer each input. One
+        task at a time may send. Raises RequestFailed if the message is larger than the service
+        takes.
+        """
+        while not self._client.takes_input(self._call):
+            await self._inbox.room()
+        return self._client.input(self._call, message, last=last)
+
+    def finish(self) -> None:
+        """Say that nothing follows. Harmless once the request has ended."""
+        self._client.input(self._call, None, last=True)
 
 
 class _Iteration(Generic[R_co]):

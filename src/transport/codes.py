@@ -1,15 +1,21 @@
 """The close codes of the protocol: a client comes back on 4000-4499, and gives up on 4500-4999."""
 
 from enum import IntEnum
+from typing import Final
+
+NEVER_SENT: Final = frozenset({1005, 1006, 1015})
+"""Codes that stand for what was seen, and are in no frame (RFC 6455, section 7.4.1)."""
 
 
 class CloseCode(IntEnum):
     """Why the service closes a connection (and RFC 6455, section 7.4.1)."""
 
     NORMAL = 1000
+    PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
     ABNORMAL = 1006
     TOO_BIG = 1009
+    TLS_FAILED = 1015
 
     GOING_AWAY = 4001
     SLOW_CONSUMER = 4002

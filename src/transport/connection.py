@@ -1,33 +1,66 @@
-"""One WebSocket: one task reads, one task writes, a timer listens for the heartbeat.
+"""One WebSocket: messages are taken as they are parsed, answers written as they are there.
+
+In the way of a message there is no task: what a read brings is handed to the session, and what
+the session says meanwhile goes out in one write at the end of the read; what it says later, at the
+end of that turn of the loop. One task a connection reads what is rare (pings, pongs, the close)
+and what overflows; another is there only while the peer does not keep up, and to close.
 
 What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
 it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
 `receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
-read outlives its own timeout, so a deadline here aborts the transport.
+read outlives its own timeout, so a deadline here aborts the transport. And `close()` does not wait
+for the peer's close while the reader reads: what the peer still sends then meets a closed socket,
+which resets the connection and loses the close code; where a frame is none it overtakes what was
+said before. So every close is written here, and aiohttp's own does nothing.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
+from actors.frames import Frame
 from actors.log import Log
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
-from transport.codes import CloseCode
-from transport.framing import PING, binary_frames, pong_frame
+from transport.codes import NEVER_SENT, CloseCode
+from transport.feed import AT_ONCE, FedSocket
+from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.wire import Wire
 
+Decode: TypeAlias = Callable[[bytes], Frame]
+Tell: TypeAlias = Callable[[SessionMessage], None]
+
 WRITE_BUDGET: Final = 32 * 1024
-"""Bytes that the writer sends before other tasks get a turn."""
+"""Bytes that are written before others get a turn."""
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that the peer has to take what is left and answer the close; then it is cut off."""
+
+
+class Socket(FedSocket):
+    """A WebSocket whose closing handshake is its channel's affair."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__(
+            compress=False,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size too
+            writer_limit=0,
+        )
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Nothing: aiohttp calls it on errors, and at the end."""
+        return False
 
 
 class Channel:
@@ -35,18 +68,21 @@ class Channel:
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
+        socket: Socket,
         request: web.Request,
         clock: Clock,
         heartbeat: float,
         slow: float,
         log: Log,
+        policy: FramePolicy = BINARY_ONLY,
     ) -> None:
         self.log = log
         self.close_code: int = CloseCode.ABNORMAL
         self._socket = socket
         self._protocol = request.protocol
         self._transport = request.transport
+        self._stream = request.writer
+        self._policy = policy
         self._clock = clock
         self._heartbeat = heartbeat
         self._slow = slow
@@ -54,11 +90,15 @@ class Channel:
         self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
-        self._awake = asyncio.Event()
+        self.awake = False
+        self._loop = asyncio.get_running_loop()
+        self._writer: asyncio.Future[None] | None = None
+        self._carried: tuple[Decode, Tell] | None = None
         self._ended = False
+        self._broken = False
         self._front: list[bytes] = []
+        self._pong = b""
         self._outbox: Outbox | None = None
-        self._written = 0
         self._patience: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
@@ -73,17 +113,41 @@ class Channel:
                     data: bytes = message.data
                     return data
                 case WSMsgType.PING:
-                    self._write(pong_frame(bytes(message.data)))
+                    self._answer_ping(bytes(message.data))
                 case WSMsgType.PONG:
                     pass
+                case WSMsgType.TEXT if self._policy.text is not None:
+                    return self._policy.text(message.data)
                 case WSMsgType.TEXT:
                     self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
+                case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
+                    self._broken = True
+                    self.close(message.data.code, "")
                 case _:
-                    if self._closing is None:
-                        self.close_code = self._socket.close_code or CloseCode.ABNORMAL
-                    self._ended = True
+                    self._peer_ended(message)
                     return None
         return None
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """At once, or, towards a peer that does not read, the last one alone when it does.
+
+        RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
+        """
+        if self._protocol.writing_paused:
+            self._pong = pong_frame(payload)
+            self.wake()
+        else:
+            self._write(pong_frame(payload))
+
+    def _peer_ended(self, message: WSMessage) -> None:
+        """The peer's close, or the end of the connection."""
+        self._ended = True
+        if message.type is WSMsgType.CLOSE and self._closing is None:
+            code = int(message.data)
+            self.close_code = code or CloseCode.ABNORMAL
+            if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
+                code = CloseCode.PROTOCOL_ERROR
+            self._write(close_frame(code, "") if code else EMPTY_CLOSE)
 
     async def serve(
         self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
@@ -94,67 +158,99 @@ class Channel:
         """
         self._outbox = outbox
         self._front.append(welcome)
+        self._carried = (wire.decode, session.tell_now)
         unwatch = session.watch(self._session_down)
-        writer = asyncio.create_task(self._write_out())
-        self._wake_writer()
+        self.wake()
         try:
             await self._read_in(wire, session)
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
+            self._socket.take_no_more()
             unwatch()
             closed_here = self._closing is not None
             if closed_here:  # what the session has said goes out before it lets go
-                await self._finish(writer)
+                await self._finish()
             with suppress(NotRunning):
                 await session.send(Detach(self, self.close_code, closed_here))
             if not closed_here:
-                await self._finish(writer)
+                await self._finish()
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
-        while (data := await self.receive()) is not None:
+        """Read what is not taken at once: all, where that cannot be; else only what overflows."""
+        in_a_row = 0
+        while True:
+            if self._socket.take_with(self):
+                in_a_row = 0
+            if (data := await self.receive()) is None:
+                return
             received = Received(self, wire.decode(data), len(data))
             try:
                 session.tell(received)
             except MailboxFull:
                 await session.send(received)
+            in_a_row += 1
+            if in_a_row % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def cork(self) -> None:
+        """A read is being parsed: see `uncork`."""
+        self._heard = self._clock.now()
+        self.awake = True
+
+    def take(self, data: bytes) -> None:
+        """Hand a message to the session, which handles it at once if it is idle."""
+        if self._closing is None and self._carried is not None:
+            decode, tell_now = self._carried
+            try:
+                tell_now(Received(self, decode(data), len(data)))
+            except MailboxFull:
+                self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
+
+    def uncork(self) -> None:
+        """All that was said since `cork` goes out, in one write."""
+        self._flush()
 
     async def refuse(self, code: int, reason: str, *last: bytes) -> None:
         """End a connection that has no session, after these last messages."""
         self._front.extend(last)
         self.close(code, reason)
-        await self._finish(asyncio.create_task(self._write_out()))
+        await self._finish()
 
-    async def _finish(self, writer: "asyncio.Task[None]") -> None:
+    async def _finish(self) -> None:
         if self._cutoff is None:  # a peer that closed, and reads no more
             self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
-        self._wake_writer()
+        if self._writer is None and self._closing is not None and not self._ended:
+            self._writer = asyncio.ensure_future(self._write_out())
         # The peer's own frames are still read, so that its answer to the close is seen.
-        while not self._ended and not writer.done():
+        while not self._ended and not self._broken:
             await self._discard_one()
+        writer = self._writer
+        if writer is not None:
+            await writer
         self._ended = True
-        self._wake_writer()
-        await writer
-        for timer in (self._pulse, self._cutoff):
-            if timer is not None:
-                timer.cancel()
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._transport is not None:
+            # The server ends the connection (RFC 6455, section 7.1.1).
+            self._transport.close()
+            if not self._transport.get_write_buffer_size():
+                self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
         message = await self._socket.receive()
         if message.type not in (
             WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
         ):  # fmt: skip
-            self._ended = True
+            self._peer_ended(message)
 
     # -- writing -----------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """The session has something to send: by the end of this loop tick, in one write."""
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        if not self._awake.is_set():
-            self._awake.set()
+        """The session has something to send: in this turn of the loop, in one write."""
+        if not self.awake:
+            self.awake = True
+            self._loop.call_soon(self._flush)
 
     def close(self, code: int, reason: str) -> None:
         """Close, when what the session has said so far has gone out. The first word counts."""
@@ -162,48 +258,69 @@ class Channel:
             self._closing = (code, reason)
             self.close_code = code
             self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
-            self._wake_writer()
+            self.wake()
 
     def abort(self) -> None:
         """Cut the connection off."""
         if self._transport is not None:
             self._transport.abort()
 
+    def _flush(self) -> None:
+        """Write what there is; what cannot be done without waiting is left to a task."""
+        self.awake = False
+        if self._writer is not None or self._ended:
+            return
+        if self._protocol.writing_paused:
+            if self._closing is not None or self._pong or self._has_more():
+                self._writer = asyncio.ensure_future(self._write_out())
+            return
+        messages = self._take()
+        if messages or self._pong:
+            self._write_messages(messages)
+        if self._has_more():
+            self.wake()
+        elif self._closing is not None:
+            self._writer = asyncio.ensure_future(self._write_out())
+
+    def _has_more(self) -> bool:
+        return bool(self._front) or (self._outbox is not None and self._outbox.has_more)
+
+    def _write_messages(self, messages: list[bytes]) -> None:
+        self._write(self._pong + self._policy.frames(messages))
+        self._pong = b""
+
     async def _write_out(self) -> None:
+        """Write to a peer that does not keep up until it does; close, if that is to be."""
         try:
             while not self._ended:
-                await self._awake.wait()
-                self._awake.clear()
-                await self._flush()
-                if self._closing is not None and not self._ended:
-                    code, reason = self._closing
-                    await self._socket.close(code=code, message=reason.encode())
+                if self._protocol.writing_paused:
+                    await self._drain()
+                messages = self._take()
+                if messages or self._pong:
+                    self._write_messages(messages)
+                    await asyncio.sleep(0)
+                elif self._closing is None:
+                    return
+                else:
+                    self._write(close_frame(*self._closing))
                     return
         except ConnectionError:
             self.abort()
-
-    async def _flush(self) -> None:
-        while not self._ended:
-            messages = self._front or self._take()
-            self._front = []
-            if not messages:
-                return
-            if self._protocol.writing_paused:
-                await self._send_slowly(messages)
-            else:
-                self._write(binary_frames(messages))
-                await asyncio.sleep(0)
+        finally:
+            if self._closing is None:
+                self._writer = None
 
     def _take(self) -> list[bytes]:
+        if self._front:
+            messages, self._front = self._front, []
+            return messages
         return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
 
-    async def _send_slowly(self, messages: list[bytes]) -> None:
-        """Send to a peer that has not read enough: `send_bytes` waits, as writer_limit is 0."""
+    async def _drain(self) -> None:
+        """Wait until a peer that reads slowly has read enough."""
         self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
         try:
-            for message in messages:
-                await self._socket.send_bytes(message)
-                self._written += len(message)
+            await self._stream.drain()
         finally:
             if self._patience is not None:
                 self._patience.cancel()
@@ -218,9 +335,8 @@ class Channel:
         self._patience = self._clock.call_later(patience.interval, look)
 
     def _gone_out(self) -> int:
-        """Grows with what the system has taken from the transport's buffer, and only with that."""
-        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return self._written - waiting
+        """Grows with what the system takes from the transport's buffer while we wait for that."""
+        return 0 if self._transport is None else -self._transport.get_write_buffer_size()
 
     def _write(self, frames: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -232,7 +348,7 @@ class Channel:
         self._pulse = self._clock.call_later(self._heartbeat, self._beat)
         if self._clock.now() - self._heard >= 2 * self._heartbeat:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        else:
+        elif not self._protocol.writing_paused:  # else it would pass for progress, and tell nothing
             self._write(PING)
 
     def _session_down(self, down: Down) -> None:

@@ -42,11 +42,13 @@ class RuntimeRecord:
 
 
 def default_folder() -> Path:
-    """Where runtime files belong on this system: the user's runtime folder.
+    """Where runtime files belong: `CALLBOARD_RUNTIME_DIR`, else the user's runtime folder.
 
     On a Linux without one (a container, a cron job) it is `run` in the user's cache folder, and not
     the name in a folder shared by all that platformdirs would take, which others may make first.
     """
+    if named := os.environ.get("CALLBOARD_RUNTIME_DIR"):
+        return Path(named)
     if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
         folder = Path(f"/run/user/{os.getuid()}")
         if not folder.is_dir():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from actors.duplex import INPUT_WINDOW
 from actors.errors import ActorError
 from actors.limits import SessionLimits
 from actors.ref import ActorRef
@@ -87,4 +88,5 @@ def limits_of(
         resume_buffer_bytes=limits.resume_buffer_bytes,
         bytes_per_second=limits.bytes_per_second,
         byte_burst=limits.byte_burst,
+        input_window=INPUT_WINDOW,
     )

@@ -21,15 +21,17 @@ from actors.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
-from transport.connection import CLOSE_TIMEOUT, Channel
-from transport.errors import CannotListen
+from transport.connection import CLOSE_TIMEOUT, Channel, Socket
+from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
+from transport.listen import Listener, Place, listen
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
 
+PAGE_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Callboard</title>
 <h1>Callboard {version}</h1>
 <p>A message router for user interfaces. It answers with the backend <b>{backend}</b>.</p>
@@ -43,15 +45,14 @@ messages. The token for its first message is in the service's runtime file; in a
 class ServerSettings:
     """What the listener is told. Times in seconds, sizes in bytes.
 
-    port 0: one that the system chooses. reconnect_after: what GoingAway advises. max_handshakes:
-    connections that have no session yet.
+    handshake: for the request, for TLS, and for Hello. reconnect_after: what GoingAway advises.
+    max_handshakes: connections that have no session yet.
     """
 
     token: str
     backend: str
     version: str
-    host: str = "127.0.0.1"
-    port: int = 0
+    place: Place = field(default_factory=Place)
     handshake: float = 10.0
     heartbeat: float = 20.0
     drain: float = 10.0
@@ -61,7 +62,7 @@ class ServerSettings:
     limits: SessionLimits = field(default_factory=SessionLimits)
 
     def __repr__(self) -> str:
-        return f"<ServerSettings {self.host}:{self.port}>"
+        return f"<ServerSettings {self.place}>"
 
 
 class Watcher(Protocol):
@@ -105,8 +106,7 @@ class Server:
         self._quiet.set()
         self._draining = False
         self._runner: web.AppRunner | None = None
-        self._access = Access.at(settings.host, settings.port)
-        self.port = settings.port
+        self._listener: Listener | None = None
 
     @property
     def connections(self) -> int:
@@ -115,18 +115,22 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the WebSocket is."""
-        return f"ws://{self._authority}/ws"
+        """Where the WebSocket is, once it has started."""
+        return self._listening.url
 
     @property
     def page(self) -> str:
-        """Where the page is."""
-        return f"http://{self._authority}/"
+        """Where the page is, once it has started; empty on a Unix socket."""
+        return self._listening.page
 
     @property
-    def _authority(self) -> str:
-        host = self._settings.host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+    def _access(self) -> Access:
+        return self._listening.access
+
+    @property
+    def _listening(self) -> Listener:
+        assert self._listener is not None, "the server has not started"
+        return self._listener
 
     async def start(self) -> None:
         """Listen. Raises CannotListen."""
@@ -135,23 +139,30 @@ class Server:
         app.router.add_get("/", self._serve_page)
         app.router.add_get("/healthz", self._serve_health)
         app.router.add_get("/metrics", self._serve_metrics)
-        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=1.0,
+            # Who has not sent a whole request by then is cut off, in the middle of its headers too.
+            keepalive_timeout=self._settings.handshake,
+            lingering_time=1.0,
+        )
         await runner.setup()
-        host, port = self._settings.host, self._settings.port
+        assert runner.server is not None
         try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
+            self._listener = await listen(
+                runner.server, self._settings.place, self._settings.handshake
+            )
+        except BaseException:
             await runner.cleanup()
-            reason = error.strerror or str(error)
-            raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error
+            raise
         self._runner = runner
-        self.port = runner.addresses[0][1]
-        self._access = Access.at(host, self.port)
 
     # -- endpoints ---------------------------------------------------------------------------
 
     async def _serve_page(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._access.check_host(request)
+        refusal = self._access.check_address(request)
         if refusal is not None:
             return _refuse(refusal)
         text = PAGE.format(
@@ -159,11 +170,11 @@ class Server:
             backend=escape(self._settings.backend),
             url=escape(self.url),
         )
-        headers = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store"}
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def _serve_health(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._access.check_host(request)
+        refusal = self._access.check_address(request)
         if refusal is not None:
             return _refuse(refusal)
         if self._draining:
@@ -190,13 +201,7 @@ class Server:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
             return _refuse(refusal)
-        socket = web.WebSocketResponse(
-            compress=False,
-            autoping=False,
-            timeout=CLOSE_TIMEOUT,
-            max_msg_size=self._settings.max_message_bytes + 1,  # aiohttp refuses this size too
-            writer_limit=0,
-        )
+        socket = Socket(self._settings.max_message_bytes)
         if not socket.can_prepare(request).ok:
             return _refuse(Refusal(426, "this address is for WebSockets"))
         try:
@@ -243,13 +248,14 @@ class Server:
         if data is None:
             await channel.refuse(channel.close_code, "")
             return None
-        hello = self._wire.greeting(data)
+        shown = shown_token(data)
+        if shown is not None and not hmac.compare_digest(shown, self._token):
+            self._log.warning("bad token")
+            await channel.refuse(CloseCode.BAD_TOKEN, "bad token")
+            return None
+        hello = None if shown is None else self._wire.greeting(data)
         if hello is None:
             await channel.refuse(CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello")
-            return None
-        if not hmac.compare_digest(hello.token.encode(), self._token):
-            self._log.warning("bad token", client=hello.client_name[:64])
-            await channel.refuse(CloseCode.BAD_TOKEN, "bad token")
             return None
         return await self._join(channel, hello)
 
@@ -299,6 +305,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT + 1.0):
                 await self._quiet.wait()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

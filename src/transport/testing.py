@@ -27,6 +27,7 @@ from actors.errors import MailboxFull, NotRunning
 from actors.limits import SessionLimits
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
+from actors.residents import Extensions
 from actors.session_messages import Detach, Happening, Outbox, Received, SessionEnvironment
 from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from actors.supervision import Exit
@@ -36,6 +37,7 @@ from transport.client import Client, by_url
 from transport.client_calls import ClientSettings
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
+from transport.framing import payload_of
 from transport.handshake import Joined, limits_of, open_new, take_up
 from transport.wire import PROTOCOL_VERSION, Wire
 
@@ -85,6 +87,7 @@ class MemoryService:
         """Have `system` serve what the registry knows. Raises NotProtobuf."""
         limits = limits or SessionLimits()
         wire = Wire(registry)
+        await system.start(lambda: Extensions(registry.residents), name="extensions")
         environment = SessionEnvironment(registry, limits, wire.encode, _Quiet(), _Unwatched())
         numbers = count(1)
 
@@ -205,6 +208,8 @@ class MemoryCarrier:
 class _Line:
     """The session's end (`actors.session_messages.Connection`)."""
 
+    awake = False
+
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
         self.closed = ConnectionClosed(CloseCode.ABNORMAL)
@@ -214,7 +219,7 @@ class _Line:
     def open(self, outbox: Outbox, welcome: bytes) -> None:
         """Carry what this outbox has."""
         self._outbox = outbox
-        self.arrived.put_nowait(welcome)
+        self.arrived.put_nowait(payload_of(welcome))
         self.wake()
 
     def wake(self) -> None:
@@ -224,7 +229,7 @@ class _Line:
             if not frames:
                 return
             for frame in frames:
-                self.arrived.put_nowait(frame)
+                self.arrived.put_nowait(payload_of(frame))
 
     def close(self, code: int, reason: str) -> None:
         """The session, or what is around it, ends the connection."""

@@ -5,8 +5,11 @@ them, in place of filling an envelope that protobuf then copies: 13 times the to
 A property test holds the result to protobuf's own.
 """
 
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, cast
 
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
@@ -21,7 +24,9 @@ from actors.frames import (
     Credit,
     Frame,
     GoingAway,
+    Grant,
     Inform,
+    Input,
     Message,
     Notice,
     Ping,
@@ -34,7 +39,8 @@ from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.errors import NotProtobuf
-from transport.varint import varint
+from transport.framing import SHORT, binary_header
+from transport.varint import LOW, SMALL, split_varint, varint
 
 PROTOCOL_VERSION: Final = 1
 
@@ -44,6 +50,12 @@ _SEQUENCE: Final = b"\x10"
 _END: Final = b"\x18\x01"
 _TYPE_PREFIX: Final = "type.googleapis.com/"
 _UNREADABLE: Final = Failure(Code.INVALID_ARGUMENT, "the request cannot be decoded")
+_UNREADABLE_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "an input cannot be decoded")
+_UNKNOWN_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "no request takes an input of this type")
+_RESERVED: Final = frozenset(
+    {"Hello", "Ack", "Credit", "Ping", "Input", "CancelRequest", "AnswerRequest"}
+)
+"""Messages from a client that are the session's own affair, and reach no actor as a request."""
 
 
 def _tag(field: FieldDescriptor) -> bytes:
@@ -59,10 +71,13 @@ class Wire:
 
     def __init__(self, registry: Registry) -> None:
         self._called: dict[str, type[ProtobufMessage]] = {}
-        for message in registry.messages():
-            if not issubclass(message, ProtobufMessage):
-                raise NotProtobuf(f"{message.__name__} is registered and no protobuf message")
+        self._taken: dict[str, type[ProtobufMessage]] = {}
+        for registration in registry.registrations():
+            message = _protobuf(registration.message, registration.label)
             self._called[message.DESCRIPTOR.full_name] = message
+            if registration.takes is not None:
+                takes = _protobuf(registration.takes, registration.label)
+                self._taken[takes.DESCRIPTOR.full_name] = takes
         arms = ServerMessage.DESCRIPTOR.oneofs_by_name["payload"].fields
         self._tags: dict[str, bytes] = {
             field.message_type.full_name: _tag(field)
@@ -70,7 +85,10 @@ class Wire:
             if field.message_type is not None
         }
         self._reply_tag = _tag(ServerMessage.DESCRIPTOR.fields_by_name["reply"])
-        self._tag_of: dict[type, bytes | None] = {}
+        self._arms: dict[type, tuple[bytes, bytes | None]] = {}
+        self._by_url = {
+            (_TYPE_PREFIX + name).encode(): message for name, message in self._called.items()
+        }
 
     # -- from the client ---------------------------------------------------------------------
 
@@ -84,6 +102,42 @@ class Wire:
 
     def decode(self, data: bytes) -> Frame:
         """The frame that these bytes hold. Never raises: what is none is a Violation."""
+        frame = self._decode_call(data)
+        return self._decode_any(data) if frame is None else frame
+
+    def _decode_call(self, data: bytes) -> Request | None:
+        """A request in `call`, as every encoder writes it; None: it is something else.
+
+        Half of what protobuf takes for envelope, arm and Any. What is not byte for byte of this
+        shape (another order of fields, a timeout, another arm) is left to protobuf.
+        """
+        try:
+            if data[0] != 0x08:
+                return None
+            request_id, at = data[1], 2
+            if request_id > 127:
+                request_id, at = _long_varint(data, 1)
+            if data[at] != 0xA2 or data[at + 1] != 0x06:
+                return None
+            length, at = data[at + 2], at + 3
+            if length > 127:
+                length, at = _long_varint(data, at - 1)
+            if at + length != len(data) or data[at] != 0x0A:
+                return None
+            end = at + 2 + data[at + 1]
+            message = self._by_url.get(data[at + 2 : end])
+            if message is None or data[end] != 0x12:
+                return None
+            length, at = data[end + 1], end + 2
+            if length > 127:
+                length, at = _long_varint(data, end + 1)
+            if at + length != len(data):
+                return None
+            return Request(request_id, 0, message.FromString(data[at:]))
+        except (IndexError, DecodeError):
+            return None
+
+    def _decode_any(self, data: bytes) -> Frame:
         try:
             envelope = ClientMessage.FromString(data)
         except DecodeError:
@@ -103,6 +157,8 @@ class Wire:
                 return Cancel(request_id)
             case "answer":
                 return Inform(request_id, envelope.answer)
+            case "input":
+                return Inform(request_id, self._input(envelope.input))
             case "hello":
                 return Violation(PROTOCOL_VIOLATION, "a second Hello")
             case "call":
@@ -121,33 +177,150 @@ class Wire:
         except DecodeError:
             return _UNREADABLE
 
+    def _input(self, given: session_pb2.Input) -> Input:
+        if not given.HasField("payload"):
+            return Input(given.number, None, given.last)
+        kind = self._taken.get(given.payload.type_url.rpartition("/")[2])
+        if kind is None:
+            return Input(given.number, _UNKNOWN_INPUT, given.last)
+        try:
+            return Input(given.number, kind.FromString(given.payload.value), given.last)
+        except DecodeError:
+            return Input(given.number, _UNREADABLE_INPUT, given.last)
+
     # -- to the client -----------------------------------------------------------------------
 
     def encode(self, request_id: int, sequence: int, end: bool, said: Said) -> bytes:
-        """One ServerMessage. Raises TypeError for what is no message."""
-        message = said if isinstance(said, ProtobufMessage) else _spell(said)
-        kind = type(message)
-        try:
-            tag = self._tag_of[kind]
-        except KeyError:
-            tag = self._tag_of[kind] = self._tags.get(message.DESCRIPTOR.full_name)
-        if tag is None:
-            message = AnyMessage(
-                type_url=_TYPE_PREFIX + message.DESCRIPTOR.full_name,
-                value=message.SerializeToString(),
-            )
-            tag = self._reply_tag
-        payload = message.SerializeToString()
-        head = _REQUEST_ID + varint(request_id) if request_id else b""
-        if sequence:
-            head += _SEQUENCE + varint(sequence)
+        """One ServerMessage in its WebSocket frame. Raises TypeError for what is no message."""
+        arm = self._arms.get(type(said))
+        if arm is None:
+            message = said if isinstance(said, ProtobufMessage) else _spell(said)
+            arm = self._learn(type(message))
+            payload = message.SerializeToString()
+        else:
+            payload = said.SerializeToString()  # type: ignore[union-attr]  # a message: it has an arm
+        tag, packed = arm
+        if packed is not None:
+            length = len(payload)
+            size = SMALL[length] if length < 16384 else varint(length)
+            payload = packed + size + payload if payload else packed[:-1]
+        if request_id and sequence:
+            head = _REQUEST_ID + varint(request_id) + _SEQUENCE + varint(sequence)
+        else:
+            head = _REQUEST_ID + varint(request_id) if request_id else b""
+            if sequence:
+                head += _SEQUENCE + varint(sequence)
         if end:
             head += _END
-        return head + tag + varint(len(payload)) + payload
+        length = len(payload)
+        message_bytes = head + tag + (SMALL[length] if length < 16384 else varint(length)) + payload
+        length = len(message_bytes)
+        return (SHORT[length] if length < 126 else binary_header(length)) + message_bytes
+
+    def encode_all(
+        self,
+        request_id: int,
+        sequence: int,
+        answers: Iterator[Message],
+        encoded: list[bytes],
+        at_most: int,
+        size: int,
+    ) -> bool:
+        """`encode` for answers in a row, none of them the last: what they share is made once.
+
+        Stops after `at_most` answers and at the one that reaches `size` bytes. True: there are no
+        more. Raises TypeError, and what `answers` raises; those before it are in `encoded`.
+        """
+        begin = _REQUEST_ID + varint(request_id) + _SEQUENCE
+        kind: type[Message] | None = None
+        serialize: Callable[[Message], bytes] = _unlearned
+        tag, packed = b"", None
+        shared: dict[int, tuple[bytes, bytes]] = {}
+        low, high, bound = SMALL, b"", 0
+        join, put = b"".join, encoded.append
+        for answer in islice(answers, at_most):
+            if type(answer) is not kind:
+                kind = type(answer)
+                if not isinstance(answer, ProtobufMessage):
+                    raise TypeError(f"an answer must be a protobuf message, not {kind.__name__}")
+                tag, packed = self._arms.get(kind) or self._learn(type(answer))
+                serialize = cast("Callable[[Message], bytes]", kind.SerializeToString)
+                shared.clear()
+            if sequence >= bound:
+                shared.clear()
+                low, high, bound = split_varint(sequence)
+            payload = serialize(answer)
+            length = len(payload)
+            parts = shared.get(length)
+            if parts is None:
+                before = begin, high, tag, packed
+                parts = shared[length] = _shared_parts(before, len(low[sequence & LOW]), length)
+            frame = join((parts[0], low[sequence & LOW], parts[1], payload))
+            put(frame)
+            sequence += 1
+            size -= len(frame)
+            if size <= 0:
+                return False
+        return len(encoded) < at_most
+
+    def _learn(self, kind: type[ProtobufMessage]) -> tuple[bytes, bytes | None]:
+        """The tag of this message's arm; and, if that is `reply`, what comes before its bytes."""
+        tag = self._tags.get(kind.DESCRIPTOR.full_name)
+        if tag is not None:
+            arm: tuple[bytes, bytes | None] = (tag, None)
+        else:
+            url = (_TYPE_PREFIX + kind.DESCRIPTOR.full_name).encode()
+            arm = (self._reply_tag, b"\x0a" + varint(len(url)) + url + b"\x12")
+        self._arms[kind] = arm
+        return arm
 
     def welcome(self, welcome: session_pb2.Welcome) -> bytes:
         """The service's first frame on a connection."""
         return self.encode(0, 0, False, welcome)
+
+
+def _unlearned(message: Message) -> bytes:
+    raise AssertionError(message)
+
+
+def _shared_parts(
+    before: tuple[bytes, bytes, bytes, bytes | None], low: int, length: int
+) -> tuple[bytes, bytes]:
+    """What stands before the low part of a sequence number of `low` bytes, and what after it."""
+    begin, high, tag, packed = before
+    within = b""
+    if packed is not None:
+        within = packed + varint(length) if length else packed[:-1]
+    after = high + tag + varint(len(within) + length) + within
+    return binary_header(len(begin) + low + len(after) + length) + begin, after
+
+
+def _long_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint there, of two or three bytes, and where it ends. Raises IndexError otherwise."""
+    first, second = data[at], data[at + 1]
+    if second < 128:
+        return first & 127 | second << 7, at + 2
+    third = data[at + 2]
+    if third > 127:
+        raise IndexError
+    return first & 127 | (second & 127) << 7 | third << 14, at + 3
+
+
+def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
+    """The message type, which clients can name. Raises NotProtobuf."""
+    if not issubclass(message, ProtobufMessage):
+        raise NotProtobuf(f"{actor} is registered for {message.__name__}: no protobuf message")
+    name = message.DESCRIPTOR.full_name
+    if name.rpartition(".")[2] in _RESERVED and name.startswith("callboard.v1."):
+        raise NotProtobuf(f"{actor} is registered for {name}, which no actor is asked")
+    try:
+        known = descriptor_pool.Default().FindMessageTypeByName(name)
+    except KeyError:
+        known = None
+    if known is not message.DESCRIPTOR:
+        reason = "has no such message" if known is None else "has another message of that name"
+        raise NotProtobuf(f"{actor} is registered for {name}: protobuf's default pool {reason}")
+    return message
 
 
 def _spell(said: Said) -> ProtobufMessage:
@@ -162,6 +335,8 @@ def _spell(said: Said) -> ProtobufMessage:
             )
         case Notice(message, discard):
             return chat_pb2.ChatNotice(message=message, discard_tokens=discard)
+        case Grant(limit):
+            return session_pb2.Credit(limit=limit)
         case Completed():
             return chat_pb2.ChatCompleted()
         case Pong(nonce):

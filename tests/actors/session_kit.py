@@ -23,7 +23,7 @@ from actors import (
     Yielded,
 )
 from actors.effects import Limit
-from actors.frames import Completed, Frame, GoingAway, Pong, Request
+from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.machine import Said
 from actors.run import OnRequestEnd
@@ -88,6 +88,8 @@ def said_as_text(said: Said) -> str:
             return f"pong {nonce:d}"
         case GoingAway(reason, reconnect_after_ms):
             return f"going away {reason} {reconnect_after_ms}"
+        case Grant(limit):
+            return f"grant {limit:d}"
         case Unspeakable():
             raise TypeError("no such arm")
         case _:
@@ -122,6 +124,7 @@ class FakeConnection:
     """A socket that takes everything at once, unless it is told to be slow."""
 
     wakes: int = 0
+    awake: bool = False
     closed: tuple[int, str] | None = None
 
     def wake(self) -> None:

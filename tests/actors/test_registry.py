@@ -28,7 +28,9 @@ def test_a_message_finds_its_actor() -> None:
 def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
     registry = Registry()
     registry.register(Text, Upper)
-    with pytest.raises(AlreadyRegistered, match="Text is answered by Upper, Lower cannot"):
+    with pytest.raises(
+        AlreadyRegistered, match=r"answered by .*test_registry\.Upper, .*\.Lower cannot"
+    ):
         registry.register(Text, Lower)
 
 
@@ -38,4 +40,4 @@ def test_what_makes_an_actor_is_as_good_as_its_class() -> None:
     registration = registry.find(Text)
     assert registration is not None
     assert isinstance(registration.factory(), Lower)
-    assert "lambda" in registration.label
+    assert registration.label.endswith("test_what_makes_an_actor_is_as_good_as_its_class")

@@ -13,10 +13,12 @@ from actors import (
     Event,
     Failure,
     RequestActor,
+    Started,
     StreamActor,
     Yielded,
 )
 from actors.deadlines import TICK
+from actors.eager import EAGER
 from actors.frames import Cancel
 from actors.run import RequestEnd
 from actors.testing import ManualClock, settle
@@ -343,3 +345,52 @@ async def test_who_watches_hears_how_each_request_went(
     assert isinstance(ends[2].said, Failure)
     assert ends[2].said.code is Code.CANCELLED
     assert len(ends) == 3  # what the handler gives after that is nothing
+
+
+class Passing(RequestActor[Text, Text]):
+    """Ends in its first step; looks for itself on "look", waits on "wait"."""
+
+    @staticmethod
+    async def at_once() -> None:
+        """Nothing to wait for."""
+
+    async def handle(self, request: Text) -> Text:
+        if request.text == "look":
+            return Text(self.context.ref.path)
+        if request.text == "wait":
+            await asyncio.sleep(0)
+        if request.text == "timeout":
+            async with asyncio.timeout(10):  # needs a task to be in
+                await Passing.at_once()
+                return Text("in time")
+        return request
+
+
+def actors_of(events: list[Event]) -> list[str]:
+    paths = [event.path for event in events if isinstance(event, Started)]
+    return [path for path in paths if path.count("/") == 3]
+
+
+async def test_a_request_that_never_waits_is_no_actor_and_is_counted(
+    service: Service, actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    client = await client_of(service, Passing)
+    for text in ("a", "b", "timeout"):
+        client.request(Text(text))
+    assert [frame.said for frame in await client.read()] == ["a", "b", "in time"]
+    assert len(actors_of(actor_events)) == (0 if EAGER else 3)
+    session = actor_system.snapshot().children[0].children[0]
+    assert (session.tally.started, session.tally.stopped) == (3, 3)
+    assert session.children == ()
+
+
+@pytest.mark.parametrize("text", ["wait", "look"])
+async def test_a_request_that_waits_or_needs_its_ref_is_an_actor(
+    service: Service, actor_events: list[Event], text: str
+) -> None:
+    client = await client_of(service, Passing)
+    client.request(Text(text))
+    (answer,) = await client.read()
+    (path,) = actors_of(actor_events)
+    assert answer.said == (path if text == "look" else text)
+    client.check()

@@ -3,7 +3,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from actors import ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
+from actors import Actor, ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
 from actors.runqueue import ASKS_IN_A_ROW, BURST, TURNS
 from actors.testing import settle
 from tests.actors.kit import Bare, Boom, Do, note, tasks_of_actors, wait_for
@@ -182,3 +182,54 @@ async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_betwe
     await settle()
     assert log.index("other") <= BURST
     assert log.count("crash") == 4 * BURST
+
+
+class Noting(Actor[str]):
+    """Keeps what it is told; tells itself on "again", crashes on "crash"."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def receive(self, message: str) -> None:
+        self._notes.append(message)
+        if message == "again":
+            self.context.ref.tell_now("told by itself")
+            self._notes.append("after")
+        if message == "crash":
+            raise Boom
+
+
+async def test_tell_now_is_handled_before_it_returns(actor_system: ActorSystem) -> None:
+    notes: list[str] = []
+    ref = actor_system.spawn(lambda: Noting(notes))
+    ref.tell_now("a")
+    assert notes == ["a"]
+
+
+@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
+async def test_tell_now_overtakes_nothing(actor_system: ActorSystem) -> None:
+    notes: list[str] = []
+    ref = actor_system.spawn(lambda: Noting(notes))
+    ref.tell("a")
+    ref.tell_now("b")
+    assert notes == []
+    await settle()
+    assert notes == ["a", "b"]
+
+
+async def test_tell_now_to_an_actor_with_a_message_in_hand_waits(actor_system: ActorSystem) -> None:
+    notes: list[str] = []
+    ref = actor_system.spawn(lambda: Noting(notes))
+    ref.tell_now("again")
+    assert notes == ["again", "after"]
+    await settle()
+    assert notes == ["again", "after", "told by itself"]
+
+
+async def test_a_crash_in_tell_now_is_the_supervisors_affair(actor_system: ActorSystem) -> None:
+    notes: list[str] = []
+    ref = actor_system.spawn(lambda: Noting(notes))
+    ref.tell_now("crash")
+    ref.tell_now("b")
+    await settle()
+    assert notes == ["crash"] if not ref.alive else ["crash", "b"]

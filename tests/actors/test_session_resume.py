@@ -224,7 +224,7 @@ async def test_a_stream_stops_at_a_full_buffer_while_nobody_is_there(
 async def test_memory_is_bounded_while_nobody_is_there(
     actor_system: ActorSystem,
 ) -> None:
-    limits = SessionLimits(resume_buffer_bytes=10_000)
+    limits = SessionLimits(resume_buffer_bytes=10_000, outbox_bytes=10_000)
     service = Service(actor_system, limits)
     service.registry.register(Text, Counting)
     client = await service.open()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -31,7 +32,7 @@ class ServiceProcess:
         self.record = json.loads(Path(ready["runtime_file"]).read_text())
         self.url: str = ready["url"]
         self.token: str = self.record["token"]
-        self.port = int(self.url.rsplit(":", 1)[1].split("/")[0])
+        self.port = urlsplit(self.url).port or 0
 
     def connect(self, **hello: Any) -> Contract:
         """A client with the right token."""

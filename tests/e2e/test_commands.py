@@ -87,7 +87,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     await anext(client.answers(held))
     code, out, _ = told(shared, tmp_path, "status")
     assert code == 0
-    for part in ("echo  ready", "sessions", "SessionActor", "SendMessage", "crashed", "TellStatus"):
+    for part in ("echo  ready", "sessions", "SessionActor", "SendMessage", "crashed"):
         assert part in out
     code, out, _ = told(shared, tmp_path, "status", "--json")
     status = json.loads(out)
@@ -99,7 +99,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     assert int(status["crashes"]) >= 1
     assert [child["name"] for child in status["root"]["children"]] == [
         "backend",
-        "turns",
+        "extensions",
         "sessions",
     ]
 
@@ -124,7 +124,7 @@ def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path)
         timeout=20,
     )
     for _ in range(3):
-        watch.expect("TellStatus")
+        watch.expect("SessionActor")
     watch.sendintr()
     watch.expect(pexpect.EOF)
     watch.close()

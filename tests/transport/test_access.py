@@ -4,16 +4,17 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from transport.access import Access
+from transport.access import Access, anyone, parse_host, parse_origin
 
-ACCESS = Access.at("127.0.0.1", 4100)
+OWN = ("127.0.0.1", "localhost", "[::1]")
+ACCESS = Access.at(OWN, 4100)
 
 
 def status(
-    *headers: tuple[str, str], peer: str | None = "127.0.0.1", path: str = "/ws"
+    *headers: tuple[str, str], peer: str = "127.0.0.1", path: str = "/ws", access: Access = ACCESS
 ) -> int | None:
-    request = make_mocked_request("GET", path, CIMultiDict(headers)).clone(remote=peer or "")
-    refusal = ACCESS.check(request)
+    request = make_mocked_request("GET", path, CIMultiDict(headers)).clone(remote=peer)
+    refusal = access.check(request)
     return None if refusal is None else refusal.status
 
 
@@ -48,7 +49,10 @@ def test_no_name_and_two_names_get_421() -> None:
      "http://127.0.0.1:41001", "http://evil.example:4100", "http://127.0.0.1:4100.evil.example",
      "http://127.0.0.1:4100@evil.example", "http://a@127.0.0.1:4100", "http://127.0.0.1:4100/x",
      "http://127.0.0.1:4100?x", "http://127.0.0.1:4100#x", "file://", "127.0.0.1:4100",
-     "http://[::1", "http://127.0.0.1:99999", "vscode-webview://127.0.0.1:4100"],
+     "http://[::1", "http://127.0.0.1:99999", "vscode-webview://127.0.0.1:4100",
+     "HTTP://127.0.0.1:4100", "http://LOCALHOST:4100", "http://127.0.0.1:4100/",
+     "http://127.0.0.1:4100 http://127.0.0.1:4100", "http://127.0.0.1.:4100", "http://127.1:4100",
+     "http://2130706433:4100", "http://[0:0:0:0:0:0:0:1]:4100", "http://localhost.:4100"],
 )  # fmt: skip
 def test_other_origins_get_403(origin: str) -> None:
     assert status(HOST, ("Origin", origin)) == 403
@@ -71,5 +75,57 @@ def test_a_peer_here_is_served(peer: str) -> None:
 
 
 def test_a_token_in_the_query_gets_400() -> None:
-    assert status(HOST, path="/ws?token=right") == 400
+    for path in ("/ws?token=right", "/ws?Token=right", "/ws?a=b&access_token=right"):
+        assert status(HOST, path=path) == 400
     assert status(HOST, path="/ws?other=1") is None
+
+
+def test_allowed_names_and_pages_are_served_beside_our_own() -> None:
+    access = Access.at(
+        OWN,
+        4100,
+        names=("board.example", "Other.Example:9000"),
+        origins=("https://App.example:443",),
+    )
+    for host in ("board.example", "board.example:4100", "other.example:9000", "localhost:4100"):
+        assert status(("Host", host), access=access) is None
+    for host in ("other.example", "other.example:4100", "board.example:9000", "app.example"):
+        assert status(("Host", host), access=access) == 421
+    for origin in ("https://app.example", "http://board.example:4100", "http://localhost:4100"):
+        assert status(HOST, ("Origin", origin), access=access) is None
+    for origin in (
+        "http://app.example", "https://app.example:443", "https://app.example.", "https://x.app.example",
+        "http://board.example", "http://other.example:9000", "https://board.example:4100", "null",
+    ):  # fmt: skip
+        assert status(HOST, ("Origin", origin), access=access) == 403
+
+
+def test_what_is_served_with_tls_has_other_origins() -> None:
+    access = Access.at(OWN, 443, scheme="https")
+    host = ("Host", "localhost")
+    assert status(host, ("Origin", "https://localhost"), access=access) is None
+    assert status(("Host", "localhost:443"), access=access) is None
+    assert status(host, ("Origin", "http://localhost"), access=access) == 403
+
+
+def test_a_service_for_other_machines_takes_their_peers_and_nothing_else() -> None:
+    access = Access.at(OWN, 4100, names=("board.example",), admits=anyone)
+    assert status(("Host", "board.example:4100"), peer="192.0.2.1", access=access) is None
+    assert status(("Host", "192.0.2.7:4100"), peer="192.0.2.1", access=access) == 421
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "", "*.example", "http://board.example", "a b", "board:0", "[::1", "a/b", "a:b"]
+)
+def test_what_is_no_host(text: str) -> None:
+    with pytest.raises(ValueError, match="no host"):
+        parse_host(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "null", "app.example", "https://*", "https://a/", "https://a/b", "file://x",
+             "https://u@a", "https://", "https://a:0", "https://a?b"],
+)  # fmt: skip
+def test_what_is_no_origin(text: str) -> None:
+    with pytest.raises(ValueError, match="no origin"):
+        parse_origin(text)

@@ -110,10 +110,16 @@ def test_the_token_is_in_no_repr() -> None:
     assert RECORD.token not in repr(RECORD)
 
 
+def test_the_folder_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLBOARD_RUNTIME_DIR", str(tmp_path))
+    assert default_folder() == tmp_path
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the rule is for Linux")
 def test_without_a_runtime_folder_none_that_others_share_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CALLBOARD_RUNTIME_DIR", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     assert default_folder() == tmp_path / "runtime" / "callboard"
     monkeypatch.delenv("XDG_RUNTIME_DIR")

@@ -5,7 +5,11 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from transport.framing import PING, binary_frames, pong_frame
+from transport.framing import PING, binary_header, payload_of, pong_frame
+
+
+def binary_frames(messages: list[bytes]) -> bytes:
+    return b"".join(binary_header(len(message)) + message for message in messages)
 
 
 def parsed(data: bytes) -> list[Frame]:
@@ -38,6 +42,12 @@ def test_each_length_field_at_its_bounds() -> None:
         65535,
         65536,
     ]
+
+
+@given(st.sampled_from([0, 1, 125, 126, 300, 65535, 65536]))
+def test_the_payload_of_a_frame_is_found_again(size: int) -> None:
+    message = bytes(size)
+    assert payload_of(binary_frames([message])) == message
 
 
 @given(st.binary(max_size=125))

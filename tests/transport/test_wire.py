@@ -1,21 +1,26 @@
 """The wire module beside protobuf's own encoder and decoder."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Code, Failure, Notice, Registry, RequestActor
+from actors import Code, DuplexActor, Failure, Notice, Registry, RequestActor
 from actors.frames import (
     Ack,
     Cancel,
     Completed,
     Credit,
     GoingAway,
+    Grant,
     Inform,
+    Input,
     Ping,
     Pong,
     Request,
@@ -24,6 +29,7 @@ from actors.frames import (
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.errors import NotProtobuf
+from transport.framing import binary_header, payload_of
 from transport.varint import varint
 from transport.wire import Wire
 
@@ -63,10 +69,19 @@ class Echo(RequestActor[Duration, Duration]):
         return request
 
 
+class Last(DuplexActor[Empty, Timestamp, Timestamp]):
+    async def handle(
+        self, request: Empty, inputs: AsyncIterator[Timestamp]
+    ) -> AsyncIterator[Timestamp]:
+        async for item in inputs:
+            yield item
+
+
 @pytest.fixture(scope="module")
 def wire() -> Wire:
     registry = Registry()
     registry.register(Duration, Echo)
+    registry.register_duplex(Empty, Timestamp, Last)
     return Wire(registry)
 
 
@@ -84,11 +99,13 @@ def test_an_answer_with_an_arm_is_encoded_as_protobuf_does(
     expected = ServerMessage(request_id=request_id, sequence=sequence, end=end)
     getattr(expected, arm).CopyFrom(answer)
     getattr(expected, arm).SetInParent()
-    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+    message = expected.SerializeToString()
+    frame = binary_header(len(message)) + message
+    assert wire.encode(request_id, sequence, end, answer) == frame
 
 
 def test_every_arm_of_the_contract_is_tried_above() -> None:
-    said_otherwise = {"going_away", "pong", "error", "notice", "reply"}
+    said_otherwise = {"credit", "going_away", "pong", "error", "notice", "reply"}
     arms = {field.name for field in ServerMessage.DESCRIPTOR.oneofs_by_name["payload"].fields}
     assert arms == set(ARMS) | said_otherwise
 
@@ -100,12 +117,14 @@ def test_an_answer_without_an_arm_goes_in_reply(
     packed = AnyMessage()
     packed.Pack(answer)
     expected = ServerMessage(request_id=request_id, sequence=sequence, end=end, reply=packed)
-    assert wire.encode(request_id, sequence, end, answer) == expected.SerializeToString()
+    message = expected.SerializeToString()
+    frame = binary_header(len(message)) + message
+    assert wire.encode(request_id, sequence, end, answer) == frame
 
 
 def test_what_the_session_itself_says(wire: Wire) -> None:
     def said(*arguments: object) -> ServerMessage:
-        return ServerMessage.FromString(wire.encode(*arguments))  # type: ignore[arg-type]  # below
+        return ServerMessage.FromString(payload_of(wire.encode(*arguments)))  # type: ignore[arg-type]  # below
 
     failure = Failure(Code.NOT_FOUND, "no such city", retryable=True, retry_after_ms=7)
     assert said(1, 2, True, failure).error == chat_pb2.ChatError(
@@ -115,6 +134,7 @@ def test_what_the_session_itself_says(wire: Wire) -> None:
         message="wait", discard_tokens=3
     )
     assert said(1, 2, True, Completed()).WhichOneof("payload") == "completed"
+    assert said(1, 2, False, Grant(7)).credit == session_pb2.Credit(limit=7)
     assert said(0, 0, False, Pong(9)).pong.nonce == 9
     assert said(0, 0, False, GoingAway("bye", 5)).going_away.reconnect_after_ms == 5
     with pytest.raises(TypeError, match="int"):
@@ -166,6 +186,25 @@ def test_a_call_is_unpacked_by_its_type_name(wire: Wire) -> None:
     assert broken.code is Code.INVALID_ARGUMENT
 
 
+def test_an_input_is_unpacked_by_its_type_name(wire: Wire) -> None:
+    def informed(number: int, last: bool, payload: AnyMessage | None) -> Input:
+        given = session_pb2.Input(number=number, last=last, payload=payload)
+        frame = wire.decode(ClientMessage(request_id=1, input=given).SerializeToString())
+        assert isinstance(frame, Inform)
+        assert isinstance(frame.payload, Input)
+        return frame.payload
+
+    known = "type.googleapis.com/google.protobuf.Timestamp"
+    value = Timestamp(seconds=3)
+    packed = AnyMessage(type_url=known, value=value.SerializeToString())
+    assert informed(7, False, packed) == Input(7, value, last=False)
+    assert informed(8, True, None) == Input(8, None, last=True)
+    for odd in (AnyMessage(type_url="no.Such"), AnyMessage(type_url=known, value=b"\xff")):
+        payload = informed(1, False, odd).payload
+        assert isinstance(payload, Failure)
+        assert payload.code is Code.INVALID_ARGUMENT
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_frame_or_a_violation(wire: Wire, data: bytes) -> None:
     frame = wire.decode(data)
@@ -190,3 +229,63 @@ def test_a_registered_message_that_is_not_protobufs_is_refused() -> None:
     registry.register(Plain, Answer)
     with pytest.raises(NotProtobuf, match="Plain"):
         Wire(registry)
+
+
+STARTS = st.sampled_from([1, 120, 127, 16_380, 16_383, 16_384, 2**28 - 2, 2**63])
+ANSWERS = st.lists(st.one_of(ARMS["token"], ARMS["tool_result"], st.builds(Duration)), max_size=8)
+
+
+@given(UINT64.filter(bool), STARTS, ANSWERS)
+def test_answers_in_a_row_are_encoded_as_one_by_one(
+    wire: Wire, request_id: int, sequence: int, answers: list[Message]
+) -> None:
+    encoded: list[bytes] = []
+    assert wire.encode_all(request_id, sequence, iter(answers), encoded, 100, 1 << 30)
+    assert encoded == [
+        wire.encode(request_id, sequence + place, False, answer)
+        for place, answer in enumerate(answers)
+    ]
+
+
+def test_a_row_stops_at_its_bounds_and_takes_no_answer_too_many(wire: Wire) -> None:
+    tokens = iter([chat_pb2.ChatToken(text=f"{n}") for n in range(10)])
+    encoded: list[bytes] = []
+    assert not wire.encode_all(1, 1, tokens, encoded, 3, 1 << 30)
+    assert len(encoded) == 3
+    assert not wire.encode_all(1, 4, tokens, encoded, 5, 1)
+    assert len(encoded) == 4
+    assert next(tokens).text == "4"
+
+
+def test_what_is_no_message_ends_a_row_after_those_before_it(wire: Wire) -> None:
+    encoded: list[bytes] = []
+    answers: list[Message] = [chat_pb2.ChatToken(text="a"), Completed()]  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="Completed"):
+        wire.encode_all(1, 1, iter(answers), encoded, 10, 1 << 30)
+    assert len(encoded) == 1
+
+
+def call_of(request_id: int, duration: Duration) -> bytes:
+    packed = AnyMessage()
+    packed.Pack(duration)
+    return ClientMessage(request_id=request_id, call=packed).SerializeToString()
+
+
+@given(UINT64, st.builds(Duration, seconds=st.integers(-(10**11), 10**11)))
+def test_the_short_way_of_a_call_reads_what_protobuf_reads(
+    wire: Wire, request_id: int, duration: Duration
+) -> None:
+    assert wire.decode(call_of(request_id, duration)) == Request(request_id, 0, duration)
+
+
+@given(st.data(), st.integers(1, 2**22))
+def test_the_short_way_of_a_call_is_taken_for_nothing_else(
+    wire: Wire, data: st.DataObject, request_id: int
+) -> None:
+    damaged = bytearray(call_of(request_id, Duration(seconds=10**9)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[place] = data.draw(st.integers(0, 255))
+    cut = bytes(damaged[: data.draw(st.integers(1, len(damaged)))])
+    short = wire._decode_call(cut)
+    assert short is None or short == wire._decode_any(cut)

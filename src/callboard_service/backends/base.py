@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from actors import ChildSpec, Log
+from actors import Burst, ChildSpec, Log
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -83,8 +83,10 @@ class ChatBackend(Protocol):
     async def history(self, conversation_id: str, limit: int, before: str) -> History:
         """A page of its entries; NOT_FOUND, INVALID_ARGUMENT for an unknown `before`."""
 
-    def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """The reply as it is made; its last event is a ChatCompleted.
+
+        A Burst holds tokens alone.
 
         Only one runs for a conversation at a time. Closing it stops the model.
         """

@@ -5,13 +5,13 @@ Needs no model; for tests, benchmarks and first steps. Its conversations live in
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from itertools import cycle, islice
+from itertools import compress, count, cycle, islice
 from typing import Final
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from actors import ChildSpec, Code, Failure
+from actors import Burst, ChildSpec, Code, Failure
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -42,7 +42,8 @@ class EchoBackend(StoredConversations):
 
     def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__(":memory:", report)
-        self._numbered = [ChatToken(text=f"{number:03} ") for number in range(_NUMBERED)]
+        self._texts = [f"{number:03} " for number in range(_NUMBERED)]
+        self._numbered = [ChatToken(text=text) for text in self._texts]
 
     def spec(self) -> ChildSpec:
         """The store of the conversations."""
@@ -52,7 +53,7 @@ class EchoBackend(StoredConversations):
         """Ready while the conversations are open."""
         return Health(self.is_open, "sends back what it is sent")
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Carry out the text, step by step, and keep what was said."""
         conversation_id = prompt.conversation_id
         await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
@@ -70,11 +71,18 @@ class EchoBackend(StoredConversations):
                                 await asyncio.sleep(delay)
                             said.append(word)
                             yield ChatToken(text=word)
-                    case say.Repeat(count):
-                        for token in self._tokens(count):
-                            if delay is not None:
-                                await asyncio.sleep(delay)
-                            said.append(token.text)
+                    case say.Repeat(times) if delay is None:
+                        pulled = count(1)
+                        try:
+                            yield Burst(compress(self._tokens(times), pulled))
+                        finally:
+                            said.extend(islice(cycle(self._texts), next(pulled) - 1))
+                    case say.Repeat(times):
+                        for token, word in zip(
+                            self._tokens(times), cycle(self._texts), strict=False
+                        ):
+                            await asyncio.sleep(delay or 0.0)
+                            said.append(word)
                             yield token
                     case say.Error(code):
                         retryable = code in _RETRYABLE

@@ -39,9 +39,10 @@ class ClientMessage(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Names a request. Chosen by the client, never 0, greater than every id that the service has received in this session; one that is not
-    closes the connection with 4500. Cancel, Credit and Answer name the request that they are about, use up no id, and are ignored where that
+    closes the connection with 4500. Cancel, Credit, Answer and Input name the request that they are about, use up no id, and are ignored where that
     request has ended or never was. 0 on frames that are about no request.
     A payload that the service does not know: a new id ends with UNIMPLEMENTED, any other is ignored.
     """
@@ -73,6 +74,10 @@ class ClientMessage(_message.Message):
     def call(self) -> _any_pb2.Any:
         """A request of a registered actor type that has no arm of its own here."""
 
+    @_builtins.property
+    def input(self) -> _session_pb2.Input:
+        """More for a running request of an actor type that takes more."""
+
     def __init__(
         self,
         *,
@@ -90,12 +95,13 @@ class ClientMessage(_message.Message):
         cancel: _chat_pb2.CancelRequest | None = ...,
         answer: _chat_pb2.AnswerRequest | None = ...,
         call: _any_pb2.Any | None = ...,
+        input: _session_pb2.Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "send_message", b"send_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "send_message", b"send_message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "request_id", b"request_id", "send_message", b"send_message", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "request_id", b"request_id", "send_message", b"send_message", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["hello", "ack", "credit", "ping", "list_sessions", "create_session", "delete_session", "get_history", "send_message", "cancel", "answer", "call"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["hello", "ack", "credit", "ping", "list_sessions", "create_session", "delete_session", "get_history", "send_message", "cancel", "answer", "call", "input"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -113,6 +119,7 @@ class ServerMessage(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
     SESSION_LIST_FIELD_NUMBER: _builtins.int
     SESSION_INFO_FIELD_NUMBER: _builtins.int
     SESSION_DELETED_FIELD_NUMBER: _builtins.int
@@ -139,6 +146,10 @@ class ServerMessage(_message.Message):
     def going_away(self) -> _session_pb2.GoingAway: ...
     @_builtins.property
     def pong(self) -> _session_pb2.Pong: ...
+    @_builtins.property
+    def credit(self) -> _session_pb2.Credit:
+        """The request takes this many Inputs in all. Sent as it takes them; it needs no credit itself, and is an answer in everything else."""
+
     @_builtins.property
     def session_list(self) -> _chat_pb2.SessionList: ...
     @_builtins.property
@@ -180,6 +191,7 @@ class ServerMessage(_message.Message):
         welcome: _session_pb2.Welcome | None = ...,
         going_away: _session_pb2.GoingAway | None = ...,
         pong: _session_pb2.Pong | None = ...,
+        credit: _session_pb2.Credit | None = ...,
         session_list: _chat_pb2.SessionList | None = ...,
         session_info: _chat_pb2.SessionInfo | None = ...,
         session_deleted: _chat_pb2.SessionDeleted | None = ...,
@@ -195,11 +207,11 @@ class ServerMessage(_message.Message):
         ask_closed: _chat_pb2.AskClosed | None = ...,
         reply: _any_pb2.Any | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "credit", b"credit", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "end", b"end", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "request_id", b"request_id", "sequence", b"sequence", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "credit", b"credit", "end", b"end", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "request_id", b"request_id", "sequence", b"sequence", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["welcome", "going_away", "pong", "session_list", "session_info", "session_deleted", "history", "token", "completed", "error", "notice", "reasoning", "tool_call", "tool_result", "ask", "ask_closed", "reply"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["welcome", "going_away", "pong", "credit", "session_list", "session_info", "session_deleted", "history", "token", "completed", "error", "notice", "reasoning", "tool_call", "tool_result", "ask", "ask_closed", "reply"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 

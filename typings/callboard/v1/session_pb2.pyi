@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -150,6 +151,7 @@ class Limits(_message.Message):
     RESUME_BUFFER_BYTES_FIELD_NUMBER: _builtins.int
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTE_BURST_FIELD_NUMBER: _builtins.int
+    INPUT_WINDOW_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Of a frame from the client."""
     max_requests_in_flight: _builtins.int
@@ -164,6 +166,8 @@ class Limits(_message.Message):
     bytes_per_second: _builtins.float
     """Token bucket on the bytes of requests: refill a second, and size."""
     byte_burst: _builtins.int
+    input_window: _builtins.int
+    """How many Inputs a request takes before its first ServerMessage.credit. 0: the service takes none."""
     def __init__(
         self,
         *,
@@ -177,10 +181,11 @@ class Limits(_message.Message):
         resume_buffer_bytes: _builtins.int = ...,
         bytes_per_second: _builtins.float = ...,
         byte_burst: _builtins.int = ...,
+        input_window: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_burst", b"byte_burst", "bytes_per_second", b"bytes_per_second", "heartbeat_interval_ms", b"heartbeat_interval_ms", "max_message_bytes", b"max_message_bytes", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_burst", b"byte_burst", "bytes_per_second", b"bytes_per_second", "heartbeat_interval_ms", b"heartbeat_interval_ms", "input_window", b"input_window", "max_message_bytes", b"max_message_bytes", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,6 +232,40 @@ class Credit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Credit: _TypeAlias = Credit  # noqa: Y015
+
+@_typing.final
+class Input(_message.Message):
+    """One more message from the client under the id of a running request that takes them (gRPC's client stream). It uses up no id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3, ... in each request. One that is not above the last received is ignored, so that it can be sent again after Resume; a gap ends the
+    request with INVALID_ARGUMENT, one beyond the credit with RESOURCE_EXHAUSTED.
+    """
+    last: _builtins.bool
+    """Nothing follows (gRPC's half-close)."""
+    @_builtins.property
+    def payload(self) -> _any_pb2.Any:
+        """Of the type that the request takes. It may be left out beside `last`; such an Input needs no credit."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        payload: _any_pb2.Any | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "number", b"number", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Input: _TypeAlias = Input  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):

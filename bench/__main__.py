@@ -1,0 +1,118 @@
+"""`make bench`: the servers side by side, in rounds by turns. `--quick` for a first look."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from bench.contestants import BASELINE, CONTESTANTS, Contestant
+from bench.machine import describe
+from bench.measure import FULL, QUICK, Measurement
+from bench.plot import bars
+from bench.process import ROOT, pin
+from bench.summary import rows, table
+
+RESULTS: Final = ROOT / "bench" / "results"
+
+
+def main() -> None:
+    """Measure, print the table, keep JSON and SVG."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer messages, two rounds")
+    parser.add_argument("--rounds", type=int, help="rounds (full: 5, quick: 2)")
+    parser.add_argument("--only", help="contestants whose name has this, beside the plain handler")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and SVG")
+    parser.add_argument("pythons", nargs="+", help="VERSION=INTERPRETER, such as 3.13=/…/python")
+    chosen = parser.parse_args()
+    interpreters = {
+        version: Path(path).absolute()
+        for version, _, path in (pair.partition("=") for pair in chosen.pythons)
+    }
+    contestants = tuple(
+        contestant
+        for contestant in CONTESTANTS
+        if contestant.python in interpreters
+        and (not chosen.only or contestant is BASELINE or chosen.only in contestant.name)
+    )
+    if BASELINE not in contestants:
+        parser.error(f"no interpreter for Python {BASELINE.python}: everything is a ratio to it")
+    began = time.monotonic()
+    facts = describe(interpreters)
+    core = _divide_cores()
+    facts["pinned"] = "no" if core is None else f"servers to core {core}, client to another"
+    scale = QUICK if chosen.quick else FULL
+    rounds = chosen.rounds or (2 if chosen.quick else 5)
+    measurement = Measurement(contestants, interpreters, scale, core, _say)
+    uvloop.run(_measure(measurement, rounds))
+    facts["seconds"] = f"{time.monotonic() - began:.0f}"
+    _report(measurement, contestants, facts, chosen.output, "quick" if chosen.quick else "full")
+
+
+async def _measure(measurement: Measurement, rounds: int) -> None:
+    await measurement.measure_idle()
+    with measurement.servers():
+        for number in range(rounds):
+            await measurement.run_round(number)
+            await asyncio.sleep(0)
+
+
+def _divide_cores() -> int | None:
+    """Put this process on one core and return another for the servers; None: it cannot be."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2 or not pin(os.getpid(), cores[0]):
+        return None
+    return cores[1]
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _report(
+    measurement: Measurement,
+    contestants: tuple[Contestant, ...],
+    facts: dict[str, str],
+    folder: Path,
+    name: str,
+) -> None:
+    said = rows(measurement.results, contestants)
+    print("Messages per second of the server's CPU time, as a ratio to the plain handler")
+    print("in the same round: median (least-greatest).\n")
+    print(table(said))
+    print()
+    for key, value in facts.items():
+        print(f"{key}: {value}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"facts": facts, "rows": [asdict(row) for row in said], "runs": _runs(measurement)}
+    (folder / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    title = f"{facts['processor']}, {facts['commit']}"
+    (folder / f"{name}.svg").write_text(bars(said, title))
+
+
+def _runs(measurement: Measurement) -> dict[str, dict[str, list[list[float] | None]]]:
+    """Every run: messages, CPU seconds, seconds."""
+    return {
+        name: {
+            column: [
+                None
+                if sample is None
+                else [sample.messages, round(sample.cpu, 6), round(sample.wall, 6)]
+                for sample in samples
+            ]
+            for column, samples in columns.items()
+        }
+        for name, columns in measurement.results.samples.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A server that is measured, in a process of its own."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import psutil
+
+from bench.contestants import Contestant
+
+ROOT: Final = Path(__file__).parents[1]
+TOKEN: Final = "0123456789abcdef" * 2
+START_LIMIT: Final = 30.0
+
+
+def pin(pid: int, core: int) -> bool:
+    """Keep a process on one core, where the system allows it."""
+    try:
+        psutil.Process(pid).cpu_affinity([core])
+    except (AttributeError, psutil.Error, OSError, ValueError):
+        return False
+    return True
+
+
+class ServerProcess:
+    """One running server. `with` ends it."""
+
+    def __init__(self, contestant: Contestant, interpreter: Path, core: int | None) -> None:
+        self._folder = TemporaryDirectory(prefix="callboard-bench-")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
+            "CALLBOARD_TOKEN": TOKEN,
+            "CALLBOARD_RUNTIME_DIR": self._folder.name,
+            "CALLBOARD_DATA_DIR": self._folder.name,
+            "CALLBOARD_MAX_SESSIONS": "20000",
+            "CALLBOARD_MAX_REQUESTS_IN_FLIGHT": "20000",
+            "CALLBOARD_MESSAGES_PER_SECOND": "1000000",
+            "CALLBOARD_MESSAGE_BURST": "1000000",
+            "CALLBOARD_BYTES_PER_SECOND": "1000000000",
+            "CALLBOARD_BYTE_BURST": "1000000000",
+        }
+        began = time.perf_counter()
+        self._log = open(Path(self._folder.name, "log"), "wb")  # noqa: SIM115 - closed in stop
+        self._process = subprocess.Popen(
+            [str(interpreter), *contestant.arguments],
+            cwd=self._folder.name,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            preexec_fn=None if core is None else (lambda: os.sched_setaffinity(0, [core])),
+        )
+        try:
+            self.url = self._read_ready()
+        except (RuntimeError, ValueError):
+            self.stop()
+            raise
+        self.start_seconds = time.perf_counter() - began
+        self._watched = psutil.Process(self._process.pid)
+
+    def _read_ready(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.flush()
+            said = Path(self._folder.name, "log").read_text(errors="replace")
+            raise RuntimeError(f"{self._process.args!r} did not start:\n{said[-2000:]}")
+        url = json.loads(line)["url"]
+        assert isinstance(url, str)
+        return url
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process so far: to the nanosecond on Linux, else to the tick."""
+        if platform.system() == "Linux":
+            # clock_getcpuclockid(3): the clock of another process's threads together.
+            return time.clock_gettime((~self._process.pid << 3) | 2)
+        times = self._watched.cpu_times()
+        return times.user + times.system
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        resident: int = self._watched.memory_info().rss
+        return resident
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

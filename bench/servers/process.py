@@ -1,0 +1,27 @@
+"""What the measured programs share: their event loop, and the line that says where they listen."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from typing import NoReturn
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run `main` to its end, on the loop that the first argument names."""
+    if sys.argv[1:2] == ["uvloop"]:
+        import uvloop
+
+        uvloop.run(main)
+    else:
+        asyncio.run(main)
+
+
+async def serve(port: int, scheme: str = "ws") -> NoReturn:
+    """Say that the server is ready, and wait for the signal that ends it."""
+    address = f"127.0.0.1:{port}"
+    where = address if scheme == "grpc" else f"{scheme}://{address}/ws"
+    sys.stdout.write(json.dumps({"event": "ready", "url": where}) + "\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+    raise AssertionError

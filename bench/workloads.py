@@ -1,0 +1,248 @@
+"""What is asked of a server that speaks callboard.v1 over a WebSocket.
+
+Each returns how many messages the server sent. Connections are opened before the clock starts.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from bench.process import TOKEN
+from bench.websocket import Lost, Socket, connect, frame
+from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from callboard.v1.session_pb2 import Ack, Credit
+
+PAYLOAD: Final = bytes(58)
+ACK_EVERY: Final = 1024
+"""Answers; less than half of the resume buffer, see Hello.acknowledges."""
+
+
+@dataclass(slots=True)
+class Target:
+    """A server as a workload sees it."""
+
+    url: str
+    ours: bool
+    credit: int = 0
+
+
+@dataclass(slots=True)
+class Sample:
+    """What one run of a workload gave. cpu, wall: seconds. latencies: seconds, sorted."""
+
+    messages: int
+    cpu: float = 0.0
+    wall: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+
+
+_REQUEST_ID: Final = 0x08
+"""The tag of ServerMessage.request_id; in a run it is below 128, one byte."""
+
+Clock: TypeAlias = Callable[[], float]
+Workload: TypeAlias = Callable[[Target, Clock], Awaitable[Sample]]
+
+
+class Client(Socket):
+    """Acknowledges to a server that keeps what was not."""
+
+    def __init__(self, acknowledges: bool) -> None:
+        super().__init__()
+        self._acknowledges = acknowledges
+        self._acknowledged = 1
+
+    def on_answers(self, count: int) -> None:
+        """Acknowledge now and then. Every message but the Welcome has a sequence number."""
+        if self._acknowledges and self.seen - self._acknowledged >= ACK_EVERY:
+            self._acknowledged = self.seen
+            self.send(frame(ClientMessage(ack=Ack(sequence=self.seen - 1))))
+
+
+class Caller(Client):
+    """Keeps its requests in flight: an answer is followed by the next request."""
+
+    def __init__(self, acknowledges: bool, requests: list[bytes]) -> None:
+        super().__init__(acknowledges)
+        self.requests = requests
+        self.position = 0
+        self.began = 0.0
+        self.latencies: list[float] = []
+
+    def begin(self, in_flight: int) -> None:
+        """Send the first ones."""
+        self._send_next(in_flight)
+
+    def on_answers(self, count: int) -> None:
+        """Send as many as were answered."""
+        super().on_answers(count)
+        if self.position:
+            self._send_next(count)
+
+    def _send_next(self, count: int) -> None:
+        following = self.requests[self.position : self.position + count]
+        if following:
+            self.position += count
+            self.send(b"".join(following))
+
+
+class Timer(Caller):
+    """One request in flight, each timed."""
+
+    def begin(self, in_flight: int) -> None:
+        """Send the first one."""
+        self.began = time.perf_counter()
+        super().begin(in_flight)
+
+    def on_answers(self, count: int) -> None:
+        """Note the time, and send the next."""
+        if self.position:
+            self.latencies.append(time.perf_counter() - self.began)
+        self.began = time.perf_counter()
+        super().on_answers(count)
+
+
+class Listener(Client):
+    """Reads streams, and keeps each in credit."""
+
+    def __init__(self, acknowledges: bool, credit: int) -> None:
+        super().__init__(acknowledges)
+        self.reads = credit > 0
+        self._credit = credit
+        self._left: dict[int, tuple[int, int]] = {}
+
+    def on_message(self, message: bytes) -> None:
+        """Grant its stream more when half is used."""
+        if message[0] != _REQUEST_ID:
+            return
+        request_id = message[1]
+        used, granted = self._left.get(request_id, (0, self._credit))
+        used += 1
+        if granted - used <= self._credit // 2:
+            granted = used + self._credit
+            grant = Credit(limit=granted)
+            self.send(frame(ClientMessage(request_id=request_id, credit=grant)))
+        self._left[request_id] = (used, granted)
+
+
+def calls(first: int, count: int, payload: bytes = PAYLOAD) -> list[bytes]:
+    """So many unary requests, ready to be sent."""
+    packed = Any()
+    packed.Pack(BytesValue(value=payload))
+    return [
+        frame(ClientMessage(request_id=request_id, call=packed))
+        for request_id in range(first, first + count)
+    ]
+
+
+async def conversations(socket: Socket, count: int) -> list[str]:
+    """Make so many conversations, under the first ids of the session."""
+    names = []
+    for request_id in range(1, count + 1):
+        request = CreateSessionRequest()
+        socket.send(frame(ClientMessage(request_id=request_id, create_session=request)))
+        await socket.until(socket.seen + 1)
+        answer = ServerMessage.FromString(socket.last)
+        if answer.WhichOneof("payload") != "session_info":
+            raise Lost(f"no conversation: {answer}")
+        names.append(answer.session_info.id)
+    return names
+
+
+def one_socket(count: int, in_flight: int) -> Workload:
+    """W1: unary requests on one socket."""
+
+    async def run(target: Target, clock: Clock) -> Sample:
+        requests = calls(1, count)
+        caller = await connect(target.url, TOKEN, lambda: Caller(target.ours, requests))
+        cpu, wall = clock(), time.perf_counter()
+        caller.begin(in_flight)
+        await caller.until(1 + count)
+        sample = Sample(count, clock() - cpu, time.perf_counter() - wall)
+        _check_end(caller.last)
+        caller.close()
+        return sample
+
+    return run
+
+
+def streams(tokens: int, at_once: int, *, yields: bool = False) -> Workload:
+    """W2: replies of so many tokens each, in conversations of their own, on one socket."""
+
+    async def run(target: Target, clock: Clock) -> Sample:
+        listener = await connect(
+            target.url, TOKEN, lambda: Listener(target.ours, target.credit), credit=target.credit
+        )
+        names = await conversations(listener, at_once)
+        text = ("[[delay:0]]" if yields else "") + f"[[repeat:{tokens}]]"
+        first = at_once + 1
+        requests = b"".join(
+            frame(
+                ClientMessage(
+                    request_id=first + place,
+                    send_message=SendMessageRequest(session_id=name, text=text),
+                )
+            )
+            for place, name in enumerate(names)
+        )
+        expected = (tokens + 1) * at_once
+        cpu, wall = clock(), time.perf_counter()
+        listener.send(requests)
+        await listener.until(listener.seen + expected)
+        sample = Sample(expected, clock() - cpu, time.perf_counter() - wall)
+        _check_end(listener.last)
+        listener.close()
+        return sample
+
+    return run
+
+
+def many_sockets(sockets: int, each: int) -> Workload:
+    """W3: many sockets, each with one request in flight."""
+
+    async def run(target: Target, clock: Clock) -> Sample:
+        requests = calls(1, each)
+        callers = [
+            await connect(target.url, TOKEN, lambda: Caller(target.ours, requests))
+            for _ in range(sockets)
+        ]
+        cpu, wall = clock(), time.perf_counter()
+        for caller in callers:
+            caller.begin(1)
+        for caller in callers:
+            await caller.until(1 + each)
+        sample = Sample(sockets * each, clock() - cpu, time.perf_counter() - wall)
+        for caller in callers:
+            _check_end(caller.last)
+            caller.close()
+        await asyncio.sleep(0.1)
+        return sample
+
+    return run
+
+
+def latency(count: int) -> Workload:
+    """One request at a time."""
+
+    async def run(target: Target, clock: Clock) -> Sample:
+        requests = calls(1, count)
+        timer = await connect(target.url, TOKEN, lambda: Timer(target.ours, requests))
+        cpu, wall = clock(), time.perf_counter()
+        timer.begin(1)
+        await timer.until(1 + count)
+        sample = Sample(count, clock() - cpu, time.perf_counter() - wall, sorted(timer.latencies))
+        timer.close()
+        return sample
+
+    return run
+
+
+def _check_end(last: bytes) -> None:
+    answer = ServerMessage.FromString(last)
+    if not answer.end or answer.WhichOneof("payload") == "error":
+        raise Lost(f"the run did not end as it should: {answer}")

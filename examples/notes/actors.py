@@ -1,0 +1,122 @@
+"""Notes in SQLite, behind one long-lived actor: the database has one owner and one queue.
+
+    CALLBOARD_NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
+
+If the actor crashes, the service starts it again and it opens the file anew; requests that come
+meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from actors import Actor, Code, Failure, Registry, Reply, RequestActor, StreamActor
+from examples.notes.notes_pb2 import AddNote, ListNotes, Note
+
+PAGE: Final = 100
+"""Notes that are read at once; a list of any length takes this much memory."""
+
+LONGEST: Final = 10_000
+"""Characters of one note."""
+
+
+@dataclass(slots=True)
+class Add:
+    """Keep a note; the reply is its number."""
+
+    text: str
+    reply: Reply[int]
+
+
+@dataclass(slots=True)
+class Page:
+    """The next notes above a number that contain a text."""
+
+    above: int
+    containing: str
+    reply: Reply[list[Note]]
+
+
+class Notebook(Actor[Add | Page]):
+    """The owner of the database."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._database: aiosqlite.Connection
+
+    async def started(self) -> None:
+        """Open it: no message is handled before."""
+        self._database = await aiosqlite.connect(self._file)
+        await self._database.execute("PRAGMA journal_mode=WAL")
+        await self._database.execute(
+            "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+        )
+
+    async def stopped(self) -> None:
+        """Close it, at the end and before a restart."""
+        await self._database.close()
+
+    async def receive(self, message: Add | Page) -> None:
+        """One at a time."""
+        match message:
+            case Add(text, reply):
+                reply.send(await self._add(text))
+            case Page(above, containing, reply):
+                reply.send(await self._page(above, containing))
+
+    async def _add(self, text: str) -> int:
+        cursor = await self._database.execute("INSERT INTO notes (text) VALUES (?)", (text,))
+        await self._database.commit()
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    async def _page(self, above: int, containing: str) -> list[Note]:
+        wanted = "number > ? AND instr(text, ?)"
+        query = f"SELECT number, text FROM notes WHERE {wanted} ORDER BY number LIMIT ?"
+        rows = await self._database.execute_fetchall(query, (above, containing, PAGE))
+        return [Note(number=number, text=text) for number, text in rows]
+
+
+class AddOne(RequestActor[AddNote, Note]):
+    """Keeps a note."""
+
+    async def handle(self, request: AddNote) -> Note:
+        """Have the notebook keep it."""
+        text = request.text.strip()
+        if not 0 < len(text) <= LONGEST:
+            message = f"a note has 1 to {LONGEST} characters"
+            raise Failure(Code.INVALID_ARGUMENT, message)
+        notebook = self.context.actor(Notebook)
+        number: int = await notebook.ask(lambda reply: Add(text, reply), timeout=10.0)
+        return Note(number=number, text=text)
+
+
+class ListAll(StreamActor[ListNotes, Note]):
+    """Reads notes, a page when the client has taken the one before."""
+
+    async def handle(self, request: ListNotes) -> AsyncIterator[Note]:
+        """Page by page."""
+        page = await self._page(0, request.containing)
+        while page:
+            for note in page:
+                yield note
+            page = await self._page(page[-1].number, request.containing)
+
+    async def _page(self, above: int, containing: str) -> list[Note]:
+        notebook = self.context.actor(Notebook)
+        page: list[Note] = await notebook.ask(
+            lambda reply: Page(above, containing, reply), timeout=10.0
+        )
+        return page
+
+
+def register(registry: Registry) -> None:
+    """What `--actors` calls."""
+    file = Path(os.environ.get("CALLBOARD_NOTES_FILE", "notes.db"))
+    registry.supervise("notebook", lambda: Notebook(file))
+    registry.register(AddNote, AddOne)
+    registry.register(ListNotes, ListAll)

@@ -1,0 +1,26 @@
+"""Tasks that begin at once (`eager_start` of asyncio.Task, Python 3.12)."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Final
+
+EAGER: Final = sys.version_info >= (3, 12)
+"""A task can begin at once and, if it need not wait, end at once: a third of the cost of one that
+waits for its turn of the event loop."""
+
+
+if sys.version_info >= (3, 12):
+
+    def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+        """A task that has taken its first step already, where Python can do so.
+
+        Made here and not by the loop's task factory, which uvloop on Python 3.13.0 refuses.
+        """
+        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+
+else:
+
+    def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+        """A task that has taken its first step already, where Python can do so."""
+        return asyncio.get_running_loop().create_task(work)

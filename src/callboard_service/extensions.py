@@ -1,0 +1,119 @@
+"""Actor types of others: found by name or by entry point, registered by one function.
+
+An extension is a function `register(registry: Registry) -> None` in a module. The service calls
+those of all installed packages that have an entry point in the group `callboard.actors`, then
+those of the modules that `--actors` names. All of it happens before anything is started.
+"""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final, cast
+
+from actors import ActorError, Registry
+from callboard_service.errors import BadExtension
+
+GROUP: Final = "callboard.actors"
+FUNCTION: Final = "register"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """Where a register function is, and who says so.
+
+    origin: for an error: the flag, or the entry point and its package.
+    """
+
+    origin: str
+    module: str
+    function: str
+
+    def load(self) -> Callable[[Registry], object]:
+        """Import it. Raises BadExtension."""
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{self.module}.".startswith(f"{error.name}."):
+                raise BadExtension(f"{self.origin}: there is no module {error.name}") from error
+            raise self._not_imported(error) from error
+        except (Exception, SystemExit) as error:
+            raise self._not_imported(error) from error
+        found: object = module
+        for part in self.function.split("."):
+            found = getattr(found, part, None)
+        if not callable(found):
+            wanted = f"no function {self.function}(registry: Registry) -> None"
+            raise BadExtension(f"{self.origin}: the module {self.module} has {wanted}")
+        return cast("Callable[[Registry], object]", found)
+
+    def _not_imported(self, error: BaseException) -> BadExtension:
+        return BadExtension(
+            f"{self.origin}: the module {self.module} cannot be imported: {_tell(error)}"
+        )
+
+    def register(self, registry: Registry) -> None:
+        """Have it fill the registry. Raises BadExtension."""
+        function = self.load()
+        try:
+            result = function(registry)
+        except ActorError as error:
+            raise BadExtension(f"{self.origin}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise BadExtension(f"{self.origin}: {self.function} raised {_tell(error)}") from error
+        if inspect.iscoroutine(result):
+            result.close()
+            raise BadExtension(f"{self.origin}: {self.function} must be a plain function, no async")
+
+
+def _tell(error: BaseException) -> str:
+    """An error in one line, with the place that raised it."""
+    where = traceback.extract_tb(error.__traceback__)
+    place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def installed() -> Iterable[Extension]:
+    """What the installed packages bring, in the order of their entry points' names."""
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        yield Extension(
+            f"entry point {point.name}{_package(point)}", point.module, point.attr or FUNCTION
+        )
+
+
+def _package(point: EntryPoint) -> str:
+    return "" if point.dist is None else f" of {point.dist.name} {point.dist.version}"
+
+
+def named(modules: Iterable[str]) -> Iterable[Extension]:
+    """What `--actors` names: `package.module`, or `package.module:function`."""
+    for name in modules:
+        module, _, function = name.partition(":")
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise BadExtension(f"--actors {name}: that is no module name (package.module)")
+        yield Extension(f"--actors {name}", module, function or FUNCTION)
+
+
+def register_all(registry: Registry, modules: Iterable[str]) -> None:
+    """Have every extension fill the registry, each function once. Raises BadExtension.
+
+    A module that is named may also be in the working directory.
+    """
+    asked = [*installed(), *named(modules)]
+    here = str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.append(here)  # at the end: it hides nothing that is installed
+    known: set[tuple[str, str]] = set()
+    for extension in asked:
+        target = (extension.module, extension.function)
+        if target not in known:
+            known.add(target)
+            extension.register(registry)
+    try:
+        registry.check()
+    except ActorError as error:
+        raise BadExtension(str(error)) from error

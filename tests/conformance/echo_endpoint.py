@@ -1,0 +1,113 @@
+"""An endpoint that sends back what it gets, on the service's own connection code.
+
+The reader, the writer, the actor between them and the frames are the service's. Other than there,
+text is allowed: Autobahn's cases send it.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, cast
+
+from aiohttp import web
+
+from actors import Actor, ActorSystem, Lifecycle, Restart
+from actors.frames import Frame
+from actors.session_messages import Detach, Outbox, Received, SessionMessage
+from callboard_service.log import make_log
+from transport.connection import Channel, Socket
+from transport.framing import FramePolicy, binary_header
+from transport.listen import Place, listen
+from transport.wire import Wire
+
+TEMPORARY: Final = Lifecycle(restart=Restart.TEMPORARY)
+
+_MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+class Text(bytes):
+    """What came in a text frame, and goes out in one."""
+
+
+class Nothing(bytes):
+    """In place of the Welcome."""
+
+
+def _take_text(text: str) -> bytes:
+    return Text(text.encode())
+
+
+def _frame(message: bytes) -> bytes:
+    """The service's frame; a text frame differs from a binary one in its opcode alone."""
+    frame = binary_header(len(message)) + message
+    return b"\x81" + frame[1:] if isinstance(message, Text) else frame
+
+
+def _frames(messages: Iterable[bytes]) -> bytes:
+    return b"".join(_frame(one) for one in messages if not isinstance(one, Nothing))
+
+
+class Echo(Actor[SessionMessage]):
+    """A session that says what it hears."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._said: deque[bytes] = deque()
+        self._channel = channel
+
+    def receive(self, message: SessionMessage) -> None:
+        match message:
+            case Received(frame=frame):
+                self._said.append(cast(bytes, frame))
+                self._channel.wake()
+            case Detach():
+                self.context.stop()
+            case _:
+                raise TypeError(message)
+
+    def take(self, at_most: int) -> list[bytes]:
+        taken: list[bytes] = []
+        while self._said and at_most > 0:
+            taken.append(self._said.popleft())
+            at_most -= len(taken[-1])
+        return taken
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._said)
+
+
+class Untouched:
+    """In place of the wire: what comes is handed on."""
+
+    def decode(self, data: bytes) -> Frame:
+        return cast(Frame, data)
+
+
+@contextlib.asynccontextmanager
+async def echo_endpoint() -> AsyncIterator[str]:
+    """Its URL."""
+    system = ActorSystem(name="echo")
+    log = make_log("error")
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = Socket(_MAX_BYTES)
+        await socket.prepare(request)
+        policy = FramePolicy(text=_take_text, frames=_frames)
+        channel = Channel(socket, request, system.clock, 60.0, 60.0, log, policy)
+        echo = Echo(channel)
+        ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
+        await channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    assert runner.server is not None
+    listener = await listen(runner.server, Place(), 10.0)
+    try:
+        yield listener.url
+    finally:
+        listener.close()
+        await runner.cleanup()
+        await system.stop()

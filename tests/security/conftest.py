@@ -1,0 +1,29 @@
+"""One service for all attacks that must not hurt it: at debug level, with a token to look for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.service_process import ServiceProcess, running
+
+CANARY = "canary-3f9c1d7a5b2e4086-token"
+
+
+@pytest.fixture(scope="session")
+def canary() -> str:
+    """The token of `service`."""
+    return CANARY
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service with the backend `echo`, that nothing here may bring down."""
+    settings = {
+        "CALLBOARD_TOKEN": CANARY,
+        "CALLBOARD_LOG_LEVEL": "debug",
+        "CALLBOARD_HANDSHAKE_TIMEOUT_MS": "3000",
+    }
+    folder = tmp_path_factory.mktemp("attacked")
+    with running(folder, "--backend", "echo", **settings) as service:
+        yield service
+        assert service.process.poll() is None, service.log.read_text()[-4000:]

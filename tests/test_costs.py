@@ -1,0 +1,239 @@
+"""What a message costs, in counts that are the same on every run: a guard that times nothing.
+
+Counted is what the service's own modules call, in Python and in C, while a connection is fed and a
+transport that only counts takes what it writes. A bound is at most 1.1 times what was measured; who
+makes the service cheaper lowers it.
+"""
+
+import asyncio
+import gc
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from websockets.asyncio.client import connect
+
+import transport.connection
+from actors import RequestActor
+from actors.eager import EAGER
+from actors.testing import settle
+from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from callboard.v1.session_pb2 import Ack, Hello
+from callboard_service.log import make_log
+from callboard_service.service import Service
+from callboard_service.settings import load
+from transport.connection import Channel
+
+SOURCES = str(Path(transport.connection.__file__).parents[1])
+BATCH = 64
+TOKENS = 5000
+
+# Calls: a unary request in a batch; a token of a burst; a token that is yielded by itself.
+MEASURED = {True: (86.33, 6.29, 49.15), False: (157.71, 6.28, 50.14)}[EAGER]
+
+
+class Same(RequestActor[Duration, Duration]):
+    async def handle(self, request: Duration) -> Duration:
+        return request
+
+
+class CountingTransport:
+    """Takes what is written and counts how often."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.taken = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self.writes += 1
+        self.taken += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None: ...
+
+
+class Fed:
+    """A connection of a running service, fed by hand."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.transport = CountingTransport()
+        channel._transport = self.transport  # type: ignore[assignment]
+        self._channel = channel
+        self._last = 0
+
+    def feed(self, *messages: ClientMessage) -> None:
+        """One read with these messages."""
+        data = [message.SerializeToString() for message in messages]
+        self._channel.cork()
+        for one in data:
+            self._channel.take(one)
+        self._channel.uncork()
+
+    def calls(self, count: int) -> list[ClientMessage]:
+        packed = AnyMessage()
+        packed.Pack(Duration(seconds=1))
+        first, self._last = self._last + 1, self._last + count
+        return [
+            ClientMessage(request_id=request_id, call=packed)
+            for request_id in range(first, self._last + 1)
+        ]
+
+    def next_id(self) -> int:
+        self._last += 1
+        return self._last
+
+    def answers(self) -> list[ServerMessage]:
+        """What has been written since, and how each answer reads."""
+        read: list[ServerMessage] = []
+        data, at = bytes(self.transport.taken), 0
+        while at < len(data):
+            length, begin = data[at + 1], at + 2
+            if length > 125:
+                length, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            at = begin + length
+            read.append(ServerMessage.FromString(data[begin:at]))
+        self.transport.taken.clear()
+        self.transport.writes = 0
+        return read
+
+    async def finish(self) -> list[ServerMessage]:
+        """Wait for the next end."""
+        read: list[ServerMessage] = []
+        while not (read and read[-1].end):
+            await asyncio.sleep(0)
+            read += self.answers()
+        return read
+
+
+@pytest.fixture
+async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fed]:
+    monkeypatch.setenv("CALLBOARD_TOKEN", "t" * 32)
+    limits = {"messages_per_second": 0, "bytes_per_second": 0, "resume_buffer_messages": 100_000}
+    service = Service(
+        load({"backend": "echo", "log_level": "error", "runtime_dir": tmp_path, **limits}),
+        make_log("error"),
+    )
+    service.registry.register(Duration, Same)
+    ready = await service.start()
+    async with connect(ready.url, proxy=None, compression=None) as socket:
+        hello = Hello(token="t" * 32, protocol_version=1, acknowledges=True)
+        await socket.send(ClientMessage(hello=hello).SerializeToString())
+        await socket.recv()
+        assert service._server is not None
+        (channel,) = service._server._channels
+        real = channel._transport
+        fed = Fed(channel)
+        fed.feed(*fed.calls(BATCH))
+        await settle()
+        fed.answers()
+        yield fed
+        channel._transport = real
+    await service.stop()
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Calls that the service's modules make or take, by name."""
+    counts: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if not frame.f_code.co_filename.startswith(SOURCES):
+            return
+        if event == "call":
+            counts[frame.f_code.co_qualname] += 1
+        elif event == "c_call":
+            counts[getattr(argument, "__qualname__", "?")] += 1
+
+    sys.setprofile(note)
+    try:
+        yield counts
+    finally:
+        sys.setprofile(None)
+
+
+def within(counts: Counter[str], units: int, measured: float) -> None:
+    each = counts.total() / units
+    assert each <= 1.1 * measured, f"{each:.2f} calls: {counts.most_common(40)}"
+    assert each > 0.8 * measured, f"{each:.2f} calls, far below {measured}: lower the bound"
+
+
+async def test_calls_of_a_unary_request(fed: Fed) -> None:
+    requests = fed.calls(10 * BATCH)
+    with counted() as counts:
+        for start in range(0, len(requests), BATCH):
+            fed.feed(*requests[start : start + BATCH])
+            await settle()
+    assert [answer.request_id for answer in fed.answers()] == [
+        request.request_id for request in requests
+    ]
+    within(counts, len(requests), MEASURED[0])
+
+
+async def test_a_batch_of_requests_is_one_write(fed: Fed) -> None:
+    fed.feed(*fed.calls(BATCH))
+    await settle()
+    assert fed.transport.writes == 1
+    assert len(fed.answers()) == BATCH
+
+
+async def stream(fed: Fed, text: str, count: Callable[[], object]) -> list[ServerMessage]:
+    create = ClientMessage(request_id=fed.next_id(), create_session=CreateSessionRequest())
+    fed.feed(create)
+    (made,) = await fed.finish()
+    send = SendMessageRequest(session_id=made.session_info.id, text=text)
+    count()
+    fed.feed(ClientMessage(request_id=fed.next_id(), send_message=send))
+    return await fed.finish()
+
+
+@pytest.mark.parametrize("delay", ["", "[[delay:0]]"], ids=["in a burst", "one by one"])
+async def test_calls_of_a_token(fed: Fed, delay: str) -> None:
+    with counted() as counts:
+        read = await stream(fed, f"{delay}[[repeat:{TOKENS}]]", counts.clear)
+    assert len(read) == TOKENS + 1
+    within(counts, TOKENS, MEASURED[2 if delay else 1])
+
+
+async def test_writes_of_a_thousand_tokens(fed: Fed) -> None:
+    writes = []
+    write = fed.transport.write
+
+    def note(data: bytes) -> None:
+        writes.append(len(data))
+        write(data)
+
+    fed.transport.write = note  # type: ignore[method-assign]
+    read = await stream(fed, "[[repeat:1000]]", writes.clear)
+    assert len(read) == 1001
+    assert len(writes) <= 4
+
+
+async def test_a_request_leaves_nothing_for_the_collector(fed: Fed) -> None:
+    requests = fed.calls(10 * BATCH)
+    gc.collect()
+    gc.disable()
+    try:
+        fed.feed(*requests[:BATCH])
+        await settle()
+        before = gc.collect()
+        fed.feed(*requests[BATCH:])
+        await settle()
+        left = gc.collect()
+    finally:
+        gc.enable()
+    # An actor leaves a few objects, and without eager tasks each request is one.
+    assert left <= (before if EAGER else 6 * len(requests))
+    assert len(fed.answers()) == len(requests)
+    fed.feed(ClientMessage(ack=Ack(sequence=len(requests))))

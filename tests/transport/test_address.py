@@ -1,0 +1,18 @@
+"""URLs of services, and what leads to them."""
+
+from pathlib import Path
+
+import pytest
+
+from transport.address import route, unix_url
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/ws", "wss://board.example/ws"])
+def test_a_url_of_a_port_is_asked_for_as_it_is(url: str) -> None:
+    assert route(url) == (None, url)
+
+
+def test_a_unix_socket_has_a_path_even_an_odd_one() -> None:
+    path = Path("/run/odd:folder/a b.sock")
+    assert unix_url(path) == "ws+unix:/run/odd:folder/a b.sock:/ws"
+    assert route(unix_url(path)) == (path, "ws://localhost/ws")

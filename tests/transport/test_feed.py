@@ -1,0 +1,123 @@
+"""Messages taken as they are parsed, by a real service; and the same without."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
+
+import transport.connection
+from actors import RequestActor
+from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from callboard.v1.session_pb2 import Hello
+from callboard_service.log import make_log
+from callboard_service.service import Ready, Service
+from callboard_service.settings import load
+from transport import feed
+from transport.connection import Channel
+
+TOKEN = "t" * 32
+
+
+class Same(RequestActor[Duration, Duration]):
+    async def handle(self, request: Duration) -> Duration:
+        return request
+
+
+@pytest.fixture
+async def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ready]:
+    monkeypatch.setenv("CALLBOARD_TOKEN", TOKEN)
+    settings = {"backend": "echo", "log_level": "error", "runtime_dir": tmp_path}
+    service = Service(load({**settings, "max_requests_in_flight": 5000}), make_log("error"))
+    service.registry.register(Duration, Same)
+    yield await service.start()
+    await service.stop()
+
+
+@asynccontextmanager
+async def greeted(ready: Ready) -> AsyncIterator[ClientConnection]:
+    async with connect(ready.url, proxy=None, compression=None) as socket:
+        hello = Hello(token=TOKEN, protocol_version=1, acknowledges=True)
+        await socket.send(ClientMessage(hello=hello).SerializeToString())
+        await socket.recv()
+        yield socket
+
+
+async def next_of(socket: ClientConnection) -> ServerMessage:
+    data = await socket.recv()
+    assert isinstance(data, bytes)
+    return ServerMessage.FromString(data)
+
+
+async def talk(ready: Ready) -> None:
+    async with greeted(ready) as socket:
+        create = ClientMessage(request_id=1, create_session=CreateSessionRequest())
+        await socket.send(create.SerializeToString())
+        name = (await next_of(socket)).session_info.id
+        prompt = SendMessageRequest(session_id=name, text="[[repeat:3000]]")
+        await socket.send(ClientMessage(request_id=2, send_message=prompt).SerializeToString())
+        answers = [await next_of(socket) for _ in range(3001)]
+        assert [answer.sequence for answer in answers] == list(range(2, 3003))
+        assert [answer.end for answer in answers] == [*([False] * 3000), True]
+
+
+def test_the_locked_aiohttp_has_what_the_short_way_needs() -> None:
+    assert feed.AVAILABLE
+
+
+async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Channel.take
+
+    def note(channel: Channel, data: bytes) -> None:
+        taken.append(len(data))
+        take(channel, data)
+
+    monkeypatch.setattr(Channel, "take", note)
+    await talk(ready)
+    assert taken
+
+
+async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(feed.FedSocket, "_post_start")
+
+    def never(channel: Channel, data: bytes) -> None:
+        raise AssertionError(data)
+
+    monkeypatch.setattr(Channel, "take", never)
+    await talk(ready)
+
+
+async def test_what_overflows_one_read_is_answered_in_its_turn(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More messages at once than are taken at once: the others wait in the queue, in order."""
+    monkeypatch.setattr(feed, "AT_ONCE", 4)
+    monkeypatch.setattr(transport.connection, "AT_ONCE", 4)
+    received: list[int] = []
+    read_in = Channel.receive
+
+    async def note(channel: Channel) -> bytes | None:
+        data = await read_in(channel)
+        received.append(0 if data is None else len(data))
+        return data
+
+    monkeypatch.setattr(Channel, "receive", note)
+    packed = AnyMessage()
+    packed.Pack(Duration(seconds=1))
+    async with greeted(ready) as socket:
+        with_masks = b"".join(
+            Frame(
+                Opcode.BINARY, ClientMessage(request_id=n, call=packed).SerializeToString()
+            ).serialize(mask=True)
+            for n in range(1, 401)
+        )
+        socket.transport.write(with_masks)
+        answers = [await next_of(socket) for _ in range(400)]
+    assert [answer.request_id for answer in answers] == list(range(1, 401))
+    assert len(received) > 2

@@ -1,0 +1,124 @@
+"""What an extender writes, and what the type checker then knows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import assert_never, assert_type
+
+from actors import (
+    Actor,
+    ActorRef,
+    Call,
+    Code,
+    DuplexActor,
+    Failure,
+    Last,
+    Message,
+    Registry,
+    Reply,
+    RequestActor,
+    StreamActor,
+    Yielded,
+)
+from callboard.v1.chat_pb2 import ChatToken, CreateSessionRequest, GetHistoryRequest, SessionInfo
+from callboard.v1.envelope_pb2 import ServerMessage
+
+
+@dataclass
+class Get:
+    key: str
+    reply: Reply[int]
+
+
+@dataclass
+class Put:
+    key: str
+    value: int
+
+
+class Cache(Actor[Get | Put]):
+    def __init__(self, size: int = 10) -> None:
+        self._values: dict[str, int] = {}
+        self._size = size
+
+    def receive(self, message: Get | Put) -> None:
+        match message:
+            case Get(key, reply):
+                reply.send(self._values.get(key, 0))
+            case Put(key, value):
+                self._values[key] = value
+            case _:
+                assert_never(message)
+
+
+class Create(RequestActor[CreateSessionRequest, SessionInfo]):
+    deadline = 5.0
+
+    async def handle(self, request: CreateSessionRequest) -> SessionInfo:
+        cache = self.context.actor(Cache)
+        assert_type(cache, ActorRef[Get | Put])
+        cache.tell(Put(request.title, 1))
+        count: int = await cache.ask(lambda reply: Get(request.title, reply), timeout=1.0)
+        if not count:
+            raise Failure(Code.NOT_FOUND, "nothing of that title")
+        return SessionInfo(title=request.title)
+
+
+class Read(StreamActor[GetHistoryRequest, ChatToken]):
+    async def handle(self, request: GetHistoryRequest) -> AsyncIterator[Yielded[ChatToken]]:
+        yield ChatToken(text="a")
+        yield Last(ChatToken(text="b"))
+
+
+class ReadPlainly(StreamActor[GetHistoryRequest, ChatToken]):
+    async def handle(self, request: GetHistoryRequest) -> AsyncIterator[ChatToken]:
+        yield ChatToken(text="a")
+
+
+class Talk(DuplexActor[GetHistoryRequest, ChatToken, SessionInfo]):
+    async def handle(
+        self, request: GetHistoryRequest, inputs: AsyncIterator[ChatToken]
+    ) -> AsyncIterator[SessionInfo]:
+        async for token in inputs:
+            assert_type(token, ChatToken)
+            yield SessionInfo(title=token.text)
+
+
+@asynccontextmanager
+async def timed(call: Call[Message]) -> AsyncIterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def titled(call: Call[CreateSessionRequest]) -> AsyncIterator[None]:
+    assert_type(call.request, CreateSessionRequest)
+    yield
+
+
+def register(registry: Registry) -> None:
+    registry.supervise("cache", Cache)
+    registry.supervise("large cache", lambda: Cache(1000))
+    registry.register(CreateSessionRequest, Create)
+    registry.register(GetHistoryRequest, lambda: Read())
+    registry.register_duplex(GetHistoryRequest, ChatToken, Talk)
+    registry.intercept_all(timed)
+    registry.intercept(CreateSessionRequest, titled)
+    registry.intercept(GetHistoryRequest, timed)
+    assert_type(registry.actor(Cache), ActorRef[Get | Put])
+
+
+def arm(envelope: ServerMessage) -> str:
+    """Each arm of the envelope has its case."""
+    match envelope.WhichOneof("payload"):
+        case "welcome" | "going_away" | "pong" | "credit":
+            return "the session's"
+        case "session_list" | "session_info" | "session_deleted" | "history":
+            return "an answer"
+        case "token" | "completed" | "error" | "notice" | "reasoning":
+            return "a reply's"
+        case "tool_call" | "tool_result" | "ask" | "ask_closed" | "reply":
+            return "what is left"
+        case None:
+            return "nothing"
+        case never:
+            assert_never(never)

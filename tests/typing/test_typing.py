@@ -1,0 +1,100 @@
+"""Type checking as a feature: files that must pass, and files in which each wrong line must fail.
+
+A line that ends with `# error: CODE` must have an error of mypy with that code, and an error of
+pyright; no other line may have any.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ACCEPTED = ROOT / "tests/typing/accepted"
+REJECTED = ROOT / "tests/typing/rejected"
+MARK = re.compile(r"# error: ([a-z-]+)$")
+PYRIGHT = sorted(ROOT.glob(".build/pyright-*/node_modules/pyright/index.js"))
+
+needs_pyright = pytest.mark.skipif(
+    not PYRIGHT and os.environ.get("CI") != "true", reason="pyright needs npm: make peers"
+)
+
+
+def marked(folder: Path) -> dict[tuple[str, int], str]:
+    return {
+        (path.name, number): found[1]
+        for path in folder.glob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (found := MARK.search(line))
+    }
+
+
+def mypy(folder: Path) -> dict[tuple[str, int], set[str]]:
+    """The codes of the errors, by file and line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--output", "json", *map(str, folder.glob("*.py"))],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    found = defaultdict(set)
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            error = json.loads(line)
+            if error["severity"] == "error":
+                found[Path(error["file"]).name, error["line"]].add(error["code"])
+    return dict(found)
+
+
+def pyright(*arguments: str, cwd: Path = ROOT) -> dict[str, object]:
+    node = shutil.which("node")
+    assert node is not None, "pyright needs node"
+    done = subprocess.run(
+        [node, str(PYRIGHT[-1]), "--outputjson", "--pythonpath", sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    report: dict[str, object] = json.loads(done.stdout)
+    return report
+
+
+def pyright_errors(folder: Path) -> dict[tuple[str, int], set[str]]:
+    found = defaultdict(set)
+    diagnostics = pyright(str(folder))["generalDiagnostics"]
+    assert isinstance(diagnostics, list)
+    for error in diagnostics:
+        if error["severity"] == "error":
+            line = error["range"]["start"]["line"] + 1
+            found[Path(error["file"]).name, line].add(error["message"])
+    return dict(found)
+
+
+def test_what_fits_is_accepted() -> None:
+    assert mypy(ACCEPTED) == {}
+
+
+def test_what_does_not_fit_is_rejected_where_it_stands() -> None:
+    found, wanted = mypy(REJECTED), marked(REJECTED)
+    assert len(wanted) > 30
+    assert set(found) == set(wanted)
+    assert not {place: found[place] for place, code in wanted.items() if code not in found[place]}
+
+
+@needs_pyright
+def test_pyright_accepts_what_fits() -> None:
+    assert pyright_errors(ACCEPTED) == {}
+
+
+@needs_pyright
+def test_pyright_rejects_the_same_lines() -> None:
+    assert set(pyright_errors(REJECTED)) == set(marked(REJECTED))
