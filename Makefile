@@ -96,7 +96,7 @@ coverage: setup ## Show that each module of the runtime is covered whole by its 
 mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
 	@'$(BIN)/python' -m tools.mutants $(ARGS)
 
-bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio
+bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio: a minute
 	@'$(BIN)/python' -m bench.actors $(ARGS)
 conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
 	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)

@@ -17,15 +17,16 @@ from coverage import Coverage
 ROOT: Final = Path(__file__).parents[1]
 
 RUNTIME: Final = {
-    "actor": ("actor", "start", "inbox", "watch"),
+    "actor": ("actor", "start", "inbox", "watch", "residents", "interceptors", "burst", "duplex"),
     "ask": ("ask",),
     "cell": (
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
-        "intensity", "shutdown", "regroup", "misbehaving", "mailbox",
-    ),
+        "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "burst"),
     "clock": ("system",),
     "cycles": ("cycles",),
     "deadlines": ("deadlines",),
+    "duplex": ("duplex",),
+    "eager": ("runqueue", "burst", "stream"),
     "effects": ("effects",),
     "ending": ("ending", "misbehaving", "shutdown", "watch", "actor", "regroup", "start"),
     "errors": ("mailbox",),
@@ -34,33 +35,50 @@ RUNTIME: Final = {
     "family": ("supervision", "intensity", "shutdown", "regroup", "start"),
     "frames": ("request", "stream", "session"),
     "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup"),
+    "interceptors": ("interceptors",),
     "interleavings": ("interleavings",),
     "limits": ("limits",),
     "log": ("request",),
     "loopwatch": ("loopwatch",),
-    "machine": ("machine", "machine_properties"),
+    "machine": ("machine", "machine_properties", "burst", "session", "duplex"),
     "mailbox": ("mailbox",),
-    "output": ("output",),
+    "output": ("output", "burst"),
     "patience": ("patience",),
-    "ref": ("ask", "actor", "mailbox", "watch", "supervision", "cycles"),
-    "registry": ("registry",),
+    "ref": (
+        "ask", "actor", "mailbox", "watch", "supervision",
+        "cycles", "burst", "residents", "interceptors",
+    ),
+    "registry": ("registry", "residents", "interceptors", "duplex"),
     "regroup": ("regroup",),
-    "request": ("request", "stream"),
+    "request": ("request", "stream", "burst", "duplex", "interceptors", "residents"),
+    "residents": ("residents",),
     "restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
-    "run": ("request", "stream", "session"),
+    "run": (
+        "request", "stream", "session", "burst", "duplex",
+        "interceptors", "residents", "session_resume",
+    ),
     "runqueue": ("runqueue",),
-    "session": ("session", "session_resume", "stream", "request"),
-    "session_messages": ("session", "session_resume"),
+    "session": (
+        "session", "session_resume", "stream", "request", "burst",
+        "duplex", "interceptors", "residents", "sessions",
+    ),
+    "session_messages": ("session", "session_resume", "burst", "interceptors"),
     "sessions": ("sessions", "session"),
     "supervision": ("intensity", "supervision"),
     "system": ("system", "events", "loopwatch"),
     "testing": ("testing",),
+    "testing_calls": ("testing", "duplex", "interceptors", "residents"),
     "watch": ("watch",),
 }  # fmt: skip
 """All modules of the runtime, and the test files that are theirs."""
 
-LEFT: Final = {"run": 98, "session": 97}
-"""Percent where code is left that nothing reaches: the guards of what cannot come about so far."""
+LEFT: Final = {
+    "actor": 98, "cell": 90, "duplex": 93, "eager": 68, "machine": 97, "output": 98, "ref": 98,
+    "registry": 96, "request": 91, "run": 83, "session": 90, "session_messages": 98,
+    "testing_calls": 93,
+}  # fmt: skip
+"""Percent below which a module must not fall while its own tests do not reach all of it: the short
+way from frame to answer and the actor types are tested on real sockets so far."""
 
 CONFIG: Final = """
 [run]

@@ -105,6 +105,7 @@ async def test_one_that_nobody_registered_is_a_crash_that_says_so(
     assert "no actor Other runs" in str(actor_events)
 
 
+@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_one_that_crashes_in_a_loop_is_given_up_alone(
     actor_system: ActorSystem, actor_events: list[Event], manual_clock: ManualClock
 ) -> None:

@@ -206,6 +206,7 @@ async def test_tell_now_is_handled_before_it_returns(actor_system: ActorSystem) 
     assert notes == ["a"]
 
 
+@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_tell_now_overtakes_nothing(actor_system: ActorSystem) -> None:
     notes: list[str] = []
     ref = actor_system.spawn(lambda: Noting(notes))
