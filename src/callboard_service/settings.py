@@ -5,12 +5,14 @@ one in the user's configuration folder. Secrets are never flags: an argument lis
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -246,11 +248,17 @@ def load(flags: dict[str, object]) -> Settings:
     try:
         return Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        lines = [f"{_name(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
-        raise BadSettings("; ".join(lines)) from None
+        raise BadSettings("; ".join(map(_line, error.errors()))) from None
     except (ValueError, OSError) as error:
         raise BadSettings(f"{FILE}: {error}") from None
 
 
-def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "settings"
+def _line(problem: ErrorDetails) -> str:
+    """One error of pydantic's in our words: `max_sesions: there is no such setting; ...`."""
+    name = ".".join(map(str, problem["loc"]))
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(name, Settings.model_fields, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        reason = f"there is no such setting{meant}"
+    return f"{name}: {reason}" if name else reason

@@ -236,7 +236,7 @@ class Server:
         self._watcher.opened(resumed=attached.resumed)
         log.info("session resumed" if attached.resumed else "session opened")
         await channel.serve(self._wire, joined.session, attached.outbox, self._welcome(joined))
-        log.info("connection closed", code=channel.close_code)
+        log.info("connection closed", code=int(channel.close_code))
 
     async def _shake_hands(self, channel: Channel) -> Joined | None:
         try:

@@ -1,6 +1,7 @@
 """`callboard sessions`, `callboard status` and /metrics, as a person and a scraper use them."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,24 @@ async def test_status_is_a_call_like_any_other(client: Contract) -> None:
     assert answer.reply.Unpack(status)
     assert len(status.root.children) == 1
     assert status.root.more_children == 2
+
+
+def test_status_watch_in_a_pipe_prints_one_after_the_other_until_nobody_reads(
+    shared: ServiceProcess, tmp_path: Path
+) -> None:
+    runtime = str(Path(shared.ready["runtime_file"]).parent)
+    watch = subprocess.Popen(
+        command("status", "--watch"),
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path, **{RUNTIME: runtime}),
+    )
+    assert watch.stdout is not None
+    with watch:
+        seen = 0
+        while seen < 2:
+            seen += watch.stdout.readline().startswith(b"callboard ")
+        watch.stdout.close()
+        assert watch.wait(30) == 0
 
 
 def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ async def test_status_shows_sessions_that_are_away_and_what_was_refused(
             assert json.loads(status)["refused_requests"] == {"messages": "1"}
             assert (json.loads(status)["resumes"], json.loads(status)["take_overs"]) == ("2", "1")
             text = " ".join(show(service, tmp_path).split())
-            assert "(1 connections, 1 away); 2 resumed, 1 of them taken over" in text
+            assert "(connections: 1, away: 1); 2 resumed, 1 of them taken over" in text
             assert "refused 1 by messages" in text
 
 

@@ -208,4 +208,4 @@ def test_an_unknown_key_in_the_file_is_named_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text('bakend = "echo"\n')
     code, _, err = run(tmp_path, "serve")
     assert code == 2
-    assert "bakend" in err
+    assert err == "callboard: bakend: there is no such setting; did you mean backend?\n"

@@ -29,7 +29,7 @@ _SHOWN: Final = 20
 
 
 async def show(client: Client, *, watch: bool, as_json: bool) -> None:
-    """Print the status, or keep it on the screen until Ctrl-C."""
+    """Print the status, or keep it on the screen until Ctrl-C; in a pipe, one after the other."""
     status = await fetch(client)
     if as_json:
         print_json(MessageToDict(status, preserving_proto_field_name=True))
@@ -38,9 +38,13 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
     if not watch:
         console.print(render(status))
         return
-    with Live(
-        render(status), console=console, auto_refresh=False, screen=console.is_terminal
-    ) as live:
+    if not console.is_terminal:
+        while not console.quiet:  # it is when nobody reads any more
+            console.print(render(status))
+            await asyncio.sleep(REFRESH)
+            status = await fetch(client)
+        return
+    with Live(render(status), console=console, auto_refresh=False, screen=True) as live:
         while True:
             await asyncio.sleep(REFRESH)
             live.update(render(await fetch(client)), refresh=True)
@@ -72,7 +76,7 @@ def render(status: ServiceStatus) -> RenderableType:
 
 
 def _sessions(status: ServiceStatus) -> str:
-    now = f"{status.sessions} ({status.connections} connections, {status.sessions_away} away)"
+    now = f"{status.sessions} (connections: {status.connections}, away: {status.sessions_away})"
     return (
         f"{now}; {status.resumes} resumed, {status.take_overs} of them taken over, "
         f"{status.slow_consumers} slow consumers"
