@@ -1,6 +1,7 @@
 """`callboard sessions`, `callboard status` and /metrics, as a person and a scraper use them."""
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path)
         env=environment(tmp_path, **{RUNTIME: runtime}),
         dimensions=(40, 120),
         timeout=20,
+        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for _ in range(3):
         watch.expect("SessionActor")
