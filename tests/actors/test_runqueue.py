@@ -180,7 +180,7 @@ async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_betwe
         lambda: asyncio.get_running_loop().call_soon(log.append, "other")
     )
     await settle()
-    assert log.index("other") <= BURST
+    assert log.index("other") <= 2 * BURST  # it comes two turns of the loop later
     assert log.count("crash") == 4 * BURST
 
 

@@ -97,7 +97,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     assert status["backend"] == "echo"
     assert status["backend_health"]["ready"] is True
     assert status["sessions"] >= 2
-    assert status["requests"] >= 2
+    assert status["requests"] >= 1  # the one that waits; this one need not be an actor
     assert int(status["crashes"]) >= 1
     assert [child["name"] for child in status["root"]["children"]] == [
         "backend",

@@ -1,5 +1,6 @@
 """Extensions of a service: three ways in, and a clear error for each way to get it wrong."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,9 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: st
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[callboard.actors]\n{name} = {target}\n")
-    monkeypatch.syspath_prepend(str(folder))
+    # Not syspath_prepend: it takes the `pkg_resources` that another library fakes for the real one.
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    importlib.invalidate_caches()
 
 
 def names(registry: Registry) -> list[str]:
