@@ -123,5 +123,6 @@ class Restarting(Ending[M], Generic[M]):
     @property
     def _siblings(self) -> "Family":
         """The family that the actor is a child of; the root, which is in none, has no restart."""
-        assert self.parent is not None and self.parent.family is not None  # noqa: PT018
+        assert self.parent is not None
+        assert self.parent.family is not None
         return self.parent.family
