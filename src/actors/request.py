@@ -220,13 +220,14 @@ class AnyHandler(Actor[object]):
     async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
         exchange = self.exchange
+        answer: Callable[[Message], bool] = exchange.answer if self._call is None else self._answer
         budget = AT_ONCE
         try:
             if not exchange.has_room():
                 await exchange.room()
             async for item in stream:
                 if type(item) not in _DIRECTIONS:
-                    if not self._answer(item):  # type: ignore[arg-type]  # no direction
+                    if not answer(item):  # type: ignore[arg-type]  # no direction
                         await exchange.room()
                 elif isinstance(item, Last):
                     return item.answer

@@ -25,7 +25,8 @@ from actors import (
 from actors.effects import Limit
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
-from actors.machine import Said
+from actors.encoding import Said
+from actors.output import frames
 from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,
@@ -208,14 +209,14 @@ class Client:
 
     def take(self, at_most: int) -> list[bytes]:
         """What the connection is to send."""
-        return [] if self.attached is None else self.attached.outbox.take(at_most)
+        return [] if self.attached is None else list(frames(self.attached.outbox.take(at_most)))
 
     async def read(self, at_most: int = 1 << 20) -> list[Sent]:
         """What came since the last time, once the session has nothing more to do."""
         news: list[Sent] = []
         await settle()
-        while frames := self.take(at_most):
-            news += map(decode, frames)
+        while taken := self.take(at_most):
+            news += map(decode, taken)
             await settle()
         self.received += news
         return news

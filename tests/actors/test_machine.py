@@ -29,6 +29,7 @@ from actors.frames import (
 )
 from actors.limits import FLOOD, SessionLimits
 from actors.machine import SessionMachine
+from actors.output import frames
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -59,7 +60,7 @@ def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effec
 
 
 def take(session: SessionMachine) -> list[Sent]:
-    return [decode(frame) for frame in session.take(ALL)]
+    return [decode(frame) for frame in frames(session.take(ALL))]
 
 
 def opened(session: SessionMachine, *request_ids: int) -> None:
