@@ -21,7 +21,7 @@ RUNTIME: Final = {
     "ask": ("ask",),
     "cell": (
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
-        "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "burst"),
+        "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "burst"),
     "clock": ("system",),
     "cycles": ("cycles",),
     "deadlines": ("deadlines",),
@@ -45,7 +45,7 @@ RUNTIME: Final = {
     "output": ("output", "burst"),
     "patience": ("patience",),
     "ref": (
-        "ask", "actor", "mailbox", "watch", "supervision",
+        "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "residents", "interceptors",
     ),
     "registry": ("registry", "residents", "interceptors", "duplex"),
@@ -67,7 +67,7 @@ RUNTIME: Final = {
     "supervision": ("intensity", "supervision"),
     "system": ("system", "events", "loopwatch"),
     "testing": ("testing",),
-    "testing_calls": ("testing", "duplex", "interceptors", "residents"),
+    "testing_calls": ("testing_calls", "duplex"),
     "watch": ("watch",),
 }  # fmt: skip
 """All modules of the runtime, and the test files that are theirs."""

@@ -102,7 +102,6 @@ async def test_what_goes_wrong_is_seen(actor_system: ActorSystem, word: str, cod
     assert trace.lines[-1] == f"outer {code.value} 0"
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_a_cancel_and_a_deadline_are_told_apart(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

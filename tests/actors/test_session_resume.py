@@ -220,7 +220,6 @@ async def test_a_stream_stops_at_a_full_buffer_while_nobody_is_there(
     assert [frame.said for frame in client.received] == [*map(str, range(10)), "completed"]
 
 
-@pytest.mark.own_bound("the connection is lost right behind the request")
 async def test_memory_is_bounded_while_nobody_is_there(
     actor_system: ActorSystem,
 ) -> None:
