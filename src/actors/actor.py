@@ -117,7 +117,7 @@ class ActorContext(Generic[M]):
         """
         return self._cell.spawn(factory, name, lifecycle).ref
 
-    def adopt(
+    def adopt(  # where EAGER
         self,
         actor: "Actor[N]",
         factory: "Callable[[], Actor[N]]",

@@ -75,7 +75,7 @@ class Run:
 
     # -- the actor ---------------------------------------------------------------------------
 
-    def begin(self, handler: AnyHandler) -> None:
+    def begin(self, handler: AnyHandler) -> None:  # where EAGER
         """Run the handler to its end, or to where it first waits, before this returns.
 
         There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
@@ -89,12 +89,10 @@ class Run:
         if not task.done() and self._cell is None:
             self._become_actor(task)
 
-    async def _work(self, handler: AnyHandler) -> None:
+    async def _work(self, handler: AnyHandler) -> None:  # where EAGER
         raised: BaseException | None = None
         try:
-            hook = handler.main()
-            if hook is not None:
-                await hook
+            await handler.main()
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
         if raised is None and self._cell is None:
@@ -103,7 +101,7 @@ class Run:
         else:
             await self.cell.carry_on(raised)
 
-    def _become_actor(self, task: "asyncio.Task[None]") -> "Cell[object]":
+    def _become_actor(self, task: "asyncio.Task[None]") -> "Cell[object]":  # where EAGER
         assert self._handler is not None
         cell = self._session.adopt(self, self._handler, task)
         self.became(cell)
@@ -114,20 +112,19 @@ class Run:
         self._cell = cell
         self.ref = cell.ref
         self._handler = None
-        if self.answered:
+        if self.answered:  # where EAGER
             self.ref.restart_never()
 
     @property
     def cell(self) -> "Cell[object]":
         """The request as an actor; it becomes one if it was none."""
-        if self._cell is not None:
-            return self._cell
-        return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
+        if self._cell is None:  # where EAGER
+            return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
+        return self._cell
 
     def kill(self) -> None:
         """Stop the actor, without waiting."""
-        if self._cell is not None or self._handler is not None:
-            self.cell.ref.kill()
+        self.cell.ref.kill()
 
     # -- its way back into the session -------------------------------------------------------
 
@@ -146,15 +143,15 @@ class Run:
             failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
             if failure is not None:
                 self.abort(failure)
-        elif self.ref is not None:
-            self.ref.tell(payload)
+        else:
+            self.cell.ref.tell(payload)
 
     def _grant(self, limit: int) -> None:
         self._session.machine.grant(self.request_id, limit)
         self._session.wake_connection()
 
     def _run_once(self) -> None:
-        if self.ref is not None:
+        if self.ref is not None:  # always, without EAGER
             self.ref.restart_never()
 
     @property
@@ -190,8 +187,7 @@ class Run:
         try:
             all_sent = session.machine.answer_all(self.request_id, answers, at_most)
         finally:
-            if not self.answered:
-                self._mark_answered()
+            self._mark_answered()
             session.wake_connection()
         if not all_sent:
             session.watch_reader()
@@ -211,7 +207,7 @@ class Run:
         if session.machine.end(self.request_id, answer):
             self.ended(answer)
         self.answered = True
-        if self._cell is not None:
+        if self._cell is not None:  # always, without EAGER
             self._cell.ref.restart_never()
             self._cell.finish()
         session.wake_connection()

@@ -17,6 +17,7 @@ one that is attached is dropped: that is the fence of a take-over.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
@@ -196,9 +197,9 @@ class SessionActor(Actor[SessionMessage]):
 
     def _close(self, code: int, reason: str) -> None:
         """Close the connection; what it has sent beyond this is not handled any more."""
+        assert self._connection is not None, "what is handled came over one"
         self._closing = True
-        if self._connection is not None:
-            self._connection.close(code, reason)
+        self._connection.close(code, reason)
 
     def _await_return(self, seconds: float) -> None:
         self._window = self.context.system.deadlines.add(seconds, self._end)
@@ -256,8 +257,6 @@ class SessionActor(Actor[SessionMessage]):
         self._stop_waiting()
         if self._left:
             self._happened(Happening.ENDED_AWAY)
-        for reply in self._drained:
-            reply.send(None)
         if self._connection is not None:
             self._connection.wake()
 
@@ -267,14 +266,11 @@ class SessionActor(Actor[SessionMessage]):
                 case Start(request):
                     self._start(request, self.now())
                 case Deliver(request_id, payload):
-                    target = self._runs.get(request_id)
-                    if target is not None:
-                        target.deliver(payload)
+                    self._runs[request_id].deliver(payload)
                 case Stop(request_id, failure):
-                    run = self._runs.get(request_id)
-                    if run is not None:
-                        run.ended(failure)
-                        run.kill()
+                    run = self._runs[request_id]
+                    run.ended(failure)
+                    run.kill()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
@@ -307,15 +303,20 @@ class SessionActor(Actor[SessionMessage]):
             self._set_deadline(run, handler.deadline)
         if EAGER:
             run.begin(handler)
-            return
+        else:
+            self._spawn(run, handler)
+
+    def _spawn(self, run: Run, handler: AnyHandler) -> None:
         made: list[AnyHandler] = [handler]
         self.context.spawn(
             lambda: made.pop() if made else run.make_handler(),
-            name=str(request.request_id),
+            name=str(run.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
         )
 
-    def adopt(self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]") -> "Cell[object]":
+    def adopt(  # where EAGER
+        self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]"
+    ) -> "Cell[object]":
         """Make an actor of a request that runs in this task."""
         return self.context.adopt(
             handler,
@@ -325,7 +326,7 @@ class SessionActor(Actor[SessionMessage]):
             task=task,
         )
 
-    def passed(self, run: Run) -> None:
+    def passed(self, run: Run) -> None:  # where EAGER
         """A request has ended before it had to wait, and has had no actor."""
         self._tally.started += 1
         self._tally.stopped += 1
@@ -333,11 +334,7 @@ class SessionActor(Actor[SessionMessage]):
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
-        if self.machine.gone(run.request_id):
-            run.ended(CRASHED)
-            self.wake_connection()
-        if self._drained:
-            self._settle_drained()
+        self.machine.gone(run.request_id)
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
@@ -357,11 +354,8 @@ class SessionActor(Actor[SessionMessage]):
         return self._registry.actor(kind, name)
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
-        seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
-        if seconds is None:
-            return
-        if declared is not None:
-            seconds = min(seconds, declared)
+        asked = run.request.timeout_ms / 1000 if run.request.timeout_ms else inf
+        seconds = min(asked, inf if declared is None else declared)
         run.deadline = self.context.clock.now() + seconds
         run.expiry = self.context.system.deadlines.add(
             seconds, lambda: self.abort(run.request_id, DEADLINE)

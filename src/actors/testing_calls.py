@@ -222,11 +222,6 @@ class Calls:
                 await self._session.send(self._unsent.popleft())
         self._sending = None
 
-    async def sent(self) -> None:
-        """Wait until the session has room for all that was sent, or has ended."""
-        if self._sending is not None:
-            await self._sending
-
     async def attach(self) -> None:
         """Carry the session."""
 
@@ -281,6 +276,5 @@ async def serving(
     finally:
         sessions.stop()
         await sessions.join()
-        await calls.sent()
         extensions.stop()
         await extensions.join()

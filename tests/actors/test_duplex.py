@@ -1,5 +1,6 @@
 """Duplex requests: inputs in order, bounded, once; whatever breaks them ends that request alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -204,6 +205,32 @@ async def test_it_is_run_again_only_while_it_has_taken_nothing(
                 await anext(answers)
             assert failure.value.code is Code.INTERNAL
         assert Mine.tries == tries
+
+
+async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
+    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    assert not waiting.done()
+    for number in (1, 2):  # the second comes before who waits has had its turn
+        assert inputs.put(Input(number, Text(str(number)), last=False)) is None
+    assert await waiting == Text("1")
+    assert await inputs.next() == Text("2")
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    assert inputs.put(Input(3, None, last=True)) is None
+    assert await waiting is None
+
+
+async def test_who_waits_for_an_input_and_is_cancelled_has_taken_none() -> None:
+    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    waiting.cancel()
+    assert inputs.put(Input(1, Text("1"), last=False)) is None
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    assert await inputs.next() == Text("1")
 
 
 async def test_half_a_window_taken_grants_as_much_again() -> None:

@@ -275,6 +275,23 @@ async def test_an_ask_is_answered(service: Service) -> None:
     client.check()
 
 
+async def test_an_ask_takes_credit_as_any_answer_does(service: Service) -> None:
+    advanced: list[str] = []
+
+    class Hasty(StreamActor[Text, Text]):
+        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+            yield Opens("q", Text("ask"), closing=Text("void"))
+            advanced.append("asked")
+            yield Closes("q", Text("closed"))
+
+    client = await client_of(service, Hasty, initial_credit=1)
+    client.request(Text())
+    assert await client.said(1) == ["ask"]
+    assert advanced == []
+    client.send(Credit(1, 3))
+    assert await client.said(1) == ["ask", "closed", "completed"]
+
+
 async def test_an_answer_may_come_before_it_is_waited_for(service: Service) -> None:
     client = await client_of(service, Asking)
     client.request(Text())
