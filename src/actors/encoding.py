@@ -47,7 +47,7 @@ EncodeStream: TypeAlias = Callable[[int], StreamEncoder]
 class OneByOne:
     """A StreamEncoder that has an Encode only."""
 
-    def __init__(self, request_id: int, encode: Encode) -> None:
+    def __init__(self, encode: Encode, request_id: int) -> None:
         self._request_id = request_id
         self._encode = encode
 

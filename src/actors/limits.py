@@ -67,7 +67,7 @@ class TokenBucket:
         full_at = self._full_at
         if full_at < now:
             full_at = now
-        full_at += (cost if cost < self._size else self._size) * self._seconds
+        full_at += (min(self._size, cost)) * self._seconds
         if full_at - now > self._most:
             return False
         self._full_at = full_at

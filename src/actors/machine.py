@@ -21,6 +21,7 @@ Frames and facts go in, effects come out; bytes come from the `encode` that was 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from actors.effects import (
@@ -87,7 +88,7 @@ class SessionMachine:
         self.limits = limits
         self.last_request_id = 0
         self._encode = encode
-        self._encode_stream = encode_stream
+        self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_credit = UNLIMITED
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
@@ -269,10 +270,7 @@ class SessionMachine:
             state.sent += len(encoded.lengths)
 
     def _encoder(self, request_id: int, state: _Open) -> StreamEncoder:
-        encode_stream = self._encode_stream
-        encoder = state.encoder = (
-            OneByOne(request_id, self._encode) if encode_stream is None else encode_stream(request_id)
-        )
+        encoder = state.encoder = self._encode_stream(request_id)
         return encoder
 
     def grant(self, request_id: int, limit: int) -> None:

@@ -18,7 +18,6 @@ from typing import Final
 from actors.encoding import Encoded
 from actors.limits import SessionLimits
 
-
 FEW: Final = 16
 """More answers than these, handed out at once, are kept in one piece: letting go costs less."""
 
@@ -189,7 +188,7 @@ class Output:
             room -= len(taken[-1])
         if aside:
             return taken
-        waiting, before = self._waiting, self.waiting_bytes
+        before = self.waiting_bytes
         if before <= room:
             self._take_all(taken)
         else:

@@ -9,7 +9,6 @@ from actors.actor import Actor
 from actors.deadlines import Deadline
 from actors.duplex import Inputs
 from actors.eager import begin
-from actors.errors import StartFailed
 from actors.failure import Code, Failure
 from actors.frames import Completed, Input, Message, Notice, Request
 from actors.interceptors import Interceptor
@@ -92,27 +91,22 @@ class Run:
         """
         self._handler = handler
         handler.context = RequestContext(self)
-        task = begin(self._work(handler))
-        if not task.done() and self._cell is None:
-            self._task = task
+        task = self._task = begin(self._work(handler))
+        if not self.begun:
+            self._session.look_again_at(self)
+        elif not task.done():  # where EAGER
             self.look()
-            if not self.begun:
-                self._session.look_again_at(self)
 
     def look(self) -> None:
         """Become an actor, if the first step has been taken and the handler waits."""
-        if self.begun and self._cell is None and self._handler is not None:
-            self._become_actor()
-
-    def _become_actor(self) -> "Cell[object] | None":
-        """None: the session is about to end, and takes no more actors; nor does anyone wait."""
-        try:
-            return self.cell
-        except StartFailed:
+        if self._cell is not None or self._handler is None:
+            return
+        if self._session.alive:
+            _ = self.cell
+        else:  # there is nobody any more to be an actor for
+            assert self._task is not None
             self._handler = None
-            if self._task is not None:
-                self._task.cancel()
-            return None
+            self._task.cancel()
 
     async def _work(self, handler: AnyHandler) -> None:
         self.begun = True
@@ -120,18 +114,14 @@ class Run:
             return
         raised: BaseException | None = None
         try:
-            hook = handler.main()
-            if hook is not None:
-                await hook
+            await handler.main()
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
         if self._cell is None and (raised is None or self._handler is None):
             self._handler = None  # no circle is left for the garbage collector
             self._session.passed(self)
             return
-        cell = self._cell or self._become_actor()
-        if cell is not None:
-            await cell.carry_on(raised)
+        await self.cell.carry_on(raised)
 
     def _may_begin(self) -> bool:
         """Where tasks wait for their turn, much may have happened before the first step."""
@@ -158,13 +148,14 @@ class Run:
         if self._cell is None:
             assert self._handler is not None
             task = self._task or cast("asyncio.Task[None]", asyncio.current_task())
-            self.became(self._session.adopt(self, self._handler, task))
-            assert self._cell is not None
+            cell = self._session.adopt(self, self._handler, task)
+            self.became(cell)
+            return cell
         return self._cell
 
     def kill(self) -> None:
         """Stop the actor, without waiting."""
-        if self._cell is None and not self.begun:
+        if not self.begun:
             self._handler = None
         elif self._cell is not None or self._handler is not None:
             self.cell.ref.kill()
@@ -186,9 +177,9 @@ class Run:
             failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
             if failure is not None:
                 self.abort(failure)
-        elif self.ref is not None:
-            self.ref.tell(payload)
-        elif not self.begun:
+        elif self.begun:
+            self.cell.ref.tell(payload)
+        else:
             self._early = [*(self._early or ()), payload]
 
     def _grant(self, limit: int) -> None:
@@ -235,8 +226,7 @@ class Run:
         try:
             all_sent = session.machine.answer_all(self.request_id, answers, at_most)
         finally:
-            if not self.answered:
-                self._mark_answered()
+            self._mark_answered()
             session.wake_connection()
         if not all_sent:
             session.watch_reader()

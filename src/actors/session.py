@@ -18,6 +18,7 @@ one that is attached is dropped: that is the fence of a take-over.
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
@@ -193,9 +194,9 @@ class SessionActor(Actor[SessionMessage]):
 
     def _close(self, code: int, reason: str) -> None:
         """Close the connection; what it has sent beyond this is not handled any more."""
+        assert self.connection is not None, "what is handled came over one"
         self._closing = True
-        if self.connection is not None:
-            self.connection.close(code, reason)
+        self.connection.close(code, reason)
 
     def _await_return(self, seconds: float) -> None:
         self._window = self.context.system.deadlines.add(seconds, self._end)
@@ -254,8 +255,6 @@ class SessionActor(Actor[SessionMessage]):
         self._stop_waiting()
         if self._left:
             self._happened(Happening.ENDED_AWAY)
-        for reply in self._drained:
-            reply.send(None)
         if self.connection is not None:
             self.connection.wake()
 
@@ -265,14 +264,11 @@ class SessionActor(Actor[SessionMessage]):
                 case Start(request):
                     self._start(request, self.now())
                 case Deliver(request_id, payload):
-                    target = self._runs.get(request_id)
-                    if target is not None:
-                        target.deliver(payload)
+                    self._runs[request_id].deliver(payload)
                 case Stop(request_id, failure):
-                    run = self._runs.get(request_id)
-                    if run is not None:
-                        run.ended(failure)
-                        run.kill()
+                    run = self._runs[request_id]
+                    run.ended(failure)
+                    run.kill()
                     self.watch_reader()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
@@ -343,11 +339,7 @@ class SessionActor(Actor[SessionMessage]):
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
-        if self.machine.gone(run.request_id):
-            run.ended(CRASHED)
-            self.wake_connection()
-        if self._drained:
-            self._settle_drained()
+        self.machine.gone(run.request_id)
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
@@ -368,11 +360,8 @@ class SessionActor(Actor[SessionMessage]):
         return self._registry.actor(kind, name)
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
-        seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
-        if seconds is None:
-            return
-        if declared is not None:
-            seconds = min(seconds, declared)
+        asked = run.request.timeout_ms / 1000 if run.request.timeout_ms else inf
+        seconds = min(asked, inf if declared is None else declared)
         run.deadline = self.context.clock.now() + seconds
         run.expiry = self.context.system.deadlines.add(
             seconds, lambda: self.abort(run.request_id, DEADLINE)

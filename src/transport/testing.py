@@ -25,8 +25,8 @@ from typing import Final, Self
 from actors.effects import Limit
 from actors.errors import MailboxFull, NotRunning
 from actors.limits import SessionLimits
-from actors.ref import ActorRef, Down
 from actors.output import frames
+from actors.ref import ActorRef, Down
 from actors.registry import Registry
 from actors.residents import Extensions
 from actors.session_messages import Detach, Happening, Outbox, Received, SessionEnvironment

@@ -1,9 +1,9 @@
 from fractions import Fraction
 from math import ceil
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from actors import Code
 from actors.effects import Limit
@@ -17,18 +17,18 @@ LIMITS = SessionLimits(
 def test_a_bucket_starts_full_and_is_refilled_up_to_its_size() -> None:
     bucket = TokenBucket(2.0, 3)
     assert [bucket.draw(1, 5.0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.wait(1, 5.0) == approx(0.5)
-    assert bucket.wait(1, 5.25) == approx(0.25)
+    assert bucket.wait(1, 5.0) == pytest.approx(0.5)
+    assert bucket.wait(1, 5.25) == pytest.approx(0.25)
     assert bucket.wait(3, 100.0) == 0
     assert bucket.draw(3, 100.0)
-    assert bucket.wait(1, 100.0) == approx(0.5)
+    assert bucket.wait(1, 100.0) == pytest.approx(0.5)
 
 
 def test_a_clock_that_stands_still_refills_nothing() -> None:
     bucket = TokenBucket(1.0, 1)
     assert bucket.draw(1, 10.0)
     assert not bucket.draw(1, 10.0)
-    assert bucket.wait(1, 10.0) == approx(1.0)
+    assert bucket.wait(1, 10.0) == pytest.approx(1.0)
 
 
 def test_what_is_put_back_is_there_again() -> None:
@@ -42,7 +42,7 @@ def test_what_is_put_back_is_there_again() -> None:
 def test_what_costs_more_than_the_bucket_holds_needs_a_full_one() -> None:
     bucket = TokenBucket(1.0, 4)
     assert bucket.draw(100, 0.0)
-    assert bucket.wait(100, 0.0) == approx(4.0)
+    assert bucket.wait(100, 0.0) == pytest.approx(4.0)
     assert not bucket.draw(100, 3.9)
     assert bucket.wait(100, 4.0) == 0
     assert bucket.draw(100, 4.0)

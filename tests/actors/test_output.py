@@ -167,6 +167,26 @@ def test_four_times_the_messages_unread_are_no_reader() -> None:
     assert out.flooded()
 
 
+@pytest.mark.parametrize(
+    ("connected", "acknowledges", "room"),
+    [
+        (True, False, (10 - 2, 100 - 10)),  # what was handed out makes room by leaving
+        (True, True, (10 - 5, 100 - 10)),
+        (False, False, (10 - 5, 1000 - 25)),  # nobody takes anything, and nothing leaves
+        (False, True, (10 - 5, 1000 - 25)),
+    ],
+)
+def test_room_is_what_neither_outbox_nor_buffer_has_filled(
+    connected: bool, acknowledges: bool, room: tuple[int, int]
+) -> None:
+    out = output(acknowledges=acknowledges)
+    fill(out, 5)
+    out.take(15)
+    if not connected:
+        out.detach()
+    assert out.room() == room
+
+
 # -- resume --------------------------------------------------------------------------------------
 
 
