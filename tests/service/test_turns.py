@@ -193,10 +193,10 @@ async def test_one_that_cannot_say_that_it_ends_gives_its_turn_on(
 async def test_a_line_has_an_end(service: Service) -> None:
     for number in range(1 + MAX_WAITING):
         await service.ask(f"a{number}")
-    for _ in range(2):
-        refused = await _failure(await service.ask("a-one-more"))
-        assert refused.code is Code.RESOURCE_EXHAUSTED
-        assert refused.retryable
+    refusals = [await _failure(await service.ask("a-one-more")) for _ in range(2)]
+    for refused in refusals:
+        assert (refused.code, refused.retryable) == (Code.RESOURCE_EXHAUSTED, True)
+    assert refusals[0] is not refusals[1], "one object keeps every traceback"
     await service.let_go("a0")
     await service.ask("a-last")
     await service.let_go("a1")
