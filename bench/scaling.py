@@ -1,7 +1,8 @@
 """Where the cost grows: `python -m bench.scaling PYTHON`, one axis after the other.
 
-CPU microseconds a message of the server, and its resident bytes a unit, at each size. Each point is
-the best of three: what is looked for is growth, and noise only adds.
+CPU microseconds a message of the server at each size; what conversations cost by their length is
+of the store alone (`bench.history`). Each point is the best of three: what is looked for is growth,
+and noise only adds.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from bench.contestants import CONTESTANTS
+from bench.history import by_length
 from bench.process import TOKEN, ServerProcess
 from bench.websocket import connect
 from bench.workloads import (
@@ -75,6 +77,7 @@ async def main(interpreter: Path) -> dict[str, dict[int, float]]:
                     costs.append(sample.cpu / sample.messages * 1e6)
                 found[axis][size] = round(min(costs), 2)
                 sys.stderr.write(f"{axis}: {size}: {found[axis][size]} us\n")
+    found |= await by_length()
     return found
 
 
