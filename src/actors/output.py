@@ -10,7 +10,6 @@ together, in a Block, which is cut only where a border falls into it. Frames tha
 request (a Pong, a GoingAway) go ahead of the answers and end with the connection.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, takewhile
 from typing import Final
@@ -33,6 +32,10 @@ class Block(bytes):
         block = cls(b"".join(frames))
         block.lengths = lengths
         return block
+
+    def fitting(self, room: int) -> int:
+        """How many of its first frames have no more bytes than this."""
+        return sum(1 for _ in takewhile(lambda total: total <= room, accumulate(self.lengths)))
 
     def cut(self, count: int) -> "tuple[Block, Block]":
         """The first `count` frames, and the others."""
@@ -62,9 +65,10 @@ class Output:
         self.acknowledges = False
         self.waiting_bytes = 0
         self._handed_out = 0
-        self._aside: deque[bytes] = deque()
-        self._waiting: deque[bytes] = deque()
-        self._kept: deque[bytes] = deque()
+        # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
+        self._aside: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._messages = limits.resume_buffer_messages
         self._size = limits.resume_buffer_bytes
@@ -182,12 +186,10 @@ class Output:
         """
         taken: list[bytes] = []
         room = at_most
-        aside = self._aside
-        while aside and (room >= len(aside[0]) or not taken):
-            taken.append(aside.popleft())
-            room -= len(taken[-1])
-        if aside:
-            return taken
+        if self._aside:
+            room = _move(self._aside, taken, room)
+            if self._aside:
+                return taken
         before = self.waiting_bytes
         if before <= room:
             self._take_all(taken)
@@ -212,23 +214,18 @@ class Output:
         self.waiting_bytes = 0
 
     def _take_some(self, taken: list[bytes], room: int) -> None:
-        waiting = self._waiting
-        while waiting and (room > 0 or not taken):
-            answer = waiting.popleft()
-            if room < len(answer):
-                count = _fitting(answer, room) or (0 if taken else 1)
-                if count < _count(answer):
-                    if not count:
-                        waiting.appendleft(answer)
-                        return
-                    assert isinstance(answer, Block)
-                    answer, others = answer.cut(count)
-                    waiting.appendleft(others)
-            taken.append(answer)
-            self._kept.append(answer)
-            self._handed_out += _count(answer)
-            self.waiting_bytes -= len(answer)
-            room -= len(answer)
+        waiting, before = self._waiting, len(taken)
+        room = _move(waiting, taken, room)
+        first = waiting[0] if waiting else None
+        if isinstance(first, Block):
+            count = first.fitting(room) or (0 if taken else 1)
+            if count:
+                part, waiting[0] = first.cut(count)
+                taken.append(part)
+        moved = taken[before:]
+        self._kept += moved
+        self._handed_out += sum(map(_count, moved))
+        self.waiting_bytes -= sum(map(len, moved))
 
     def _replace(self) -> None:
         """Let go of the oldest that are too many, for a client that does not acknowledge."""
@@ -249,18 +246,21 @@ class Output:
 
     def _let_go(self, count: int) -> None:
         """Forget the first answers that are kept, exactly so many."""
-        kept = self._kept
+        kept, gone = self._kept, 0
         self.acknowledged += count
-        while count:
-            answer = kept.popleft()
-            if type(answer) is Block:
-                if len(answer.lengths) > count:
-                    answer, others = answer.cut(count)
-                    kept.appendleft(others)
-                count -= len(answer.lengths)
-            else:
-                count -= 1
+        for answer in kept:
+            frames = _count(answer)
+            if frames > count:
+                break
+            count -= frames
+            gone += 1
             self._kept_bytes -= len(answer)
+        del kept[:gone]
+        if count:
+            block = kept[0]
+            assert isinstance(block, Block)
+            part, kept[0] = block.cut(count)
+            self._kept_bytes -= len(part)
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
@@ -272,7 +272,7 @@ class Output:
         if not self.acknowledged <= after <= self._handed_out:
             return False
         self.acknowledge(after)
-        self._waiting.extendleft(reversed(self._kept))
+        self._waiting[:0] = self._kept
         self.waiting_bytes += self._kept_bytes
         self._handed_out = after
         self._kept.clear()
@@ -289,6 +289,19 @@ def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
             at += length
 
 
+def _move(source: list[bytes], target: list[bytes], room: int) -> int:
+    """Move what fits from the front, or one that is longer if nothing is there; the room left."""
+    moved = 0
+    for piece in source:
+        if len(piece) > room and (target or _count(piece) > 1):
+            break
+        target.append(piece)
+        room -= len(piece)
+        moved += 1
+    del source[:moved]
+    return room
+
+
 def _count(answer: bytes) -> int:
     """How many frames this is."""
     return len(answer.lengths) if isinstance(answer, Block) else 1
@@ -296,9 +309,3 @@ def _count(answer: bytes) -> int:
 
 def _lengths(answer: bytes) -> Iterable[int]:
     return answer.lengths if isinstance(answer, Block) else (len(answer),)
-
-
-def _fitting(answer: bytes, room: int) -> int:
-    """How many of its first frames fit."""
-    totals: Iterator[int] = accumulate(_lengths(answer))
-    return sum(1 for _ in takewhile(lambda total: total <= room, totals))
