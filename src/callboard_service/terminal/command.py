@@ -16,8 +16,8 @@ from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import ERROR, make_console
 from transport import discovery
-from transport.client import Client
 from transport.address import is_address
+from transport.client import Client
 from transport.errors import ConnectionClosed, RequestFailed
 
 CALL_TIMEOUT: Final = 30.0
