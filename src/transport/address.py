@@ -5,6 +5,7 @@ The last has the form that clients in JavaScript know (the package `ws`).
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 SOCKET_PATH: Final = "/ws"
 """Where the WebSocket is, on every address."""
@@ -23,3 +24,18 @@ def route(url: str) -> tuple[Path | None, str]:
         return None, url
     path, _, target = url.removeprefix(_UNIX).rpartition(":")
     return Path(path), f"ws://localhost{target}"
+
+
+def is_address(url: str) -> bool:
+    """Whether this can be the URL of a service, of any of the three forms."""
+    try:
+        unix_socket, target = route(url)
+        parts = urlsplit(target)
+        return (
+            parts.scheme in {"ws", "wss"}
+            and bool(parts.hostname)
+            and parts.port != 0
+            and (unix_socket is None or unix_socket.is_absolute())
+        )
+    except ValueError:  # a port that is none, a bracket that is not closed
+        return False

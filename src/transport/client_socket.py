@@ -17,6 +17,7 @@ from aiohttp import (
     TCPConnector,
     UnixConnector,
     WSMsgType,
+    WSServerHandshakeError,
 )
 
 from transport.address import route
@@ -25,6 +26,9 @@ from transport.errors import ConnectionClosed
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of one frame from the service; a larger one ends the connection with 1009."""
+
+NO_WEBSOCKET: Final = "answers HTTP"
+"""How the reason begins where something else than a WebSocket is there; the status follows."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the service has to answer a close."""
@@ -137,6 +141,9 @@ class WebSockets:
                 max_msg_size=MAX_ANSWER,
                 timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
             )
+        except WSServerHandshakeError as error:
+            reason = f"{NO_WEBSOCKET} {error.status}"
+            raise ConnectionClosed(CloseCode.ABNORMAL, reason) from error
         except ClientSSLError as error:
             raise ConnectionClosed(CloseCode.TLS_FAILED, str(error)) from error
         except (ClientError, OSError, ValueError) as error:

@@ -213,6 +213,9 @@ def test_a_service_that_is_named_by_its_url(shared: ServiceProcess, tmp_path: Pa
     assert (code, out) == (3, "")
     assert "refuses the token: CALLBOARD_TOKEN" in err
     assert named() == (2, "", "callboard: --url needs the token, in CALLBOARD_TOKEN\n")
+    code, _, err = inside(tmp_path, shared, "hi", "--url", "foo", CALLBOARD_TOKEN=shared.token)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--url 'foo' is no address of a service: it is ws://HOST:PORT/ws" in err
 
 
 def test_bad_use_is_one_line(shared: ServiceProcess, tmp_path: Path) -> None:

@@ -113,6 +113,16 @@ async def test_a_dead_service_and_one_that_takes_nobody_are_told_apart(tmp_path:
             await link.open()
 
 
+async def test_what_is_no_service_or_speaks_no_tls_is_named(tmp_path: Path) -> None:
+    async with service("old") as url:
+        async with Link(by_url(url + "x", TOKEN)) as link:
+            with pytest.raises(NoService, match=r"answers HTTP 404.*has the path /ws"):
+                await link.open()
+        async with Link(by_url(url.replace("ws:", "wss:"), TOKEN)) as link:
+            with pytest.raises(NoService, match=r"no TLS with what answers.*begins with ws:"):
+                await link.open()
+
+
 async def test_a_client_that_gave_up_is_replaced(tmp_path: Path) -> None:
     settings = replace(SETTINGS, backoff_initial=0.001, give_up=0.01)
     async with Link(by_runtime_file(tmp_path), settings) as link:

@@ -16,6 +16,7 @@ from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import ERROR, make_console
 from transport import discovery
+from transport.address import is_address
 from transport.client import Client
 from transport.errors import ConnectionClosed, RequestFailed
 
@@ -35,6 +36,11 @@ class Where:
         settings = load(self.flags)
         if self.url is None:
             return by_runtime_file(settings.runtime_dir or discovery.default_folder())
+        if not is_address(self.url):
+            raise BadUse(
+                f"--url {self.url!r} is no address of a service: it is ws://HOST:PORT/ws,"
+                " wss://HOST:PORT/ws or ws+unix:/PATH:/ws"
+            )
         if settings.token is None:
             raise BadUse("--url needs the token, in CALLBOARD_TOKEN")
         return by_url(self.url, settings.token.get_secret_value())

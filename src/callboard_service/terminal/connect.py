@@ -8,9 +8,10 @@ from typing import Final, Self
 from callboard_service import __version__
 from callboard_service.terminal.errors import NoService
 from transport import client as transport_client
+from transport.address import SOCKET_PATH
 from transport.client import Client, Finder
 from transport.client_calls import ClientSettings
-from transport.client_socket import Dialer
+from transport.client_socket import NO_WEBSOCKET, Dialer
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, NotRunning
 
@@ -84,6 +85,14 @@ class Link:
         url = client.url
         if closed.code == CloseCode.BAD_TOKEN:
             return NoService(f"the service at {url} refuses the token: {self._way.remedy}")
+        if closed.code == CloseCode.TLS_FAILED:
+            return NoService(
+                f"no TLS with what answers at {url}: it speaks none (then the URL begins with ws:),"
+                f" or its certificate is not trusted: {closed.reason}"
+            )
+        if closed.reason.startswith(NO_WEBSOCKET):
+            found = f"what is at {url} {closed.reason}, and is no service's WebSocket"
+            return NoService(f"{found}: that has the path {SOCKET_PATH}")
         if closed.code == CloseCode.ABNORMAL:
             return NoService(f"no service answers at {url}: {HOW_TO_START}")
         return NoService(f"the service at {url} takes nobody in: {closed}")
