@@ -9,7 +9,8 @@ class Contestant:
     """A server in one configuration.
 
     ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
-    as many as it likes. every: it takes part in each so-manieth round.
+    as many as it likes. every: it takes part in each so-manieth round. actors: the module that
+    has the actor types of one of ours.
     """
 
     name: str
@@ -19,13 +20,14 @@ class Contestant:
     ours: bool = False
     credit: int = 0
     every: int = 1
+    actors: str = "bench.servers.ping"
 
     @property
     def arguments(self) -> list[str]:
         """What its interpreter is given."""
         if self.ours:  # the command that users run, with an actor type of the benchmark's own
             run = "from callboard_service.cli import main; main()"
-            actors = ["--backend", "echo", "--actors", "bench.servers.ping"]
+            actors = ["--backend", "echo", "--actors", self.actors]
             return ["-c", run, "serve", *actors, "--loop", self.loop, "--ready-json"]
         return ["-m", f"bench.servers.{self.module}", self.loop]
 

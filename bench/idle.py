@@ -2,9 +2,13 @@
 
 import asyncio
 
+from google.protobuf.any_pb2 import Any
+from google.protobuf.wrappers_pb2 import StringValue
+
 from bench.process import TOKEN, ServerProcess
-from bench.websocket import Socket, connect
+from bench.websocket import Socket, connect, frame
 from bench.workloads import Target
+from callboard.v1.envelope_pb2 import ClientMessage
 
 _WARM = 50
 
@@ -34,6 +38,23 @@ async def session_bytes(server: ServerProcess, target: Target, count: int) -> fl
     for _ in range(count):
         (await connect(server.url, TOKEN, Socket)).abort()
     return (await _settled(server) - before) / count
+
+
+async def waiting_bytes(server: ServerProcess, count: int) -> float:
+    """Resident bytes of a request in flight, which waits. The server must be a fresh one."""
+    packed = Any()
+    packed.Pack(StringValue(value="wait"))
+    socket = await connect(server.url, TOKEN, Socket)
+    requests = [
+        frame(ClientMessage(request_id=number, call=packed))
+        for number in range(1, _WARM + count + 1)
+    ]
+    socket.send(b"".join(requests[:_WARM]))
+    before = await _settled(server)
+    socket.send(b"".join(requests[_WARM:]))
+    held = (await _settled(server) - before) / count
+    socket.abort()
+    return held
 
 
 async def _settled(server: ServerProcess) -> int:

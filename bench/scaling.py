@@ -1,18 +1,26 @@
 """Where the cost grows: `python -m bench.scaling PYTHON`, one axis after the other.
 
-CPU microseconds a message of the server, and its resident bytes a unit, at each size. Each point is
-the best of three: what is looked for is growth, and noise only adds.
+CPU microseconds a message of the server at each size; what conversations cost by their length is
+of the store alone (`bench.history`). Each point is the best of three: what is looked for is growth,
+and noise only adds.
 """
 
 import asyncio
 import json
+import os
+import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from bench.contestants import CONTESTANTS
-from bench.process import TOKEN, ServerProcess
+from bench.growth_plot import growth
+from bench.history import by_length
+from bench.idle import connection_bytes, waiting_bytes
+from bench.process import ROOT, TOKEN, ServerProcess
 from bench.websocket import connect
 from bench.workloads import (
     Caller,
@@ -47,7 +55,7 @@ def sized(payload: int, count: int) -> Workload:
 
 AXES: dict[str, dict[int, Workload]] = {
     "sessions, each with a request in flight": {
-        count: many_sockets(count, max(2, 2000 // count)) for count in (1, 10, 100, 1000, 5000)
+        count: many_sockets(count, max(2, 2000 // count)) for count in (1, 10, 100, 1000, 10_000)
     },
     "requests in flight in a session": {
         count: one_socket(20_000, count) for count in (1, 10, 100, 1000, 10_000)
@@ -61,22 +69,67 @@ AXES: dict[str, dict[int, Workload]] = {
 }
 
 
+TYPES: Final = (1, 10, 100, 1000)
+OPEN: Final = (100, 1000, 10_000)
+"""Connections, and requests in flight, whose memory is looked at."""
+
+
 async def main(interpreter: Path) -> dict[str, dict[int, float]]:
     """Every point of every axis."""
     found: dict[str, dict[int, float]] = {}
     with ServerProcess(OURS, interpreter, 1) as server:
-        target = Target(server.url, ours=True)
         for axis, points in AXES.items():
-            found[axis] = {}
-            for size, work in points.items():
-                costs = []
-                for _ in range(3):
-                    sample = await asyncio.wait_for(work(target, server.cpu_seconds), 60)
-                    costs.append(sample.cpu / sample.messages * 1e6)
-                found[axis][size] = round(min(costs), 2)
-                sys.stderr.write(f"{axis}: {size}: {found[axis][size]} us\n")
+            found[axis] = {
+                size: _said(axis, size, await _cost(server, work)) for size, work in points.items()
+            }
+    axis = "registered types"
+    found[axis] = {}
+    for count in TYPES:
+        with _with_types(count, interpreter) as server:
+            cost = await _cost(server, one_socket(20_000, 64))
+        found[axis][count] = _said(axis, count, cost)
+    found |= await _memory(interpreter)
+    return found | await by_length()
+
+
+async def _cost(server: ServerProcess, work: Workload) -> float:
+    """CPU microseconds a message."""
+    target, costs = Target(server.url, ours=True), []
+    for _ in range(3):
+        sample = await asyncio.wait_for(work(target, server.cpu_seconds), 120)
+        costs.append(sample.cpu / sample.messages * 1e6)
+    return round(min(costs), 2)
+
+
+async def _memory(interpreter: Path) -> dict[str, dict[int, float]]:
+    """KiB of an open connection with its session, and of a request in flight."""
+    connections, requests = "open connections: KiB each", "requests in flight: KiB each"
+    found: dict[str, dict[int, float]] = {connections: {}, requests: {}}
+    for count in OPEN:
+        with ServerProcess(OURS, interpreter, 1) as server:
+            held = await connection_bytes(server, count)
+        found[connections][count] = _said(connections, count, round(held / 1024, 1))
+        with _with_types(1, interpreter) as server:
+            held = await waiting_bytes(server, count)
+        found[requests][count] = _said(requests, count, round(held / 1024, 1))
     return found
 
 
+def _with_types(count: int, interpreter: Path) -> ServerProcess:
+    os.environ["BENCH_TYPES"] = str(count)
+    return ServerProcess(replace(OURS, actors="bench.servers.many"), interpreter, 1)
+
+
+def _said(axis: str, size: int, value: float) -> float:
+    sys.stderr.write(f"{axis}: {size}: {value}\n")
+    return value
+
+
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(main(Path(sys.argv[1]).absolute())), indent=1))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    axes = uvloop.run(main(Path(sys.argv[1]).absolute()))
+    (ROOT / "bench" / "results" / "scaling.json").write_text(json.dumps(axes, indent=1) + "\n")
+    title = "CPU microseconds a message, or what is said, at each size"
+    (ROOT / "bench" / "results" / "scaling.svg").write_text(growth(title, axes))
+    print(json.dumps(axes, indent=1))

@@ -6,16 +6,20 @@ If the actor crashes, the service starts it again and it opens the file anew; re
 meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
 """
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
-
-import aiosqlite
+from typing import Final, TypeVar
 
 from actors import Actor, Code, Failure, Registry, Reply, RequestActor, StreamActor
 from examples.notes.notes_pb2 import AddNote, ListNotes, Note
+
+T = TypeVar("T")
 
 PAGE: Final = 100
 """Notes that are read at once; a list of any length takes this much memory."""
@@ -46,38 +50,55 @@ class Notebook(Actor[Add | Page]):
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._database: aiosqlite.Connection
+        # SQLite waits for disks and locks: not on the event loop, and always in the same thread.
+        self._thread = ThreadPoolExecutor(1)
+        self._database: sqlite3.Connection
 
     async def started(self) -> None:
         """Open it: no message is handled before."""
-        self._database = await aiosqlite.connect(self._file)
-        await self._database.execute("PRAGMA journal_mode=WAL")
-        await self._database.execute(
-            "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
-        )
+        await self._in_thread(self._open)
 
     async def stopped(self) -> None:
         """Close it, at the end and before a restart."""
-        await self._database.close()
+        await self._in_thread(self._close)
+        self._thread.shutdown()
 
     async def receive(self, message: Add | Page) -> None:
         """One at a time."""
         match message:
             case Add(text, reply):
-                reply.send(await self._add(text))
+                reply.send(await self._in_thread(partial(self._add, text)))
             case Page(above, containing, reply):
-                reply.send(await self._page(above, containing))
+                reply.send(await self._in_thread(partial(self._page, above, containing)))
 
-    async def _add(self, text: str) -> int:
-        cursor = await self._database.execute("INSERT INTO notes (text) VALUES (?)", (text,))
-        await self._database.commit()
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    def _open(self) -> None:
+        database = sqlite3.connect(self._file)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+            )
+        except sqlite3.Error:
+            database.close()
+            raise
+        self._database = database
+
+    def _close(self) -> None:
+        self._database.close()
+
+    def _add(self, text: str) -> int:
+        with self._database:  # a transaction
+            cursor = self._database.execute("INSERT INTO notes (text) VALUES (?)", (text,))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    async def _page(self, above: int, containing: str) -> list[Note]:
+    def _page(self, above: int, containing: str) -> list[Note]:
         wanted = "number > ? AND instr(text, ?)"
         query = f"SELECT number, text FROM notes WHERE {wanted} ORDER BY number LIMIT ?"
-        rows = await self._database.execute_fetchall(query, (above, containing, PAGE))
+        rows = self._database.execute(query, (above, containing, PAGE))
         return [Note(number=number, text=text) for number, text in rows]
 
 

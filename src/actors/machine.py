@@ -87,6 +87,8 @@ class SessionMachine:
     ) -> None:
         self.limits = limits
         self.last_request_id = 0
+        self.filled = False
+        """The end that was said last has filled the output."""
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_credit = UNLIMITED
@@ -300,7 +302,8 @@ class SessionMachine:
             return False
         if state.owed is None and state.held is None:
             output = self._output
-            output.add(self._encode(request_id, output.sequence + 1, True, payload))
+            frame = self._encode(request_id, output.sequence + 1, True, payload)
+            self.filled = not output.put(frame)
             del self._open[request_id]
             self._blocked.pop(request_id, None)
             self._ending.add(request_id)
@@ -312,7 +315,7 @@ class SessionMachine:
         last = self._encode(request_id, self.sequence + len(owed) + 1, True, payload)
         for closing in owed:
             self._say(request_id, closing)
-        self._output.add(last)
+        self.filled = not self._output.put(last)
         del self._open[request_id]
         self._blocked.pop(request_id, None)
         self._ending.add(request_id)

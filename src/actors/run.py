@@ -75,6 +75,8 @@ class Run:
         self.request = request
         self.request_id = request.request_id
         self.registration = registration
+        self.interceptors: Sequence[Interceptor[Message]] = registration.interceptors
+        """What is put round the handler."""
         if registration.takes is not None:
             self.inputs = Inputs(registration.takes, self._grant, self._run_once)
 
@@ -162,11 +164,6 @@ class Run:
 
     # -- its way back into the session -------------------------------------------------------
 
-    @property
-    def interceptors(self) -> Sequence[Interceptor[Message]]:
-        """What is put round the handler."""
-        return self.registration.interceptors
-
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """The ref of a long-lived actor. Raises NotRegistered."""
         return self._session.find_actor(kind, name)
@@ -249,8 +246,10 @@ class Run:
         if self._cell is not None:
             self._cell.ref.restart_never()
             self._cell.finish()
-        session.wake_connection()
-        if session.machine.unacknowledged:
+        connection = session.connection
+        if connection is not None and not connection.awake:
+            connection.wake()
+        if session.machine.filled:
             session.watch_reader()
 
     def _mark_answered(self) -> None:

@@ -137,6 +137,8 @@ class SessionActor(Actor[SessionMessage]):
                     effects = self.machine.receive(message.frame, message.size, self.now())
                     if effects:
                         self._carry_out(effects)
+                    if message.connection.awake:
+                        return  # nearly always: it is the connection that brings it
             case Attach():
                 self._attach(message)
             case Detach(connection, code, by_service):

@@ -114,7 +114,6 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         completed = ChatCompleted()
         # The turn comes first: messages are answered in the order in which they were sent.
         async with turn(self.context.actor(Turns), request.session_id, self.context):
-            await self._backend.get(request.session_id)
             prompt = Prompt(
                 conversation_id=request.session_id,
                 text=request.text,

@@ -106,8 +106,8 @@ class ConversationStore:
         now = _microseconds(self._clock())
         info = _info(self._new_id(), title if title.strip() else "", now, now)
 
-        async def insert(transaction: Transaction) -> None:
-            await transaction.change(
+        def insert(transaction: Transaction) -> None:
+            transaction.change(
                 "INSERT INTO conversations (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)",
                 *(info.id, info.title, now, now),
             )
@@ -118,8 +118,8 @@ class ConversationStore:
     async def conversations(self) -> list[SessionInfo]:
         """All of them, the most recently changed first."""
 
-        async def select(transaction: Transaction) -> list[SessionInfo]:
-            rows = await transaction.rows(
+        def select(transaction: Transaction) -> list[SessionInfo]:
+            rows = transaction.rows(
                 "SELECT id, title, created_at, updated_at FROM conversations"
                 " ORDER BY updated_at DESC, key DESC"
             )
@@ -130,8 +130,8 @@ class ConversationStore:
     async def get(self, conversation_id: str) -> SessionInfo:
         """One of them. Raises UnknownConversation."""
 
-        async def select(transaction: Transaction) -> SessionInfo:
-            row = await transaction.row(
+        def select(transaction: Transaction) -> SessionInfo:
+            row = transaction.row(
                 "SELECT id, title, created_at, updated_at FROM conversations WHERE id = ?",
                 conversation_id,
             )
@@ -144,9 +144,9 @@ class ConversationStore:
     async def delete(self, conversation_id: str) -> None:
         """Forget a conversation and its entries. Raises UnknownConversation."""
 
-        async def delete(transaction: Transaction) -> None:
+        def delete(transaction: Transaction) -> None:
             sql = "DELETE FROM conversations WHERE id = ?"
-            if not await transaction.change(sql, conversation_id):
+            if not transaction.change(sql, conversation_id):
                 raise UnknownConversation(conversation_id)
 
         await self._database.write(delete)
@@ -165,16 +165,14 @@ class ConversationStore:
         rows = [(entry.at.ToMicroseconds(), *row_of_entry(entry)) for entry in kept]
         heading = next((title for e in entries if (title := title_of(e.user_text))), "")
 
-        async def insert(transaction: Transaction) -> int:
-            key = await _key(transaction, conversation_id)
+        def insert(transaction: Transaction) -> int:
+            key = _key(transaction, conversation_id)
             # Ids are given here, so that any number of entries is one statement. Nobody else gives
             # any meanwhile: this is the only writer.
-            last = await transaction.number(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'entries'"
-            )
+            last = transaction.number("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
             values = [(number, key, *row) for number, row in enumerate(rows, start=last + 1)]
-            await transaction.change_many(_INSERT, values)
-            await transaction.change(
+            transaction.change_many(_INSERT, values)
+            transaction.change(
                 "UPDATE conversations SET updated_at = max(updated_at, ?),"
                 " title = CASE WHEN title = '' THEN ? ELSE title END WHERE key = ?",
                 *(now, heading, key),
@@ -197,10 +195,10 @@ class ConversationStore:
             raise ValueError("a limit is not negative")
         size = min(limit or DEFAULT_PAGE, LARGEST_PAGE)
 
-        async def select(transaction: Transaction) -> list[Row]:
-            key = await _key(transaction, conversation_id)
-            end = await _entry_key(transaction, key, before) if before else _NO_LIMIT
-            return await transaction.rows(_PAGE, key, end, size + 1)
+        def select(transaction: Transaction) -> list[Row]:
+            key = _key(transaction, conversation_id)
+            end = _entry_key(transaction, key, before) if before else _NO_LIMIT
+            return transaction.rows(_PAGE, key, end, size + 1)
 
         rows = await self._database.read(select)
         history = History(more=len(rows) > size)
@@ -213,9 +211,9 @@ class ConversationStore:
     async def turns(self, conversation_id: str) -> list[Turn]:
         """What a model is given: who said what, oldest first. Raises UnknownConversation."""
 
-        async def select(transaction: Transaction) -> list[Turn]:
-            key = await _key(transaction, conversation_id)
-            rows = await transaction.rows(
+        def select(transaction: Transaction) -> list[Turn]:
+            key = _key(transaction, conversation_id)
+            rows = transaction.rows(
                 "SELECT kind = 'user_text', text FROM entries WHERE conversation = ?"
                 " AND kind IN ('user_text', 'assistant_text') ORDER BY id",
                 key,
@@ -237,21 +235,21 @@ def title_of(text: str) -> str:
     return line
 
 
-async def _key(transaction: Transaction, conversation_id: str) -> int:
+def _key(transaction: Transaction, conversation_id: str) -> int:
     # Keys begin at 1.
     sql = "SELECT key FROM conversations WHERE id = ?"
-    if key := await transaction.number(sql, conversation_id):
+    if key := transaction.number(sql, conversation_id):
         return key
     raise UnknownConversation(conversation_id)
 
 
-async def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
+def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
     # As text, since "007" is not the entry 7, and what is no number is none of ours.
     sql = (
         "SELECT id FROM entries"
         " WHERE id = CAST(? AS INTEGER) AND CAST(id AS TEXT) = ? AND conversation = ?"
     )
-    if key := await transaction.number(sql, entry_id, entry_id, conversation):
+    if key := transaction.number(sql, entry_id, entry_id, conversation):
         return key
     raise UnknownEntry(entry_id)
 

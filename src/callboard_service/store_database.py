@@ -9,19 +9,18 @@
     │   └── StoreDamaged        the file is no database, or not a whole one
     └── StoreRefused            it cannot be opened; the file is as it was
 
-One connection has one thread and one transaction at a time. Whatever fails leaves what was there
-before.
+One connection has one thread, and a transaction is one job of it. Whatever fails leaves what was
+there before.
 """
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, TypeVar
-
-import aiosqlite
 
 T = TypeVar("T")
 Location: TypeAlias = Path | Literal[":memory:"]
@@ -72,51 +71,48 @@ class StoreRefused(StoreError):
 
 
 class Transaction:
-    """What may be done between BEGIN and COMMIT. Not to be kept after it."""
+    """What may be done between BEGIN and COMMIT, in the thread. Not to be kept after it."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def rows(self, sql: str, *values: SqlValue) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: SqlValue) -> list[sqlite3.Row]:
         """All rows of a query."""
-        return list(await self._connection.execute_fetchall(sql, values))
+        return self._connection.execute(sql, values).fetchall()
 
-    async def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:
+    def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:
         """The first row of a query, if it has one."""
-        rows = await self.rows(sql, *values)
+        rows = self.rows(sql, *values)
         return rows[0] if rows else None
 
-    async def number(self, sql: str, *values: SqlValue) -> int:
+    def number(self, sql: str, *values: SqlValue) -> int:
         """The one integer that a query answers; 0 without a row."""
-        row = await self.row(sql, *values)
+        row = self.row(sql, *values)
         return int(row[0]) if row is not None else 0
 
-    async def change(self, sql: str, *values: SqlValue) -> int:
+    def change(self, sql: str, *values: SqlValue) -> int:
         """Run a statement; how many rows it changed."""
-        return (await self._connection.execute(sql, values)).rowcount
+        return self._connection.execute(sql, values).rowcount
 
-    async def change_many(self, sql: str, values: Sequence[Sequence[SqlValue]]) -> None:
+    def change_many(self, sql: str, values: Sequence[Sequence[SqlValue]]) -> None:
         """Run one statement for each of `values`."""
-        await self._connection.executemany(sql, values)
+        self._connection.executemany(sql, values)
 
 
 class Database:
-    """One connection to a database file, or to one in memory. Made with `connect`.
+    """One connection to a database file, or to one in memory, and its thread. Made with `connect`.
 
     A transaction ends whole: cancelling the caller of `read` or `write` does not cancel it. The
     caller then does not know how it ended, as with a lost answer, but it never does in part.
     """
 
-    def __init__(
-        self, label: str, connection: aiosqlite.Connection, thread: threading.Thread
-    ) -> None:
+    def __init__(self, label: str) -> None:
         self._label = label
-        self._connection = connection
-        self._thread = thread
-        # Two transactions cannot share a connection.
-        self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[object]] = set()
-        self._closed = False
+        # One thread, so one job after the other, in the order in which they were asked for.
+        self._thread = ThreadPoolExecutor(1, "conversations")
+        self._to_close = ExitStack()
+        self._connection: sqlite3.Connection  # the thread's alone
+        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     async def connect(
@@ -130,103 +126,77 @@ class Database:
 
         `busy_timeout` is how many seconds it waits for another's lock, each time.
         """
-        threads: list[threading.Thread] = []
-
-        def make(*args: object, **options: object) -> sqlite3.Connection:
-            # aiosqlite keeps its thread to itself; this runs on it.
-            threads.append(threading.current_thread())
-            connection = sqlite3.Connection(*args, **options)  # type: ignore[arg-type]  # as given
-            connection.row_factory = sqlite3.Row
-            return connection
-
         if isinstance(location, Path):
             uri, label = f"{location.absolute().as_uri()}?mode={mode}", str(location)
         else:
             uri, label = location, "the database in memory"
-        # No implicit BEGIN: `_transact` says where a transaction begins, and of which kind.
-        connecting = asyncio.ensure_future(
-            aiosqlite.connect(
-                uri, uri=True, isolation_level=None, timeout=busy_timeout, factory=make
-            )
-        )
+        database = cls(label)
         try:
-            with _translated(label):
-                connection = await _to_its_end(connecting)
+            await database._run(partial(database._open, uri, busy_timeout))
         except BaseException:
-            if not connecting.cancelled() and connecting.exception() is None:
-                await cls(label, connecting.result(), threads[0]).close()
-            for thread in threads:
-                thread.join()
+            await database.close()
             raise
-        return cls(label, connection, threads[0])
+        return database
 
     async def pragma(self, statement: str) -> None:
         """Set up the connection; for what SQLite does not take inside a transaction."""
-        with _translated(self._label):
-            await self._connection.execute_fetchall(f"PRAGMA {statement}")
+        await self._run(lambda: self._connection.execute(f"PRAGMA {statement}").fetchall())
 
-    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` on one unchanging state of the database. Raises StoreError."""
-        return await self._whole("BEGIN", work)
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, in the thread, on one unchanging state of the database. Raises StoreError."""
+        return await self._run(partial(self._transact, "BEGIN", work))
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` as the only writer, all of it or nothing. Raises StoreError."""
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, in the thread, as the only writer, all or nothing. Raises StoreError."""
         # IMMEDIATE: the lock is waited for here. A transaction that reads and then wants to write
         # is refused at once when another process wrote in between.
-        return await self._whole("BEGIN IMMEDIATE", work)
+        return await self._run(partial(self._transact, "BEGIN IMMEDIATE", work))
 
     async def close(self) -> None:
         """Let what runs finish, then close. Afterwards the thread has ended. Again: nothing.
 
         A caller that is cancelled meanwhile is so only after that.
         """
-        await _to_its_end(asyncio.ensure_future(self._close()))
+        if self._closing is None:
+            self._closing = asyncio.wrap_future(self._thread.submit(self._to_close.close))
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            while not self._closing.done():
+                with suppress(asyncio.CancelledError):  # once more
+                    await asyncio.wait({self._closing})
+            raise
+        finally:
+            # The thread has nothing left to do but to return, so this does not hold the loop.
+            self._thread.shutdown()
 
-    async def _whole(self, begin: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        task = asyncio.ensure_future(self._transact(begin, work))
-        self._running.add(task)  # the event loop alone does not keep a task alive
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+    async def _run(self, job: Callable[[], T]) -> T:
+        """One hop to the thread and back; nothing but an answer is lost by cancelling this."""
+        if self._closing is not None:
+            raise StoreFailed(f"{self._label} is closed")
+        with _translated(self._label):
+            # Shielded: a job that waits for its turn in the thread would be dropped.
+            return await asyncio.shield(asyncio.wrap_future(self._thread.submit(job)))
 
-    async def _transact(self, begin: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._turn:
-            if self._closed:
-                raise StoreFailed(f"{self._label} is closed")
-            with _translated(self._label):
-                try:
-                    await self._connection.execute(begin)
-                    result = await work(Transaction(self._connection))
-                    await self._connection.execute("COMMIT")
-                except BaseException:
-                    # A full disk or an I/O error may have rolled back by itself, and what was
-                    # never begun needs none: then ROLLBACK says so, and this is all.
-                    with suppress(sqlite3.Error):
-                        await self._connection.execute("ROLLBACK")
-                    raise
-                return result
+    def _open(self, uri: str, busy_timeout: float) -> None:
+        # No implicit BEGIN: `_transact` says where a transaction begins, and of which kind.
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout)
+        self._to_close.callback(connection.close)
+        connection.row_factory = sqlite3.Row
+        self._connection = connection
 
-    async def _close(self) -> None:
-        async with self._turn:
-            if self._closed:
-                return
-            self._closed = True
-            try:
-                with _translated(self._label):
-                    await self._connection.close()
-            finally:
-                # It has nothing left to do but to return, so this does not hold the loop.
-                self._thread.join()
-
-
-async def _to_its_end(task: asyncio.Future[T]) -> T:
-    """What the task gives. Cancelling this takes effect when the task has ended."""
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):  # once more
-                await asyncio.wait({task})
-        raise
+    def _transact(self, begin: str, work: Callable[[Transaction], T]) -> T:
+        try:
+            self._connection.execute(begin)
+            result = work(Transaction(self._connection))
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # A full disk or an I/O error may have rolled back by itself, and what was never begun
+            # needs none: then ROLLBACK says so, and this is all.
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+        return result
 
 
 @contextmanager

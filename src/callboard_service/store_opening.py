@@ -109,15 +109,15 @@ async def _examine(path: Path, busy_timeout: float) -> None:
         await database.close()
 
 
-async def _check(path: Path, transaction: Transaction) -> None:
-    application = await transaction.number("PRAGMA application_id")
+def _check(path: Path, transaction: Transaction) -> None:
+    application = transaction.number("PRAGMA application_id")
     if application != APPLICATION_ID:
-        used = application or await transaction.number("SELECT count(*) FROM sqlite_master")
+        used = application or transaction.number("SELECT count(*) FROM sqlite_master")
         if used:
             raise StoreRefused(f"{path} is the database of another application")
-    elif await transaction.number("PRAGMA user_version") > len(MIGRATIONS):
+    elif transaction.number("PRAGMA user_version") > len(MIGRATIONS):
         raise StoreRefused(f"{path} was made by a newer version of Callboard")
-    faults = await transaction.row("PRAGMA quick_check(1)")
+    faults = transaction.row("PRAGMA quick_check(1)")
     if faults is None or faults[0] != "ok":
         raise StoreDamaged(f"{path} is damaged: its pages do not fit together")
 
@@ -143,20 +143,20 @@ async def _prepare(location: Location, busy_timeout: float) -> Database:
     return database
 
 
-async def _migrate(label: str, migrations: Sequence[Migration], transaction: Transaction) -> bool:
+def _migrate(label: str, migrations: Sequence[Migration], transaction: Transaction) -> bool:
     """Go one version up, if there is one.
 
     It takes the write lock either way, so that a database that nobody may write to is found here
     and not by the first message.
     """
-    version = await transaction.number("PRAGMA user_version")
+    version = transaction.number("PRAGMA user_version")
     if version > len(migrations):  # another process, since it was examined
         raise StoreRefused(f"{label} was made by a newer version of Callboard")
     if version == len(migrations):
         return False
     for statement in migrations[version]:
-        await transaction.change(statement)
-    await transaction.change(f"PRAGMA user_version = {version + 1}")
+        transaction.change(statement)
+    transaction.change(f"PRAGMA user_version = {version + 1}")
     return True
 
 

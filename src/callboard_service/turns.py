@@ -1,11 +1,8 @@
 """One message at a time: a conversation's replies wait for each other.
 
-    Turns ── a Line for each conversation in which a reply runs or waits
-
 A turn belongs to a request actor and ends with it at the latest, however that ends.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,16 +12,13 @@ from actors import (
     Actor,
     ActorRef,
     AskFailed,
+    AskTimeout,
     Code,
     Down,
     Failure,
-    Lifecycle,
     MailboxFull,
-    Order,
     Reply,
     RequestContext,
-    Restart,
-    Supervision,
     Undelivered,
 )
 
@@ -32,13 +26,12 @@ MAX_WAITING: Final = 16
 """Messages that may wait for their turn in one conversation."""
 
 MAX_WAIT: Final = 600.0
-"""Seconds that a message waits for its turn at most."""
+"""Seconds that a message waits for its turn at most, once it has said that it waits."""
+
+UNSAID: Final = 0.2
+"""Seconds that it waits before it says so: a cancelled reply takes a moment to let go."""
 
 DELETED: Final = Failure(Code.CANCELLED, "the conversation was deleted")
-_BUSY: Final = Failure(
-    Code.RESOURCE_EXHAUSTED, "too many messages wait in this conversation", retryable=True
-)
-_LINE: Final = Lifecycle(restart=Restart.TEMPORARY)
 
 
 @dataclass(slots=True)
@@ -53,19 +46,17 @@ class Take:
 
 @dataclass(slots=True)
 class Await:
-    """Be told when the turn has come."""
+    """Be told when the turn has come for which the owner, by its path, has asked."""
 
-    conversation_id: str
-    owner: ActorRef[object]
+    owner: str
     reply: Reply[None]
 
 
 @dataclass(slots=True)
 class Release:
-    """The turn is over."""
+    """The owner's turn is over."""
 
-    conversation_id: str
-    owner: ActorRef[object]
+    owner: str
 
 
 @dataclass(slots=True)
@@ -76,50 +67,45 @@ class Clear:
     reply: Reply[None]
 
 
-@dataclass(slots=True)
-class Idle:
-    """A line tells that nobody stands in it; `taken` is how many turns it was asked for."""
-
-    conversation_id: str
-    taken: int
+TurnMessage: TypeAlias = Take | Await | Release | Clear
 
 
-TurnMessage: TypeAlias = Take | Await | Release | Clear | Idle
-LineMessage: TypeAlias = Take | Await | Release | Clear
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where one stands in the line of a conversation. calls: tells it that its turn has come."""
+
+    take: Take
+    unwatch: Callable[[], None]
+    calls: Reply[None] | None = None
 
 
-class Line(Actor[LineMessage]):
-    """Who answers in one conversation, and who waits."""
+class Turns(Actor[TurnMessage]):
+    """The lines of all conversations: first who answers, then who waits. None is kept empty."""
 
-    def __init__(self, conversation_id: str, turns: ActorRef[TurnMessage]) -> None:
-        self._conversation_id = conversation_id
-        self._turns = turns
-        self._taken = 0
-        self._line: deque[Take] = deque()
-        self._awaiting: dict[ActorRef[object], Reply[None]] = {}
-        self._clearing: list[Reply[None]] = []
+    def __init__(self) -> None:
+        self._lines: dict[str, list[Place]] = {}
+        self._places: dict[str, Place] = {}
+        self._clearing: dict[str, list[Reply[None]]] = {}
 
-    def receive(self, message: LineMessage) -> None:
-        """Keep the line."""
+    def receive(self, message: TurnMessage) -> None:
+        """Keep the lines."""
         match message:
             case Take():
-                self._taken += 1
-                if len(self._line) > MAX_WAITING:
-                    message.reply.fail(_BUSY)
+                self._enter(message)
+            case Await(owner, reply):
+                place = self._places.get(owner)
+                if place is None:  # another incarnation had it
+                    reply.fail(_silent())
                     return
-                self._line.append(message)
-                self.context.watch(message.owner)
-                message.reply.send(len(self._line) - 1)
-            case Await(_, owner, reply):
-                self._awaiting[owner] = reply
-                self._advance()
-            case Release(_, owner):
-                self._leave(owner.path)
-            case Clear(_, reply):
-                self._clearing.append(reply)
-                for take in list(self._line):
-                    take.abort(DELETED)
-                self._advance()
+                place.calls = reply
+                self._call_first(place.take.conversation_id)
+            case Release(owner):
+                self._leave(owner)
+            case Clear(name, reply):
+                self._clearing.setdefault(name, []).append(reply)
+                for place in list(self._lines.get(name, ())):
+                    place.take.abort(DELETED)
+                self._call_first(name)
 
     def down(self, down: Down) -> None:
         """A request is no more, and its turn with it."""
@@ -127,85 +113,79 @@ class Line(Actor[LineMessage]):
 
     def stopped(self) -> None:
         """Nobody waits for what will not come."""
-        for reply in self._clearing:
-            reply.send(None)
-
-    def _leave(self, path: str) -> None:
-        for take in list(self._line):
-            if take.owner.path == path:
-                self._line.remove(take)
-                self._awaiting.pop(take.owner, None)
-        self._advance()
-
-    def _advance(self) -> None:
-        if self._line:
-            reply = self._awaiting.pop(self._line[0].owner, None)
-            if reply is not None:
+        for replies in self._clearing.values():
+            for reply in replies:
                 reply.send(None)
+
+    def _enter(self, take: Take) -> None:
+        line = self._lines.setdefault(take.conversation_id, [])
+        if len(line) > MAX_WAITING:
+            take.reply.fail(_busy())
             return
-        for cleared in self._clearing:
-            cleared.send(None)
-        self._clearing.clear()
-        with suppress(MailboxFull):  # the next one who leaves this line tells it
-            self._turns.tell(Idle(self._conversation_id, self._taken))
+        place = Place(take, self.context.watch(take.owner))
+        line.append(place)
+        self._places[take.owner.path] = place
+        take.reply.send(len(line) - 1)
 
-
-class Turns(Actor[TurnMessage]):
-    """The lines of all conversations; each is there while someone stands in it."""
-
-    supervision = Supervision(order=Order.TOGETHER)
-
-    def __init__(self) -> None:
-        self._lines: dict[str, ActorRef[LineMessage]] = {}
-        self._taken: dict[str, int] = {}
-
-    def receive(self, message: TurnMessage) -> None:
-        """Pass on to the line; end one that is idle and was asked for nothing since."""
-        name = message.conversation_id
-        if isinstance(message, Idle):
-            if self._taken.get(name) == message.taken:
-                del self._taken[name]
-                self._lines.pop(name).stop()
+    def _leave(self, owner: str) -> None:
+        place = self._places.pop(owner, None)
+        if place is None:
             return
+        place.unwatch()
+        name = place.take.conversation_id
+        self._lines[name].remove(place)
+        self._call_first(name)
+
+    def _call_first(self, name: str) -> None:
         line = self._lines.get(name)
-        if line is None or not line.alive:
-            if isinstance(message, Release):
-                return
-            me: ActorRef[TurnMessage] = self.context.ref
-            line = self._lines[name] = self.context.spawn(lambda: Line(name, me), lifecycle=_LINE)
-            self._taken[name] = 0
-        if isinstance(message, Take):
-            self._taken[name] += 1
-        try:
-            line.tell(message)
-        except MailboxFull:
-            # A Release is not missed: the end of its request is a Down, which is never refused.
-            if not isinstance(message, Release):
-                message.reply.fail(_BUSY)
+        if line:
+            first = line[0]
+            if first.calls is not None:
+                first.calls.send(None)
+                first.calls = None
+            return
+        self._lines.pop(name, None)
+        for cleared in self._clearing.pop(name, ()):
+            cleared.send(None)
 
 
 @asynccontextmanager
 async def turn(
     turns: ActorRef[TurnMessage], conversation_id: str, context: RequestContext
 ) -> AsyncIterator[None]:
-    """Hold the conversation's turn. Says so in a notice if it has to be waited for.
+    """Hold the conversation's turn. Says so in a notice if it has to be waited for a while.
 
     Raises Failure: RESOURCE_EXHAUSTED if too many wait, UNAVAILABLE if it takes too long.
     """
     owner = context.ref
+    path = owner.path
     try:
         before: int = await turns.ask(
             lambda reply: Take(conversation_id, owner, context.abort, reply), timeout=5.0
         )
         if before:
-            context.notice("Another reply of this conversation runs; this one waits its turn.")
-            await turns.ask(lambda reply: Await(conversation_id, owner, reply), timeout=MAX_WAIT)
+            await _wait(turns, path, context)
     except (AskFailed, Undelivered) as error:
-        raise Failure(
-            Code.UNAVAILABLE, "the conversation does not answer", retryable=True
-        ) from error
+        raise _silent() from error
     try:
         yield
     finally:
         with suppress(MailboxFull):  # then the end of this request gives the turn back
-            turns.tell(Release(conversation_id, owner))
+            turns.tell(Release(path))
+
+
+async def _wait(turns: ActorRef[TurnMessage], owner: str, context: RequestContext) -> None:
+    try:
+        await turns.ask(lambda reply: Await(owner, reply), timeout=UNSAID)
+    except AskTimeout:
+        context.notice("Another reply of this conversation runs; this one waits its turn.")
+        await turns.ask(lambda reply: Await(owner, reply), timeout=MAX_WAIT)
+
+
+def _busy() -> Failure:
+    message = "too many messages wait in this conversation"
+    return Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
+
+
+def _silent() -> Failure:
+    return Failure(Code.UNAVAILABLE, "the conversation does not answer", retryable=True)

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,57 @@ async def test_a_cancelled_caller_leaves_a_whole_append_and_a_usable_store(
     assert await texts(store, "c1") == ["one", "two", "three"]
 
 
+async def test_cancelled_callers_that_wait_their_turn_are_served_whole(
+    stores: Stores, store: ConversationStore
+) -> None:
+    await store.create("")
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        appends = [asyncio.create_task(store.append("c1", user(f"{n}"))) for n in range(5)]
+        await asyncio.sleep(0)  # the first waits for the lock, and the others for the first
+        for append in appends:
+            append.cancel()
+        await asyncio.wait(appends)
+        raw.execute("ROLLBACK")
+    assert all(append.cancelled() for append in appends)
+    assert await texts(store, "c1") == ["0", "1", "2", "3", "4"]
+
+
+async def test_who_waits_for_a_lock_holds_up_nobody(
+    stores: Stores, store: ConversationStore
+) -> None:
+    await store.create("")
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        append = asyncio.create_task(store.append("c1", user("patient")))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        raw.execute("ROLLBACK")  # too late, had the event loop waited along
+    await append
+    assert await texts(store, "c1") == ["patient"]
+
+
+async def test_a_call_is_one_job_of_the_thread(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = 0
+    submit = ThreadPoolExecutor.submit
+
+    def count(thread: ThreadPoolExecutor, job: Callable[[], object]) -> "Future[object]":
+        nonlocal jobs
+        jobs += 1
+        return submit(thread, job)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
+    await store.create("")
+    await store.append("c1", user("one"), assistant("two"), user("three"))
+    for call in (store.get("c1"), store.turns("c1"), store.history("c1", before="2")):
+        await call
+    await store.conversations()
+    await store.delete("c1")
+    assert jobs == 7
+
+
 async def test_closing_lets_finish_what_runs_and_ends_the_thread(stores: Stores) -> None:
     alone = threading.active_count()
     store = await stores.open()
@@ -72,6 +124,28 @@ async def test_closing_lets_finish_what_runs_and_ends_the_thread(stores: Stores)
         await store.conversations()
     assert await texts(await stores.open(), "c1") == ["last"]
     assert not stores.reports
+
+
+async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
+    alone = threading.active_count()
+    store = await stores.open()
+    await store.create("")
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        append = asyncio.create_task(store.append("c1", user("last")))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(store.close())
+        for _ in range(3):  # impatiently
+            await asyncio.sleep(0)
+            closing.cancel()
+        await asyncio.sleep(0)
+        assert not closing.done()
+        raw.execute("ROLLBACK")
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert threading.active_count() == alone
+    await append
+    assert await texts(await stores.open(), "c1") == ["last"]
 
 
 async def test_nothing_of_the_log_is_left_after_closing(stores: Stores) -> None:

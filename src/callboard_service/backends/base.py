@@ -88,5 +88,6 @@ class ChatBackend(Protocol):
 
         A Burst holds tokens alone.
 
-        Only one runs for a conversation at a time. Closing it stops the model.
+        Only one runs for a conversation at a time. Closing it stops the model. NOT_FOUND for a
+        conversation that is not there, before any event and with nothing kept.
         """

@@ -113,6 +113,7 @@ class OpenCodeBackend:
         """The reply as it is made. Closing it stops the model."""
         name = known(prompt.conversation_id)
         api = await self._hub.api()
+        await api.session(name)
         model = await _chosen(api, prompt.model)
         await self._quiet(name)
         await self._streaming()
