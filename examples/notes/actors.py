@@ -49,12 +49,16 @@ class Notebook(Actor[Add | Page]):
         self._database: aiosqlite.Connection
 
     async def started(self) -> None:
-        """Open it: no message is handled before."""
+        """Open it: no message is handled before. An actor that does not start is not stopped."""
         self._database = await aiosqlite.connect(self._file)
-        await self._database.execute("PRAGMA journal_mode=WAL")
-        await self._database.execute(
-            "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
-        )
+        try:
+            await self._database.execute("PRAGMA journal_mode=WAL")
+            await self._database.execute(
+                "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+            )
+        except BaseException:
+            await self._database.close()
+            raise
 
     async def stopped(self) -> None:
         """Close it, at the end and before a restart."""

@@ -34,7 +34,8 @@ async def running(*command: str, folder: Path) -> AsyncIterator[Process]:
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        # Not wait(): a pipe that is full is not closed before what is in it is read.
+        await process.communicate()
 
 
 class Search(StreamActor[SearchRequest, Match | Searched]):

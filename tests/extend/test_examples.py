@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,8 @@ from examples.load.actors import register as register_load
 from examples.load.load_pb2 import Load, WatchLoad
 from examples.notes.actors import LONGEST, PAGE, AddOne, ListAll, Notebook
 from examples.notes.notes_pb2 import AddNote, ListNotes, Note
-from examples.search.actors import Search, parse
+from examples.search.actors import LONGEST_LINE, Search, parse
+from examples.search.actors import running as running_process
 from examples.search.search_pb2 import Match, Searched, SearchRequest
 from tests.e2e.service_process import running
 from transport.client import Client, by_url
@@ -114,6 +116,15 @@ async def test_the_process_ends_with_its_request(
     assert not process.is_running()
 
 
+async def test_a_pipe_that_nobody_emptied_is_closed(tmp_path: Path) -> None:
+    files = psutil.Process().num_fds()
+    async with running_process("yes", folder=tmp_path) as process:
+        held: bytearray = getattr(process.stdout, "_buffer")  # noqa: B009  # asyncio's own
+        while len(held) <= 2 * LONGEST_LINE:  # noqa: ASYNC110  # then it reads no more
+            await asyncio.sleep(0)
+    assert psutil.Process().num_fds() <= files
+
+
 def test_a_line_of_grep() -> None:
     assert parse(b"./a b:1.txt\x007:x: y\n") == Match(file="a b:1.txt", line=7, text="x: y")
 
@@ -170,9 +181,12 @@ async def test_a_file_that_is_no_database_ends_the_start(
     actor_system: ActorSystem, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.db").write_text("no database at all, and long enough to be one: " * 30)
+    threads = threading.active_count()
     with pytest.raises(StartFailed, match="file is not a database"):
         async with serving(actor_system, Notes(tmp_path / "notes.db")):
             pass
+    # One of the database's own would hold up the end of the process.
+    assert threading.active_count() == threads
 
 
 # -- all of them, served -----------------------------------------------------------------------

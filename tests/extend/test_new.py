@@ -15,6 +15,8 @@ from tests.typing.test_typing import PYRIGHT, needs_pyright
 
 pytestmark = pytest.mark.xdist_group("wheel")  # built once
 
+# Public attributes without a type of their own, and what is made of them. It goes down only.
+INFERRED_TYPES = {"actors": 181, "transport": 0}
 INFERRED = "Type is missing type annotation and could be inferred differently by type checkers"
 
 
@@ -109,6 +111,7 @@ def test_no_public_name_is_partly_unknown(
     counts = found["exportedSymbolCounts"]
     assert counts["withKnownType"] > 300
     assert counts["withUnknownType"] == 0
+    assert counts["withAmbiguousType"] <= INFERRED_TYPES[package]
     causes = {
         diagnostic["message"].splitlines()[0]
         for symbol in found["symbols"]
