@@ -1,6 +1,6 @@
 """Notes in SQLite, behind one long-lived actor: the database has one owner and one queue.
 
-    CALLBOARD_NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
+    NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
 
 If the actor crashes, the service starts it again and it opens the file anew; requests that come
 meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
@@ -120,7 +120,7 @@ class ListAll(StreamActor[ListNotes, Note]):
 
 def register(registry: Registry) -> None:
     """What `--actors` calls."""
-    file = Path(os.environ.get("CALLBOARD_NOTES_FILE", "notes.db"))
+    file = Path(os.environ.get("NOTES_FILE", "notes.db"))
     registry.supervise("notebook", lambda: Notebook(file))
     registry.register(AddNote, AddOne)
     registry.register(ListNotes, ListAll)

@@ -1,11 +1,8 @@
 """The examples: each alone, by hand-moved time where it has any; and all three in a service."""
 
 import asyncio
-import os
 import sqlite3
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -200,9 +197,8 @@ async def test_all_three_are_served(tmp_path: Path) -> None:
         "--backend=echo",
         *flags,
         PYTHONPATH=str(ROOT),
-        CALLBOARD_SEARCH_FOLDER=str(tmp_path),
-        CALLBOARD_NOTES_FILE=str(tmp_path / "notes.db"),
-        XDG_RUNTIME_DIR=str(tmp_path),
+        SEARCH_FOLDER=str(tmp_path),
+        NOTES_FILE=str(tmp_path / "notes.db"),
     ) as service:
         async with Client(by_url(service.url, service.token)) as client:
             assert (await client.call(AddNote(text="a note"), Note)).number == 1
@@ -210,18 +206,3 @@ async def test_all_three_are_served(tmp_path: Path) -> None:
             assert [type(answer) async for answer in answers] == [Match, Searched]
             with pytest.raises(RequestFailed, match="one line of text"):
                 await client.call(SearchRequest(), Searched)
-        (tmp_path / "callboard").mkdir(mode=0o700)
-        runtime_file = Path(service.ready["runtime_file"])
-        os.link(runtime_file, tmp_path / "callboard" / runtime_file.name)
-        tmp_path.chmod(0o700)
-        watched = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "examples.load.watch", "2"],
-            cwd=ROOT,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-        assert watched.stdout.count("cpu") == 2, watched.stderr
