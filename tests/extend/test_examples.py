@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import stat
-import threading
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,7 @@ from examples.notes.notes_pb2 import AddNote, ListNotes, Note
 from examples.search.actors import LONGEST_LINE, Search, parse
 from examples.search.actors import running as running_process
 from examples.search.search_pb2 import Match, Searched, SearchRequest
-from tests.e2e.service_process import running
+from tests.e2e.service_process import run, running
 from transport.client import Client, by_url
 from transport.errors import RequestFailed
 
@@ -178,12 +177,15 @@ async def test_a_file_that_is_no_database_ends_the_start(
     actor_system: ActorSystem, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.db").write_text("no database at all, and long enough to be one: " * 30)
-    threads = threading.active_count()
     with pytest.raises(StartFailed, match="file is not a database"):
         async with serving(actor_system, Notes(tmp_path / "notes.db")):
             pass
-    # One of the database's own would hold up the end of the process.
-    assert threading.active_count() == threads
+    # And the service ends: no thread of the database's holds it up.
+    settings = {"NOTES_FILE": str(tmp_path / "notes.db"), "PYTHONPATH": str(ROOT)}
+    flags = ("--backend=echo", "--actors=examples.notes.actors")
+    code, out, err = await asyncio.to_thread(run, tmp_path, "serve", *flags, **settings)
+    assert (code, out) == (2, "")
+    assert "file is not a database" in err.splitlines()[-1]
 
 
 # -- all of them, served -----------------------------------------------------------------------
