@@ -2,11 +2,13 @@
 
 `make bound` runs the tests of the runtime so, and those of the chat with a service started so:
 `python -m tests.bound serve` in place of `callboard serve`. A test marked `own_bound` is left out,
-and says why.
+and says why: what it is about cannot be with one message a mailbox.
 """
 
 import os
 from typing import Final
+
+import pytest
 
 from actors import mailbox
 
@@ -17,6 +19,14 @@ BOUND: Final = int(os.environ.get("MAILBOX_BOUND", "0"))
 def bounded(self: mailbox.Mailbox[object], capacity: int, overflow: mailbox.Overflow) -> None:
     """`Mailbox.__init__`, at most `BOUND`."""
     ORIGINAL(self, min(capacity, BOUND), overflow)
+
+
+def check_reason(mark: pytest.Mark) -> None:
+    """Raise UsageError if a mark `own_bound` does not say why."""
+    match mark.args:
+        case (str(reason),) if reason and not mark.kwargs:
+            return
+    raise pytest.UsageError("own_bound takes one string: why one message a mailbox is too few")
 
 
 ORIGINAL: Final = mailbox.Mailbox.__init__

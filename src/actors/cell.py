@@ -364,14 +364,13 @@ class Cell(Restarting[M], Generic[M]):
         if self.state >= State.PAUSED:
             raise StartFailed(f"{self.path}: is stopping and starts no children")
         this = cast("Cell[object]", self)
-        if self.family is None:
-            self.family = Family(this)
+        family = self.open_family()
         if name is None:
             name = self.system.new_name()
-            while name in self.family.members:
+            while name in family.members:
                 name = self.system.new_name()
         child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
-        self.family.add(child)
+        family.add(child)
         child.launch()
         return child
 
@@ -385,10 +384,9 @@ class Cell(Restarting[M], Generic[M]):
     ) -> "Cell[N]":
         """Make a child of what runs already as `actor.main()` in this task.
 
-        The task must end with `carry_on`. Raises StartFailed, NameTaken.
+        The task must end with `carry_on`. Nothing is refused, since it runs: where this actor has
+        been told to stop meanwhile, the child is stopped with the others. Raises NameTaken.
         """
-        if self.state >= State.PAUSED:
-            raise StartFailed(f"{self.path}: is stopping and starts no children")
         this = cast("Cell[object]", self)
         child: Cell[N] = Cell(self.system, this, name, factory, lifecycle)
         self.open_family().add(child)

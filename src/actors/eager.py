@@ -7,20 +7,15 @@ from typing import Final
 
 EAGER: Final = sys.version_info >= (3, 12)
 """A task can begin at once and, if it need not wait, end at once: a third of the cost of one that
-waits for its turn of the event loop."""
+waits for its turn of the event loop. What is used only then says `where EAGER`."""
 
 
-if sys.version_info >= (3, 12):
+def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+    """A task that has taken its first step already, where that can be.
 
-    def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-        """A task that has taken its first step already, where Python can do so.
-
-        Made here and not by the loop's task factory, which uvloop on Python 3.13.0 refuses.
-        """
-        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-
-else:
-
-    def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-        """A task that has taken its first step already, where Python can do so."""
-        return asyncio.get_running_loop().create_task(work)
+    Made here and not by the loop's task factory, which uvloop on Python 3.13.0 refuses.
+    """
+    loop = asyncio.get_running_loop()
+    if not EAGER:
+        return loop.create_task(work)
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]  # where EAGER

@@ -1,7 +1,7 @@
 """What one session may take, and the token buckets that hold it to that."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from actors.effects import Limit
@@ -10,7 +10,8 @@ from actors.failure import Code, Failure
 FLOOD: Final = 10
 """The bucket for all frames together is so many times the one for requests."""
 
-_GRAIN: Final = 1e-9
+_GRAIN: Final = 1e-6
+"""Seconds that rounding may be off by; a clock that counts from the start of a machine is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +38,44 @@ class SessionLimits:
 
 
 class TokenBucket:
-    """Holds at most `size` tokens, gets `rate` a second; starts full. A rate of 0: no limit."""
+    """Holds at most `size` tokens, gets `rate` a second; starts full. A rate of 0: no limit.
 
-    __slots__ = ("_rate", "_size", "at", "level")
+    Kept as the time at which it will be full again, which is one number and needs no refilling: the
+    generic cell rate algorithm (ITU-T I.371, annex A), the same as a bucket by tokens. The time
+    must not go back.
+    """
+
+    __slots__ = ("_full_at", "_most", "_seconds", "_size")
 
     def __init__(self, rate: float, size: float) -> None:
-        self._rate = rate
         self._size = size
-        self.level = size
-        self.at: float | None = None
+        self._seconds = 1.0 / rate if rate else 0.0
+        """For one token."""
+        self._most = size * self._seconds + _GRAIN
+        self._full_at = -inf
 
     def wait(self, cost: float, now: float) -> float:
         """Seconds until `cost` tokens are there, if nobody takes any; 0: they are now.
 
         What costs more than the bucket holds needs a full bucket.
         """
-        if not self._rate:
-            return 0.0
-        if self.at is not None and now > self.at:
-            level = self.level + (now - self.at) * self._rate
-            self.level = min(self._size, level)
-        self.at = now
-        missing = min(cost, self._size) - self.level
-        return missing / self._rate if missing > _GRAIN * self._size else 0.0
+        missing = max(self._full_at, now) + min(cost, self._size) * self._seconds - now - self._most
+        return missing + _GRAIN if missing > 0 else 0.0
 
     def draw(self, cost: float, now: float) -> bool:
-        """`wait`, and `take` if that is 0, in one; False: nothing was taken."""
-        if now == self.at and self.level >= cost:
-            self.level -= cost
-            return True
-        if self.wait(cost, now):
+        """Take tokens; False: they are not there, and nothing was taken."""
+        full_at = self._full_at
+        if full_at < now:
+            full_at = now
+        full_at += (min(self._size, cost)) * self._seconds
+        if full_at - now > self._most:
             return False
-        self.take(cost)
+        self._full_at = full_at
         return True
 
-    def take(self, cost: float) -> None:
-        """Take tokens that `wait` has found there."""
-        self.level = max(self.level - cost, 0.0)
+    def put_back(self, cost: float) -> None:
+        """Undo the last `draw`."""
+        self._full_at -= min(cost, self._size) * self._seconds
 
 
 class Gate:
@@ -100,7 +102,7 @@ class Gate:
         if self._messages.draw(1.0, now):
             if self._bytes.draw(size, now):
                 return None
-            self._messages.level += 1.0
+            self._messages.put_back(1.0)
         by_count, by_bytes = self._messages.wait(1.0, now), self._bytes.wait(size, now)
         limit = Limit.MESSAGES if by_count >= by_bytes else Limit.BYTES
         what = "requests" if limit is Limit.MESSAGES else "bytes"
@@ -108,6 +110,6 @@ class Gate:
             Code.RESOURCE_EXHAUSTED,
             f"too many {what} a second",
             retryable=True,
-            retry_after_ms=ceil(max(by_count, by_bytes) * 1000),
+            retry_after_ms=ceil((max(by_count, by_bytes) - _GRAIN / 2) * 1000),
         )
         return failure, limit

@@ -20,9 +20,9 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import Final, TypeAlias
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
 from actors.effects import (
     ABUSE,
@@ -43,6 +43,7 @@ from actors.effects import (
     Stop,
     Wake,
 )
+from actors.encoding import Encode, Encoded, EncodeStream, OneByOne, Said, StreamEncoder
 from actors.failure import Failure
 from actors.frames import (
     Ack,
@@ -62,39 +63,32 @@ from actors.frames import (
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
 
-Said: TypeAlias = Message | Failure | Notice | Grant | Completed | Pong | GoingAway
-Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
-"""request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
-
-EncodeAll: TypeAlias = Callable[[int, int, Iterator[Message], list[bytes], int, int], bool]
-"""request_id, first sequence, answers, where their frames go, at most so many, of so many bytes
-(and one that goes over it) -> there are no more. Raises TypeError, and what `answers` raises."""
-
 UNLIMITED: Final = 2**64
 
 
 class _Open:
     """A request that has not ended."""
 
-    __slots__ = ("held", "limit", "owed", "sent")
+    __slots__ = ("encoder", "held", "limit", "owed", "sent")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.sent = 0
         self.held: Notice | None = None
         self.owed: dict[str, Message] | None = None
+        self.encoder: StreamEncoder | None = None
 
 
 class SessionMachine:
     """All that a session knows. Raises nothing but what `encode` raises."""
 
     def __init__(
-        self, limits: SessionLimits, encode: Encode, encode_all: EncodeAll | None = None
+        self, limits: SessionLimits, encode: Encode, encode_stream: EncodeStream | None = None
     ) -> None:
         self.limits = limits
         self.last_request_id = 0
         self._encode = encode
-        self._encode_all = encode_all or self._encode_one_by_one
+        self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_credit = UNLIMITED
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
@@ -246,7 +240,8 @@ class SessionMachine:
         if state is None:
             return False
         output = self._output
-        has_room = output.put(self._encode(request_id, output.sequence + 1, False, payload))
+        encoder = state.encoder or self._encoder(request_id, state)
+        has_room = output.put(encoder.encode(output.sequence + 1, payload))
         state.sent += 1
         if has_room and state.sent < state.limit:
             return True
@@ -266,30 +261,17 @@ class SessionMachine:
         at_most = min(at_most, room, state.limit - state.sent)
         if at_most <= 0 or size <= 0:
             return False
-        encoded: list[bytes] = []
+        encoded = Encoded()
         try:
-            return self._encode_all(
-                request_id, output.sequence + 1, answers, encoded, at_most, size
-            )
+            encoder = state.encoder or self._encoder(request_id, state)
+            return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
         finally:
             output.add_all(encoded)
-            state.sent += len(encoded)
+            state.sent += len(encoded.lengths)
 
-    def _encode_one_by_one(
-        self,
-        request_id: int,
-        sequence: int,
-        answers: Iterator[Message],
-        encoded: list[bytes],
-        at_most: int,
-        size: int,
-    ) -> bool:
-        for answer in islice(answers, at_most):
-            encoded.append(self._encode(request_id, sequence + len(encoded), False, answer))
-            size -= len(encoded[-1])
-            if size <= 0:
-                return False
-        return len(encoded) < at_most
+    def _encoder(self, request_id: int, state: _Open) -> StreamEncoder:
+        encoder = state.encoder = self._encode_stream(request_id)
+        return encoder
 
     def grant(self, request_id: int, limit: int) -> None:
         """Say how many inputs the request takes in all. It needs no credit: it asks for more."""

@@ -5,14 +5,40 @@
                         where the client
                         does not, replaced
 
-An answer is encoded once; both halves hold the same bytes. Frames that belong to no request (a
-Pong, a GoingAway) go ahead of the answers and end with the connection.
+An answer is encoded once; both halves hold the same bytes. Answers that were encoded together stay
+together, in a Block, which is cut only where a border falls into it. Frames that belong to no
+request (a Pong, a GoingAway) go ahead of the answers and end with the connection.
 """
 
 from collections import deque
-from itertools import repeat, starmap
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain, takewhile
+from typing import Final
 
+from actors.encoding import Encoded
 from actors.limits import SessionLimits
+
+FEW: Final = 16
+"""More answers than these, handed out at once, are kept in one piece: letting go costs less."""
+
+
+class Block(bytes):
+    """The frames of several answers in a row, and the length of each."""
+
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, frames: Iterable[bytes], lengths: list[int]) -> "Block":
+        """These frames, or the pieces of them, in one."""
+        block = cls(b"".join(frames))
+        block.lengths = lengths
+        return block
+
+    def cut(self, count: int) -> "tuple[Block, Block]":
+        """The first `count` frames, and the others."""
+        first, others = self.lengths[:count], self.lengths[count:]
+        at = sum(first)
+        return Block.of((self[:at],), first), Block.of((self[at:],), others)
 
 
 class Output:
@@ -24,15 +50,18 @@ class Output:
     """
 
     __slots__ = (
-        "_aside", "_kept", "_kept_bytes", "_messages", "_outbox", "_size", "_waiting",
-        "acknowledges", "connected", "sequence", "waiting_bytes",
+        "_aside", "_handed_out", "_kept", "_kept_bytes", "_messages", "_outbox", "_size",
+        "_waiting", "acknowledged", "acknowledges", "connected", "sequence", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
         self.sequence = 0
+        self.acknowledged = 0
+        """The highest sequence that is held no more."""
         self.connected = False
         self.acknowledges = False
         self.waiting_bytes = 0
+        self._handed_out = 0
         self._aside: deque[bytes] = deque()
         self._waiting: deque[bytes] = deque()
         self._kept: deque[bytes] = deque()
@@ -51,29 +80,32 @@ class Output:
 
     def put(self, answer: bytes) -> bool:
         """`add`; and whether there is room for more."""
-        self.sequence += 1
-        waiting = self._waiting
-        waiting.append(answer)
+        sequence = self.sequence = self.sequence + 1
+        self._waiting.append(answer)
         octets = self.waiting_bytes = self.waiting_bytes + len(answer)
         return (
             self.connected
             and octets < self._outbox
-            and len(waiting) + len(self._kept) < self._messages
+            and sequence - self.acknowledged < self._messages
             and octets + self._kept_bytes < self._size
         ) or not self.full()
 
-    def add_all(self, answers: list[bytes]) -> None:
+    def add_all(self, encoded: Encoded) -> None:
         """Take answers that have been given the next sequence numbers."""
-        self.sequence += len(answers)
-        self._waiting.extend(answers)
-        self.waiting_bytes += sum(map(len, answers))
+        pieces, lengths = encoded.pieces, encoded.lengths
+        if len(pieces) == len(lengths):  # each is a frame
+            self._waiting.extend(pieces)
+        else:
+            self._waiting.append(Block.of(pieces, lengths))
+        self.sequence += len(lengths)
+        self.waiting_bytes += sum(lengths)
 
     def room(self) -> tuple[int, int]:
         """How many more answers, of how many bytes, before streams are to wait."""
         answers, size = self._messages - self.count, self._size - self.size
         if self.connected:
             if not self.acknowledges:
-                answers, size = self._messages - len(self._waiting), self._outbox
+                answers, size = self._messages - self._waiting_count, self._outbox
             size = min(size, self._outbox - self.waiting_bytes)
         return answers, size
 
@@ -87,7 +119,7 @@ class Output:
     @property
     def count(self) -> int:
         """Answers that are held."""
-        return len(self._kept) + len(self._waiting)
+        return self.sequence - self.acknowledged
 
     @property
     def size(self) -> int:
@@ -95,43 +127,38 @@ class Output:
         return self._kept_bytes + self.waiting_bytes
 
     @property
-    def acknowledged(self) -> int:
-        """The highest sequence that is held no more."""
-        return self.sequence - self.count
-
-    @property
     def unsent(self) -> int:
         """Frames that wait for the socket."""
-        return len(self._waiting) + len(self._aside)
+        return self.sequence - self._handed_out + len(self._aside)
 
     @property
     def is_full_size(self) -> bool:
         """The buffer is full, whoever has to empty it."""
         return (
-            len(self._kept) + len(self._waiting) >= self._messages
+            self.sequence - self.acknowledged >= self._messages
             or self._kept_bytes + self.waiting_bytes >= self._size
         )
 
     def full(self) -> bool:
         """Streams are to wait."""
         if self.connected:
-            if self.waiting_bytes >= self._outbox or len(self._waiting) >= self._messages:
+            if self.waiting_bytes >= self._outbox or self._waiting_count >= self._messages:
                 return True
             if not self.acknowledges:
                 return False
-        return self._over()
+        return self.is_full_size
 
     def drained(self) -> bool:
         """Streams that waited may go on: the outbox is half empty, the buffer has room."""
         if self.connected and (
-            self.waiting_bytes > self._outbox // 2 or len(self._waiting) > self._messages // 2
+            self.waiting_bytes > self._outbox // 2 or self._waiting_count > self._messages // 2
         ):
             return False
         return not self.full()
 
     def unacknowledged(self) -> bool:
         """The buffer is full of what the client, which is there, should have acknowledged."""
-        return self.connected and self.acknowledges and self._over()
+        return self.connected and self.acknowledges and self.is_full_size
 
     def swamped(self) -> bool:
         """Twice the buffer waits unread: ends alone, which always find room, have come to that."""
@@ -142,16 +169,17 @@ class Output:
         """More frames wait than requests in flight can end with: the client asks, never reads."""
         return self.unsent >= 4 * self._messages
 
-    def _over(self) -> bool:
-        return (
-            len(self._kept) + len(self._waiting) >= self._messages
-            or self._kept_bytes + self.waiting_bytes >= self._size
-        )
+    @property
+    def _waiting_count(self) -> int:
+        return self.sequence - self._handed_out
 
     # -- out ---------------------------------------------------------------------------------
 
     def take(self, at_most: int) -> list[bytes]:
-        """What the connection is to send next: `at_most` bytes, or one longer frame."""
+        """What the connection is to send next: `at_most` bytes, or one longer frame.
+
+        A piece of it is a frame, or several of them that were encoded together.
+        """
         taken: list[bytes] = []
         room = at_most
         aside = self._aside
@@ -160,34 +188,79 @@ class Output:
             room -= len(taken[-1])
         if aside:
             return taken
-        waiting, kept, before = self._waiting, self._kept, room
-        if self.waiting_bytes <= room:
-            room -= self.waiting_bytes
-            taken.extend(waiting)
-            kept.extend(waiting)
-            waiting.clear()
-        while waiting and (room >= len(waiting[0]) or not taken):
-            answer = waiting.popleft()
-            room -= len(answer)
-            taken.append(answer)
-            kept.append(answer)
-        self.waiting_bytes -= before - room
-        self._kept_bytes += before - room
+        before = self.waiting_bytes
+        if before <= room:
+            self._take_all(taken)
+        else:
+            self._take_some(taken, room)
+        self._kept_bytes += before - self.waiting_bytes
         if self.connected and not self.acknowledges:
-            over = self.count - self._messages
-            while kept and (over > 0 or self.size > self._size):
-                self._kept_bytes -= len(kept.popleft())
-                over -= 1
+            self._replace()
         return taken
+
+    def _take_all(self, taken: list[bytes]) -> None:
+        waiting = self._waiting
+        if len(waiting) > FEW and set(map(type, waiting)) == {bytes}:
+            block = Block.of(waiting, list(map(len, waiting)))
+            taken.append(block)
+            self._kept.append(block)
+        else:
+            taken.extend(waiting)
+            self._kept.extend(waiting)
+        waiting.clear()
+        self._handed_out = self.sequence
+        self.waiting_bytes = 0
+
+    def _take_some(self, taken: list[bytes], room: int) -> None:
+        waiting = self._waiting
+        while waiting and (room > 0 or not taken):
+            answer = waiting.popleft()
+            if room < len(answer):
+                count = _fitting(answer, room) or (0 if taken else 1)
+                if count < _count(answer):
+                    if not count:
+                        waiting.appendleft(answer)
+                        return
+                    assert isinstance(answer, Block)
+                    answer, others = answer.cut(count)
+                    waiting.appendleft(others)
+            taken.append(answer)
+            self._kept.append(answer)
+            self._handed_out += _count(answer)
+            self.waiting_bytes -= len(answer)
+            room -= len(answer)
+
+    def _replace(self) -> None:
+        """Let go of the oldest that are too many, for a client that does not acknowledge."""
+        over = min(self.count - self._messages, self._handed_out - self.acknowledged)
+        if over > 0:
+            self._let_go(over)
+        excess = self.size - self._size
+        if excess > 0:
+            lengths = chain.from_iterable(map(_lengths, self._kept))
+            before = takewhile(lambda total: total < excess, accumulate(lengths))
+            kept = self._handed_out - self.acknowledged
+            self._let_go(min(sum(1 for _ in before) + 1, kept))
 
     def acknowledge(self, sequence: int) -> None:
         """Let go of the answers up to this one. One that was never sent acknowledges nothing."""
-        handed_out = self.sequence - len(self._waiting)
-        if sequence <= handed_out:
-            # Thousands at once: none of them costs a step here.
-            over = max(len(self._kept) - (handed_out - sequence), 0)
-            gone = starmap(self._kept.popleft, repeat((), over))
-            self._kept_bytes -= sum(map(len, gone))
+        if self.acknowledged < sequence <= self._handed_out:
+            self._let_go(sequence - self.acknowledged)
+
+    def _let_go(self, count: int) -> None:
+        """Forget the first answers that are kept, exactly so many."""
+        kept = self._kept
+        self.acknowledged += count
+        while count:
+            answer = kept.popleft()
+            if type(answer) is Block:
+                if len(answer.lengths) > count:
+                    answer, others = answer.cut(count)
+                    kept.appendleft(others)
+                count -= len(answer.lengths)
+            else:
+                count -= 1
+            self._kept_bytes -= len(answer)
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
@@ -196,11 +269,36 @@ class Output:
 
     def resume(self, after: int) -> bool:
         """Have every answer after this one sent again; False if that cannot be had whole."""
-        if not self.acknowledged <= after <= self.sequence - len(self._waiting):
+        if not self.acknowledged <= after <= self._handed_out:
             return False
         self.acknowledge(after)
         self._waiting.extendleft(reversed(self._kept))
         self.waiting_bytes += self._kept_bytes
+        self._handed_out = after
         self._kept.clear()
         self._kept_bytes = 0
         return True
+
+
+def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
+    """What was taken, frame by frame."""
+    for piece in taken:
+        at = 0
+        for length in _lengths(piece):
+            yield piece[at : at + length] if length < len(piece) else piece
+            at += length
+
+
+def _count(answer: bytes) -> int:
+    """How many frames this is."""
+    return len(answer.lengths) if isinstance(answer, Block) else 1
+
+
+def _lengths(answer: bytes) -> Iterable[int]:
+    return answer.lengths if isinstance(answer, Block) else (len(answer),)
+
+
+def _fitting(answer: bytes, room: int) -> int:
+    """How many of its first frames fit."""
+    totals: Iterator[int] = accumulate(_lengths(answer))
+    return sum(1 for _ in takewhile(lambda total: total <= room, totals))

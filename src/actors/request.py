@@ -8,7 +8,17 @@ a crash.
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    ClassVar,
+    Final,
+    Generic,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    final,
+)
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
@@ -199,8 +209,12 @@ class AnyHandler(Actor[object]):
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""
 
+    @final
     async def main(self) -> None:
-        """Run the handler, inside its interceptors, and send what it ends with."""
+        """Run the handler, inside its interceptors, and send what it ends with.
+
+        Final, so that none returns without an end: a request would wait for it for ever.
+        """
         exchange = self.exchange
         ending: Ending | Failure
         try:
@@ -220,19 +234,20 @@ class AnyHandler(Actor[object]):
     async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
         exchange = self.exchange
+        answer: Callable[[Message], bool] = exchange.answer if self._call is None else self._answer
         budget = AT_ONCE
         try:
             if not exchange.has_room():
                 await exchange.room()
             async for item in stream:
                 if type(item) not in _DIRECTIONS:
-                    if not self._answer(item):  # type: ignore[arg-type]  # no direction
+                    if not answer(item):  # type: ignore[arg-type]  # no direction
                         await exchange.room()
                 elif isinstance(item, Last):
                     return item.answer
                 elif isinstance(item, Burst):
                     await self._send_all(iter(item.answers))
-                elif not self._send(item):
+                elif not self._send(cast("Opens[Rep] | Closes[Rep]", item)):
                     await exchange.room()
                 if not budget:
                     budget = AT_ONCE
@@ -255,15 +270,13 @@ class AnyHandler(Actor[object]):
             else:
                 await exchange.room()
 
-    def _send(self, item: Rep | Opens[Rep] | Closes[Rep]) -> bool:
+    def _send(self, item: Opens[Rep] | Closes[Rep]) -> bool:
         exchange = self.exchange
         if isinstance(item, Opens):
             room = self._answer(item.answer)
             exchange.owe(item.key, item.closing)
             return room
-        if isinstance(item, Closes):
-            return self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
-        return self._answer(item)
+        return self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
 
     def _answer(self, answer: Message) -> bool:
         if self._call is not None:

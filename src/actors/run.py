@@ -57,6 +57,11 @@ class Run:
     _cell: "Cell[object] | None" = None
     said: Message | Failure | Completed | None = None
     inputs: Inputs | None = None
+    _task: "asyncio.Task[None] | None" = None
+    _early: list[Message] | None = None
+    _only_once = False
+    begun = False
+    """The first step has been taken, or is not going to be."""
 
     def __init__(
         self,
@@ -81,52 +86,78 @@ class Run:
         There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
         it asks for one of them, or crashes. Most requests never do: that is half of what one
         costs. Nobody can tell: until it waits no other code runs, which could look at it, send it
-        a message or stop it.
+        a message or stop it. Where tasks do not begin at once (Python 3.11), other code does run
+        before the first step: what it sends is kept until then, and a stop is an end without one.
         """
         self._handler = handler
         handler.context = RequestContext(self)
-        task = begin(self._work(handler))
-        if not task.done() and self._cell is None:
-            self._become_actor(task)
+        task = self._task = begin(self._work(handler))
+        if not self.begun:
+            self._session.look_again_at(self)
+        elif not task.done():  # where EAGER
+            self.look()
+
+    def look(self) -> None:
+        """Become an actor, if the first step has been taken and the handler waits."""
+        if self._cell is not None or self._handler is None:
+            return
+        if self._session.alive:
+            _ = self.cell
+        else:  # there is nobody any more to be an actor for
+            assert self._task is not None
+            self._handler = None
+            self._task.cancel()
 
     async def _work(self, handler: AnyHandler) -> None:
+        self.begun = True
+        if self._task is not None and not self._may_begin():
+            return
         raised: BaseException | None = None
         try:
-            hook = handler.main()
-            if hook is not None:
-                await hook
+            await handler.main()
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
-        if raised is None and self._cell is None:
+        if self._cell is None and (raised is None or self._handler is None):
             self._handler = None  # no circle is left for the garbage collector
             self._session.passed(self)
-        else:
-            await self.cell.carry_on(raised)
+            return
+        await self.cell.carry_on(raised)
 
-    def _become_actor(self, task: "asyncio.Task[None]") -> "Cell[object]":
-        assert self._handler is not None
-        cell = self._session.adopt(self, self._handler, task)
-        self.became(cell)
-        return cell
+    def _may_begin(self) -> bool:
+        """Where tasks wait for their turn, much may have happened before the first step."""
+        if self._handler is not None and self._session.alive:
+            return True
+        self._handler = None
+        self._session.passed(self)
+        return False
 
     def became(self, cell: "Cell[object]") -> None:
         """The request is an actor now."""
         self._cell = cell
         self.ref = cell.ref
         self._handler = None
-        if self.answered:
+        if self._only_once or self.answered:
             self.ref.restart_never()
+        for message in self._early or ():
+            self.ref.tell(message)
+        self._early = None
 
     @property
     def cell(self) -> "Cell[object]":
         """The request as an actor; it becomes one if it was none."""
-        if self._cell is not None:
-            return self._cell
-        return self._become_actor(cast("asyncio.Task[None]", asyncio.current_task()))
+        if self._cell is None:
+            assert self._handler is not None
+            task = self._task or cast("asyncio.Task[None]", asyncio.current_task())
+            cell = self._session.adopt(self, self._handler, task)
+            self.became(cell)
+            return cell
+        return self._cell
 
     def kill(self) -> None:
         """Stop the actor, without waiting."""
-        if self._cell is not None or self._handler is not None:
+        if not self.begun:
+            self._handler = None
+        elif self._cell is not None or self._handler is not None:
             self.cell.ref.kill()
 
     # -- its way back into the session -------------------------------------------------------
@@ -146,14 +177,17 @@ class Run:
             failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
             if failure is not None:
                 self.abort(failure)
-        elif self.ref is not None:
-            self.ref.tell(payload)
+        elif self.begun:
+            self.cell.ref.tell(payload)
+        else:
+            self._early = [*(self._early or ()), payload]
 
     def _grant(self, limit: int) -> None:
         self._session.machine.grant(self.request_id, limit)
         self._session.wake_connection()
 
     def _run_once(self) -> None:
+        self._only_once = True
         if self.ref is not None:
             self.ref.restart_never()
 
@@ -179,7 +213,9 @@ class Run:
         room = session.machine.answer(self.request_id, answer)
         if not self.answered:
             self._mark_answered()
-        session.wake_connection()
+        connection = session.connection
+        if connection is not None and not connection.awake:
+            connection.wake()
         if not room:
             session.watch_reader()
         return room
@@ -190,8 +226,7 @@ class Run:
         try:
             all_sent = session.machine.answer_all(self.request_id, answers, at_most)
         finally:
-            if not self.answered:
-                self._mark_answered()
+            self._mark_answered()
             session.wake_connection()
         if not all_sent:
             session.watch_reader()

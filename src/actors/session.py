@@ -16,13 +16,14 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
+import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
 from actors.ask import Reply
 from actors.deadlines import Deadline
-from actors.eager import EAGER
 from actors.effects import (
     CANCELLED,
     CRASHED,
@@ -65,8 +66,6 @@ from actors.session_messages import (
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
 
 if TYPE_CHECKING:
-    import asyncio
-
     from actors.cell import Cell
 
 M = TypeVar("M")
@@ -105,14 +104,15 @@ class SessionActor(Actor[SessionMessage]):
         self.name = name
         self.limits = environment.limits
         self.machine = SessionMachine(
-            environment.limits, environment.encode, environment.encode_all
+            environment.limits, environment.encode, environment.encode_stream
         )
         self.on_request_end = environment.on_request_end
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
         self._runs: dict[int, Run] = {}
-        self._connection: Connection | None = None
+        self._beginning: list[Run] = []
+        self.connection: Connection | None = None
         self._closing = False
         self._window: Deadline | None = None
         self._left = False
@@ -133,16 +133,14 @@ class SessionActor(Actor[SessionMessage]):
         """Take a frame, or word of a connection."""
         match message:
             case Received():
-                if message.connection is self._connection and not self._closing:
+                if message.connection is self.connection and not self._closing:
                     effects = self.machine.receive(message.frame, message.size, self.now())
                     if effects:
                         self._carry_out(effects)
-                    if self._patience is None and self.machine.unacknowledged:
-                        self.watch_reader()
             case Attach():
                 self._attach(message)
             case Detach(connection, code, by_service):
-                if connection is self._connection:
+                if connection is self.connection:
                     self._detach(code, by_service)
             case Drain(reason, reconnect_after_ms, reply):
                 self.machine.drain(reason, reconnect_after_ms)
@@ -160,20 +158,20 @@ class SessionActor(Actor[SessionMessage]):
             return  # whoever asked has gone
         after = message.last_sequence
         possible = after is None or self.machine.resume(after)
-        if self._connection is not None:
-            self._connection.close(TAKEN_OVER, "another connection has taken the session over")
+        if self.connection is not None:
+            self.connection.close(TAKEN_OVER, "another connection has taken the session over")
         if not possible:
             self._happened(Happening.NOT_RESUMED)
-            self._connection = None
+            self.connection = None
             self._end()
             message.reply.send(None)
             return
         if after is not None:
-            taken_over = self._connection is not None
+            taken_over = self.connection is not None
             self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
         self._left = self._closing = False
         self._stop_waiting()
-        connection = self._connection = message.connection
+        connection = self.connection = message.connection
         effects = self.machine.attach(
             initial_credit=message.initial_credit, acknowledges=message.acknowledges
         )
@@ -185,7 +183,7 @@ class SessionActor(Actor[SessionMessage]):
         self.watch_reader()
 
     def _detach(self, code: int, by_service: bool) -> None:
-        self._connection = None
+        self.connection = None
         self.machine.detach()
         if ends_session(code, by_service=by_service):
             self._end()
@@ -196,9 +194,9 @@ class SessionActor(Actor[SessionMessage]):
 
     def _close(self, code: int, reason: str) -> None:
         """Close the connection; what it has sent beyond this is not handled any more."""
+        assert self.connection is not None, "what is handled came over one"
         self._closing = True
-        if self._connection is not None:
-            self._connection.close(code, reason)
+        self.connection.close(code, reason)
 
     def _await_return(self, seconds: float) -> None:
         self._window = self.context.system.deadlines.add(seconds, self._end)
@@ -226,7 +224,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def _look_again(self, patience: Patience) -> None:
         def look() -> None:
-            if not self.machine.unacknowledged or self._connection is None:
+            if not self.machine.unacknowledged or self.connection is None:
                 self._patience = None
             elif patience.is_over(self.machine.acknowledged, self.now()):
                 self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
@@ -248,6 +246,7 @@ class SessionActor(Actor[SessionMessage]):
             run.expiry.met()
         if self.machine.gone(run.request_id):
             run.ended(CRASHED)
+            self.watch_reader()
         self._settle_drained()
         self.wake_connection()
 
@@ -256,10 +255,8 @@ class SessionActor(Actor[SessionMessage]):
         self._stop_waiting()
         if self._left:
             self._happened(Happening.ENDED_AWAY)
-        for reply in self._drained:
-            reply.send(None)
-        if self._connection is not None:
-            self._connection.wake()
+        if self.connection is not None:
+            self.connection.wake()
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -267,14 +264,12 @@ class SessionActor(Actor[SessionMessage]):
                 case Start(request):
                     self._start(request, self.now())
                 case Deliver(request_id, payload):
-                    target = self._runs.get(request_id)
-                    if target is not None:
-                        target.deliver(payload)
+                    self._runs[request_id].deliver(payload)
                 case Stop(request_id, failure):
-                    run = self._runs.get(request_id)
-                    if run is not None:
-                        run.ended(failure)
-                        run.kill()
+                    run = self._runs[request_id]
+                    run.ended(failure)
+                    run.kill()
+                    self.watch_reader()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
@@ -305,15 +300,26 @@ class SessionActor(Actor[SessionMessage]):
         self._runs[request.request_id] = run
         if request.timeout_ms or handler.deadline is not None:
             self._set_deadline(run, handler.deadline)
-        if EAGER:
-            run.begin(handler)
-            return
-        made: list[AnyHandler] = [handler]
-        self.context.spawn(
-            lambda: made.pop() if made else run.make_handler(),
-            name=str(request.request_id),
-            lifecycle=AGAIN if handler.restartable else ONCE,
-        )
+        run.begin(handler)
+
+    def look_again_at(self, run: Run) -> None:
+        """Have a request become an actor after its first step, which waits for its turn."""
+        if not self._beginning:
+            asyncio.get_running_loop().call_soon(self._look_at_beginning)
+        self._beginning.append(run)
+
+    def _look_at_beginning(self) -> None:
+        runs, self._beginning = self._beginning, []
+        for run in runs:
+            if run.begun:
+                run.look()
+            else:
+                self.look_again_at(run)
+
+    @property
+    def alive(self) -> bool:
+        """The session has not begun to stop."""
+        return self.context.ref.alive
 
     def adopt(self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]") -> "Cell[object]":
         """Make an actor of a request that runs in this task."""
@@ -333,11 +339,7 @@ class SessionActor(Actor[SessionMessage]):
         run.registration.running -= 1
         if run.expiry is not None:
             run.expiry.met()
-        if self.machine.gone(run.request_id):
-            run.ended(CRASHED)
-            self.wake_connection()
-        if self._drained:
-            self._settle_drained()
+        self.machine.gone(run.request_id)
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)
@@ -345,6 +347,7 @@ class SessionActor(Actor[SessionMessage]):
         self._tell_refused(request, failure, limit)
 
     def _tell_refused(self, request: Request, failure: Failure, limit: Limit | None) -> None:
+        self.watch_reader()
         if limit is not None:
             self._watcher.limited(limit)
         if self.on_request_end is not None:
@@ -357,11 +360,8 @@ class SessionActor(Actor[SessionMessage]):
         return self._registry.actor(kind, name)
 
     def _set_deadline(self, run: Run, declared: float | None) -> None:
-        seconds = run.request.timeout_ms / 1000 if run.request.timeout_ms else declared
-        if seconds is None:
-            return
-        if declared is not None:
-            seconds = min(seconds, declared)
+        asked = run.request.timeout_ms / 1000 if run.request.timeout_ms else inf
+        seconds = min(asked, inf if declared is None else declared)
         run.deadline = self.context.clock.now() + seconds
         run.expiry = self.context.system.deadlines.add(
             seconds, lambda: self.abort(run.request_id, DEADLINE)
@@ -380,7 +380,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def take_output(self, connection: Connection, at_most: int) -> list[bytes]:
         """What the connection is to send next; nothing for one that carries no session."""
-        if connection is not self._connection:
+        if connection is not self.connection:
             return []
         frames = self.machine.take(at_most)
         self._carry_out(self.machine.unblocked())
@@ -388,11 +388,11 @@ class SessionActor(Actor[SessionMessage]):
 
     def has_output(self, connection: Connection) -> bool:
         """Something waits for this connection."""
-        return connection is self._connection and self.machine.unsent > 0
+        return connection is self.connection and self.machine.unsent > 0
 
     def wake_connection(self) -> None:
         """There may be something to send."""
-        connection = self._connection
+        connection = self.connection
         if connection is not None and not connection.awake and self.machine.unsent:
             connection.wake()
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from actors.ask import Reply
 from actors.effects import Limit
+from actors.encoding import Encode, EncodeStream
 from actors.failure import Failure
 from actors.frames import Frame
 from actors.limits import SessionLimits
 from actors.log import Log
-from actors.machine import Encode, EncodeAll
 from actors.registry import Registry
 from actors.run import OnRequestEnd
 
@@ -149,4 +149,4 @@ class SessionEnvironment:
     log: Log
     watcher: SessionWatcher
     on_request_end: OnRequestEnd | None = None
-    encode_all: EncodeAll | None = None
+    encode_stream: EncodeStream | None = None

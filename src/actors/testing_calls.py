@@ -12,11 +12,13 @@ interceptors are round its handlers, an answer is pulled when the test takes it.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, Self, TypeVar, cast
 
 from actors.ask import Reply
 from actors.effects import Limit
+from actors.encoding import Said
+from actors.errors import MailboxFull, NotRunning
 from actors.failure import Failure
 from actors.frames import (
     Cancel,
@@ -30,7 +32,6 @@ from actors.frames import (
     Request,
 )
 from actors.limits import SessionLimits
-from actors.machine import Said
 from actors.ref import ActorRef
 from actors.registry import Registry
 from actors.residents import Extensions
@@ -183,6 +184,8 @@ class Calls:
         self._requests: dict[int, Answers[Message]] = {}
         self._last_id = 0
         self._due = False
+        self._unsent: deque[Received] = deque()
+        self._sending: asyncio.Task[None] | None = None
 
     async def call(self, request: Message, reply: type[Rep], *, timeout_ms: int = 0) -> Rep:
         """Ask, and return the one answer. Raises Failure.
@@ -203,8 +206,21 @@ class Calls:
         return answers
 
     def send(self, frame: Request | Inform | Cancel | Credit) -> None:
-        """Hand the session a frame, as a connection would."""
-        self._session.tell(Received(self, frame, 0))
+        """Hand the session a frame, as a connection would: one without room waits, in order."""
+        received = Received(self, frame, 0)
+        if self._sending is None:
+            try:
+                self._session.tell(received)
+                return
+            except MailboxFull:
+                self._sending = asyncio.get_running_loop().create_task(self._send_unsent())
+        self._unsent.append(received)
+
+    async def _send_unsent(self) -> None:
+        with suppress(NotRunning):  # the session has ended, and what is left is for nobody
+            while self._unsent:
+                await self._session.send(self._unsent.popleft())
+        self._sending = None
 
     async def attach(self) -> None:
         """Carry the session."""

@@ -233,7 +233,7 @@ class Service:
             self._log,
             self._metrics,
             self._metrics.request_ended,
-            wire.encode_all,
+            wire.answers,
         )
         return Sessions(
             environment,

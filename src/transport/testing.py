@@ -25,6 +25,7 @@ from typing import Final, Self
 from actors.effects import Limit
 from actors.errors import MailboxFull, NotRunning
 from actors.limits import SessionLimits
+from actors.output import frames
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
 from actors.residents import Extensions
@@ -88,7 +89,9 @@ class MemoryService:
         limits = limits or SessionLimits()
         wire = Wire(registry)
         await system.start(lambda: Extensions(registry.residents), name="extensions")
-        environment = SessionEnvironment(registry, limits, wire.encode, _Quiet(), _Unwatched())
+        environment = SessionEnvironment(
+            registry, limits, wire.encode, _Quiet(), _Unwatched(), encode_stream=wire.answers
+        )
         numbers = count(1)
 
         def make() -> Sessions:
@@ -225,10 +228,10 @@ class _Line:
     def wake(self) -> None:
         """Carry what there is, all at once: a client's memory is bounded by its credit."""
         while self._outbox is not None and not self.ended:
-            frames = self._outbox.take(WRITE_BUDGET)
-            if not frames:
+            taken = self._outbox.take(WRITE_BUDGET)
+            if not taken:
                 return
-            for frame in frames:
+            for frame in frames(taken):
                 self.arrived.put_nowait(payload_of(frame))
 
     def close(self, code: int, reason: str) -> None:

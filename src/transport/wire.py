@@ -5,8 +5,6 @@ them, in place of filling an envelope that protobuf then copies: 13 times the to
 A property test holds the result to protobuf's own.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Final, cast
 
 from google.protobuf import descriptor_pool
@@ -16,6 +14,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
 from actors.effects import PROTOCOL_VIOLATION
+from actors.encoding import Said
 from actors.failure import Code, Failure
 from actors.frames import (
     Ack,
@@ -34,19 +33,17 @@ from actors.frames import (
     Request,
     Violation,
 )
-from actors.machine import Said
 from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from transport.answers import REQUEST_ID, SEQUENCE, AnswerEncoder, Arm
 from transport.errors import NotProtobuf
 from transport.framing import SHORT, binary_header
-from transport.varint import LOW, SMALL, split_varint, varint
+from transport.varint import SMALL, varint
 
 PROTOCOL_VERSION: Final = 1
 
 _LENGTH_DELIMITED: Final = 2
-_REQUEST_ID: Final = b"\x08"
-_SEQUENCE: Final = b"\x10"
 _END: Final = b"\x18\x01"
 _TYPE_PREFIX: Final = "type.googleapis.com/"
 _UNREADABLE: Final = Failure(Code.INVALID_ARGUMENT, "the request cannot be decoded")
@@ -85,7 +82,7 @@ class Wire:
             if field.message_type is not None
         }
         self._reply_tag = _tag(ServerMessage.DESCRIPTOR.fields_by_name["reply"])
-        self._arms: dict[type, tuple[bytes, bytes | None]] = {}
+        self._arms: dict[type, Arm] = {}
         self._by_url = {
             (_TYPE_PREFIX + name).encode(): message for name, message in self._called.items()
         }
@@ -205,11 +202,11 @@ class Wire:
             size = SMALL[length] if length < 16384 else varint(length)
             payload = packed + size + payload if payload else packed[:-1]
         if request_id and sequence:
-            head = _REQUEST_ID + varint(request_id) + _SEQUENCE + varint(sequence)
+            head = REQUEST_ID + varint(request_id) + SEQUENCE + varint(sequence)
         else:
-            head = _REQUEST_ID + varint(request_id) if request_id else b""
+            head = REQUEST_ID + varint(request_id) if request_id else b""
             if sequence:
-                head += _SEQUENCE + varint(sequence)
+                head += SEQUENCE + varint(sequence)
         if end:
             head += _END
         length = len(payload)
@@ -217,57 +214,19 @@ class Wire:
         length = len(message_bytes)
         return (SHORT[length] if length < 126 else binary_header(length)) + message_bytes
 
-    def encode_all(
-        self,
-        request_id: int,
-        sequence: int,
-        answers: Iterator[Message],
-        encoded: list[bytes],
-        at_most: int,
-        size: int,
-    ) -> bool:
-        """`encode` for answers in a row, none of them the last: what they share is made once.
+    def answers(self, request_id: int) -> AnswerEncoder:
+        """What encodes the answers of this request, but for its end, for less."""
+        return AnswerEncoder(request_id, self._arm_of)
 
-        Stops after `at_most` answers and at the one that reaches `size` bytes. True: there are no
-        more. Raises TypeError, and what `answers` raises; those before it are in `encoded`.
-        """
-        begin = _REQUEST_ID + varint(request_id) + _SEQUENCE
-        kind: type[Message] | None = None
-        serialize: Callable[[Message], bytes] = _unlearned
-        tag, packed = b"", None
-        shared: dict[int, tuple[bytes, bytes]] = {}
-        low, high, bound = SMALL, b"", 0
-        join, put = b"".join, encoded.append
-        for answer in islice(answers, at_most):
-            if type(answer) is not kind:
-                kind = type(answer)
-                if not isinstance(answer, ProtobufMessage):
-                    raise TypeError(f"an answer must be a protobuf message, not {kind.__name__}")
-                tag, packed = self._arms.get(kind) or self._learn(type(answer))
-                serialize = cast("Callable[[Message], bytes]", kind.SerializeToString)
-                shared.clear()
-            if sequence >= bound:
-                shared.clear()
-                low, high, bound = split_varint(sequence)
-            payload = serialize(answer)
-            length = len(payload)
-            parts = shared.get(length)
-            if parts is None:
-                before = begin, high, tag, packed
-                parts = shared[length] = _shared_parts(before, len(low[sequence & LOW]), length)
-            frame = join((parts[0], low[sequence & LOW], parts[1], payload))
-            put(frame)
-            sequence += 1
-            size -= len(frame)
-            if size <= 0:
-                return False
-        return len(encoded) < at_most
+    def _arm_of(self, kind: type[Message]) -> Arm:
+        assert issubclass(kind, ProtobufMessage)
+        return self._arms.get(kind) or self._learn(kind)
 
-    def _learn(self, kind: type[ProtobufMessage]) -> tuple[bytes, bytes | None]:
+    def _learn(self, kind: type[ProtobufMessage]) -> Arm:
         """The tag of this message's arm; and, if that is `reply`, what comes before its bytes."""
         tag = self._tags.get(kind.DESCRIPTOR.full_name)
         if tag is not None:
-            arm: tuple[bytes, bytes | None] = (tag, None)
+            arm: Arm = (tag, None)
         else:
             url = (_TYPE_PREFIX + kind.DESCRIPTOR.full_name).encode()
             arm = (self._reply_tag, b"\x0a" + varint(len(url)) + url + b"\x12")
@@ -277,22 +236,6 @@ class Wire:
     def welcome(self, welcome: session_pb2.Welcome) -> bytes:
         """The service's first frame on a connection."""
         return self.encode(0, 0, False, welcome)
-
-
-def _unlearned(message: Message) -> bytes:
-    raise AssertionError(message)
-
-
-def _shared_parts(
-    before: tuple[bytes, bytes, bytes, bytes | None], low: int, length: int
-) -> tuple[bytes, bytes]:
-    """What stands before the low part of a sequence number of `low` bytes, and what after it."""
-    begin, high, tag, packed = before
-    within = b""
-    if packed is not None:
-        within = packed + varint(length) if length else packed[:-1]
-    after = high + tag + varint(len(within) + length) + within
-    return binary_header(len(begin) + low + len(after) + length) + begin, after
 
 
 def _long_varint(data: bytes, at: int) -> tuple[int, int]:

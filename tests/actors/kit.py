@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from actors import Actor, ActorSystem, Backoff, Down, Intensity, Lifecycle, Restart
+from actors import Actor, ActorRef, ActorSystem, Backoff, Down, Intensity, Lifecycle, Restart
+
+M = TypeVar("M")
 
 Do: TypeAlias = "Callable[[Worker], Awaitable[None] | None]"
 
@@ -76,6 +78,16 @@ def wait_for(gate: asyncio.Event) -> "Do":
 async def for_ever(worker: Worker) -> None:
     """A message that is never done."""
     await asyncio.Event().wait()
+
+
+def sending(ref: ActorRef[M], *messages: M) -> "asyncio.Task[None]":
+    """A sender beside the test, which sends all of these in order and waits for room."""
+
+    async def send_all() -> None:
+        for message in messages:
+            await ref.send(message)
+
+    return asyncio.create_task(send_all())
 
 
 def tasks_of_actors() -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Self
+from typing import Final, Self
 
 from actors import (
     ActorRef,
@@ -22,10 +22,13 @@ from actors import (
     StreamActor,
     Yielded,
 )
+from actors.eager import EAGER
 from actors.effects import Limit
+from actors.encoding import Said
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
-from actors.machine import Said
+from actors.output import frames
+from actors.request import AT_ONCE
 from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,
@@ -40,6 +43,11 @@ from actors.session_messages import (
 )
 from actors.sessions import FindSession, Opened, OpenSession, Sessions
 from actors.testing import settle
+from tests.bound import BOUND
+
+PULLS_BEFORE_A_CANCEL: Final = (AT_ONCE + 1) * (EAGER + (BOUND == 1))
+"""How often a stream is pulled at most before a cancel that was sent right behind its request: in
+one turn where tasks begin at once, in one more where the cancel has to wait for room."""
 
 
 @dataclass(frozen=True)
@@ -208,14 +216,14 @@ class Client:
 
     def take(self, at_most: int) -> list[bytes]:
         """What the connection is to send."""
-        return [] if self.attached is None else self.attached.outbox.take(at_most)
+        return [] if self.attached is None else list(frames(self.attached.outbox.take(at_most)))
 
     async def read(self, at_most: int = 1 << 20) -> list[Sent]:
         """What came since the last time, once the session has nothing more to do."""
         news: list[Sent] = []
         await settle()
-        while frames := self.take(at_most):
-            news += map(decode, frames)
+        while taken := self.take(at_most):
+            news += map(decode, taken)
             await settle()
         self.received += news
         return news

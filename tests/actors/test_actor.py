@@ -75,7 +75,6 @@ async def test_the_context_names_the_actor(actor_system: ActorSystem) -> None:
     assert ref != "system/w"
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_stop_ends_after_the_message_in_hand(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
@@ -88,8 +87,8 @@ async def test_stop_ends_after_the_message_in_hand(
         log.append("in hand")
 
     ref.tell(slow)
-    ref.tell(note(log, "in the mailbox"))
     await settle()
+    ref.tell(note(log, "in the mailbox"))
     ref.stop()
     assert not ref.alive
     ref.tell(note(log, "after"))
@@ -108,7 +107,6 @@ async def test_an_idle_actor_without_hooks_stops_at_once(actor_system: ActorSyst
     ref.stop()
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_an_actor_may_end_by_itself(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(lambda: Worker(log), lifecycle=TEMPORARY)
@@ -118,7 +116,7 @@ async def test_an_actor_may_end_by_itself(actor_system: ActorSystem) -> None:
         log.append("last")
 
     ref.tell(finish)
-    ref.tell(note(log, "never"))
+    await ref.send(note(log, "never"))
     down = await ref.join()
     assert down.exit is Exit.NORMAL
     assert log == ["worker started", "last", "worker stopped"]
@@ -259,7 +257,6 @@ async def test_the_events_of_a_life(actor_system: ActorSystem, actor_events: lis
     assert actor_events[1:] == [Started("system/w", 0), Stopped("system/w", Exit.SHUTDOWN)]
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_receive_may_be_a_coroutine_or_not(actor_system: ActorSystem) -> None:
     gate = asyncio.Event()
     log: list[str] = []
@@ -272,9 +269,8 @@ async def test_receive_may_be_a_coroutine_or_not(actor_system: ActorSystem) -> N
     def asynchronous() -> Do:
         return wait_for(gate)
 
-    ref.tell(sync)
-    ref.tell(asynchronous())
-    ref.tell(sync)
+    for message in (sync, asynchronous(), sync):
+        await ref.send(message)
     await settle()
     assert log == ["sync"]
     gate.set()

@@ -114,7 +114,6 @@ async def test_a_crash_is_told_at_once_with_its_cause(
     assert manual_clock.now() == 0.0
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_crash_fails_the_questions_put_off_too_but_none_that_waits(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -123,7 +122,7 @@ async def test_a_crash_fails_the_questions_put_off_too_but_none_that_waits(
     put_off = [ask(ref, keep) for _ in range(2)]
     await settle()
     ref.tell(note(handled, "x"))
-    ref.tell(boom)
+    await ref.send(boom)
     waiting = ask(ref, answer(3))
     await settle()
     errors = await asyncio.gather(*put_off, return_exceptions=True)

@@ -9,7 +9,7 @@ from actors.frames import Cancel, Credit
 from actors.limits import SessionLimits
 from actors.request import AT_ONCE
 from actors.testing import settle
-from tests.actors.session_kit import Client, Service, Text
+from tests.actors.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
 
 MANY = 3 * AT_ONCE
 
@@ -84,7 +84,7 @@ async def test_cancel_within_a_long_one_closes_the_stream(client: Client) -> Non
     client.send(Cancel(1))
     said = await client.said(1)
     assert said[-1] == "!CANCELLED"
-    assert Bursting.pulls <= AT_ONCE + 1
+    assert Bursting.pulls <= PULLS_BEFORE_A_CANCEL
     assert Bursting.closed <= 1
 
 

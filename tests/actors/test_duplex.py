@@ -1,5 +1,6 @@
 """Duplex requests: inputs in order, bounded, once; whatever breaks them ends that request alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -50,7 +51,6 @@ def broken(
     calls.send(Inform(1, Input(number, payload, last)))
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_answers_stream_while_inputs_come(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         echo = calls.stream(Ask(">"), Text)
@@ -60,7 +60,6 @@ async def test_answers_stream_while_inputs_come(actor_system: ActorSystem) -> No
         assert [answer.text async for answer in echo] == [">b", "over"]
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_the_end_of_the_inputs_may_come_alone(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         echo = calls.stream(Ask(), Text)
@@ -68,7 +67,6 @@ async def test_the_end_of_the_inputs_may_come_alone(actor_system: ActorSystem) -
         assert [answer.text async for answer in echo] == ["over"]
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_an_input_sent_again_is_taken_once(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         echo = calls.stream(Ask(), Text)
@@ -79,7 +77,6 @@ async def test_an_input_sent_again_is_taken_once(actor_system: ActorSystem) -> N
         assert [answer.text async for answer in echo] == ["a", "b", "over"]
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_a_handler_that_takes_nothing_is_sent_no_more_than_a_window(
     actor_system: ActorSystem,
 ) -> None:
@@ -95,7 +92,6 @@ async def test_a_handler_that_takes_nothing_is_sent_no_more_than_a_window(
         assert failure.value.code is Code.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_ten_thousand_inputs_within_the_credit(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         echo = calls.stream(Ask(), Text)
@@ -119,7 +115,6 @@ async def test_ten_thousand_inputs_within_the_credit(actor_system: ActorSystem) 
     ],
     ids=["gap", "empty", "another type", "garbage"],
 )
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_a_bad_input_ends_its_request_with_a_clear_error(
     actor_system: ActorSystem, number: int, payload: Text | Failure | None, message: str
 ) -> None:
@@ -141,7 +136,6 @@ async def test_a_bad_input_ends_its_request_with_a_clear_error(
         assert failure.value.code is Code.INVALID_ARGUMENT
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_nothing_may_follow_the_last_input(actor_system: ActorSystem) -> None:
     async with serving(actor_system, deaf) as calls:
         answers = calls.stream(Ask(), Text)
@@ -152,7 +146,6 @@ async def test_nothing_may_follow_the_last_input(actor_system: ActorSystem) -> N
             await anext(answers)
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_other_kinds_take_no_inputs(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         answers = calls.stream(Text(), Text)
@@ -161,7 +154,6 @@ async def test_other_kinds_take_no_inputs(actor_system: ActorSystem) -> None:
             await anext(answers)
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_inputs_after_the_end_are_ignored(actor_system: ActorSystem) -> None:
     async with serving(actor_system, register) as calls:
         echo = calls.stream(Ask(), Text)
@@ -192,7 +184,6 @@ class Fragile(DuplexActor[Ask, Text, Text]):
             yield item
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 @pytest.mark.parametrize(("when", "tries"), [("before", 2), ("after", 1)])
 async def test_it_is_run_again_only_while_it_has_taken_nothing(
     actor_system: ActorSystem, when: str, tries: int
@@ -214,6 +205,32 @@ async def test_it_is_run_again_only_while_it_has_taken_nothing(
                 await anext(answers)
             assert failure.value.code is Code.INTERNAL
         assert Mine.tries == tries
+
+
+async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
+    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    assert not waiting.done()
+    for number in (1, 2):  # the second comes before who waits has had its turn
+        assert inputs.put(Input(number, Text(str(number)), last=False)) is None
+    assert await waiting == Text("1")
+    assert await inputs.next() == Text("2")
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    assert inputs.put(Input(3, None, last=True)) is None
+    assert await waiting is None
+
+
+async def test_who_waits_for_an_input_and_is_cancelled_has_taken_none() -> None:
+    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    waiting = asyncio.create_task(inputs.next())
+    await settle()
+    waiting.cancel()
+    assert inputs.put(Input(1, Text("1"), last=False)) is None
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    assert await inputs.next() == Text("1")
 
 
 async def test_half_a_window_taken_grants_as_much_again() -> None:

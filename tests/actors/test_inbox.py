@@ -13,17 +13,17 @@ from tests.actors.kit import (
     Worker,
     boom,
     note,
+    sending,
     tasks_of_actors,
     wait_for,
 )
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_messages_are_handled_in_order(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(Bare)
     for index in range(200):
-        ref.tell(note(log, str(index)))
+        await ref.send(note(log, str(index)))
     await settle()
     assert log == [str(index) for index in range(200)]
 
@@ -41,17 +41,16 @@ async def test_an_idle_actor_owns_no_task(actor_system: ActorSystem) -> None:
     assert tasks_of_actors() == 0
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_plain_function_needs_no_task(actor_system: ActorSystem) -> None:
     tasks: list[int] = []
     ref = actor_system.spawn(Bare)
     for _ in range(3):
-        ref.tell(lambda worker: tasks.append(tasks_of_actors()))
+        await ref.send(lambda worker: tasks.append(tasks_of_actors()))
     await settle()
     assert tasks == [0, 0, 0]
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+@pytest.mark.own_bound("what it tells itself and what another told it wait together")
 async def test_a_message_from_within_is_handled_after_those_before_it(
     actor_system: ActorSystem,
 ) -> None:
@@ -82,20 +81,18 @@ async def test_a_message_that_comes_while_one_is_in_hand_waits(actor_system: Act
     assert log == ["second"]
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_busy_actor_gives_others_a_turn(actor_system: ActorSystem) -> None:
     turns = 0
     log: list[str] = []
     ref = actor_system.spawn(Bare)
-    for _ in range(1000):
-        ref.tell(note(log, "x"))
+    sender = sending(ref, *[note(log, "x")] * 1000)
     while len(log) < 1000:
         await asyncio.sleep(0)
         turns += 1
     assert turns >= 1000 // TURNS
+    await sender
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_control_overtakes_messages(actor_system: ActorSystem) -> None:
     worker, gate = Worker(), asyncio.Event()
     ref = actor_system.spawn(lambda: worker)
@@ -103,8 +100,8 @@ async def test_a_control_overtakes_messages(actor_system: ActorSystem) -> None:
     await settle()
     worker.context.watch(other)
     ref.tell(wait_for(gate))
-    ref.tell(note(worker.log, "message"))
     await settle()
+    ref.tell(note(worker.log, "message"))
     other.stop()
     worker.log.clear()
     gate.set()
@@ -151,7 +148,6 @@ async def test_a_timer_tells_the_actor_later(
     assert worker.log == ["due"]
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_timers_die_with_the_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -162,7 +158,7 @@ async def test_timers_die_with_the_incarnation(
         worker.context.after(10.0, note(log, "due"))
 
     ref.tell(set_timer)
-    ref.tell(boom)
+    await ref.send(boom)
     await manual_clock.advance(100.0)
     assert log == []
     assert ref.alive
@@ -222,7 +218,6 @@ class Reader(Actor[str]):
         self.log.append("stopped")
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_next_takes_messages_in_order_and_the_rest_is_received(
     actor_system: ActorSystem,
 ) -> None:
@@ -232,7 +227,7 @@ async def test_next_takes_messages_in_order_and_the_rest_is_received(
     await settle()
     assert log == ["main", "next a"]
     ref.tell("b")
-    ref.tell("c")
+    await ref.send("c")
     await settle()
     assert log == ["main", "next a", "next b", "main done", "receive c"]
 

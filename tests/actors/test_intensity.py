@@ -1,8 +1,6 @@
 import asyncio
 from random import Random
 
-import pytest
-
 from actors import (
     ActorRef,
     ActorSystem,
@@ -39,7 +37,7 @@ async def crash_and_wait(ref: ActorRef[Do], clock: ManualClock) -> float:
     log: list[str] = []
     began = clock.now()
     ref.tell(boom)
-    ref.tell(note(log, "back"))
+    await ref.send(note(log, "back"))
     await settle()
     while not log:
         due = clock.next_due
@@ -48,7 +46,6 @@ async def crash_and_wait(ref: ActorRef[Do], clock: ManualClock) -> float:
     return clock.now() - began
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_the_pauses_grow_up_to_the_maximum(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -71,7 +68,6 @@ async def test_the_restart_is_due_exactly_then(
     assert actor_system.snapshot().children[0].state == "running"
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_who_ran_well_begins_again_with_a_short_pause(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -231,7 +227,6 @@ async def test_a_temporary_child_does_not_count(
     assert actor_system.snapshot().children[0].tally.crashed == 21
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_escalation_goes_up_to_the_root(
     manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -248,7 +243,7 @@ async def test_escalation_goes_up_to_the_root(
     for _ in range(200):
         if failed.done():
             break
-        if made[-1].a.alive:
+        if made[-1].a.state == "running":
             made[-1].a.tell(boom)
         await manual_clock.advance(0.25)
     error = await failed

@@ -7,6 +7,7 @@ import pytest
 
 from actors import (
     ActorSystem,
+    Burst,
     Call,
     Code,
     Failure,
@@ -92,6 +93,24 @@ async def test_each_answer_of_a_stream_is_heard(actor_system: ActorSystem) -> No
     assert trace.lines == ["one before", "one Text(text='a')", "one Text(text='b')", "one OK 2"]
 
 
+async def test_each_answer_of_a_burst_is_heard_before_it_is_sent(actor_system: ActorSystem) -> None:
+    class Bursting(StreamActor[Ask, Text]):
+        async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
+            yield Burst([Text("a"), Text("b")])
+
+    def only_bursts(registry: Registry) -> None:
+        registry.register(Ask, Bursting)
+        registry.intercept(Ask, trace.named("one").around)
+
+    trace = Trace()
+    async with serving(actor_system, only_bursts) as calls:
+        answers = calls.stream(Ask(), Text)
+        assert await anext(answers) == Text("a")
+        assert trace.lines == ["one before", "one Text(text='a')"], "no further than its credit"
+        assert [answer.text async for answer in answers] == ["b"]
+    assert trace.lines[2:] == ["one Text(text='b')", "one OK 2"]
+
+
 @pytest.mark.parametrize(("word", "code"), [("no", Code.NOT_FOUND), ("boom", Code.INTERNAL)])
 async def test_what_goes_wrong_is_seen(actor_system: ActorSystem, word: str, code: Code) -> None:
     trace = Trace()
@@ -102,7 +121,6 @@ async def test_what_goes_wrong_is_seen(actor_system: ActorSystem, word: str, cod
     assert trace.lines[-1] == f"outer {code.value} 0"
 
 
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
 async def test_a_cancel_and_a_deadline_are_told_apart(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -1,5 +1,7 @@
+from fractions import Fraction
 from math import ceil
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,36 +16,42 @@ LIMITS = SessionLimits(
 
 def test_a_bucket_starts_full_and_is_refilled_up_to_its_size() -> None:
     bucket = TokenBucket(2.0, 3)
-    for _ in range(3):
-        assert bucket.wait(1, 5.0) == 0
-        bucket.take(1)
-    assert bucket.wait(1, 5.0) == 0.5
-    assert bucket.wait(1, 5.25) == 0.25
+    assert [bucket.draw(1, 5.0) for _ in range(4)] == [True, True, True, False]
+    assert bucket.wait(1, 5.0) == pytest.approx(0.5)
+    assert bucket.wait(1, 5.25) == pytest.approx(0.25)
     assert bucket.wait(3, 100.0) == 0
-    bucket.take(3)
-    assert bucket.wait(1, 100.0) == 0.5
+    assert bucket.draw(3, 100.0)
+    assert bucket.wait(1, 100.0) == pytest.approx(0.5)
 
 
-def test_a_clock_that_stands_still_or_goes_back_refills_nothing() -> None:
+def test_a_clock_that_stands_still_refills_nothing() -> None:
     bucket = TokenBucket(1.0, 1)
-    assert bucket.wait(1, 10.0) == 0
-    bucket.take(1)
-    assert bucket.wait(1, 9.0) == 1.0
+    assert bucket.draw(1, 10.0)
+    assert not bucket.draw(1, 10.0)
+    assert bucket.wait(1, 10.0) == pytest.approx(1.0)
+
+
+def test_what_is_put_back_is_there_again() -> None:
+    bucket = TokenBucket(1.0, 4)
+    assert bucket.draw(3, 0.0)
+    bucket.put_back(3)
+    assert bucket.draw(4, 0.0)
+    assert not bucket.draw(1, 0.0)
 
 
 def test_what_costs_more_than_the_bucket_holds_needs_a_full_one() -> None:
     bucket = TokenBucket(1.0, 4)
-    assert bucket.wait(100, 0.0) == 0
-    bucket.take(100)
-    assert bucket.wait(100, 0.0) == 4.0
+    assert bucket.draw(100, 0.0)
+    assert bucket.wait(100, 0.0) == pytest.approx(4.0)
+    assert not bucket.draw(100, 3.9)
     assert bucket.wait(100, 4.0) == 0
+    assert bucket.draw(100, 4.0)
 
 
 def test_a_rate_of_0_is_no_limit() -> None:
     bucket = TokenBucket(0, 1)
-    for _ in range(10):
-        assert bucket.wait(100, 0.0) == 0
-        bucket.take(100)
+    assert all(bucket.draw(100, 0.0) for _ in range(10))
+    assert bucket.wait(100, 0.0) == 0
 
 
 @given(
@@ -61,7 +69,27 @@ def test_after_the_wait_that_it_names_the_tokens_are_there(
         wait = bucket.wait(cost, now)
         now += ceil(wait * 1000) / 1000
         assert bucket.wait(cost, now) == 0
-        bucket.take(cost)
+        assert bucket.draw(cost, now)
+
+
+@given(
+    st.integers(1, 64),
+    st.integers(1, 100),
+    st.lists(st.tuples(st.integers(1, 120), st.integers(0, 6400)), max_size=40),
+)
+def test_it_gives_what_a_bucket_that_counts_tokens_gives(
+    rate: int, size: int, draws: list[tuple[int, int]]
+) -> None:
+    """Beside a plain one: in whole tokens, refilled up to its size whenever it is looked at."""
+    bucket = TokenBucket(rate, size)
+    tokens, at = Fraction(size), Fraction(0)
+    for cost, later in draws:
+        now = at + Fraction(later, 64)
+        tokens, at = min(Fraction(size), tokens + (now - at) * rate), now
+        enough = tokens >= min(cost, size)
+        assert bucket.draw(cost, float(now)) == enough
+        if enough:
+            tokens -= min(cost, size)
 
 
 def test_requests_are_refused_by_count_with_advice_that_is_exact() -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 
 from actors import Code, Failure, Notice
@@ -29,6 +31,7 @@ from actors.frames import (
 )
 from actors.limits import FLOOD, SessionLimits
 from actors.machine import SessionMachine
+from actors.output import frames
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -59,7 +62,7 @@ def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effec
 
 
 def take(session: SessionMachine) -> list[Sent]:
-    return [decode(frame) for frame in session.take(ALL)]
+    return [decode(frame) for frame in frames(session.take(ALL))]
 
 
 def opened(session: SessionMachine, *request_ids: int) -> None:
@@ -251,6 +254,41 @@ def test_an_answer_says_whether_there_is_room_for_the_next() -> None:
     assert session.answer(1, Text())
     assert not session.answer(1, Text())
     assert not session.has_room(1)
+
+
+def test_answers_that_are_there_already_are_pulled_while_there_is_room() -> None:
+    session = machine(initial_credit=3)
+    opened(session, 1, 2)
+    pulled: list[int] = []
+
+    def answers() -> Iterator[Text]:
+        for number in range(6):
+            pulled.append(number)
+            yield Text(str(number))
+
+    burst = answers()
+    assert not session.answer_all(1, burst, 100)
+    assert not session.answer_all(1, burst, 100), "no credit, and nothing is pulled"
+    assert pulled == [0, 1, 2]
+    receive(session, Credit(1, 100))
+    assert not session.answer_all(1, burst, 2)
+    assert session.answer_all(1, burst, 100)
+    assert [frame.said for frame in take(session)] == ["0", "1", "2", "3", "4", "5"]
+    session.end(2, COMPLETED)
+    assert not session.answer_all(2, iter([Text("late")]), 100)
+    assert [frame.said for frame in take(session)] == ["completed"]
+
+
+def test_a_grant_of_inputs_needs_no_credit_and_ends_with_its_request() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    session.grant(1, 24)
+    session.end(1, COMPLETED)
+    session.grant(1, 32)
+    assert [(frame.sequence, frame.said) for frame in take(session)] == [
+        (1, "a"), (2, "grant 24"), (3, "completed")
+    ]  # fmt: skip
 
 
 def test_credit_is_cumulative_and_cannot_fall() -> None:

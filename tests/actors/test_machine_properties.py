@@ -23,6 +23,7 @@ from actors.frames import (
 )
 from actors.limits import SessionLimits
 from actors.machine import SessionMachine
+from actors.output import frames
 from tests.actors.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
@@ -365,10 +366,10 @@ class MachineBesideModel(RuleBasedStateMachine):
     @rule(at_most=st.sampled_from([0, 30, 60, 100, 400]))
     def take(self, at_most: int) -> None:
         before = self.machine.waiting_bytes
-        frames = self.machine.take(at_most)
-        sent = [decode(frame) for frame in frames]
-        assert sum(map(len, frames)) <= at_most or len(frames) == 1
-        assert frames or not before
+        taken = list(frames(self.machine.take(at_most)))
+        sent = [decode(frame) for frame in taken]
+        assert sum(map(len, taken)) <= at_most or len(taken) == 1
+        assert taken or not before
         aside = [frame for frame in sent if not frame.sequence]
         assert aside == self.aside[: len(aside)]
         del self.aside[: len(aside)]

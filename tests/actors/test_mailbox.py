@@ -19,10 +19,16 @@ from tests.actors.kit import Bare, Worker, for_ever, note, wait_for
 
 
 def filled(capacity: int, overflow: Overflow) -> Mailbox[str]:
+    """A mailbox that is full of "0", "1", ..., however many it may hold."""
     mailbox: Mailbox[str] = Mailbox(capacity, overflow)
-    for index in range(capacity):
+    for index in range(mailbox.capacity):
         assert mailbox.offer(str(index)) is None
     return mailbox
+
+
+def numbers(first: int, mailbox: Mailbox[str]) -> list[str]:
+    """What is left of what it was filled with when those before `first` have gone."""
+    return [str(index) for index in range(first, mailbox.capacity)]
 
 
 def take_all(mailbox: Mailbox[str]) -> list[str]:
@@ -34,39 +40,35 @@ def test_a_mailbox_is_bounded() -> None:
         Mailbox[str](0, Overflow.WAIT)
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_messages_leave_in_order(capacity: int) -> None:
     mailbox = filled(capacity, Overflow.REFUSE)
     assert mailbox.full
-    assert len(mailbox) == capacity
-    assert take_all(mailbox) == [str(index) for index in range(capacity)]
+    assert len(mailbox) == mailbox.capacity
+    assert take_all(mailbox) == numbers(0, mailbox)
     assert not mailbox.full
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 @pytest.mark.parametrize("overflow", [Overflow.WAIT, Overflow.REFUSE])
 def test_a_full_mailbox_refuses_what_does_not_wait(overflow: Overflow) -> None:
     mailbox = filled(2, overflow)
     with pytest.raises(asyncio.QueueFull):
         mailbox.offer("more")
-    assert take_all(mailbox) == ["0", "1"]
+    assert take_all(mailbox) == numbers(0, mailbox)
     assert mailbox.dropped == 0
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 def test_drop_oldest_takes_the_new_one() -> None:
     mailbox = filled(2, Overflow.DROP_OLDEST)
     assert mailbox.offer("more") == "0"
-    assert take_all(mailbox) == ["1", "more"]
+    assert take_all(mailbox) == [*numbers(1, mailbox), "more"]
     assert mailbox.dropped == 1
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 def test_drop_newest_keeps_what_it_has() -> None:
     mailbox = filled(2, Overflow.DROP_NEWEST)
     assert mailbox.offer("more") == "more"
-    assert take_all(mailbox) == ["0", "1"]
+    assert take_all(mailbox) == numbers(0, mailbox)
     assert mailbox.dropped == 1
 
 
@@ -134,7 +136,6 @@ async def test_withdrawing_what_is_not_in_line_is_harmless() -> None:
     assert mailbox.waiting == 1
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 async def test_closing_refuses_senders_and_returns_the_rest_in_order() -> None:
     mailbox = filled(2, Overflow.WAIT)
     sender = asyncio.create_task(mailbox.wait("a"))
@@ -142,7 +143,8 @@ async def test_closing_refuses_senders_and_returns_the_rest_in_order() -> None:
     await settle()
     mailbox.queue_up("c", None)
     gone.cancel()
-    assert mailbox.close(lambda message: NotRunning("here", message)) == ["0", "1", "c"]
+    left = mailbox.close(lambda message: NotRunning("here", message))
+    assert left == [*numbers(0, mailbox), "c"]
     await settle()
     with pytest.raises(NotRunning) as refused:
         await sender
@@ -164,7 +166,7 @@ async def busy_worker(
     )
     ref.tell(wait_for(gate))
     await settle()
-    for index in range(capacity):
+    for index in range(ref.statistics().capacity):
         ref.tell(note(worker.log, f"filled {index}"))
     worker.log.clear()
     return worker, gate
@@ -202,7 +204,6 @@ async def test_refuse_gives_the_message_back(actor_system: ActorSystem) -> None:
     assert actor_system.dead_letters == 0
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 async def test_drop_oldest_makes_the_oldest_a_dead_letter(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
@@ -210,18 +211,19 @@ async def test_drop_oldest_makes_the_oldest_a_dead_letter(
     worker.context.ref.tell(note(worker.log, "more"))
     gate.set()
     await settle()
-    assert worker.log == ["filled 1", "more"]
+    filled = worker.context.ref.statistics().capacity
+    assert worker.log == [*(f"filled {index}" for index in range(1, filled)), "more"]
     assert actor_system.dead_letters == 1
     assert DeadLetter("system/w", "function") in actor_events
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 async def test_drop_newest_makes_the_new_one_a_dead_letter(actor_system: ActorSystem) -> None:
     worker, gate = await busy_worker(actor_system, Overflow.DROP_NEWEST, capacity=2)
     worker.context.ref.tell(note(worker.log, "more"))
     gate.set()
     await settle()
-    assert worker.log == ["filled 0", "filled 1"]
+    filled = worker.context.ref.statistics().capacity
+    assert worker.log == [f"filled {index}" for index in range(filled)]
     assert actor_system.dead_letters == 1
 
 
@@ -271,11 +273,13 @@ async def test_sending_to_who_is_no_more_raises(actor_system: ActorSystem) -> No
         await ref.send(for_ever)
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 def test_the_statistics_of_a_mailbox() -> None:
     mailbox = filled(2, Overflow.DROP_NEWEST)
+    capacity = mailbox.capacity
     mailbox.offer("more")
-    assert mailbox.statistics() == MailboxStatistics(2, 2, 0, 1)
+    assert mailbox.statistics() == MailboxStatistics(capacity, capacity, 0, 1)
+    mailbox.take()
+    assert mailbox.statistics() == MailboxStatistics(capacity - 1, capacity, 0, 1)
 
 
 async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> None:

@@ -1,7 +1,10 @@
+from random import Random
+
 import pytest
 
+from actors.encoding import Encoded
 from actors.limits import SessionLimits
-from actors.output import Output
+from actors.output import FEW, Output, frames
 
 ALL = 1 << 30
 
@@ -164,6 +167,26 @@ def test_four_times_the_messages_unread_are_no_reader() -> None:
     assert out.flooded()
 
 
+@pytest.mark.parametrize(
+    ("connected", "acknowledges", "room"),
+    [
+        (True, False, (10 - 2, 100 - 10)),  # what was handed out makes room by leaving
+        (True, True, (10 - 5, 100 - 10)),
+        (False, False, (10 - 5, 1000 - 25)),  # nobody takes anything, and nothing leaves
+        (False, True, (10 - 5, 1000 - 25)),
+    ],
+)
+def test_room_is_what_neither_outbox_nor_buffer_has_filled(
+    connected: bool, acknowledges: bool, room: tuple[int, int]
+) -> None:
+    out = output(acknowledges=acknowledges)
+    fill(out, 5)
+    out.take(15)
+    if not connected:
+        out.detach()
+    assert out.room() == room
+
+
 # -- resume --------------------------------------------------------------------------------------
 
 
@@ -199,3 +222,75 @@ def test_what_is_taken_while_nobody_is_there_stays_too() -> None:
     out.take(ALL)
     assert (out.count, out.acknowledged) == (15, 0)
     assert out.resume(0)
+
+
+# -- answers that were encoded together ----------------------------------------------------------
+
+
+def fill_block(out: Output, count: int, size: int = 5) -> None:
+    encoded = Encoded()
+    for number in range(out.sequence + 1, out.sequence + 1 + count):
+        encoded.pieces += (b"", str(number).encode().ljust(size))
+        encoded.lengths.append(size)
+    out.add_all(encoded)
+
+
+def test_a_block_leaves_in_one_piece_and_counts_as_its_answers() -> None:
+    out = output(acknowledges=True)
+    fill(out, 1)
+    fill_block(out, 3)
+    assert (out.sequence, out.unsent, out.count, out.waiting_bytes) == (4, 4, 4, 20)
+    first, block = out.take(ALL)
+    assert (int(first), numbers(list(frames([block])))) == (1, [2, 3, 4])
+    assert (out.unsent, out.count, out.size) == (0, 4, 20)
+
+
+def test_many_that_leave_at_once_are_kept_in_one_piece() -> None:
+    out = output(acknowledges=True, resume_buffer_messages=100)
+    fill(out, FEW + 1)
+    (piece,) = out.take(ALL)
+    assert numbers(list(frames([piece]))) == [*range(1, FEW + 2)]
+    out.acknowledge(FEW)
+    assert (out.count, out.size) == (1, 5)
+    assert out.resume(FEW)
+    assert numbers(out.take(ALL)) == [FEW + 1]
+
+
+def test_pieces_that_are_frames_stay_apart() -> None:
+    out = output()
+    encoded = Encoded()
+    encoded.pieces, encoded.lengths = [b"1", b"2"], [1, 1]
+    out.add_all(encoded)
+    out.add_all(Encoded())
+    assert out.take(ALL) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("acknowledges", [True, False])
+@pytest.mark.parametrize("block", [1, 2, 3, 7])
+def test_blocks_are_cut_wherever_a_border_falls_into_them(block: int, acknowledges: bool) -> None:
+    one_by_one, together = (
+        output(acknowledges=acknowledges, resume_buffer_bytes=45, outbox_bytes=1000)
+        for _ in range(2)
+    )
+    dice = Random(block)
+    for _ in range(300):
+        room, which = dice.randrange(0, 40), dice.randrange(5)
+        after = one_by_one.acknowledged + dice.randrange(-1, 12)
+        results: list[object] = []
+        for out, many in ((one_by_one, fill), (together, fill_block)):
+            if which == 0:
+                many(out, block)
+            elif which == 1:
+                fill(out, 1, 9)
+            elif which == 2:
+                out.acknowledge(after)
+            elif which == 3:
+                results.append(b"".join(out.take(room)))
+            else:
+                results.append(out.resume(after))
+            results.append(
+                (out.acknowledged, out.count, out.size, out.waiting_bytes, out.unsent, out.full(),
+                 out.room())
+            )  # fmt: skip
+        half = len(results) // 2
+        assert results[:half] == results[half:]

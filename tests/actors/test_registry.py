@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from actors import AlreadyRegistered, Registry, RequestActor
@@ -23,6 +25,7 @@ def test_a_message_finds_its_actor() -> None:
     assert isinstance(registration.factory(), Upper)
     assert registry.find(Ask) is None
     assert list(registry.messages()) == [Text]
+    assert list(registry.registrations()) == [registration]
 
 
 def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
@@ -41,3 +44,10 @@ def test_what_makes_an_actor_is_as_good_as_its_class() -> None:
     assert registration is not None
     assert isinstance(registration.factory(), Lower)
     assert registration.label.endswith("test_what_makes_an_actor_is_as_good_as_its_class")
+
+
+def test_what_has_no_name_is_named_as_it_shows_itself() -> None:
+    registry = Registry()
+    registry.register(Text, partial(Lower))
+    with pytest.raises(AlreadyRegistered, match=r"answered by functools.partial\(<class .*Lower"):
+        registry.register(Text, Upper)

@@ -3,10 +3,10 @@ from contextvars import ContextVar
 
 import pytest
 
-from actors import Actor, ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
+from actors import ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
 from actors.runqueue import ASKS_IN_A_ROW, BURST, TURNS
 from actors.testing import settle
-from tests.actors.kit import Bare, Boom, Do, note, tasks_of_actors, wait_for
+from tests.actors.kit import Bare, Boom, Do, note, sending, tasks_of_actors, wait_for
 
 TOLD: ContextVar[str] = ContextVar("TOLD", default="nothing")
 
@@ -24,7 +24,7 @@ async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
     assert actor_system.statistics().run_queue.ready == 0
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+@pytest.mark.own_bound("more waits for one actor than it handles in a row")
 async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
@@ -99,7 +99,6 @@ async def test_who_asks_and_asks_does_not_hold_up_the_loop(actor_system: ActorSy
     assert others >= 9
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: ActorSystem) -> None:
     seen: list[str] = []
     ref = actor_system.spawn(Bare)
@@ -110,7 +109,7 @@ async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: Actor
     async def send() -> None:
         TOLD.set("secret")
         ref.tell(lambda worker: seen.append(TOLD.get()))
-        ref.tell(later)
+        await ref.send(later)
         await settle()
         await ref.ask(answer, timeout=1.0)
 
@@ -143,7 +142,6 @@ async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_
     assert tasks_of_actors() == 0
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     actor_system: ActorSystem,
 ) -> None:
@@ -152,17 +150,17 @@ async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
     busy.tell(wait_for(gate))
     await settle()
-    for _ in range(3 * BURST):
-        busy.tell(note(log, "busy"))
+    sender = sending(busy, *[note(log, "busy")] * (3 * BURST))
+    await settle()
     gate.set()
     await asyncio.sleep(0)
     other.tell(note(log, "other"))
+    await sender
     await settle()
     assert log.index("other") < 3 * BURST
     assert log.count("busy") == 3 * BURST
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_between(
     actor_system: ActorSystem,
 ) -> None:
@@ -174,62 +172,12 @@ async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_betwe
 
     at_once = Lifecycle(backoff=Backoff(initial=0.0), intensity=Intensity(10**6, 1.0))
     busy = actor_system.spawn(Bare, lifecycle=at_once)
-    for _ in range(4 * BURST):
-        busy.tell(crash)
+    sender = sending(busy, *[crash] * (4 * BURST))
+    await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(
         lambda: asyncio.get_running_loop().call_soon(log.append, "other")
     )
+    await sender
     await settle()
     assert log.index("other") <= 2 * BURST  # it comes two turns of the loop later
     assert log.count("crash") == 4 * BURST
-
-
-class Noting(Actor[str]):
-    """Keeps what it is told; tells itself on "again", crashes on "crash"."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self._notes = notes
-
-    def receive(self, message: str) -> None:
-        self._notes.append(message)
-        if message == "again":
-            self.context.ref.tell_now("told by itself")
-            self._notes.append("after")
-        if message == "crash":
-            raise Boom
-
-
-async def test_tell_now_is_handled_before_it_returns(actor_system: ActorSystem) -> None:
-    notes: list[str] = []
-    ref = actor_system.spawn(lambda: Noting(notes))
-    ref.tell_now("a")
-    assert notes == ["a"]
-
-
-@pytest.mark.own_bound("sends several at once, and the sender does not wait for room")
-async def test_tell_now_overtakes_nothing(actor_system: ActorSystem) -> None:
-    notes: list[str] = []
-    ref = actor_system.spawn(lambda: Noting(notes))
-    ref.tell("a")
-    ref.tell_now("b")
-    assert notes == []
-    await settle()
-    assert notes == ["a", "b"]
-
-
-async def test_tell_now_to_an_actor_with_a_message_in_hand_waits(actor_system: ActorSystem) -> None:
-    notes: list[str] = []
-    ref = actor_system.spawn(lambda: Noting(notes))
-    ref.tell_now("again")
-    assert notes == ["again", "after"]
-    await settle()
-    assert notes == ["again", "after", "told by itself"]
-
-
-async def test_a_crash_in_tell_now_is_the_supervisors_affair(actor_system: ActorSystem) -> None:
-    notes: list[str] = []
-    ref = actor_system.spawn(lambda: Noting(notes))
-    ref.tell_now("crash")
-    ref.tell_now("b")
-    await settle()
-    assert notes == ["crash"] if not ref.alive else ["crash", "b"]

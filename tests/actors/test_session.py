@@ -19,11 +19,11 @@ from actors import (
 )
 from actors.frames import Cancel, Credit, Inform, Ping, Request, Violation
 from actors.limits import SessionLimits
-from actors.session_messages import Attach, Attached
+from actors.session_messages import Attach, Attached, Outbox
 from actors.sessions import Opened, OpenSession
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
-from tests.actors.session_kit import Ask, FakeConnection, Sent, Service, Text
+from tests.actors.session_kit import Ask, Client, FakeConnection, Sent, Service, Text
 
 
 class Echo(RequestActor[Text, Text]):
@@ -92,6 +92,30 @@ async def test_the_connection_is_woken_for_output_and_not_without(service: Servi
     client.send(Ping(1))
     await settle()
     assert client.connection.wakes == 1
+
+
+async def test_an_outbox_tells_whether_it_has_more_while_it_is_the_sessions(
+    service: Service,
+) -> None:
+    def outbox(client: Client) -> Outbox:
+        assert client.attached is not None
+        return client.attached.outbox
+
+    client = await service.open()
+    first = outbox(client)
+    told = [first.has_more]
+    client.request(Text("a"))
+    client.request(Text("b"))
+    await settle()
+    told.append(first.has_more)
+    assert len(first.take(0)) == 1
+    told.append(first.has_more)
+    assert told == [False, True, True]
+    assert await client.attach(0)
+    second = outbox(client)
+    assert (first.has_more, second.has_more) == (False, True), "the second has it all"
+    assert [frame.said for frame in await client.read()] == ["a", "b"]
+    assert not second.has_more
 
 
 async def test_what_was_said_without_a_connection_waits_for_one(service: Service) -> None:

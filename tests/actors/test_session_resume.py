@@ -220,7 +220,6 @@ async def test_a_stream_stops_at_a_full_buffer_while_nobody_is_there(
     assert [frame.said for frame in client.received] == [*map(str, range(10)), "completed"]
 
 
-@pytest.mark.own_bound("the connection is lost right behind the request")
 async def test_memory_is_bounded_while_nobody_is_there(
     actor_system: ActorSystem,
 ) -> None:
@@ -260,6 +259,19 @@ async def test_who_never_acknowledges_is_closed_with_4002_and_may_come_back(
     await settle()
     assert await client.attach(client.last_sequence)
     assert [frame.said for frame in await client.read()] == ["4", "5", "6", "7"]
+
+
+async def test_who_acknowledges_no_refusal_is_closed_with_4002_too(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    service = Service(actor_system, SessionLimits(resume_buffer_messages=4))
+    client = await service.open(acknowledges=True)
+    for _ in range(4):
+        client.request(None)
+    assert [frame.said for frame in await client.read()] == ["!UNIMPLEMENTED"] * 4
+    await manual_clock.advance(service.environment.limits.slow_consumer + 4.0)
+    assert client.connection.closed is not None
+    assert client.connection.closed[0] == 4002
 
 
 async def test_an_acknowledgement_now_and_then_is_enough(

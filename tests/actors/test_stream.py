@@ -18,13 +18,20 @@ from actors import (
     Stuck,
     Yielded,
 )
-from actors.eager import EAGER
 from actors.frames import Cancel, Credit, Inform
 from actors.limits import SessionLimits
-from actors.request import AT_ONCE
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
-from tests.actors.session_kit import Counting, Sent, Service, Text, Unspeakable, client_of
+from tests.actors.session_kit import (
+    PULLS_BEFORE_A_CANCEL,
+    Counting,
+    Sent,
+    Service,
+    Text,
+    Unspeakable,
+    client_of,
+)
+from tests.bound import BOUND
 
 # -- streams -------------------------------------------------------------------------------------
 
@@ -157,7 +164,6 @@ async def test_cancel_closes_the_generator_and_is_the_end(service: Service) -> N
     client.check()
 
 
-@pytest.mark.own_bound("the cancel comes right behind its request")
 async def test_cancel_before_the_actor_has_begun(
     service: Service, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -167,8 +173,7 @@ async def test_cancel_before_the_actor_has_begun(
     said = await client.said(1)
     assert said[-1] == "!CANCELLED"
     assert len(said) == Counting.pulls + 1
-    # Where tasks begin at once it has had its first turn, and no second.
-    assert Counting.pulls <= (AT_ONCE + 1 if EAGER else 0)
+    assert Counting.pulls <= PULLS_BEFORE_A_CANCEL
     assert manual_clock.now() == 0.0
     assert not [event for event in actor_events if isinstance(event, Stuck)]
 
@@ -270,6 +275,23 @@ async def test_an_ask_is_answered(service: Service) -> None:
     client.check()
 
 
+async def test_an_ask_takes_credit_as_any_answer_does(service: Service) -> None:
+    advanced: list[str] = []
+
+    class Hasty(StreamActor[Text, Text]):
+        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+            yield Opens("q", Text("ask"), closing=Text("void"))
+            advanced.append("asked")
+            yield Closes("q", Text("closed"))
+
+    client = await client_of(service, Hasty, initial_credit=1)
+    client.request(Text())
+    assert await client.said(1) == ["ask"]
+    assert advanced == []
+    client.send(Credit(1, 3))
+    assert await client.said(1) == ["ask", "closed", "completed"]
+
+
 async def test_an_answer_may_come_before_it_is_waited_for(service: Service) -> None:
     client = await client_of(service, Asking)
     client.request(Text())
@@ -277,7 +299,6 @@ async def test_an_answer_may_come_before_it_is_waited_for(service: Service) -> N
     assert (await client.said(1))[-2:] == ["heard early", "completed"]
 
 
-@pytest.mark.own_bound("two answers come before the first is read")
 async def test_an_answer_of_another_type_is_passed_over(service: Service) -> None:
     class Particular(RequestActor[Text, Text]):
         async def handle(self, request: Text) -> Text:
@@ -286,6 +307,7 @@ async def test_an_answer_of_another_type_is_passed_over(service: Service) -> Non
     client = await client_of(service, Particular)
     client.request(Text())
     client.send(Inform(1, Text("no")))
+    await settle()
     client.send(Inform(1, Unspeakable()))
     client.send(Inform(7, Text("to nobody")))
     assert await client.said(1) == ["got it"]
@@ -316,7 +338,6 @@ async def test_an_ask_is_closed_however_the_request_ends(
     client.check()
 
 
-@pytest.mark.own_bound("is about a bound of its own")
 async def test_a_flood_of_answers_is_bounded(service: Service, actor_system: ActorSystem) -> None:
     class Deaf(RequestActor[Text, Text]):
         async def handle(self, request: Text) -> Text:
@@ -327,7 +348,7 @@ async def test_a_flood_of_answers_is_bounded(service: Service, actor_system: Act
     for _ in range(500):
         client.send(Inform(1, Text("x")))
     await settle()
-    session = actor_system.snapshot().children[0].children[0]
-    assert session.children[0].mailbox == 64
-    assert actor_system.dead_letters == 436
+    (request,) = actor_system.snapshot().children[0].children[0].children
+    assert request.mailbox == request.capacity == (BOUND or 64)
+    assert actor_system.dead_letters == 500 - request.mailbox
     client.send(Cancel(1))

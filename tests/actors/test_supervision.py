@@ -28,12 +28,12 @@ from tests.actors.kit import (
     Worker,
     boom,
     note,
+    sending,
 )
 
 # -- what a restart keeps ------------------------------------------------------------------------
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_restart_keeps_ref_mailbox_and_order_and_drops_the_message(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -47,12 +47,13 @@ async def test_a_restart_keeps_ref_mailbox_and_order_and_drops_the_message(
 
     ref = actor_system.spawn(lambda: Worker(log), lifecycle=PERMANENT)
     ref.tell(note(log, "a"))
-    ref.tell(crash_once)
-    ref.tell(note(log, "b"))
+    await ref.send(crash_once)
+    await ref.send(note(log, "b"))
     await settle()
-    ref.tell(note(log, "c"))
+    while_it_pauses = sending(ref, note(log, "c"))
     assert ref.alive
     await manual_clock.advance(1.0)
+    await while_it_pauses
     ref.tell(note(log, "d"))
     await settle()
     assert crashes == 1
@@ -77,7 +78,6 @@ async def test_a_restart_makes_a_new_object(
     assert made[0] is not made[1]
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_handler_that_raises_cancelled_by_itself_crashes(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -90,7 +90,7 @@ async def test_a_handler_that_raises_cancelled_by_itself_crashes(
         await future
 
     ref.tell(meet_a_cancelled_future)
-    ref.tell(note(log, "next"))
+    await ref.send(note(log, "next"))
     await manual_clock.advance(1.0)
     assert log == ["next"]
     crash = next(event for event in actor_events if isinstance(event, Crashed))
@@ -175,7 +175,6 @@ async def test_stopped_that_raises_before_a_restart_hides_nothing(
 # -- when the start of a restart fails -----------------------------------------------------------
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_started_that_fails_at_a_restart_is_tried_again_with_backoff(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -190,7 +189,7 @@ async def test_started_that_fails_at_a_restart_is_tried_again_with_backoff(
     log: list[str] = []
     ref = actor_system.spawn(lambda: Flaky(log), lifecycle=TIRELESS)
     ref.tell(boom)
-    ref.tell(note(log, "kept"))
+    await ref.send(note(log, "kept"))
     await manual_clock.advance(100.0)
     assert starts == [0.0, 1.0, 3.0, 7.0]
     assert log == ["worker stopped", "kept"]  # stopped: once, for the one that had started

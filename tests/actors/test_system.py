@@ -25,12 +25,13 @@ from tests.actors.kit import (
     boom,
     for_ever,
     note,
+    sending,
     tasks_of_actors,
     wait_for,
 )
+from tests.bound import BOUND
 
 
-@pytest.mark.own_bound("shows capacities")
 async def test_a_snapshot_shows_the_tree(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -45,25 +46,26 @@ async def test_a_snapshot_shows_the_tree(
     busy.tell(boom)
     await manual_clock.advance(1.0)
     busy.tell(wait_for(gate))
+    await settle()
     busy.tell(for_ever)
     await manual_clock.advance(2.5)
     assert actor_system.snapshot() == ActorSnapshot(
-        name="system", type="Root", state="running", mailbox=0, capacity=1024,
+        name="system", type="Root", state="running", mailbox=0, capacity=BOUND or 1024,
         message="", busy_for=0.0, restarts=0,
         tally=Tally(started=2, crashed=1, restarted=1),
         children=(
             ActorSnapshot(
-                name="parent", type="Parent", state="running", mailbox=0, capacity=1024,
+                name="parent", type="Parent", state="running", mailbox=0, capacity=BOUND or 1024,
                 message="", busy_for=0.0, restarts=0, tally=Tally(started=1),
                 children=(
                     ActorSnapshot(
-                        name="child", type="Bare", state="running", mailbox=0, capacity=7,
+                        name="child", type="Bare", state="running", mailbox=0, capacity=BOUND or 7,
                         message="", busy_for=0.0, restarts=0, tally=Tally(),
                     ),
                 ),
             ),
             ActorSnapshot(
-                name="busy", type="Bare", state="running", mailbox=1, capacity=1024,
+                name="busy", type="Bare", state="running", mailbox=1, capacity=BOUND or 1024,
                 message="function", busy_for=2.5, restarts=1, tally=Tally(),
             ),
         ),
@@ -103,15 +105,13 @@ async def test_dead_letters_are_counted_and_reported(
     assert actor_events[-1] == DeadLetter("system/w", "function")
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_all_works_with_nobody_listening(manual_clock: ManualClock) -> None:
     system = ActorSystem(clock=manual_clock)
     lifecycle = Lifecycle(backoff=STEADY, intensity=Intensity(restarts=1, period=60.0))
     ref = system.spawn(Bare, lifecycle=lifecycle)
-    ref.tell(boom)
-    ref.tell(boom)
-    ref.tell(for_ever)
+    sender = sending(ref, boom, boom, for_ever)
     await manual_clock.advance(10.0)
+    await sender
     assert not ref.alive
     assert system.dead_letters == 1
     await system.stop()
@@ -171,7 +171,6 @@ async def test_a_healthy_system_has_not_failed(actor_system: ActorSystem) -> Non
     failed.cancel()
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_who_waits_for_the_failure_may_go_and_another_still_hears_of_it(
     manual_clock: ManualClock,
 ) -> None:
@@ -180,9 +179,9 @@ async def test_who_waits_for_the_failure_may_go_and_another_still_hears_of_it(
     await settle()
     first.cancel()
     ref = system.spawn(Bare)
-    for _ in range(4):
-        ref.tell(boom)
+    sender = sending(ref, *[boom] * 4)
     await manual_clock.advance(60.0)
+    await sender
     assert isinstance(await system.failed(), GivenUp)
     await system.stop()
 

@@ -138,15 +138,14 @@ async def test_a_running_system_is_stopped_and_checked() -> None:
     task.cancel()
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_a_probe_keeps_messages_in_order(actor_system: ActorSystem) -> None:
     probe = Probe[int]()
     ref = actor_system.spawn(lambda: probe)
     ref.tell(1)
-    ref.tell(2)
+    await ref.send(2)
     assert await probe.next() == 1
     assert probe.ref == ref
-    probe.ref.tell(3)
+    await probe.ref.send(3)
     assert [await probe.next(), await probe.next()] == [2, 3]
     assert probe.messages == [1, 2, 3]
 

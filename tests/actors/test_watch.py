@@ -1,5 +1,3 @@
-import pytest
-
 from actors import ActorRef, ActorSystem, Down, Exit
 from actors.testing import ManualClock, Probe, settle
 from actors.watch import Watchers
@@ -137,7 +135,6 @@ async def test_unwatch_before_the_end(actor_system: ActorSystem) -> None:
     assert downs == []
 
 
-@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 async def test_watches_die_with_the_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -149,7 +146,7 @@ async def test_watches_die_with_the_incarnation(
         worker.context.watch(other)
 
     ref.tell(watch)
-    ref.tell(boom)
+    await ref.send(boom)
     await manual_clock.advance(1.0)
     log.clear()
     other.stop()

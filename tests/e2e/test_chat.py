@@ -93,7 +93,7 @@ async def test_tool_call_result_and_reasoning(client: Contract) -> None:
     assert answers[2].tool_result.call_id == call.call_id
 
 
-@pytest.mark.own_bound("several answers come before the first is read")
+@pytest.mark.own_bound("answers come one right behind the other; a full request drops the newest")
 @pytest.mark.parametrize(("kind", "choice"), [("permission", "once"), ("question", "maybe")])
 async def test_an_ask_is_answered_under_the_requests_id(
     client: Contract, kind: str, choice: str
@@ -281,7 +281,7 @@ async def test_credit_holds_the_stream_at_its_limit(client: Contract) -> None:
         assert len([answer async for answer in stream]) == 8
 
 
-@pytest.mark.own_bound("counts how many find room in a line")
+@pytest.mark.own_bound("counts how many find room in a line; with less room, fewer do")
 async def test_too_many_requests_at_once_are_refused(client: Contract) -> None:
     conversation = await client.conversation()
     waiting = [await client.say(conversation, "[[ask:question]]") for _ in range(17)]

@@ -57,7 +57,7 @@ async def test_one_of_a_hundred_that_never_reads(watched: Watched) -> None:
             reply = await other.reply(conversation, "[[repeat:20]]")
             assert text_of(reply) == "".join(f"{number:03} " for number in range(20))
             held.append(watched.held(name))
-            if watched.session(name)._connection is not None:
+            if watched.session(name).connection is not None:
                 in_transport.append(watched.in_transport(name))
     assert OUTBOX <= max(held) <= REPLAY + OUTBOX + ANSWER
     assert TRANSPORT // 4 <= max(in_transport) <= TRANSPORT
@@ -123,7 +123,7 @@ async def test_who_asks_and_asks_and_never_reads_gets_4002_at_once(watched: Watc
             await asyncio.sleep(0)
             session = watched.session(name)
             assert session.machine.unsent <= 4 * 100
-            if session._connection is None or session._connection._closing:  # type: ignore[attr-defined]  # a Channel
+            if session.connection is None or session.connection._closing:  # type: ignore[attr-defined]  # a Channel
                 break
     else:
         raise AssertionError("never closed")

@@ -41,7 +41,7 @@ class Watched:
         return self.session(name).machine.held_bytes
 
     def in_transport(self, name: str) -> int:
-        channel = self.session(name)._connection
+        channel = self.session(name).connection
         assert isinstance(channel, Channel)
         return 0 if channel._transport is None else channel._transport.get_write_buffer_size()
 

@@ -231,40 +231,6 @@ def test_a_registered_message_that_is_not_protobufs_is_refused() -> None:
         Wire(registry)
 
 
-STARTS = st.sampled_from([1, 120, 127, 16_380, 16_383, 16_384, 2**28 - 2, 2**63])
-ANSWERS = st.lists(st.one_of(ARMS["token"], ARMS["tool_result"], st.builds(Duration)), max_size=8)
-
-
-@given(UINT64.filter(bool), STARTS, ANSWERS)
-def test_answers_in_a_row_are_encoded_as_one_by_one(
-    wire: Wire, request_id: int, sequence: int, answers: list[Message]
-) -> None:
-    encoded: list[bytes] = []
-    assert wire.encode_all(request_id, sequence, iter(answers), encoded, 100, 1 << 30)
-    assert encoded == [
-        wire.encode(request_id, sequence + place, False, answer)
-        for place, answer in enumerate(answers)
-    ]
-
-
-def test_a_row_stops_at_its_bounds_and_takes_no_answer_too_many(wire: Wire) -> None:
-    tokens = iter([chat_pb2.ChatToken(text=f"{n}") for n in range(10)])
-    encoded: list[bytes] = []
-    assert not wire.encode_all(1, 1, tokens, encoded, 3, 1 << 30)
-    assert len(encoded) == 3
-    assert not wire.encode_all(1, 4, tokens, encoded, 5, 1)
-    assert len(encoded) == 4
-    assert next(tokens).text == "4"
-
-
-def test_what_is_no_message_ends_a_row_after_those_before_it(wire: Wire) -> None:
-    encoded: list[bytes] = []
-    answers: list[Message] = [chat_pb2.ChatToken(text="a"), Completed()]  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="Completed"):
-        wire.encode_all(1, 1, iter(answers), encoded, 10, 1 << 30)
-    assert len(encoded) == 1
-
-
 def call_of(request_id: int, duration: Duration) -> bytes:
     packed = AnyMessage()
     packed.Pack(duration)

@@ -1,0 +1,10 @@
+import pytest
+
+from tests.bound import check_reason
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who needs its own bound says why."""
+    for item in items:
+        for mark in item.iter_markers("own_bound"):
+            check_reason(mark)
