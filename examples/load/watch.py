@@ -1,25 +1,31 @@
-"""Print the machine's load once a second; Ctrl-C ends it."""
+"""Print the machine's load: `python -m examples.load.watch [TIMES]`; Ctrl-C ends it."""
 
 import asyncio
 import sys
 
 from examples.load.load_pb2 import Load, WatchLoad
 from transport.client import Client, by_runtime_file
+from transport.errors import TransportError
 
 
 async def main(times: int) -> None:
-    """Print so many lines; 0: without end."""
+    """Print a line each second, without end; or so many lines, ten a second."""
     async with (
         Client(by_runtime_file()) as client,
         client.stream(WatchLoad(interval_ms=1000 if not times else 100), Load) as loads,
     ):
         async for load in loads:
             share = load.memory_used / load.memory_total
-            sys.stdout.write(f"cpu {load.cpu_percent:5.1f} %   memory {share:5.1%}\n")
+            print(f"cpu {load.cpu_percent:5.1f} %   memory {share:5.1%}", flush=True)
             times -= 1
             if not times:
                 return
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    try:
+        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    except TransportError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,6 +1,6 @@
 """Notes in SQLite, behind one long-lived actor: the database has one owner and one queue.
 
-    CALLBOARD_NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
+    NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
 
 If the actor crashes, the service starts it again and it opens the file anew; requests that come
 meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
@@ -55,8 +55,12 @@ class Notebook(Actor[Add | Page]):
         self._database: sqlite3.Connection
 
     async def started(self) -> None:
-        """Open it: no message is handled before."""
-        await self._in_thread(self._open)
+        """Open it: no message is handled before. An actor that does not start is not stopped."""
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
 
     async def stopped(self) -> None:
         """Close it, at the end and before a restart."""
@@ -137,7 +141,7 @@ class ListAll(StreamActor[ListNotes, Note]):
 
 def register(registry: Registry) -> None:
     """What `--actors` calls."""
-    file = Path(os.environ.get("CALLBOARD_NOTES_FILE", "notes.db"))
+    file = Path(os.environ.get("NOTES_FILE", "notes.db"))
     registry.supervise("notebook", lambda: Notebook(file))
     registry.register(AddNote, AddOne)
     registry.register(ListNotes, ListAll)

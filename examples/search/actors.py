@@ -1,6 +1,6 @@
 """A search by `grep`, a process for each request: cancel ends the request and the process.
 
-    CALLBOARD_SEARCH_FOLDER=docs callboard serve --backend echo --actors examples.search.actors
+    SEARCH_FOLDER=docs callboard serve --backend echo --actors examples.search.actors
 
 No shell is between, the text is one argument behind `--`, and the folder is the service's choice,
 not the client's.
@@ -34,7 +34,8 @@ async def running(*command: str, folder: Path) -> AsyncIterator[Process]:
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        # Not wait(): a pipe that is full is not closed before what is in it is read.
+        await process.communicate()
 
 
 class Search(StreamActor[SearchRequest, Match | Searched]):
@@ -73,5 +74,5 @@ def parse(line: bytes) -> Match:
 
 def register(registry: Registry) -> None:
     """What `--actors` calls."""
-    folder = Path(os.environ.get("CALLBOARD_SEARCH_FOLDER", "."))
+    folder = Path(os.environ.get("SEARCH_FOLDER", "."))
     registry.register(SearchRequest, lambda: Search(folder))

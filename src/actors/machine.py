@@ -87,7 +87,7 @@ class SessionMachine:
     ) -> None:
         self.limits = limits
         self.last_request_id = 0
-        self.filled = False
+        self.filled: bool = False
         """The end that was said last has filled the output."""
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)

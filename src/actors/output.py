@@ -59,7 +59,7 @@ class Output:
 
     def __init__(self, limits: SessionLimits) -> None:
         self.sequence = 0
-        self.acknowledged = 0
+        self.acknowledged: int = 0
         """The highest sequence that is held no more."""
         self.connected = False
         self.acknowledges = False

@@ -60,7 +60,7 @@ class Run:
     _task: "asyncio.Task[None] | None" = None
     _early: list[Message] | None = None
     _only_once = False
-    begun = False
+    begun: bool = False
     """The first step has been taken, or is not going to be."""
 
     def __init__(

@@ -3,15 +3,16 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
 from callboard_service.loop import run as run_loop
+from callboard_service.options import Grouped, settings_options
 from callboard_service.serve import Lifeline, serve
-from callboard_service.settings import SECRETS, Settings, load
+from callboard_service.settings import load
 from callboard_service.terminal.exits import Exit
 from transport.errors import TransportError
 
@@ -28,33 +29,7 @@ def main() -> None:
     """A local service that talks to language models over one WebSocket."""
 
 
-def settings_options(command: F) -> F:
-    """An option for each setting that is no secret."""
-    for name, field in reversed(Settings.model_fields.items()):
-        if name in SECRETS:
-            continue
-        choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
-        kind: click.Choice[str] | click.Path | type[str] | type[int] | type[float] = str
-        if choices:
-            kind = click.Choice(choices)
-        elif field.annotation is int:
-            kind = int
-        elif field.annotation is float:
-            kind = float
-        elif Path in (field.annotation, *get_args(field.annotation)):
-            kind = click.Path(path_type=Path)
-        several = get_origin(field.annotation) is tuple
-        default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "" if default in (None, ()) else f"  [default: {default}]"
-        option = click.option(
-            "--" + name.replace("_", "-"), name, type=kind, default=None, multiple=several,
-            help=(field.description or "") + shown,
-        )  # fmt: skip
-        command = option(command)
-    return command
-
-
-@main.command("serve")
+@main.command("serve", cls=Grouped)
 @settings_options
 @click.option("--ready-json", is_flag=True, help="Print one JSON line when ready, for programs.")
 @click.option("--parent-pid", type=int, help="End when this process does.")
@@ -157,13 +132,21 @@ def sessions_show(name: str, url: str | None, runtime_dir: Path | None) -> None:
 
 @sessions_group.command("delete")
 @click.argument("names", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Without asking.")
 @service_options
-def sessions_delete(names: tuple[str, ...], url: str | None, runtime_dir: Path | None) -> None:
-    """Delete conversations, for good; a running reply of theirs is cancelled."""
+def sessions_delete(
+    names: tuple[str, ...], yes: bool, url: str | None, runtime_dir: Path | None
+) -> None:
+    """Delete conversations, for good; a running reply of theirs is cancelled.
+
+    Each NAME is an id, or how one begins: four characters or more. On a terminal it asks first;
+    elsewhere it deletes nothing without --yes.
+    """
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
 
-    sys.exit(run(_where(url, runtime_dir), lambda client: sessions.delete(client, names)))
+    where = _where(url, runtime_dir)
+    sys.exit(run(where, lambda client: sessions.delete(client, names, ask=not yes)))
 
 
 @sessions_group.command("export")

@@ -17,18 +17,18 @@ from callboard_service.errors import find_service_error
 
 
 def make_log(level: str, stream: TextIO | None = None) -> Log:
-    """A log at this level."""
+    """A log at this level; times in seconds for a person, in microseconds for a program."""
     target = stream if stream is not None else sys.stderr
     renderer: structlog.typing.Processor
     if target.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
+        renderer, time = structlog.dev.ConsoleRenderer(), "%Y-%m-%dT%H:%M:%SZ"
     else:
-        renderer = structlog.processors.JSONRenderer()
+        renderer, time = structlog.processors.JSONRenderer(), "iso"
     wrapped = structlog.wrap_logger(
         structlog.WriteLogger(target),
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(fmt=time, utc=True),
             structlog.processors.format_exc_info,
             renderer,
         ],

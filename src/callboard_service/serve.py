@@ -17,7 +17,7 @@ from actors import Log
 from callboard_service.log import library_log, make_log
 from callboard_service.loop import calm_collector
 from callboard_service.service import Ready, Service
-from callboard_service.settings import Settings
+from callboard_service.settings import Settings, unknown_variables
 
 EXIT_FAILED: Final = 1
 PARENT_POLL: Final = 1.0
@@ -35,6 +35,8 @@ class Lifeline:
 async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> int:
     """Run a service to its end; the exit code. Raises ServiceError and TransportError."""
     log = make_log(settings.log_level)
+    for name, meant in unknown_variables(os.environ):
+        log.warning("unknown variable", name=name, meant=meant)
     stopping = asyncio.Event()
     service = Service(settings, log)
     with library_log(log), _signals(stopping, service):

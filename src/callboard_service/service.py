@@ -34,7 +34,12 @@ from callboard_service.backends.openai.api import OPENAI, ModelServer
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
-from callboard_service.errors import BackendFailed, BadExtension, find_service_error
+from callboard_service.errors import (
+    BackendFailed,
+    BadExtension,
+    BadSettings,
+    find_service_error,
+)
 from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
@@ -62,12 +67,13 @@ class Ready:
 
 
 def make_backend(settings: Settings, log: Log) -> ChatBackend:
-    """The backend that the settings name. Raises BackendFailed."""
+    """The backend that the settings name. Raises BackendFailed and BadSettings."""
 
     def report(line: str) -> None:
         log.warning(line)
 
     if settings.backend == "echo":
+        _make_data_folder(settings)
         return EchoBackend(report)
     opencode = (
         settings.opencode_url,
@@ -81,6 +87,15 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
         return OpenAIBackend(_model_server(settings), settings.data_dir, log, report)
     return LocalBackend(find_model(settings.local_model), settings.data_dir, log, report)
+
+
+def _make_data_folder(settings: Settings) -> None:
+    """Make the folder that was asked for, though nothing is kept in it. Raises BadSettings."""
+    if "data_dir" in settings.model_fields_set:
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSettings(f"data_dir: {settings.data_dir}: {error.strerror}") from error
 
 
 def _opencode_server(settings: Settings) -> Attached | Supervised:

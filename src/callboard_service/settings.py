@@ -5,6 +5,7 @@ one in the user's configuration folder. Secrets are never flags: an argument lis
 """
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -27,6 +28,8 @@ from transport.access import parse_host, parse_origin
 from transport.listen import Place, is_loopback_host
 
 FILE: Final = "callboard.toml"
+PREFIX: Final = "CALLBOARD_"
+"""Of the environment variables, which are the service's alone."""
 
 BackendName = Literal["auto", "opencode", "openai", "local", "echo"]
 Milliseconds = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
@@ -36,7 +39,7 @@ class Settings(BaseSettings):
     """Every setting, with its default. The description is what `--help` shows."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CALLBOARD_", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     backend: BackendName = Field("auto", description="What answers the chat requests.")
@@ -243,6 +246,19 @@ SECRETS: Final = frozenset(
 )
 
 
+def nearest(name: str) -> str | None:
+    """The setting that was probably meant."""
+    return next(iter(get_close_matches(name, Settings.model_fields, 1)), None)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """The variables with our prefix that nothing reads, each with the one that was meant."""
+    names = sorted(key for key in environment if key.upper().startswith(PREFIX))
+    asked = [(key, key.upper().removeprefix(PREFIX).lower()) for key in names]
+    unknown = [(key, nearest(name)) for key, name in asked if name not in Settings.model_fields]
+    return [(key, None if near is None else PREFIX + near.upper()) for key, near in unknown]
+
+
 def load(flags: dict[str, object]) -> Settings:
     """The settings in force. Raises BadSettings, which names each that is wrong."""
     try:
@@ -258,7 +274,7 @@ def _line(problem: ErrorDetails) -> str:
     name = ".".join(map(str, problem["loc"]))
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        near = get_close_matches(name, Settings.model_fields, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name)
+        meant = f"; did you mean {near}?" if near else ""
         reason = f"there is no such setting{meant}"
     return f"{name}: {reason}" if name else reason

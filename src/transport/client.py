@@ -77,7 +77,7 @@ class Client:
         random: Callable[[], float] | None = None,
         dialer: Dialer | None = None,
     ) -> None:
-        self.protocol = ClientProtocol(settings or ClientSettings(), random)
+        self.protocol: ClientProtocol = ClientProtocol(settings or ClientSettings(), random)
         self._find = find
         self._clock = clock
         self._dialer = dialer

@@ -69,14 +69,14 @@ class Call:
     def __init__(
         self, envelope: ClientMessage, deadline: float | None, settings: ClientSettings
     ) -> None:
-        self.envelope = envelope
-        self.request_id = 0
-        self.deadline = deadline
-        self.cancelled = False
-        self.abandoned = False
+        self.envelope: ClientMessage = envelope
+        self.request_id: int = 0
+        self.deadline: float | None = deadline
+        self.cancelled: bool = False
+        self.abandoned: bool = False
         self.unsettled: dict[str, AnswerRequest] = {}
-        self.inputs = OutgoingInputs()
-        self.granted = settings.window
+        self.inputs: OutgoingInputs = OutgoingInputs()
+        self.granted: int = settings.window
         self._window = settings.window
         self._consumed = 0
 

@@ -25,7 +25,7 @@ class Comeback:
     """
 
     def __init__(self, settings: ClientSettings, random: Callable[[], float]) -> None:
-        self.endpoint = _NOWHERE
+        self.endpoint: Endpoint = _NOWHERE
         self.lost_at: float | None = None
         self._settings = settings
         self._random = random

@@ -74,11 +74,11 @@ class ClientProtocol:
 
     def __init__(self, settings: ClientSettings, random: Callable[[], float] | None = None) -> None:
         self.settings = settings
-        self.phase = Phase.FINDING
-        self.welcome = session_pb2.Welcome()
-        self.sequence = 0
-        self.resumes = 0
-        self.closed = ConnectionClosed(CloseCode.ABNORMAL)
+        self.phase: Phase = Phase.FINDING
+        self.welcome: session_pb2.Welcome = session_pb2.Welcome()
+        self.sequence: int = 0
+        self.resumes: int = 0
+        self.closed: ConnectionClosed = ConnectionClosed(CloseCode.ABNORMAL)
         self._comeback = Comeback(settings, random or Random().random)
         self._calls: dict[Call, None] = {}
         self._by_id: dict[int, Call] = {}

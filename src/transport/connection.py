@@ -90,7 +90,7 @@ class Channel:
         self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
-        self.awake = False
+        self.awake: bool = False
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Future[None] | None = None
         self._carried: tuple[Decode, Tell] | None = None

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import hmac
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 from typing import Final, Protocol
 
 from aiohttp import web
 
-from actors.clock import Clock
+from actors.clock import Clock, Timer
 from actors.errors import ActorError
 from actors.failure import Code, Failure
 from actors.frames import GoingAway
@@ -28,6 +29,13 @@ from transport.listen import Listener, Place, listen
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+TELL_FIRST: Final = 0.2
+TELL_EVERY: Final = 2.0
+"""Seconds of a shutdown after which it says for whom it waits, for the first time and again."""
+
+TOLD: Final = 5
+"""Sessions that are named then."""
 
 _GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
 
@@ -299,7 +307,9 @@ class Server:
         self._draining = True
         with contextlib.suppress(ActorError):
             sessions = await self._sessions.ask(AllSessions, timeout=OPEN_TIMEOUT)
-            await asyncio.gather(*map(self._drain, sessions))
+            waiting = {session.path.rpartition("/")[2] for session in sessions}
+            with self._telling(waiting):
+                await asyncio.gather(*(self._drain(session, waiting) for session in sessions))
         for channel in list(self._channels):
             channel.close(CloseCode.GOING_AWAY, "the service is shutting down")
         with contextlib.suppress(TimeoutError):
@@ -310,13 +320,37 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _drain(self, session: ActorRef[SessionMessage]) -> None:
+    @contextlib.contextmanager
+    def _telling(self, waiting: set[str]) -> Iterator[None]:
+        """Say now and then whose requests are waited for."""
+        end = self._clock.now() + self._settings.drain
+        timer: Timer
+
+        def tell() -> None:
+            nonlocal timer
+            self._log.info(
+                "waiting for requests to end",
+                sessions=sorted(waiting)[:TOLD],
+                count=len(waiting),
+                connections=self.connections,
+                seconds=round(end - self._clock.now(), 1),
+            )
+            timer = self._clock.call_later(TELL_EVERY, tell)
+
+        timer = self._clock.call_later(TELL_FIRST, tell)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def _drain(self, session: ActorRef[SessionMessage], waiting: set[str]) -> None:
         after_ms = round(self._settings.reconnect_after * 1000)
         with contextlib.suppress(ActorError):
             await session.ask(
                 lambda reply: Drain("the service is shutting down", after_ms, reply),
                 timeout=max(self._settings.drain, 0.01),
             )
+        waiting.discard(session.path.rpartition("/")[2])
         with contextlib.suppress(ActorError):
             await session.ask(lambda reply: FailAll(_GONE, reply), timeout=OPEN_TIMEOUT)
 

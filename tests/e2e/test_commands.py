@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.contract_client import Contract, message
 from tests.e2e.service_process import ServiceProcess, command, environment, run, told
+from tests.e2e.terminal import OPENED, of
 
 RUNTIME = "CALLBOARD_RUNTIME_DIR"
 
@@ -53,11 +54,56 @@ async def test_conversations_are_listed_shown_exported_and_deleted(
     kinds = [sorted(entry.keys() - {"id", "at"}) for entry in exported["entries"]]
     assert kinds == [["user_text"], ["tool_call"], ["tool_result"], ["assistant_text"]]
 
-    assert told(shared, tmp_path, "sessions", "delete", name, "no such")[0] == 2
-    assert told(shared, tmp_path, "sessions", "delete", name)[0] == 0
+    assert told(shared, tmp_path, "sessions", "delete", "--yes", name, "no such")[0] == 2
+    assert told(shared, tmp_path, "sessions", "delete", "--yes", name, conversation)[0] == 0
     code, _, err = told(shared, tmp_path, "sessions", "show", name)
     assert code == 2
     assert name in err
+
+
+async def test_nothing_is_deleted_by_a_slip_of_the_finger(
+    echo: ServiceProcess, tmp_path: Path
+) -> None:
+    async with echo.connect() as client:
+        conversation = await client.conversation("Of worth")
+    code, _, err = told(echo, tmp_path, "sessions", "delete", "--yes", conversation[0])
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "too short" in err
+    code, _, err = told(echo, tmp_path, "sessions", "delete", conversation)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "--yes" in err
+    for typed, exit_code in (("", 2), ("n", 2), ("no", 2), ("y", 0)):
+        code, out, _ = told(echo, tmp_path, "sessions", "list")
+        assert "Of worth" in out
+        program, *arguments = command("sessions", "delete", conversation[:8])
+        asked: Any = pexpect.spawn(
+            program, arguments, env=of(tmp_path, echo), timeout=20, encoding="utf-8"
+        )
+        asked.expect_exact(f"{conversation}: Of worth")
+        asked.expect_exact(OPENED)
+        asked.send(typed + "\r")
+        asked.expect(pexpect.EOF)
+        asked.close()
+        assert asked.exitstatus == exit_code
+    assert "Of worth" not in told(echo, tmp_path, "sessions", "list")[1]
+
+
+async def test_a_reply_that_was_cancelled_is_shown_as_such(
+    shared: ServiceProcess, client: Contract, tmp_path: Path
+) -> None:
+    conversation = await client.conversation()
+    request = await client.say(conversation, "one [[delay:60000]]two")
+    await anext(client.answers(request))
+    await client.send(request, cancel=message("CancelRequest"))
+    await client.all(request)
+    await client.reply(conversation, "three")  # it has the turn when the other is kept
+    _, out, _ = told(shared, tmp_path, "sessions", "show", conversation)
+    cut = "*(cancelled: the reply was ended before it was complete)*"
+    assert [line for line in out.splitlines() if line and not line.startswith("#")] == [
+        "one [[delay:60000]]two", "one ", cut, "three", "three",
+    ]  # fmt: skip
+    _, out, _ = told(shared, tmp_path, "sessions", "export", conversation, "--format", "json")
+    assert json.loads(out)["entries"][2]["error"]["code"] == "CANCELLED"
 
 
 async def test_a_long_conversation_is_exported_whole(

@@ -1,6 +1,7 @@
 """The end of the service: asked for, forced, or with its parent."""
 
 import asyncio
+import json
 import signal
 import sys
 from pathlib import Path
@@ -54,6 +55,41 @@ async def test_running_requests_may_end_within_the_drain_time(echo: ServiceProce
             assert refused.value.rcvd.code == 4001
         assert kinds_of(await client.all(request_id))[-1] == "completed"
     assert await echo.wait() == 0
+
+
+async def test_who_is_waited_for_is_written_down(tmp_path: Path) -> None:
+    with running(tmp_path, "--backend", "echo", "--drain-ms", "600") as service:
+        client = service.connect()
+        async with client:
+            request_id = await client.say(await client.conversation(), "[[ask:question]]")
+            await anext(client.answers(request_id))
+            client.socket.transport.abort()  # gone, and may come back: its request goes on
+            await service.until("callboard_connections", 0)
+            service.signal()
+            assert await service.wait() == 0
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    opened = next(line["session"] for line in lines if line["event"] == "session opened")
+    (waiting,) = [line for line in lines if line["event"] == "waiting for requests to end"]
+    assert (waiting["sessions"], waiting["count"]) == ([opened], 1)
+    assert waiting["connections"] == 0
+    assert 0 < waiting["seconds"] < 0.6
+
+
+def test_a_variable_that_nothing_reads_is_told_once(tmp_path: Path) -> None:
+    with running(tmp_path, "--backend", "echo", CALLBOARD_MAX_SESSION="secret") as service:
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (told,) = [line for line in lines if line["event"] == "unknown variable"]
+    assert (told["name"], told["meant"]) == ("CALLBOARD_MAX_SESSION", "CALLBOARD_MAX_SESSIONS")
+    assert told["level"] == "warning"
+    assert "secret" not in str(told)
+
+
+def test_a_data_folder_that_cannot_be_is_an_error_with_echo_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "data"
+    code, out, err = run(tmp_path, "serve", "--backend", "echo", "--data-dir", str(folder))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"data_dir: {folder}: Not a directory" in err
 
 
 async def test_a_second_signal_ends_at_once(echo: ServiceProcess) -> None:

@@ -1,110 +1,206 @@
-"""The documentation is run: every file that it shows is written, every command given, in order.
-
-In a block of `console`, a line with `$` is a command and what follows is its output, in which `...`
-stands for anything. A command that ends with `&` goes on; the service is waited for.
-"""
+"""The documentation is run: every file that it shows is written, every command given, in order."""
 
 import os
 import re
-import subprocess
+import shutil
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 import pytest
 
-from tests.extend.wheel import ROOT, Installed
+from tests.extend.pages import SERVES, Block, Reader, blocks, even, matches
+from tests.extend.wheel import ROOT, lend, own_environment
+from tests.peers.opencode_server import PROGRAM, isolated, need_opencode, running_opencode
+from tests.peers.scripted_llm import MODEL, scripted_llm
 
-pytestmark = pytest.mark.xdist_group("wheel")  # built once
-
-BLOCK = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass
-class Block:
-    language: str
-    title: str
-    text: str
+# To end what hangs: nothing here is a matter of time.
+pytestmark = pytest.mark.timeout(600)
 
 
-def blocks(page: Path) -> list[Block]:
-    return [Block(*found) for found in BLOCK.findall(page.read_text())]
+class By(Enum):
+    """Which test below runs a block."""
+
+    WALK = auto()
+    FIRST_STEPS = auto()
+    OPENAI = auto()
+    OPENCODE = auto()
+    PROGRAM = auto()
+    EXAMPLES = auto()
+    PROJECT = auto()
 
 
-def commands(text: str) -> Iterator[tuple[str, str]]:
-    """Each command, and the output that is shown for it."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, output = part.partition("\n")
-        yield command, output
+TEMPLATE = ROOT / "src/callboard_service/template/README.md.txt"
+
+NOT_RUN = {
+    "$ make test\n": "it would run itself",
+    "make bench ": "minutes, in an environment of its own that the network fills",
+}
+"""How blocks begin that no test runs, and why."""
+
+READ_ELSEWHERE = {"hex": "tests/test_protocol_docs.py reads each frame"}
+"""Blocks that are no code, by their language."""
 
 
-def matches(shown: str, said: str) -> bool:
-    pattern = re.escape(shown.rstrip()).replace(re.escape("..."), ".*")
-    return re.fullmatch(pattern, said.rstrip(), re.DOTALL) is not None
+def is_listed(block: Block) -> bool:
+    return block.text.startswith(tuple(NOT_RUN))
 
 
-@pytest.mark.timeout(180)
-def test_the_walk_works_from_the_wheel_in_an_empty_folder(
-    installed: Installed, tmp_path: Path
-) -> None:
-    services: list[subprocess.Popen[str]] = []
+def who_runs(page: Path, block: Block) -> By | None:
+    match page.relative_to(ROOT).as_posix(), block.language:
+        case "docs/extending.md", _:
+            return By.WALK
+        case "examples/README.md", "console":
+            return By.EXAMPLES
+        case "README.md", "python":
+            return By.PROGRAM
+        case "README.md", "console":
+            return By.FIRST_STEPS
+        case "README.md", "sh" if "OPENAI" in block.text:
+            return By.OPENAI
+        case "README.md", "sh" if "OPENCODE" in block.text:
+            return By.OPENCODE
+        case _ if page == TEMPLATE:
+            return By.PROJECT
+        case _:
+            return None
+
+
+def pages() -> list[Path]:
+    """Every page that a reader may follow."""
+    found = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md")]
+    return sorted([*ROOT.glob("*.md"), *found, TEMPLATE])
+
+
+def of(who: By) -> list[Block]:
+    """What this test is to run: all that is not listed above."""
+    found = [(page, block) for page in pages() for block in blocks(page)]
+    mine = [block for page, block in found if who_runs(page, block) is who]
+    assert mine
+    return [block for block in mine if not is_listed(block)]
+
+
+class Walker(Reader):
+    """In an empty folder, with an index that has what the tests have."""
+
+    def done(self, command: str) -> None:
+        if command == "python3 -m venv .venv":
+            lend(self.folder / ".venv")
+
+
+def test_the_walk_works_from_the_wheel_in_an_empty_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    python = Path(sys.executable).parent
+    replaced = {"PATH_OF_THE_CHECKOUT": str(ROOT)}
+    walker = Walker(folder, own_environment(python, tmp_path), replaced)
     try:
-        for block in blocks(ROOT / "docs/extending.md"):
-            if block.title:
-                (tmp_path / block.title).write_text(block.text)
-                continue
-            assert block.language == "console", f"never run: {block.text}"
-            for command, output in commands(block.text):
-                if command.endswith(" &"):
-                    services.append(start(installed, tmp_path, command.removesuffix(" &")))
-                    continue
-                done = installed.run("bash", "-c", command, cwd=tmp_path)
-                assert matches(output, done.stdout), f"$ {command}\n{done.stdout}\n{done.stderr}"
+        for block in of(By.WALK):
+            walker.read(block)
     finally:
-        for service in services:
-            service.terminate()
-            service.communicate(timeout=20)
-    assert [service.returncode for service in services] == [0]
+        walker.stop()
 
 
-def start(installed: Installed, folder: Path, command: str) -> "subprocess.Popen[str]":
-    """A service, once it is ready."""
-    with (folder / ".log").open("w") as log:
-        service = subprocess.Popen(
-            ["bash", "-c", f"exec {command} --ready-json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            cwd=folder,
-            env=installed.environment(),
-        )
-    assert service.stdout is not None
-    assert service.stdout.readline(), (folder / ".log").read_text()
-    return service
-
-
-def test_the_readmes_program_runs(installed: Installed, tmp_path: Path) -> None:
-    (program,) = [b.text for b in blocks(ROOT / "README.md") if b.language == "python"]
-    (tmp_path / "program.py").write_text(program)
-    service = start(installed, tmp_path, "callboard serve --backend echo")
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Reader]:
+    """A copy of what of the project `make serve` and the examples need, after `make setup`."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    stamp = Path(sys.prefix, ".installed")
+    assert stamp.exists(), f"`make` has not made {sys.prefix}"
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+        os.utime(folder / name, (0, 0))  # older than what was made of it
+    for name in ("docs", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    environment = own_environment(Path("/usr/bin"), tmp_path)
+    # Said while the virtual environment is made, as the Makefile has it.
+    installing = "Installing into .venv: a minute or two, some 600 MB, with the small model."
+    assert installing.replace(".venv", "$(VENV)") in (ROOT / "Makefile").read_text()
+    # The model is small, and speaks as it likes.
+    reply = "The capital of France is Paris."
+    reader = Reader(folder, environment, said_once=(installing,), said_freely=(reply,))
     try:
-        out = installed.out(str(installed.python), "program.py", cwd=tmp_path)
+        yield reader
     finally:
-        service.terminate()
-        service.communicate(timeout=20)
-    assert out == "Hello!\n"
+        reader.stop()
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_the_readmes_first_steps(checkout: Reader) -> None:
+    for block in of(By.FIRST_STEPS):
+        checkout.read(block)
+
+
+def test_the_readmes_openai_server(checkout: Reader) -> None:
+    with scripted_llm() as llm:
+        checkout.replaced = {
+            "http://127.0.0.1:11434/v1": llm.url,
+            "CALLBOARD_OPENAI_API_KEY=...": "CALLBOARD_OPENAI_API_KEY=sk-scripted",
+            "CALLBOARD_OPENAI_MODEL=...": f"CALLBOARD_OPENAI_MODEL={MODEL}",
+        }
+        for block in of(By.OPENAI):
+            checkout.read(block)
+        checkout.give('.venv/bin/callboard chat "Hello?"', "A title\n")
+        checkout.stop()
+
+
+@pytest.mark.xdist_group("opencode")
+def test_the_readmes_opencode_servers(checkout: Reader, tmp_path: Path) -> None:
+    need_opencode()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "opencode").symlink_to(PROGRAM)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{checkout.environment['PATH']}"
+    with scripted_llm() as llm, running_opencode(tmp_path / "peer", llm.url) as server:
+        own = isolated(tmp_path / "own", llm.url)
+        checkout.environment |= own | {"PATH": path}
+        checkout.replaced = {
+            "http://127.0.0.1:4096": server.url,
+            "CALLBOARD_OPENCODE_PASSWORD=...": f"CALLBOARD_OPENCODE_PASSWORD={server.password}",
+        }
+        (block,) = of(By.OPENCODE)
+        for command, output in block.commands():
+            checkout.give(command, output)
+            checkout.give('.venv/bin/callboard chat "Hello?"', "Understood.\n")
+        checkout.stop()
+
+
+def test_the_readmes_program(checkout: Reader) -> None:
+    (program,) = of(By.PROGRAM)
+    (checkout.folder / "program.py").write_text(program.text)
+    checkout.give(".venv/bin/callboard serve --backend echo", "")
+    checkout.give(".venv/bin/python program.py", "Hello!\n")
+
+
+def test_the_examples(checkout: Reader) -> None:
+    for block in of(By.EXAMPLES):
+        checkout.read(block)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_shows_code_that_nothing_runs(page: Path) -> None:
-    run_above = {"extending.md"}
-    unrun = [block for block in blocks(page) if page.name not in run_above]
-    assert not [block.text for block in unrun if block.language in ("python", "console", "sh")]
+    for block in blocks(page):
+        held = is_listed(block) or block.language in READ_ELSEWHERE
+        assert held or who_runs(page, block), block.text
+    # A command that is not fenced would not be found.
+    indented = re.compile(
+        r"^(?: {4}|\t)(?:\$ |make |callboard [a-z]|python|pip |\. |\.venv|[A-Z_]+=)", re.MULTILINE
+    )
+    assert not indented.search(page.read_text(encoding="utf-8"))
+
+
+def test_what_is_not_run_is_still_there() -> None:
+    listed = [block for page in pages() for block in blocks(page) if is_listed(block)]
+    assert len(listed) == len(NOT_RUN)
 
 
 def test_the_shown_output_is_compared() -> None:
     assert matches("a\n...\nc\n", "a\nb\nc")
     assert not matches("a\n...\nc\n", "a\nb\nd")
-    assert list(commands("$ x\n1\n$ y\n")) == [("x", "1\n"), ("y", "")]
-    assert os.linesep == "\n"
+    assert list(Block("console", "", "$ x\n1\n$ y\n").commands()) == [("x", "1\n"), ("y", "")]
+    assert list(Block("sh", "", "x\ny\n").commands()) == [("x", "..."), ("y", "...")]
+    assert SERVES.search("A=1 make serve")
+    assert even("2026-11-22T22:30:01Z [info ] ready    pid=4") == even(
+        "2026-01-01T00:00:00.123456Z [info ] ready pid=17"
+    )

@@ -44,7 +44,12 @@ class Talk:
 
     async def kept(self) -> list[str]:
         history = await self.backend.history(self.conversation, 0, "")
-        return [entry.user_text or f"> {entry.assistant_text}" for entry in history.entries]
+        return [
+            f"! {entry.error.code}"
+            if entry.HasField("error")
+            else entry.user_text or f"> {entry.assistant_text}"
+            for entry in history.entries
+        ]
 
 
 @contextlib.asynccontextmanager

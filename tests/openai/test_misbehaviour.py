@@ -179,7 +179,7 @@ async def test_closing_the_reply_closes_the_connection(server: ScriptedServer, t
     await reply.aclose()
     await server.chats[0].gone.wait()
     assert time.monotonic() - before < 1.0
-    assert await talk.kept() == ["hi", f"> {said}"]
+    assert await talk.kept() == ["hi", f"> {said}", "! CANCELLED"]
 
 
 async def test_no_more_is_read_than_is_asked_for(server: ScriptedServer) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from typing import Any
 
@@ -45,6 +46,19 @@ def test_who_holds_up_the_loop_is_written_down() -> None:
             "where": "mine.py:12 in receive",
         }
     ]  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_reads_seconds_and_a_program_all_there_is() -> None:
+    person, program = Terminal(), io.StringIO()
+    make_log("info", person).info("ready")
+    make_log("info", program).info("ready")
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\x1b", person.getvalue())
+    assert re.search(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"', program.getvalue())
 
 
 async def test_a_service_that_is_held_up_says_so_while_it_is() -> None:

@@ -24,7 +24,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends import directives as say
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
-from callboard_service.backends.stored import StoredConversations
+from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
 
 _RETRYABLE: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
 _NUMBERED: Final = 1000
@@ -59,6 +59,7 @@ class EchoBackend(StoredConversations):
         await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
         said: list[str] = []
         entries: list[HistoryEntry] = []
+        mark: list[HistoryEntry] = []
         delay: float | None = None
         try:
             for number, step in enumerate(say.parse(prompt.text)):
@@ -95,9 +96,12 @@ class EchoBackend(StoredConversations):
                             if entry is not None:
                                 entries.append(entry)
                             yield event
+        except CUT_OFF:
+            mark.append(cut_off())
+            raise
         finally:
             text = [HistoryEntry(assistant_text="".join(said))] if said else []
-            await self.keep(conversation_id, *entries, *text)
+            await self.keep(conversation_id, *entries, *text, *mark)
         yield ChatCompleted(input_tokens=len(prompt.text.split()), output_tokens=len(said))
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:

@@ -29,7 +29,7 @@ from callboard_service.backends.model_process import (
     ModelMessage,
     ModelProcess,
 )
-from callboard_service.backends.stored import StoredConversations
+from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
 from callboard_service.errors import BackendFailed
 
 DATABASE: Final = "conversations.sqlite3"
@@ -97,6 +97,7 @@ class LocalBackend(StoredConversations):
             {"role": role, "content": text} for role, text in await self.turns(conversation_id)
         ]
         said: list[str] = []
+        mark: list[HistoryEntry] = []
         generation = Generation()
         process, number = await self._begin(messages, generation)
         try:
@@ -107,10 +108,13 @@ class LocalBackend(StoredConversations):
                 if isinstance(event, ChatCompleted):
                     break
                 yield event
+        except CUT_OFF:
+            mark.append(cut_off())
+            raise
         finally:
             process.tell(Abandon(number))
-            if said:
-                await self.keep(conversation_id, HistoryEntry(assistant_text="".join(said)))
+            text = [HistoryEntry(assistant_text="".join(said))] if said else []
+            await self.keep(conversation_id, *text, *mark)
         yield event
 
     async def _begin(

@@ -1,11 +1,12 @@
 """Conversations in SQLite, for the backends that keep their own: one actor owns the store."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Literal, Never, TypeVar
+from typing import Final, Literal, Never, TypeVar
 
 from actors import Actor, ChildSpec, Code, Failure
-from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo
+from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo
 from callboard_service.errors import BackendFailed
 from callboard_service.store import (
     ConversationStore,
@@ -18,6 +19,9 @@ from callboard_service.store import (
 )
 
 R = TypeVar("R")
+
+CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
+"""How a reply ends that is not left to end: by a cancel, a deadline, the end of its session."""
 
 
 class StoreKeeper(Actor[Never]):
@@ -102,6 +106,12 @@ class StoredConversations:
         if self._store is None:
             raise Failure(Code.UNAVAILABLE, "the conversations are not open", retryable=True)
         return self._store
+
+
+def cut_off() -> HistoryEntry:
+    """What is kept at the end of such a reply, so that its text is not taken for the whole."""
+    message = "the reply was ended before it was complete"
+    return HistoryEntry(error=ChatError(code=Code.CANCELLED.value, message=message))
 
 
 async def _translated(work: Awaitable[R]) -> R:

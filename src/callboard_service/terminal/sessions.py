@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from google.protobuf.json_format import MessageToDict
+from prompt_toolkit import PromptSession
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +30,8 @@ Format = Literal["markdown", "json"]
 
 _PAGE: Final = 200
 _SHORTEST: Final = 8
+_SURE: Final = 4
+"""Characters of an id that are no slip of a finger."""
 _GAPS: Final = 4
 _WHEN: Final = "2026-01-31 23:59"
 _UNTITLED: Final = "(untitled)"
@@ -62,12 +65,33 @@ async def show(client: Client, name: str) -> None:
     sys.stdout.write(text)
 
 
-async def delete(client: Client, names: tuple[str, ...]) -> None:
-    """Delete conversations; all names must be right before one is deleted."""
-    for info in [await _find(client, name) for name in names]:
+async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
+    """Delete conversations; all names must be right, and a person agree, before one is deleted."""
+    found = [await _find(client, name) for name in names]
+    for name, info in zip(names, found, strict=True):
+        if len(name) < _SURE and name != info.id:
+            raise BadUse(f"{name!r} is too short to delete by: {info.id} is the whole id")
+    infos = {info.id: info for info in found}.values()
+    if ask and not await _agreed([f"{info.id}: {_title(info)}" for info in infos]):
+        raise BadUse("nothing was deleted")
+    for info in infos:
         request = DeleteSessionRequest(session_id=info.id)
         await client.call(request, SessionDeleted, timeout=CALL_TIMEOUT)
         make_console(sys.stderr).print(Text(f"deleted {info.id}: {_title(info)}"))
+
+
+async def _agreed(lines: list[str]) -> bool:
+    """Ask whoever is at the terminal. Raises BadUse where nobody is."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadUse("nobody can be asked here: --yes deletes without")
+    console = make_console(sys.stdout)
+    for line in lines:
+        console.print(Text(line))
+    try:
+        typed = await PromptSession[str]().prompt_async("Delete for good? [y/N] ")
+    except EOFError:
+        return False
+    return typed.strip().lower() in ("y", "yes")
 
 
 async def export(client: Client, name: str, form: Format, output: Path | None) -> None:
@@ -153,6 +177,8 @@ def _section(entry: HistoryEntry) -> str:
             result = entry.tool_result
             kind = "Tool failed" if result.is_error else "Result"
             return f"**{kind}**\n\n{_fenced(result.output)}"
+        case "error" if entry.error.code == "CANCELLED":
+            return f"*(cancelled: {one_line(entry.error.message)})*"
         case "error":
             return f"**Error** {error_line(entry.error)}"
         case _:

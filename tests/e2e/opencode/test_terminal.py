@@ -158,7 +158,7 @@ def test_two_people_at_once_and_a_conversation_deleted_under_a_reply(
         code, listed, _ = told(service, tmp_path, "sessions", "list", "--json")
         assert code == 0
         newest = json.loads(listed)[0]["id"]
-        assert told(service, tmp_path, "sessions", "delete", newest)[0] == 0
+        assert told(service, tmp_path, "sessions", "delete", "--yes", newest)[0] == 0
         assert other.prompt().strip().splitlines()[0].startswith("CANCELLED")
         other.press("d")
         assert other.end()[0] == 0

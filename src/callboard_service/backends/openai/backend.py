@@ -24,7 +24,7 @@ from callboard_service.backends.openai.api import DEFAULT_PATIENCE, Api, ModelSe
 from callboard_service.backends.openai.completion import Chunk, Completion
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
-from callboard_service.backends.stored import StoredConversations
+from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
 
 TRIES: Final = 3
 """How often a request is sent, as long as nothing of its reply has come."""
@@ -141,6 +141,7 @@ class OpenAIBackend(StoredConversations):
         messages = _messages(await self.turns(conversation_id))
         completion = Completion(api.refusals)
         answer: Answer | None = None
+        mark: list[HistoryEntry] = []
         try:
             async with aclosing(self._begin(api, model, messages)) as beginning:
                 async for step in beginning:
@@ -161,10 +162,13 @@ class OpenAIBackend(StoredConversations):
                 if not completion.entries():
                     raise api.refusals.cut()
             ending = completion.end()
+        except CUT_OFF:
+            mark.append(cut_off())
+            raise
         finally:
             if answer is not None:
                 answer.close()
-            await self.keep(conversation_id, *completion.entries())
+            await self.keep(conversation_id, *completion.entries(), *mark)
         for event in ending:
             yield event
 

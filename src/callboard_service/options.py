@@ -1,0 +1,115 @@
+"""The options of `callboard serve`: one for each setting that is no secret, under headings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar, get_args, get_origin
+
+import click
+from platformdirs import user_config_path
+
+from callboard_service.settings import FILE, PREFIX, SECRETS, Settings
+
+F = TypeVar("F", bound=Callable[..., object])
+
+PROGRAMS: Final = "For programs that start it"
+
+HEADINGS: Final = {
+    "Chat": ("backend", "data_dir", "actors"),
+    "Backend local": ("local_model",),
+    "Backend openai": ("openai_base_url", "openai_model"),
+    "Backend opencode": ("opencode_url", "opencode_command", "opencode_directory"),
+    "Where it listens": (
+        "host",
+        "port",
+        "unix_socket",
+        "expose",
+        "tls_certificate",
+        "tls_key",
+        "allowed_hosts",
+        "allowed_origins",
+        "runtime_dir",
+    ),
+    "The process": ("log_level", "loop", "drain_ms"),
+    PROGRAMS: ("ready_json", "parent_pid", "watch_stdin"),
+    "Limits of connections": (
+        "max_sessions",
+        "max_handshakes",
+        "handshake_timeout_ms",
+        "heartbeat_interval_ms",
+        "slow_consumer_ms",
+    ),
+    "Limits of one session": (
+        "max_requests_in_flight",
+        "messages_per_second",
+        "message_burst",
+        "bytes_per_second",
+        "byte_burst",
+        "max_message_bytes",
+        "resume_window_ms",
+        "resume_buffer_messages",
+        "resume_buffer_bytes",
+    ),
+}
+"""Every option of `serve` but `--help`, in the order of its help."""
+
+
+class Grouped(click.Command):
+    """A command whose help has its options under HEADINGS, then where else they may stand."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list for each heading, and what is no option."""
+        records = {
+            parameter.name: record
+            for parameter in self.get_params(ctx)
+            if (record := parameter.get_help_record(ctx)) is not None
+        }
+        for heading, names in HEADINGS.items():
+            with formatter.section(heading):
+                formatter.write_dl([records.pop(name) for name in names])
+        with formatter.section("Other"):
+            formatter.write_dl(list(records.values()))
+        with formatter.section("Secrets, which are variables and never options"):
+            formatter.write_dl([(variable(name), _description(name)) for name in sorted(SECRETS)])
+        with formatter.section("Variables and files"):
+            formatter.write_text(
+                f"Each option, but those for programs, is also a variable and a key of a file: "
+                f"--max-sessions 10, {variable('max_sessions')}=10, max_sessions = 10. The file is "
+                f"{FILE} in the working directory, then "
+                f"{user_config_path('callboard', appauthor=False) / FILE}. An option wins over a "
+                "variable, a variable over a file."
+            )
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _description(name: str) -> str:
+    return Settings.model_fields[name].description or ""
+
+
+def settings_options(command: F) -> F:
+    """An option for each setting that is no secret."""
+    for name, field in reversed(Settings.model_fields.items()):
+        if name in SECRETS:
+            continue
+        choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+        kind: click.Choice[str] | click.Path | type[str] | type[int] | type[float] = str
+        if choices:
+            kind = click.Choice(choices)
+        elif field.annotation is int:
+            kind = int
+        elif field.annotation is float:
+            kind = float
+        elif Path in (field.annotation, *get_args(field.annotation)):
+            kind = click.Path(path_type=Path)
+        several = get_origin(field.annotation) is tuple
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = "" if default in (None, ()) else f"  [default: {default}]"
+        option = click.option(
+            "--" + name.replace("_", "-"), name, type=kind, default=None, multiple=several,
+            help=_description(name) + shown,
+        )  # fmt: skip
+        command = option(command)
+    return command
