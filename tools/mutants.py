@@ -5,16 +5,18 @@ notice it is run. The run fails if a test passes all the same, or if a change no
 """
 
 import argparse
+import multiprocessing
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests" / "actors"
@@ -26,6 +28,14 @@ LIMIT: Final = 10
 
 MEMORY: Final = 2 * 1024**3
 """Bytes of address space."""
+
+UNUSED: Final = ("cacheprovider", "xdist", "aiohttp", "tapio")
+"""Plugins that these tests do not use."""
+
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytest", "_pytest.python", "hypothesis", "pytest_asyncio.plugin"])
+"""Each test runs in a fork of a process that has loaded what all need, and nothing of the project:
+to load it takes longer than most tests."""
 
 
 class Mutant(NamedTuple):
@@ -58,26 +68,44 @@ def change(mutant: Mutant, source: Path) -> None:
     path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
 
 
-def run_tests(source: Path, *nodes: str) -> subprocess.CompletedProcess[str]:
-    """Run tests on that source tree instead of the project's."""
-    environment = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    # Without the plugins that these tests do not use: a quarter of the time goes into loading them.
-    # By a thread: what a signal raises would be one more crash to the actor that it hits.
-    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "xdist", "aiohttp", "tapio")]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", *without,
-               f"--timeout={LIMIT}", "--timeout-method=thread", *nodes]  # fmt: skip
-    try:
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True,
-            preexec_fn=limit_memory, timeout=4 * LIMIT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:  # without memory its own watchman is dead too
-        return subprocess.CompletedProcess(command, FAILED, "did not end", "")
+def run_tests(source: Path, *nodes: str) -> tuple[int, str]:
+    """Run tests on that source tree instead of the project's: pytest's exit code, and its words."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as words:
+        process = FORKS.Process(target=run_pytest, args=(source, words.name, nodes))
+        process.start()
+        process.join(4 * LIMIT)
+        if process.exitcode is None:  # without memory its own watchman is dead too
+            process.kill()
+            process.join()
+            return FAILED, "did not end"
+        return process.exitcode, words.read()
 
 
-def limit_memory() -> None:
-    """A change may make work without end, and messages with it."""
+def run_pytest(source: Path, words: str, nodes: tuple[str, ...]) -> None:
+    """Be the process that runs them, and end with it."""
+    # A change may make work without end, and messages with it.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    said = os.open(words, os.O_WRONLY)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.chdir(ROOT)
+    sys.dont_write_bytecode = True
+    # Before the project that is installed; and this folder has names of libraries.
+    others = [entry for entry in sys.path if entry != str(ROOT / "tools")]
+    sys.path[:] = [str(ROOT), str(source), *others]
+    code: int = pytest.ExitCode.INTERNAL_ERROR
+    try:
+        # By a thread: what a signal raises would be one more crash to the actor that it hits.
+        code = pytest.main([
+            "-q", "-x", "-Wignore::pytest.PytestAssertRewriteWarning",
+            *(f"-pno:{plugin}" for plugin in UNUSED),
+            f"--timeout={LIMIT}", "--timeout-method=thread", *nodes,
+        ])  # fmt: skip
+        if not Path(sys.modules["actors"].__file__ or "").is_relative_to(source):
+            code = pytest.ExitCode.INTERNAL_ERROR
+    finally:
+        sys.stdout.flush()
+        os._exit(code)  # whatever a change has left running
 
 
 def judge(mutant: Mutant) -> str:
@@ -89,12 +117,12 @@ def judge(mutant: Mutant) -> str:
             change(mutant, source)
         except ValueError as error:
             return str(error)
-        result = run_tests(source, node_of(mutant.test))
-    if result.returncode == FAILED:
+        code, words = run_tests(source, node_of(mutant.test))
+    if code == FAILED:
         return ""
-    if result.returncode == 0:
+    if code == 0:
         return "passes all the same"
-    return f"pytest ended with {result.returncode}:\n{result.stdout[-2000:]}"
+    return f"pytest ended with {code}:\n{words[-2000:]}"
 
 
 def main() -> int:
@@ -104,9 +132,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     mutants = [mutant for mutant in read_mutants() if options.word in mutant.test]
-    unchanged = run_tests(ROOT / "src", *sorted({node_of(mutant.test) for mutant in mutants}))
-    if unchanged.returncode:
-        print("without any change:", unchanged.stdout, sep="\n")
+    code, words = run_tests(ROOT / "src", *sorted({node_of(mutant.test) for mutant in mutants}))
+    if code:
+        print("without any change:", words, sep="\n")
         return 1
     with ThreadPoolExecutor(options.jobs) as pool:
         survivors = 0

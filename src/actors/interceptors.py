@@ -79,6 +79,13 @@ class Call(Generic[Req_co]):
         """Take what the handler ended with."""
         self._ending = ending
 
+    def noticed(
+        self, _kind: type[BaseException] | None, raised: BaseException | None, _: object
+    ) -> None:
+        """Take what an interceptor raises, for those outside of it."""
+        if raised is not None:
+            self.end(raised if isinstance(raised, Failure) else None)
+
 
 Interceptor: TypeAlias = Callable[[Call[Req_co]], AbstractAsyncContextManager[None, bool | None]]
 """What is put round a request. One of `Call[Message]` fits every request."""
@@ -92,6 +99,7 @@ async def run_intercepted(
     raised: BaseException | None = None
     async with AsyncExitStack() as stack:
         for intercept in interceptors:
+            stack.push(call.noticed)
             await stack.enter_async_context(intercept(call))
         try:
             ending = await handler.run()

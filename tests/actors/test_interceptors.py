@@ -111,6 +111,38 @@ async def test_each_answer_of_a_burst_is_heard_before_it_is_sent(actor_system: A
     assert trace.lines[2:] == ["one Text(text='b')", "one OK 2"]
 
 
+@pytest.mark.parametrize(
+    ("when", "raised", "seen"),
+    [
+        ("before", Failure(Code.PERMISSION_DENIED, "no"), "PERMISSION_DENIED"),
+        ("after", Failure(Code.ABORTED, "no"), "ABORTED"),
+        ("before", Boom(), "INTERNAL"),
+        ("after", Boom(), "INTERNAL"),
+    ],
+)
+async def test_one_outside_sees_what_one_within_it_makes_of_the_request(
+    actor_system: ActorSystem, when: str, raised: Exception, seen: str
+) -> None:
+    @asynccontextmanager
+    async def within(call: Call[Message]) -> AsyncIterator[None]:
+        if when == "before":
+            raise raised
+        yield
+        raise raised
+
+    def register(registry: Registry) -> None:
+        registry.intercept_all(trace.named("outside").around)
+        registry.intercept_all(within)
+        registry.register(Text, Upper)
+
+    trace = Trace()
+    async with serving(actor_system, register) as calls:
+        with pytest.raises(Failure) as failure:
+            await calls.call(Text("a"), Text)
+        assert failure.value.code.value == seen
+    assert trace.lines == ["outside before", f"outside {seen} 0"]
+
+
 @pytest.mark.parametrize(("word", "code"), [("no", Code.NOT_FOUND), ("boom", Code.INTERNAL)])
 async def test_what_goes_wrong_is_seen(actor_system: ActorSystem, word: str, code: Code) -> None:
     trace = Trace()
