@@ -46,7 +46,9 @@ def own_environment(programs: Path, folder: Path) -> dict[str, str]:
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("CALLBOARD_", "COV", "MAKE", "MFLAGS", "PIP_", "PYTEST", "PYTHON"))
+        if not key.startswith(
+            ("CALLBOARD_", "COV", "MAKE", "MFLAGS", "PIP_", "PYTEST", "PYTHON", "VENV")
+        )
     }
     (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     return (
