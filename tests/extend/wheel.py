@@ -41,15 +41,13 @@ def lend(venv: Path) -> None:
     shutil.copy(Path(sys.executable).with_name("protoc-gen-mypy"), venv / "bin")
 
 
+_CALLERS = ("ARGS", "CALLBOARD_", "COV", "MAKE", "MFLAGS", "PIP_", "PYTEST", "PYTHON", "VENV")
+"""What tells programs how to run: what make was given, it hands on too."""
+
+
 def own_environment(programs: Path, folder: Path) -> dict[str, str]:
     """Nothing of the caller's Python; these programs first; service files below the folder."""
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(
-            ("CALLBOARD_", "COV", "MAKE", "MFLAGS", "PIP_", "PYTEST", "PYTHON", "VENV")
-        )
-    }
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_CALLERS)}
     (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     return (
         kept
