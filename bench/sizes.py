@@ -2,11 +2,11 @@
 
 from typing import Final
 
-TELLS: Final = 100_000
+TELLS: Final = 400_000
 BATCH: Final = 500
 ASKS: Final = 10_000
 SPAWNS: Final = 10_000
 SPAWNED: Final = 100
 RING: Final = 100
-HOPS: Final = 50_000
-CRASHES: Final = 10_000
+HOPS: Final = 100_000
+CRASHES: Final = 50_000

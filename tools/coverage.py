@@ -37,7 +37,7 @@ RUNTIME: Final = {
     "failure": ("failure",),
     "family": ("supervision", "intensity", "shutdown", "regroup", "start"),
     "frames": ("request", "stream", "session"),
-    "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup"),
+    "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup", "eager"),
     "interceptors": ("interceptors",),
     "interleavings": ("interleavings",),
     "limits": ("limits",),
@@ -62,7 +62,7 @@ RUNTIME: Final = {
     ),
     "runqueue": ("runqueue",),
     "session": (
-        "eager", "session", "session_resume", "stream", "request", "burst",
+        "eager", "run", "session", "session_resume", "stream", "request", "burst",
         "duplex", "interceptors", "residents", "sessions",
     ),
     "session_messages": ("session", "session_resume", "burst", "interceptors"),
@@ -71,7 +71,10 @@ RUNTIME: Final = {
     "system": ("system", "events", "loopwatch"),
     "testing": ("testing",),
     "testing_calls": ("testing_calls", "duplex"),
-    "watch": ("watch",),
+    "turns": (
+        "runqueue", "inbox", "ask", "ref", "actor", "ending", "misbehaving", "supervision", "burst",
+    ),
+    "watch": ("watch", "start"),
 }  # fmt: skip
 """All modules of the runtime, and the test files that are theirs."""
 

@@ -42,7 +42,7 @@ def find_cycle(asker: "Cell[Never]", target: "Cell[Never]") -> str | None:
     cell = target
     while cell is not asker:
         paths.append(cell.path)
-        waiting = cell.waits_for
+        waiting = cell.system.waiting.get(cell)
         if waiting is None or not waiting.holds:
             return None
         cell = waiting.target

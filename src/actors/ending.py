@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from actors.actor import Actor
 from actors.errors import AskDropped
 from actors.events import Crashed, Stopped, Stuck
-from actors.inbox import Inbox, State
+from actors.inbox import STOPPED, STOPPING, Inbox
 from actors.ref import Down
 from actors.supervision import Exit, Lifecycle
 from actors.watch import Watchers
 
 if TYPE_CHECKING:
-    from actors.cell import Cell
     from actors.clock import Timer
     from actors.family import Family
     from actors.system import ActorSystem
@@ -45,11 +44,11 @@ class Ending(Inbox[M], Generic[M]):
     def __init__(
         self,
         system: "ActorSystem",
-        parent: "Cell[object] | None",
+        siblings: "Family | None",
         name: str,
         lifecycle: Lifecycle,
     ) -> None:
-        super().__init__(system, parent, name, lifecycle)
+        super().__init__(system, siblings, name, lifecycle)
         self.actor: Actor[M] | None = None
         self.family: Family | None = None
         self.current: object = None
@@ -64,10 +63,6 @@ class Ending(Inbox[M], Generic[M]):
     def _start_task(self) -> None:
         """Have a task work for the actor."""
 
-    @abstractmethod
-    def _settle_start(self, down: Down | None) -> None:
-        """Tell who waits for the start that it has succeeded, or failed with `down`."""
-
     @property
     def message_type(self) -> str:
         """The type of the message in hand."""
@@ -75,6 +70,8 @@ class Ending(Inbox[M], Generic[M]):
 
     def _is_crash(self, error: BaseException) -> bool:
         """The actor's own doing; else someone ends its task, the loop or the process."""
+        if isinstance(error, Exception):
+            return True
         if isinstance(error, asyncio.CancelledError):
             task = self._task
             return self._exit is not Exit.KILLED and (task is None or not task.cancelling())
@@ -87,9 +84,12 @@ class Ending(Inbox[M], Generic[M]):
         if self._down is not None:
             callback(self._down)
             return lambda: None
+        return self._open_watchers().add(callback)
+
+    def _open_watchers(self) -> Watchers:
         if self._watchers is None:
             self._watchers = Watchers()
-        return self._watchers.add(callback)
+        return self._watchers
 
     async def join(self) -> Down:
         """Wait for the end."""
@@ -108,7 +108,7 @@ class Ending(Inbox[M], Generic[M]):
         """Have the actor end within `limit` seconds (None: its own), then cancel it."""
         if limit is None:
             limit = self.lifecycle.shutdown
-        if self.state >= State.STOPPING and (limit > 0 or self._exit is Exit.KILLED):
+        if self.state >= STOPPING and (limit > 0 or self._exit is Exit.KILLED):
             return
         self._begin_stop(Exit.SHUTDOWN)
         if self._task is None and self.system.run_queue.running is not self:
@@ -130,9 +130,10 @@ class Ending(Inbox[M], Generic[M]):
         )
 
     def _begin_stop(self, exit: Exit) -> None:
-        if self.state < State.STOPPING:
+        if self.state < STOPPING:
+            self._busy = True  # for good: no message begins anything any more
             self._look = True
-            self.state = State.STOPPING
+            self.state = STOPPING
             self._exit = exit
             self._close_mailbox()
 
@@ -199,7 +200,7 @@ class Ending(Inbox[M], Generic[M]):
         self._up_since = None
         if type(actor).stopped is Actor.stopped:
             return
-        if self.state is State.STOPPING or self.halting:
+        if self.state is STOPPING or self.halting:
             limit = self.lifecycle.shutdown or self.system.kill_grace
             self._set_limit(limit, self._cut_short if self.halting else self._kill)
         hook = actor.stopped()
@@ -220,26 +221,30 @@ class Ending(Inbox[M], Generic[M]):
         self.finished = False
         self.halting = False
         self._up_since = None
-        self._drop_private()
+        if self._private is not None:
+            self._private.drop()
+            self._private = None
         if self.family is not None:
             self.family.forget_restarts()
 
     def _end(self, exit: Exit, error: BaseException | None = None) -> None:
-        if self.state is State.STOPPED:
+        if self.state is STOPPED:
             return
         self._begin_stop(exit)
-        self.state = State.STOPPED
+        self.state = STOPPED
         self._task = None
         self._set_limit(None)
         self._fail_pending(AskDropped, "stopped before it answered", error)
         down = self._down = Down(self.path, self.name, exit, error)
         self._drop_incarnation()
-        self._settle_start(down)
+        watchers = self._watchers
+        if watchers is not None:
+            watchers.started(down)
         if self.parent is not None:
             self.parent.child_gone(down)
         if self.system.observed:
             self.system.report(Stopped(down.path, exit))
-        for callback in self._watchers.take() if self._watchers is not None else ():
+        for callback in watchers.take() if watchers is not None else ():
             try:
                 callback(down)
             except Exception as failed:  # noqa: BLE001 - the fault of who watches

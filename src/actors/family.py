@@ -1,9 +1,10 @@
 """The children of one actor: started, counted, restarted or given up, and stopped in order."""
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from actors.errors import GivenUp, NameTaken
 from actors.events import ChildGivenUp
+from actors.inbox import STARTING, STOPPING
 from actors.regroup import Regroup
 from actors.supervision import Order, Restart, RestartBook, Strategy, Supervision, Tally
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from actors.restarting import Restarting
 
 N = TypeVar("N")
+
+TEMPORARY: Final = Restart.TEMPORARY
+ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 
 class Family:
@@ -48,7 +52,8 @@ class Family:
     @property
     def together(self) -> bool:
         """A child is restarted with others, and not by itself."""
-        return self.supervision.strategy is not Strategy.ONE_FOR_ONE
+        actor = self.parent.actor
+        return actor is not None and actor.supervision.strategy is not ONE_FOR_ONE
 
     def restart_group(self, child: "Restarting[N]", delay: float) -> None:
         """Restart the child and those that go with it, in `delay` seconds."""
@@ -61,18 +66,25 @@ class Family:
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
         """
+        self.tally.crashed += 1
         lifecycle, parent = child.lifecycle, self.parent
-        if lifecycle.restart is Restart.TEMPORARY or not parent.alive:
+        record = child.record
+        if (
+            lifecycle.restart is TEMPORARY
+            or child.state >= STOPPING
+            or parent.state >= STOPPING
+            or (child.state is STARTING and not record.restarts)  # its first start
+        ):
             return None
         system = parent.system
         now = system.clock.now()
         own = lifecycle.intensity
         if own is not None:
-            allowed = child.record.book.allows(own, now)
+            allowed = record.book.allows(own, now)
         else:
             allowed = self._book.allows(self.supervision.intensity, now)
         if allowed:
-            return child.record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
+            return record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
         self.tally.given_up += 1
         if system.observed:
             system.report(ChildGivenUp(child.path, error, escalated=own is None))

@@ -12,6 +12,7 @@ fails with the seed in the error's notes, and `ACTORS_SEED=17 pytest -k test_it`
 import asyncio
 import functools
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -51,6 +52,19 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
             self.held = []
 
 
+class ShuffledReady(deque[Runnable]):
+    """Any of them is the first."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self._random = random
+
+    def popleft(self) -> Runnable:
+        """Take one out."""
+        self.rotate(-self._random.randrange(len(self)))
+        return super().popleft()
+
+
 class ShuffledRunQueue(RunQueue):
     """Gives turns to any actor, of a few messages, and answers no question before its turn."""
 
@@ -59,11 +73,12 @@ class ShuffledRunQueue(RunQueue):
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._random = random
+        self.ready = ShuffledReady(random)
 
-    def next(self) -> tuple[Runnable, int]:
-        """Any of them, and at most three messages."""
-        self.ready.rotate(-self._random.randrange(len(self.ready)))
-        return self.ready.popleft(), self._random.randint(1, 3)
+    @property
+    def burst(self) -> int:  # type: ignore[override]  # drawn anew for each
+        """At most three messages."""
+        return self._random.randint(1, 3)
 
     def run_now(self, runnable: Runnable) -> bool:
         """Never: who asks waits like all others."""

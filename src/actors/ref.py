@@ -68,8 +68,9 @@ class ActorRef(Generic[M_contra]):
         MailboxFull by the mailbox's policy. To an actor that is no more: a dead letter.
         """
         mailbox = self._mailbox
-        if len(mailbox.queue) < mailbox.room:
-            mailbox.queue.append(message)
+        queue = mailbox.queue
+        if len(queue) < mailbox.room:
+            queue.append(message)
         else:
             self._cell.put(message)
 
@@ -110,13 +111,13 @@ class ActorRef(Generic[M_contra]):
         try:
             question = cell.put_question(make(reply), reply)
             if asker is not None:
-                asker.waits_for = Waiting(cast("Cell[Never]", cell), question)
+                cell.system.waiting[asker] = Waiting(cast("Cell[Never]", cell), question)
             try:
                 return await future
             finally:
                 cell.withdraw(question)
                 if asker is not None:
-                    asker.waits_for = None
+                    del cell.system.waiting[asker]
         finally:
             deadline.met()
             future.cancel()

@@ -43,13 +43,19 @@ class RunQueue:
     sender has set there is not seen by the actor that it happens to wake.
     """
 
-    __slots__ = ("_context", "_in_a_row", "_loop", "_scheduled", "ready", "running")
+    __slots__ = ("_context", "_in_a_row", "_loop", "left", "ready", "running", "scheduled")
+
+    burst = BURST
+    """Messages that whoever comes next may handle."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
-        self._scheduled = False
         self._in_a_row = 0
+        self.left = 0
+        """Messages that may still be handled before the event loop has its turn."""
+        self.scheduled = False
+        """`_run` will come."""
         self.ready: deque[Runnable] = deque()
         self.running: Runnable | None = None
         """Who has its turn now, if it is in a plain function."""
@@ -61,9 +67,13 @@ class RunQueue:
     def add(self, runnable: Runnable) -> None:
         """Stand last in the queue."""
         self.ready.append(runnable)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run, context=self._context)
+        if not self.scheduled:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Have the event loop give the turns. For who stands in `ready`, while not `scheduled`."""
+        self.scheduled = True
+        self._loop.call_soon(self._run, context=self._context)
 
     def run_now(self, runnable: Runnable) -> bool:
         """Give it one turn before all others, inside the task that asks it; False: not now.
@@ -82,20 +92,18 @@ class RunQueue:
             self.running = None
         return True
 
-    def next(self) -> tuple[Runnable, int]:
-        """Who comes next, and how many messages it may handle."""
-        return self.ready.popleft(), BURST
-
     def _run(self) -> None:
-        left = TURNS
+        self.left = TURNS
         self._in_a_row = 0
+        ready = self.ready
         try:
-            while left > 0 and self.ready:
-                self.running, at_most = self.next()
-                left -= self.running.step(at_most)
+            while self.left > 0 and ready:
+                runnable = self.running = ready.popleft()
+                handled = runnable.step(self.burst)
+                self.left -= handled  # which `step` may have lowered itself
         finally:
             self.running = None
-            if self.ready:
-                self._loop.call_soon(self._run, context=self._context)
+            if ready:
+                self.schedule()
             else:
-                self._scheduled = False
+                self.scheduled = False

@@ -69,6 +69,8 @@ class Backoff:
 
     def pause(self, restarts: int, random: Random) -> float:
         """Seconds to wait before restart number `restarts` (from 0)."""
+        if not self.initial:
+            return 0.0
         exponent = min(restarts, 64)
         pause = min(self.initial * self.factor**exponent, self.maximum)
         return pause * (1.0 + self.jitter * (2.0 * random.random() - 1.0))
@@ -144,10 +146,11 @@ class RestartBook:
 class Record:
     """What one child has done since it was first started: of use to nobody until it crashes."""
 
-    __slots__ = ("book", "streak")
+    __slots__ = ("book", "restarts", "streak")
 
     def __init__(self) -> None:
         self.book = RestartBook()
+        self.restarts = 0
         self.streak = 0
 
     def next_pause(self, backoff: Backoff, ran_for: float, random: Random) -> float:

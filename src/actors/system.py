@@ -9,6 +9,7 @@ from typing import Never, TypeVar, cast
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.clock import Clock, LoopClock
+from actors.cycles import Waiting
 from actors.deadlines import Deadlines, DeadlineStatistics
 from actors.events import Event, Observer
 from actors.inbox import State
@@ -89,6 +90,8 @@ class ActorSystem:
         self.deadlines = Deadlines(self.clock)
         self.run_queue = run_queue if run_queue is not None else RunQueue()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
+        self.waiting: dict[Cell[Never], Waiting] = {}
+        """Who waits for whom, of the actors that wait for another."""
         self.dead_letters = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -183,7 +186,8 @@ class ActorSystem:
 
 def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
     family = cell.family
-    busy = cell.current is not None
+    # In the middle of a plain function it has only begun: nothing else has run since.
+    busy = cell.current is not None and cell.system.run_queue.running is not cell
     return ActorSnapshot(
         name=cell.name,
         type="" if cell.actor is None else type(cell.actor).__name__,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from actors import (
+    Actor,
     ActorRef,
     ActorSystem,
     Code,
@@ -19,6 +20,7 @@ from actors import (
 from actors.eager import EAGER
 from actors.events import Event
 from actors.frames import Cancel, Inform
+from actors.runqueue import BURST
 from actors.session_messages import SessionMessage
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Bare, Boom, Worker, note, tasks_of_actors
@@ -31,7 +33,7 @@ WAYS = {"later": False} | ({"at once": True} if EAGER else {})
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     at_once: bool = request.param
-    for module in ("cell", "eager"):
+    for module in ("cell", "eager", "inbox"):
         monkeypatch.setattr(f"actors.{module}.EAGER", at_once)
     return at_once
 
@@ -56,6 +58,40 @@ async def test_a_handler_that_waits_is_begun_in_its_actors_turn_or_after_it(
     await settle()
     assert log[3:] == ["begun", "done", "after"]
     assert tasks_of_actors() == 0
+
+
+class Coroutine(Actor[list[str]]):
+    """Has a handler that is a coroutine function."""
+
+    async def receive(self, message: list[str]) -> None:
+        message.append("begun")
+
+
+async def test_a_coroutine_function_is_begun_in_its_actors_turn_or_in_a_task_of_its_own(
+    actor_system: ActorSystem, eager: bool
+) -> None:
+    log: list[str] = []
+    ref = actor_system.spawn(Coroutine)
+    ref.tell(log)
+    assert tasks_of_actors() == (0 if eager else 1)
+    await settle()
+    assert log == ["begun"]
+    assert tasks_of_actors() == 0
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+async def test_a_long_queue_of_a_coroutine_function_lets_others_in_between(
+    actor_system: ActorSystem,
+) -> None:
+    log: list[str] = []
+    busy, other = actor_system.spawn(Coroutine), actor_system.spawn(Bare)
+    for _ in range(4 * BURST):
+        busy.tell(log)
+    other.tell(note(log, "other"))
+    await settle()
+    assert log.index("other") <= 2 * BURST
+    assert len(log) == 4 * BURST + 1
 
 
 class Doing(RequestActor[Text, Text]):

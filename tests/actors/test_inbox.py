@@ -109,6 +109,21 @@ async def test_a_control_overtakes_messages(actor_system: ActorSystem) -> None:
     assert worker.log == ["worker down other shutdown", "message"]
 
 
+async def test_a_control_overtakes_the_message_that_has_begun_the_turn(
+    actor_system: ActorSystem,
+) -> None:
+    worker = Worker()
+    ref = actor_system.spawn(lambda: worker)
+    other = actor_system.spawn(Bare, name="other")
+    await settle()
+    worker.context.watch(other)
+    worker.log.clear()
+    ref.tell(note(worker.log, "message"))
+    other.stop()
+    await settle()
+    assert worker.log == ["worker down other shutdown", "message"]
+
+
 async def test_a_control_is_never_refused(actor_system: ActorSystem) -> None:
     worker, gate = Worker(), asyncio.Event()
     ref = actor_system.spawn(

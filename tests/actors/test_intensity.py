@@ -79,6 +79,10 @@ async def test_who_ran_well_begins_again_with_a_short_pause(
     assert await crash_and_wait(ref, manual_clock) == 1
 
 
+def test_without_a_first_pause_there_is_none() -> None:
+    assert Backoff(initial=0.0).pause(7, Random(0)) == 0.0
+
+
 def test_jitter_stays_within_its_share() -> None:
     backoff = Backoff(initial=1.0, factor=2.0, maximum=8.0, jitter=0.25)
     random = Random(7)

@@ -3,10 +3,11 @@ from contextvars import ContextVar
 
 import pytest
 
-from actors import ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
+from actors import Actor, ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
+from actors.eager import EAGER
 from actors.runqueue import ASKS_IN_A_ROW, BURST, TURNS
 from actors.testing import settle
-from tests.actors.kit import Bare, Boom, Do, note, sending, tasks_of_actors, wait_for
+from tests.actors.kit import Bare, Boom, Do, Worker, note, sending, tasks_of_actors, wait_for
 
 TOLD: ContextVar[str] = ContextVar("TOLD", default="nothing")
 
@@ -161,8 +162,33 @@ async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     assert log.count("busy") == 3 * BURST
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+@pytest.mark.parametrize("each", [BURST // 2, 2 * BURST])
+async def test_many_with_much_to_do_in_tasks_do_not_hold_up_the_loop(
+    actor_system: ActorSystem, each: int
+) -> None:
+    handled = 0
+
+    async def count(worker: object) -> None:
+        nonlocal handled
+        handled += 1
+
+    for _ in range(10 * TURNS // each):
+        ref = actor_system.spawn(Bare)
+        for _ in range(each):
+            ref.tell(count)
+    turns = 0
+    while handled < 10 * TURNS:
+        await asyncio.sleep(0)
+        turns += 1
+    # Where no task begins in its actor's turn, each has one that waits, and the loop runs them all.
+    assert turns >= (5 if EAGER else 1)
+
+
+@pytest.mark.parametrize("kind", [Bare, Worker], ids=["without hooks", "with hooks"])
+@pytest.mark.parametrize("waits", [False, True], ids=["in a plain function", "in a task"])
 async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_between(
-    actor_system: ActorSystem,
+    actor_system: ActorSystem, kind: type[Actor[Do]], waits: bool
 ) -> None:
     log: list[str] = []
 
@@ -170,14 +196,18 @@ async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_betwe
         log.append("crash")
         raise Boom
 
+    async def crash_later(worker: object) -> None:
+        crash(worker)
+
     at_once = Lifecycle(backoff=Backoff(initial=0.0), intensity=Intensity(10**6, 1.0))
-    busy = actor_system.spawn(Bare, lifecycle=at_once)
-    sender = sending(busy, *[crash] * (4 * BURST))
+    busy = actor_system.spawn(kind, lifecycle=at_once)
+    await settle()
+    sender = sending(busy, *[crash_later if waits else crash] * (4 * TURNS))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(
         lambda: asyncio.get_running_loop().call_soon(log.append, "other")
     )
     await sender
     await settle()
-    assert log.index("other") <= 2 * BURST  # it comes two turns of the loop later
-    assert log.count("crash") == 4 * BURST
+    assert log.index("other") <= 2 * TURNS  # it comes two turns of the loop later
+    assert log.count("crash") == 4 * TURNS

@@ -29,6 +29,7 @@ from tests.actors.kit import (
     boom,
     note,
     sending,
+    tasks_of_actors,
 )
 
 # -- what a restart keeps ------------------------------------------------------------------------
@@ -315,3 +316,130 @@ async def test_restart_never_makes_a_crash_the_end(actor_system: ActorSystem) ->
     ref.restart_never()
     ref.tell(boom)
     assert (await ref.join()).exit is Exit.CRASHED
+
+
+# -- a restart without a pause -------------------------------------------------------------------
+
+AT_ONCE = Lifecycle(backoff=Backoff(initial=0.0))
+
+
+class Starting(Bare):
+    """Gets ready, and has nothing to clean up."""
+
+    async def started(self) -> None: ...
+
+
+async def pass_in_a_task(worker: Worker) -> None: ...
+
+
+async def boom_in_a_task(worker: Worker) -> None:
+    raise Boom
+
+
+@pytest.mark.parametrize("crash", [boom, boom_in_a_task])
+@pytest.mark.parametrize("kind", [Bare, Starting, Worker])
+async def test_without_a_pause_the_next_message_is_handled_by_the_next_object(
+    actor_system: ActorSystem, kind: type[Bare | Worker], crash: Do
+) -> None:
+    made: list[Bare | Worker] = []
+    seen: list[object] = []
+
+    def factory() -> Bare | Worker:
+        made.append(kind())
+        return made[-1]
+
+    ref = actor_system.spawn(factory, lifecycle=AT_ONCE)
+    await settle()
+    ref.tell(crash)
+    await settle()
+    await sending(ref, seen.append, pass_in_a_task, crash, seen.append)
+    await settle()
+    assert seen == made[1:]
+    assert tasks_of_actors() == 0
+
+
+async def test_who_stops_itself_and_crashes_in_the_same_message_has_crashed(
+    actor_system: ActorSystem,
+) -> None:
+    def stop_and_crash(worker: Worker) -> None:
+        worker.context.ref.stop()
+        raise Boom
+
+    ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
+    ref.tell(stop_and_crash)
+    assert (await ref.join()).exit is Exit.CRASHED
+
+
+async def test_who_is_stopped_by_one_that_hears_of_its_crash_is_not_restarted(
+    actor_system: ActorSystem,
+) -> None:
+    ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Crashed):
+            ref.stop()
+
+    end = actor_system.subscribe(stop)
+    ref.tell(boom)
+    await settle()
+    end()
+    assert not ref.alive
+    assert tasks_of_actors() == 0
+
+
+async def test_who_is_stopped_by_one_that_hears_of_its_restart_ends(
+    actor_system: ActorSystem,
+) -> None:
+    ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Started):
+            ref.stop()
+
+    end = actor_system.subscribe(stop)
+    ref.tell(boom)
+    assert (await ref.join()).exit is Exit.SHUTDOWN
+    end()
+
+
+@pytest.mark.parametrize("faults", [1, 10])
+async def test_a_factory_that_fails_at_a_restart_is_tried_again_within_the_intensity(
+    actor_system: ActorSystem, faults: int
+) -> None:
+    log: list[str] = []
+    left = 0
+
+    def factory() -> Bare:
+        nonlocal left
+        if left:
+            left -= 1
+            raise Boom
+        return Bare()
+
+    lifecycle = Lifecycle(backoff=Backoff(initial=0.0), intensity=Intensity(restarts=5, period=1.0))
+    ref = actor_system.spawn(factory, lifecycle=lifecycle)
+    left = faults
+    ref.tell(boom)
+    await settle()
+    ref.tell(note(log, "a"))
+    await settle()
+    assert ref.alive == (faults == 1)
+    assert log == ["a"] * (faults == 1)
+
+
+async def test_an_actor_that_its_own_factory_stops_is_not_started_again(
+    actor_system: ActorSystem,
+) -> None:
+    made = 0
+
+    def factory() -> Bare:
+        nonlocal made
+        made += 1
+        if made > 1:
+            ref.stop()
+        return Bare()
+
+    ref = actor_system.spawn(factory, lifecycle=AT_ONCE)
+    ref.tell(boom)
+    assert (await ref.join()).exit is Exit.SHUTDOWN
+    assert made == 2

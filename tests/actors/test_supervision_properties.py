@@ -125,6 +125,7 @@ class Trees(RuleBasedStateMachine):
         self.system = ActorSystem(clock=self.clock, random=Random(0))
         self.check.add(self.system)
         self.add(None, ForOne, Restart.PERMANENT)
+        await self.clock.settle()
 
     def add(self, parent: Known | None, kind: type[Worker], restart: Restart) -> None:
         made: list[Worker] = []

@@ -74,6 +74,39 @@ async def test_a_snapshot_shows_the_tree(
     gate.set()
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
+async def test_each_message_that_waits_is_timed_from_when_it_was_taken(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    async def at_once(worker: Worker) -> None: ...
+
+    def busy_for() -> float:
+        return actor_system.snapshot().children[0].busy_for
+
+    gates = [asyncio.Event() for _ in range(3)]
+    ref = actor_system.spawn(Bare)
+    for gate in gates:
+        ref.tell(at_once)
+        ref.tell(wait_for(gate))
+    for seconds, gate in enumerate(gates, start=1):
+        await manual_clock.advance(seconds)
+        assert busy_for() == seconds
+        gate.set()
+        await settle()
+    assert busy_for() == 0.0
+
+
+async def test_a_snapshot_from_within_a_plain_function_shows_it_as_just_begun(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    seen: list[ActorSnapshot] = []
+    ref = actor_system.spawn(Bare)
+    await manual_clock.advance(5.0)
+    ref.tell(lambda worker: seen.extend(actor_system.snapshot().children))
+    await settle()
+    assert [(actor.message, actor.busy_for) for actor in seen] == [("function", 0.0)]
+
+
 async def test_a_snapshot_shows_who_waits_for_a_restart_and_who_stops(
     actor_system: ActorSystem,
 ) -> None:
