@@ -43,7 +43,7 @@ class Call(Generic[Req_co]):
     def __init__(self, request: Req_co, context: "RequestContext") -> None:
         self.request = request
         self.context = context
-        self.answers = 0
+        self.answers: int = 0
         """How many answers the handler has sent, the last one not counted."""
         self._ending: Ending | Failure | None = None
         self._listeners: list[Callable[[Message], None]] = []

@@ -85,8 +85,8 @@ class SessionMachine:
     def __init__(
         self, limits: SessionLimits, encode: Encode, encode_stream: EncodeStream | None = None
     ) -> None:
-        self.limits = limits
-        self.last_request_id = 0
+        self.limits: SessionLimits = limits
+        self.last_request_id: int = 0
         self.filled: bool = False
         """The end that was said last has filled the output."""
         self._encode = encode

@@ -72,13 +72,13 @@ class Mailbox(Generic[M]):
     def __init__(self, capacity: int, overflow: Overflow) -> None:
         if capacity < 1:
             raise ValueError("a mailbox holds at least one message")
-        self.capacity = capacity
-        self.overflow = overflow
+        self.capacity: int = capacity
+        self.overflow: Overflow = overflow
         self.first: M | Nothing = NOTHING
         self.queue: deque[M] = cast("deque[M]", NO_QUEUE)
         self.room = 0
-        self.mixed = False
-        self.dropped = 0
+        self.mixed: bool = False
+        self.dropped: int = 0
         self.line: deque[_Waiting[M]] | None = None
 
     def __len__(self) -> int:

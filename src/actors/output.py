@@ -58,12 +58,12 @@ class Output:
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
-        self.sequence = 0
+        self.sequence: int = 0
         self.acknowledged: int = 0
         """The highest sequence that is held no more."""
-        self.connected = False
-        self.acknowledges = False
-        self.waiting_bytes = 0
+        self.connected: bool = False
+        self.acknowledges: bool = False
+        self.waiting_bytes: int = 0
         self._handed_out = 0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
         self._aside: list[bytes] = []

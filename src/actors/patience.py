@@ -12,7 +12,7 @@ class Patience:
     __slots__ = ("_mark", "_seconds", "_since", "interval")
 
     def __init__(self, seconds: float, mark: int, now: float) -> None:
-        self.interval = seconds / LOOKS
+        self.interval: float = seconds / LOOKS
         self._seconds = seconds
         self._mark = mark
         self._since = now

@@ -47,7 +47,7 @@ class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     # Made for every request, and most of it is never used: defaults of the class, and no slots.
-    answered = False
+    answered: bool = False
     deadline: float | None = None
     expiry: Deadline | None = None
     ref: ActorRef[object] | None = None
@@ -73,8 +73,8 @@ class Run:
         self._session = session
         self._began = began
         self.request = request
-        self.request_id = request.request_id
-        self.registration = registration
+        self.request_id: int = request.request_id
+        self.registration: Registration = registration
         self.interceptors: Sequence[Interceptor[Message]] = registration.interceptors
         """What is put round the handler."""
         if registration.takes is not None:

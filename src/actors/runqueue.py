@@ -52,9 +52,9 @@ class RunQueue:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         self._in_a_row = 0
-        self.left = 0
+        self.left: int = 0
         """Messages that may still be handled before the event loop has its turn."""
-        self.scheduled = False
+        self.scheduled: bool = False
         """`_run` will come."""
         self.ready: deque[Runnable] = deque()
         self.running: Runnable | None = None

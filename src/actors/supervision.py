@@ -150,8 +150,8 @@ class Record:
 
     def __init__(self) -> None:
         self.book = RestartBook()
-        self.restarts = 0
-        self.streak = 0
+        self.restarts: int = 0
+        self.streak: int = 0
 
     def next_pause(self, backoff: Backoff, ran_for: float, random: Random) -> float:
         """Seconds before the next restart of a child that ran for `ran_for` seconds."""
