@@ -5,13 +5,13 @@ from typing import Final
 
 from bench.measure import COLUMNS
 from bench.summary import GOALS, Row
+from bench.svg import WIDTH, page
 
-_WIDTH: Final = 900
 _LABEL: Final = 200
 _BAR: Final = 18
 _GAP: Final = 46
 _STYLE: Final = (
-    "text{font:12px sans-serif;fill:#222}.t{font-weight:bold}.b{fill:#8aa6c1}.o{fill:#2f6f4f}"
+    ".b{fill:#8aa6c1}.o{fill:#2f6f4f}"
     ".s{stroke:#222;stroke-width:1}.g{stroke:#b03030;stroke-width:1.5;stroke-dasharray:4 3}"
 )
 
@@ -20,22 +20,13 @@ def bars(rows: list[Row], title: str) -> str:
     """One panel a column: a bar for each contestant with its spread, a dashed line for the goal."""
     panel = len(rows) * _BAR + _GAP
     height = panel * len(COLUMNS) + 40
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-            f'viewBox="0 0 {_WIDTH} {height}"><style>{_STYLE}</style>'
-            '<rect width="100%" height="100%" fill="#fff"/>'
-            f'<text x="10" y="20">{escape(title)}</text>'
-        )
-    ]
-    for place, column in enumerate(COLUMNS):
-        parts.append(_panel(rows, column, 40 + place * panel))
-    return "".join(parts) + "</svg>\n"
+    panels = (_panel(rows, column, 40 + place * panel) for place, column in enumerate(COLUMNS))
+    return page(height, _STYLE, title, panels)
 
 
 def _panel(rows: list[Row], column: str, top: int) -> str:
     greatest = max(GOALS[column], *(row.ratio[column].greatest for row in rows))
-    scale = (_WIDTH - _LABEL - 90) / greatest
+    scale = (WIDTH - _LABEL - 90) / greatest
     what = "p50, ratio (less is better)" if column == "latency" else "messages a CPU second, ratio"
     parts = [f'<text class="t" x="10" y="{top + 14}">{escape(column)}: {what}</text>']
     for place, row in enumerate(rows):

@@ -4,34 +4,29 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-_WIDTH: Final = 900
+from bench.svg import WIDTH, page
+
 _PANEL: Final = 130
 _LEFT: Final = 60
 _TOP: Final = 40
 _STYLE: Final = (
-    "text{font:12px sans-serif;fill:#222}.t{font-weight:bold}.e{text-anchor:end}"
-    "polyline{fill:none;stroke:#2f6f4f;stroke-width:1.5}line{stroke:#bbb}"
+    ".e{text-anchor:end}polyline{fill:none;stroke:#2f6f4f;stroke-width:1.5}line{stroke:#bbb}"
 )
 
 
 def lines(title: str, panels: Mapping[str, Sequence[float]]) -> str:
     """One panel each, from 0 to its highest value, over the seconds."""
     height = _TOP + _PANEL * len(panels) + 20
-    size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text class="t" x="10" y="20">{escape(title)}</text>',
-    ]
+    parts: list[str] = []
     for number, (name, values) in enumerate(panels.items()):
         parts += _panel(name, values, _TOP + number * _PANEL)
-    return "".join([*parts, "</svg>\n"])
+    return page(height, _STYLE, title, parts)
 
 
 def _panel(name: str, values: Sequence[float], top: float) -> list[str]:
     bottom, room = top + _PANEL - 25, _PANEL - 45
     most = max(values, default=0.0) or 1.0
-    step = (_WIDTH - _LEFT - 20) / max(len(values) - 1, 1)
+    step = (WIDTH - _LEFT - 20) / max(len(values) - 1, 1)
     points = " ".join(
         f"{_LEFT + index * step:.1f},{bottom - value / most * room:.1f}"
         for index, value in enumerate(values)
@@ -39,10 +34,10 @@ def _panel(name: str, values: Sequence[float], top: float) -> list[str]:
     return [
         f'<text x="{_LEFT}" y="{top + 12}">{escape(name)}</text>',
         *(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - 20}" y1="{y}" y2="{y}"/>'
+            f'<line x1="{_LEFT}" x2="{WIDTH - 20}" y1="{y}" y2="{y}"/>'
             f'<text class="e" x="{_LEFT - 6}" y="{y + 4}">{value:.0f}</text>'
             for y, value in ((bottom, 0.0), (bottom - room, most))
         ),
-        f'<text class="e" x="{_WIDTH - 20}" y="{bottom + 15}">{len(values) - 1} s</text>',
+        f'<text class="e" x="{WIDTH - 20}" y="{bottom + 15}">{len(values) - 1} s</text>',
         f'<polyline points="{points}"/>',
     ]

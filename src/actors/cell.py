@@ -233,11 +233,11 @@ class Cell(Turns[M], Generic[M]):
                 continue
             left = at_most
             try:
-                for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - it is later
+                for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - read below
                     self.current = message = queue.popleft()
                     if mailbox.mixed:
                         self.current = message = self._unwrap(message)
-                    hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
+                    hook = actor.receive(message)  # type: ignore[arg-type]  # `_unwrap` leaves no Asked
                     if hook is not None:
                         if waits:  # where EAGER it may not
                             self.since = self.system.clock.now()

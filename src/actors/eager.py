@@ -18,4 +18,5 @@ def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
     loop = asyncio.get_running_loop()
     if not EAGER:
         return loop.create_task(work)
+    # Checked as for 3.11, whose stubs do not have it; from 3.12 on there is nothing to ignore.
     return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]  # where EAGER

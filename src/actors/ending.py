@@ -247,5 +247,5 @@ class Ending(Inbox[M], Generic[M]):
         for callback in watchers.take() if watchers is not None else ():
             try:
                 callback(down)
-            except Exception as failed:  # noqa: BLE001 - the fault of who watches
+            except Exception as failed:  # noqa: BLE001 - a callback may raise anything, and that is not this actor's end
                 self.system.report(Crashed(self.path, failed, "watch", None))

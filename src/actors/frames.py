@@ -14,10 +14,10 @@ from actors.failure import Failure
 class Message(Protocol):
     """What may be a request or an answer: a message that can be encoded (protobuf's can)."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+    def SerializeToString(self) -> bytes:  # noqa: N802 - so protobuf calls it
         """The message as bytes."""
 
-    def ByteSize(self) -> int:  # noqa: N802 - protobuf's name
+    def ByteSize(self) -> int:  # noqa: N802 - so protobuf calls it
         """The length of these bytes."""
 
 

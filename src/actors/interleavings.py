@@ -46,7 +46,7 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._ready.clear()
         self._ready.extend(handles[:now])
         try:
-            super()._run_once()  # type: ignore[misc]  # not in the stubs: asyncio's one turn
+            super()._run_once()  # type: ignore[misc]  # asyncio's own, for one turn; the stubs leave it out
         finally:
             self._ready.extend(self.held)
             self.held = []
@@ -76,7 +76,7 @@ class ShuffledRunQueue(RunQueue):
         self.ready = ShuffledReady(random)
 
     @property
-    def burst(self) -> int:  # type: ignore[override]  # drawn anew for each
+    def burst(self) -> int:  # type: ignore[override]  # an attribute in the base; here drawn for each turn
         """At most three messages."""
         return self._random.randint(1, 3)
 

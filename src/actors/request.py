@@ -109,7 +109,7 @@ class RequestContext(ActorContext[object]):
         self._exchange = exchange
 
     @property
-    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # no slot of its own
+    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # a slot in the base; here the cell is made when it is asked for
         return self._exchange.cell
 
     @property
@@ -239,7 +239,7 @@ class AnyHandler(Actor[object]):
                 await exchange.room()
             async for item in stream:
                 if type(item) not in _DIRECTIONS:
-                    if not answer(item):  # type: ignore[arg-type]  # no direction
+                    if not answer(item):  # type: ignore[arg-type]  # a plain answer, as its type says above
                         await exchange.room()
                 elif isinstance(item, Last):
                     return item.answer
@@ -302,7 +302,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
 
     def run(self) -> Awaitable[Ending]:
         """Run `handle`: its answer is the end."""
-        return self.handle(self.request)  # type: ignore[arg-type]  # the registered type
+        return self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):

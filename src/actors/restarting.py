@@ -39,7 +39,7 @@ class Restarting(Ending[M], Generic[M]):
     def _make_ready(self) -> bool:
         """Make the actor. False: something is to be done before its first message."""
         actor = self.actor = self.factory()
-        actor.bind(self)  # type: ignore[arg-type]  # there is no other kind than Cell
+        actor.bind(self)  # type: ignore[arg-type]  # this is part of Cell, the only class that is made of it
         kind = type(actor)
         if kind.started is not Actor.started or kind.main is not Actor.main:
             return False

@@ -95,7 +95,7 @@ class Run:
         handler.context = RequestContext(self)
         task = self._task = begin(self._work(handler))
         if not self.begun:
-            self._session.look_again_at(self)
+            self._session.first_steps.wait_for(self)
         elif not task.done():  # where EAGER
             self.look()
 
@@ -298,3 +298,26 @@ class Run:
         handler.exchange = self
         handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
         return handler
+
+
+class FirstSteps:
+    """The requests whose first step waits for its turn of the loop: each is looked at after it."""
+
+    __slots__ = ("_runs",)
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def wait_for(self, run: Run) -> None:
+        """Have this one become an actor, if it waits then."""
+        if not self._runs:
+            asyncio.get_running_loop().call_soon(self._look)
+        self._runs.append(run)
+
+    def _look(self) -> None:
+        runs, self._runs = self._runs, []
+        for run in runs:
+            if run.begun:
+                run.look()
+            else:
+                self.wait_for(run)

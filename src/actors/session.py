@@ -16,7 +16,6 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
-import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -49,7 +48,7 @@ from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.request import AnyHandler
-from actors.run import RequestEnd, Run
+from actors.run import FirstSteps, RequestEnd, Run
 from actors.session_messages import (
     Attach,
     Attached,
@@ -66,6 +65,8 @@ from actors.session_messages import (
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
 
 if TYPE_CHECKING:
+    import asyncio
+
     from actors.cell import Cell
 
 M = TypeVar("M")
@@ -111,7 +112,7 @@ class SessionActor(Actor[SessionMessage]):
         self._registry = environment.registry
         self._log = environment.log.bind(session=name)
         self._runs: dict[int, Run] = {}
-        self._beginning: list[Run] = []
+        self.first_steps: FirstSteps = FirstSteps()
         self.connection: Connection | None = None
         self._closing = False
         self._window: Deadline | None = None
@@ -239,18 +240,20 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        self._gone(self._runs[int(down.name)])
-
-    def _gone(self, run: Run) -> None:
-        del self._runs[run.request_id]
-        run.registration.running -= 1
-        if run.expiry is not None:
-            run.expiry.met()
-        if self.machine.gone(run.request_id):
+        run = self._runs[int(down.name)]
+        if self._forget(run):
             run.ended(CRASHED)
             self.watch_reader()
         self._settle_drained()
         self.wake_connection()
+
+    def _forget(self, run: Run) -> bool:
+        """The request has nothing more to do. True: it had not ended, so it has crashed."""
+        del self._runs[run.request_id]
+        run.registration.running -= 1
+        if run.expiry is not None:
+            run.expiry.met()
+        return self.machine.gone(run.request_id)
 
     def stopped(self) -> None:
         """Let go of the connection."""
@@ -304,20 +307,6 @@ class SessionActor(Actor[SessionMessage]):
             self._set_deadline(run, handler.deadline)
         run.begin(handler)
 
-    def look_again_at(self, run: Run) -> None:
-        """Have a request become an actor after its first step, which waits for its turn."""
-        if not self._beginning:
-            asyncio.get_running_loop().call_soon(self._look_at_beginning)
-        self._beginning.append(run)
-
-    def _look_at_beginning(self) -> None:
-        runs, self._beginning = self._beginning, []
-        for run in runs:
-            if run.begun:
-                run.look()
-            else:
-                self.look_again_at(run)
-
     @property
     def alive(self) -> bool:
         """The session has not begun to stop."""
@@ -337,11 +326,7 @@ class SessionActor(Actor[SessionMessage]):
         """A request has ended before it had to wait, and has had no actor."""
         self._tally.started += 1
         self._tally.stopped += 1
-        del self._runs[run.request_id]
-        run.registration.running -= 1
-        if run.expiry is not None:
-            run.expiry.met()
-        self.machine.gone(run.request_id)
+        self._forget(run)
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.end(request.request_id, failure)

@@ -46,7 +46,7 @@ class Turns(Restarting[M], Generic[M]):
         self.current = message
         assert self.actor is not None
         try:
-            hook = self.actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
+            hook = self.actor.receive(message)  # type: ignore[arg-type]  # `_unwrap` leaves no Asked
         except BaseException as error:  # noqa: BLE001 - judged there
             if self._goes_on(error):
                 self._end_turn()
@@ -73,7 +73,7 @@ class Turns(Restarting[M], Generic[M]):
                     self.current = message = queue.popleft()
                     if mailbox.mixed:
                         self.current = message = self._unwrap(message)
-                    hook = actor.receive(message)  # type: ignore[arg-type]  # no longer Asked
+                    hook = actor.receive(message)  # type: ignore[arg-type]  # `_unwrap` leaves no Asked
                     if hook is not None:
                         self._start_task(hook, None, at_most - handled)
                         return handled

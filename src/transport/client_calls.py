@@ -7,15 +7,20 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from actors.failure import Code
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from callboard.v1.session_pb2 import Input, Limits
+from callboard.v1.session_pb2 import Credit, Input, Limits
+from transport.errors import RequestFailed
 
 _ARMS: Final = {
     field.message_type.full_name: field.name
     for field in ClientMessage.DESCRIPTOR.oneofs_by_name["payload"].fields
     if field.message_type is not None
 }
+
+MAX_HEAD: Final = 32
+"""Bytes of a frame beside its payload, at most: request_id, timeout_ms, tag and length."""
 
 LONG: Final = 16
 """Answers without an Ack that are worth one when a request ends."""
@@ -80,13 +85,26 @@ class Call:
         self._window = settings.window
         self._consumed = 0
 
-    def frame(self, now: float) -> ClientMessage:
-        """What opens the request, with the time that is left of its deadline."""
+    def opening(self, now: float) -> Iterator[ClientMessage]:
+        """The request, with the time that is left of its deadline, and its inputs so far."""
         self.envelope.request_id = self.request_id
         if self.deadline is not None:
             left = round((self.deadline - now) * 1000)
             self.envelope.timeout_ms = min(max(left, 1), MAX_TIMEOUT_MS)
-        return self.envelope
+        yield self.envelope
+        yield from map(self.about, self.inputs)
+
+    def standing(self) -> Iterator[ClientMessage]:
+        """What still holds beside the request and may be sent twice: its credit and its answers."""
+        if self.granted > self._window:
+            yield self.about(Credit(limit=self.granted))
+        yield from map(self.about, self.unsettled.values())
+
+    def about(self, message: Message) -> ClientMessage:
+        """This message, under the request's id."""
+        enveloped = envelope(message)
+        enveloped.request_id = self.request_id
+        return enveloped
 
     def consume(self) -> bool:
         """One answer was handled; True if that makes it time to grant more."""
@@ -170,3 +188,12 @@ def envelope(message: Message) -> ClientMessage:
         getattr(enveloped, arm).CopyFrom(message)
         getattr(enveloped, arm).SetInParent()
     return enveloped
+
+
+def too_large(about: ClientMessage, limits: Limits) -> RequestFailed | None:
+    """What a message ends with that would cost the connection (1009); None: it is taken."""
+    size, limit = about.ByteSize() + MAX_HEAD, limits.max_message_bytes
+    if not limit or size <= limit:
+        return None
+    text = f"the message is too long: {size} bytes, and the service takes {limit}"
+    return RequestFailed(Code.INVALID_ARGUMENT, text)

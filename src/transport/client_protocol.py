@@ -31,7 +31,14 @@ from google.protobuf.message import DecodeError, Message
 from actors.failure import Code
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.client_calls import Acknowledger, Call, ClientSettings, Endpoint, envelope
+from transport.client_calls import (
+    Acknowledger,
+    Call,
+    ClientSettings,
+    Endpoint,
+    envelope,
+    too_large,
+)
 from transport.client_comeback import Comeback
 from transport.client_effects import (
     Abort,
@@ -49,9 +56,6 @@ from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 PROTOCOL_VERSION: Final = 1
-MAX_HEAD: Final = 32
-"""Bytes of a frame beside its payload, at most: request_id, timeout_ms, tag and length."""
-
 CANCELLED: Final = (Code.CANCELLED, "the request was cancelled")
 DEADLINE: Final = (Code.DEADLINE_EXCEEDED, "the request took longer than it may")
 
@@ -220,25 +224,14 @@ class ClientProtocol:
         return call
 
     def _excess(self, about: ClientMessage) -> RequestFailed | None:
-        """What is larger would cost the connection (1009): it is not sent."""
-        limit = self.welcome.limits.max_message_bytes
-        size = about.ByteSize() + MAX_HEAD
-        if not limit or size <= limit:
-            return None
-        text = f"the message is too long: {size} bytes, and the service takes {limit}"
-        return RequestFailed(Code.INVALID_ARGUMENT, text)
+        return too_large(about, self.welcome.limits)
 
     def _send(self, call: Call, now: float) -> None:
         if not call.request_id:
             self._last_id += 1
             call.request_id = self._last_id
             self._by_id[call.request_id] = call
-        self._put(call.frame(now))
-        self._put_inputs(call)
-
-    def _put_inputs(self, call: Call) -> None:
-        for kept in call.inputs:
-            self._put_about(call, kept)
+        self._put(*call.opening(now))
 
     def _send_unsent(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -257,7 +250,7 @@ class ClientProtocol:
         if not call.request_id:
             return self._end_here(call, RequestFailed(*CANCELLED))
         if self.phase is Phase.OPEN:
-            self._put_about(call, chat_pb2.CancelRequest())
+            self._put(call.about(chat_pb2.CancelRequest()))
         return []
 
     def abandon(self, call: Call) -> list[Effect]:
@@ -286,7 +279,7 @@ class ClientProtocol:
             raise excess
         call.unsettled[answer.ask_id] = answer
         if self.phase is Phase.OPEN:
-            self._put_about(call, answer)
+            self._put(call.about(answer))
 
     def takes_input(self, call: Call) -> bool:
         """One more input of the call may be sent now. Nobody waits for one that has ended."""
@@ -307,13 +300,13 @@ class ClientProtocol:
             raise excess
         call.inputs.keep(made)
         if self.phase is Phase.OPEN and call.request_id:
-            self._put_about(call, made)
+            self._put(call.about(made))
         return True
 
     def consumed(self, call: Call) -> None:
         """The call's consumer has handled one answer: there is room for another."""
         if call.consume() and call in self._calls and self.phase is Phase.OPEN:
-            self._put_about(call, session_pb2.Credit(limit=call.granted))
+            self._put(call.about(session_pb2.Credit(limit=call.granted)))
 
     # -- what the service says ---------------------------------------------------------------
 
@@ -375,14 +368,11 @@ class ClientProtocol:
                     effects += self._end_here(call, RequestFailed(*CANCELLED))
                     continue
                 self._send(call, now)
-            if call.granted > self.settings.window:
-                self._put_about(call, session_pb2.Credit(limit=call.granted))
-            for answer in call.unsettled.values():
-                self._put_about(call, answer)
+            self._put(*call.standing())
             if call.request_id <= last_received:
-                self._put_inputs(call)
+                self._put(*map(call.about, call.inputs))
             if call.cancelled:
-                self._put_about(call, chat_pb2.CancelRequest())
+                self._put(call.about(chat_pb2.CancelRequest()))
         return effects
 
     def _take(self, message: ServerMessage, size: int) -> list[Effect]:
@@ -408,13 +398,8 @@ class ClientProtocol:
 
     # -- what goes out -----------------------------------------------------------------------
 
-    def _put_about(self, call: Call, message: Message) -> None:
-        about = envelope(message)
-        about.request_id = call.request_id
-        self._put(about)
-
-    def _put(self, message: ClientMessage) -> None:
-        self._outbox.append(message.SerializeToString())
+    def _put(self, *messages: ClientMessage) -> None:
+        self._outbox.extend(message.SerializeToString() for message in messages)
 
     def take(self) -> list[bytes]:
         """Remove all that is to be sent on this connection, in order."""
