@@ -1,6 +1,7 @@
 """What one session may take, and the token buckets that hold it to that."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, inf
 from typing import Final
 
@@ -37,73 +38,99 @@ class SessionLimits:
     slow_consumer: float = 30.0
 
 
-class TokenBucket:
-    """Holds at most `size` tokens, gets `rate` a second; starts full. A rate of 0: no limit.
+class Rates:
+    """What a Meter allows, the same for all sessions; rates a second, of which 0 is no limit."""
 
-    Kept as the time at which it will be full again, which is one number and needs no refilling: the
-    generic cell rate algorithm (ITU-T I.371, annex A), the same as a bucket by tokens. The time
-    must not go back.
+    __slots__ = ("burst_seconds", "byte_burst", "byte_burst_seconds", "byte_seconds", "seconds")
+
+    def __init__(self, messages: float, burst: int, octets: float, octet_burst: int) -> None:
+        self.byte_burst: int = octet_burst
+        self.seconds: float = 1.0 / messages if messages else 0.0
+        """For one message."""
+        self.burst_seconds: float = burst * self.seconds + _GRAIN
+        self.byte_seconds: float = 1.0 / octets if octets else 0.0
+        """For one byte."""
+        self.byte_burst_seconds: float = octet_burst * self.byte_seconds + _GRAIN
+
+
+class Meter:
+    """Two token buckets, one of messages and one of their bytes; a message draws from both.
+
+    A bucket holds at most its burst, is refilled at its rate and starts full. It is kept as the
+    time at which it will be full again, which is one number and needs no refilling: the generic
+    cell rate algorithm (ITU-T I.371, annex A), the same as a bucket by tokens. The time must not
+    go back.
     """
 
-    __slots__ = ("_full_at", "_most", "_seconds", "_size")
+    __slots__ = ("_bytes_full_at", "_full_at", "_rates")
 
-    def __init__(self, rate: float, size: float) -> None:
-        self._size = size
-        self._seconds = 1.0 / rate if rate else 0.0
-        """For one token."""
-        self._most = size * self._seconds + _GRAIN
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
         self._full_at = -inf
+        self._bytes_full_at = -inf
 
-    def wait(self, cost: float, now: float) -> float:
-        """Seconds until `cost` tokens are there, if nobody takes any; 0: they are now.
+    def draw(self, size: int, now: float) -> bool:
+        """Take a message of so many bytes; False: there is no room, and nothing was taken.
 
-        What costs more than the bucket holds needs a full bucket.
+        One with more bytes than the bucket holds needs a full bucket.
         """
-        missing = max(self._full_at, now) + min(cost, self._size) * self._seconds - now - self._most
-        return missing + _GRAIN if missing > 0 else 0.0
-
-    def draw(self, cost: float, now: float) -> bool:
-        """Take tokens; False: they are not there, and nothing was taken."""
-        full_at = self._full_at
+        rates = self._rates
+        full_at, bytes_full_at = self._full_at, self._bytes_full_at
         if full_at < now:
             full_at = now
-        full_at += (min(self._size, cost)) * self._seconds
-        if full_at - now > self._most:
+        full_at += rates.seconds
+        if bytes_full_at < now:
+            bytes_full_at = now
+        most = rates.byte_burst
+        bytes_full_at += (min(most, size)) * rates.byte_seconds
+        if full_at - now > rates.burst_seconds or bytes_full_at - now > rates.byte_burst_seconds:
             return False
-        self._full_at = full_at
+        self._full_at, self._bytes_full_at = full_at, bytes_full_at
         return True
 
-    def put_back(self, cost: float) -> None:
-        """Undo the last `draw`."""
-        self._full_at -= min(cost, self._size) * self._seconds
+    def wait(self, size: int, now: float) -> tuple[float, float]:
+        """Seconds until there is room for its count, and for its bytes, if no other comes."""
+        rates = self._rates
+        cost = min(size, rates.byte_burst) * rates.byte_seconds
+        return (
+            _until(max(self._full_at, now) + rates.seconds - now - rates.burst_seconds),
+            _until(max(self._bytes_full_at, now) + cost - now - rates.byte_burst_seconds),
+        )
+
+
+def _until(missing: float) -> float:
+    return missing + _GRAIN if missing > 0 else 0.0
+
+
+@lru_cache(maxsize=16)
+def _rates(limits: SessionLimits) -> tuple[Rates, Rates]:
+    """Of requests, and of all frames. Shared: what a message looks at is then in the cache."""
+    messages, burst = limits.messages_per_second, limits.message_burst
+    octets, octet_burst = limits.bytes_per_second, limits.byte_burst
+    return (
+        Rates(messages, burst, octets, octet_burst),
+        Rates(messages * FLOOD, burst * FLOOD, octets * FLOOD, octet_burst * FLOOD),
+    )
 
 
 class Gate:
     """What the frames of one session are measured by."""
 
-    __slots__ = ("_all_bytes", "_all_messages", "_bytes", "_messages")
+    __slots__ = ("frames", "requests")
 
     def __init__(self, limits: SessionLimits) -> None:
-        messages, burst = limits.messages_per_second, limits.message_burst
-        self._messages = TokenBucket(messages, burst)
-        self._bytes = TokenBucket(limits.bytes_per_second, limits.byte_burst)
-        self._all_messages = TokenBucket(messages * FLOOD, burst * FLOOD)
-        self._all_bytes = TokenBucket(limits.bytes_per_second * FLOOD, limits.byte_burst * FLOOD)
+        requests, frames = _rates(limits)
+        self.requests: Meter = Meter(requests)
+        """Of the frames that open requests."""
+        self.frames: Meter = Meter(frames)
+        """Of all frames, of any kind: for which there is no room, that is more than anyone may."""
 
-    def floods(self, size: int, now: float) -> bool:
-        """Count a frame, of any kind; True if it is more than anyone may send."""
-        return not (self._all_messages.draw(1.0, now) and self._all_bytes.draw(size, now))
-
-    def refuse(self, size: int, now: float) -> tuple[Failure, Limit] | None:
-        """Count a frame that opens a request, or say why not. One that is refused costs nothing.
+    def refusal(self, size: int, now: float) -> tuple[Failure, Limit]:
+        """Why there was no room in `requests`.
 
         `retry_after_ms` is exact: the same request is admitted then, if no other comes before.
         """
-        if self._messages.draw(1.0, now):
-            if self._bytes.draw(size, now):
-                return None
-            self._messages.put_back(1.0)
-        by_count, by_bytes = self._messages.wait(1.0, now), self._bytes.wait(size, now)
+        by_count, by_bytes = self.requests.wait(size, now)
         limit = Limit.MESSAGES if by_count >= by_bytes else Limit.BYTES
         what = "requests" if limit is Limit.MESSAGES else "bytes"
         failure = Failure(

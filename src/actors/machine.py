@@ -64,6 +64,7 @@ from actors.limits import Gate, SessionLimits
 from actors.output import Output
 
 UNLIMITED: Final = 2**64
+ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
 
 class _Open:
@@ -94,10 +95,12 @@ class SessionMachine:
         self._initial_credit = UNLIMITED
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
+        self._most = limits.max_requests_in_flight
         self._output = Output(limits)
         self._open: dict[int, _Open] = {}
         self._ending: set[int] = set()
-        self._blocked: dict[int, None] = {}  # who waits longest goes on first
+        self.blocked: dict[int, None] = {}
+        """Requests that wait for room; who waits longest goes on first."""
 
     # -- connections come and go -------------------------------------------------------------
 
@@ -126,10 +129,11 @@ class SessionMachine:
 
     def receive(self, frame: Frame, size: int, now: float) -> list[Effect]:
         """Take a frame of so many bytes from the client, at this time in seconds."""
-        if self._gate.floods(size, now):
-            return [Close(ABUSE, "far more messages than the limits allow")]
-        if isinstance(frame, Request):  # nearly all are
-            return self._open_request(frame, size, now)
+        if isinstance(frame, Request):
+            effects = self.admit(frame, size, now)
+            return [Start(frame)] if effects is None else effects
+        if not self._gate.frames.draw(size, now):
+            return [ABUSIVE]
         match frame:
             case Cancel(request_id):
                 return self.fail(request_id, CANCELLED)
@@ -146,36 +150,43 @@ class SessionMachine:
             case _:
                 return [Close(frame.code, frame.reason)]
 
-    def _open_request(self, request: Request, size: int, now: float) -> list[Effect]:
+    def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
+        """`receive` a request. None: it is to be run, as by [Start(request)]."""
+        gate = self._gate
+        if not gate.frames.draw(size, now):
+            return [ABUSIVE]
         request_id = request.request_id
-        if request.payload is None and request_id <= self.last_request_id:
-            return []
-        if request_id == 0:
-            return [Close(PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
         if request_id <= self.last_request_id:
-            return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
+            return self._out_of_order(request)
         self.last_request_id = request_id
-        failure, limit = self._refusal(request, size, now)
-        if failure is not None:
-            self._say(request_id, failure, end=True)
-            return [Refused(request, failure, limit), *self._check_reader()]
-        self._open[request_id] = _Open(self._initial_credit)
-        return [Start(request)]
+        refusal = self._refusal(request.payload)
+        if refusal is None and gate.requests.draw(size, now):
+            self._open[request_id] = _Open(self._initial_credit)
+            return None
+        failure, limit = refusal or gate.refusal(size, now)
+        self._say(request_id, failure, end=True)
+        return [Refused(request, failure, limit), *self._check_reader()]
 
-    def _refusal(
-        self, request: Request, size: int, now: float
-    ) -> tuple[Failure | None, Limit | None]:
+    def _out_of_order(self, request: Request) -> list[Effect]:
         if request.payload is None:
+            return []
+        if request.request_id == 0:
+            return [Close(PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
+        return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
+
+    def _refusal(self, payload: Message | Failure | None) -> tuple[Failure, Limit | None] | None:
+        """Why the request is not run, whatever the rates allow."""
+        if payload is None:
             return UNKNOWN, None
-        if isinstance(request.payload, Failure):
-            return request.payload, None
+        if isinstance(payload, Failure):
+            return payload, None
         if self._going is not None:
             return DRAINING, None
         if self._output.swamped():
             return UNREAD, Limit.UNREAD
-        if len(self._open) + len(self._ending) >= self.limits.max_requests_in_flight:
+        if len(self._open) + len(self._ending) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
-        return self._gate.refuse(size, now) or (None, None)
+        return None
 
     def _check_reader(self) -> list[Effect]:
         """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
@@ -188,8 +199,8 @@ class SessionMachine:
         if state is None or limit <= state.limit or state.limit == UNLIMITED:
             return []
         state.limit = limit
-        if request_id in self._blocked and self._has_room_after_notice(request_id, state):
-            self._blocked.pop(request_id, None)
+        if request_id in self.blocked and self._has_room_after_notice(request_id, state):
+            self.blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
 
@@ -231,7 +242,7 @@ class SessionMachine:
         if not self.has_room(request_id):
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
             state.held = Notice(notice.message, discard)
-            self._blocked[request_id] = None
+            self.blocked[request_id] = None
             return
         self._say(request_id, notice)
         state.sent += 1
@@ -247,7 +258,7 @@ class SessionMachine:
         state.sent += 1
         if has_room and state.sent < state.limit:
             return True
-        self._blocked[request_id] = None
+        self.blocked[request_id] = None
         return False
 
     def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
@@ -300,14 +311,20 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
+        output = self._output
         if state.owed is None and state.held is None:
-            output = self._output
-            frame = self._encode(request_id, output.sequence + 1, True, payload)
-            self.filled = not output.put(frame)
-            del self._open[request_id]
-            self._blocked.pop(request_id, None)
-            self._ending.add(request_id)
-            return True
+            last = self._encode(request_id, output.sequence + 1, True, payload)
+        else:
+            last = self._settle(request_id, state, payload)
+        self.filled = not output.put(last)
+        del self._open[request_id]
+        self._ending.add(request_id)
+        if self.blocked:
+            self.blocked.pop(request_id, None)
+        return True
+
+    def _settle(self, request_id: int, state: _Open, payload: Said) -> bytes:
+        """Say what is owed; the bytes of the end, which comes next."""
         owed: list[Message | Notice] = list((state.owed or {}).values())
         if state.held is not None and state.held.discard:
             owed.insert(0, state.held)  # else the client would keep tokens that are void
@@ -315,11 +332,7 @@ class SessionMachine:
         last = self._encode(request_id, self.sequence + len(owed) + 1, True, payload)
         for closing in owed:
             self._say(request_id, closing)
-        self.filled = not self._output.put(last)
-        del self._open[request_id]
-        self._blocked.pop(request_id, None)
-        self._ending.add(request_id)
-        return True
+        return last
 
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""
@@ -330,7 +343,7 @@ class SessionMachine:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
         if request_id not in self._open:
             return False
-        self._blocked[request_id] = None
+        self.blocked[request_id] = None
         return True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
@@ -360,6 +373,11 @@ class SessionMachine:
         return len(self._open)
 
     @property
+    def has_output(self) -> bool:
+        """Something waits for the socket."""
+        return self._output.has_some
+
+    @property
     def unsent(self) -> int:
         """Frames that wait for the socket."""
         return self._output.unsent
@@ -380,13 +398,13 @@ class SessionMachine:
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self._blocked or not self._output.drained():
+        if not self.blocked or not self._output.drained():
             return []
         woken = [
             request_id
-            for request_id in list(self._blocked)
+            for request_id in list(self.blocked)
             if self._has_room_after_notice(request_id, self._open[request_id])
         ]
         for request_id in woken:
-            del self._blocked[request_id]
+            del self.blocked[request_id]
         return [Wake(request_id) for request_id in woken]

@@ -131,6 +131,11 @@ class Output:
         return self._kept_bytes + self.waiting_bytes
 
     @property
+    def has_some(self) -> bool:
+        """Something waits for the socket."""
+        return bool(self._waiting or self._aside)
+
+    @property
     def unsent(self) -> int:
         """Frames that wait for the socket."""
         return self.sequence - self._handed_out + len(self._aside)
@@ -166,7 +171,9 @@ class Output:
 
     def swamped(self) -> bool:
         """Twice the buffer waits unread: ends alone, which always find room, have come to that."""
-        unread = self.size if self.acknowledges else self.waiting_bytes
+        unread = self.waiting_bytes
+        if self.acknowledges:
+            unread += self._kept_bytes
         return unread >= 2 * self._size
 
     def flooded(self) -> bool:
@@ -184,36 +191,30 @@ class Output:
 
         A piece of it is a frame, or several of them that were encoded together.
         """
-        taken: list[bytes] = []
-        room = at_most
-        if self._aside:
-            room = _move(self._aside, taken, room)
-            if self._aside:
-                return taken
-        before = self.waiting_bytes
-        if before <= room:
-            self._take_all(taken)
+        if not self._aside and self.waiting_bytes <= at_most:  # nearly always
+            taken = self._take_all()
         else:
-            self._take_some(taken, room)
-        self._kept_bytes += before - self.waiting_bytes
+            taken = self._take_some(at_most)
         if self.connected and not self.acknowledges:
             self._replace()
         return taken
 
-    def _take_all(self, taken: list[bytes]) -> None:
-        waiting = self._waiting
-        if len(waiting) > FEW and set(map(type, waiting)) == {bytes}:
-            block = Block.of(waiting, list(map(len, waiting)))
-            taken.append(block)
-            self._kept.append(block)
-        else:
-            taken.extend(waiting)
-            self._kept.extend(waiting)
-        waiting.clear()
+    def _take_all(self) -> list[bytes]:
+        taken = self._waiting
+        if len(taken) > FEW and set(map(type, taken)) == {bytes}:
+            taken = [Block.of(taken, list(map(len, taken)))]
+        self._kept += taken
+        self._kept_bytes += self.waiting_bytes
+        self._waiting = []
         self._handed_out = self.sequence
         self.waiting_bytes = 0
+        return taken
 
-    def _take_some(self, taken: list[bytes], room: int) -> None:
+    def _take_some(self, at_most: int) -> list[bytes]:
+        taken: list[bytes] = []
+        room = _move(self._aside, taken, at_most)
+        if self._aside:
+            return taken
         waiting, before = self._waiting, len(taken)
         room = _move(waiting, taken, room)
         first = waiting[0] if waiting else None
@@ -225,7 +226,10 @@ class Output:
         moved = taken[before:]
         self._kept += moved
         self._handed_out += sum(map(_count, moved))
-        self.waiting_bytes -= sum(map(len, moved))
+        octets = sum(map(len, moved))
+        self.waiting_bytes -= octets
+        self._kept_bytes += octets
+        return taken
 
     def _replace(self) -> None:
         """Let go of the oldest that are too many, for a client that does not acknowledge."""

@@ -1,6 +1,6 @@
 """What an extension brings: actor types for messages, long-lived actors, interceptors."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from actors.actor import Actor
@@ -27,7 +27,7 @@ class Registration:
     takes: the type of the further messages that a duplex actor gets; None for the other kinds.
     """
 
-    __slots__ = ("factory", "interceptors", "message", "running", "takes")
+    __slots__ = ("factory", "interceptors", "message", "name", "running", "takes")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Registration:
         takes: type[Message] | None = None,
     ) -> None:
         self.message = message
+        self.name: str = message.__name__
         self.factory = factory
         self.takes = takes
         self.running = 0
@@ -64,6 +65,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._registrations: dict[type[Message], Registration] = {}
+        self.by_message: Mapping[type[Message], Registration] = self._registrations
+        """The registration for each message type, in the order of registration."""
         self._interceptors: list[tuple[type[Message] | None, Interceptor[Message]]] = []
         self._residents = Residents()
 
@@ -96,10 +99,6 @@ class Registry:
             )
         self._registrations[message] = registration
         self._deal_interceptors()
-
-    def find(self, message: type[Message]) -> Registration | None:
-        """The registration for this message type."""
-        return self._registrations.get(message)
 
     def messages(self) -> Iterable[type[Message]]:
         """All message types that are answered, in the order of registration."""

@@ -8,6 +8,7 @@ a crash.
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import cached_property
 from typing import (
     TYPE_CHECKING,
     ClassVar,
@@ -195,14 +196,16 @@ class AnyHandler(Actor[object]):
     exchange: Exchange
     request: Message
 
-    context: RequestContext
-
     _call: "Call[Message] | None" = None
 
+    @cached_property
+    def context(self) -> RequestContext:  # type: ignore[override]  # an attribute there; here made when it is asked for
+        """The handler's way to all that is not its request."""
+        return RequestContext(self.exchange)
+
     def bind(self, cell: "Cell[object]") -> None:
-        """Take the context of the request."""
+        """Take the cell of the request."""
         self.exchange.became(cell)
-        self.context = RequestContext(self.exchange)
 
     def receive(self, message: object) -> None:
         """Nothing: `main` takes the client's messages while it runs."""
@@ -213,17 +216,20 @@ class AnyHandler(Actor[object]):
 
         Final, so that none returns without an end: a request would wait for it for ever.
         """
-        exchange = self.exchange
         ending: Ending | Failure
         try:
-            if exchange.interceptors:
-                call = self._call = Call(self.request, self.context)
-                ending = await run_intercepted(self, call, exchange.interceptors)
-            else:
-                ending = await self.run()
+            ending = await self.attempt()
         except Failure as failure:
             ending = failure
-        exchange.end(ending)
+        self.exchange.end(ending)
+
+    def attempt(self) -> Awaitable[Ending]:
+        """One try at the request: `run`, inside its interceptors."""
+        interceptors = self.exchange.interceptors
+        if not interceptors:
+            return self.run()
+        call = self._call = Call(self.request, self.context)
+        return run_intercepted(self, call, interceptors)
 
     @abstractmethod
     def run(self) -> Awaitable[Ending]:

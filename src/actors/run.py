@@ -11,11 +11,11 @@ from actors.duplex import Inputs
 from actors.eager import begin
 from actors.failure import Code, Failure
 from actors.frames import Completed, Input, Message, Notice, Request
-from actors.interceptors import Interceptor
+from actors.interceptors import Ending, Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import AnyHandler, RequestContext
+from actors.request import AnyHandler
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -46,22 +46,12 @@ OnRequestEnd: TypeAlias = Callable[[RequestEnd], None]
 class Run:
     """A request that runs: its Exchange, and the session's own notes about it."""
 
-    # Made for every request, and most of it is never used: defaults of the class, and no slots.
-    answered: bool = False
-    deadline: float | None = None
-    expiry: Deadline | None = None
-    ref: ActorRef[object] | None = None
-    _first: float | None = None
-    _waiter: "asyncio.Future[None] | None" = None
-    _handler: AnyHandler | None = None
-    _cell: "Cell[object] | None" = None
-    said: Message | Failure | Completed | None = None
-    inputs: Inputs | None = None
-    _task: "asyncio.Task[None] | None" = None
-    _early: list[Message] | None = None
-    _only_once = False
-    begun: bool = False
-    """The first step has been taken, or is not going to be."""
+    # Not defaults of the class, which would be looked up there in vain each time.
+    __slots__ = (
+        "_began", "_cell", "_early", "_first", "_handler", "_only_once", "_session", "_task",
+        "_waiter", "answered", "begun", "deadline", "expiry", "inputs", "interceptors", "ref",
+        "registration", "request", "request_id", "said",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +67,21 @@ class Run:
         self.registration: Registration = registration
         self.interceptors: Sequence[Interceptor[Message]] = registration.interceptors
         """What is put round the handler."""
+        self.begun: bool = False
+        """The first step has been taken, or is not going to be."""
+        self.answered: bool = False
+        self.said: Message | Failure | Completed | None = None
+        self.deadline: float | None = None
+        self.expiry: Deadline | None = None
+        self.ref: ActorRef[object] | None = None
+        self._cell: Cell[object] | None = None
+        self._handler: AnyHandler | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._first: float | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._early: list[Message] | None = None
+        self._only_once = False
+        self.inputs: Inputs | None = None
         if registration.takes is not None:
             self.inputs = Inputs(registration.takes, self._grant, self._run_once)
 
@@ -92,11 +97,10 @@ class Run:
         before the first step: what it sends is kept until then, and a stop is an end without one.
         """
         self._handler = handler
-        handler.context = RequestContext(self)
-        task = self._task = begin(self._work(handler))
+        self._task = begin(self._work(handler))
         if not self.begun:
             self._session.first_steps.wait_for(self)
-        elif not task.done():  # where EAGER
+        elif self._handler is not None:  # where EAGER: it waits
             self.look()
 
     def look(self) -> None:
@@ -115,8 +119,14 @@ class Run:
         if self._task is not None and not self._may_begin():
             return
         raised: BaseException | None = None
+        ending: Ending | Failure
         try:
-            await handler.main()
+            # As `handler.main()`, without one more coroutine.
+            try:
+                ending = await (handler.attempt() if self.interceptors else handler.run())
+            except Failure as failure:
+                ending = failure
+            self.end(ending)
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
         if self._cell is None and (raised is None or self._handler is None):
@@ -290,7 +300,7 @@ class Run:
             return
         last = session.now() - self._began
         first = last if self._first is None else self._first - self._began
-        session.on_request_end(RequestEnd(type(self.request.payload).__name__, said, first, last))
+        session.on_request_end(RequestEnd(self.registration.name, said, first, last))
 
     def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""

@@ -110,6 +110,7 @@ class SessionActor(Actor[SessionMessage]):
         self.on_request_end = environment.on_request_end
         self._watcher = environment.watcher
         self._registry = environment.registry
+        self._registrations = environment.registry.by_message
         self._log = environment.log.bind(session=name)
         self._runs: dict[int, Run] = {}
         self.first_steps: FirstSteps = FirstSteps()
@@ -132,14 +133,23 @@ class SessionActor(Actor[SessionMessage]):
 
     def receive(self, message: SessionMessage) -> None:
         """Take a frame, or word of a connection."""
-        match message:
-            case Received():
-                if message.connection is self.connection and not self._closing:
-                    effects = self.machine.receive(message.frame, message.size, self.now())
-                    if effects:
+        if isinstance(message, Received):  # nearly all are
+            connection = message.connection
+            if connection is self.connection and not self._closing:
+                frame, now = message.frame, self.now()
+                if type(frame) is Request:
+                    effects = self.machine.admit(frame, message.size, now)
+                    if effects is None:
+                        self._start(frame, now)
+                    else:
                         self._carry_out(effects)
-                    if message.connection.awake:
-                        return  # nearly always: it is the connection that brings it
+                else:
+                    self._carry_out(self.machine.receive(frame, message.size, now))
+                if connection.awake:
+                    return  # nearly always: it is the connection that brings it
+            self.wake_connection()
+            return
+        match message:
             case Attach():
                 self._attach(message)
             case Detach(connection, code, by_service):
@@ -286,7 +296,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def _start(self, request: Request, now: float) -> None:
         kind = type(request.payload)
-        registration = self._registry.find(kind)  # type: ignore[arg-type]  # None is refused
+        registration = self._registrations.get(kind)  # type: ignore[arg-type]  # None is refused
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
@@ -365,22 +375,14 @@ class SessionActor(Actor[SessionMessage]):
                 reply.send(None)
             self._drained.clear()
 
-    def take_output(self, connection: Connection, at_most: int) -> list[bytes]:
-        """What the connection is to send next; nothing for one that carries no session."""
-        if connection is not self.connection:
-            return []
-        frames = self.machine.take(at_most)
+    def unblock(self) -> None:
+        """Something has been sent: have requests go on that waited for room."""
         self._carry_out(self.machine.unblocked())
-        return frames
-
-    def has_output(self, connection: Connection) -> bool:
-        """Something waits for this connection."""
-        return connection is self.connection and self.machine.unsent > 0
 
     def wake_connection(self) -> None:
         """There may be something to send."""
         connection = self.connection
-        if connection is not None and not connection.awake and self.machine.unsent:
+        if connection is not None and not connection.awake and self.machine.has_output:
             connection.wake()
 
     def request_log(self, request_id: int) -> Log:

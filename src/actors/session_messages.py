@@ -44,12 +44,20 @@ class Outbox:
 
     def take(self, at_most: int) -> list[bytes]:
         """Frames to send, in order, of at most so many bytes; streams that waited go on."""
-        return self._session.take_output(self._connection, at_most)
+        session = self._session
+        if session.connection is not self._connection:
+            return []
+        machine = session.machine
+        frames = machine.take(at_most)
+        if machine.blocked:
+            session.unblock()
+        return frames
 
     @property
     def has_more(self) -> bool:
         """There is something to send."""
-        return self._session.has_output(self._connection)
+        session = self._session
+        return session.connection is self._connection and session.machine.has_output
 
 
 @dataclass(slots=True)

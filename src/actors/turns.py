@@ -130,14 +130,26 @@ class Turns(Restarting[M], Generic[M]):
     def put_now(self, message: M) -> None:
         """`put`, and a turn at once where nothing and nobody stands before the message."""
         run_queue = self.system.run_queue
-        if self._busy or run_queue.running is not None:
+        if self._busy or self._look or run_queue.running is not None or self.state is not RUNNING:
             self.put(message)
             return
         self._busy = True
-        self.mailbox.first = message
         run_queue.running = self
+        self.current = message
+        assert self.actor is not None
         try:
-            self.step(1)
+            hook = self.actor.receive(message)
+        except BaseException as error:  # noqa: BLE001 - judged there
+            if self._goes_on(error):
+                self._end_turn()
+        else:
+            if hook is not None:
+                self._start_task(hook, None, BURST - 1)
+            elif self._look or self.mailbox.queue or self._pending:  # type: ignore[redundant-expr]  # by it
+                self._end_turn()
+            else:
+                self.current = None
+                self._busy = False
         finally:
             run_queue.running = None
 

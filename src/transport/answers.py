@@ -24,8 +24,17 @@ SEQUENCE: Final = b"\x10"
 Arm: TypeAlias = tuple[bytes, bytes | None]
 """The tag of a message's arm; and, if that is `reply`, what comes before its bytes."""
 
-_LENGTHS: Final = 256
+LENGTHS: Final = 256
 """So many lengths of payloads are remembered: of tokens there are few."""
+
+
+def before_payload(arm: Arm, length: int) -> bytes:
+    """The tag and the lengths in front of a payload of this length; in `reply` its URL too."""
+    tag, packed = arm
+    if packed is None:
+        return tag + varint(length)
+    within = packed + varint(length) if length else packed[:-1]
+    return tag + varint(len(within) + length) + within
 
 
 class AnswerEncoder:
@@ -109,13 +118,9 @@ class AnswerEncoder:
 
     def _share(self, low: int, length: int) -> tuple[bytes, bytes, int]:
         """What stands before a low part of `low` bytes, what after it, and the frame's length."""
-        if len(self._shared) == _LENGTHS:
+        if len(self._shared) == LENGTHS:
             self._shared.clear()
-        tag, packed = self._after
-        within = b""
-        if packed is not None:
-            within = packed + varint(length) if length else packed[:-1]
-        after = self._high + tag + varint(len(within) + length) + within
+        after = self._high + before_payload(self._after, length)
         message = len(self._begin) + low + len(after) + length
         head = binary_header(message)
         parts = self._shared[length] = head + self._begin, after, len(head) + message

@@ -23,18 +23,17 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from actors.clock import Clock, Timer
 from actors.errors import MailboxFull, NotRunning
-from actors.frames import Frame
 from actors.log import Log
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
+from transport.calls import Decode
 from transport.codes import NEVER_SENT, CloseCode
 from transport.feed import AT_ONCE, FedSocket
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.wire import Wire
 
-Decode: TypeAlias = Callable[[bytes], Frame]
 Tell: TypeAlias = Callable[[SessionMessage], None]
 
 WRITE_BUDGET: Final = 32 * 1024

@@ -5,6 +5,7 @@ them, in place of filling an envelope that protobuf then copies: 13 times the to
 A property test holds the result to protobuf's own.
 """
 
+from collections.abc import Callable
 from typing import Final, cast
 
 from google.protobuf import descriptor_pool
@@ -36,7 +37,15 @@ from actors.frames import (
 from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.answers import REQUEST_ID, SEQUENCE, AnswerEncoder, Arm
+from transport.answers import (
+    LENGTHS,
+    REQUEST_ID,
+    SEQUENCE,
+    AnswerEncoder,
+    Arm,
+    before_payload,
+)
+from transport.calls import Calls, Decode
 from transport.errors import NotProtobuf
 from transport.framing import SHORT, binary_header
 from transport.varint import SMALL, varint
@@ -83,9 +92,11 @@ class Wire:
         }
         self._reply_tag = _tag(ServerMessage.DESCRIPTOR.fields_by_name["reply"])
         self._arms: dict[type, Arm] = {}
-        self._by_url = {
-            (_TYPE_PREFIX + name).encode(): message for name, message in self._called.items()
-        }
+        self._ends: dict[type, tuple[Callable[[Said], bytes], dict[int, bytes]]] = {}
+        """How to serialize a type; what stands in front of an end's payload, by its length."""
+        by_url = {(_TYPE_PREFIX + name).encode(): kind for name, kind in self._called.items()}
+        self.decode: Decode = Calls(by_url, self._decode_any).decode
+        """The frame that these bytes hold. Never raises: what is none is a Violation."""
 
     # -- from the client ---------------------------------------------------------------------
 
@@ -97,44 +108,8 @@ class Wire:
             return None
         return envelope.hello if envelope.WhichOneof("payload") == "hello" else None
 
-    def decode(self, data: bytes) -> Frame:
-        """The frame that these bytes hold. Never raises: what is none is a Violation."""
-        frame = self._decode_call(data)
-        return self._decode_any(data) if frame is None else frame
-
-    def _decode_call(self, data: bytes) -> Request | None:
-        """A request in `call`, as every encoder writes it; None: it is something else.
-
-        Half of what protobuf takes for envelope, arm and Any. What is not byte for byte of this
-        shape (another order of fields, a timeout, another arm) is left to protobuf.
-        """
-        try:
-            if data[0] != 0x08:
-                return None
-            request_id, at = data[1], 2
-            if request_id > 127:
-                request_id, at = _long_varint(data, 1)
-            if data[at] != 0xA2 or data[at + 1] != 0x06:
-                return None
-            length, at = data[at + 2], at + 3
-            if length > 127:
-                length, at = _long_varint(data, at - 1)
-            if at + length != len(data) or data[at] != 0x0A:
-                return None
-            end = at + 2 + data[at + 1]
-            message = self._by_url.get(data[at + 2 : end])
-            if message is None or data[end] != 0x12:
-                return None
-            length, at = data[end + 1], end + 2
-            if length > 127:
-                length, at = _long_varint(data, end + 1)
-            if at + length != len(data):
-                return None
-            return Request(request_id, 0, message.FromString(data[at:]))
-        except (IndexError, DecodeError):
-            return None
-
     def _decode_any(self, data: bytes) -> Frame:
+        """By protobuf's own envelope."""
         try:
             envelope = ClientMessage.FromString(data)
         except DecodeError:
@@ -189,30 +164,36 @@ class Wire:
 
     def encode(self, request_id: int, sequence: int, end: bool, said: Said) -> bytes:
         """One ServerMessage in its WebSocket frame. Raises TypeError for what is no message."""
-        arm = self._arms.get(type(said))
-        if arm is None:
-            message = said if isinstance(said, ProtobufMessage) else _spell(said)
-            arm = self._learn(type(message))
-            payload = message.SerializeToString()
-        else:
-            payload = said.SerializeToString()  # type: ignore[union-attr]  # a message: it has an arm
-        tag, packed = arm
-        if packed is not None:
-            length = len(payload)
-            size = SMALL[length] if length < 16384 else varint(length)
-            payload = packed + size + payload if payload else packed[:-1]
-        if request_id and sequence:
-            head = REQUEST_ID + varint(request_id) + SEQUENCE + varint(sequence)
-        else:
-            head = REQUEST_ID + varint(request_id) if request_id else b""
-            if sequence:
-                head += SEQUENCE + varint(sequence)
+        known = self._ends.get(type(said))
+        if known is None or not (end and request_id and sequence):
+            return self._encode_any(request_id, sequence, end, said)
+        serialize, tails = known
+        payload = serialize(said)
+        length = len(payload)
+        tail = tails.get(length) or self._learn_tail(type(said), tails, length)
+        number = SMALL[request_id] if request_id < 16384 else varint(request_id)
+        place = SMALL[sequence] if sequence < 16384 else varint(sequence)
+        length += len(number) + len(place) + len(tail) + 2
+        header = SHORT[length] if length < 126 else binary_header(length)
+        return b"".join((header, REQUEST_ID, number, SEQUENCE, place, tail, payload))
+
+    def _learn_tail(self, kind: type, tails: dict[int, bytes], length: int) -> bytes:
+        """What stands between the sequence of an end and a payload of this type and length."""
+        if len(tails) == LENGTHS:
+            tails.clear()
+        tail = tails[length] = _END + before_payload(self._arms[kind], length)
+        return tail
+
+    def _encode_any(self, request_id: int, sequence: int, end: bool, said: Said) -> bytes:
+        message = said if isinstance(said, ProtobufMessage) else _spell(said)
+        payload = message.SerializeToString()
+        head = REQUEST_ID + varint(request_id) if request_id else b""
+        if sequence:
+            head += SEQUENCE + varint(sequence)
         if end:
             head += _END
-        length = len(payload)
-        message_bytes = head + tag + (SMALL[length] if length < 16384 else varint(length)) + payload
-        length = len(message_bytes)
-        return (SHORT[length] if length < 126 else binary_header(length)) + message_bytes
+        head += before_payload(self._arm_of(type(message)), len(payload))
+        return binary_header(len(head) + len(payload)) + head + payload
 
     def answers(self, request_id: int) -> AnswerEncoder:
         """What encodes the answers of this request, but for its end, for less."""
@@ -231,22 +212,12 @@ class Wire:
             url = (_TYPE_PREFIX + kind.DESCRIPTOR.full_name).encode()
             arm = (self._reply_tag, b"\x0a" + varint(len(url)) + url + b"\x12")
         self._arms[kind] = arm
+        self._ends[kind] = cast("Callable[[Said], bytes]", kind.SerializeToString), {}
         return arm
 
     def welcome(self, welcome: session_pb2.Welcome) -> bytes:
         """The service's first frame on a connection."""
         return self.encode(0, 0, False, welcome)
-
-
-def _long_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint there, of two or three bytes, and where it ends. Raises IndexError otherwise."""
-    first, second = data[at], data[at + 1]
-    if second < 128:
-        return first & 127 | second << 7, at + 2
-    third = data[at + 2]
-    if third > 127:
-        raise IndexError
-    return first & 127 | (second & 127) << 7 | third << 14, at + 3
 
 
 def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:

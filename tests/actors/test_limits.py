@@ -5,13 +5,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Code
+from actors import Code, Failure
 from actors.effects import Limit
-from actors.limits import FLOOD, Gate, SessionLimits, TokenBucket
+from actors.limits import FLOOD, Gate, Meter, Rates, SessionLimits
 
 LIMITS = SessionLimits(
     messages_per_second=10.0, message_burst=3, bytes_per_second=100.0, byte_burst=200
 )
+
+
+class TokenBucket:
+    """A Meter's bucket of bytes, by itself."""
+
+    def __init__(self, rate: float, size: int) -> None:
+        self._meter = Meter(Rates(0, 1, rate, size))
+
+    def draw(self, cost: int, now: float) -> bool:
+        return self._meter.draw(cost, now)
+
+    def wait(self, cost: int, now: float) -> float:
+        by_count, by_bytes = self._meter.wait(cost, now)
+        assert by_count == 0
+        return by_bytes
 
 
 def test_a_bucket_starts_full_and_is_refilled_up_to_its_size() -> None:
@@ -31,12 +46,15 @@ def test_a_clock_that_stands_still_refills_nothing() -> None:
     assert bucket.wait(1, 10.0) == pytest.approx(1.0)
 
 
-def test_what_is_put_back_is_there_again() -> None:
-    bucket = TokenBucket(1.0, 4)
-    assert bucket.draw(3, 0.0)
-    bucket.put_back(3)
-    assert bucket.draw(4, 0.0)
-    assert not bucket.draw(1, 0.0)
+def test_what_has_room_in_one_bucket_only_takes_from_neither() -> None:
+    meter = Meter(Rates(1.0, 2, 1.0, 4))
+    assert meter.draw(4, 0.0)
+    assert not meter.draw(1, 0.0), "the bytes are spent"
+    assert meter.draw(1, 1.0)
+    assert meter.draw(0, 1.0), "the count of the refused one was not"
+    assert not meter.draw(0, 1.5), "the count is spent"
+    assert list(meter.wait(1, 1.5)) == pytest.approx([0.5, 0.5])
+    assert meter.draw(1, 2.0)
 
 
 def test_what_costs_more_than_the_bucket_holds_needs_a_full_one() -> None:
@@ -92,34 +110,38 @@ def test_it_gives_what_a_bucket_that_counts_tokens_gives(
             tokens -= min(cost, size)
 
 
+def refuse(gate: Gate, size: int, now: float) -> tuple[Failure, Limit] | None:
+    return None if gate.requests.draw(size, now) else gate.refusal(size, now)
+
+
 def test_requests_are_refused_by_count_with_advice_that_is_exact() -> None:
     gate = Gate(LIMITS)
-    assert [gate.refuse(1, 0.0) for _ in range(3)] == [None] * 3
+    assert [refuse(gate, 1, 0.0) for _ in range(3)] == [None] * 3
     for now, advice in ((0.0, 100), (0.05, 50), (0.0991, 1)):
-        refusal = gate.refuse(1, now)
+        refusal = refuse(gate, 1, now)
         assert refusal is not None
         failure, limit = refusal
         assert (failure.code, failure.retryable) == (Code.RESOURCE_EXHAUSTED, True)
         assert (failure.retry_after_ms, limit) == (advice, Limit.MESSAGES)
-    assert gate.refuse(1, 0.1) is None
+    assert refuse(gate, 1, 0.1) is None
 
 
 def test_requests_are_refused_by_bytes_and_a_refused_one_costs_nothing() -> None:
     gate = Gate(LIMITS)
-    assert gate.refuse(150, 0.0) is None
-    refusal = gate.refuse(100, 0.0)
+    assert refuse(gate, 150, 0.0) is None
+    refusal = refuse(gate, 100, 0.0)
     assert refusal is not None
     assert (refusal[0].retry_after_ms, refusal[1]) == (500, Limit.BYTES)
     assert "bytes" in refusal[0].message
-    assert gate.refuse(50, 0.0) is None
-    assert gate.refuse(1, 1.0) is None
+    assert refuse(gate, 50, 0.0) is None
+    assert refuse(gate, 1, 1.0) is None
 
 
 def test_all_frames_together_have_ten_times_as_much() -> None:
     gate = Gate(LIMITS)
-    assert [gate.floods(1, 0.0) for _ in range(3 * FLOOD)] == [False] * 3 * FLOOD
-    assert gate.floods(1, 0.0)
-    assert not gate.floods(1, 0.01)
+    assert all(gate.frames.draw(1, 0.0) for _ in range(3 * FLOOD))
+    assert not gate.frames.draw(1, 0.0)
+    assert gate.frames.draw(1, 0.01)
     gate = Gate(LIMITS)
-    assert not gate.floods(200 * FLOOD, 0.0)
-    assert gate.floods(1, 0.0)
+    assert gate.frames.draw(200 * FLOOD, 0.0)
+    assert not gate.frames.draw(1, 0.0)

@@ -19,11 +19,11 @@ class Lower(RequestActor[Text, Text]):
 def test_a_message_finds_its_actor() -> None:
     registry = Registry()
     registry.register(Text, Upper)
-    registration = registry.find(Text)
+    registration = registry.by_message.get(Text)
     assert registration is not None
     assert registration.message is Text
     assert isinstance(registration.factory(), Upper)
-    assert registry.find(Ask) is None
+    assert registry.by_message.get(Ask) is None
     assert list(registry.messages()) == [Text]
     assert list(registry.registrations()) == [registration]
 
@@ -40,7 +40,7 @@ def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
 def test_what_makes_an_actor_is_as_good_as_its_class() -> None:
     registry = Registry()
     registry.register(Text, lambda: Lower())
-    registration = registry.find(Text)
+    registration = registry.by_message.get(Text)
     assert registration is not None
     assert isinstance(registration.factory(), Lower)
     assert registration.label.endswith("test_what_makes_an_actor_is_as_good_as_its_class")

@@ -141,7 +141,7 @@ async def test_the_end_of_the_connection_ends_session_and_requests(
     assert tasks_of_actors() == 1
     other.send(Inform(1, Text("still here")))
     assert await other.said(1) == ["still here"]
-    assert service.environment.registry.find(Ask).running == 0  # type: ignore[union-attr]  # is there
+    assert service.environment.registry.by_message[Ask].running == 0
 
 
 @pytest.mark.parametrize(
