@@ -36,13 +36,14 @@ from actors.events import (
     Stuck,
 )
 from actors.failure import Code, Failure
-from actors.frames import Burst, Closes, Last, Message, Notice, Opens
+from actors.frames import Burst, Closes, Last, Message, Notice, Opens, Relay
 from actors.interceptors import Call, Ending, Interceptor
 from actors.log import Log
 from actors.mailbox import Mailbox, Overflow
+from actors.pull import Yielded
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
-from actors.request import Handler, RequestActor, RequestContext, StreamActor, Yielded
+from actors.request import Handler, RequestActor, RequestContext, StreamActor
 from actors.supervision import (
     Backoff,
     Exit,
@@ -64,7 +65,8 @@ __all__ = [
     "Handler",
     "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull",
     "Message", "NameTaken", "NormalEnd", "NotRegistered", "NotRunning", "Notice", "Observer",
-    "Opens", "Order", "Overflow", "Registry", "Reply", "RequestActor", "RequestContext", "Restart",
+    "Opens", "Order", "Overflow", "Registry", "Relay", "Reply", "RequestActor", "RequestContext",
+    "Restart",
     "StartFailed", "Started", "Stopped", "Strategy", "StreamActor", "Stuck", "Supervision",
     "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from typing import Final, Generic, TypeVar, cast
 from actors.failure import Code, Failure
 from actors.frames import Input, Message
 from actors.interceptors import Ending
-from actors.request import AnyHandler, Yielded
+from actors.pull import Yielded
+from actors.request import AnyHandler
 
 Req = TypeVar("Req", bound=Message)
 In = TypeVar("In", bound=Message)

@@ -4,7 +4,7 @@ The transport turns bytes into these and back. Payloads are opaque here: they ar
 registry knows by its type.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -161,6 +161,20 @@ class Burst(Generic[Rep]):
     """
 
     answers: Iterable[Rep]
+
+
+@dataclass(slots=True, eq=False)
+class Relay(Generic[Rep]):
+    """The answers of another stream, up to one of a type that is in `until`, which is not sent.
+
+    As `async for answer in source: yield answer`, without a step of this generator for each: what
+    the source raises is raised at the `yield`, and who makes the source closes it. The generator
+    goes on with `stopped_by`, None: the source has ended. To yield it again goes on with the rest.
+    """
+
+    source: AsyncIterator[Rep | Burst[Rep]]
+    until: Collection[type[Message]] = ()
+    stopped_by: Rep | None = None
 
 
 @dataclass(slots=True)

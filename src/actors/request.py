@@ -12,10 +12,8 @@ from functools import cached_property
 from typing import (
     TYPE_CHECKING,
     ClassVar,
-    Final,
     Generic,
     Protocol,
-    TypeAlias,
     TypeVar,
     cast,
     final,
@@ -23,9 +21,10 @@ from typing import (
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
-from actors.frames import COMPLETED, Burst, Closes, Completed, Last, Message, Notice, Opens
+from actors.frames import Completed, Message, Notice
 from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
+from actors.pull import Pull, Yielded
 from actors.ref import ActorRef
 
 if TYPE_CHECKING:
@@ -36,13 +35,6 @@ Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 P = TypeVar("P")
 M = TypeVar("M")
-
-Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep]
-
-_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Burst})
-
-AT_ONCE: Final = 512
-"""Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
 
 
 class Exchange(Protocol):
@@ -235,64 +227,9 @@ class AnyHandler(Actor[object]):
     def run(self) -> Awaitable[Ending]:
         """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
 
-    async def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
+    def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
         """Advance the stream while there is room, and send what it yields; how it ends."""
-        exchange = self.exchange
-        answer: Callable[[Message], bool] = exchange.answer if self._call is None else self._answer
-        budget = AT_ONCE
-        try:
-            if not exchange.has_room():
-                await exchange.room()
-            async for item in stream:
-                if type(item) not in _DIRECTIONS:
-                    if not answer(item):  # type: ignore[arg-type]  # a plain answer, as its type says above
-                        await exchange.room()
-                elif isinstance(item, Last):
-                    return item.answer
-                elif isinstance(item, Burst):
-                    await self._send_all(iter(item.answers))
-                elif not self._send(cast("Opens[Rep] | Closes[Rep]", item)):
-                    await exchange.room()
-                if not budget:
-                    budget = AT_ONCE
-                    await asyncio.sleep(0)
-                budget -= 1
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
-        return COMPLETED
-
-    async def _send_all(self, answers: Iterator[Rep]) -> None:
-        exchange, call = self.exchange, self._call
-        pulled: Iterator[Message] = answers
-        if call is not None:
-            pulled = _tell_each(answers, call)
-        while not exchange.answer_all(pulled, AT_ONCE):
-            if exchange.has_room():
-                await asyncio.sleep(0)
-            else:
-                await exchange.room()
-
-    def _send(self, item: Opens[Rep] | Closes[Rep]) -> bool:
-        exchange = self.exchange
-        if isinstance(item, Opens):
-            room = self._answer(item.answer)
-            exchange.owe(item.key, item.closing)
-            return room
-        return self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
-
-    def _answer(self, answer: Message) -> bool:
-        if self._call is not None:
-            self._call.answered(answer)
-        return self.exchange.answer(answer)
-
-
-def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
-    """Have the interceptors see each answer of a burst before it is sent."""
-    for answer in answers:
-        call.answered(answer)
-        yield answer
+        return Pull(self.exchange, self._call).run(stream)
 
 
 class Handler(AnyHandler, Generic[Req]):

@@ -6,13 +6,13 @@ from typing import Final
 
 from actors import (
     AskFailed,
-    Burst,
     Closes,
     Code,
     Failure,
     Last,
     Opens,
     Registry,
+    Relay,
     RequestActor,
     StreamActor,
     Undelivered,
@@ -24,7 +24,6 @@ from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
     ChatCompleted,
-    ChatToken,
     CreateSessionRequest,
     DeleteSessionRequest,
     GetHistoryRequest,
@@ -38,7 +37,8 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.turns import Clear, Turns, turn
 
-_PASSED_ON: Final = (ChatToken, Burst)
+_OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
+"""Events of a reply that are not simply passed on."""
 
 MAX_TITLE: Final = 1000
 """Characters; every list carries every title."""
@@ -122,10 +122,10 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
                 log=self.context.log,
             )
             async with aclosing(self._backend.reply(prompt)) as events:
-                async for event in events:
-                    if isinstance(event, _PASSED_ON):  # nearly all are
-                        yield event
-                    elif isinstance(event, ChatCompleted):
+                relay = Relay(events, until=_OF_NOTE)
+                yield relay
+                while (event := relay.stopped_by) is not None:
+                    if isinstance(event, ChatCompleted):
                         completed = event
                     elif isinstance(event, AskEvent):
                         self._asks[event.ask_id] = event
@@ -133,8 +133,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
                     elif isinstance(event, AskClosed):
                         self._asks.pop(event.ask_id, None)
                         yield Closes(event.ask_id, event)
-                    else:
-                        yield event
+                    yield relay
         yield Last(completed)
 
     async def _answered(self) -> AnswerRequest:

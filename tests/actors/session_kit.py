@@ -28,7 +28,7 @@ from actors.encoding import Said
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.output import frames
-from actors.request import AT_ONCE
+from actors.pull import AT_ONCE
 from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,

@@ -7,7 +7,7 @@ import pytest
 from actors import ActorSystem, Burst, StreamActor, Yielded
 from actors.frames import Cancel, Credit
 from actors.limits import SessionLimits
-from actors.request import AT_ONCE
+from actors.pull import AT_ONCE
 from actors.testing import settle
 from tests.actors.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
 
