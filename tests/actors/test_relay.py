@@ -1,7 +1,7 @@
 """Another stream's answers, passed on: as `async for answer in source: yield answer` would."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,13 +20,33 @@ class Marked(Text):
     """A message that is not simply passed on."""
 
 
+async def source_of(text: str, notes: list[str]) -> AsyncGenerator[Text | Burst[Text], None]:
+    try:
+        yield Text("a")
+        if text == "wait":
+            await asyncio.get_running_loop().create_future()
+        if text in ("crash", "mend"):
+            raise Boom
+        if text == "fail":
+            raise Failure(Code.NOT_FOUND, "no such thing")
+        if text == "many":
+            for number in range(3 * AT_ONCE):
+                notes.append(f"{number}")
+                yield Text(f"{number}")
+        yield Marked("b")
+        yield Burst([Text("c"), Text("d")])
+        yield Marked("e")
+    finally:
+        notes.append("source left")
+
+
 class Passing(StreamActor[Text, Text]):
     """Passes on what `source` says, but for what is Marked; notes what happens."""
 
     notes: list[str]
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
-        async with aclosing(self.source(request.text)) as source:
+        async with aclosing(source_of(request.text, self.notes)) as source:
             relay = Relay(source, until={Marked})
             try:
                 yield relay
@@ -46,25 +66,6 @@ class Passing(StreamActor[Text, Text]):
             finally:
                 self.notes.append("handler left")
         yield Text("after")
-
-    async def source(self, text: str) -> AsyncIterator[Text | Burst[Text]]:
-        try:
-            yield Text("a")
-            if text == "wait":
-                await asyncio.get_running_loop().create_future()
-            if text in ("crash", "mend"):
-                raise Boom
-            if text == "fail":
-                raise Failure(Code.NOT_FOUND, "no such thing")
-            if text == "many":
-                for number in range(3 * AT_ONCE):
-                    self.notes.append(f"{number}")
-                    yield Text(f"{number}")
-            yield Marked("b")
-            yield Burst([Text("c"), Text("d")])
-            yield Marked("e")
-        finally:
-            self.notes.append("source left")
 
 
 @pytest.fixture
@@ -116,9 +117,9 @@ async def test_the_handler_may_go_on_after_what_was_raised(
 
 
 async def test_the_handler_may_end_after_what_was_raised(service: Service) -> None:
-    class Quiet(Passing):
-        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
-            async with aclosing(self.source("crash")) as source:
+    class Quiet(StreamActor[Marked, Text]):
+        async def handle(self, request: Marked) -> AsyncIterator[Yielded[Text]]:
+            async with aclosing(source_of("crash", [])) as source:
                 try:
                     yield Relay(source)
                 except Boom:
@@ -138,7 +139,7 @@ async def test_a_cancel_is_felt_by_the_source_first(service: Service, notes: lis
     assert await client.said(1) == ["a", "!CANCELLED"]
     await settle()
     assert notes == ["source left", "cancelled in the handler too", "handler left"]
-    assert tasks_of_actors() == 1
+    assert tasks_of_actors() == 0
 
 
 async def test_it_is_not_pulled_beyond_credit(service: Service, notes: list[str]) -> None:
@@ -184,9 +185,9 @@ async def test_a_handler_that_is_no_generator_just_fails(service: Service) -> No
         async def __anext__(self) -> Relay[Text]:
             return Relay(self.source)
 
-    class Iterating(Passing):
-        def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
-            return Plain(self.source("fail"))
+    class Iterating(StreamActor[Marked, Text]):
+        def handle(self, request: Marked) -> AsyncIterator[Yielded[Text]]:
+            return Plain(source_of("fail", []))
 
     service.registry.register(Marked, Iterating)
     client: Client = await service.open()
