@@ -96,7 +96,8 @@ class SessionMachine:
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
         self._most = limits.max_requests_in_flight
-        self._output = Output(limits)
+        self.output: Output = Output(limits)
+        """What goes out, for who carries it; the machine alone puts something in."""
         self._open: dict[int, _Open] = {}
         self._ending: set[int] = set()
         self.blocked: dict[int, None] = {}
@@ -106,7 +107,7 @@ class SessionMachine:
 
     def attach(self, *, initial_credit: int, acknowledges: bool) -> list[Effect]:
         """A connection is there. initial_credit 0: new requests have no limit."""
-        output = self._output
+        output = self.output
         output.detach()  # what was to go aside to the connection before is not for this one
         output.connected, output.acknowledges = True, acknowledges
         self._initial_credit = initial_credit or UNLIMITED
@@ -119,11 +120,11 @@ class SessionMachine:
 
         False: not all of them are there any more (or some never were), and nothing has changed.
         """
-        return self._output.resume(last_sequence)
+        return self.output.resume(last_sequence)
 
     def detach(self) -> None:
         """No connection is there: requests go on until the buffer is full."""
-        self._output.detach()
+        self.output.detach()
 
     # -- what goes in ------------------------------------------------------------------------
 
@@ -142,10 +143,10 @@ class SessionMachine:
             case Inform(request_id, payload):
                 return [Deliver(request_id, payload)] if request_id in self._open else []
             case Ping(nonce):
-                self._output.add_aside(self._encode(0, 0, False, Pong(nonce)))
+                self.output.add_aside(self._encode(0, 0, False, Pong(nonce)))
                 return self._check_reader()
             case Ack(sequence):
-                self._output.acknowledge(sequence)
+                self.output.acknowledge(sequence)
                 return self.unblocked()
             case _:
                 return [Close(frame.code, frame.reason)]
@@ -182,7 +183,7 @@ class SessionMachine:
             return payload, None
         if self._going is not None:
             return DRAINING, None
-        if self._output.swamped():
+        if self.output.swamped():
             return UNREAD, Limit.UNREAD
         if len(self._open) + len(self._ending) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
@@ -190,7 +191,7 @@ class SessionMachine:
 
     def _check_reader(self) -> list[Effect]:
         """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
-        if self._output.flooded():
+        if self.output.flooded():
             return [Close(SLOW_CONSUMER, "too many answers are unread")]
         return []
 
@@ -224,7 +225,7 @@ class SessionMachine:
         """Take no new requests, and tell the client."""
         if self._going is None:
             self._going = GoingAway(reason, reconnect_after_ms)
-            self._output.add_aside(self._encode(0, 0, False, self._going))
+            self.output.add_aside(self._encode(0, 0, False, self._going))
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
@@ -252,7 +253,7 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
-        output = self._output
+        output = self.output
         encoder = state.encoder or self._encoder(request_id, state)
         has_room = output.put(encoder.encode(output.sequence + 1, payload))
         state.sent += 1
@@ -269,7 +270,7 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
-        output = self._output
+        output = self.output
         room, size = output.room()
         at_most = min(at_most, room, state.limit - state.sent)
         if at_most <= 0 or size <= 0:
@@ -311,7 +312,7 @@ class SessionMachine:
         state = self._open.get(request_id)
         if state is None:
             return False
-        output = self._output
+        output = self.output
         if state.owed is None and state.held is None:
             last = self._encode(request_id, output.sequence + 1, True, payload)
         else:
@@ -337,7 +338,7 @@ class SessionMachine:
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""
         state = self._open.get(request_id)
-        return state is not None and state.sent < state.limit and not self._output.full()
+        return state is not None and state.sent < state.limit and not self.output.full()
 
     def block(self, request_id: int) -> bool:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
@@ -347,24 +348,24 @@ class SessionMachine:
         return True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
-        self._output.add(self._encode(request_id, self.sequence + 1, end, payload))
+        self.output.add(self._encode(request_id, self.sequence + 1, end, payload))
 
     # -- what goes out -----------------------------------------------------------------------
 
     @property
     def sequence(self) -> int:
         """The sequence of the last answer."""
-        return self._output.sequence
+        return self.output.sequence
 
     @property
     def acknowledged(self) -> int:
         """The sequence up to which nothing is kept any more."""
-        return self._output.acknowledged
+        return self.output.acknowledged
 
     @property
     def unacknowledged(self) -> bool:
         """The buffer is full of what a client that is there has not acknowledged."""
-        output = self._output
+        output = self.output
         return output.is_full_size and output.unacknowledged()
 
     @property
@@ -372,33 +373,9 @@ class SessionMachine:
         """Requests that have not ended."""
         return len(self._open)
 
-    @property
-    def has_output(self) -> bool:
-        """Something waits for the socket."""
-        return self._output.has_some
-
-    @property
-    def unsent(self) -> int:
-        """Frames that wait for the socket."""
-        return self._output.unsent
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of answers that wait for the socket."""
-        return self._output.waiting_bytes
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of answers that wait for the socket or are kept for a replay."""
-        return self._output.size
-
-    def take(self, at_most: int) -> list[bytes]:
-        """Frames for the socket, in order: `at_most` bytes, or one longer frame."""
-        return self._output.take(at_most)
-
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self.blocked or not self._output.drained():
+        if not self.blocked or not self.output.drained():
             return []
         woken = [
             request_id

@@ -382,7 +382,7 @@ class SessionActor(Actor[SessionMessage]):
     def wake_connection(self) -> None:
         """There may be something to send."""
         connection = self.connection
-        if connection is not None and not connection.awake and self.machine.has_output:
+        if connection is not None and not connection.awake and self.machine.output.has_some:
             connection.wake()
 
     def request_log(self, request_id: int) -> Log:

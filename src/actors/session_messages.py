@@ -48,7 +48,7 @@ class Outbox:
         if session.connection is not self._connection:
             return []
         machine = session.machine
-        frames = machine.take(at_most)
+        frames = machine.output.take(at_most)
         if machine.blocked:
             session.unblock()
         return frames
@@ -57,7 +57,7 @@ class Outbox:
     def has_more(self) -> bool:
         """There is something to send."""
         session = self._session
-        return session.connection is self._connection and session.machine.has_output
+        return session.connection is self._connection and session.machine.output.has_some
 
 
 @dataclass(slots=True)

@@ -62,7 +62,7 @@ def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effec
 
 
 def take(session: SessionMachine) -> list[Sent]:
-    return [decode(frame) for frame in frames(session.take(ALL))]
+    return [decode(frame) for frame in frames(session.output.take(ALL))]
 
 
 def opened(session: SessionMachine, *request_ids: int) -> None:
@@ -349,17 +349,17 @@ def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
     session = machine(outbox_bytes=400)
     opened(session, 1, 2)
     while session.answer(1, Text("x" * 50)):
-        assert session.waiting_bytes < 400
+        assert session.output.waiting_bytes < 400
     assert not session.has_room(2)
     assert session.block(2)
     assert session.unblocked() == []
     sent = 0
     woken: list[Effect] = []
     while not woken:
-        assert session.waiting_bytes > 200 or sent == 0
-        sent += sum(map(len, session.take(100)))
+        assert session.output.waiting_bytes > 200 or sent == 0
+        sent += sum(map(len, session.output.take(100)))
         woken = session.unblocked()
-    assert session.waiting_bytes <= 200
+    assert session.output.waiting_bytes <= 200
     assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
     assert session.unblocked() == []
 
@@ -369,7 +369,7 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
     opened(session, 1)
     session.answer(1, Text("x" * 50))
     assert receive(session, Credit(1, 2)) == []
-    session.take(ALL)
+    session.output.take(ALL)
     assert session.unblocked() == [Wake(1)]
 
 
@@ -476,9 +476,9 @@ def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
     assert [(sent.sequence, sent.said) for sent in take(session)] == [
         (2, "b"), (3, "c"), (4, "completed")
     ]  # fmt: skip
-    assert session.held_bytes > 0
+    assert session.output.size > 0
     assert session.resume(4)
-    assert (session.held_bytes, session.acknowledged) == (0, 4)
+    assert (session.output.size, session.acknowledged) == (0, 4)
 
 
 def test_what_is_gone_cannot_be_resumed() -> None:
@@ -526,7 +526,7 @@ def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
     session = machine()
     receive(session, Ping(1))
     session.drain("bye", 5)
-    assert session.unsent == 2
+    assert session.output.unsent == 2
     session.attach(initial_credit=0, acknowledges=False)
     assert [sent.said for sent in take(session)] == ["going away bye 5"]
 
@@ -561,13 +561,13 @@ def test_the_outbox_is_taken_in_order_by_bytes() -> None:
     for number in range(10):
         session.answer(1, Text(str(number)))
     size = len(encode(1, 1, False, Text("0")))
-    assert [decode(frame).said for frame in session.take(3 * size)] == ["0", "1", "2"]
-    assert session.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
-    assert [decode(frame).said for frame in session.take(2 * size - 1)] == ["3"]
-    assert [decode(frame).said for frame in session.take(0)] == ["4"]
-    assert len(session.take(ALL)) == 5
-    assert session.waiting_bytes == 0
-    assert session.take(ALL) == []
+    assert [decode(frame).said for frame in session.output.take(3 * size)] == ["0", "1", "2"]
+    assert session.output.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
+    assert [decode(frame).said for frame in session.output.take(2 * size - 1)] == ["3"]
+    assert [decode(frame).said for frame in session.output.take(0)] == ["4"]
+    assert len(session.output.take(ALL)) == 5
+    assert session.output.waiting_bytes == 0
+    assert session.output.take(ALL) == []
 
 
 def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
@@ -575,6 +575,6 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     opened(session, 1)
     session.answer(1, Text("x" * 1000))
     session.answer(1, Text("y"))
-    assert [decode(frame).said[0] for frame in session.take(10)] == ["x"]
-    assert [decode(frame).said for frame in session.take(1000)] == ["y"]
-    assert session.waiting_bytes == 0
+    assert [decode(frame).said[0] for frame in session.output.take(10)] == ["x"]
+    assert [decode(frame).said for frame in session.output.take(1000)] == ["y"]
+    assert session.output.waiting_bytes == 0

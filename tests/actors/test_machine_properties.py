@@ -268,11 +268,11 @@ class MachineBesideModel(RuleBasedStateMachine):
         """The client takes its session up; it has handled all that was sent but so many."""
         after = max(self.taken - behind, 0)
         possible = self.gone <= after <= self.taken
-        before = (self.machine.sequence, self.machine.held_bytes, self.machine.waiting_bytes)
+        before = (self.machine.sequence, self.machine.output.size, self.machine.output.waiting_bytes)
         assert self.machine.resume(after) == possible
         if not possible:
             assert before == (
-                self.machine.sequence, self.machine.held_bytes, self.machine.waiting_bytes
+                self.machine.sequence, self.machine.output.size, self.machine.output.waiting_bytes
             )  # fmt: skip
             return
         del self.handled[after:]
@@ -365,8 +365,8 @@ class MachineBesideModel(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     @rule(at_most=st.sampled_from([0, 30, 60, 100, 400]))
     def take(self, at_most: int) -> None:
-        before = self.machine.waiting_bytes
-        taken = list(frames(self.machine.take(at_most)))
+        before = self.machine.output.waiting_bytes
+        taken = list(frames(self.machine.output.take(at_most)))
         sent = [decode(frame) for frame in taken]
         assert sum(map(len, taken)) <= at_most or len(taken) == 1
         assert taken or not before
@@ -378,7 +378,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         assert sent[len(aside) :] == expected
         self.taken += len(expected)
         self.handled += expected
-        assert self.machine.waiting_bytes == size(self.waiting)
+        assert self.machine.output.waiting_bytes == size(self.waiting)
         if not self.acknowledges:
             while self.gone < self.taken and (
                 len(self.kept) > KEPT or size(self.kept) > KEPT_BYTES
@@ -404,8 +404,8 @@ class MachineBesideModel(RuleBasedStateMachine):
         assert self.machine.last_request_id == self.last_id
         assert self.machine.sequence == len(self.answers)
         assert self.machine.acknowledged == self.gone
-        assert self.machine.held_bytes == size(self.kept)
-        assert self.machine.unsent == len(self.waiting) + len(self.aside)
+        assert self.machine.output.size == size(self.kept)
+        assert self.machine.output.unsent == len(self.waiting) + len(self.aside)
         assert self.machine.in_flight == sum(map(self.is_open, self.requests))
         stuck = len(self.kept) >= KEPT or size(self.kept) >= KEPT_BYTES
         assert self.machine.unacknowledged == (self.connected and self.acknowledges and stuck)
@@ -484,6 +484,6 @@ def test_no_series_of_frames_makes_it_raise(frames: list[tuple[Frame, int, float
         highest = max(highest, machine.last_request_id)
         assert machine.last_request_id == highest
     machine.fail_all(CANCEL)
-    ends = [sent.request_id for sent in map(decode, machine.take(2**30)) if sent.end]
+    ends = [sent.request_id for sent in map(decode, machine.output.take(2**30)) if sent.end]
     assert len(ends) == len(set(ends))
     assert started <= set(ends)

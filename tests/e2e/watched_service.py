@@ -38,7 +38,7 @@ class Watched:
         return found
 
     def held(self, name: str) -> int:
-        return self.session(name).machine.held_bytes
+        return self.session(name).machine.output.size
 
     def in_transport(self, name: str) -> int:
         channel = self.session(name).connection

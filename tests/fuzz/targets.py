@@ -115,12 +115,12 @@ class Driven:
                 self.gone(which)
             case 6:
                 self.now += what / 64
-                self.read(self.machine.take(what * 4))
+                self.read(self.machine.output.take(what * 4))
             case 7:
                 self.reconnect(max(0, self.at - what // 8))
             case _:
                 pass
-        assert self.machine.held_bytes <= MOST_HELD
+        assert self.machine.output.size <= MOST_HELD
         assert self.machine.in_flight <= LIMITS.max_requests_in_flight
 
     def gone(self, request_id: int) -> None:
@@ -174,7 +174,7 @@ def fuzz_session(data: bytes) -> None:
         driven.step(data[at], data[at + 2 : at + 2 + size])
         at += 2 + size
     if not driven.closed:
-        while frames := driven.machine.take(4096):
+        while frames := driven.machine.output.take(4096):
             driven.read(frames)
 
 
