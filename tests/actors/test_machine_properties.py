@@ -268,7 +268,11 @@ class MachineBesideModel(RuleBasedStateMachine):
         """The client takes its session up; it has handled all that was sent but so many."""
         after = max(self.taken - behind, 0)
         possible = self.gone <= after <= self.taken
-        before = (self.machine.sequence, self.machine.output.size, self.machine.output.waiting_bytes)
+        before = (
+            self.machine.sequence,
+            self.machine.output.size,
+            self.machine.output.waiting_bytes,
+        )
         assert self.machine.resume(after) == possible
         if not possible:
             assert before == (
