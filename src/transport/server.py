@@ -23,6 +23,7 @@ from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel, Socket
+from transport.feed import Kept
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.listen import Listener, Place, listen
@@ -108,7 +109,7 @@ class Server:
         self._log = log
         self._watcher = watcher
         self._token = settings.token.encode()
-        self._channels: set[Channel] = set()
+        self._channels: dict[Channel, asyncio.Task[None] | None] = {}
         self._handshakes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -217,22 +218,34 @@ class Server:
         except ConnectionError:  # it has gone meanwhile, and reads no answer
             return _refuse(Refusal(400, "the connection has ended"))
         heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
-        channel = Channel(socket, request, self._clock, heartbeat, slow, self._log)
-        self._channels.add(channel)
+        line = socket.leave(request)
+        channel = Channel(line or Kept(socket, request), self._clock, heartbeat, slow, self._log)
+        self._channels[channel] = None
+        self._handshakes += 1
         self._quiet.clear()
-        try:
+        if line is None:
             await self._carry(channel)
-        finally:
-            self._channels.remove(channel)
-            self._watcher.closed(channel.close_code)
-            if not self._channels:
-                self._quiet.set()
+        else:
+            self._channels[channel] = asyncio.create_task(self._carry(channel))
         return socket
 
     # -- a connection ------------------------------------------------------------------------
 
     async def _carry(self, channel: Channel) -> None:
-        self._handshakes += 1
+        try:
+            await self._serve(channel)
+        except BaseException as error:
+            channel.abort()
+            if not isinstance(error, Exception):
+                raise
+            self._log.error("connection failed", exc_info=error)
+        finally:
+            del self._channels[channel]
+            self._watcher.closed(channel.close_code)
+            if not self._channels:
+                self._quiet.set()
+
+    async def _serve(self, channel: Channel) -> None:
         try:
             joined = await self._shake_hands(channel)
         finally:
@@ -315,6 +328,11 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT + 1.0):
                 await self._quiet.wait()
+        left = [task for task in self._channels.values() if task is not None]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1.0)
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:
