@@ -110,7 +110,7 @@ class SessionActor(Actor[SessionMessage]):
         self.on_request_end = environment.on_request_end
         self._watcher = environment.watcher
         self._registry = environment.registry
-        self._log = environment.log.bind(session=name)
+        self._log = environment.log
         self._runs: dict[int, Run] = {}
         self.first_steps: FirstSteps = FirstSteps()
         self.connection: Connection | None = None
@@ -385,4 +385,4 @@ class SessionActor(Actor[SessionMessage]):
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""
-        return self._log.bind(request=request_id)
+        return self._log.bind(session=self.name, request=request_id)

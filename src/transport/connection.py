@@ -155,6 +155,7 @@ class Channel:
         """
         self._outbox = outbox
         self._front.append(welcome)
+        del welcome  # 150 bytes, which this frame would hold to the end
         self._carried = (wire.decode, session.tell_now)
         unwatch = session.watch(self._session_down)
         self.wake()

@@ -252,12 +252,11 @@ class Server:
             self._handshakes -= 1
         if joined is None:
             return
-        attached = joined.attached
-        log = self._log.bind(session=attached.session)
+        attached, name = joined.attached, joined.attached.session
         self._watcher.opened(resumed=attached.resumed)
-        log.info("session resumed" if attached.resumed else "session opened")
+        self._log.info("session resumed" if attached.resumed else "session opened", session=name)
         await channel.serve(self._wire, joined.session, attached.outbox, self._welcome(joined))
-        log.info("connection closed", code=int(channel.close_code))
+        self._log.info("connection closed", session=name, code=int(channel.close_code))
 
     async def _shake_hands(self, channel: Channel) -> Joined | None:
         try:
