@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
 from actors.clock import Clock, Timer
+from actors.deadlines import Deadlines
 from actors.errors import MailboxFull, NotRunning
 from actors.frames import Frame
 from actors.log import Log
@@ -70,6 +71,7 @@ class Channel:
         self,
         line: Line,
         clock: Clock,
+        beats: Deadlines,
         heartbeat: float,
         slow: float,
         log: Log,
@@ -84,7 +86,8 @@ class Channel:
         self._heartbeat = heartbeat
         self._slow = slow
         self._heard = clock.now()
-        self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
+        self._beats = beats
+        self._pulse = beats.add(heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
         self.awake: bool = False
@@ -227,8 +230,7 @@ class Channel:
         if writer is not None:
             await writer
         self._ended = True
-        if self._pulse is not None:
-            self._pulse.cancel()
+        self._pulse.met()
         if self._transport is not None:
             # The server ends the connection (RFC 6455, section 7.1.1).
             self._transport.close()
@@ -343,7 +345,7 @@ class Channel:
     # -- timers and the session's end --------------------------------------------------------
 
     def _beat(self) -> None:
-        self._pulse = self._clock.call_later(self._heartbeat, self._beat)
+        self._pulse = self._beats.add(self._heartbeat, self._beat)
         if self._clock.now() - self._heard >= 2 * self._heartbeat:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
         elif not self._line.writing_paused:  # else it would pass for progress, and tell nothing

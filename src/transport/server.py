@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from actors.clock import Clock, Timer
+from actors.deadlines import Deadlines
 from actors.errors import ActorError
 from actors.failure import Code, Failure
 from actors.frames import GoingAway
@@ -30,6 +31,9 @@ from transport.listen import Listener, Place, listen
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+BEATS: Final = 64
+"""A heartbeat is late by at most this part of its interval; all that are due by then go out."""
 
 TELL_FIRST: Final = 0.2
 TELL_EVERY: Final = 2.0
@@ -110,6 +114,8 @@ class Server:
         self._watcher = watcher
         self._token = settings.token.encode()
         self._channels: dict[Channel, asyncio.Task[None] | None] = {}
+        # One timer for all: one each takes 450 bytes of a connection.
+        self._beats = Deadlines(clock, settings.heartbeat / BEATS)
         self._handshakes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -219,7 +225,8 @@ class Server:
             return _refuse(Refusal(400, "the connection has ended"))
         heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
         line = socket.leave(request)
-        channel = Channel(line or Kept(socket, request), self._clock, heartbeat, slow, self._log)
+        line_or_kept = line or Kept(socket, request)
+        channel = Channel(line_or_kept, self._clock, self._beats, heartbeat, slow, self._log)
         self._channels[channel] = None
         self._handshakes += 1
         self._quiet.clear()
@@ -233,7 +240,13 @@ class Server:
 
     async def _carry(self, channel: Channel) -> None:
         try:
-            await self._serve(channel)
+            joined = await self._shake_hands(channel)
+            if joined is not None:
+                await channel.serve(
+                    self._wire, joined.session, joined.attached.outbox, self._welcome(joined)
+                )
+                session, code = joined.attached.session, int(channel.close_code)
+                self._log.info("connection closed", session=session, code=code)
         except BaseException as error:
             channel.abort()
             if not isinstance(error, Exception):
@@ -245,20 +258,18 @@ class Server:
             if not self._channels:
                 self._quiet.set()
 
-    async def _serve(self, channel: Channel) -> None:
+    async def _shake_hands(self, channel: Channel) -> Joined | None:
         try:
-            joined = await self._shake_hands(channel)
+            joined = await self._greet(channel)
         finally:
             self._handshakes -= 1
-        if joined is None:
-            return
-        attached, name = joined.attached, joined.attached.session
-        self._watcher.opened(resumed=attached.resumed)
-        self._log.info("session resumed" if attached.resumed else "session opened", session=name)
-        await channel.serve(self._wire, joined.session, attached.outbox, self._welcome(joined))
-        self._log.info("connection closed", session=name, code=int(channel.close_code))
+        if joined is not None:
+            session, resumed = joined.attached.session, joined.attached.resumed
+            self._watcher.opened(resumed=resumed)
+            self._log.info("session resumed" if resumed else "session opened", session=session)
+        return joined
 
-    async def _shake_hands(self, channel: Channel) -> Joined | None:
+    async def _greet(self, channel: Channel) -> Joined | None:
         try:
             async with asyncio.timeout(self._settings.handshake):
                 data = await channel.receive()
@@ -332,6 +343,7 @@ class Server:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=1.0)
+        self._beats.close()
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:

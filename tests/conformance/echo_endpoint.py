@@ -97,7 +97,7 @@ async def echo_endpoint() -> AsyncIterator[str]:
         line = socket.leave(request)
         assert line is not None
         policy = FramePolicy(text=_take_text, frames=_frames)
-        channel = Channel(line, system.clock, 60.0, 60.0, log, policy)
+        channel = Channel(line, system.clock, system.deadlines, 60.0, 60.0, log, policy)
         echo = Echo(channel)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
         serving = channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
