@@ -37,12 +37,13 @@ class DeadlineStatistics:
 
 
 class Deadlines:
-    """All deadlines of a system, in slots of `TICK` seconds; one timer, set for the earliest."""
+    """All deadlines of a system, in slots of `tick` seconds; one timer, set for the earliest."""
 
-    __slots__ = ("_armed", "_clock", "_slots", "_timer")
+    __slots__ = ("_armed", "_clock", "_slots", "_tick", "_timer")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, tick: float = TICK) -> None:
         self._clock = clock
+        self._tick = tick
         self._slots: dict[int, dict[Deadline, None]] = {}
         self._timer: Timer | None = None
         self._armed = 0
@@ -57,7 +58,7 @@ class Deadlines:
     def add(self, delay: float, callback: Callable[[], None]) -> Deadline:
         """Run `callback` once, `delay` seconds from now or up to a tick later."""
         now = self._clock.now()
-        key = int((now + delay) / TICK) + 1
+        key = int((now + delay) / self._tick) + 1
         slot = self._slots.get(key)
         if slot is None:
             slot = self._slots[key] = {}
@@ -71,12 +72,12 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = key
-        self._timer = self._clock.call_later(max(key * TICK - now, 0.0), self._sweep)
+        self._timer = self._clock.call_later(max(key * self._tick - now, 0.0), self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
         now = self._clock.now()
-        tick = int(now / TICK + 1e-6)
+        tick = int(now / self._tick + 1e-6)
         try:
             for key in sorted(key for key in self._slots if key <= tick):
                 slot = self._slots[key]

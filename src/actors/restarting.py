@@ -1,20 +1,22 @@
 """One incarnation after the other: from a crash, or a sibling's, to the restart."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from actors.actor import Actor
 from actors.ending import Ending
 from actors.errors import AskCrashed, AskDropped
 from actors.events import Crashed, Started
 from actors.inbox import PAUSED, RUNNING, STARTING, STOPPING
-from actors.supervision import Exit, Lifecycle, Record
+from actors.supervision import Exit, Lifecycle, Record, Restart
 
 if TYPE_CHECKING:
     from actors.family import Family
     from actors.system import ActorSystem
 
 M = TypeVar("M")
+
+TEMPORARY: Final = Restart.TEMPORARY
 
 
 class Restarting(Ending[M], Generic[M]):
@@ -31,14 +33,17 @@ class Restarting(Ending[M], Generic[M]):
         lifecycle: Lifecycle,
     ) -> None:
         super().__init__(system, siblings, name, lifecycle)
-        self.factory = factory
+        self.factory: Callable[[], Actor[M]] | None = factory
         self.since = 0.0
         """When the message in hand was taken, or the turn began in which it was."""
         self._record: Record | None = None
 
     def _make_ready(self) -> bool:
         """Make the actor. False: something is to be done before its first message."""
+        assert self.factory is not None, "a temporary actor is made once"
         actor = self.actor = self.factory()
+        if self.lifecycle.restart is TEMPORARY:
+            self.factory = None  # a closure mostly, with what it holds: 200 bytes
         actor.bind(self)  # type: ignore[arg-type]  # this is part of Cell, the only class that is made of it
         kind = type(actor)
         if kind.started is not Actor.started or kind.main is not Actor.main:

@@ -111,7 +111,7 @@ class SessionActor(Actor[SessionMessage]):
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._registrations = environment.registry.by_message
-        self._log = environment.log.bind(session=name)
+        self._log = environment.log
         self._runs: dict[int, Run] = {}
         self.first_steps: FirstSteps = FirstSteps()
         self.connection: Connection | None = None
@@ -387,4 +387,4 @@ class SessionActor(Actor[SessionMessage]):
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""
-        return self._log.bind(request=request_id)
+        return self._log.bind(session=self.name, request=request_id)

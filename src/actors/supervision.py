@@ -6,7 +6,6 @@ Pekko's `BackoffSupervisor`: exponential with jitter, so that what crashes for w
 else does not beat on it.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -132,15 +131,13 @@ class RestartBook:
     __slots__ = ("_times",)
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
+        self._times: tuple[float, ...] = ()
 
     def allows(self, intensity: Intensity, now: float) -> bool:
         """Enter a restart at `now`; False if that is one too many."""
-        times = self._times
-        while times and times[0] <= now - intensity.period:
-            times.popleft()
-        times.append(now)
-        return len(times) <= intensity.restarts
+        since = now - intensity.period
+        self._times = (*(time for time in self._times if time > since), now)
+        return len(self._times) <= intensity.restarts
 
 
 class Record:

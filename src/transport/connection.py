@@ -19,9 +19,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
 from actors.clock import Clock, Timer
+from actors.deadlines import Deadlines
 from actors.errors import MailboxFull, NotRunning
 from actors.log import Log
 from actors.patience import Patience
@@ -30,7 +31,7 @@ from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
 from transport.calls import Decode
 from transport.codes import NEVER_SENT, CloseCode
-from transport.feed import AT_ONCE, FedSocket
+from transport.feed import AT_ONCE, FedSocket, Line
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.wire import Wire
 
@@ -67,9 +68,9 @@ class Channel:
 
     def __init__(
         self,
-        socket: Socket,
-        request: web.Request,
+        line: Line,
         clock: Clock,
+        beats: Deadlines,
         heartbeat: float,
         slow: float,
         log: Log,
@@ -77,16 +78,15 @@ class Channel:
     ) -> None:
         self.log = log
         self.close_code: int = CloseCode.ABNORMAL
-        self._socket = socket
-        self._protocol = request.protocol
-        self._transport = request.transport
-        self._stream = request.writer
+        self._line = line
+        self._transport = line.transport
         self._policy = policy
         self._clock = clock
         self._heartbeat = heartbeat
         self._slow = slow
         self._heard = clock.now()
-        self._pulse: Timer | None = clock.call_later(heartbeat, self._beat)
+        self._beats = beats
+        self._pulse = beats.add(heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
         self.awake: bool = False
@@ -105,7 +105,7 @@ class Channel:
     async def receive(self) -> bytes | None:
         """The next binary message; None when the connection has ended or is to end."""
         while self._closing is None:
-            message = await self._socket.receive()
+            message = await self._line.receive()
             self._heard = self._clock.now()
             match message.type:
                 case WSMsgType.BINARY:
@@ -132,7 +132,7 @@ class Channel:
 
         RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
         """
-        if self._protocol.writing_paused:
+        if self._line.writing_paused:
             self._pong = pong_frame(payload)
             self.wake()
         else:
@@ -157,6 +157,7 @@ class Channel:
         """
         self._outbox = outbox
         self._front.append(welcome)
+        del welcome  # 150 bytes, which this frame would hold to the end
         self._carried = (wire.decode, session.tell_now)
         unwatch = session.watch(self._session_down)
         self.wake()
@@ -165,7 +166,7 @@ class Channel:
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
-            self._socket.take_no_more()
+            self._line.take_no_more()
             unwatch()
             closed_here = self._closing is not None
             if closed_here:  # what the session has said goes out before it lets go
@@ -179,7 +180,7 @@ class Channel:
         """Read what is not taken at once: all, where that cannot be; else only what overflows."""
         in_a_row = 0
         while True:
-            if self._socket.take_with(self):
+            if self._line.take_with(self):
                 in_a_row = 0
             if (data := await self.receive()) is None:
                 return
@@ -228,8 +229,7 @@ class Channel:
         if writer is not None:
             await writer
         self._ended = True
-        if self._pulse is not None:
-            self._pulse.cancel()
+        self._pulse.met()
         if self._transport is not None:
             # The server ends the connection (RFC 6455, section 7.1.1).
             self._transport.close()
@@ -237,7 +237,7 @@ class Channel:
                 self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
-        message = await self._socket.receive()
+        message = await self._line.receive()
         if message.type not in (
             WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
         ):  # fmt: skip
@@ -269,7 +269,7 @@ class Channel:
         self.awake = False
         if self._writer is not None or self._ended:
             return
-        if self._protocol.writing_paused:
+        if self._line.writing_paused:
             if self._closing is not None or self._pong or self._has_more():
                 self._writer = asyncio.ensure_future(self._write_out())
             return
@@ -292,7 +292,7 @@ class Channel:
         """Write to a peer that does not keep up until it does; close, if that is to be."""
         try:
             while not self._ended:
-                if self._protocol.writing_paused:
+                if self._line.writing_paused:
                     await self._drain()
                 messages = self._take()
                 if messages or self._pong:
@@ -319,7 +319,7 @@ class Channel:
         """Wait until a peer that reads slowly has read enough."""
         self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
         try:
-            await self._stream.drain()
+            await self._line.drain()
         finally:
             if self._patience is not None:
                 self._patience.cancel()
@@ -344,10 +344,10 @@ class Channel:
     # -- timers and the session's end --------------------------------------------------------
 
     def _beat(self) -> None:
-        self._pulse = self._clock.call_later(self._heartbeat, self._beat)
+        self._pulse = self._beats.add(self._heartbeat, self._beat)
         if self._clock.now() - self._heard >= 2 * self._heartbeat:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        elif not self._protocol.writing_paused:  # else it would pass for progress, and tell nothing
+        elif not self._line.writing_paused:  # else it would pass for progress, and tell nothing
             self._write(PING)
 
     def _session_down(self, down: Down) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from actors.clock import Clock, Timer
+from actors.deadlines import Deadlines
 from actors.errors import ActorError
 from actors.failure import Code, Failure
 from actors.frames import GoingAway
@@ -23,12 +24,16 @@ from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel, Socket
+from transport.feed import Kept
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.listen import Listener, Place, listen
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+BEATS: Final = 64
+"""A heartbeat is late by at most this part of its interval; all that are due by then go out."""
 
 TELL_FIRST: Final = 0.2
 TELL_EVERY: Final = 2.0
@@ -108,7 +113,9 @@ class Server:
         self._log = log
         self._watcher = watcher
         self._token = settings.token.encode()
-        self._channels: set[Channel] = set()
+        self._channels: dict[Channel, asyncio.Task[None] | None] = {}
+        # One timer for all: one each takes 450 bytes of a connection.
+        self._beats = Deadlines(clock, settings.heartbeat / BEATS)
         self._handshakes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -217,36 +224,52 @@ class Server:
         except ConnectionError:  # it has gone meanwhile, and reads no answer
             return _refuse(Refusal(400, "the connection has ended"))
         heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
-        channel = Channel(socket, request, self._clock, heartbeat, slow, self._log)
-        self._channels.add(channel)
+        line = socket.leave(request)
+        line_or_kept = line or Kept(socket, request)
+        channel = Channel(line_or_kept, self._clock, self._beats, heartbeat, slow, self._log)
+        self._channels[channel] = None
+        self._handshakes += 1
         self._quiet.clear()
-        try:
+        if line is None:
             await self._carry(channel)
-        finally:
-            self._channels.remove(channel)
-            self._watcher.closed(channel.close_code)
-            if not self._channels:
-                self._quiet.set()
+        else:
+            self._channels[channel] = asyncio.create_task(self._carry(channel))
         return socket
 
     # -- a connection ------------------------------------------------------------------------
 
     async def _carry(self, channel: Channel) -> None:
-        self._handshakes += 1
         try:
             joined = await self._shake_hands(channel)
+            if joined is not None:
+                await channel.serve(
+                    self._wire, joined.session, joined.attached.outbox, self._welcome(joined)
+                )
+                session, code = joined.attached.session, int(channel.close_code)
+                self._log.info("connection closed", session=session, code=code)
+        except BaseException as error:
+            channel.abort()
+            if not isinstance(error, Exception):
+                raise
+            self._log.error("connection failed", exc_info=error)
         finally:
-            self._handshakes -= 1
-        if joined is None:
-            return
-        attached = joined.attached
-        log = self._log.bind(session=attached.session)
-        self._watcher.opened(resumed=attached.resumed)
-        log.info("session resumed" if attached.resumed else "session opened")
-        await channel.serve(self._wire, joined.session, attached.outbox, self._welcome(joined))
-        log.info("connection closed", code=int(channel.close_code))
+            del self._channels[channel]
+            self._watcher.closed(channel.close_code)
+            if not self._channels:
+                self._quiet.set()
 
     async def _shake_hands(self, channel: Channel) -> Joined | None:
+        try:
+            joined = await self._greet(channel)
+        finally:
+            self._handshakes -= 1
+        if joined is not None:
+            session, resumed = joined.attached.session, joined.attached.resumed
+            self._watcher.opened(resumed=resumed)
+            self._log.info("session resumed" if resumed else "session opened", session=session)
+        return joined
+
+    async def _greet(self, channel: Channel) -> Joined | None:
         try:
             async with asyncio.timeout(self._settings.handshake):
                 data = await channel.receive()
@@ -315,6 +338,12 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT + 1.0):
                 await self._quiet.wait()
+        left = [task for task in self._channels.values() if task is not None]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1.0)
+        self._beats.close()
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:

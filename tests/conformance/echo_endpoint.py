@@ -4,6 +4,7 @@ The reader, the writer, the actor between them and the frames are the service's.
 text is allowed: Autobahn's cases send it.
 """
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -88,15 +89,21 @@ async def echo_endpoint() -> AsyncIterator[str]:
     """Its URL."""
     system = ActorSystem(name="echo")
     log = make_log("error")
+    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(request: web.Request) -> web.StreamResponse:
         socket = Socket(_MAX_BYTES)
         await socket.prepare(request)
+        line = socket.leave(request)
+        assert line is not None
         policy = FramePolicy(text=_take_text, frames=_frames)
-        channel = Channel(socket, request, system.clock, 60.0, 60.0, log, policy)
+        channel = Channel(line, system.clock, system.deadlines, 60.0, 60.0, log, policy)
         echo = Echo(channel)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
-        await channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
+        serving = channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
+        task = asyncio.create_task(serving)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         return socket
 
     app = web.Application()

@@ -1,5 +1,6 @@
 """Messages taken as they are parsed, by a real service; and the same without."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 
 import transport.connection
+import transport.server
 from actors import RequestActor
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
@@ -19,6 +22,7 @@ from callboard_service.log import make_log
 from callboard_service.service import Ready, Service
 from callboard_service.settings import load
 from transport import feed
+from transport.codes import CloseCode
 from transport.connection import Channel
 
 TOKEN = "t" * 32
@@ -30,13 +34,18 @@ class Same(RequestActor[Duration, Duration]):
 
 
 @pytest.fixture
-async def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ready]:
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
     monkeypatch.setenv("CALLBOARD_TOKEN", TOKEN)
     settings = {"backend": "echo", "log_level": "error", "runtime_dir": tmp_path}
     service = Service(load({**settings, "max_requests_in_flight": 5000}), make_log("error"))
     service.registry.register(Duration, Same)
-    yield await service.start()
+    yield service
     await service.stop()
+
+
+@pytest.fixture
+async def ready(service: Service) -> Ready:
+    return await service.start()
 
 
 @asynccontextmanager
@@ -81,6 +90,77 @@ async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Channel, "take", note)
     await talk(ready)
     assert taken
+
+
+def of_http(service: Service) -> int:
+    """Connections that aiohttp's HTTP server knows."""
+    assert service._server is not None
+    assert service._server._runner is not None
+    assert service._server._runner.server is not None
+    return len(service._server._runner.server.connections)
+
+
+async def test_a_web_socket_leaves_the_http_server(service: Service, ready: Ready) -> None:
+    async with greeted(ready) as socket:
+        assert of_http(service) == 0
+        await socket.send(b"no message")
+        with pytest.raises(ConnectionClosedError) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == CloseCode.PROTOCOL_VIOLATION
+
+
+async def test_what_comes_with_the_request_is_read(ready: Ready) -> None:
+    """Behind the upgrade, in the same segment: aiohttp has it, and hands it on."""
+    hello = ClientMessage(hello=Hello(token=TOKEN, protocol_version=1)).SerializeToString()
+    host = ready.url.split("/")[2]
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    writer.write(
+        f"GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        + Frame(Opcode.BINARY, hello).serialize(mask=True)
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    head = await reader.readexactly(2)
+    welcome = ServerMessage.FromString(await reader.readexactly(head[1]))
+    assert welcome.WhichOneof("payload") == "welcome"
+    writer.close()
+
+
+async def test_a_connection_that_fails_is_cut_off(
+    service: Service, ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No handler is there any more that aiohttp could end."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a fault of the service")
+
+    monkeypatch.setattr(Channel, "serve", fail)
+    async with connect(ready.url, proxy=None, compression=None) as socket:
+        hello = Hello(token=TOKEN, protocol_version=1)
+        await socket.send(ClientMessage(hello=hello).SerializeToString())
+        with pytest.raises(ConnectionClosedError):
+            await socket.recv()
+    assert service._server is not None
+    assert service._server.connections == 0
+
+
+async def test_a_shutdown_cuts_off_who_does_not_end(
+    service: Service, ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Channel, "serve", hang)
+    monkeypatch.setattr(transport.server, "CLOSE_TIMEOUT", -0.9)
+    async with connect(ready.url, proxy=None, compression=None) as socket:
+        hello = Hello(token=TOKEN, protocol_version=1)
+        await socket.send(ClientMessage(hello=hello).SerializeToString())
+        assert service._server is not None
+        await service._server.shutdown()
+        assert service._server.connections == 0
+        with pytest.raises(ConnectionClosedError):
+            await socket.recv()
 
 
 async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
