@@ -207,10 +207,6 @@ class Channel:
             except MailboxFull:
                 self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
 
-    def uncork(self) -> None:
-        """All that was said since `cork` goes out, in one write."""
-        self._flush()
-
     async def refuse(self, code: int, reason: str, *last: bytes) -> None:
         """End a connection that has no session, after these last messages."""
         self._front.extend(last)
@@ -249,7 +245,7 @@ class Channel:
         """The session has something to send: in this turn of the loop, in one write."""
         if not self.awake:
             self.awake = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.uncork)
 
     def close(self, code: int, reason: str) -> None:
         """Close, when what the session has said so far has gone out. The first word counts."""
@@ -264,8 +260,8 @@ class Channel:
         if self._transport is not None:
             self._transport.abort()
 
-    def _flush(self) -> None:
-        """Write what there is; what cannot be done without waiting is left to a task."""
+    def uncork(self) -> None:
+        """Write what was said since `cork`; what must wait for the peer is left to a task."""
         self.awake = False
         if self._writer is not None or self._ended:
             return
@@ -273,10 +269,14 @@ class Channel:
             if self._closing is not None or self._pong or self._has_more():
                 self._writer = asyncio.ensure_future(self._write_out())
             return
-        messages = self._take()
+        outbox = self._outbox
+        if self._front or outbox is None:
+            messages = self._take()
+        else:  # nearly always
+            messages = outbox.take(WRITE_BUDGET)
         if messages or self._pong:
             self._write_messages(messages)
-        if self._has_more():
+        if outbox is not None and outbox.has_more:
             self.wake()
         elif self._closing is not None:
             self._writer = asyncio.ensure_future(self._write_out())
@@ -285,7 +285,9 @@ class Channel:
         return bool(self._front) or (self._outbox is not None and self._outbox.has_more)
 
     def _write_messages(self, messages: list[bytes]) -> None:
-        self._write(self._pong + self._policy.frames(messages))
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(self._pong + self._policy.frames(messages))
         self._pong = b""
 
     async def _write_out(self) -> None:
