@@ -270,10 +270,7 @@ class Channel:
                 self._writer = asyncio.ensure_future(self._write_out())
             return
         outbox = self._outbox
-        if self._front or outbox is None:
-            messages = self._take()
-        else:  # nearly always
-            messages = outbox.take(WRITE_BUDGET)
+        messages = self._take() if self._front or outbox is None else outbox.take(WRITE_BUDGET)
         if messages or self._pong:
             self._write_messages(messages)
         if outbox is not None and outbox.has_more:
