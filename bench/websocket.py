@@ -130,7 +130,7 @@ class Socket(asyncio.Protocol):
             position = end + 4
         size = len(data)
         count = 0
-        start = position
+        start = stop = position
         while position + 2 <= size:
             length = data[position + 1]
             begin = position + 2
@@ -147,14 +147,14 @@ class Socket(asyncio.Protocol):
                 self._control(data[position], data[begin:end])
             else:
                 count += 1
-                start = begin
+                start, stop = begin, end
                 if self.reads:
                     self.on_message(data[begin:end])
             position = end
         if position < size:
             self._tail = data[position:]
         if count:
-            self.last = data[start:position]
+            self.last = data[start:stop]
             self.seen += count
             self.on_answers(count)
             if self._waiter is not None and self.seen >= self._wanted and not self._waiter.done():
