@@ -47,6 +47,7 @@ RUNTIME: Final = {
     "mailbox": ("mailbox",),
     "output": ("output", "burst"),
     "patience": ("patience",),
+    "pull": ("relay", "stream", "burst", "interceptors"),
     "ref": (
         "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "residents", "interceptors",

@@ -43,13 +43,6 @@ def ends_session(code: int, *, by_service: bool) -> bool:
 
 
 @dataclass(slots=True)
-class Start:
-    """Run this request."""
-
-    request: Request
-
-
-@dataclass(slots=True)
 class Stop:
     """The request has ended with this failure; its actor is to stop."""
 
@@ -89,4 +82,4 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Start | Stop | Refused | Deliver | Wake | Close
+Effect: TypeAlias = Stop | Refused | Deliver | Wake | Close

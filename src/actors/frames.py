@@ -98,7 +98,10 @@ class Violation:
     reason: str
 
 
-Frame: TypeAlias = Request | Cancel | Credit | Inform | Ack | Ping | Violation
+Signal: TypeAlias = Cancel | Credit | Inform | Ack | Ping | Violation
+"""What opens no request."""
+
+Frame: TypeAlias = Request | Signal
 
 
 # -- to the client ---------------------------------------------------------------------------

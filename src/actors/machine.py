@@ -39,7 +39,6 @@ from actors.effects import (
     Effect,
     Limit,
     Refused,
-    Start,
     Stop,
     Wake,
 )
@@ -50,7 +49,6 @@ from actors.frames import (
     Cancel,
     Completed,
     Credit,
-    Frame,
     GoingAway,
     Grant,
     Inform,
@@ -59,6 +57,7 @@ from actors.frames import (
     Ping,
     Pong,
     Request,
+    Signal,
 )
 from actors.limits import Gate, SessionLimits
 from actors.output import Output
@@ -128,11 +127,8 @@ class SessionMachine:
 
     # -- what goes in ------------------------------------------------------------------------
 
-    def receive(self, frame: Frame, size: int, now: float) -> list[Effect]:
+    def receive(self, frame: Signal, size: int, now: float) -> list[Effect]:
         """Take a frame of so many bytes from the client, at this time in seconds."""
-        if isinstance(frame, Request):
-            effects = self.admit(frame, size, now)
-            return [Start(frame)] if effects is None else effects
         if not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         match frame:
@@ -152,7 +148,7 @@ class SessionMachine:
                 return [Close(frame.code, frame.reason)]
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
-        """`receive` a request. None: it is to be run, as by [Start(request)]."""
+        """Take a frame that opens a request. None: it is to be run, and nothing else to be done."""
         gate = self._gate
         if not gate.frames.draw(size, now):
             return [ABUSIVE]

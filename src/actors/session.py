@@ -34,7 +34,6 @@ from actors.effects import (
     Effect,
     Limit,
     Refused,
-    Start,
     Stop,
     Wake,
     ends_session,
@@ -137,7 +136,7 @@ class SessionActor(Actor[SessionMessage]):
             connection = message.connection
             if connection is self.connection and not self._closing:
                 frame, now = message.frame, self.now()
-                if type(frame) is Request:
+                if isinstance(frame, Request):
                     effects = self.machine.admit(frame, message.size, now)
                     if effects is None:
                         self._start(frame, now)
@@ -276,8 +275,6 @@ class SessionActor(Actor[SessionMessage]):
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Start(request):
-                    self._start(request, self.now())
                 case Deliver(request_id, payload):
                     self._runs[request_id].deliver(payload)
                 case Stop(request_id, failure):

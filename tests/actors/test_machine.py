@@ -14,7 +14,6 @@ from actors.effects import (
     Effect,
     Limit,
     Refused,
-    Start,
     Stop,
     Wake,
 )
@@ -32,6 +31,8 @@ from actors.frames import (
 from actors.limits import FLOOD, SessionLimits
 from actors.machine import SessionMachine
 from actors.output import frames
+from tests.actors import machine_kit
+from tests.actors.machine_kit import Start
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -57,8 +58,8 @@ def machine(
     return session
 
 
-def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect]:
-    return session.receive(frame, size, 0.0)
+def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect | Start]:
+    return machine_kit.receive(session, frame, size, 0.0)
 
 
 def take(session: SessionMachine) -> list[Sent]:
@@ -416,15 +417,17 @@ def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
     limits = SessionLimits(messages_per_second=4.0, message_burst=1)
     session = SessionMachine(limits, encode)
     session.attach(initial_credit=0, acknowledges=False)
-    assert session.receive(Request(1, 0, Text()), 1, 10.0) == [Start(Request(1, 0, Text()))]
-    (refused,) = session.receive(Request(2, 0, Text()), 1, 10.125)
+    assert machine_kit.receive(session, Request(1, 0, Text()), 1, 10.0) == [
+        Start(Request(1, 0, Text()))
+    ]
+    (refused,) = machine_kit.receive(session, Request(2, 0, Text()), 1, 10.125)
     assert isinstance(refused, Refused)
     assert refused.limit is Limit.MESSAGES
     assert refused.failure.retry_after_ms == 125
     later = Request(3, 0, Text())
-    assert session.receive(later, 1, 10.25) == [Start(later)]
+    assert machine_kit.receive(session, later, 1, 10.25) == [Start(later)]
     for frame in (Cancel(1), Credit(3, 1), Ack(1), Ping(1), Inform(3, Text())):
-        effects = session.receive(frame, 1, 10.25)
+        effects = machine_kit.receive(session, frame, 1, 10.25)
         assert not any(isinstance(effect, Refused | Close) for effect in effects)
 
 
@@ -436,6 +439,7 @@ def test_far_more_frames_of_any_kind_than_allowed_are_abuse() -> None:
     (close,) = session.receive(Ack(0), 1, 0.0)
     assert isinstance(close, Close)
     assert close.code == 4505
+    assert session.admit(Request(1, 0, Text()), 1, 0.0) == [close]
 
 
 def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:

@@ -1,6 +1,6 @@
 """The machine beside a plain model, under any order of events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import Code, Failure, Notice
-from actors.effects import CANCELLED, Close, Deliver, Effect, Refused, Start, Stop, Wake
+from actors.effects import CANCELLED, Close, Deliver, Effect, Refused, Stop, Wake
 from actors.frames import (
     COMPLETED,
     Ack,
@@ -24,6 +24,7 @@ from actors.frames import (
 from actors.limits import SessionLimits
 from actors.machine import SessionMachine
 from actors.output import frames
+from tests.actors.machine_kit import Start, receive
 from tests.actors.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
@@ -117,7 +118,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             request.held = (text, discard + (request.held[1] if request.held else 0))
             self.wait(request_id)
 
-    def expect_woken(self, effects: list[Effect], which: list[int]) -> None:
+    def expect_woken(self, effects: Sequence[Effect | Start], which: list[int]) -> None:
         """Of these requests those go on that have room, when a notice that waits has gone out."""
         woken: list[Effect] = []
         for request_id in which:
@@ -177,8 +178,8 @@ class MachineBesideModel(RuleBasedStateMachine):
     def flooded(self) -> bool:
         return len(self.waiting) + len(self.aside) >= 4 * KEPT
 
-    def receive(self, frame: Frame) -> list[Effect]:
-        return self.machine.receive(frame, 10, 0.0)
+    def receive(self, frame: Frame) -> list[Effect | Start]:
+        return receive(self.machine, frame, 10, 0.0)
 
     # What the client does. It does nothing while it is not there.
 
@@ -482,7 +483,7 @@ def test_no_series_of_frames_makes_it_raise(frames: list[tuple[Frame, int, float
     now, highest, started = 0.0, 0, set[int]()
     for frame, length, later in frames:
         now += later
-        for effect in machine.receive(frame, length, now):
+        for effect in receive(machine, frame, length, now):
             if isinstance(effect, Start):
                 started.add(effect.request.request_id)
         highest = max(highest, machine.last_request_id)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from actors import Actor, ActorSystem, Down, Exit
+from actors import Actor, ActorSystem, Backoff, Down, Exit, Lifecycle
 from actors.eager import EAGER
 from actors.testing import settle
 from tests.actors.kit import PERMANENT, TEMPORARY, Boom, names
@@ -114,6 +114,15 @@ async def test_a_crash_is_the_supervisors_affair(actor_system: ActorSystem) -> N
     ref.tell_now("b")
     assert notes == ["crash"]
     assert actor_system.dead_letters == 1
+
+
+async def test_one_that_is_restarted_at_once_handles_the_next(actor_system: ActorSystem) -> None:
+    notes: list[str] = []
+    at_once = Lifecycle(backoff=Backoff(initial=0.0))
+    ref = actor_system.spawn(lambda: Noting(notes), lifecycle=at_once)
+    ref.tell_now("crash")
+    ref.tell_now("b")
+    assert notes == ["crash", "b"]
 
 
 async def test_who_ends_by_itself_has_ended_after_it(actor_system: ActorSystem) -> None:

@@ -25,7 +25,7 @@ async def source_of(text: str, notes: list[str]) -> AsyncGenerator[Text | Burst[
         yield Text("a")
         if text == "wait":
             await asyncio.get_running_loop().create_future()
-        if text in ("crash", "mend"):
+        if text in ("crash", "mend", "mend and end"):
             raise Boom
         if text == "fail":
             raise Failure(Code.NOT_FOUND, "no such thing")
@@ -55,11 +55,11 @@ class Passing(StreamActor[Text, Text]):
                     yield relay
             except Boom:
                 self.notes.append("crashed in the handler too")
-                if request.text == "mend":
-                    yield Text("mended")
+                if request.text == "crash":
+                    raise
+                yield Text("mended")
+                if request.text == "mend and end":
                     yield Last(Text("whole"))
-                    return
-                raise
             except asyncio.CancelledError:
                 self.notes.append("cancelled in the handler too")
                 raise
@@ -112,7 +112,9 @@ async def test_a_failure_of_the_source_ends_the_request(service: Service, notes:
 async def test_the_handler_may_go_on_after_what_was_raised(
     service: Service, notes: list[str]
 ) -> None:
-    assert await said(service, "mend") == ["a", "mended", "whole"]
+    assert await said(service, "mend and end") == ["a", "mended", "whole"]
+    assert await said(service, "mend") == ["a", "mended", "after", "completed"]
+    del notes[3:]
     assert notes == ["source left", "crashed in the handler too", "handler left"]
 
 

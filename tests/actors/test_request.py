@@ -196,6 +196,26 @@ async def test_a_restartable_one_runs_again_and_the_client_sees_nothing(
     client.check()
 
 
+async def test_one_that_fails_when_it_runs_again_ends_with_its_failure(
+    service: Service, manual_clock: ManualClock
+) -> None:
+    class Mine(RequestActor[Text, Text]):
+        restartable = True
+        runs = 0
+
+        async def handle(self, request: Text) -> Text:
+            type(self).runs += 1
+            if self.runs == 1:
+                raise Boom
+            raise Failure(Code.ABORTED, "not this time either")
+
+    client = await client_of(service, Mine)
+    client.request(Text())
+    await manual_clock.advance(5.0)
+    assert await client.said(1) == ["!ABORTED"]
+    assert Mine.runs == 2
+
+
 async def test_after_its_first_answer_it_does_not_run_again(
     service: Service, manual_clock: ManualClock
 ) -> None:

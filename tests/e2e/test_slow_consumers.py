@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.frames import Frame, Ping
+from actors.frames import Ping, Signal
 from actors.machine import SessionMachine
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.watched_service import Watched, watching
@@ -135,7 +135,7 @@ async def test_a_session_that_crashes_is_4004_and_hurts_no_other(
 ) -> None:
     receive = SessionMachine.receive
 
-    def break_on_666(self: SessionMachine, frame: Frame, size: int, now: float) -> Any:
+    def break_on_666(self: SessionMachine, frame: Signal, size: int, now: float) -> Any:
         if isinstance(frame, Ping) and frame.nonce == 666:
             raise RuntimeError("a fault in the session")
         return receive(self, frame, size, now)

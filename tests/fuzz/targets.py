@@ -4,13 +4,13 @@ The same targets run under hypothesis (`test_targets.py`) and, guided by coverag
 (`make fuzz`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from actors import Failure, Registry, RequestActor
-from actors.effects import Close, Deliver, Effect, Refused, Start, Stop, Wake
+from actors.effects import Close, Deliver, Effect, Refused, Stop, Wake
 from actors.frames import (
     COMPLETED,
     Ack,
@@ -26,6 +26,7 @@ from actors.machine import SessionMachine
 from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
+from tests.actors.machine_kit import Start, receive
 from transport.framing import payload_of
 from transport.greeting import shown_token
 from transport.wire import Wire
@@ -105,7 +106,7 @@ class Driven:
         which = self.running[what // 8 % len(self.running)] if self.running else 0
         match what % 8:
             case 0 | 1 | 2:
-                self.react(self.machine.receive(WIRE.decode(data), len(data), self.now))
+                self.react(receive(self.machine, WIRE.decode(data), len(data), self.now))
             case 3 if self.machine.has_room(which):
                 self.machine.answer(which, ChatToken(text="x" * (what // 8)))
             case 4 if which:
@@ -127,7 +128,7 @@ class Driven:
         self.machine.gone(request_id)
         self.running.remove(request_id)
 
-    def react(self, effects: list[Effect]) -> None:
+    def react(self, effects: Sequence[Effect | Start]) -> None:
         for effect in effects:
             assert isinstance(effect, EFFECTS)
             match effect:
