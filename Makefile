@@ -80,8 +80,9 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
 
 # PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
+# The first of them compiled too, where there is a C compiler.
 BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
-BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair)))) $(addsuffix -compiled,$(firstword $(subst =, ,$(BENCH))))
+BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair)))) $(if $(shell command -v cc),$(addsuffix -compiled,$(firstword $(subst =, ,$(BENCH)))))
 BENCH_PYTHONS := $(foreach name,$(BENCH_NAMES),$(name)=$(BUILD)/bench-$(name)/bin/python)
 
 bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Measure beside other servers: make bench ARGS=--quick

@@ -6,7 +6,6 @@ Supervision as in Erlang/OTP, typed refs and asks as in Akka, bounded mailboxes 
 from actors.actor import Actor, ActorContext, ChildSpec, Supervisor
 from actors.ask import Reply
 from actors.clock import Clock, LoopClock, Timer
-from actors.directions import Burst, Closes, Last, Opens
 from actors.duplex import DuplexActor
 from actors.errors import (
     ActorError,
@@ -37,7 +36,7 @@ from actors.events import (
     Stuck,
 )
 from actors.failure import Code, Failure
-from actors.frames import Message, Notice
+from actors.frames import Burst, Closes, Last, Message, Notice, Opens
 from actors.interceptors import Call, Ending, Interceptor
 from actors.log import Log
 from actors.mailbox import Mailbox, Overflow

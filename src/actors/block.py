@@ -1,6 +1,6 @@
 """Answers that were encoded together, in one piece.
 
-A module of its own: a subclass of a builtin type is what mypyc does not compile (docs/adr).
+A module of its own, which is never compiled: mypyc has no subclasses of builtin types.
 """
 
 from collections.abc import Iterable

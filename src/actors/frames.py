@@ -4,8 +4,9 @@ The transport turns bytes into these and back. Payloads are opaque here: they ar
 registry knows by its type.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from actors.failure import Failure
 
@@ -18,6 +19,9 @@ class Message(Protocol):
 
     def ByteSize(self) -> int:  # noqa: N802 - so protobuf calls it
         """The length of these bytes."""
+
+
+Rep = TypeVar("Rep", bound=Message)
 
 
 # -- from the client -------------------------------------------------------------------------
@@ -136,3 +140,44 @@ class Completed:
 
 
 COMPLETED: Final = Completed()
+
+
+# -- what a stream may yield beside its answers ----------------------------------------------
+
+
+@dataclass(slots=True)
+class Last(Generic[Rep]):
+    """The answer that ends the stream; it goes out in the frame with `end`."""
+
+    answer: Rep
+
+
+@dataclass(slots=True)
+class Burst(Generic[Rep]):
+    """Answers that are there already: more than one came at once, or none needs to be waited for.
+
+    Pulled one by one like the stream itself, never without room, and without a step of the
+    generator for each: several times the answers a CPU second. Others get their turn meanwhile.
+    """
+
+    answers: Iterable[Rep]
+
+
+@dataclass(slots=True)
+class Opens(Generic[Rep]):
+    """An answer that owes another: `closing` goes out before the end, unless `Closes(key)` came.
+
+    However the request ends (cancel, deadline, crash), what is owed is paid first.
+    """
+
+    key: str
+    answer: Rep
+    closing: Rep
+
+
+@dataclass(slots=True)
+class Closes(Generic[Rep]):
+    """The answer that pays what `Opens(key)` owed."""
+
+    key: str
+    answer: Rep

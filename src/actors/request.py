@@ -21,9 +21,8 @@ from typing import (
 )
 
 from actors.actor import Actor, ActorContext
-from actors.directions import Burst, Closes, Last, Opens
 from actors.failure import Failure
-from actors.frames import COMPLETED, Completed, Message, Notice
+from actors.frames import COMPLETED, Burst, Closes, Completed, Last, Message, Notice, Opens
 from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
 from actors.ref import ActorRef
