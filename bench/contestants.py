@@ -1,6 +1,6 @@
 """Who is measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -10,7 +10,7 @@ class Contestant:
 
     ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
     as many as it likes. every: it takes part in each so-manieth round. actors: the module that
-    has the actor types of one of ours.
+    has the actor types of one of ours. installed: it runs what is installed, not `src`.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Contestant:
     credit: int = 0
     every: int = 1
     actors: str = "bench.servers.ping"
+    installed: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -48,6 +49,7 @@ CONTESTANTS: Final = (
     _ours("Callboard", "uvloop", "3.13"),
     _ours("Callboard, credit 256", "uvloop", "3.13", credit=256),
     _ours("Callboard, asyncio", "asyncio", "3.13"),
+    replace(_ours("Callboard, compiled", "uvloop", "3.13-compiled"), installed=True),
     Contestant("plain handler, asyncio", "plain", "asyncio"),
     _ours("Callboard, 3.11", "uvloop", "3.11"),
     Contestant("plain handler, 3.11", "plain", "uvloop", "3.11"),

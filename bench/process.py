@@ -35,7 +35,9 @@ class ServerProcess:
         self._folder = TemporaryDirectory(prefix="callboard-bench-")
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
+            "PYTHONPATH": str(ROOT)
+            if contestant.installed
+            else f"{ROOT / 'src'}{os.pathsep}{ROOT}",
             "CALLBOARD_TOKEN": TOKEN,
             "CALLBOARD_RUNTIME_DIR": self._folder.name,
             "CALLBOARD_DATA_DIR": self._folder.name,

@@ -14,34 +14,12 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, takewhile
 from typing import Final
 
+from actors.block import Block
 from actors.encoding import Encoded
 from actors.limits import SessionLimits
 
 FEW: Final = 16
 """More answers than these, handed out at once, are kept in one piece: letting go costs less."""
-
-
-class Block(bytes):
-    """The frames of several answers in a row, and the length of each."""
-
-    lengths: list[int]
-
-    @classmethod
-    def of(cls, frames: Iterable[bytes], lengths: list[int]) -> "Block":
-        """These frames, or the pieces of them, in one."""
-        block = cls(b"".join(frames))
-        block.lengths = lengths
-        return block
-
-    def fitting(self, room: int) -> int:
-        """How many of its first frames have no more bytes than this."""
-        return sum(1 for _ in takewhile(lambda total: total <= room, accumulate(self.lengths)))
-
-    def cut(self, count: int) -> "tuple[Block, Block]":
-        """The first `count` frames, and the others."""
-        first, others = self.lengths[:count], self.lengths[count:]
-        at = sum(first)
-        return Block.of((self[:at],), first), Block.of((self[at:],), others)
 
 
 class Output:

@@ -93,6 +93,7 @@ def said_as_text(said: Said) -> str:
         case Completed():
             return "completed"
         case Pong(nonce):
+            nonce.to_bytes(8, "big")  # as in protobuf's: 64 bits, or an error
             return f"pong {nonce:d}"
         case GoingAway(reason, reconnect_after_ms):
             return f"going away {reason} {reconnect_after_ms}"
