@@ -1,4 +1,4 @@
-"""The build hook that compiles the inner modules with mypyc: docs/adr/0023-a-compiled-build.md.
+"""The build hook that compiles the inner modules with mypyc: docs/adr/0025-a-compiled-build.md.
 
 Off, unless HATCH_BUILD_HOOKS_ENABLE=1 is in the environment of the build. The wheel then has,
 beside each module that pyproject.toml lists, what Python loads in its place. Nothing is written

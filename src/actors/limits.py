@@ -81,8 +81,9 @@ class Meter:
         full_at += rates.seconds
         if bytes_full_at < now:
             bytes_full_at = now
-        most = rates.byte_burst
-        bytes_full_at += (min(most, size)) * rates.byte_seconds
+        if size > rates.byte_burst:
+            size = rates.byte_burst
+        bytes_full_at += size * rates.byte_seconds
         if full_at - now > rates.burst_seconds or bytes_full_at - now > rates.byte_burst_seconds:
             return False
         self._full_at, self._bytes_full_at = full_at, bytes_full_at
