@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 RUNTIME: Final = {
     "actor": ("actor", "start", "inbox", "watch", "residents", "interceptors", "burst", "duplex"),
     "ask": ("ask",),
+    "block": ("output",),
     "cell": (
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "eager", "run"),
