@@ -21,14 +21,13 @@ TESTS: Final = (
     "tests/actors",
     "tests/transport",
     "--ignore=tests/transport/test_client_properties.py",  # a client and a model: nothing compiled
-    "tests/security/test_frames.py",
     "tests/test_costs.py",
     "tests/e2e/test_credit.py",
     "tests/e2e/test_resume.py",
 )
 """The tests of the compiled modules, of all that calls them, and a whole service through losses of
-its connection and frames that are none. What is left out meets them only as messages of the
-contract, through code that is the same in both builds: backends, store, terminal, commands."""
+its connection. What is left out meets them only as messages of the contract, through code that is
+the same in both builds: backends, store, terminal, commands."""
 
 
 def make() -> None:
