@@ -9,8 +9,9 @@ class Contestant:
     """A server in one configuration.
 
     ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
-    as many as it likes. every: it takes part in each so-manieth round. actors: the module that
-    has the actor types of one of ours. installed: it runs what is installed, not `src`.
+    as many as it likes. every: it takes part in each so-manieth round. streams: it has them.
+    actors: the module that has the actor types of one of ours. installed: it runs what is
+    installed, not `src`.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Contestant:
     ours: bool = False
     credit: int = 0
     every: int = 1
+    streams: bool = True
     actors: str = "bench.servers.ping"
     installed: bool = False
 
@@ -54,6 +56,7 @@ CONTESTANTS: Final = (
     _ours("Callboard, 3.11", "uvloop", "3.11"),
     Contestant("plain handler, 3.11", "plain", "uvloop", "3.11"),
     _ours("Callboard, 3.11, asyncio", "asyncio", "3.11"),
+    Contestant("no WebSocket, frames counted", "raw", streams=False),
     Contestant("picows", "picows_server"),
     Contestant("websockets", "websockets_server"),
     Contestant("FastAPI + uvicorn", "fastapi_server", every=2),

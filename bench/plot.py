@@ -17,7 +17,11 @@ _STYLE: Final = (
 
 
 def bars(rows: list[Row], title: str) -> str:
-    """One panel a column: a bar for each contestant with its spread, a dashed line for the goal."""
+    """One panel a column: a bar for each contestant with its spread, a dashed line for the goal.
+
+    One that has not all columns is the floor: to its scale the others would be level.
+    """
+    rows = [row for row in rows if len(row.ratio) == len(COLUMNS)]
     panel = len(rows) * _BAR + _GAP
     height = panel * len(COLUMNS) + 40
     panels = (_panel(rows, column, 40 + place * panel) for place, column in enumerate(COLUMNS))

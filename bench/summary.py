@@ -70,8 +70,9 @@ def _row(results: Results, name: str) -> Row:
             for sample, base in zip(samples[column], unit, strict=True)
             if sample is not None and base is not None
         ]
-        rate[column] = Figure.of([ours for ours, _ in pairs])
-        ratio[column] = Figure.of([ours / theirs for ours, theirs in pairs])
+        if pairs:
+            rate[column] = Figure.of([ours for ours, _ in pairs])
+            ratio[column] = Figure.of([ours / theirs for ours, theirs in pairs])
     timed = [sample.latencies for sample in samples["latency"] if sample is not None]
     bases = [sample.latencies for sample in plain["latency"] if sample is not None]
     ratio["latency"] = Figure.of(
@@ -106,7 +107,7 @@ def table(rows: list[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     return [
         row.name,
-        *(str(row.ratio[column]) for column in COLUMNS),
+        *(str(row.ratio.get(column, "")) for column in COLUMNS),
         str(row.p50),
         str(row.p99),
         "" if row.idle is None else f"{row.idle:.1f}",

@@ -1,6 +1,11 @@
+import os
+
 import pytest
 
 from tests.bound import check_reason
+
+collect_ignore = [] if "COMPILED" in os.environ else ["compiled"]
+"""What `make compiled` alone can run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,5 @@
 """The compiled build, where `make compiled` runs it: its modules are what Python loads."""
 
-import os
 import tomllib
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -13,8 +12,6 @@ from actors.machine import SessionMachine
 from actors.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.skipif("COMPILED" not in os.environ, reason="for the compiled build")
 
 
 def listed() -> list[str]:
