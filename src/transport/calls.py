@@ -17,7 +17,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from actors.frames import Frame, Request
 
-_SHAPES: Final = 256
+SHAPES: Final = 256
 """So many are remembered: a service has few types and sizes of calls."""
 
 Decode: TypeAlias = Callable[[bytes], Frame]
@@ -75,9 +75,10 @@ class Calls:
         length, at = _varint(data, end + 1)
         if at + length != len(data):
             raise IndexError
-        if len(self._shapes) < _SHAPES:
-            shape = data[begin:at]
-            self._shapes[len(data) - begin] = shape, len(shape), message.FromString
+        if len(self._shapes) == SHAPES:
+            self._shapes.clear()
+        shape = data[begin:at]
+        self._shapes[len(data) - begin] = shape, len(shape), message.FromString
         return message.FromString, at
 
 

@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from actors.frames import (
 )
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from transport.calls import SHAPES
 from transport.errors import NotProtobuf
 from transport.framing import binary_header, payload_of
 from transport.varint import varint
@@ -66,6 +68,11 @@ ARMS = {
 
 class Echo(RequestActor[Duration, Duration]):
     async def handle(self, request: Duration) -> Duration:
+        return request
+
+
+class Say(RequestActor[StringValue, StringValue]):
+    async def handle(self, request: StringValue) -> StringValue:
         return request
 
 
@@ -242,6 +249,18 @@ def test_the_short_way_of_a_call_reads_what_protobuf_reads(
     wire: Wire, request_id: int, duration: Duration
 ) -> None:
     assert wire.decode(call_of(request_id, duration)) == Request(request_id, 0, duration)
+
+
+def test_calls_of_more_sizes_than_are_remembered_are_read_all_the_same() -> None:
+    registry = Registry()
+    registry.register(StringValue, Say)
+    wire = Wire(registry)
+    for size in (*range(1, 2 * SHAPES), 1):
+        said = StringValue(value="x" * size)
+        packed = AnyMessage()
+        packed.Pack(said)
+        data = ClientMessage(request_id=size, call=packed).SerializeToString()
+        assert wire.decode(data) == wire.decode(data) == Request(size, 0, said)
 
 
 @given(st.data(), st.integers(1, 2**22))
