@@ -128,7 +128,11 @@ class Turns(Restarting[M], Generic[M]):
             self.mailbox.rest()
 
     def put_now(self, message: M) -> None:
-        """`put`, and a turn at once where nothing and nobody stands before the message."""
+        """`put`, and a turn at once where nothing and nobody stands before the message.
+
+        That turn is `step` with nothing in the mailbox, written out: this is in the way of every
+        message from a client, and each call on it counts.
+        """
         run_queue = self.system.run_queue
         if self._busy or self._look or run_queue.running is not None or self.state is not RUNNING:
             self.put(message)
