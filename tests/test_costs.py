@@ -81,10 +81,8 @@ class Fed:
     def feed(self, *messages: ClientMessage) -> None:
         """One read with these messages."""
         data = [message.SerializeToString() for message in messages]
-        self._channel.cork()
         for one in data:
             self._channel.take(one)
-        self._channel.uncork()
 
     def calls(self, count: int) -> list[ClientMessage]:
         packed = AnyMessage()

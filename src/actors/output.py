@@ -32,7 +32,8 @@ class Output:
 
     __slots__ = (
         "_aside", "_handed_out", "_kept", "_kept_bytes", "_messages", "_outbox", "_size",
-        "_waiting", "acknowledged", "acknowledges", "connected", "sequence", "waiting_bytes",
+        "_waiting", "acknowledged", "acknowledges", "connected", "more", "sequence",
+        "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -42,6 +43,8 @@ class Output:
         self.connected: bool = False
         self.acknowledges: bool = False
         self.waiting_bytes: int = 0
+        self.more: bool = False
+        """What was taken last was not all."""
         self._handed_out = 0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
         self._aside: list[bytes] = []
@@ -169,23 +172,21 @@ class Output:
 
         A piece of it is a frame, or several of them that were encoded together.
         """
-        if not self._aside and self.waiting_bytes <= at_most:  # nearly always
-            taken = self._take_all()
-        else:
+        if self._aside or self.waiting_bytes > at_most:
             taken = self._take_some(at_most)
+            self.more = self.has_some
+        else:  # nearly always: all of it
+            taken = self._waiting
+            if len(taken) > FEW and set(map(type, taken)) == {bytes}:
+                taken = [Block.of(taken, list(map(len, taken)))]
+            self._kept += taken
+            self._kept_bytes += self.waiting_bytes
+            self._waiting = []
+            self._handed_out = self.sequence
+            self.waiting_bytes = 0
+            self.more = False
         if self.connected and not self.acknowledges:
             self._replace()
-        return taken
-
-    def _take_all(self) -> list[bytes]:
-        taken = self._waiting
-        if len(taken) > FEW and set(map(type, taken)) == {bytes}:
-            taken = [Block.of(taken, list(map(len, taken)))]
-        self._kept += taken
-        self._kept_bytes += self.waiting_bytes
-        self._waiting = []
-        self._handed_out = self.sequence
-        self.waiting_bytes = 0
         return taken
 
     def _take_some(self, at_most: int) -> list[bytes]:

@@ -43,12 +43,18 @@ class Outbox:
         self._connection = connection
 
     def take(self, at_most: int) -> list[bytes]:
-        """Frames to send, in order, of at most so many bytes; streams that waited go on."""
+        """Frames to send, in order, of at most so many bytes; streams that waited go on.
+
+        Where that is not all, the connection is woken again.
+        """
         session = self._session
         if session.connection is not self._connection:
             return []
         machine = session.machine
-        frames = machine.output.take(at_most)
+        output = machine.output
+        frames = output.take(at_most)
+        if output.more:
+            self._connection.wake()
         if machine.blocked:
             session.unblock()
         return frames

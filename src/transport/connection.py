@@ -1,9 +1,9 @@
 """One WebSocket: messages are taken as they are parsed, answers written as they are there.
 
 In the way of a message there is no task: what a read brings is handed to the session, and what
-the session says meanwhile goes out in one write at the end of the read; what it says later, at the
-end of that turn of the loop. One task a connection reads what is rare (pings, pongs, the close)
-and what overflows; another is there only while the peer does not keep up, and to close.
+the session says in one turn of the loop goes out in one write at its end. One task a connection
+reads what is rare (pings, pongs, the close) and what overflows; another is there only while the
+peer does not keep up, and to close.
 
 What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
 it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
@@ -17,6 +17,7 @@ said before. So every close is written here, and aiohttp's own does nothing.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
@@ -24,7 +25,6 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 from actors.clock import Clock, Timer
 from actors.deadlines import Deadlines
 from actors.errors import MailboxFull, NotRunning
-from actors.log import Log
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
@@ -33,6 +33,7 @@ from transport.calls import Decode
 from transport.codes import NEVER_SENT, CloseCode
 from transport.feed import AT_ONCE, FedSocket, Line
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
+from transport.outgoing import Outgoing
 from transport.wire import Wire
 
 Tell: TypeAlias = Callable[[SessionMessage], None]
@@ -63,34 +64,37 @@ class Socket(FedSocket):
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelEnvironment:
+    """What all channels of a server share.
+
+    heartbeat, slow: seconds between pings, and that a peer may read nothing.
+    """
+
+    clock: Clock
+    beats: Deadlines
+    outgoing: Outgoing
+    heartbeat: float
+    slow: float
+    policy: FramePolicy = BINARY_ONLY
+
+
 class Channel:
     """The frames of one WebSocket that has been accepted. No session yet."""
 
-    def __init__(
-        self,
-        line: Line,
-        clock: Clock,
-        beats: Deadlines,
-        heartbeat: float,
-        slow: float,
-        log: Log,
-        policy: FramePolicy = BINARY_ONLY,
-    ) -> None:
-        self.log = log
+    def __init__(self, line: Line, environment: ChannelEnvironment) -> None:
         self.close_code: int = CloseCode.ABNORMAL
+        self.heard: bool = False
+        self._silent = 0
         self._line = line
         self._transport = line.transport
-        self._policy = policy
-        self._clock = clock
-        self._heartbeat = heartbeat
-        self._slow = slow
-        self._heard = clock.now()
-        self._beats = beats
-        self._pulse = beats.add(heartbeat, self._beat)
+        self._environment = environment
+        self._policy = environment.policy
+        self._clock = environment.clock
+        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
         self.awake: bool = False
-        self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Future[None] | None = None
         self._carried: tuple[Decode, Tell] | None = None
         self._ended = False
@@ -106,7 +110,7 @@ class Channel:
         """The next binary message; None when the connection has ended or is to end."""
         while self._closing is None:
             message = await self._line.receive()
-            self._heard = self._clock.now()
+            self.heard = True
             match message.type:
                 case WSMsgType.BINARY:
                     data: bytes = message.data
@@ -193,11 +197,6 @@ class Channel:
             if in_a_row % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def cork(self) -> None:
-        """A read is being parsed: see `uncork`."""
-        self._heard = self._clock.now()
-        self.awake = True
-
     def take(self, data: bytes) -> None:
         """Hand a message to the session, which handles it at once if it is idle."""
         if self._closing is None and self._carried is not None:
@@ -245,7 +244,7 @@ class Channel:
         """The session has something to send: in this turn of the loop, in one write."""
         if not self.awake:
             self.awake = True
-            self._loop.call_soon(self.uncork)
+            self._environment.outgoing.add(self._flush)
 
     def close(self, code: int, reason: str) -> None:
         """Close, when what the session has said so far has gone out. The first word counts."""
@@ -260,8 +259,8 @@ class Channel:
         if self._transport is not None:
             self._transport.abort()
 
-    def uncork(self) -> None:
-        """Write what was said since `cork`; what must wait for the peer is left to a task."""
+    def _flush(self) -> None:
+        """Write what was said in this turn; what must wait for the peer is left to a task."""
         self.awake = False
         if self._writer is not None or self._ended:
             return
@@ -270,12 +269,15 @@ class Channel:
                 self._writer = asyncio.ensure_future(self._write_out())
             return
         outbox = self._outbox
-        messages = self._take() if self._front or outbox is None else outbox.take(WRITE_BUDGET)
+        if self._front or outbox is None:
+            messages, self._front = self._front, []
+            if self._has_more():
+                self.wake()
+        else:
+            messages = outbox.take(WRITE_BUDGET)
         if messages or self._pong:
             self._write_messages(messages)
-        if outbox is not None and outbox.has_more:
-            self.wake()
-        elif self._closing is not None:
+        if self._closing is not None and not self.awake:
             self._writer = asyncio.ensure_future(self._write_out())
 
     def _has_more(self) -> bool:
@@ -316,7 +318,7 @@ class Channel:
 
     async def _drain(self) -> None:
         """Wait until a peer that reads slowly has read enough."""
-        self._expect_progress(Patience(self._slow, self._gone_out(), self._clock.now()))
+        self._expect_progress(Patience(self._environment.slow, self._gone_out(), self._clock.now()))
         try:
             await self._line.drain()
         finally:
@@ -343,8 +345,11 @@ class Channel:
     # -- timers and the session's end --------------------------------------------------------
 
     def _beat(self) -> None:
-        self._pulse = self._beats.add(self._heartbeat, self._beat)
-        if self._clock.now() - self._heard >= 2 * self._heartbeat:
+        environment = self._environment
+        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
+        self._silent = 0 if self.heard else self._silent + 1
+        self.heard = False
+        if self._silent == 2:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
         elif not self._line.writing_paused:  # else it would pass for progress, and tell nothing
             self._write(PING)

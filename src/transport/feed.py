@@ -1,9 +1,8 @@
 """Messages as soon as aiohttp has parsed them, without a task between the socket and the session.
 
 aiohttp hands a message to a queue, from which `receive()` takes it: two futures and a turn of the
-event loop later. Here the queue asks first whether somebody takes binary messages at once, and
-tells it when a read has been parsed to its end: then everything that was answered meanwhile goes
-out in one write. Pings, pongs, closes and faults go through the queue as ever.
+event loop later. Here the queue asks first whether somebody takes binary messages at once. Pings,
+pongs, closes and faults go through the queue as ever.
 
 And the connection leaves aiohttp's HTTP server once it is a WebSocket: `leave` puts a protocol of
 its own in the place of aiohttp's, which is told that its connection is over. The request with its
@@ -47,16 +46,12 @@ _QUEUE: Final = 64 * 1024
 
 
 class Taker(Protocol):
-    """Who takes messages at once."""
+    """Who takes messages at once. heard: set when something was read, whatever it was."""
 
-    def cork(self) -> None:
-        """A read is about to be parsed: what is said meanwhile goes out together."""
+    heard: bool
 
     def take(self, data: bytes) -> None:
         """A binary message has come. Must not raise: who called could not."""
-
-    def uncork(self) -> None:
-        """The read has been parsed."""
 
 
 class Line(Protocol):
@@ -143,10 +138,7 @@ if AVAILABLE:
             return not self._buffer
 
     class _Left(BaseProtocol):
-        """A line that has left aiohttp's HTTP server, or is about to: until then it is its parser.
-
-        Word goes to the taker round each read.
-        """
+        """A line that has left aiohttp's HTTP server, or is to: until then it is its parser."""
 
         __slots__ = ("_queue", "_reader")
 
@@ -180,13 +172,10 @@ if AVAILABLE:
         def data_received(self, data: bytes) -> None:
             queue = self._queue
             taker = queue.taker
-            if taker is None:
-                self._reader.feed_data(data)
-                return
-            queue.left = AT_ONCE
-            taker.cork()
+            if taker is not None:
+                taker.heard = True
+                queue.left = AT_ONCE
             self._reader.feed_data(data)
-            taker.uncork()
 
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)

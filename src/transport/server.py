@@ -23,11 +23,12 @@ from actors.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
-from transport.connection import CLOSE_TIMEOUT, Channel, Socket
+from transport.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment, Socket
 from transport.feed import Kept
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.listen import Listener, Place, listen
+from transport.outgoing import Outgoing
 from transport.wire import PROTOCOL_VERSION, Wire
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,6 +117,9 @@ class Server:
         self._channels: dict[Channel, asyncio.Task[None] | None] = {}
         # One timer for all: one each takes 450 bytes of a connection.
         self._beats = Deadlines(clock, settings.heartbeat / BEATS)
+        self._environment = ChannelEnvironment(
+            clock, self._beats, Outgoing(), settings.heartbeat, settings.limits.slow_consumer
+        )
         self._handshakes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -223,10 +227,8 @@ class Server:
             await socket.prepare(request)
         except ConnectionError:  # it has gone meanwhile, and reads no answer
             return _refuse(Refusal(400, "the connection has ended"))
-        heartbeat, slow = self._settings.heartbeat, self._settings.limits.slow_consumer
         line = socket.leave(request)
-        line_or_kept = line or Kept(socket, request)
-        channel = Channel(line_or_kept, self._clock, self._beats, heartbeat, slow, self._log)
+        channel = Channel(line or Kept(socket, request), self._environment)
         self._channels[channel] = None
         self._handshakes += 1
         self._quiet.clear()

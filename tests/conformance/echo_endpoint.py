@@ -15,10 +15,10 @@ from aiohttp import web
 from actors import Actor, ActorSystem, Lifecycle, Restart
 from actors.frames import Frame
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
-from callboard_service.log import make_log
-from transport.connection import Channel, Socket
+from transport.connection import Channel, ChannelEnvironment, Socket
 from transport.framing import FramePolicy, binary_header
 from transport.listen import Place, listen
+from transport.outgoing import Outgoing
 from transport.wire import Wire
 
 TEMPORARY: Final = Lifecycle(restart=Restart.TEMPORARY)
@@ -70,6 +70,8 @@ class Echo(Actor[SessionMessage]):
         while self._said and at_most > 0:
             taken.append(self._said.popleft())
             at_most -= len(taken[-1])
+        if self._said:
+            self._channel.wake()
         return taken
 
     @property
@@ -88,16 +90,16 @@ class Untouched:
 async def echo_endpoint() -> AsyncIterator[str]:
     """Its URL."""
     system = ActorSystem(name="echo")
-    log = make_log("error")
     tasks: set[asyncio.Task[None]] = set()
+    policy = FramePolicy(text=_take_text, frames=_frames)
+    environment = ChannelEnvironment(system.clock, system.deadlines, Outgoing(), 60.0, 60.0, policy)
 
     async def serve(request: web.Request) -> web.StreamResponse:
         socket = Socket(_MAX_BYTES)
         await socket.prepare(request)
         line = socket.leave(request)
         assert line is not None
-        policy = FramePolicy(text=_take_text, frames=_frames)
-        channel = Channel(line, system.clock, system.deadlines, 60.0, 60.0, log, policy)
+        channel = Channel(line, environment)
         echo = Echo(channel)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
         serving = channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
