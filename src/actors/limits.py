@@ -9,7 +9,7 @@ from actors.effects import Limit
 from actors.failure import Code, Failure
 
 FLOOD: Final = 10
-"""The bucket for all frames together is so many times the one for requests."""
+"""The bucket for all other frames is so many times the one for requests."""
 
 _GRAIN: Final = 1e-6
 """Seconds that rounding may be off by; a clock that counts from the start of a machine is large."""
@@ -20,10 +20,10 @@ class SessionLimits:
     """What one session may take. Times in seconds; a rate of 0 is no limit.
 
     messages_per_second, message_burst, bytes_per_second, byte_burst: requests, by token buckets;
-    all frames together have ten times as much. outbox_bytes: answers that wait for the socket;
-    beyond it streams wait. resume_window: how long a session without a connection is kept, and
-    resume_buffer_messages and resume_buffer_bytes how much of its answers. slow_consumer: how
-    long a client may leave a full buffer unacknowledged, or the socket unread.
+    all other frames, refused requests among them, have ten times as much. outbox_bytes: answers
+    that wait for the socket; beyond it streams wait. resume_window: how long a session without a
+    connection is kept, and resume_buffer_messages and resume_buffer_bytes how much of its answers.
+    slow_consumer: how long a client may leave a full buffer unacknowledged, or the socket unread.
     """
 
     max_requests_in_flight: int = 256
@@ -105,7 +105,7 @@ def _until(missing: float) -> float:
 
 @lru_cache(maxsize=16)
 def _rates(limits: SessionLimits) -> tuple[Rates, Rates]:
-    """Of requests, and of all frames. Shared: what a message looks at is then in the cache."""
+    """Of requests, and of other frames. Shared: what a message looks at is then in the cache."""
     messages, burst = limits.messages_per_second, limits.message_burst
     octets, octet_burst = limits.bytes_per_second, limits.byte_burst
     return (
@@ -122,9 +122,9 @@ class Gate:
     def __init__(self, limits: SessionLimits) -> None:
         requests, frames = _rates(limits)
         self.requests: Meter = Meter(requests)
-        """Of the frames that open requests."""
+        """Of the frames that open requests, and are run."""
         self.frames: Meter = Meter(frames)
-        """Of all frames, of any kind: for which there is no room, that is more than anyone may."""
+        """Of all other frames: for which there is no room, that is more than anyone may."""
 
     def refusal(self, size: int, now: float) -> tuple[Failure, Limit]:
         """Why there was no room in `requests`.

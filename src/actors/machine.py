@@ -20,7 +20,7 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -60,19 +60,20 @@ from actors.frames import (
     Signal,
 )
 from actors.limits import Gate, SessionLimits
-from actors.output import Output
+from actors.output import Output, nobody
 
 UNLIMITED: Final = 2**64
 ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
 
 class _Open:
-    """A request that has not ended."""
+    """A request that has not ended. shared: by those that have said nothing yet; not to change."""
 
-    __slots__ = ("encoder", "held", "limit", "owed", "sent")
+    __slots__ = ("encoder", "held", "limit", "owed", "sent", "shared")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
         self.limit = limit
+        self.shared = shared
         self.sent = 0
         self.held: Notice | None = None
         self.owed: dict[str, Message] | None = None
@@ -91,27 +92,28 @@ class SessionMachine:
         """The end that was said last has filled the output."""
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._initial_credit = UNLIMITED
+        self._new = _Open(UNLIMITED, shared=True)
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
         self._most = limits.max_requests_in_flight
+        self._swamp = 2 * limits.resume_buffer_bytes
         self.output: Output = Output(limits)
         """What goes out, for who carries it; the machine alone puts something in."""
-        self._open: dict[int, _Open] = {}
-        self._ending: dict[int, None] = {}  # a set that is empty takes 150 bytes more
+        self._requests: dict[int, _Open | None] = {}
+        """Those in flight; None: ENDING."""
         self.blocked: dict[int, None] = {}
         """Requests that wait for room; who waits longest goes on first."""
 
     # -- connections come and go -------------------------------------------------------------
 
-    def attach(self, *, initial_credit: int, acknowledges: bool) -> list[Effect]:
-        """A connection is there. initial_credit 0: new requests have no limit."""
-        output = self.output
-        output.detach()  # what was to go aside to the connection before is not for this one
-        output.connected, output.acknowledges = True, acknowledges
-        self._initial_credit = initial_credit or UNLIMITED
+    def attach(
+        self, *, initial_credit: int, acknowledges: bool, wake: Callable[[], None] = nobody
+    ) -> list[Effect]:
+        """A connection is there. initial_credit 0: new requests have no limit. wake: see Output."""
+        self.output.attach(wake, acknowledges=acknowledges)
+        self._new = _Open(initial_credit or UNLIMITED, shared=True)
         if self._going is not None:
-            output.add_aside(self._encode(0, 0, False, self._going))
+            self.output.add_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
 
     def resume(self, last_sequence: int) -> bool:
@@ -137,7 +139,7 @@ class SessionMachine:
             case Credit(request_id, limit):
                 return self._raise_limit(request_id, limit)
             case Inform(request_id, payload):
-                return [Deliver(request_id, payload)] if request_id in self._open else []
+                return [Deliver(request_id, payload)] if self.is_open(request_id) else []
             case Ping(nonce):
                 self.output.add_aside(self._encode(0, 0, False, Pong(nonce)))
                 return self._check_reader()
@@ -149,18 +151,30 @@ class SessionMachine:
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
         """Take a frame that opens a request. None: it is to be run, and nothing else to be done."""
-        gate = self._gate
-        if not gate.frames.draw(size, now):
+        request_id, payload, output = request.request_id, request.payload, self.output
+        if (
+            request_id > self.last_request_id
+            and payload is not None
+            and not isinstance(payload, Failure)
+            and self._going is None
+            and (output.waiting_bytes + output.kept_bytes < self._swamp or not output.swamped())
+            and len(self._requests) < self._most
+            and self._gate.requests.draw(size, now)
+        ):
+            self.last_request_id = request_id
+            self._requests[request_id] = self._new
+            return None
+        return self._refuse(request, size, now)
+
+    def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
+        """What `admit` does not run; it counts as any other frame does."""
+        if not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         request_id = request.request_id
         if request_id <= self.last_request_id:
             return self._out_of_order(request)
         self.last_request_id = request_id
-        refusal = self._refusal(request.payload)
-        if refusal is None and gate.requests.draw(size, now):
-            self._open[request_id] = _Open(self._initial_credit)
-            return None
-        failure, limit = refusal or gate.refusal(size, now)
+        failure, limit = self._refusal(request.payload) or self._gate.refusal(size, now)
         self._say(request_id, failure, end=True)
         return [Refused(request, failure, limit), *self._check_reader()]
 
@@ -181,7 +195,7 @@ class SessionMachine:
             return DRAINING, None
         if self.output.swamped():
             return UNREAD, Limit.UNREAD
-        if len(self._open) + len(self._ending) >= self._most:
+        if len(self._requests) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
         return None
 
@@ -192,16 +206,19 @@ class SessionMachine:
         return []
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:
-        state = self._open.get(request_id)
-        if state is None or limit <= state.limit or state.limit == UNLIMITED:
+        known = self._requests.get(request_id)
+        if known is None or limit <= known.limit or known.limit == UNLIMITED:
             return []
+        state = self._own(request_id, known)
         state.limit = limit
-        if request_id in self.blocked and self._has_room_after_notice(request_id, state):
+        if request_id in self.blocked and self._has_room_after_notice(request_id):
             self.blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
 
-    def _has_room_after_notice(self, request_id: int, state: _Open) -> bool:
+    def _has_room_after_notice(self, request_id: int) -> bool:
+        state = self._requests[request_id]
+        assert state is not None, "who waits is open"
         if state.held is not None and self.has_room(request_id):
             held, state.held = state.held, None
             self.notify(request_id, held)
@@ -214,7 +231,9 @@ class SessionMachine:
     def fail_all(self, failure: Failure) -> list[Effect]:
         """End every request that has not ended."""
         return [
-            effect for request_id in list(self._open) for effect in self.fail(request_id, failure)
+            effect
+            for request_id in list(self._requests)
+            for effect in self.fail(request_id, failure)
         ]
 
     def drain(self, reason: str, reconnect_after_ms: int) -> None:
@@ -225,17 +244,19 @@ class SessionMachine:
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
-        crashed = request_id in self._open and self.end(request_id, CRASHED)
-        self._ending.pop(request_id, None)
+        requests = self._requests
+        crashed = requests.get(request_id) is not None and self.end(request_id, CRASHED)
+        requests.pop(request_id, None)
         return crashed
 
     # -- what a request says -----------------------------------------------------------------
 
     def notify(self, request_id: int, notice: Notice) -> None:
         """Send a notice when there is room for it; of those that wait, the newest is kept."""
-        state = self._open.get(request_id)
-        if state is None:
+        known = self._requests.get(request_id)
+        if known is None:
             return
+        state = self._own(request_id, known)
         if not self.has_room(request_id):
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
             state.held = Notice(notice.message, discard)
@@ -246,11 +267,13 @@ class SessionMachine:
 
     def answer(self, request_id: int, payload: Message) -> bool:
         """Send one answer; True if there is room for the next. False too once it has ended."""
-        state = self._open.get(request_id)
+        state = self._requests.get(request_id)
         if state is None:
             return False
+        encoder = state.encoder
+        if encoder is None:
+            state, encoder = self._stream(request_id, state)
         output = self.output
-        encoder = state.encoder or self._encoder(request_id, state)
         has_room = output.put(encoder.encode(output.sequence + 1, payload))
         state.sent += 1
         if has_room and state.sent < state.limit:
@@ -263,7 +286,7 @@ class SessionMachine:
 
         What `answers` raises comes through, after those before it have been sent.
         """
-        state = self._open.get(request_id)
+        state = self._requests.get(request_id)
         if state is None:
             return False
         output = self.output
@@ -273,25 +296,40 @@ class SessionMachine:
             return False
         encoded = Encoded()
         try:
-            encoder = state.encoder or self._encoder(request_id, state)
+            encoder = state.encoder
+            if encoder is None:
+                state, encoder = self._stream(request_id, state)
             return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
         finally:
             output.add_all(encoded)
             state.sent += len(encoded.lengths)
 
-    def _encoder(self, request_id: int, state: _Open) -> StreamEncoder:
-        encoder = state.encoder = self._encode_stream(request_id)
-        return encoder
+    def _own(self, request_id: int, state: _Open) -> _Open:
+        """The request's own state, which can be changed."""
+        if state.shared:
+            state = self._requests[request_id] = _Open(state.limit)
+        return state
+
+    def _stream(self, request_id: int, state: _Open) -> tuple[_Open, StreamEncoder]:
+        """The own state of a request that begins to answer, and what encodes its answers."""
+        own = self._own(request_id, state)
+        encoder = own.encoder = self._encode_stream(request_id)
+        return own, encoder
+
+    def is_open(self, request_id: int) -> bool:
+        """The request has not ended."""
+        return self._requests.get(request_id) is not None
 
     def grant(self, request_id: int, limit: int) -> None:
         """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
-        if request_id in self._open:
+        if self.is_open(request_id):
             self._say(request_id, Grant(limit))
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before."""
-        state = self._open.get(request_id)
-        if state is not None:
+        known = self._requests.get(request_id)
+        if known is not None:
+            state = self._own(request_id, known)
             # Tried now, so that the end, whoever brings it, cannot fail on it.
             self._encode(request_id, self.sequence + 1, False, payload)
             if state.owed is None:
@@ -300,12 +338,12 @@ class SessionMachine:
 
     def pay(self, request_id: int, key: str) -> bool:
         """Strike out what is owed; False if nothing is, so that it is not said twice."""
-        state = self._open.get(request_id)
+        state = self._requests.get(request_id)
         return bool(state and state.owed and state.owed.pop(key, None) is not None)
 
     def end(self, request_id: int, payload: Message | Failure | Completed) -> bool:
         """Send the request's last frame; False if that was done before."""
-        state = self._open.get(request_id)
+        state = self._requests.get(request_id)
         if state is None:
             return False
         output = self.output
@@ -314,8 +352,7 @@ class SessionMachine:
         else:
             last = self._settle(request_id, state, payload)
         self.filled = not output.put(last)
-        del self._open[request_id]
-        self._ending[request_id] = None
+        self._requests[request_id] = None
         if self.blocked:
             self.blocked.pop(request_id, None)
         return True
@@ -333,12 +370,12 @@ class SessionMachine:
 
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""
-        state = self._open.get(request_id)
+        state = self._requests.get(request_id)
         return state is not None and state.sent < state.limit and not self.output.full()
 
     def block(self, request_id: int) -> bool:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
-        if request_id not in self._open:
+        if not self.is_open(request_id):
             return False
         self.blocked[request_id] = None
         return True
@@ -367,7 +404,7 @@ class SessionMachine:
     @property
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        return len(self._open)
+        return sum(state is not None for state in self._requests.values())
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
@@ -376,7 +413,7 @@ class SessionMachine:
         woken = [
             request_id
             for request_id in list(self.blocked)
-            if self._has_room_after_notice(request_id, self._open[request_id])
+            if self._has_room_after_notice(request_id)
         ]
         for request_id in woken:
             del self.blocked[request_id]

@@ -10,7 +10,7 @@ together, in a Block, which is cut only where a border falls into it. Frames tha
 request (a Pong, a GoingAway) go ahead of the answers and end with the connection.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain, takewhile
 from typing import Final
 
@@ -31,9 +31,9 @@ class Output:
     """
 
     __slots__ = (
-        "_aside", "_handed_out", "_kept", "_kept_bytes", "_messages", "_outbox", "_size",
-        "_waiting", "acknowledged", "acknowledges", "connected", "more", "sequence",
-        "waiting_bytes",
+        "_aside", "_handed_out", "_kept", "_messages", "_outbox", "_size",
+        "_waiting", "acknowledged", "acknowledges", "connected", "kept_bytes", "more", "sequence",
+        "waiting_bytes", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -43,14 +43,16 @@ class Output:
         self.connected: bool = False
         self.acknowledges: bool = False
         self.waiting_bytes: int = 0
+        self.kept_bytes: int = 0
         self.more: bool = False
         """What was taken last was not all."""
+        self.wake: Callable[[], None] = nobody
+        """Called when something waits for the socket, and nothing did before."""
         self._handed_out = 0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
         self._aside: list[bytes] = []
         self._waiting: list[bytes] = []
         self._kept: list[bytes] = []
-        self._kept_bytes = 0
         self._messages = limits.resume_buffer_messages
         self._size = limits.resume_buffer_bytes
         self._outbox = limits.outbox_bytes
@@ -59,25 +61,30 @@ class Output:
 
     def add(self, answer: bytes) -> None:
         """Take an answer; it has been given the next sequence number."""
-        self.sequence += 1
-        self._waiting.append(answer)
-        self.waiting_bytes += len(answer)
+        self.put(answer)
 
     def put(self, answer: bytes) -> bool:
         """`add`; and whether there is room for more."""
         sequence = self.sequence = self.sequence + 1
-        self._waiting.append(answer)
+        waiting = self._waiting
+        if not waiting:
+            self.wake()
+        waiting.append(answer)
         octets = self.waiting_bytes = self.waiting_bytes + len(answer)
         return (
             self.connected
             and octets < self._outbox
             and sequence - self.acknowledged < self._messages
-            and octets + self._kept_bytes < self._size
+            and octets + self.kept_bytes < self._size
         ) or not self.full()
 
     def add_all(self, encoded: Encoded) -> None:
         """Take answers that have been given the next sequence numbers."""
         pieces, lengths = encoded.pieces, encoded.lengths
+        if not lengths:
+            return
+        if not self._waiting:
+            self.wake()
         if len(pieces) == len(lengths):  # each is a frame
             self._waiting.extend(pieces)
         else:
@@ -98,6 +105,7 @@ class Output:
         """Take a frame that has no sequence; without a connection it goes nowhere."""
         if self.connected:
             self._aside.append(frame)
+            self.wake()
 
     # -- how full ----------------------------------------------------------------------------
 
@@ -109,7 +117,7 @@ class Output:
     @property
     def size(self) -> int:
         """Bytes of them."""
-        return self._kept_bytes + self.waiting_bytes
+        return self.kept_bytes + self.waiting_bytes
 
     @property
     def has_some(self) -> bool:
@@ -126,7 +134,7 @@ class Output:
         """The buffer is full, whoever has to empty it."""
         return (
             self.sequence - self.acknowledged >= self._messages
-            or self._kept_bytes + self.waiting_bytes >= self._size
+            or self.kept_bytes + self.waiting_bytes >= self._size
         )
 
     def full(self) -> bool:
@@ -154,7 +162,7 @@ class Output:
         """Twice the buffer waits unread: ends alone, which always find room, have come to that."""
         unread = self.waiting_bytes
         if self.acknowledges:
-            unread += self._kept_bytes
+            unread += self.kept_bytes
         return unread >= 2 * self._size
 
     def flooded(self) -> bool:
@@ -180,7 +188,7 @@ class Output:
             if len(taken) > FEW and set(map(type, taken)) == {bytes}:
                 taken = [Block.of(taken, list(map(len, taken)))]
             self._kept += taken
-            self._kept_bytes += self.waiting_bytes
+            self.kept_bytes += self.waiting_bytes
             self._waiting = []
             self._handed_out = self.sequence
             self.waiting_bytes = 0
@@ -207,7 +215,7 @@ class Output:
         self._handed_out += sum(map(_count, moved))
         octets = sum(map(len, moved))
         self.waiting_bytes -= octets
-        self._kept_bytes += octets
+        self.kept_bytes += octets
         return taken
 
     def _replace(self) -> None:
@@ -237,17 +245,25 @@ class Output:
                 break
             count -= frames
             gone += 1
-            self._kept_bytes -= len(answer)
+            self.kept_bytes -= len(answer)
         del kept[:gone]
         if count:
             block = kept[0]
             assert isinstance(block, Block)
             part, kept[0] = block.cut(count)
-            self._kept_bytes -= len(part)
+            self.kept_bytes -= len(part)
+
+    def attach(self, wake: Callable[[], None], *, acknowledges: bool) -> None:
+        """A connection is there, which `wake` tells that there is something to take.
+
+        It must not take before it returns: it is called in the midst of things.
+        """
+        self.detach()  # what was to go aside to the connection before is not for this one
+        self.connected, self.acknowledges, self.wake = True, acknowledges, wake
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
-        self.connected = False
+        self.connected, self.wake = False, nobody
         self._aside.clear()
 
     def resume(self, after: int) -> bool:
@@ -256,11 +272,15 @@ class Output:
             return False
         self.acknowledge(after)
         self._waiting[:0] = self._kept
-        self.waiting_bytes += self._kept_bytes
+        self.waiting_bytes += self.kept_bytes
         self._handed_out = after
         self._kept.clear()
-        self._kept_bytes = 0
+        self.kept_bytes = 0
         return True
+
+
+def nobody() -> None:
+    """In place of a connection."""
 
 
 def frames(taken: Iterable[bytes]) -> Iterator[bytes]:

@@ -191,7 +191,6 @@ class Run:
 
     def _grant(self, limit: int) -> None:
         self._session.machine.grant(self.request_id, limit)
-        self._session.wake_connection()
 
     def _run_once(self) -> None:
         self._only_once = True
@@ -212,7 +211,6 @@ class Run:
         """Send a notice, when there is credit for it."""
         self._session.machine.notify(self.request_id, notice)
         self._mark_answered()
-        self._session.wake_connection()
 
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
@@ -220,9 +218,6 @@ class Run:
         room = session.machine.answer(self.request_id, answer)
         if not self.answered:
             self._mark_answered()
-        connection = session.connection
-        if connection is not None and not connection.awake:
-            connection.wake()
         if not room:
             session.watch_reader()
         return room
@@ -234,7 +229,6 @@ class Run:
             all_sent = session.machine.answer_all(self.request_id, answers, at_most)
         finally:
             self._mark_answered()
-            session.wake_connection()
         if not all_sent:
             session.watch_reader()
         return all_sent
@@ -256,9 +250,6 @@ class Run:
         if self._cell is not None:
             self._cell.ref.restart_never()
             self._cell.finish()
-        connection = session.connection
-        if connection is not None and not connection.awake:
-            connection.wake()
         if session.machine.filled:
             session.watch_reader()
 

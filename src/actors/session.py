@@ -133,8 +133,7 @@ class SessionActor(Actor[SessionMessage]):
     def receive(self, message: SessionMessage) -> None:
         """Take a frame, or word of a connection."""
         if isinstance(message, Received):  # nearly all are
-            connection = message.connection
-            if connection is self.connection and not self._closing:
+            if message.connection is self.connection and not self._closing:
                 frame, now = message.frame, self.now()
                 if isinstance(frame, Request):
                     effects = self.machine.admit(frame, message.size, now)
@@ -144,9 +143,6 @@ class SessionActor(Actor[SessionMessage]):
                         self._carry_out(effects)
                 else:
                     self._carry_out(self.machine.receive(frame, message.size, now))
-                if connection.awake:
-                    return  # nearly always: it is the connection that brings it
-            self.wake_connection()
             return
         match message:
             case Attach():
@@ -161,7 +157,6 @@ class SessionActor(Actor[SessionMessage]):
             case FailAll(failure, reply):
                 self._carry_out(self.machine.fail_all(failure))
                 reply.send(None)
-        self.wake_connection()
 
     # -- connections -------------------------------------------------------------------------
 
@@ -185,7 +180,9 @@ class SessionActor(Actor[SessionMessage]):
         self._stop_waiting()
         connection = self.connection = message.connection
         effects = self.machine.attach(
-            initial_credit=message.initial_credit, acknowledges=message.acknowledges
+            initial_credit=message.initial_credit,
+            acknowledges=message.acknowledges,
+            wake=connection.wake,
         )
         outbox = Outbox(self, connection)
         message.reply.send(
@@ -254,7 +251,6 @@ class SessionActor(Actor[SessionMessage]):
             run.ended(CRASHED)
             self.watch_reader()
         self._settle_drained()
-        self.wake_connection()
 
     def _forget(self, run: Run) -> bool:
         """The request has nothing more to do. True: it had not ended, so it has crashed."""
@@ -364,7 +360,6 @@ class SessionActor(Actor[SessionMessage]):
     def abort(self, request_id: int, failure: Failure) -> None:
         """End a request from outside its actor; harmless once it has ended."""
         self._carry_out(self.machine.fail(request_id, failure))
-        self.wake_connection()
 
     def _settle_drained(self) -> None:
         if self._drained and not self.machine.in_flight:
@@ -375,12 +370,6 @@ class SessionActor(Actor[SessionMessage]):
     def unblock(self) -> None:
         """Something has been sent: have requests go on that waited for room."""
         self._carry_out(self.machine.unblocked())
-
-    def wake_connection(self) -> None:
-        """There may be something to send."""
-        connection = self.connection
-        if connection is not None and not connection.awake and self.machine.output.has_some:
-            connection.wake()
 
     def request_log(self, request_id: int) -> Log:
         """A log for one request."""

@@ -19,15 +19,10 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """What a session needs of the socket that carries it.
-
-    awake: it knows that there is something to send, and needs no `wake`.
-    """
-
-    awake: bool
+    """What a session needs of the socket that carries it."""
 
     def wake(self) -> None:
-        """The outbox has something to send."""
+        """The outbox has something to send, and had nothing before; take it later, not in here."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket, when what is in the outbox has gone out."""

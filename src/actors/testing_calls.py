@@ -172,8 +172,6 @@ class Answers(Generic[Rep]):
 class Calls:
     """One client's session in a test."""
 
-    awake = False
-
     def __init__(
         self, session: ActorRef[SessionMessage], registry: Registry, log: LogLines
     ) -> None:

@@ -94,7 +94,7 @@ class Channel:
         self._pulse = environment.beats.add(environment.heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
-        self.awake: bool = False
+        self._awake = False
         self._writer: asyncio.Future[None] | None = None
         self._carried: tuple[Decode, Tell] | None = None
         self._ended = False
@@ -201,6 +201,8 @@ class Channel:
         """Hand a message to the session, which handles it at once if it is idle."""
         if self._closing is None and self._carried is not None:
             decode, tell_now = self._carried
+            if not self._awake and self._environment.outgoing.are_many:
+                self._environment.outgoing.write()
             try:
                 tell_now(Received(self, decode(data), len(data)))
             except MailboxFull:
@@ -242,8 +244,8 @@ class Channel:
 
     def wake(self) -> None:
         """The session has something to send: in this turn of the loop, in one write."""
-        if not self.awake:
-            self.awake = True
+        if not self._awake:
+            self._awake = True
             self._environment.outgoing.add(self._flush)
 
     def close(self, code: int, reason: str) -> None:
@@ -261,7 +263,7 @@ class Channel:
 
     def _flush(self) -> None:
         """Write what was said in this turn; what must wait for the peer is left to a task."""
-        self.awake = False
+        self._awake = False
         if self._writer is not None or self._ended:
             return
         if self._line.writing_paused:
@@ -277,7 +279,7 @@ class Channel:
             messages = outbox.take(WRITE_BUDGET)
         if messages or self._pong:
             self._write_messages(messages)
-        if self._closing is not None and not self.awake:
+        if self._closing is not None and not self._awake:
             self._writer = asyncio.ensure_future(self._write_out())
 
     def _has_more(self) -> bool:

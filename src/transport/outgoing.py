@@ -25,12 +25,16 @@ class Outgoing:
         """Have `write` called, once for this call and at the end of this turn at the latest."""
         due = self._due
         if not due:
-            asyncio.get_running_loop().call_soon(self._write)
+            asyncio.get_running_loop().call_soon(self.write)
         due.append(write)
-        if len(due) == TOGETHER:
-            self._write()
 
-    def _write(self) -> None:
+    @property
+    def are_many(self) -> bool:
+        """So many wait that they should not wait for the end of the turn."""
+        return len(self._due) >= TOGETHER
+
+    def write(self) -> None:
+        """Have all write, now."""
         due, self._due = self._due, []
         for write in due:
             try:

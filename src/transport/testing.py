@@ -211,22 +211,28 @@ class MemoryCarrier:
 class _Line:
     """The session's end (`actors.session_messages.Connection`)."""
 
-    awake = False
-
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
         self.closed = ConnectionClosed(CloseCode.ABNORMAL)
         self.ended = False
         self._outbox: Outbox | None = None
+        self._due = False
 
     def open(self, outbox: Outbox, welcome: bytes) -> None:
         """Carry what this outbox has."""
         self._outbox = outbox
         self.arrived.put_nowait(payload_of(welcome))
-        self.wake()
+        self._carry()
 
     def wake(self) -> None:
-        """Carry what there is, all at once: a client's memory is bounded by its credit."""
+        """Carry what there is, at the end of this turn of the loop."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._carry)
+
+    def _carry(self) -> None:
+        """Carry it all: a client's memory is bounded by its credit."""
+        self._due = False
         while self._outbox is not None and not self.ended:
             taken = self._outbox.take(WRITE_BUDGET)
             if not taken:
@@ -236,7 +242,7 @@ class _Line:
 
     def close(self, code: int, reason: str) -> None:
         """The session, or what is around it, ends the connection."""
-        self.wake()
+        self._carry()
         self.end(code, reason)
 
     def end(self, code: int, reason: str) -> None:

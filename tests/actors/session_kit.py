@@ -133,7 +133,6 @@ class FakeConnection:
     """A socket that takes everything at once, unless it is told to be slow."""
 
     wakes: int = 0
-    awake: bool = False
     closed: tuple[int, str] | None = None
 
     def wake(self) -> None:

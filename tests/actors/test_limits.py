@@ -137,7 +137,7 @@ def test_requests_are_refused_by_bytes_and_a_refused_one_costs_nothing() -> None
     assert refuse(gate, 1, 1.0) is None
 
 
-def test_all_frames_together_have_ten_times_as_much() -> None:
+def test_other_frames_have_ten_times_as_much() -> None:
     gate = Gate(LIMITS)
     assert all(gate.frames.draw(1, 0.0) for _ in range(3 * FLOOD))
     assert not gate.frames.draw(1, 0.0)

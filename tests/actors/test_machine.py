@@ -431,7 +431,7 @@ def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
         assert not any(isinstance(effect, Refused | Close) for effect in effects)
 
 
-def test_far_more_frames_of_any_kind_than_allowed_are_abuse() -> None:
+def test_far_more_frames_of_other_kinds_than_requests_allowed_are_abuse() -> None:
     limits = SessionLimits(messages_per_second=1.0, message_burst=1)
     session = SessionMachine(limits, encode)
     for _ in range(FLOOD):
@@ -439,7 +439,8 @@ def test_far_more_frames_of_any_kind_than_allowed_are_abuse() -> None:
     (close,) = session.receive(Ack(0), 1, 0.0)
     assert isinstance(close, Close)
     assert close.code == 4505
-    assert session.admit(Request(1, 0, Text()), 1, 0.0) == [close]
+    assert session.admit(Request(1, 0, Text()), 1, 0.0) is None, "it has a bucket of its own"
+    assert session.admit(Request(2, 0, Text()), 1, 0.0) == [close], "what is refused has not"
 
 
 def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:

@@ -30,7 +30,7 @@ async def test_the_first_of_its_answers_is_when_it_began_to_answer(
     assert await client.said(1) == ["(patience 0)"] * 3 + ["done"]
 
 
-async def test_a_connection_that_is_awake_is_not_woken_by_an_answer(service: Service) -> None:
+async def test_a_connection_is_woken_once_for_what_it_has_not_taken(service: Service) -> None:
     class Two(StreamActor[Text, Text]):
         async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
             yield Text("a")
@@ -38,11 +38,14 @@ async def test_a_connection_that_is_awake_is_not_woken_by_an_answer(service: Ser
             yield Text("b")
 
     client = await client_of(service, Two)
-    client.connection.awake = True
+    woken = client.connection.wakes
     client.request(Text())
     await settle()
-    assert client.connection.wakes == 0
+    assert client.connection.wakes == woken + 1
     assert await client.said(1) == ["a", "b", "completed"]
+    client.request(Text())
+    await settle()
+    assert client.connection.wakes == woken + 2
 
 
 async def test_credit_for_a_notice_wakes_no_handler_that_waits_for_something_else(
