@@ -44,8 +44,10 @@ class Exchange(Protocol):
     deadline: float | None
     said: Message | Failure | Completed | None
     inputs: "Inputs | None"
-    interceptors: Sequence[Interceptor[Message]]
-    """What is put round the handler, the first outermost."""
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler, the first outermost."""
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """The ref of a long-lived actor."""

@@ -49,8 +49,8 @@ class Run:
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
         "_began", "_cell", "_early", "_first", "_handler", "_only_once", "_session", "_task",
-        "_waiter", "answered", "begun", "deadline", "expiry", "inputs", "interceptors", "ref",
-        "registration", "request", "request_id", "said",
+        "_waiter", "begun", "deadline", "expiry", "inputs", "registration", "request",
+        "request_id", "said",
     )  # fmt: skip
 
     def __init__(
@@ -65,15 +65,11 @@ class Run:
         self.request = request
         self.request_id: int = request.request_id
         self.registration: Registration = registration
-        self.interceptors: Sequence[Interceptor[Message]] = registration.interceptors
-        """What is put round the handler."""
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
-        self.answered: bool = False
         self.said: Message | Failure | Completed | None = None
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
-        self.ref: ActorRef[object] | None = None
         self._cell: Cell[object] | None = None
         self._handler: AnyHandler | None = None
         self._task: asyncio.Task[None] | None = None
@@ -84,6 +80,11 @@ class Run:
         self.inputs: Inputs | None = None
         if registration.takes is not None:
             self.inputs = Inputs(registration.takes, self._grant, self._run_once)
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor[Message]]:
+        """What is put round the handler."""
+        return self.registration.interceptors
 
     # -- the actor ---------------------------------------------------------------------------
 
@@ -123,7 +124,9 @@ class Run:
         try:
             # As `handler.main()`, without one more coroutine.
             try:
-                ending = await (handler.attempt() if self.interceptors else handler.run())
+                ending = await (
+                    handler.attempt() if self.registration.interceptors else handler.run()
+                )
             except Failure as failure:
                 ending = failure
             self.end(ending)
@@ -146,12 +149,11 @@ class Run:
     def became(self, cell: "Cell[object]") -> None:
         """The request is an actor now."""
         self._cell = cell
-        self.ref = cell.ref
         self._handler = None
-        if self._only_once or self.answered:
-            self.ref.restart_never()
+        if self._only_once:
+            cell.ref.restart_never()
         for message in self._early or ():
-            self.ref.tell(message)
+            cell.ref.tell(message)
         self._early = None
 
     @property
@@ -194,8 +196,8 @@ class Run:
 
     def _run_once(self) -> None:
         self._only_once = True
-        if self.ref is not None:
-            self.ref.restart_never()
+        if self._cell is not None:
+            self._cell.ref.restart_never()
 
     @property
     def session(self) -> str:
@@ -216,7 +218,7 @@ class Run:
         """Send one; True if there is room for the next."""
         session = self._session
         room = session.machine.answer(self.request_id, answer)
-        if not self.answered:
+        if self._first is None:
             self._mark_answered()
         if not room:
             session.watch_reader()
@@ -246,7 +248,7 @@ class Run:
         session = self._session
         if session.machine.end(self.request_id, answer):
             self.ended(answer)
-        self.answered = True
+        self._only_once = True
         if self._cell is not None:
             self._cell.ref.restart_never()
             self._cell.finish()
@@ -254,8 +256,7 @@ class Run:
             session.watch_reader()
 
     def _mark_answered(self) -> None:
-        if not self.answered:
-            self.answered = True
+        if self._first is None:
             self._first = self._session.now()
             self._run_once()
 

@@ -22,14 +22,20 @@ SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0
 class _Kind:
     """The requests of one type."""
 
-    __slots__ = ("codes", "first", "first_sum", "last", "last_sum")
+    __slots__ = (
+        "failed", "first", "first_sum", "last", "last_sum", "only", "only_sum", "succeeded",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.codes: dict[str, int] = {}
-        self.first = [0] * (len(SECONDS) + 1)
-        self.last = [0] * (len(SECONDS) + 1)
-        self.first_sum = 0.0
-        self.last_sum = 0.0
+        self.succeeded = 0
+        self.failed: dict[str, int] = {}
+        # Of a unary request the only answer is the first and the last: counted once.
+        self.only, self.first, self.last = ([0] * (len(SECONDS) + 1) for _ in range(3))
+        self.only_sum = self.first_sum = self.last_sum = 0.0
+
+    def codes(self) -> dict[str, int]:
+        """How often each code was the end."""
+        return {"OK": self.succeeded, **self.failed} if self.succeeded else self.failed
 
 
 class RequestCounts(Collector):
@@ -44,16 +50,22 @@ class RequestCounts(Collector):
         kind = self._kinds.get(end.message)
         if kind is None:
             kind = self._kinds[end.message] = _Kind()
+        last = end.last
+        bucket = bisect_left(SECONDS, last)
+        if end.first == last:
+            kind.only[bucket] += 1
+            kind.only_sum += last
+        else:
+            kind.last[bucket] += 1
+            kind.last_sum += last
+            kind.first[bisect_left(SECONDS, end.first)] += 1
+            kind.first_sum += end.first
         said = end.said
-        code = said.code.value if type(said) is Failure else "OK"
-        kind.codes[code] = kind.codes.get(code, 0) + 1
-        bucket = bisect_left(SECONDS, end.last)
-        kind.last[bucket] += 1
-        if end.first != end.last:
-            bucket = bisect_left(SECONDS, end.first)
-        kind.first[bucket] += 1
-        kind.first_sum += end.first
-        kind.last_sum += end.last
+        if type(said) is Failure:
+            code = said.code.value
+            kind.failed[code] = kind.failed.get(code, 0) + 1
+            return
+        kind.succeeded += 1
         if type(said) is ChatCompleted:
             self._tokens["input"] += said.input_tokens
             self._tokens["output"] += said.output_tokens
@@ -74,10 +86,11 @@ class RequestCounts(Collector):
             "callboard_last_answer_seconds", "From a request to its last answer.", labels=["type"]
         )
         for name, kind in self._kinds.items():
-            for code, count in kind.codes.items():
+            for code, count in kind.codes().items():
                 requests.add_metric([name, code], count)
-            first.add_metric([name], _cumulated(kind.first), kind.first_sum)
-            last.add_metric([name], _cumulated(kind.last), kind.last_sum)
+            only, only_sum = kind.only, kind.only_sum
+            first.add_metric([name], _cumulated(only, kind.first), only_sum + kind.first_sum)
+            last.add_metric([name], _cumulated(only, kind.last), only_sum + kind.last_sum)
         tokens = CounterMetricFamily(
             "callboard_tokens", "Tokens of replies that were completed.", labels=["kind"]
         )
@@ -86,11 +99,11 @@ class RequestCounts(Collector):
         return [requests, first, last, tokens]
 
 
-def _cumulated(counts: list[int]) -> list[tuple[str, float]]:
-    """Buckets as Prometheus has them: each with all that are below it."""
+def _cumulated(only: list[int], others: list[int]) -> list[tuple[str, float]]:
+    """Both, in buckets as Prometheus has them: each with all that are below it."""
     buckets: list[tuple[str, float]] = []
     total = 0
-    for bound, count in zip((*SECONDS, float("inf")), counts, strict=True):
-        total += count
+    for bound, count, more in zip((*SECONDS, float("inf")), only, others, strict=True):
+        total += count + more
         buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
     return buckets

@@ -96,7 +96,8 @@ class Channel:
         self._closing: tuple[int, str] | None = None
         self._awake = False
         self._writer: asyncio.Future[None] | None = None
-        self._carried: tuple[Decode, Tell] | None = None
+        self._decode: Decode | None = None
+        self._tell: Tell | None = None
         self._ended = False
         self._broken = False
         self._front: list[bytes] = []
@@ -162,7 +163,7 @@ class Channel:
         self._outbox = outbox
         self._front.append(welcome)
         del welcome  # 150 bytes, which this frame would hold to the end
-        self._carried = (wire.decode, session.tell_now)
+        self._decode, self._tell = wire.decode, session.tell_now
         unwatch = session.watch(self._session_down)
         self.wake()
         try:
@@ -199,12 +200,12 @@ class Channel:
 
     def take(self, data: bytes) -> None:
         """Hand a message to the session, which handles it at once if it is idle."""
-        if self._closing is None and self._carried is not None:
-            decode, tell_now = self._carried
+        decode, tell = self._decode, self._tell
+        if self._closing is None and decode is not None and tell is not None:
             if not self._awake and self._environment.outgoing.are_many:
                 self._environment.outgoing.write()
             try:
-                tell_now(Received(self, decode(data), len(data)))
+                tell(Received(self, decode(data), len(data)))
             except MailboxFull:
                 self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
 
