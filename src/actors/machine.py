@@ -42,7 +42,7 @@ from actors.effects import (
     Stop,
     Wake,
 )
-from actors.encoding import Encode, Encoded, EncodeStream, OneByOne, Said, StreamEncoder
+from actors.encoding import Encode, EncodeStream, OneByOne, Said
 from actors.failure import Failure
 from actors.frames import (
     Ack,
@@ -59,25 +59,11 @@ from actors.frames import (
     Request,
     Signal,
 )
+from actors.lane import UNLIMITED, Lane
 from actors.limits import Gate, SessionLimits
 from actors.output import Output, nobody
 
-UNLIMITED: Final = 2**64
 ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
-
-
-class _Open:
-    """A request that has not ended. shared: by those that have said nothing yet; not to change."""
-
-    __slots__ = ("encoder", "held", "limit", "owed", "sent", "shared")
-
-    def __init__(self, limit: int, *, shared: bool = False) -> None:
-        self.limit = limit
-        self.shared = shared
-        self.sent = 0
-        self.held: Notice | None = None
-        self.owed: dict[str, Message] | None = None
-        self.encoder: StreamEncoder | None = None
 
 
 class SessionMachine:
@@ -92,17 +78,17 @@ class SessionMachine:
         """The end that was said last has filled the output."""
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._new = _Open(UNLIMITED, shared=True)
         self._going: GoingAway | None = None
         self._gate = Gate(limits)
         self._most = limits.max_requests_in_flight
         self._swamp = 2 * limits.resume_buffer_bytes
         self.output: Output = Output(limits)
         """What goes out, for who carries it; the machine alone puts something in."""
-        self._requests: dict[int, _Open | None] = {}
+        self._requests: dict[int, Lane | None] = {}
         """Those in flight; None: ENDING."""
         self.blocked: dict[int, None] = {}
         """Requests that wait for room; who waits longest goes on first."""
+        self._new = Lane(0, UNLIMITED, None, self.output, self.blocked)
 
     # -- connections come and go -------------------------------------------------------------
 
@@ -111,7 +97,8 @@ class SessionMachine:
     ) -> list[Effect]:
         """A connection is there. initial_credit 0: new requests have no limit. wake: see Output."""
         self.output.attach(wake, acknowledges=acknowledges)
-        self._new = _Open(initial_credit or UNLIMITED, shared=True)
+        limit = initial_credit or UNLIMITED
+        self._new = Lane(0, limit, None, self.output, self.blocked)
         if self._going is not None:
             self.output.add_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
@@ -209,7 +196,8 @@ class SessionMachine:
         known = self._requests.get(request_id)
         if known is None or limit <= known.limit or known.limit == UNLIMITED:
             return []
-        state = self._own(request_id, known)
+        state = self.lane(request_id)
+        assert state is not None, "it is known"
         state.limit = limit
         if request_id in self.blocked and self._has_room_after_notice(request_id):
             self.blocked.pop(request_id, None)
@@ -219,10 +207,10 @@ class SessionMachine:
     def _has_room_after_notice(self, request_id: int) -> bool:
         state = self._requests[request_id]
         assert state is not None, "who waits is open"
-        if state.held is not None and self.has_room(request_id):
+        if state.held is not None and state.has_room():
             held, state.held = state.held, None
             self.notify(request_id, held)
-        return self.has_room(request_id)
+        return state.has_room()
 
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, its backend lost."""
@@ -253,11 +241,10 @@ class SessionMachine:
 
     def notify(self, request_id: int, notice: Notice) -> None:
         """Send a notice when there is room for it; of those that wait, the newest is kept."""
-        known = self._requests.get(request_id)
-        if known is None:
+        state = self.lane(request_id)
+        if state is None:
             return
-        state = self._own(request_id, known)
-        if not self.has_room(request_id):
+        if not state.has_room():
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
             state.held = Notice(notice.message, discard)
             self.blocked[request_id] = None
@@ -267,54 +254,22 @@ class SessionMachine:
 
     def answer(self, request_id: int, payload: Message) -> bool:
         """Send one answer; True if there is room for the next. False too once it has ended."""
-        state = self._requests.get(request_id)
-        if state is None:
-            return False
-        encoder = state.encoder
-        if encoder is None:
-            state, encoder = self._stream(request_id, state)
-        output = self.output
-        has_room = output.put(encoder.encode(output.sequence + 1, payload))
-        state.sent += 1
-        if has_room and state.sent < state.limit:
-            return True
-        self.blocked[request_id] = None
-        return False
+        lane = self.lane(request_id)
+        return lane is not None and lane.answer(payload)
 
     def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
-        """Send answers while there are any and there is room, at most so many; True: that was all.
+        """Send several: `Lane.answer_all`."""
+        lane = self.lane(request_id)
+        return lane is not None and lane.answer_all(answers, at_most)
 
-        What `answers` raises comes through, after those before it have been sent.
-        """
-        state = self._requests.get(request_id)
-        if state is None:
-            return False
-        output = self.output
-        room, size = output.room()
-        at_most = min(at_most, room, state.limit - state.sent)
-        if at_most <= 0 or size <= 0:
-            return False
-        encoded = Encoded()
-        try:
-            encoder = state.encoder
-            if encoder is None:
-                state, encoder = self._stream(request_id, state)
-            return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
-        finally:
-            output.add_all(encoded)
-            state.sent += len(encoded.lengths)
-
-    def _own(self, request_id: int, state: _Open) -> _Open:
-        """The request's own state, which can be changed."""
-        if state.shared:
-            state = self._requests[request_id] = _Open(state.limit)
-        return state
-
-    def _stream(self, request_id: int, state: _Open) -> tuple[_Open, StreamEncoder]:
-        """The own state of a request that begins to answer, and what encodes its answers."""
-        own = self._own(request_id, state)
-        encoder = own.encoder = self._encode_stream(request_id)
-        return own, encoder
+    def lane(self, request_id: int) -> Lane | None:
+        """The request's own lane, for all that it says but its end; None: it has ended."""
+        lane = self._requests.get(request_id)
+        if lane is not None and lane.encoder is None:
+            encoder = self._encode_stream(request_id)
+            lane = Lane(request_id, lane.limit, encoder, self.output, self.blocked)
+            self._requests[request_id] = lane
+        return lane
 
     def is_open(self, request_id: int) -> bool:
         """The request has not ended."""
@@ -327,9 +282,8 @@ class SessionMachine:
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before."""
-        known = self._requests.get(request_id)
-        if known is not None:
-            state = self._own(request_id, known)
+        state = self.lane(request_id)
+        if state is not None:
             # Tried now, so that the end, whoever brings it, cannot fail on it.
             self._encode(request_id, self.sequence + 1, False, payload)
             if state.owed is None:
@@ -352,12 +306,14 @@ class SessionMachine:
         else:
             last = self._settle(request_id, state, payload)
         self.filled = not output.put(last)
+        if state.encoder is not None:
+            state.over = True
         self._requests[request_id] = None
         if self.blocked:
             self.blocked.pop(request_id, None)
         return True
 
-    def _settle(self, request_id: int, state: _Open, payload: Said) -> bytes:
+    def _settle(self, request_id: int, state: Lane, payload: Said) -> bytes:
         """Say what is owed; the bytes of the end, which comes next."""
         owed: list[Message | Notice] = list((state.owed or {}).values())
         if state.held is not None and state.held.discard:
@@ -371,7 +327,7 @@ class SessionMachine:
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""
         state = self._requests.get(request_id)
-        return state is not None and state.sent < state.limit and not self.output.full()
+        return state is not None and state.has_room()
 
     def block(self, request_id: int) -> bool:
         """Have a Wake when there is room; False if there never will be: the request has ended."""

@@ -31,9 +31,9 @@ class Output:
     """
 
     __slots__ = (
-        "_aside", "_handed_out", "_kept", "_messages", "_outbox", "_size",
-        "_waiting", "acknowledged", "acknowledges", "connected", "kept_bytes", "more", "sequence",
-        "waiting_bytes", "wake",
+        "_aside", "_handed_out", "_kept", "_messages", "_outbox", "_size", "acknowledged",
+        "acknowledges", "connected", "kept_bytes", "more", "room_bytes", "room_until", "sequence",
+        "waiting", "waiting_bytes", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -51,11 +51,14 @@ class Output:
         self._handed_out = 0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
         self._aside: list[bytes] = []
-        self._waiting: list[bytes] = []
+        self.waiting: list[bytes] = []
         self._kept: list[bytes] = []
         self._messages = limits.resume_buffer_messages
         self._size = limits.resume_buffer_bytes
         self._outbox = limits.outbox_bytes
+        self.room_bytes: int = 0
+        self.room_until: int = 0
+        """While `waiting_bytes` is below the one and `sequence` below the other it is not full."""
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -66,29 +69,24 @@ class Output:
     def put(self, answer: bytes) -> bool:
         """`add`; and whether there is room for more."""
         sequence = self.sequence = self.sequence + 1
-        waiting = self._waiting
+        waiting = self.waiting
         if not waiting:
             self.wake()
         waiting.append(answer)
         octets = self.waiting_bytes = self.waiting_bytes + len(answer)
-        return (
-            self.connected
-            and octets < self._outbox
-            and sequence - self.acknowledged < self._messages
-            and octets + self.kept_bytes < self._size
-        ) or not self.full()
+        return (octets < self.room_bytes and sequence < self.room_until) or not self.full()
 
     def add_all(self, encoded: Encoded) -> None:
         """Take answers that have been given the next sequence numbers."""
         pieces, lengths = encoded.pieces, encoded.lengths
         if not lengths:
             return
-        if not self._waiting:
+        if not self.waiting:
             self.wake()
         if len(pieces) == len(lengths):  # each is a frame
-            self._waiting.extend(pieces)
+            self.waiting.extend(pieces)
         else:
-            self._waiting.append(Block.of(pieces, lengths))
+            self.waiting.append(Block.of(pieces, lengths))
         self.sequence += len(lengths)
         self.waiting_bytes += sum(lengths)
 
@@ -122,7 +120,7 @@ class Output:
     @property
     def has_some(self) -> bool:
         """Something waits for the socket."""
-        return bool(self._waiting or self._aside)
+        return bool(self.waiting or self._aside)
 
     @property
     def unsent(self) -> int:
@@ -184,25 +182,41 @@ class Output:
             taken = self._take_some(at_most)
             self.more = self.has_some
         else:  # nearly always: all of it
-            taken = self._waiting
+            taken = self.waiting
             if len(taken) > FEW and set(map(type, taken)) == {bytes}:
                 taken = [Block.of(taken, list(map(len, taken)))]
             self._kept += taken
             self.kept_bytes += self.waiting_bytes
-            self._waiting = []
+            self.waiting = []
             self._handed_out = self.sequence
             self.waiting_bytes = 0
             self.more = False
-        if self.connected and not self.acknowledges:
+        if self.acknowledges:
+            room = self._size - self.kept_bytes
+            if room < self.room_bytes:
+                self.room_bytes = room
+        elif self.connected:
             self._replace()
+            self._measure()
         return taken
+
+    def _measure(self) -> None:
+        """Set how far answers may go on without a look at `full`."""
+        if not self.connected:
+            self.room_bytes = self.room_until = 0
+        elif self.acknowledges:
+            self.room_bytes = min(self._outbox, self._size - self.kept_bytes)
+            self.room_until = self.acknowledged + self._messages
+        else:
+            self.room_bytes = self._outbox
+            self.room_until = self._handed_out + self._messages
 
     def _take_some(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
         room = _move(self._aside, taken, at_most)
         if self._aside:
             return taken
-        waiting, before = self._waiting, len(taken)
+        waiting, before = self.waiting, len(taken)
         room = _move(waiting, taken, room)
         first = waiting[0] if waiting else None
         if isinstance(first, Block):
@@ -252,6 +266,7 @@ class Output:
             assert isinstance(block, Block)
             part, kept[0] = block.cut(count)
             self.kept_bytes -= len(part)
+        self._measure()
 
     def attach(self, wake: Callable[[], None], *, acknowledges: bool) -> None:
         """A connection is there, which `wake` tells that there is something to take.
@@ -260,10 +275,12 @@ class Output:
         """
         self.detach()  # what was to go aside to the connection before is not for this one
         self.connected, self.acknowledges, self.wake = True, acknowledges, wake
+        self._measure()
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
         self.connected, self.wake = False, nobody
+        self._measure()
         self._aside.clear()
 
     def resume(self, after: int) -> bool:
@@ -271,7 +288,7 @@ class Output:
         if not self.acknowledged <= after <= self._handed_out:
             return False
         self.acknowledge(after)
-        self._waiting[:0] = self._kept
+        self.waiting[:0] = self._kept
         self.waiting_bytes += self.kept_bytes
         self._handed_out = after
         self._kept.clear()

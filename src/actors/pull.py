@@ -26,12 +26,12 @@ class Pull:
     def __init__(self, exchange: "Exchange", call: Call[Message] | None) -> None:
         self._exchange = exchange
         self._call = call
-        self._answer: Callable[[Message], bool] = exchange.answer if call is None else self._tell
+        self._answer: Callable[[Message], bool] = self._first if call is None else self._tell
         self._left = AT_ONCE
 
     async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
-        exchange, answer = self._exchange, self._answer
+        exchange = self._exchange
         try:
             if not exchange.has_room():
                 await exchange.room()
@@ -39,7 +39,7 @@ class Pull:
             while True:
                 async for item in items:
                     if type(item) not in _DIRECTIONS:
-                        if not answer(item):  # type: ignore[arg-type]  # a plain answer, as its type says above
+                        if not self._answer(item):  # type: ignore[arg-type]  # a plain answer, as its type says above
                             await exchange.room()
                     elif isinstance(item, Last):
                         return item.answer
@@ -57,13 +57,14 @@ class Pull:
                 else:
                     return COMPLETED
         finally:
+            self._answer = self._exchange.answer  # no circle is left for the garbage collector
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
 
     async def _relay(self, relay: Relay[Rep]) -> BaseException | None:
         """Send what another stream yields; what it raises, which is to be raised in the first."""
-        exchange, answer, until, left = self._exchange, self._answer, relay.until, self._left
+        exchange, until, left = self._exchange, relay.until, self._left
         ours: BaseException | None = None
         relay.stopped_by = None
         try:
@@ -75,7 +76,7 @@ class Pull:
                 try:
                     if kind is Burst:
                         await self._send_all(iter(cast("Burst[Rep]", item).answers))
-                    elif not answer(item):  # type: ignore[arg-type]  # not the Burst, tested above
+                    elif not self._answer(item):  # type: ignore[arg-type]  # not the Burst, tested above
                         await exchange.room()
                     left -= 1
                     if not left:
@@ -115,6 +116,11 @@ class Pull:
                 await asyncio.sleep(0)
             else:
                 await exchange.room()
+
+    def _first(self, answer: Message) -> bool:
+        room = self._exchange.answer(answer)
+        self._answer = self._exchange.answers()
+        return room
 
     def _tell(self, answer: Message) -> bool:
         assert self._call is not None

@@ -216,13 +216,13 @@ class Run:
 
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
-        session = self._session
-        room = session.machine.answer(self.request_id, answer)
-        if self._first is None:
-            self._mark_answered()
-        if not room:
-            session.watch_reader()
-        return room
+        self._mark_answered()
+        return self._session.machine.answer(self.request_id, answer)
+
+    def answers(self) -> Callable[[Message], bool]:
+        """What sends each answer after the first: as `answer` does, in fewer steps."""
+        lane = self._session.machine.lane(self.request_id)
+        return self.answer if lane is None else lane.answer
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room; True: that was all."""
@@ -266,6 +266,7 @@ class Run:
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
+        self._session.watch_reader()
         while not self.has_room():
             if not self._session.machine.block(self.request_id):
                 raise asyncio.CancelledError  # a handler that did not end when it was told to

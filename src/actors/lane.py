@@ -1,0 +1,96 @@
+"""A request's way out: how much it may say and has said, and the one step to the outbox."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from actors.encoding import Encoded, StreamEncoder
+from actors.frames import Message, Notice
+from actors.output import Output
+
+UNLIMITED: Final = 2**64
+"""The credit of a request whose client wants no flow control."""
+
+
+class Lane:
+    """What the session's machine knows of a request that has not ended.
+
+    encoder: None is of a lane that all requests share which have said nothing yet: most end with
+    the first thing they say. Of such a lane only `limit` means something, and nothing changes.
+    blocked: the requests that wait for room.
+    """
+
+    __slots__ = (
+        "_blocked", "_encode", "_output", "_request_id", "encoder", "held", "limit", "over", "owed",
+        "sent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request_id: int,
+        limit: int,
+        encoder: StreamEncoder | None,
+        output: Output,
+        blocked: dict[int, None],
+    ) -> None:
+        self._request_id = request_id
+        self._output = output
+        self._blocked = blocked
+        self.encoder = encoder
+        self._encode = _encode_nothing if encoder is None else encoder.encode
+        self.limit = limit
+        self.sent = 0
+        self.over = False
+        """The request has ended."""
+        self.held: Notice | None = None
+        """The newest notice, which waits for room."""
+        self.owed: dict[str, Message] | None = None
+        """What is to be said before the end, by key."""
+
+    def answer(self, answer: Message) -> bool:
+        """Send one; True if there is room for the next. False too once the request has ended.
+
+        `Output.put`, written out: this is in the way of every token.
+        """
+        if self.over:
+            return False
+        output = self._output
+        sequence = output.sequence + 1
+        frame = self._encode(sequence, answer)
+        output.sequence = sequence
+        waiting = output.waiting
+        if not waiting:
+            output.wake()
+        waiting.append(frame)
+        octets = output.waiting_bytes = output.waiting_bytes + len(frame)
+        sent = self.sent = self.sent + 1
+        if octets < output.room_bytes and sequence < output.room_until and sent < self.limit:
+            return True
+        if self.has_room():
+            return True
+        self._blocked[self._request_id] = None
+        return False
+
+    def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
+        """Send answers while there are any and there is room, at most so many; True: that was all.
+
+        What `answers` raises comes through, after those before it have been sent.
+        """
+        output, encoder = self._output, self.encoder
+        room, size = output.room()
+        at_most = min(at_most, room, self.limit - self.sent)
+        if self.over or at_most <= 0 or size <= 0 or encoder is None:
+            return False
+        encoded = Encoded()
+        try:
+            return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
+        finally:
+            output.add_all(encoded)
+            self.sent += len(encoded.lengths)
+
+    def has_room(self) -> bool:
+        """The request has credit, and the outbox room."""
+        return self.sent < self.limit and not self._output.full()
+
+
+def _encode_nothing(sequence: int, answer: Message) -> bytes:
+    raise AssertionError(answer)
