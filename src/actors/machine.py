@@ -232,10 +232,13 @@ class SessionMachine:
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
-        requests = self._requests
-        crashed = requests.get(request_id) is not None and self.end(request_id, CRASHED)
-        requests.pop(request_id, None)
-        return crashed
+        lane = self._requests.pop(request_id, None)
+        if lane is None:  # nearly always
+            return False
+        self._requests[request_id] = lane
+        self.end(request_id, CRASHED)
+        del self._requests[request_id]
+        return True
 
     # -- what a request says -----------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from actors.actor import Actor
 from actors.deadlines import Deadline
@@ -26,21 +25,17 @@ M = TypeVar("M")
 NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
 
-@dataclass(slots=True)
-class RequestEnd:
-    """How one request went.
+class OnRequestEnd(Protocol):
+    """Who hears how each request went."""
 
-    message: the type of what was asked. said: its last answer. first, last: seconds from its
-    receipt to its first and its last answer.
-    """
+    def __call__(
+        self, message: str, said: Message | Failure | Completed, first: float, last: float, /
+    ) -> None:
+        """One has ended.
 
-    message: str
-    said: Message | Failure | Completed
-    first: float
-    last: float
-
-
-OnRequestEnd: TypeAlias = Callable[[RequestEnd], None]
+        message: the type of what was asked. said: its last answer. first, last: seconds from its
+        receipt to its first and its last answer.
+        """
 
 
 class Run:
@@ -291,9 +286,11 @@ class Run:
         session = self._session
         if session.on_request_end is None:
             return
-        last = session.now() - self._began
-        first = last if self._first is None else self._first - self._began
-        session.on_request_end(RequestEnd(self.registration.name, said, first, last))
+        began, first = self._began, self._first
+        last = session.now() - began
+        session.on_request_end(
+            self.registration.name, said, last if first is None else first - began, last
+        )
 
     def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""

@@ -47,7 +47,7 @@ from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.request import AnyHandler
-from actors.run import FirstSteps, RequestEnd, Run
+from actors.run import FirstSteps, Run
 from actors.session_messages import (
     Attach,
     Attached,
@@ -343,7 +343,7 @@ class SessionActor(Actor[SessionMessage]):
         if self.on_request_end is not None:
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
-            self.on_request_end(RequestEnd(message, failure, 0.0, 0.0))
+            self.on_request_end(message, failure, 0.0, 0.0)
 
     def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """The ref of a long-lived actor. Raises NotRegistered."""

@@ -42,14 +42,14 @@ class Outbox:
 
         Where that is not all, the connection is woken again.
         """
-        session = self._session
-        if session.connection is not self._connection:
+        session, connection = self._session, self._connection
+        if session.connection is not connection:
             return []
         machine = session.machine
         output = machine.output
         frames = output.take(at_most)
         if output.more:
-            self._connection.wake()
+            connection.wake()
         if machine.blocked:
             session.unblock()
         return frames

@@ -11,8 +11,8 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from actors import Failure
-from actors.run import RequestEnd
+from actors import Failure, Message
+from actors.frames import Completed
 from callboard.v1.chat_pb2 import ChatCompleted
 
 SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -45,22 +45,22 @@ class RequestCounts(Collector):
         self._kinds: dict[str, _Kind] = {}
         self._tokens = {"input": 0, "output": 0}
 
-    def request_ended(self, end: RequestEnd) -> None:
-        """A request has its last answer."""
-        kind = self._kinds.get(end.message)
+    def request_ended(
+        self, message: str, said: Message | Failure | Completed, first: float, last: float, /
+    ) -> None:
+        """A request has its last answer (see OnRequestEnd)."""
+        kind = self._kinds.get(message)
         if kind is None:
-            kind = self._kinds[end.message] = _Kind()
-        last = end.last
+            kind = self._kinds[message] = _Kind()
         bucket = bisect_left(SECONDS, last)
-        if end.first == last:
+        if first == last:
             kind.only[bucket] += 1
             kind.only_sum += last
         else:
             kind.last[bucket] += 1
             kind.last_sum += last
-            kind.first[bisect_left(SECONDS, end.first)] += 1
-            kind.first_sum += end.first
-        said = end.said
+            kind.first[bisect_left(SECONDS, first)] += 1
+            kind.first_sum += first
         if type(said) is Failure:
             code = said.code.value
             kind.failed[code] = kind.failed.get(code, 0) + 1

@@ -7,7 +7,6 @@ import pytest
 
 from actors import ActorRef, ActorSystem, Code, Failure, RequestActor, StreamActor, Yielded
 from actors.frames import Credit
-from actors.run import RequestEnd
 from actors.testing import ManualClock, settle
 from tests.actors.session_kit import Service, Text, client_of
 
@@ -22,11 +21,12 @@ async def test_the_first_of_its_answers_is_when_it_began_to_answer(
                 self.context.notice("patience")
             return request
 
-    ends: list[RequestEnd] = []
-    client = await client_of(Service(actor_system, on_request_end=ends.append), Telling)
+    ends: list[object] = []
+    service = Service(actor_system, on_request_end=lambda *end: ends.append(end))
+    client = await client_of(service, Telling)
     client.request(Text("done"))
     await manual_clock.advance(3.0)
-    assert ends == [RequestEnd("Text", Text("done"), 1.0, 3.0)]
+    assert ends == [("Text", Text("done"), 1.0, 3.0)]
     assert await client.said(1) == ["(patience 0)"] * 3 + ["done"]
 
 

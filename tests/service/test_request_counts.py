@@ -2,7 +2,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from actors import Code, Failure
 from actors.frames import COMPLETED
-from actors.run import RequestEnd
 from callboard.v1.chat_pb2 import ChatCompleted
 from callboard_service.request_counts import RequestCounts
 
@@ -15,9 +14,9 @@ def exposed(counts: RequestCounts) -> list[str]:
 
 def test_each_request_is_in_its_code_and_in_every_bucket_from_its_own_on() -> None:
     counts = RequestCounts()
-    counts.request_ended(RequestEnd("Say", ChatCompleted(input_tokens=2, output_tokens=5), 0.3, 7))
-    counts.request_ended(RequestEnd("Say", Failure(Code.ABORTED, ""), 0.0, 0.0))
-    counts.request_ended(RequestEnd("Say", COMPLETED, 400, 400))
+    counts.request_ended("Say", ChatCompleted(input_tokens=2, output_tokens=5), 0.3, 7)
+    counts.request_ended("Say", Failure(Code.ABORTED, ""), 0.0, 0.0)
+    counts.request_ended("Say", COMPLETED, 400, 400)
     lines = exposed(counts)
     for line in (
         'callboard_requests_total{code="OK",type="Say"} 2.0',
@@ -36,5 +35,5 @@ def test_each_request_is_in_its_code_and_in_every_bucket_from_its_own_on() -> No
 
 def test_a_bound_belongs_to_its_own_bucket() -> None:
     counts = RequestCounts()
-    counts.request_ended(RequestEnd("Say", COMPLETED, 0.001, 0.001))
+    counts.request_ended("Say", COMPLETED, 0.001, 0.001)
     assert 'callboard_last_answer_seconds_bucket{le="0.001",type="Say"} 1.0' in exposed(counts)
