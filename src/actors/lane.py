@@ -35,11 +35,11 @@ class Lane:
         self._request_id = request_id
         self._output = output
         self._blocked = blocked
-        self.encoder = encoder
+        self.encoder: StreamEncoder | None = encoder
         self._encode = _encode_nothing if encoder is None else encoder.encode
-        self.limit = limit
-        self.sent = 0
-        self.over = False
+        self.limit: int = limit
+        self.sent: int = 0
+        self.over: bool = False
         """The request has ended."""
         self.held: Notice | None = None
         """The newest notice, which waits for room."""
