@@ -41,6 +41,7 @@ RUNTIME: Final = {
     "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup", "eager"),
     "interceptors": ("interceptors",),
     "interleavings": ("interleavings",),
+    "lane": ("lane", "machine"),
     "limits": ("limits",),
     "log": ("request",),
     "loopwatch": ("loopwatch",),

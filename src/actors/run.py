@@ -211,8 +211,9 @@ class Run:
 
     def answer(self, answer: Message) -> bool:
         """Send one; True if there is room for the next."""
+        room = self._session.machine.answer(self.request_id, answer)
         self._mark_answered()
-        return self._session.machine.answer(self.request_id, answer)
+        return room
 
     def answers(self) -> Callable[[Message], bool]:
         """What sends each answer after the first: as `answer` does, in fewer steps."""
