@@ -247,7 +247,7 @@ class Channel:
         """The session has something to send: in this turn of the loop, in one write."""
         if not self._awake:
             self._awake = True
-            self._environment.outgoing.add(self._flush)
+            self._environment.outgoing.add(self)
 
     def close(self, code: int, reason: str) -> None:
         """Close, when what the session has said so far has gone out. The first word counts."""
@@ -262,7 +262,7 @@ class Channel:
         if self._transport is not None:
             self._transport.abort()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what was said in this turn; what must wait for the peer is left to a task."""
         self._awake = False
         if self._writer is not None or self._ended:

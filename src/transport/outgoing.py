@@ -6,11 +6,17 @@ there, wake it once for each. (The same idea within one socket: `transport.conne
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 TOGETHER: Final = 64
 """So many do not wait for the end of the turn: 1,000 requests of one turn take long to handle."""
+
+
+class Writer(Protocol):
+    """A connection that writes when it is its turn."""
+
+    def flush(self) -> None:
+        """Write what there is."""
 
 
 class Outgoing:
@@ -19,14 +25,14 @@ class Outgoing:
     __slots__ = ("_due",)
 
     def __init__(self) -> None:
-        self._due: list[Callable[[], None]] = []
+        self._due: list[Writer] = []
 
-    def add(self, write: Callable[[], None]) -> None:
-        """Have `write` called, once for this call and at the end of this turn at the latest."""
+    def add(self, writer: Writer) -> None:
+        """Have it flushed, once for this call and at the end of this turn at the latest."""
         due = self._due
         if not due:
             asyncio.get_running_loop().call_soon(self.write)
-        due.append(write)
+        due.append(writer)
 
     @property
     def are_many(self) -> bool:
@@ -36,9 +42,9 @@ class Outgoing:
     def write(self) -> None:
         """Have all write, now."""
         due, self._due = self._due, []
-        for write in due:
+        for writer in due:
             try:
-                write()
+                writer.flush()
             except Exception as error:  # noqa: BLE001 - one that fails costs no other its write
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a connection could not be written to", "exception": error}

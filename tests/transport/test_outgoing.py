@@ -2,8 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from transport.outgoing import TOGETHER, Outgoing
+
+
+@dataclass
+class Calling:
+    flush: Callable[[], None]
 
 
 def writes_of(written: list[int], outgoing: Outgoing, count: int) -> None:
@@ -11,7 +17,7 @@ def writes_of(written: list[int], outgoing: Outgoing, count: int) -> None:
         return lambda: written.append(number)
 
     for number in range(count):
-        outgoing.add(write(number))
+        outgoing.add(Calling(write(number)))
 
 
 async def test_what_was_said_in_a_turn_is_written_at_its_end_in_order() -> None:
@@ -53,9 +59,9 @@ async def test_who_writes_again_has_the_next_turn() -> None:
     def write() -> None:
         turns.append(1)
         if len(turns) < 3:
-            outgoing.add(write)
+            outgoing.add(Calling(write))
 
-    outgoing.add(write)
+    outgoing.add(Calling(write))
     for turn in range(1, 4):
         await asyncio.sleep(0)
         assert len(turns) == turn
@@ -75,7 +81,7 @@ async def test_one_that_fails_costs_no_other_its_write() -> None:
         raise RuntimeError("a fault of the service")
 
     writes_of(written, outgoing, 1)
-    outgoing.add(fail)
+    outgoing.add(Calling(fail))
     writes_of(written, outgoing, 1)
     await asyncio.sleep(0)
     assert written == [0, 0]
