@@ -13,8 +13,11 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 
 import transport.connection
+import transport.outgoing
 import transport.server
 from actors import RequestActor
+from actors.eager import EAGER
+from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello
@@ -201,3 +204,52 @@ async def test_what_overflows_one_read_is_answered_in_its_turn(
         answers = [await next_of(socket) for _ in range(400)]
     assert [answer.request_id for answer in answers] == list(range(1, 401))
     assert len(received) > 2
+
+
+class Recorded:
+    """In a transport's place: notes who wrote."""
+
+    def __init__(self, name: str, written: list[str]) -> None:
+        self._name = name
+        self._written = written
+
+    def write(self, data: bytes) -> None:
+        self._written.append(self._name)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_connections_write_after_the_reads_of_a_turn_and_many_before_the_next_message(
+    service: Service, ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport.outgoing, "TOGETHER", 2)
+    packed = AnyMessage()
+    packed.Pack(Duration(seconds=1))
+    calls = [ClientMessage(request_id=n, call=packed).SerializeToString() for n in (1, 2)]
+    written: list[str] = []
+    async with greeted(ready), greeted(ready), greeted(ready):
+        assert service._server is not None
+        channels = dict(zip("abc", service._server._channels, strict=True))
+        real = [channel._transport for channel in channels.values()]
+        for name, channel in channels.items():
+            channel._transport = Recorded(name, written)  # type: ignore[assignment]
+        channels["a"].take(calls[0])
+        await settle()
+        assert written == ["a"], "what waits for nobody is written at the end of its turn"
+        for name in "ab":
+            channels[name].take(calls[1])
+        channels["b"].take(ClientMessage(request_id=3, call=packed).SerializeToString())
+        await settle()
+        assert sorted(written[1:]) == ["a", "b"], "one write each, whatever they have said"
+        if EAGER:  # else nothing has been said before the turn ends
+            written.clear()
+            for name, channel in channels.items():
+                channel.take(ClientMessage(request_id=9, call=packed).SerializeToString())
+                if name == "b":
+                    assert written == []
+            assert written == ["a", "b"], "before the third was handled"
+            await settle()
+            assert written == ["a", "b", "c"]
+        for channel, kept in zip(channels.values(), real, strict=True):
+            channel._transport = kept
