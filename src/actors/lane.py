@@ -81,9 +81,11 @@ class Lane:
         if self.over or at_most <= 0 or size <= 0 or encoder is None:
             return False
         encoded = Encoded()
+        output.numbering = True
         try:
             return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
         finally:
+            output.numbering = False
             output.add_all(encoded)
             self.sent += len(encoded.lengths)
 

@@ -247,9 +247,12 @@ class SessionMachine:
         state = self.lane(request_id)
         if state is None:
             return
-        if not state.has_room():
+        if self.output.numbering or not state.has_room():
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
-            state.held = Notice(notice.message, discard)
+            held = Notice(notice.message, discard)
+            # Tried now, so that who makes room, or brings the end, cannot fail on it.
+            self._encode(request_id, self.sequence + 1, False, held)
+            state.held = held
             self.blocked[request_id] = None
             return
         self._say(request_id, notice)
@@ -261,9 +264,15 @@ class SessionMachine:
         return lane is not None and lane.answer(payload)
 
     def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
-        """Send several: `Lane.answer_all`."""
+        """Send several: `Lane.answer_all`. What is to be noticed meanwhile comes behind them."""
         lane = self.lane(request_id)
-        return lane is not None and lane.answer_all(answers, at_most)
+        if lane is None:
+            return False
+        try:
+            return lane.answer_all(answers, at_most)
+        finally:
+            if lane.held is not None and self._has_room_after_notice(request_id):
+                self.blocked.pop(request_id, None)
 
     def lane(self, request_id: int) -> Lane | None:
         """The request's own lane, for all that it says but its end; None: it has ended."""

@@ -32,8 +32,8 @@ class Output:
 
     __slots__ = (
         "_aside", "_handed_out", "_kept", "_messages", "_outbox", "_size", "acknowledged",
-        "acknowledges", "connected", "kept_bytes", "more", "room_bytes", "room_until", "sequence",
-        "waiting", "waiting_bytes", "wake",
+        "acknowledges", "connected", "kept_bytes", "more", "numbering", "room_bytes", "room_until",
+        "sequence", "waiting", "waiting_bytes", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -46,6 +46,8 @@ class Output:
         self.kept_bytes: int = 0
         self.more: bool = False
         """What was taken last was not all."""
+        self.numbering: bool = False
+        """Answers in a row are being given numbers: nothing else can be said before `add_all`."""
         self.wake: Callable[[], None] = nobody
         """Called when something waits for the socket, and nothing did before."""
         self._handed_out = 0

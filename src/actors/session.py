@@ -16,6 +16,7 @@ One that cannot resume what it is asked for ends too. What comes from any other 
 one that is attached is dropped: that is the fence of a take-over.
 """
 
+import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -64,8 +65,6 @@ from actors.session_messages import (
 from actors.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
 
 if TYPE_CHECKING:
-    import asyncio
-
     from actors.cell import Cell
 
 M = TypeVar("M")
@@ -315,7 +314,7 @@ class SessionActor(Actor[SessionMessage]):
         """The session has not begun to stop."""
         return self.context.ref.alive
 
-    def adopt(self, run: Run, handler: AnyHandler, task: "asyncio.Task[None]") -> "Cell[object]":
+    def adopt(self, run: Run, handler: AnyHandler, task: asyncio.Task[None]) -> "Cell[object]":
         """Make an actor of a request that runs in this task."""
         return self.context.adopt(
             handler,
@@ -358,7 +357,13 @@ class SessionActor(Actor[SessionMessage]):
         )
 
     def abort(self, request_id: int, failure: Failure) -> None:
-        """End a request from outside its actor; harmless once it has ended."""
+        """End a request from outside its actor; harmless once it has ended.
+
+        In the midst of a Burst, whose answers have numbers but are not out: right after it.
+        """
+        if self.machine.output.numbering:
+            asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
+            return
         self._carry_out(self.machine.fail(request_id, failure))
 
     def _settle_drained(self) -> None:

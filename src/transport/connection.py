@@ -354,7 +354,8 @@ class Channel:
         self.heard = False
         if self._silent == 2:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        elif not self._line.writing_paused:  # else it would pass for progress, and tell nothing
+        elif self._closing is None and not self._line.writing_paused:
+            # Towards a peer that does not read it would pass for progress, and tell nothing.
             self._write(PING)
 
     def _session_down(self, down: Down) -> None:

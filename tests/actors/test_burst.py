@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from actors import ActorSystem, Burst, StreamActor, Yielded
+from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded
 from actors.frames import Cancel, Credit
 from actors.limits import SessionLimits
 from actors.pull import AT_ONCE
@@ -96,3 +96,52 @@ async def test_a_full_outbox_stops_it(actor_system: ActorSystem) -> None:
     client.request(Text("many"))
     await settle()
     assert 0 < Bursting.pulls < 20
+
+
+class Talking(StreamActor[Text, Text]):
+    """Says something else while its burst is pulled."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        yield Burst(self._answers(request.text))
+        yield Text("last")
+
+    def _answers(self, text: str) -> Iterator[Text]:
+        yield Text("0")
+        if text == "abort":
+            self.context.abort(Failure(Code.ABORTED, "enough"))
+        else:
+            self.context.notice("a word")
+        yield Text("1")
+
+
+async def talking(actor_system: ActorSystem, credit: int = 0) -> Client:
+    service = Service(actor_system)
+    service.registry.register(Text, Talking)
+    return await service.open(credit)
+
+
+async def test_a_notice_from_within_comes_behind_it_under_a_number_of_its_own(
+    actor_system: ActorSystem,
+) -> None:
+    client = await talking(actor_system)
+    client.request(Text())
+    assert await client.said(1) == ["0", "1", "(a word 0)", "last", "completed"]
+    client.check()
+
+
+async def test_a_notice_from_within_needs_credit_as_any(actor_system: ActorSystem) -> None:
+    client = await talking(actor_system, 2)
+    client.request(Text())
+    assert await client.said(1) == ["0", "1"]
+    client.send(Credit(1, 3))
+    assert await client.said(1) == ["0", "1", "(a word 0)"]
+    client.send(Credit(1, 5))
+    assert await client.said(1) == ["0", "1", "(a word 0)", "last", "completed"]
+    client.check()
+
+
+async def test_an_abort_from_within_ends_it_right_behind_it(actor_system: ActorSystem) -> None:
+    client = await talking(actor_system, 2)
+    client.request(Text("abort"))
+    assert await client.said(1) == ["0", "1", "!ABORTED"]
+    client.check()

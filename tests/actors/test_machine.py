@@ -17,6 +17,7 @@ from actors.effects import (
     Stop,
     Wake,
 )
+from actors.encoding import Said
 from actors.frames import (
     COMPLETED,
     Ack,
@@ -583,3 +584,21 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     assert [decode(frame).said[0] for frame in session.output.take(10)] == ["x"]
     assert [decode(frame).said for frame in session.output.take(1000)] == ["y"]
     assert session.output.waiting_bytes == 0
+
+
+def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_not() -> None:
+    def choosy(request_id: int, sequence: int, end: bool, said: Said) -> bytes:
+        if isinstance(said, Notice) and said.message == "bad":
+            raise UnicodeEncodeError("utf-8", "bad", 0, 1, "surrogates not allowed")
+        return encode(request_id, sequence, end, said)
+
+    session = SessionMachine(SessionLimits(), choosy)
+    session.attach(initial_credit=1, acknowledges=True)
+    opened(session, 1)
+    for _ in range(2):  # with room, and without
+        with pytest.raises(UnicodeEncodeError):
+            session.notify(1, Notice("bad", discard=1))
+        session.answer(1, Text("a"))
+    assert receive(session, Credit(1, 5)) == [Wake(1)]
+    assert session.end(1, Text("end"))
+    assert not session.gone(1)

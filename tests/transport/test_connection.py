@@ -1,0 +1,84 @@
+"""A connection's frames, without a socket: by a manual clock."""
+
+import asyncio
+
+from aiohttp import WSMessage
+
+from actors.deadlines import Deadlines
+from actors.testing import ManualClock, settle
+from transport.codes import CloseCode
+from transport.connection import Channel, ChannelEnvironment
+from transport.feed import Taker
+from transport.framing import PING
+from transport.outgoing import Outgoing
+
+HEARTBEAT = 1.0
+
+
+class Wire(asyncio.Transport):
+    """Notes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None: ...
+
+
+class Silent:
+    """A line whose peer says nothing."""
+
+    writing_paused = False
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        return self.wire
+
+    async def drain(self) -> None: ...
+
+    async def receive(self) -> WSMessage:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def take_with(self, taker: Taker) -> bool:
+        return False
+
+    def take_no_more(self) -> None: ...
+
+
+async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:
+    clock, line = ManualClock(), Silent()
+    channel = Channel(
+        line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
+    )
+    await clock.advance(HEARTBEAT + 0.1)
+    assert line.wire.written == [PING]
+    for _ in range(3):  # fewer than cut it off
+        await clock.advance(HEARTBEAT + 0.1)
+        await settle()
+        assert [frame[0] for frame in line.wire.written] == [PING[0], 0x88]
+    assert channel.close_code == CloseCode.HEARTBEAT_LOST
+
+
+async def test_who_was_heard_between_is_not_silent() -> None:
+    clock, line = ManualClock(), Silent()
+    channel = Channel(
+        line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
+    )
+    for _ in range(5):
+        await clock.advance(HEARTBEAT + 0.1)
+        channel.heard = True
+        await clock.advance(HEARTBEAT + 0.1)
+    assert line.wire.written == [PING] * 10
