@@ -30,6 +30,7 @@ from callboard.v1.session_pb2 import Ack, Hello
 from callboard_service.log import make_log
 from callboard_service.service import Service
 from callboard_service.settings import load
+from tests.transport.written import Written
 from transport.connection import Channel
 
 counts_calls = pytest.mark.skipif(
@@ -49,32 +50,12 @@ class Same(RequestActor[Duration, Duration]):
         return request
 
 
-class CountingTransport:
-    """Takes what is written and counts how often."""
-
-    def __init__(self) -> None:
-        self.writes = 0
-        self.taken = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self.writes += 1
-        self.taken += data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def abort(self) -> None: ...
-
-
 class Fed:
     """A connection of a running service, fed by hand."""
 
     def __init__(self, channel: Channel) -> None:
-        self.transport = CountingTransport()
-        channel._transport = self.transport  # type: ignore[assignment]
+        self.transport = Written()
+        channel._transport = self.transport
         self._channel = channel
         self._last = 0
 
@@ -100,15 +81,14 @@ class Fed:
     def answers(self) -> list[ServerMessage]:
         """What has been written since, and how each answer reads."""
         read: list[ServerMessage] = []
-        data, at = bytes(self.transport.taken), 0
+        data, at = b"".join(self.transport.written), 0
         while at < len(data):
             length, begin = data[at + 1], at + 2
             if length > 125:
                 length, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
             at = begin + length
             read.append(ServerMessage.FromString(data[begin:at]))
-        self.transport.taken.clear()
-        self.transport.writes = 0
+        self.transport.written.clear()
         return read
 
     async def finish(self) -> list[ServerMessage]:
@@ -188,7 +168,7 @@ async def test_calls_of_a_unary_request(fed: Fed) -> None:
 async def test_a_batch_of_requests_is_one_write(fed: Fed) -> None:
     fed.feed(*fed.calls(BATCH))
     await settle()
-    assert fed.transport.writes == 1
+    assert len(fed.transport.written) == 1
     assert len(fed.answers()) == BATCH
 
 
@@ -215,7 +195,7 @@ async def test_writes_of_a_thousand_tokens(fed: Fed) -> None:
     writes = []
     write = fed.transport.write
 
-    def note(data: bytes) -> None:
+    def note(data: bytes | bytearray | memoryview) -> None:
         writes.append(len(data))
         write(data)
 

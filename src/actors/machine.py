@@ -137,7 +137,10 @@ class SessionMachine:
                 return [Close(frame.code, frame.reason)]
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
-        """Take a frame that opens a request. None: it is to be run, and nothing else to be done."""
+        """Take a frame that opens a request. None: it is to be run, and nothing else to be done.
+
+        `_refusal` comes to nothing, written out: this is in the way of every request.
+        """
         request_id, payload, output = request.request_id, request.payload, self.output
         if (
             request_id > self.last_request_id
@@ -349,7 +352,7 @@ class SessionMachine:
         return True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
-        self.output.add(self._encode(request_id, self.sequence + 1, end, payload))
+        self.output.put(self._encode(request_id, self.sequence + 1, end, payload))
 
     # -- what goes out -----------------------------------------------------------------------
 

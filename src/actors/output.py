@@ -64,12 +64,8 @@ class Output:
 
     # -- in ----------------------------------------------------------------------------------
 
-    def add(self, answer: bytes) -> None:
-        """Take an answer; it has been given the next sequence number."""
-        self.put(answer)
-
     def put(self, answer: bytes) -> bool:
-        """`add`; and whether there is room for more."""
+        """Take an answer, with the next sequence number in it; True: there is room for more."""
         sequence = self.sequence = self.sequence + 1
         waiting = self.waiting
         if not waiting:

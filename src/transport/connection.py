@@ -273,7 +273,7 @@ class Channel:
             return
         outbox = self._outbox
         if self._front or outbox is None:
-            messages, self._front = self._front, []
+            messages = self._take()
             if self._has_more():
                 self.wake()
         else:

@@ -18,7 +18,7 @@ def output(*, acknowledges: bool = False, **limits: int) -> Output:
 
 def fill(out: Output, count: int, size: int = 5) -> None:
     for _ in range(count):
-        out.add(str(out.sequence + 1).encode().ljust(size))
+        out.put(str(out.sequence + 1).encode().ljust(size))
 
 
 def numbers(frames: list[bytes]) -> list[int]:

@@ -6,6 +6,7 @@ from aiohttp import WSMessage
 
 from actors.deadlines import Deadlines
 from actors.testing import ManualClock, settle
+from tests.transport.written import Written
 from transport.codes import CloseCode
 from transport.connection import Channel, ChannelEnvironment
 from transport.feed import Taker
@@ -15,36 +16,17 @@ from transport.outgoing import Outgoing
 HEARTBEAT = 1.0
 
 
-class Wire(asyncio.Transport):
-    """Notes what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def abort(self) -> None: ...
-
-
 class Silent:
     """A line whose peer says nothing."""
 
     writing_paused = False
 
     def __init__(self) -> None:
-        self.wire = Wire()
+        self.out = Written()
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        return self.wire
+        return self.out
 
     async def drain(self) -> None: ...
 
@@ -64,11 +46,11 @@ async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> 
         line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
     )
     await clock.advance(HEARTBEAT + 0.1)
-    assert line.wire.written == [PING]
+    assert line.out.written == [PING]
     for _ in range(3):  # fewer than cut it off
         await clock.advance(HEARTBEAT + 0.1)
         await settle()
-        assert [frame[0] for frame in line.wire.written] == [PING[0], 0x88]
+        assert [frame[0] for frame in line.out.written] == [PING[0], 0x88]
     assert channel.close_code == CloseCode.HEARTBEAT_LOST
 
 
@@ -81,4 +63,4 @@ async def test_who_was_heard_between_is_not_silent() -> None:
         await clock.advance(HEARTBEAT + 0.1)
         channel.heard = True
         await clock.advance(HEARTBEAT + 0.1)
-    assert line.wire.written == [PING] * 10
+    assert line.out.written == [PING] * 10
