@@ -19,4 +19,4 @@ def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
     if not EAGER:
         return loop.create_task(work)
     # Checked as for 3.11, whose stubs do not have it; from 3.12 on there is nothing to ignore.
-    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]  # 3.11's stubs lack it
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]  # where EAGER, which 3.11's stubs do not know
