@@ -17,12 +17,14 @@ from types import FrameType
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import Int32Value
 from websockets.asyncio.client import connect
 
 import actors.machine
 import transport.connection
-from actors import RequestActor
+from actors import RequestActor, StreamActor, Yielded
 from actors.eager import EAGER
+from actors.output import SEVERAL
 from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
@@ -48,6 +50,15 @@ MEASURED = {True: (50.31, 4.20, 24.11), False: (64.33, 4.20, 24.11)}[EAGER]
 class Same(RequestActor[Duration, Duration]):
     async def handle(self, request: Duration) -> Duration:
         return request
+
+
+class Counting(StreamActor[Int32Value, Int32Value]):
+    """So many answers, each after a turn of the event loop."""
+
+    async def handle(self, request: Int32Value) -> AsyncIterator[Yielded[Int32Value]]:
+        for number in range(request.value):
+            await asyncio.sleep(0)
+            yield Int32Value(value=number)
 
 
 class Fed:
@@ -109,6 +120,7 @@ async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         make_log("error"),
     )
     service.registry.register(Duration, Same)
+    service.registry.register(Int32Value, Counting)
     ready = await service.start()
     async with connect(ready.url, proxy=None, compression=None) as socket:
         hello = Hello(token="t" * 32, protocol_version=1, acknowledges=True)
@@ -203,6 +215,27 @@ async def test_writes_of_a_thousand_tokens(fed: Fed) -> None:
     read = await stream(fed, "[[repeat:1000]]", writes.clear)
     assert len(read) == 1001
     assert len(writes) <= 4
+
+
+@pytest.mark.parametrize("streams", [2, 2 * SEVERAL], ids=["few", "several"])
+async def test_writes_of_streams_that_wait_for_each_turn(fed: Fed, streams: int) -> None:
+    turns = 100
+    packed = AnyMessage()
+    packed.Pack(Int32Value(value=turns))
+    fed.feed(*(ClientMessage(request_id=fed.next_id(), call=packed) for _ in range(streams)))
+    read: list[ServerMessage] = []
+    writes = 0
+    while sum(answer.end for answer in read) < streams:
+        await asyncio.sleep(0)
+        writes += len(fed.transport.written)
+        read += fed.answers()
+    assert len(read) == streams * (turns + 1)
+    first = read[0].sequence
+    assert [answer.sequence for answer in read] == [*range(first, first + len(read))]
+    if streams < SEVERAL:
+        assert writes >= turns
+    else:  # how many turns are gathered depends on the time, but two are
+        assert writes <= turns / 2 + 5
 
 
 async def test_a_request_leaves_nothing_for_the_collector(fed: Fed) -> None:

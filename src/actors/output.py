@@ -21,6 +21,15 @@ from actors.limits import SessionLimits
 FEW: Final = 16
 """More answers than these, handed out at once, are kept in one piece: letting go costs less."""
 
+SEVERAL: Final = 8
+"""So many answers of streams in one turn of the loop, and more are likely in the next."""
+
+GATHERED: Final = 16 * 1024
+"""Bytes that are not worth the wait for more."""
+
+GATHERED_FOR: Final = 0.002
+"""Seconds that answers wait for others to be written with, and what is left of a turn then."""
+
 
 class Output:
     """Counts the sequence, and keeps answers in order. Says when there is no room for more.
@@ -31,9 +40,9 @@ class Output:
     """
 
     __slots__ = (
-        "_aside", "_handed_out", "_kept", "_messages", "_outbox", "_size", "acknowledged",
-        "acknowledges", "connected", "kept_bytes", "more", "numbering", "room_bytes", "room_until",
-        "sequence", "waiting", "waiting_bytes", "wake",
+        "_aside", "_gathers_until", "_handed_out", "_kept", "_looked", "_messages", "_outbox",
+        "_size", "acknowledged", "acknowledges", "connected", "kept_bytes", "more", "numbering",
+        "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -50,7 +59,11 @@ class Output:
         """Answers in a row are being given numbers: nothing else can be said before `add_all`."""
         self.wake: Callable[[], None] = nobody
         """Called when something waits for the socket, and nothing did before."""
+        self.urgent: bool = False
+        """What waits is not only answers of streams that go on."""
         self._handed_out = 0
+        self._looked = 0
+        self._gathers_until = 0.0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
         self._aside: list[bytes] = []
         self.waiting: list[bytes] = []
@@ -67,6 +80,7 @@ class Output:
     def put(self, answer: bytes) -> bool:
         """Take an answer, with the next sequence number in it; True: there is room for more."""
         sequence = self.sequence = self.sequence + 1
+        self.urgent = True
         waiting = self.waiting
         if not waiting:
             self.wake()
@@ -79,6 +93,7 @@ class Output:
         pieces, lengths = encoded.pieces, encoded.lengths
         if not lengths:
             return
+        self.urgent = True
         if not self.waiting:
             self.wake()
         if len(pieces) == len(lengths):  # each is a frame
@@ -100,6 +115,7 @@ class Output:
     def add_aside(self, frame: bytes) -> None:
         """Take a frame that has no sequence; without a connection it goes nowhere."""
         if self.connected:
+            self.urgent = True
             self._aside.append(frame)
             self.wake()
 
@@ -171,6 +187,25 @@ class Output:
 
     # -- out ---------------------------------------------------------------------------------
 
+    def gathers(self, now: Callable[[], float]) -> bool:
+        """More is worth a wait of one turn of the loop. Asked at most once a turn.
+
+        It is while the streams of the session say several answers in each turn, and nothing else
+        waits: a write costs as much as ten answers. It ends after `GATHERED_FOR`, and at
+        `GATHERED` bytes.
+        """
+        if self.urgent or self.waiting_bytes >= GATHERED:
+            return False
+        begins = self._looked <= self._handed_out
+        said = self.sequence - (self._handed_out if begins else self._looked)
+        self._looked = self.sequence
+        if said < SEVERAL:
+            return False
+        if begins:
+            self._gathers_until = now() + GATHERED_FOR
+            return True
+        return now() < self._gathers_until
+
     def take(self, at_most: int) -> list[bytes]:
         """What the connection is to send next: `at_most` bytes, or one longer frame.
 
@@ -178,7 +213,7 @@ class Output:
         """
         if self._aside or self.waiting_bytes > at_most:
             taken = self._take_some(at_most)
-            self.more = self.has_some
+            self.more = self.urgent = self.has_some
         else:  # nearly always: all of it
             taken = self.waiting
             if len(taken) > FEW and set(map(type, taken)) == {bytes}:
@@ -188,7 +223,7 @@ class Output:
             self.waiting = []
             self._handed_out = self.sequence
             self.waiting_bytes = 0
-            self.more = False
+            self.more = self.urgent = False
         if self.acknowledges:
             room = self._size - self.kept_bytes
             if room < self.room_bytes:
@@ -286,6 +321,7 @@ class Output:
         if not self.acknowledged <= after <= self._handed_out:
             return False
         self.acknowledge(after)
+        self.urgent = True
         self.waiting[:0] = self._kept
         self.waiting_bytes += self.kept_bytes
         self._handed_out = after

@@ -1,5 +1,6 @@
 """What a session is told, what it answers, and what it needs of those around it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -36,6 +37,15 @@ class Outbox:
     def __init__(self, session: "SessionActor", connection: Connection) -> None:
         self._session = session
         self._connection = connection
+
+    def gather(self, at_most: int, now: Callable[[], float]) -> list[bytes]:
+        """As `take`; nothing, while more is worth a wait, and the connection is woken again."""
+        session = self._session
+        output = session.machine.output
+        if output.urgent or session.connection is not self._connection or not output.gathers(now):
+            return self.take(at_most)
+        self._connection.wake()
+        return []
 
     def take(self, at_most: int) -> list[bytes]:
         """Frames to send, in order, of at most so many bytes; streams that waited go on.

@@ -276,6 +276,8 @@ class Channel:
             messages = self._take()
             if self._has_more():
                 self.wake()
+        elif self._closing is None:
+            messages = outbox.gather(WRITE_BUDGET, self._clock.now)
         else:
             messages = outbox.take(WRITE_BUDGET)
         if messages or self._pong:

@@ -1,5 +1,7 @@
 """A request's way out, by itself."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from actors.encoding import OneByOne
 from actors.lane import UNLIMITED, Lane
 from actors.limits import SessionLimits
-from actors.output import Output, nobody
+from actors.output import GATHERED, GATHERED_FOR, SEVERAL, Output, nobody
 from tests.actors.session_kit import Text, encode
 
 
@@ -73,3 +75,82 @@ def test_the_one_that_all_share_is_not_for_answers(at_once: bool) -> None:
         with pytest.raises(AssertionError):
             shared.answer(Text("a"))
     assert out.sequence == 0
+
+
+# -- when it is worth a wait for more --------------------------------------------------------------
+
+
+def never() -> float:
+    raise AssertionError
+
+
+def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> None:
+    out, now = output(), 5.0
+    way = lane(out, {})
+    for _ in range(2):  # and as long when it begins anew
+        for passed, more in ((0.0, True), (GATHERED_FOR / 2, True), (GATHERED_FOR / 2, False)):
+            now += passed
+            for _ in range(SEVERAL):
+                way.answer(Text("a"))
+            assert out.gathers(partial(float, now)) == more
+        assert out.take(10_000)
+
+
+def test_few_answers_of_a_turn_do_not_wait() -> None:
+    out = output()
+    way = lane(out, {})
+    for _ in range(SEVERAL - 1):
+        way.answer(Text("a"))
+    assert not out.gathers(never)
+
+
+def test_they_wait_no_longer_when_fewer_follow() -> None:
+    out = output()
+    way = lane(out, {})
+    for _ in range(SEVERAL):
+        way.answer(Text("a"))
+    assert out.gathers(lambda: 0.0)
+    for _ in range(SEVERAL - 1):
+        way.answer(Text("a"))
+    assert not out.gathers(never)
+
+
+def test_what_is_large_does_not_wait() -> None:
+    out = output(outbox=4 * GATHERED)
+    way = lane(out, {})
+    for _ in range(SEVERAL):
+        way.answer(Text("a" * (GATHERED // SEVERAL)))
+    assert not out.gathers(never)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda out, way: out.put(b"the end of another"),
+        lambda out, way: out.add_aside(b"a pong"),
+        lambda out, way: way.answer_all(iter([Text("a")]), 1),
+    ],
+    ids=["an end", "a pong", "a burst"],
+)
+def test_nothing_else_waits_for_more(say: Callable[[Output, Lane], None]) -> None:
+    out = output()
+    way = lane(out, {})
+    for _ in range(SEVERAL):
+        way.answer(Text("a"))
+    say(out, way)
+    assert not out.gathers(never)
+    assert out.take(10_000)
+    for _ in range(SEVERAL):
+        way.answer(Text("a"))
+    assert out.gathers(lambda: 0.0)
+
+
+def test_what_is_left_of_a_write_or_is_sent_again_does_not_wait() -> None:
+    out = output()
+    way = lane(out, {})
+    for _ in range(2 * SEVERAL):
+        way.answer(Text("a"))
+    assert out.take(1)
+    assert not out.gathers(never)
+    out.resume(0)
+    assert not out.gathers(never)

@@ -7,7 +7,7 @@ text is allowed: Autobahn's cases send it.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, cast
 
 from aiohttp import web
@@ -73,6 +73,9 @@ class Echo(Actor[SessionMessage]):
         if self._said:
             self._channel.wake()
         return taken
+
+    def gather(self, at_most: int, now: Callable[[], float]) -> list[bytes]:
+        return self.take(at_most)
 
     @property
     def has_more(self) -> bool:
