@@ -35,13 +35,19 @@ class Contestant:
         return ["-m", f"bench.servers.{self.module}", self.loop]
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str, str]:
         """Contestants with the same key are served by the same process."""
-        return (self.module, self.loop, self.python)
+        return (self.module, self.loop, self.python, self.actors)
 
 
 def _ours(name: str, loop: str, python: str, credit: int = 0) -> Contestant:
     return Contestant(name, "callboard", loop, python, ours=True, credit=credit)
+
+
+def _with_coroutines(ours: Contestant) -> Contestant:
+    """With a coroutine function for the handler of the unary request."""
+    actors = "bench.servers.coroutine_ping"
+    return replace(ours, name=f"{ours.name}, coroutines", actors=actors, streams=False)
 
 
 BASELINE: Final = Contestant("plain handler", "plain")
@@ -49,11 +55,13 @@ BASELINE: Final = Contestant("plain handler", "plain")
 CONTESTANTS: Final = (
     BASELINE,
     _ours("Callboard", "uvloop", "3.13"),
+    _with_coroutines(_ours("Callboard", "uvloop", "3.13")),
     _ours("Callboard, credit 256", "uvloop", "3.13", credit=256),
     _ours("Callboard, asyncio", "asyncio", "3.13"),
     replace(_ours("Callboard, compiled", "uvloop", "3.13-compiled"), installed=True),
     Contestant("plain handler, asyncio", "plain", "asyncio"),
     _ours("Callboard, 3.11", "uvloop", "3.11"),
+    _with_coroutines(_ours("Callboard, 3.11", "uvloop", "3.11")),
     Contestant("plain handler, 3.11", "plain", "uvloop", "3.11"),
     _ours("Callboard, 3.11, asyncio", "asyncio", "3.11"),
     Contestant("no WebSocket, frames counted", "raw", streams=False),

@@ -70,7 +70,7 @@ class Measurement:
         self._scale = scale
         self._core = core
         self._say = say
-        self._servers: dict[tuple[str, str, str], ServerProcess] = {}
+        self._servers: dict[tuple[str, str, str, str], ServerProcess] = {}
         self.results = Results()
 
     def _start(self, contestant: Contestant) -> ServerProcess:

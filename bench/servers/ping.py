@@ -6,9 +6,9 @@ from actors import Registry, RequestActor
 
 
 class Ping(RequestActor[BytesValue, BytesValue]):
-    """Sends the bytes back."""
+    """Sends the bytes back. A plain function: there is nothing to wait for."""
 
-    async def handle(self, request: BytesValue) -> BytesValue:
+    def handle(self, request: BytesValue) -> BytesValue:
         """The same bytes in a message of its own."""
         return BytesValue(value=request.value)
 

@@ -14,7 +14,8 @@
     ├── NormalEnd             a permanent actor ended by itself, which its supervisor mends
     ├── GivenUp               a child crashed more often than its supervisor allows
     ├── AlreadyRegistered     two actor types for one message, two actors of one name
-    └── NotRegistered         what is asked for by its type was never registered
+    ├── NotRegistered         what is asked for by its type was never registered
+    └── NoActor               a handler that is a plain function asks for what an actor has
 
 `Failure` (in `actors.failure`) is not among them: it is an answer, not a fault.
 """
@@ -89,3 +90,7 @@ class AlreadyRegistered(ActorError):
 
 class NotRegistered(ActorError):
     """What is asked for by its type is not in the registry."""
+
+
+class NoActor(ActorError):
+    """A handler that is a plain function is no actor: it has no ref, no children, no watch."""

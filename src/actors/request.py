@@ -6,6 +6,7 @@ a crash.
 """
 
 import asyncio
+import inspect
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import cached_property
@@ -29,7 +30,9 @@ from actors.ref import ActorRef
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.clock import Clock
     from actors.duplex import Inputs
+    from actors.system import ActorSystem
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -94,8 +97,12 @@ class Exchange(Protocol):
         """The request is an actor now, with this cell."""
 
     @property
+    def system(self) -> "ActorSystem":
+        """What all actors of the service live in."""
+
+    @property
     def cell(self) -> "Cell[object]":
-        """The request as an actor; it becomes one if it was none."""
+        """The request as an actor; it becomes one if it was none. Raises NoActor."""
 
 
 class RequestContext(ActorContext[object]):
@@ -109,6 +116,16 @@ class RequestContext(ActorContext[object]):
     @property
     def _cell(self) -> "Cell[object]":  # type: ignore[override]  # a slot in the base; here the cell is made when it is asked for
         return self._exchange.cell
+
+    @property
+    def system(self) -> "ActorSystem":
+        """What all actors of the service live in."""
+        return self._exchange.system
+
+    @property
+    def clock(self) -> "Clock":
+        """The system's time."""
+        return self._exchange.system.clock
 
     @property
     def session(self) -> str:
@@ -190,6 +207,9 @@ class AnyHandler(Actor[object]):
     restartable: ClassVar[bool] = False
     """Safe to run again: a crash before the first answer is not seen by the client."""
 
+    plain: ClassVar[bool] = False
+    """`handle` is a plain function: where no interceptor is round it, `answer_at_once` runs it."""
+
     exchange: Exchange
     request: Message
 
@@ -232,6 +252,10 @@ class AnyHandler(Actor[object]):
     def run(self) -> Awaitable[Ending]:
         """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
 
+    def answer_at_once(self) -> Ending | Awaitable[Ending]:
+        """What `handle` comes to, without a task of its own. Of a plain one only."""
+        return self.run()
+
     def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
         """Advance the stream while there is room, and send what it yields; how it ends."""
         return Pull(self.exchange, self._call).run(stream)
@@ -244,13 +268,34 @@ class Handler(AnyHandler, Generic[Req]):
 class RequestActor(Handler[Req], Generic[Req, Rep]):
     """Answers one request of type Req with one answer of type Rep."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.plain = not inspect.iscoroutinefunction(cls.handle)
+
     @abstractmethod
-    async def handle(self, request: Req) -> Rep:
-        """The answer. Raise Failure to end with an error."""
+    def handle(self, request: Req) -> Rep | Awaitable[Rep]:
+        """The answer. Raise Failure to end with an error.
+
+        A coroutine function, or a plain one where there is nothing to wait for, which costs less.
+        A plain one runs to its end whatever happens meanwhile, and is no actor: what its context
+        has of one (`ref`, `spawn`, `watch`, ...) raises NoActor, and `asyncio.current_task()` is
+        none of its own.
+        """
+
+    def answer_at_once(self) -> Ending | Awaitable[Ending]:
+        """What `handle` returns."""
+        return self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
 
     def run(self) -> Awaitable[Ending]:
         """Run `handle`: its answer is the end."""
-        return self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
+        answer = self.handle(self.request)  # type: ignore[arg-type]  # as above
+        if self.plain and not isinstance(answer, Awaitable):
+            return _given(answer)
+        return answer  # type: ignore[return-value]  # an Awaitable, as a coroutine function's is
+
+
+async def _given(answer: Rep) -> Rep:
+    return answer
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):

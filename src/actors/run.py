@@ -1,13 +1,15 @@
 """A request that runs: what ties its actor to its session."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from actors.actor import Actor
 from actors.deadlines import Deadline
 from actors.duplex import Inputs
 from actors.eager import begin
+from actors.errors import NoActor
 from actors.failure import Code, Failure
 from actors.frames import Completed, Input, Message, Notice, Request
 from actors.interceptors import Ending, Interceptor
@@ -19,6 +21,7 @@ from actors.request import AnyHandler
 if TYPE_CHECKING:
     from actors.cell import Cell
     from actors.session import SessionActor
+    from actors.system import ActorSystem
 
 M = TypeVar("M")
 
@@ -43,8 +46,8 @@ class Run:
 
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
-        "_began", "_cell", "_early", "_first", "_handler", "_only_once", "_session", "_task",
-        "_waiter", "begun", "deadline", "expiry", "inputs", "registration", "request",
+        "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_session",
+        "_task", "_waiter", "begun", "deadline", "expiry", "inputs", "registration", "request",
         "request_id", "said",
     )  # fmt: skip
 
@@ -62,6 +65,7 @@ class Run:
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
+        self._calling = False
         self.said: Message | Failure | Completed | None = None
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
@@ -93,11 +97,44 @@ class Run:
         before the first step: what it sends is kept until then, and a stop is an end without one.
         """
         self._handler = handler
-        self._task = begin(self._work(handler))
+        start: Callable[[], Awaitable[Ending]] | None
+        if self.registration.interceptors:
+            start = handler.attempt
+        elif handler.plain:
+            start = self._call(handler)
+            if start is None:
+                return
+        else:
+            start = handler.run
+        self._task = begin(self._work(start))
         if not self.begun:
             self._session.first_steps.wait_for(self)
         elif self._handler is not None:  # where EAGER: it waits
             self.look()
+
+    def _call(self, handler: AnyHandler) -> Callable[[], Awaitable[Ending]] | None:
+        """Run a handler that is a plain function: it waits for nothing, so it needs no task.
+
+        What needs one after all: a crash, which is judged as of any actor, and what such a function
+        returns that is to be awaited.
+        """
+        self._calling = self.begun = True
+        try:
+            try:
+                ending = handler.answer_at_once()
+            except Failure as failure:
+                ending = failure  # type: ignore[assignment]  # is sent like an answer
+            if not hasattr(type(ending), "__await__"):
+                self.end(ending)  # type: ignore[arg-type]  # no Awaitable, by the line above
+                self._calling = False
+                self._handler = None  # no circle is left for the garbage collector
+                self._session.passed(self)
+                return None
+            start: Callable[[], Awaitable[Ending]] = partial(cast, "Awaitable[Ending]", ending)
+        except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
+            start = partial(_raise, error)
+        self._calling = self.begun = False
+        return start
 
     def look(self) -> None:
         """Become an actor, if the first step has been taken and the handler waits."""
@@ -110,7 +147,7 @@ class Run:
             self._handler = None
             self._task.cancel()
 
-    async def _work(self, handler: AnyHandler) -> None:
+    async def _work(self, start: Callable[[], Awaitable[Ending]]) -> None:
         self.begun = True
         if self._task is not None and not self._may_begin():
             return
@@ -119,9 +156,7 @@ class Run:
         try:
             # As `handler.main()`, without one more coroutine.
             try:
-                ending = await (
-                    handler.attempt() if self.registration.interceptors else handler.run()
-                )
+                ending = await start()
             except Failure as failure:
                 ending = failure
             self.end(ending)
@@ -155,6 +190,8 @@ class Run:
     def cell(self) -> "Cell[object]":
         """The request as an actor; it becomes one if it was none."""
         if self._cell is None:
+            if self._calling:
+                raise NoActor(f"{self.registration.label}: a plain function is no actor")
             assert self._handler is not None
             task = self._task or cast("asyncio.Task[None]", asyncio.current_task())
             cell = self._session.adopt(self, self._handler, task)
@@ -166,6 +203,8 @@ class Run:
         """Stop the actor, without waiting."""
         if not self.begun:
             self._handler = None
+        elif self._calling:
+            return  # it has ended, and what it still does nobody can stop
         elif self._cell is not None or self._handler is not None:
             self.cell.ref.kill()
 
@@ -193,6 +232,11 @@ class Run:
         self._only_once = True
         if self._cell is not None:
             self._cell.ref.restart_never()
+
+    @property
+    def system(self) -> "ActorSystem":
+        """What all actors of the service live in."""
+        return self._session.context.system
 
     @property
     def session(self) -> str:
@@ -299,6 +343,13 @@ class Run:
         handler.exchange = self
         handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
         return handler
+
+
+async def _raise(error: BaseException) -> Ending:
+    try:
+        raise error
+    finally:
+        del error  # no circle is left for the garbage collector
 
 
 class FirstSteps:

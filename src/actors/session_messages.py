@@ -38,25 +38,20 @@ class Outbox:
         self._session = session
         self._connection = connection
 
-    def gather(self, at_most: int, now: Callable[[], float]) -> list[bytes]:
-        """As `take`; nothing, while more is worth a wait, and the connection is woken again."""
-        session = self._session
-        output = session.machine.output
-        if output.urgent or session.connection is not self._connection or not output.gathers(now):
-            return self.take(at_most)
-        self._connection.wake()
-        return []
-
-    def take(self, at_most: int) -> list[bytes]:
+    def take(self, at_most: int, now: Callable[[], float] | None = None) -> list[bytes]:
         """Frames to send, in order, of at most so many bytes; streams that waited go on.
 
-        Where that is not all, the connection is woken again.
+        Where that is not all, the connection is woken again. now: if given, nothing is taken while
+        more is worth a wait (`Output.gathers`), and the connection is woken in the next turn.
         """
         session, connection = self._session, self._connection
         if session.connection is not connection:
             return []
         machine = session.machine
         output = machine.output
+        if now is not None and not output.urgent and output.gathers(now):
+            connection.wake()
+            return []
         frames = output.take(at_most)
         if output.more:
             connection.wake()

@@ -276,10 +276,9 @@ class Channel:
             messages = self._take()
             if self._has_more():
                 self.wake()
-        elif self._closing is None:
-            messages = outbox.gather(WRITE_BUDGET, self._clock.now)
         else:
-            messages = outbox.take(WRITE_BUDGET)
+            now = self._clock.now if self._closing is None else None
+            messages = outbox.take(WRITE_BUDGET, now)
         if messages or self._pong:
             self._write_messages(messages)
         if self._closing is not None and not self._awake:

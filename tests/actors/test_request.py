@@ -1,17 +1,19 @@
 """Request actors, each in a session, as a client sees them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from actors import (
     ActorSystem,
+    Call,
     Code,
     Crashed,
     Event,
     Failure,
+    Message,
     RequestActor,
     Started,
     StreamActor,
@@ -414,3 +416,126 @@ async def test_a_request_that_waits_or_needs_its_ref_is_an_actor(
     (path,) = actors_of(actor_events)
     assert answer.said == (path if text == "look" else text)
     client.check()
+
+
+# -- a plain function ----------------------------------------------------------------------------
+
+
+class Plain(RequestActor[Text, Text]):
+    """Does what its request says, without waiting."""
+
+    tries = 0
+
+    def handle(self, request: Text) -> Text | Awaitable[Text]:
+        context = self.context
+        match request.text:
+            case "fail":
+                raise Failure(Code.NOT_FOUND, "no such city")
+            case "crash":
+                raise Boom("a secret")
+            case "abort":
+                context.abort(Failure(Code.ABORTED, "by itself"))
+                return Text("too late")
+            case "notice":
+                context.notice("patience")
+            case "look":
+                assert context.clock is context.system.clock
+                return Text(f"{context.session}/{context.request_id}/{context.deadline}")
+            case "task":
+                return Text(str(asyncio.current_task()))
+            case "ref":
+                return Text(context.ref.path)
+            case "odd":
+                return Unspeakable()
+            case "wait":
+                return self._waits(request)
+            case "again":
+                type(self).tries += 1
+                if self.tries == 1:
+                    raise Boom
+            case _:
+                pass
+        return request
+
+    async def _waits(self, request: Text) -> Text:
+        await asyncio.sleep(0)
+        return Text(self.context.path)
+
+
+async def test_a_plain_function_answers_in_the_turn_of_its_request(
+    service: Service, actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    client = await client_of(service, Plain)
+    client.request(Text("task"))
+    client.request(Text("look"))
+    assert [frame.said for frame in await client.read()] == ["None", "s1/2/None"]
+    assert actors_of(actor_events) == []
+    session = actor_system.snapshot().children[0].children[0]
+    assert (session.tally.started, session.tally.stopped) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fail", ["!NOT_FOUND"]),
+        ("crash", ["!INTERNAL"]),
+        ("odd", ["!INTERNAL"]),
+        ("ref", ["!INTERNAL"]),
+        ("abort", ["!ABORTED"]),
+        ("notice", ["(patience 0)", "notice"]),
+        ("wait", ["system/sessions/s1/1"]),
+    ],
+)
+async def test_a_plain_function_ends_as_a_coroutine_does(
+    service: Service, text: str, said: list[str]
+) -> None:
+    client = await client_of(service, Plain)
+    client.request(Text(text))
+    client.request(Text("next"))
+    frames = await client.read()
+    assert [frame.said for frame in frames if frame.request_id == 1] == said
+    assert [frame.said for frame in frames if frame.request_id == 2] == ["next"]
+    assert [frame.end for frame in frames].count(True) == 2
+    assert tasks_of_actors() == 0
+    client.check()
+
+
+@pytest.mark.parametrize(("text", "error"), [("crash", "a secret"), ("ref", "is no actor")])
+async def test_a_crash_of_a_plain_function_is_reported(
+    service: Service, actor_events: list[Event], text: str, error: str
+) -> None:
+    client = await client_of(service, Plain)
+    client.request(Text(text))
+    await client.read()
+    (crash,) = [event for event in actor_events if isinstance(event, Crashed)]
+    assert crash.path == "system/sessions/s1/1"
+    assert error in str(crash.error)
+
+
+async def test_a_plain_function_that_crashed_runs_again_if_it_may(
+    service: Service, manual_clock: ManualClock
+) -> None:
+    class Restartable(Plain):
+        restartable = True
+
+    client = await client_of(service, Restartable)
+    client.request(Text("again"))
+    await manual_clock.advance(10.0)
+    assert await client.read() == [Sent(1, 1, True, "again")]
+    assert Restartable.tries == 2
+
+
+async def test_a_plain_function_inside_an_interceptor(service: Service) -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def watching(call: Call[Message]) -> AsyncIterator[None]:
+        yield
+        seen.append(call.ending_code)
+
+    service.registry.intercept_all(watching)
+    client = await client_of(service, Plain)
+    for text in ("a", "wait"):
+        client.request(Text(text))
+    assert sorted(frame.said for frame in await client.read()) == ["a", "system/sessions/s1/2"]
+    assert seen == ["OK", "OK"]

@@ -65,7 +65,7 @@ class Echo(Actor[SessionMessage]):
             case _:
                 raise TypeError(message)
 
-    def take(self, at_most: int) -> list[bytes]:
+    def take(self, at_most: int, now: Callable[[], float] | None = None) -> list[bytes]:
         taken: list[bytes] = []
         while self._said and at_most > 0:
             taken.append(self._said.popleft())
@@ -73,9 +73,6 @@ class Echo(Actor[SessionMessage]):
         if self._said:
             self._channel.wake()
         return taken
-
-    def gather(self, at_most: int, now: Callable[[], float]) -> list[bytes]:
-        return self.take(at_most)
 
     @property
     def has_more(self) -> bool:

@@ -64,6 +64,11 @@ class Create(RequestActor[CreateSessionRequest, SessionInfo]):
         return SessionInfo(title=request.title)
 
 
+class CreatePlainly(RequestActor[CreateSessionRequest, SessionInfo]):
+    def handle(self, request: CreateSessionRequest) -> SessionInfo:
+        return SessionInfo(title=request.title)
+
+
 class Read(StreamActor[GetHistoryRequest, ChatToken]):
     async def handle(self, request: GetHistoryRequest) -> AsyncIterator[Yielded[ChatToken]]:
         yield ChatToken(text="a")

@@ -32,9 +32,9 @@ class WrongField(RequestActor[CreateSessionRequest, SessionInfo]):
         return SessionInfo(title=request.titel)  # error: attr-defined
 
 
-class NotAsync(RequestActor[CreateSessionRequest, SessionInfo]):
-    def handle(self, request: CreateSessionRequest) -> SessionInfo:  # error: override
-        return SessionInfo()
+class WrongPlain(RequestActor[CreateSessionRequest, SessionInfo]):
+    def handle(self, request: CreateSessionRequest) -> ChatToken:  # error: override
+        return ChatToken()
 
 
 class WrongYield(StreamActor[GetHistoryRequest, ChatToken]):
