@@ -27,7 +27,7 @@ class Registration:
     takes: the type of the further messages that a duplex actor gets; None for the other kinds.
     """
 
-    __slots__ = ("factory", "interceptors", "message", "name", "running", "takes")
+    __slots__ = ("factory", "interceptors", "message", "name", "running", "said_at_once", "takes")
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class Registration:
         self.factory = factory
         self.takes = takes
         self.running = 0
+        self.said_at_once: set[type] = set()
+        """What plain functions have returned that is not to be awaited."""
         self.interceptors: Sequence[Interceptor[Message]] = ()
 
     @property

@@ -124,7 +124,10 @@ class Run:
                 ending = handler.answer_at_once()
             except Failure as failure:
                 ending = failure  # type: ignore[assignment]  # is sent like an answer
-            if not hasattr(type(ending), "__await__"):
+            kind, known = type(ending), self.registration.said_at_once
+            # Remembered: a message type takes a microsecond to say that it has no such attribute.
+            if kind in known or not hasattr(kind, "__await__"):
+                known.add(kind)
                 self.end(ending)  # type: ignore[arg-type]  # no Awaitable, by the line above
                 self._calling = False
                 self._handler = None  # no circle is left for the garbage collector
