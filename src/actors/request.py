@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from actors.cell import Cell
     from actors.clock import Clock
     from actors.duplex import Inputs
-    from actors.system import ActorSystem
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -97,8 +96,8 @@ class Exchange(Protocol):
         """The request is an actor now, with this cell."""
 
     @property
-    def system(self) -> "ActorSystem":
-        """What all actors of the service live in."""
+    def clock(self) -> "Clock":
+        """The system's time."""
 
     @property
     def cell(self) -> "Cell[object]":
@@ -118,14 +117,9 @@ class RequestContext(ActorContext[object]):
         return self._exchange.cell
 
     @property
-    def system(self) -> "ActorSystem":
-        """What all actors of the service live in."""
-        return self._exchange.system
-
-    @property
     def clock(self) -> "Clock":
         """The system's time."""
-        return self._exchange.system.clock
+        return self._exchange.clock
 
     @property
     def session(self) -> str:
@@ -267,6 +261,8 @@ class Handler(AnyHandler, Generic[Req]):
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
     """Answers one request of type Req with one answer of type Rep."""
+
+    plain: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

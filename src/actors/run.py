@@ -20,8 +20,8 @@ from actors.request import AnyHandler
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.clock import Clock
     from actors.session import SessionActor
-    from actors.system import ActorSystem
 
 M = TypeVar("M")
 
@@ -237,9 +237,9 @@ class Run:
             self._cell.ref.restart_never()
 
     @property
-    def system(self) -> "ActorSystem":
-        """What all actors of the service live in."""
-        return self._session.context.system
+    def clock(self) -> "Clock":
+        """The system's time."""
+        return self._session.context.clock
 
     @property
     def session(self) -> str:
