@@ -47,7 +47,7 @@ RUNTIME: Final = {
     "loopwatch": ("loopwatch",),
     "machine": ("machine", "machine_properties", "burst", "session", "duplex"),
     "mailbox": ("mailbox",),
-    "output": ("output", "burst"),
+    "output": ("output", "burst", "lane"),
     "patience": ("patience",),
     "pull": ("relay", "stream", "burst", "interceptors"),
     "ref": (

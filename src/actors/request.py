@@ -202,7 +202,7 @@ class AnyHandler(Actor[object]):
     """Safe to run again: a crash before the first answer is not seen by the client."""
 
     plain: ClassVar[bool] = False
-    """`handle` is a plain function: where no interceptor is round it, `answer_at_once` runs it."""
+    """`handle` is a plain function; of a RequestActor, which `answer_at_once` runs then."""
 
     exchange: Exchange
     request: Message
@@ -245,10 +245,6 @@ class AnyHandler(Actor[object]):
     @abstractmethod
     def run(self) -> Awaitable[Ending]:
         """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
-
-    def answer_at_once(self) -> Ending | Awaitable[Ending]:
-        """What `handle` comes to, without a task of its own. Of a plain one only."""
-        return self.run()
 
     def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
         """Advance the stream while there is room, and send what it yields; how it ends."""

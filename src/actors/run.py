@@ -16,7 +16,7 @@ from actors.interceptors import Ending, Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import AnyHandler
+from actors.request import AnyHandler, RequestActor
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -118,6 +118,7 @@ class Run:
         What needs one after all: a crash, which is judged as of any actor, and what such a function
         returns that is to be awaited.
         """
+        assert isinstance(handler, RequestActor), "no other kind is plain"
         self._calling = self.begun = True
         try:
             try:

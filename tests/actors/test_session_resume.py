@@ -10,9 +10,10 @@ from actors import ActorSystem, Exit, RequestActor, StreamActor, Yielded
 from actors.effects import Limit
 from actors.frames import Ack, Cancel, Inform, Ping, Violation
 from actors.limits import SessionLimits
+from actors.output import SEVERAL, frames
 from actors.testing import ManualClock, settle
 from tests.actors.kit import tasks_of_actors
-from tests.actors.session_kit import Ask, Client, Counting, Sent, Service, Text
+from tests.actors.session_kit import Ask, Client, Counting, Sent, Service, Text, client_of
 
 
 class Echo(RequestActor[Text, Text]):
@@ -337,3 +338,32 @@ async def test_a_deadline_at_the_moment_of_the_end_makes_one_end(
     await client.read()
     client.check()
     assert {frame.said for frame in client.received} == {"done", "!DEADLINE_EXCEEDED"}
+
+
+# -- streams that say much -----------------------------------------------------------------------
+
+
+class Several(StreamActor[Text, Text]):
+    """Says so much in one turn that more is worth a wait, and never ends."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        for number in range(SEVERAL):
+            yield Text(f"{number}")
+        await asyncio.Event().wait()
+
+
+async def test_a_connection_that_need_not_hurry_is_woken_again_in_place_of_a_take(
+    actor_system: ActorSystem,
+) -> None:
+    client = await client_of(Service(actor_system), Several)
+    assert client.attached is not None
+    outbox, connection = client.attached.outbox, client.connection
+    client.request(Text())
+    await settle()
+    woken = connection.wakes
+    assert outbox.take(1 << 20, lambda: 0.0) == []
+    assert connection.wakes == woken + 1
+    assert len(list(frames(outbox.take(1 << 20, lambda: 0.0)))) == SEVERAL, "nothing more came"
+    client.request(Text())
+    await settle()
+    assert len(list(frames(outbox.take(1 << 20)))) == SEVERAL, "nobody asked whether it hurries"
