@@ -9,9 +9,9 @@ class Contestant:
     """A server in one configuration.
 
     ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
-    as many as it likes. every: it takes part in each so-manieth round. streams: it has them.
-    actors: the module that has the actor types of one of ours. installed: it runs what is
-    installed, not `src`.
+    as many as it likes. every: it takes part in each so-manieth round. streams: it has some, of its
+    own. actors: MODULE or MODULE:FUNCTION with the actor types of one of ours. installed: it runs
+    what is installed, not `src`.
     """
 
     name: str
@@ -44,10 +44,10 @@ def _ours(name: str, loop: str, python: str, credit: int = 0) -> Contestant:
     return Contestant(name, "callboard", loop, python, ours=True, credit=credit)
 
 
-def _with_coroutines(ours: Contestant) -> Contestant:
-    """With a coroutine function for the handler of the unary request."""
-    actors = "bench.servers.coroutine_ping"
-    return replace(ours, name=f"{ours.name}, coroutines", actors=actors, streams=False)
+def _with_coroutine(name: str, python: str) -> Contestant:
+    """With a coroutine function for the handler of the unary request; all else is the same."""
+    actors = "bench.servers.ping:register_coroutine"
+    return replace(_ours(name, "uvloop", python), actors=actors, streams=False)
 
 
 BASELINE: Final = Contestant("plain handler", "plain")
@@ -55,13 +55,13 @@ BASELINE: Final = Contestant("plain handler", "plain")
 CONTESTANTS: Final = (
     BASELINE,
     _ours("Callboard", "uvloop", "3.13"),
-    _with_coroutines(_ours("Callboard", "uvloop", "3.13")),
+    _with_coroutine("Callboard, coroutines", "3.13"),
     _ours("Callboard, credit 256", "uvloop", "3.13", credit=256),
     _ours("Callboard, asyncio", "asyncio", "3.13"),
     replace(_ours("Callboard, compiled", "uvloop", "3.13-compiled"), installed=True),
     Contestant("plain handler, asyncio", "plain", "asyncio"),
     _ours("Callboard, 3.11", "uvloop", "3.11"),
-    _with_coroutines(_ours("Callboard, 3.11", "uvloop", "3.11")),
+    _with_coroutine("Callboard, 3.11, coroutines", "3.11"),
     Contestant("plain handler, 3.11", "plain", "uvloop", "3.11"),
     _ours("Callboard, 3.11, asyncio", "asyncio", "3.11"),
     Contestant("no WebSocket, frames counted", "raw", streams=False),

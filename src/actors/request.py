@@ -201,9 +201,6 @@ class AnyHandler(Actor[object]):
     restartable: ClassVar[bool] = False
     """Safe to run again: a crash before the first answer is not seen by the client."""
 
-    plain: ClassVar[bool] = False
-    """`handle` is a plain function; of a RequestActor, which `answer_at_once` runs then."""
-
     exchange: Exchange
     request: Message
 
@@ -259,6 +256,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     """Answers one request of type Req with one answer of type Rep."""
 
     plain: ClassVar[bool] = False
+    """`handle` is a plain function."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -274,20 +272,17 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
         none of its own.
         """
 
-    def answer_at_once(self) -> Ending | Awaitable[Ending]:
-        """What `handle` returns."""
-        return self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
-
     def run(self) -> Awaitable[Ending]:
         """Run `handle`: its answer is the end."""
-        answer = self.handle(self.request)  # type: ignore[arg-type]  # as above
-        if self.plain and not isinstance(answer, Awaitable):
-            return _given(answer)
+        answer = self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
+        if self.plain:
+            return settled(answer)
         return answer  # type: ignore[return-value]  # an Awaitable, as a coroutine function's is
 
 
-async def _given(answer: Rep) -> Rep:
-    return answer
+async def settled(answer: Rep | Awaitable[Rep]) -> Rep:
+    """What a plain function's answer comes to: itself, unless it is to be awaited."""
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 class StreamActor(Handler[Req], Generic[Req, Rep]):

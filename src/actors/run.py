@@ -16,7 +16,7 @@ from actors.interceptors import Ending, Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
-from actors.request import AnyHandler, RequestActor
+from actors.request import AnyHandler, RequestActor, settled
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -100,7 +100,7 @@ class Run:
         start: Callable[[], Awaitable[Ending]] | None
         if self.registration.interceptors:
             start = handler.attempt
-        elif handler.plain:
+        elif isinstance(handler, RequestActor) and handler.plain:
             start = self._call(handler)
             if start is None:
                 return
@@ -112,29 +112,32 @@ class Run:
         elif self._handler is not None:  # where EAGER: it waits
             self.look()
 
-    def _call(self, handler: AnyHandler) -> Callable[[], Awaitable[Ending]] | None:
+    def _call(
+        self, handler: RequestActor[Message, Message]
+    ) -> Callable[[], Awaitable[Ending]] | None:
         """Run a handler that is a plain function: it waits for nothing, so it needs no task.
 
         What needs one after all: a crash, which is judged as of any actor, and what such a function
         returns that is to be awaited.
         """
-        assert isinstance(handler, RequestActor), "no other kind is plain"
         self._calling = self.begun = True
+        answer: Message | Failure | Awaitable[Message]
+        start: Callable[[], Awaitable[Ending]]
         try:
             try:
-                ending = handler.answer_at_once()
+                answer = handler.handle(handler.request)
             except Failure as failure:
-                ending = failure  # type: ignore[assignment]  # is sent like an answer
-            kind, known = type(ending), self.registration.said_at_once
-            # Remembered: a message type takes a microsecond to say that it has no such attribute.
-            if kind in known or not hasattr(kind, "__await__"):
+                answer = failure
+            # Remembered: to ask a message for an `__await__` takes protobuf's types a microsecond.
+            kind, known = type(answer), self.registration.said_at_once
+            if kind in known or not isinstance(answer, Awaitable):
                 known.add(kind)
-                self.end(ending)  # type: ignore[arg-type]  # no Awaitable, by the line above
+                self.end(answer)  # type: ignore[arg-type]  # no Awaitable, by the line above
                 self._calling = False
                 self._handler = None  # no circle is left for the garbage collector
                 self._session.passed(self)
                 return None
-            start: Callable[[], Awaitable[Ending]] = partial(cast, "Awaitable[Ending]", ending)
+            start = partial(settled, answer)
         except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
             start = partial(_raise, error)
         self._calling = self.begun = False

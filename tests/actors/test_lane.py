@@ -84,14 +84,18 @@ def never() -> float:
     raise AssertionError
 
 
+def say(way: Lane, count: int, text: str = "a") -> None:
+    for _ in range(count):
+        way.answer(Text(text))
+
+
 def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> None:
     out, now = output(), 5.0
     way = lane(out, {})
     for _ in range(2):  # and as long when it begins anew
         for passed, more in ((0.0, True), (GATHERED_FOR / 2, True), (GATHERED_FOR / 2, False)):
             now += passed
-            for _ in range(SEVERAL):
-                way.answer(Text("a"))
+            say(way, SEVERAL)
             assert out.gathers(partial(float, now)) == more
         assert out.take(10_000)
 
@@ -99,32 +103,28 @@ def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> N
 def test_few_answers_of_a_turn_do_not_wait() -> None:
     out = output()
     way = lane(out, {})
-    for _ in range(SEVERAL - 1):
-        way.answer(Text("a"))
+    say(way, SEVERAL - 1)
     assert not out.gathers(never)
 
 
 def test_they_wait_no_longer_when_fewer_follow() -> None:
     out = output()
     way = lane(out, {})
-    for _ in range(SEVERAL):
-        way.answer(Text("a"))
+    say(way, SEVERAL)
     assert out.gathers(lambda: 0.0)
-    for _ in range(SEVERAL - 1):
-        way.answer(Text("a"))
+    say(way, SEVERAL - 1)
     assert not out.gathers(never)
 
 
 def test_what_is_large_does_not_wait() -> None:
     out = output(outbox=4 * GATHERED)
     way = lane(out, {})
-    for _ in range(SEVERAL):
-        way.answer(Text("a" * (GATHERED // SEVERAL)))
+    say(way, SEVERAL, "a" * (GATHERED // SEVERAL))
     assert not out.gathers(never)
 
 
 @pytest.mark.parametrize(
-    "say",
+    "say_else",
     [
         lambda out, way: out.put(b"the end of another"),
         lambda out, way: out.add_aside(b"a pong"),
@@ -132,24 +132,21 @@ def test_what_is_large_does_not_wait() -> None:
     ],
     ids=["an end", "a pong", "a burst"],
 )
-def test_nothing_else_waits_for_more(say: Callable[[Output, Lane], None]) -> None:
+def test_nothing_else_waits_for_more(say_else: Callable[[Output, Lane], None]) -> None:
     out = output()
     way = lane(out, {})
-    for _ in range(SEVERAL):
-        way.answer(Text("a"))
-    say(out, way)
+    say(way, SEVERAL)
+    say_else(out, way)
     assert not out.gathers(never)
     assert out.take(10_000)
-    for _ in range(SEVERAL):
-        way.answer(Text("a"))
+    say(way, SEVERAL)
     assert out.gathers(lambda: 0.0)
 
 
 def test_what_is_left_of_a_write_or_is_sent_again_does_not_wait() -> None:
     out = output()
     way = lane(out, {})
-    for _ in range(2 * SEVERAL):
-        way.answer(Text("a"))
+    say(way, 2 * SEVERAL)
     assert out.take(1)
     assert not out.gathers(never)
     out.resume(0)

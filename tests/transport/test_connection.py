@@ -40,11 +40,14 @@ class Silent:
     def take_no_more(self) -> None: ...
 
 
+def channel_of(line: Silent, clock: ManualClock) -> Channel:
+    environment = ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
+    return Channel(line, environment)
+
+
 async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:
     clock, line = ManualClock(), Silent()
-    channel = Channel(
-        line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
-    )
+    channel = channel_of(line, clock)
     await clock.advance(HEARTBEAT + 0.1)
     assert line.out.written == [PING]
     for _ in range(3):  # fewer than cut it off
@@ -56,9 +59,7 @@ async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> 
 
 async def test_who_was_heard_between_is_not_silent() -> None:
     clock, line = ManualClock(), Silent()
-    channel = Channel(
-        line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
-    )
+    channel = channel_of(line, clock)
     for _ in range(5):
         await clock.advance(HEARTBEAT + 0.1)
         channel.heard = True
