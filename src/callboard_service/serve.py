@@ -15,7 +15,7 @@ import psutil
 
 from actors import Log
 from callboard_service.log import library_log, make_log
-from callboard_service.loop import calm_collector
+from callboard_service.loop import calm_collector, share_interpreter
 from callboard_service.service import Ready, Service
 from callboard_service.settings import Settings, unknown_variables
 
@@ -49,6 +49,7 @@ async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> 
             return 0
         ready = starting.result()
         calm_collector()
+        share_interpreter()
         if ready_json:
             _print_ready(ready)
         failed = asyncio.ensure_future(service.failed())

@@ -1,4 +1,5 @@
 import asyncio
+import sys
 
 import pytest
 import uvloop
@@ -25,3 +26,13 @@ def test_uvloop_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.Mo
     monkeypatch.setattr(loop, "find_spec", lambda name: None)
     with pytest.raises(BadSettings, match="uvloop is not installed"):
         loop.run(kind(), "uvloop")
+
+
+def test_a_thread_that_waits_asks_soon_for_its_turn() -> None:
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(0.005)  # Python's own
+        loop.share_interpreter()
+        assert sys.getswitchinterval() == pytest.approx(loop.TURN_OF_A_THREAD)
+    finally:
+        sys.setswitchinterval(before)
