@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +23,7 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from websockets.asyncio.client import connect
 
 import actors.machine
+import actors.output
 import transport.connection
 from actors import RequestActor, StreamActor, Yielded
 from actors.eager import EAGER
@@ -54,7 +56,8 @@ MEASURED = {  # calls
     "a coroutine function": 50.31 if EAGER else 64.33,  # a unary request in a batch
     "a plain function": 48.38,
     "in a burst": 4.20,  # a token
-    "one by one": 25.11,
+    "one by one": 27.14,
+    "one by one, of several streams": 18.2 if EAGER else 16.2,
 }
 
 
@@ -118,12 +121,14 @@ class Fed:
         self.transport.written.clear()
         return read
 
-    async def finish(self) -> list[ServerMessage]:
-        """Wait for the next end."""
+    async def finish(self, ends: int = 1) -> list[ServerMessage]:
+        """Wait for the next end, or so many of them."""
         read: list[ServerMessage] = []
-        while not (read and read[-1].end):
+        while ends > 0:
             await asyncio.sleep(0)
-            read += self.answers()
+            came = self.answers()
+            ends -= sum(answer.end for answer in came)
+            read += came
         return read
 
 
@@ -202,23 +207,32 @@ async def test_a_batch_of_requests_is_one_write(fed: Fed) -> None:
     assert len(fed.answers()) == BATCH
 
 
-async def stream(fed: Fed, text: str, count: Callable[[], object]) -> list[ServerMessage]:
-    create = ClientMessage(request_id=fed.next_id(), create_session=CreateSessionRequest())
-    fed.feed(create)
-    (made,) = await fed.finish()
-    send = SendMessageRequest(session_id=made.session_info.id, text=text)
+async def streams(
+    fed: Fed, text: str, count: Callable[[], object], at_once: int = 1
+) -> list[ServerMessage]:
+    """Have so many conversations reply to a text at once; `count` is called before."""
+    requests = []
+    for _ in range(at_once):
+        fed.feed(ClientMessage(request_id=fed.next_id(), create_session=CreateSessionRequest()))
+        (made,) = await fed.finish()
+        requests.append(SendMessageRequest(session_id=made.session_info.id, text=text))
     count()
-    fed.feed(ClientMessage(request_id=fed.next_id(), send_message=send))
-    return await fed.finish()
+    fed.feed(
+        *(ClientMessage(request_id=fed.next_id(), send_message=request) for request in requests)
+    )
+    return await fed.finish(at_once)
 
 
 @counts_calls
-@pytest.mark.parametrize("way", ["in a burst", "one by one"])
-async def test_calls_of_a_token(fed: Fed, way: str) -> None:
-    delay = "[[delay:0]]" if way == "one by one" else ""
+@pytest.mark.parametrize("way", ["in a burst", "one by one", "one by one, of several streams"])
+async def test_calls_of_a_token(fed: Fed, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors.output, "GATHERED_FOR", inf)  # else writes depend on the time
+    delay = "[[delay:0]]" if way.startswith("one by one") else ""
+    at_once = 10 if way.endswith("streams") else 1
+    each = TOKENS // at_once
     with counted() as counts:
-        read = await stream(fed, f"{delay}[[repeat:{TOKENS}]]", counts.clear)
-    assert len(read) == TOKENS + 1
+        read = await streams(fed, f"{delay}[[repeat:{each}]]", counts.clear, at_once)
+    assert len(read) == TOKENS + at_once
     within(counts, TOKENS, MEASURED[way])
 
 
@@ -231,7 +245,7 @@ async def test_writes_of_a_thousand_tokens(fed: Fed) -> None:
         write(data)
 
     fed.transport.write = note  # type: ignore[method-assign]
-    read = await stream(fed, "[[repeat:1000]]", writes.clear)
+    read = await streams(fed, "[[repeat:1000]]", writes.clear)
     assert len(read) == 1001
     assert len(writes) <= 4
 

@@ -49,7 +49,7 @@ RUNTIME: Final = {
     "mailbox": ("mailbox",),
     "output": ("output", "burst", "lane"),
     "patience": ("patience",),
-    "pull": ("relay", "stream", "burst", "interceptors"),
+    "pull": ("relay", "stream", "burst", "interceptors", "rounds"),
     "ref": (
         "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "residents", "interceptors",
@@ -59,6 +59,7 @@ RUNTIME: Final = {
     "request": ("run", "request", "stream", "burst", "duplex", "interceptors", "residents"),
     "residents": ("residents",),
     "restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
+    "rounds": ("rounds",),
     "run": (
         "run", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "residents", "session_resume",

@@ -45,6 +45,7 @@ from actors.pull import Yielded
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
 from actors.request import Handler, RequestActor, RequestContext, StreamActor
+from actors.rounds import next_turn
 from actors.supervision import (
     Backoff,
     Exit,
@@ -69,4 +70,5 @@ __all__ = [
     "Observer", "Opens", "Order", "Overflow", "Registry", "Relay", "Reply", "RequestActor",
     "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy", "StreamActor",
     "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+    "next_turn",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """A request's way out: how much it may say and has said, and the one step to the outbox."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from actors.encoding import Encoded, StreamEncoder
@@ -47,10 +47,23 @@ class Lane:
         """What is to be said before the end, by key."""
 
     def answer(self, answer: Message) -> bool:
-        """Send one; True if there is room for the next. False too once the request has ended.
+        """Send one; True if there is room for the next. False too once the request has ended."""
+        if self.over:
+            return False
+        has_room = self._answer(answer)
+        sent = self.sent = self.sent + 1
+        if sent < self.limit:
+            return has_room
+        self._blocked[self._request_id] = None
+        return False
 
-        `Output.put`, written out: this is in the way of every token.
-        """
+    @property
+    def answers(self) -> Callable[[Message], bool]:
+        """`answer`, in fewer steps where there is no limit."""
+        return self._answer if self.limit == UNLIMITED else self.answer
+
+    def _answer(self, answer: Message) -> bool:
+        """Send one, whatever the credit; `Output.put`, written out: in the way of every token."""
         if self.over:
             return False
         output = self._output
@@ -62,10 +75,9 @@ class Lane:
             output.wake()
         waiting.append(frame)
         octets = output.waiting_bytes = output.waiting_bytes + len(frame)
-        sent = self.sent = self.sent + 1
-        if octets < output.room_bytes and sequence < output.room_until and sent < self.limit:
+        if octets < output.room_bytes and sequence < output.room_until:
             return True
-        if self.has_room():
+        if not output.full():
             return True
         self._blocked[self._request_id] = None
         return False

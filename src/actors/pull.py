@@ -1,11 +1,11 @@
 """How a stream is pulled: never without room, and its answers sent as they come."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from actors.frames import COMPLETED, Burst, Closes, Last, Message, Opens, Relay
 from actors.interceptors import Call, Ending
+from actors.rounds import Seat, next_turn
 
 if TYPE_CHECKING:
     from actors.request import Exchange
@@ -14,10 +14,13 @@ Rep = TypeVar("Rep", bound=Message)
 
 Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep] | Relay[Rep]
 
-_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Burst, Relay})
+_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Relay})
 
 AT_ONCE: Final = 512
 """Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
+
+FIRST: Final = 64
+"""The same for its first ones: then it is seen whether it had better wait in the round."""
 
 
 class Pull:
@@ -27,77 +30,95 @@ class Pull:
         self._exchange = exchange
         self._call = call
         self._answer: Callable[[Message], bool] = self._first if call is None else self._tell
-        self._left = AT_ONCE
+        self._left = FIRST
+        self._seat: Seat | None = None
+        self._ours: BaseException | None = None
 
     async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
-        exchange = self._exchange
+        exchange, source = self._exchange, stream
         try:
             if not exchange.has_room():
                 await exchange.room()
-            items = stream
             while True:
-                async for item in items:
-                    if type(item) not in _DIRECTIONS:
-                        if not self._answer(item):  # type: ignore[arg-type]  # a plain answer, as its type says above
-                            await exchange.room()
-                    elif isinstance(item, Last):
-                        return item.answer
-                    elif isinstance(item, Relay):
-                        raised = await self._relay(item)
-                        if raised is not None:
-                            items = _raise_in(stream, raised)
-                            break
-                    else:
-                        await self._send(cast("Opens[Rep] | Closes[Rep] | Burst[Rep]", item))
-                    self._left -= 1
-                    if not self._left:
-                        self._left = AT_ONCE
-                        await asyncio.sleep(0)
-                else:
+                item = await self._pass_on(source, _DIRECTIONS)
+                if item is None:
                     return COMPLETED
+                if isinstance(item, Last):
+                    return cast("Message", item.answer)
+                if isinstance(item, Relay):
+                    item.stopped_by = None
+                    try:
+                        last = await self._pass_on(item.source, item.until)
+                        item.stopped_by = cast("Rep | None", last)
+                    except BaseException as error:
+                        if error is self._ours:
+                            raise
+                        source = _raise_in(stream, error)
+                else:
+                    await self._send(cast("Opens[Rep] | Closes[Rep]", item))
+                self._left -= 1
+                if not self._left:
+                    self._left = AT_ONCE
+                    await self._pause()
+        except GeneratorExit:  # where EAGER: else there are no seats
+            if self._seat is not None:  # nobody will go on with it
+                self._seat.vacate()
+            raise
         finally:
-            self._answer = self._exchange.answer  # no circle is left for the garbage collector
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+            self._answer = exchange.answer  # no circle is left for the garbage collector
+            self._ours = None
+            try:
+                if self._seat is not None:  # where EAGER
+                    await self._seat.leave()
+            finally:
+                close = getattr(stream, "aclose", None)
+                if close is not None:
+                    await close()
 
-    async def _relay(self, relay: Relay[Rep]) -> BaseException | None:
-        """Send what another stream yields; what it raises, which is to be raised in the first."""
-        exchange, until, left = self._exchange, relay.until, self._left
-        ours: BaseException | None = None
-        relay.stopped_by = None
+    async def _pass_on(
+        self, source: AsyncIterator[Yielded[Rep]], until: Collection[type]
+    ) -> Yielded[Rep] | None:
+        """Send what a stream yields, up to what is of a type in `until`; None: it has ended.
+
+        What is raised here by anything but the source is noted in `_ours`.
+        """
+        exchange, answer, left = self._exchange, self._answer, self._left
+        plain: type | None = None
         try:
-            async for item in relay.source:
-                kind = type(item)
-                if kind in until:
-                    relay.stopped_by = cast("Rep", item)
-                    return None
+            async for item in source:
                 try:
-                    if kind is Burst:
-                        await self._send_all(iter(cast("Burst[Rep]", item).answers))
-                    elif not self._answer(item):  # type: ignore[arg-type]  # not the Burst, tested above
-                        await exchange.room()
+                    if type(item) is plain:  # nearly always
+                        if not answer(item):  # type: ignore[arg-type]  # a plain answer: all others are below
+                            await exchange.room()
+                    elif type(item) in until:
+                        return item
+                    elif isinstance(item, Burst):
+                        await self._send_all(iter(item.answers))
+                    else:
+                        if not self._answer(item):  # type: ignore[arg-type]  # as above
+                            await exchange.room()
+                        plain, answer = type(item), self._answer
                     left -= 1
                     if not left:
                         left = AT_ONCE
-                        await asyncio.sleep(0)
+                        await self._pause()
                 except BaseException as error:
-                    ours = error
+                    self._ours = error
                     raise
-        except BaseException as error:
-            if error is ours:
-                raise
-            return error
         finally:
             self._left = left
         return None
 
-    async def _send(self, item: Opens[Rep] | Closes[Rep] | Burst[Rep]) -> None:
+    async def _pause(self) -> None:
+        """Others get a turn."""
+        if self._seat is not None and self._seat.taken:  # where EAGER
+            await next_turn()
+        else:
+            self._seat = await self._exchange.rounds.turn()
+
+    async def _send(self, item: Opens[Rep] | Closes[Rep]) -> None:
         exchange = self._exchange
-        if isinstance(item, Burst):
-            await self._send_all(iter(item.answers))
-            return
         if isinstance(item, Opens):
             room = self._answer(item.answer)
             exchange.owe(item.key, item.closing)
@@ -113,7 +134,7 @@ class Pull:
             pulled = _tell_each(answers, call)
         while not exchange.answer_all(pulled, AT_ONCE):
             if exchange.has_room():
-                await asyncio.sleep(0)
+                await next_turn()
             else:
                 await exchange.room()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from actors.cell import Cell
     from actors.clock import Clock
     from actors.duplex import Inputs
+    from actors.rounds import Rounds
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -98,6 +99,10 @@ class Exchange(Protocol):
     @property
     def clock(self) -> "Clock":
         """The system's time."""
+
+    @property
+    def rounds(self) -> "Rounds":
+        """Where streams wait for their turn."""
 
     @property
     def cell(self) -> "Cell[object]":

@@ -21,6 +21,7 @@ from actors.request import AnyHandler, RequestActor, settled
 if TYPE_CHECKING:
     from actors.cell import Cell
     from actors.clock import Clock
+    from actors.rounds import Rounds
     from actors.session import SessionActor
 
 M = TypeVar("M")
@@ -246,6 +247,11 @@ class Run:
         return self._session.context.clock
 
     @property
+    def rounds(self) -> "Rounds":
+        """Where streams wait for their turn."""
+        return self._session.context.system.rounds
+
+    @property
     def session(self) -> str:
         """The session's name."""
         return self._session.name
@@ -269,7 +275,7 @@ class Run:
     def answers(self) -> Callable[[Message], bool]:
         """What sends each answer after the first: as `answer` does, in fewer steps."""
         lane = self._session.machine.lane(self.request_id)
-        return self.answer if lane is None else lane.answer
+        return self.answer if lane is None else lane.answers
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room; True: that was all."""

@@ -15,6 +15,7 @@ from actors.events import Event, Observer
 from actors.inbox import State
 from actors.loopwatch import LoopWatch
 from actors.ref import ActorRef
+from actors.rounds import Rounds
 from actors.runqueue import RunQueue, RunQueueStatistics
 from actors.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 
@@ -89,6 +90,7 @@ class ActorSystem:
         self.kill_grace = kill_grace
         self.deadlines = Deadlines(self.clock)
         self.run_queue = run_queue if run_queue is not None else RunQueue()
+        self.rounds: Rounds = Rounds()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
         """Who waits for whom, of the actors that wait for another."""

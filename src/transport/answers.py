@@ -16,7 +16,7 @@ from google.protobuf.message import Message as ProtobufMessage
 from actors.encoding import Encoded
 from actors.frames import Message
 from transport.framing import binary_header
-from transport.varint import LOW, SMALL, split_varint, varint
+from transport.varint import split_varint, varint
 
 REQUEST_ID: Final = b"\x08"
 SEQUENCE: Final = b"\x10"
@@ -41,7 +41,7 @@ class AnswerEncoder:
     """A StreamEncoder for the contract's envelope. arm: looks up the arm of a message type."""
 
     __slots__ = (
-        "_after", "_arm", "_begin", "_bound", "_high", "_kind", "_low", "_serialize", "_shared",
+        "_after", "_arm", "_base", "_begin", "_high", "_kind", "_low", "_serialize", "_shared",
     )  # fmt: skip
 
     def __init__(self, request_id: int, arm: Callable[[type[Message]], Arm]) -> None:
@@ -51,17 +51,18 @@ class AnswerEncoder:
         self._serialize: Callable[[Message], bytes] = _unlearned
         self._after: Arm = (b"", None)
         self._shared: dict[int, tuple[bytes, bytes, int]] = {}
-        self._low: tuple[bytes, ...] = SMALL
-        self._high, self._bound = b"", 0
+        self._low: tuple[bytes, ...] = ()
+        self._base, self._high = 0, b""
 
     def encode(self, sequence: int, answer: Message) -> bytes:
         """One frame. Raises TypeError for what is no message."""
         if type(answer) is not self._kind:
             self._learn(type(answer))
-        if sequence >= self._bound:
-            self._split(sequence)
+        try:
+            low = self._low[sequence - self._base]
+        except IndexError:
+            low = self._split(sequence)
         payload = self._serialize(answer)
-        low = self._low[sequence & LOW]
         try:
             head, after, _ = self._shared[len(payload)]
         except KeyError:
@@ -76,10 +77,10 @@ class AnswerEncoder:
         lengths = encoded.lengths
         put, note = encoded.pieces.extend, lengths.append
         while True:
-            if sequence >= self._bound:
+            if sequence - self._base >= len(self._low):
                 self._split(sequence)
-            place, before = sequence & LOW, len(lengths)
-            alike = min(at_most, self._bound - sequence)
+            place, before = sequence - self._base, len(lengths)
+            alike = min(at_most, len(self._low) - place)
             # The numbers come first: where they end, no answer has been pulled in vain.
             for low, answer in zip(self._low[place : place + alike], answers, strict=False):
                 if type(answer) is not kind:
@@ -111,10 +112,11 @@ class AnswerEncoder:
         self._kind = kind
         return kind
 
-    def _split(self, sequence: int) -> int:
-        self._low, self._high, self._bound = split_varint(sequence)
+    def _split(self, sequence: int) -> bytes:
+        """Go on to a sequence whose high part is another; its low part."""
+        self._low, self._base, self._high = split_varint(sequence)
         self._shared.clear()
-        return self._bound
+        return self._low[sequence - self._base]
 
     def _share(self, low: int, length: int) -> tuple[bytes, bytes, int]:
         """What stands before a low part of `low` bytes, what after it, and the frame's length."""

@@ -6,7 +6,7 @@ SMALL: Final = tuple(
     bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(16384)
 )
 
-LOW: Final = 16383
+_LOW: Final = 16383
 """The bits of a number that its low part encodes."""
 
 _CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(16384))
@@ -17,7 +17,7 @@ def varint(number: int) -> bytes:
     if number < 16384:
         return SMALL[number]
     if number < 268435456:
-        return _CONTINUED[number & LOW] + SMALL[number >> 14]
+        return _CONTINUED[number & _LOW] + SMALL[number >> 14]
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)
@@ -26,13 +26,13 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def split_varint(number: int) -> tuple[tuple[bytes, ...], bytes, int]:
-    """For numbers in a row: low parts by `number & LOW`, the high part, up to where both hold.
+def split_varint(number: int) -> tuple[tuple[bytes, ...], int, bytes]:
+    """For numbers in a row: their low parts, the number whose low part is the first, the high part.
 
-    All of them have the same length up to there.
+    Low parts of numbers below this one may be wrong; all above have the same length.
     """
     if number < 128:
-        return SMALL, b"", 128
+        return SMALL[:128], 0, b""
     if number < 16384:
-        return SMALL, b"", 16384
-    return _CONTINUED, varint(number >> 14), ((number >> 14) + 1) << 14
+        return SMALL, 0, b""
+    return _CONTINUED, number >> 14 << 14, varint(number >> 14)

@@ -30,6 +30,19 @@ def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
     assert (out.sequence, way.sent, list(blocked)) == (2, 2, [7])
 
 
+@pytest.mark.parametrize("limit", [3, UNLIMITED])
+def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
+    out, blocked = output(), dict[int, None]()
+    way = lane(out, blocked, limit=limit)
+    answer = way.answers
+    assert [answer(Text(text)) for text in "abc"] == [True, True, limit == UNLIMITED]
+    assert (out.sequence, list(blocked)) == (3, [] if limit == UNLIMITED else [7])
+    way.over = True
+    blocked.clear()
+    assert not answer(Text("d"))
+    assert (out.sequence, blocked) == (3, {})
+
+
 def test_the_one_that_fills_the_outbox_says_so() -> None:
     out, blocked = output(outbox=100), dict[int, None]()
     way = lane(out, blocked)

@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from actors import Burst, ChildSpec, Code, Failure
+from actors import Burst, ChildSpec, Code, Failure, next_turn
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -82,7 +82,7 @@ class EchoBackend(StoredConversations):
                         for token, word in zip(
                             self._tokens(times), cycle(self._texts), strict=False
                         ):
-                            await asyncio.sleep(delay or 0.0)
+                            await (asyncio.sleep(delay) if delay else next_turn())
                             said.append(word)
                             yield token
                     case say.Error(code):

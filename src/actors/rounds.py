@@ -1,0 +1,186 @@
+"""Streams that wait for nothing but a turn of the event loop, resumed by one callback a turn.
+
+A task that waits for its next turn costs the loop a handle and a step of the task, some 4,400
+instructions (Python 3.13, uvloop), as much as pulling, encoding and sending a token together. Here
+such a task waits for a Seat instead, and one callback resumes the coroutines of all that have one,
+each as its task would: in its context, as the current task, once a turn. A task has its coroutine
+for itself again as soon as that waits for anything else, is cancelled, or is the only one left.
+
+        ┌── each turn of the loop ──┐
+        ▼                           │
+    seated ── still seated ─────────┘
+        │
+        ├── waits for a future ──▶ the seat is done with it, and the task goes on
+        ├── leaves, or is alone ─▶ the seat is done, and the task goes on
+        └── is cancelled ────────▶ the seat is cancelled, and with it the task's wait
+
+Where tasks do not begin at once (Python 3.11) there are no seats: what it takes is not there.
+"""
+
+import asyncio
+import types
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Final, TypeAlias
+from weakref import ref
+
+from actors.eager import EAGER
+
+if TYPE_CHECKING:
+    AnyTask: TypeAlias = asyncio.Task[object]
+
+Swap: TypeAlias = "Callable[[asyncio.AbstractEventLoop, AnyTask | None], AnyTask | None] | None"
+
+# What asyncio's own eager tasks do: CPython 3.12, Modules/_asynciomodule.c.
+_swap: Final[Swap] = getattr(asyncio.tasks, "_swap_current_task", None)
+
+
+@types.coroutine
+def next_turn() -> Generator[None, None, None]:
+    """Wait for the next turn of the event loop, as `asyncio.sleep(0)`, for a third of its cost."""
+    yield
+
+
+class Seat(asyncio.Future[None]):  # where EAGER
+    """What a task waits for while its coroutine is resumed in the round."""
+
+    __slots__ = ("_awaited", "resume", "run", "taken", "task")
+
+    def __init__(self, task: "AnyTask", loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.task: AnyTask = task
+        context: Context = task.get_context()  # type: ignore[attr-defined, unused-ignore]  # where there are seats: Python 3.12
+        self.run: Callable[[Callable[[None], object], None], object] = context.run
+        self.resume: Callable[[None], object] = task.get_coro().send  # type: ignore[union-attr, unused-ignore]  # it has one: it runs
+        self.taken: bool = True
+        """The coroutine is resumed in the round, and not by the task."""
+        self._awaited: asyncio.Future[object] | None = None
+
+    def cancel(self, msg: object = None) -> bool:
+        """Cancel what the task waits for: it asks for this when it is to be cancelled itself."""
+        if self._awaited is not None:
+            return self._awaited.cancel(msg)
+        if not self.taken:
+            return super().cancel(msg)
+        if asyncio.current_task() is self.task:
+            self.resume = _give_up  # from within: the task notes it, and has the next turn itself
+            return False
+        self.vacate()
+        return super().cancel(msg)
+
+    def give_back(self, waited: object) -> None:
+        """Let the task go on when what its coroutine has yielded instead of a turn is done."""
+        if not self.taken:  # cancelled meanwhile: the task goes on by that
+            return
+        self.vacate()
+        if waited is GIVEN_UP:
+            self.set_result(None)
+            return
+        blocking: bool | None = getattr(waited, "_asyncio_future_blocking", None)
+        if not isinstance(waited, asyncio.Future) or not blocking or waited is self.task:
+            self.set_exception(RuntimeError(f"a stream cannot wait for {waited!r}"))
+            return
+        waited._asyncio_future_blocking = False
+        self._awaited = waited
+        waited.add_done_callback(self._arrived)
+        if self.task._must_cancel:  # type: ignore[attr-defined]  # of both implementations of asyncio.Task
+            waited.cancel()
+
+    def vacate(self) -> None:
+        """Have it, and not wait for it: where nobody would go on with the coroutine."""
+        self.taken = False
+        self.resume = _give_up
+
+    def _arrived(self, _: "asyncio.Future[object]") -> None:
+        self._awaited = None
+        self.set_result(None)
+
+    @types.coroutine
+    def leave(self) -> Generator[object, None, None]:
+        """Have the task go on by itself. To be called by the coroutine that has taken the seat."""
+        if self.taken:
+            yield GIVEN_UP
+
+
+GIVEN_UP: Final = object()
+"""Yielded by who wants its seat no longer."""
+
+
+def _give_up(_: None) -> object:  # where EAGER
+    return GIVEN_UP
+
+
+class Rounds:
+    """The seats of one event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seats: list[Seat] = []
+        self._new: list[Seat] = []
+        self._going = False
+        self._last: ref[AnyTask] | None = None
+
+    async def turn(self) -> Seat | None:
+        """Wait for the next turn, from which on the task may have a seat: None, if it has none.
+
+        Who has one must `leave` before its coroutine returns or raises.
+        """
+        if EAGER and _swap is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            if not self._is_alone(task):
+                seat = Seat(task, self._loop)
+                self._new.append(seat)
+                self._go_on()
+                await _sit(seat)
+                return seat
+        await next_turn()
+        return None
+
+    def _is_alone(self, task: "AnyTask") -> bool:  # where EAGER
+        """No other asks for turns, as far as is seen: then a task of its own costs less."""
+        last = None if self._last is None else self._last()
+        self._last = ref(task)
+        return not self._going and (last is None or last is task or last.done())
+
+    def _go_on(self) -> None:  # where EAGER
+        if not self._going:
+            self._going = True
+            self._loop.call_soon(self._go)
+
+    def _go(self) -> None:  # where EAGER
+        """Give each its turn."""
+        loop, swap, seats = self._loop, _swap, self._seats
+        assert swap is not None
+        seats += self._new
+        self._new.clear()
+        if len(seats) == 1:
+            seats[0].give_back(GIVEN_UP)
+        changed = False
+        try:
+            for seat in seats:
+                swap(loop, seat.task)
+                waited = seat.run(seat.resume, None)
+                if waited is not None:
+                    seat.give_back(waited)
+                    changed = True
+        except BaseException:
+            # A signal's, between two of them: nobody is forgotten.
+            for seat in seats:
+                seat.give_back(GIVEN_UP)
+            changed = True
+            raise
+        finally:
+            swap(loop, None)
+            if changed:
+                self._seats = [seat for seat in seats if seat.taken]
+            self._going = False
+            if self._seats or self._new:
+                self._go_on()
+
+
+@types.coroutine  # where EAGER
+def _sit(seat: Seat) -> Generator[Seat, None, None]:
+    """Wait for it once, whatever resumes the coroutine then; a future's own wait goes on."""
+    seat._asyncio_future_blocking = True
+    yield seat
