@@ -36,7 +36,7 @@ class Pull:
 
     async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
         """Advance the stream while there is room, and send what it yields; how it ends."""
-        exchange, source = self._exchange, stream
+        exchange, source = self._exchange, aiter(stream)
         try:
             if not exchange.has_room():
                 await exchange.room()
@@ -62,8 +62,8 @@ class Pull:
                     self._left = AT_ONCE
                     await self._pause()
         except GeneratorExit:  # where EAGER: else there are no seats
-            if self._seat is not None:  # nobody will go on with it
-                self._seat.vacate()
+            if self._seat is not None:
+                self._seat.close()
             raise
         finally:
             self._answer = exchange.answer  # no circle is left for the garbage collector

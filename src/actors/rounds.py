@@ -62,7 +62,7 @@ class Seat(asyncio.Future[None]):  # where EAGER
             return self._awaited.cancel(msg)
         if not self.taken:
             return super().cancel(msg)
-        if asyncio.current_task() is self.task:
+        if getattr(self.task.get_coro(), "cr_running", False):
             self.resume = _give_up  # from within: the task notes it, and has the next turn itself
             return False
         self.vacate()
@@ -76,30 +76,61 @@ class Seat(asyncio.Future[None]):  # where EAGER
         if waited is GIVEN_UP:
             self.set_result(None)
             return
-        blocking: bool | None = getattr(waited, "_asyncio_future_blocking", None)
-        if not isinstance(waited, asyncio.Future) or not blocking or waited is self.task:
+        # As a task does it.
+        if (
+            not asyncio.isfuture(waited)
+            or not waited._asyncio_future_blocking
+            or waited is self.task
+            or waited.get_loop() is not self.get_loop()
+        ):
             self.set_exception(RuntimeError(f"a stream cannot wait for {waited!r}"))
             return
         waited._asyncio_future_blocking = False
         self._awaited = waited
         waited.add_done_callback(self._arrived)
         if self.task._must_cancel:  # type: ignore[attr-defined]  # of both implementations of asyncio.Task
-            waited.cancel()
+            self._pass_cancel_on()
+
+    def _pass_cancel_on(self) -> None:
+        """The task was cancelled from within, before this wait: it is for what is waited for.
+
+        The task forgets what it has noted with the last `uncancel` (from Python 3.13 on), and
+        `cancel` comes here.
+        """
+        requests, message = self.task.cancelling(), self.task._cancel_message  # type: ignore[attr-defined]  # as above
+        for _ in range(requests):
+            self.task.uncancel()
+        for _ in range(requests):
+            self.task.cancel(message)
 
     def vacate(self) -> None:
         """Have it, and not wait for it: where nobody would go on with the coroutine."""
         self.taken = False
         self.resume = _give_up
 
-    def _arrived(self, _: "asyncio.Future[object]") -> None:
+    def _arrived(self, waited: "asyncio.Future[object]") -> None:
         self._awaited = None
-        self.set_result(None)
+        if isinstance(waited, Seat) and waited.cancelled():  # one stream runs within another
+            super().cancel()
+        else:
+            self.set_result(None)
 
     @types.coroutine
     def leave(self) -> Generator[object, None, None]:
         """Have the task go on by itself. To be called by the coroutine that has taken the seat."""
-        if self.taken:
+        if not self.taken:
+            return
+        try:
             yield GIVEN_UP
+        except asyncio.CancelledError as error:
+            # For the next wait, or for the end, as if there had been none here.
+            self.task.uncancel()
+            self.task.cancel(*error.args)
+
+    def close(self) -> None:
+        """The coroutine has been given a GeneratorExit; by others than itself, nobody goes on."""
+        if asyncio.current_task(self.get_loop()) is not self.task:
+            self.vacate()
 
 
 GIVEN_UP: Final = object()
@@ -110,6 +141,13 @@ def _give_up(_: None) -> object:  # where EAGER
     return GIVEN_UP
 
 
+ALONE: Final = 512
+"""Turns that one waits for company which has been seen, until it has its task for itself again.
+
+Within so many another stream of one answer a turn asks for its turn too: `actors.pull.AT_ONCE`.
+"""
+
+
 class Rounds:
     """The seats of one event loop."""
 
@@ -117,7 +155,9 @@ class Rounds:
         self._loop = asyncio.get_running_loop()
         self._seats: list[Seat] = []
         self._new: list[Seat] = []
+        self._context = Context()
         self._going = False
+        self._turns_alone = 0
         self._last: ref[AnyTask] | None = None
 
     async def turn(self) -> Seat | None:
@@ -127,8 +167,7 @@ class Rounds:
         """
         if EAGER and _swap is not None:
             task = asyncio.current_task()
-            assert task is not None
-            if not self._is_alone(task):
+            if task is not None and not self._is_alone(task):
                 seat = Seat(task, self._loop)
                 self._new.append(seat)
                 self._go_on()
@@ -146,15 +185,15 @@ class Rounds:
     def _go_on(self) -> None:  # where EAGER
         if not self._going:
             self._going = True
-            self._loop.call_soon(self._go)
+            # In no stream's context, which would live as long as there is anyone.
+            self._loop.call_soon(self._go, context=self._context)
 
     def _go(self) -> None:  # where EAGER
         """Give each its turn."""
         loop, swap, seats = self._loop, _swap, self._seats
         assert swap is not None
-        seats += self._new
-        self._new.clear()
-        if len(seats) == 1:
+        self._turns_alone = self._turns_alone + 1 if len(seats) == 1 else 0
+        if self._turns_alone > ALONE:
             seats[0].give_back(GIVEN_UP)
         changed = False
         try:
@@ -172,10 +211,12 @@ class Rounds:
             raise
         finally:
             swap(loop, None)
-            if changed:
-                self._seats = [seat for seat in seats if seat.taken]
+            if changed or self._new:
+                # From the next turn on: what the new have begun before has its turn before them.
+                self._seats = [seat for seat in [*seats, *self._new] if seat.taken]
+                self._new.clear()
             self._going = False
-            if self._seats or self._new:
+            if self._seats:
                 self._go_on()
 
 
@@ -183,4 +224,8 @@ class Rounds:
 def _sit(seat: Seat) -> Generator[Seat, None, None]:
     """Wait for it once, whatever resumes the coroutine then; a future's own wait goes on."""
     seat._asyncio_future_blocking = True
-    yield seat
+    try:
+        yield seat
+    except GeneratorExit:
+        seat.vacate()
+        raise

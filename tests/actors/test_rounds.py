@@ -1,8 +1,11 @@
 """Streams that wait for a turn of the loop: resumed together, and none of them can tell."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -10,11 +13,11 @@ from hypothesis import strategies as st
 
 import actors.rounds
 from actors import ActorSystem, Closes, Opens, StreamActor, Yielded, next_turn
-from actors.eager import EAGER
+from actors.eager import EAGER, begin
 from actors.frames import Cancel
 from actors.output import frames
 from actors.pull import AT_ONCE, FIRST
-from actors.rounds import Rounds, Seat
+from actors.rounds import ALONE, Rounds, Seat
 from actors.testing import settle
 from tests.actors.kit import Boom
 from tests.actors.session_kit import Ask, Sent, Service, Text, decode
@@ -22,6 +25,7 @@ from tests.actors.session_kit import Ask, Sent, Service, Text, decode
 seats = pytest.mark.skipif(not EAGER, reason="there are no seats: `actors.rounds`")
 
 OWN: ContextVar[str] = ContextVar("OWN")
+KEPT: ContextVar[object] = ContextVar("KEPT")
 
 
 class Rider:
@@ -99,8 +103,22 @@ async def all_end() -> AsyncIterator[None]:
 
 # -- what is the same as without ---------------------------------------------------------------
 
-STEPS = ("turn", "future", "failed", "cancelled", "self", "spared", "late", "timeout", "catch")
-"""What a program does; `PROGRAM` says what it sees."""
+STEPS = (
+    "turn", "future", "failed", "cancelled", "self", "spared", "late", "timeout", "catch", "last",
+    "swallowed", "by a child", "odd",
+)  # fmt: skip
+"""What a program does: `perform`."""
+
+
+async def swallow() -> str:
+    """Not to be cancelled once."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.get_running_loop().create_future()
+    return "swallowed"
+
+
+async def cancel(task: "asyncio.Task[object]") -> None:
+    task.cancel("by a child")
 
 
 async def perform(rider: Rider, steps: list[str]) -> str:
@@ -143,6 +161,21 @@ async def perform(rider: Rider, steps: list[str]) -> str:
                     async with asyncio.timeout(0):
                         await rider.turn()
                         await future
+            case "last":
+                task.cancel()
+                return "cancelled at the end"
+            case "swallowed":
+                other = asyncio.create_task(swallow())
+                await rider.turn()
+                task.cancel()
+                rider.log.append(await other)
+            case "by a child":
+                _ = begin(cancel(task))
+                await future
+            case "odd":
+                own = asyncio.futures._PyFuture(loop=loop)  # type: ignore[attr-defined]  # the one in Python
+                loop.call_soon(own.set_result, "odd")
+                rider.log.append(await own)
             case _:  # "catch"
                 task.cancel()
                 try:
@@ -199,11 +232,54 @@ async def test_who_is_alone_keeps_its_task() -> None:
     assert first.rides
     assert second.rides
     second.task.cancel()
-    await settle_some(4)
+    await settle_some(5)
+    assert first.rides
+    await settle_some(ALONE)
     said = len(first.log)
     await settle_some(3)
     assert len(first.log) == said + 3
     assert first.seat is None
+
+
+@seats
+async def test_two_that_ask_at_different_times_meet() -> None:
+    rounds = Rounds()
+    riders = [Rider(rounds), Rider(rounds)]
+
+    async def seldom(rider: Rider) -> None:
+        while True:
+            await rider.turn()
+            for _ in range(ALONE - 10):
+                await next_turn()
+
+    for rider in riders:
+        rider.begin(seldom)
+        await settle_some(ALONE // 2)
+    await settle_some(2 * ALONE)
+    assert [rider.rides for rider in riders] == [True, True]
+
+
+@seats
+async def test_the_round_keeps_no_streams_context() -> None:
+    class Kept:
+        pass
+
+    gone: list[ref[Kept]] = []
+
+    async def work(rider: Rider) -> None:
+        kept = Kept()
+        gone.append(ref(kept))
+        KEPT.set(kept)
+        for _ in range(3):
+            await rider.turn()
+
+    short, long = await riding(work, turns)
+    await short.ended()
+    del short
+    await settle_some(2)
+    gc.collect()
+    assert long.rides
+    assert [reference() for reference in gone] == [None]
 
 
 @seats
@@ -295,6 +371,69 @@ async def test_an_end_in_the_round_is_the_tasks(error: Boom | None) -> None:
     assert rider.log == ["True"]
 
 
+@seats
+def test_all_end_with_their_loop() -> None:
+    log: list[str] = []
+
+    async def main() -> None:
+        (rider,) = await riding(lambda rider: stay(rider, log))
+        assert rider.rides
+
+    asyncio.run(main())
+    assert log == ["left"]
+
+
+@seats
+async def test_an_exit_of_the_generators_is_the_tasks_own() -> None:
+    async def work(rider: Rider) -> None:
+        await rider.turn()
+        await rider.turn()
+        try:
+            raise GeneratorExit
+        except GeneratorExit:
+            assert rider.seat is not None
+            rider.seat.close()
+            raise
+
+    rider, other = await riding(work, turns)
+    (error,) = await asyncio.gather(rider.task, return_exceptions=True)
+    assert isinstance(error, GeneratorExit)
+    assert other.rides
+
+
+@seats
+async def test_one_within_another_is_cancelled_with_it() -> None:
+    async def work(rider: Rider) -> None:
+        rounds = rider._rounds
+        assert rounds is not None
+        await rider.turn()
+        inner = await rounds.turn()
+        assert inner is not None
+        while True:
+            rider.log.append("")
+            await next_turn()
+
+    (rider,) = await riding(work)
+    await settle_some(5)
+    said = len(rider.log)
+    rider.task.cancel()
+    assert await rider.ended() == "CancelledError()"
+    assert len(rider.log) == said > 2
+
+
+@seats
+async def test_one_that_is_closed_before_its_first_turn_is_left_alone() -> None:
+    rider, other = await riding(turns, turns)
+    rounds = other._rounds
+    assert rounds is not None
+    waiting = rounds.turn()
+    waiting.send(None)
+    waiting.close()
+    await settle_some(3)
+    assert other.rides
+    assert rider.rides
+
+
 class Odd:
     """Something to await that is no future."""
 
@@ -311,7 +450,11 @@ async def test_what_cannot_be_waited_for_is_an_error_there() -> None:
         await rider.turn()
         await rider.turn()
         rider.log.append(f"{rider.rides}")
-        for odd in (5, asyncio.get_running_loop().create_future(), rider.task):
+        loop = asyncio.new_event_loop()
+        elsewhere = loop.create_future()
+        elsewhere._asyncio_future_blocking = True
+        loop.close()
+        for odd in (5, asyncio.get_running_loop().create_future(), rider.task, elsewhere):
             with pytest.raises(RuntimeError, match="cannot wait for"):
                 await Odd(odd)
             await rider.turn()
