@@ -15,6 +15,7 @@ from typing import Final
 from coverage import Coverage
 
 from actors.eager import EAGER
+from actors.rounds import SEATS
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -86,6 +87,9 @@ WITHOUT_EAGER: Final = r"(\bif|# where) EAGER\b"
 """Where no task begins at once (`actors.eager`: before Python 3.12), what is marked so cannot be
 reached. From 3.12 on all of it must be, and so must what stands in for it before (`test_eager`)."""
 
+WITHOUT_SEATS: Final = r"(\bif|# where) SEATS\b"
+"""The same for `actors.rounds`, before Python 3.13."""
+
 NOTHING: Final = r"(?!)"
 """What no line matches."""
 
@@ -116,7 +120,8 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "coveragerc"
-        excluded = NOTHING if EAGER else WITHOUT_EAGER
+        without = [*([] if EAGER else [WITHOUT_EAGER]), *([] if SEATS else [WITHOUT_SEATS])]
+        excluded = "\n    ".join(without or [NOTHING])
         config.write_text(CONFIG.format(data=Path(folder) / "data", excluded=excluded), "utf-8")
         files = sorted({f"tests/actors/test_{file}.py" for own in RUNTIME.values() for file in own})
         coverage = [sys.executable, "-m", "coverage"]

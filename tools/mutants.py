@@ -32,9 +32,6 @@ MEMORY: Final = 2 * 1024**3
 UNUSED: Final = ("cacheprovider", "xdist", "aiohttp", "tapio")
 """Plugins that these tests do not use."""
 
-EAGER: Final = sys.version_info >= (3, 12)
-"""As in `actors.eager`, which is not loaded here: what the tests load would be that."""
-
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "_pytest.python", "hypothesis", "pytest_asyncio.plugin"])
 """Each test runs in a fork of a process that has loaded what all need, and nothing of the project:
@@ -44,14 +41,14 @@ to load it takes longer than most tests."""
 class Mutant(NamedTuple):
     """One change, and the test that must fail under it.
 
-    eager: of what is not reached where no task begins at once: before Python 3.12.
+    since: the Python that the changed code is for, and newer ones: "3.13".
     """
 
     test: str
     file: str
     old: str
     new: str
-    eager: bool = False
+    since: str = "3.11"
 
 
 def read_mutants() -> list[Mutant]:
@@ -115,6 +112,11 @@ def run_pytest(source: Path, words: str, nodes: tuple[str, ...]) -> None:
         os._exit(code)  # whatever a change has left running
 
 
+def is_for_this_python(mutant: Mutant) -> bool:
+    """What it changes is used here."""
+    return sys.version_info[:2] >= tuple(map(int, mutant.since.split(".")))
+
+
 def judge(mutant: Mutant) -> str:
     """What is wrong with it; empty: its test fails, as it must."""
     with tempfile.TemporaryDirectory() as folder:
@@ -139,9 +141,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     named = [mutant for mutant in read_mutants() if options.word in mutant.test]
-    mutants = [mutant for mutant in named if EAGER or not mutant.eager]
+    mutants = [mutant for mutant in named if is_for_this_python(mutant)]
     if len(named) > len(mutants):
-        print(len(named) - len(mutants), "are for Python 3.12 and newer: not tried")
+        print(len(named) - len(mutants), "are for a newer Python: not tried")
     code, words = run_tests(ROOT / "src", *sorted({node_of(mutant.test) for mutant in mutants}))
     if code:
         print("without any change:", words, sep="\n")

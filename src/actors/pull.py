@@ -61,7 +61,7 @@ class Pull:
                 if not self._left:
                     self._left = AT_ONCE
                     await self._pause()
-        except GeneratorExit:  # where EAGER: else there are no seats
+        except GeneratorExit:  # where SEATS
             if self._seat is not None:
                 self._seat.close()
             raise
@@ -69,7 +69,7 @@ class Pull:
             self._answer = exchange.answer  # no circle is left for the garbage collector
             self._ours = None
             try:
-                if self._seat is not None:  # where EAGER
+                if self._seat is not None:  # where SEATS
                     await self._seat.leave()
             finally:
                 close = getattr(stream, "aclose", None)
@@ -112,7 +112,7 @@ class Pull:
 
     async def _pause(self) -> None:
         """Others get a turn."""
-        if self._seat is not None and self._seat.taken:  # where EAGER
+        if self._seat is not None and self._seat.taken:  # where SEATS
             await next_turn()
         else:
             self._seat = await self._exchange.rounds.turn()

@@ -14,17 +14,17 @@ for itself again as soon as that waits for anything else, is cancelled, or is th
         ├── leaves, or is alone ─▶ the seat is done, and the task goes on
         └── is cancelled ────────▶ the seat is cancelled, and with it the task's wait
 
-Where tasks do not begin at once (Python 3.11) there are no seats: what it takes is not there.
+Before Python 3.13 there are no seats: a task there does not forget with `uncancel` that it was to
+be cancelled, and on 3.11 nobody can say which task is the current one, or ask one for its context.
 """
 
 import asyncio
+import sys
 import types
 from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import ref
-
-from actors.eager import EAGER
 
 if TYPE_CHECKING:
     AnyTask: TypeAlias = asyncio.Task[object]
@@ -34,6 +34,9 @@ Swap: TypeAlias = "Callable[[asyncio.AbstractEventLoop, AnyTask | None], AnyTask
 # What asyncio's own eager tasks do: CPython 3.12, Modules/_asynciomodule.c.
 _swap: Final[Swap] = getattr(asyncio.tasks, "_swap_current_task", None)
 
+SEATS: Final = sys.version_info >= (3, 13) and _swap is not None
+"""There are some. What is used only then says `where SEATS`."""
+
 
 @types.coroutine
 def next_turn() -> Generator[None, None, None]:
@@ -41,7 +44,7 @@ def next_turn() -> Generator[None, None, None]:
     yield
 
 
-class Seat(asyncio.Future[None]):  # where EAGER
+class Seat(asyncio.Future[None]):  # where SEATS
     """What a task waits for while its coroutine is resumed in the round."""
 
     __slots__ = ("_awaited", "resume", "run", "taken", "task")
@@ -49,7 +52,7 @@ class Seat(asyncio.Future[None]):  # where EAGER
     def __init__(self, task: "AnyTask", loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.task: AnyTask = task
-        context: Context = task.get_context()  # type: ignore[attr-defined, unused-ignore]  # where there are seats: Python 3.12
+        context: Context = task.get_context()  # type: ignore[attr-defined, unused-ignore]  # where SEATS
         self.run: Callable[[Callable[[None], object], None], object] = context.run
         self.resume: Callable[[None], object] = task.get_coro().send  # type: ignore[union-attr, unused-ignore]  # it has one: it runs
         self.taken: bool = True
@@ -94,8 +97,7 @@ class Seat(asyncio.Future[None]):  # where EAGER
     def _pass_cancel_on(self) -> None:
         """The task was cancelled from within, before this wait: it is for what is waited for.
 
-        The task forgets what it has noted with the last `uncancel` (from Python 3.13 on), and
-        `cancel` comes here.
+        The task forgets what it has noted with the last `uncancel`, and `cancel` comes here.
         """
         requests, message = self.task.cancelling(), self.task._cancel_message  # type: ignore[attr-defined]  # as above
         for _ in range(requests):
@@ -137,7 +139,7 @@ GIVEN_UP: Final = object()
 """Yielded by who wants its seat no longer."""
 
 
-def _give_up(_: None) -> object:  # where EAGER
+def _give_up(_: None) -> object:  # where SEATS
     return GIVEN_UP
 
 
@@ -165,7 +167,7 @@ class Rounds:
 
         Who has one must `leave` before its coroutine returns or raises.
         """
-        if EAGER and _swap is not None:
+        if SEATS:
             task = asyncio.current_task()
             if task is not None and not self._is_alone(task):
                 seat = Seat(task, self._loop)
@@ -176,19 +178,19 @@ class Rounds:
         await next_turn()
         return None
 
-    def _is_alone(self, task: "AnyTask") -> bool:  # where EAGER
+    def _is_alone(self, task: "AnyTask") -> bool:  # where SEATS
         """No other asks for turns, as far as is seen: then a task of its own costs less."""
         last = None if self._last is None else self._last()
         self._last = ref(task)
         return not self._going and (last is None or last is task or last.done())
 
-    def _go_on(self) -> None:  # where EAGER
+    def _go_on(self) -> None:  # where SEATS
         if not self._going:
             self._going = True
             # In no stream's context, which would live as long as there is anyone.
             self._loop.call_soon(self._go, context=self._context)
 
-    def _go(self) -> None:  # where EAGER
+    def _go(self) -> None:  # where SEATS
         """Give each its turn."""
         loop, swap, seats = self._loop, _swap, self._seats
         assert swap is not None
@@ -220,7 +222,7 @@ class Rounds:
                 self._go_on()
 
 
-@types.coroutine  # where EAGER
+@types.coroutine  # where SEATS
 def _sit(seat: Seat) -> Generator[Seat, None, None]:
     """Wait for it once, whatever resumes the coroutine then; a future's own wait goes on."""
     seat._asyncio_future_blocking = True

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 import actors.rounds
 from actors import ActorSystem, Closes, Opens, StreamActor, Yielded, next_turn
-from actors.eager import EAGER, begin
+from actors.eager import begin
 from actors.frames import Cancel
 from actors.output import frames
 from actors.pull import AT_ONCE, FIRST
-from actors.rounds import ALONE, Rounds, Seat
+from actors.rounds import ALONE, SEATS, Rounds, Seat
 from actors.testing import settle
 from tests.actors.kit import Boom
 from tests.actors.session_kit import Ask, Sent, Service, Text, decode
 
-seats = pytest.mark.skipif(not EAGER, reason="there are no seats: `actors.rounds`")
+seats = pytest.mark.skipif(not SEATS, reason="there are no seats: `actors.rounds`")
 
 OWN: ContextVar[str] = ContextVar("OWN")
 KEPT: ContextVar[object] = ContextVar("KEPT")
@@ -294,7 +294,7 @@ async def test_one_that_has_ended_is_no_company() -> None:
 
 
 async def test_without_seats_each_waits_in_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.rounds, "EAGER", False)
+    monkeypatch.setattr(actors.rounds, "SEATS", False)
     (rider,) = await riding(turns)
     assert rider.seat is None
     assert len(rider.log) == 3

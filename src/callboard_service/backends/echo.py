@@ -44,6 +44,7 @@ class EchoBackend(StoredConversations):
         super().__init__(":memory:", report)
         self._texts = [f"{number:03} " for number in range(_NUMBERED)]
         self._numbered = [ChatToken(text=text) for text in self._texts]
+        self._pairs = list(zip(self._numbered, self._texts, strict=True))
 
     def spec(self) -> ChildSpec:
         """The store of the conversations."""
@@ -79,9 +80,7 @@ class EchoBackend(StoredConversations):
                         finally:
                             said.extend(islice(cycle(self._texts), next(pulled) - 1))
                     case say.Repeat(times):
-                        for token, word in zip(
-                            self._tokens(times), cycle(self._texts), strict=False
-                        ):
+                        for token, word in islice(cycle(self._pairs), times):
                             await (asyncio.sleep(delay) if delay else next_turn())
                             said.append(word)
                             yield token
