@@ -4,7 +4,7 @@ A task that waits for its next turn costs the loop a handle and a step of the ta
 instructions (Python 3.13, uvloop), as much as pulling, encoding and sending a token together. Here
 such a task waits for a Seat instead, and one callback resumes the coroutines of all that have one,
 each as its task would: in its context, as the current task, once a turn. A task has its coroutine
-for itself again as soon as that waits for anything else, is cancelled, or is the only one left.
+for itself again once that waits for anything else, is cancelled, or has long been the only one.
 
         ┌── each turn of the loop ──┐
         ▼                           │
@@ -40,7 +40,7 @@ SEATS: Final = sys.version_info >= (3, 13) and _swap is not None
 
 @types.coroutine
 def next_turn() -> Generator[None, None, None]:
-    """Wait for the next turn of the event loop, as `asyncio.sleep(0)`, for a third of its cost."""
+    """Wait for the next turn of the event loop: `asyncio.sleep(0)`, without its coroutine."""
     yield
 
 

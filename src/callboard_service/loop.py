@@ -37,7 +37,8 @@ def share_interpreter() -> None:
     A thread asks for the interpreter once it has waited for so long without any sign. A busy loop
     lets go of it once a turn, for a moment only, and each time the wait begins anew: with 20
     streams at work what the store was asked took 57 ms (93 at most, now and then a second), with
-    this 1.2 (2.0 at most). CPython, Python/ceval_gil.c, `take_gil`.
+    this 1.2 (2.0 at most). CPython, Python/ceval_gil.c, `take_gil`. Not tried on Windows, where
+    such a wait has whole milliseconds: there a thread asks at once.
     """
     sys.setswitchinterval(TURN_OF_A_THREAD)
 
