@@ -225,4 +225,4 @@ class Lossy(RuleBasedStateMachine):
 
 
 TestLossy = Lossy.TestCase
-TestLossy.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestLossy.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
