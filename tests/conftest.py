@@ -2,10 +2,7 @@ import os
 
 import pytest
 
-from callboard_service.loop import share_interpreter
 from tests.bound import check_reason
-
-share_interpreter()  # as the service does; tests that wait for its threads in a busy loop are fast
 
 collect_ignore = [] if "COMPILED" in os.environ else ["compiled"]
 """What `make compiled` alone can run."""

@@ -34,6 +34,7 @@ from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Ack, Hello
 from callboard_service.log import make_log
+from callboard_service.loop import share_interpreter
 from callboard_service.service import Service
 from callboard_service.settings import load
 from tests.transport.written import Written
@@ -134,7 +135,16 @@ class Fed:
 
 
 @pytest.fixture
-async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fed]:
+def shared() -> Iterator[None]:
+    """The store's thread has its turn while a test looks again and again, as in the service."""
+    before = sys.getswitchinterval()
+    share_interpreter()
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: None) -> AsyncIterator[Fed]:
     monkeypatch.setenv("CALLBOARD_TOKEN", "t" * 32)
     limits = {"messages_per_second": 0, "bytes_per_second": 0, "resume_buffer_messages": 100_000}
     service = Service(
