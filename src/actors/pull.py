@@ -59,7 +59,6 @@ class Pull:
                     await self._send(cast("Opens[Rep] | Closes[Rep]", item))
                 self._left -= 1
                 if not self._left:
-                    self._left = AT_ONCE
                     await self._pause()
         except GeneratorExit:  # where SEATS
             if self._seat is not None:
@@ -112,6 +111,7 @@ class Pull:
 
     async def _pause(self) -> None:
         """Others get a turn."""
+        self._left = AT_ONCE
         if self._seat is not None and self._seat.taken:  # where SEATS
             await next_turn()
         else:

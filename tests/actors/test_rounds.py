@@ -50,6 +50,12 @@ class Rider:
         else:
             self.seat = await self._rounds.turn()
 
+    async def sit_down(self) -> None:
+        """Ask for a seat, have one turn in it, and note whether it is still had."""
+        await self.turn()
+        await self.turn()
+        self.log.append(f"{self.rides}")
+
     async def _ride(self, work: "Work") -> object:
         OWN.set(f"{id(self)}")
         try:
@@ -344,9 +350,7 @@ async def test_who_cancels_itself_and_waits_cancels_what_it_waits_for() -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def work(rider: Rider) -> None:
-        await rider.turn()
-        await rider.turn()
-        rider.log.append(f"{rider.rides}")
+        await rider.sit_down()
         rider.task.cancel()
         await future
 
@@ -359,9 +363,7 @@ async def test_who_cancels_itself_and_waits_cancels_what_it_waits_for() -> None:
 @pytest.mark.parametrize("error", [Boom("bang"), None], ids=["raises", "returns"])
 async def test_an_end_in_the_round_is_the_tasks(error: Boom | None) -> None:
     async def work(rider: Rider) -> str:
-        await rider.turn()
-        await rider.turn()
-        rider.log.append(f"{rider.rides}")
+        await rider.sit_down()
         if error is not None:
             raise error
         return "fine"
@@ -447,9 +449,7 @@ class Odd:
 @seats
 async def test_what_cannot_be_waited_for_is_an_error_there() -> None:
     async def work(rider: Rider) -> str:
-        await rider.turn()
-        await rider.turn()
-        rider.log.append(f"{rider.rides}")
+        await rider.sit_down()
         loop = asyncio.new_event_loop()
         elsewhere = loop.create_future()
         elsewhere._asyncio_future_blocking = True
