@@ -139,6 +139,7 @@ class SessionMachine:
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
         """Take a frame that opens a request. None: it is to be run, and nothing else to be done.
 
+        What comes next is `open` or, of a request that has its end by then, `answer_at_once`.
         `_refusal` comes to nothing, written out: this is in the way of every request.
         """
         request_id, payload, output = request.request_id, request.payload, self.output
@@ -152,9 +153,17 @@ class SessionMachine:
             and self._gate.requests.draw(size, now)
         ):
             self.last_request_id = request_id
-            self._requests[request_id] = self._new
             return None
         return self._refuse(request, size, now)
+
+    def open(self, request_id: int) -> None:
+        """Have the request that was admitted last in flight, until it is `gone`."""
+        self._requests[request_id] = self._new
+
+    def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
+        """End the request that was admitted last and never opened: `open`, `end` and `gone`."""
+        last = self._encode(request_id, self.output.sequence + 1, True, payload)
+        self.filled = not self.output.put(last)
 
     def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
         """What `admit` does not run; it counts as any other frame does."""

@@ -48,8 +48,8 @@ class Run:
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
         "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_session",
-        "_task", "_waiter", "begun", "deadline", "expiry", "inputs", "registration", "request",
-        "request_id", "said",
+        "_task", "_waiter", "begun", "deadline", "expiry", "in_flight", "inputs", "registration",
+        "request", "request_id", "said",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,8 @@ class Run:
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
+        self.in_flight: bool = False
+        """Others can find it, by its id: see `enter`."""
         self._calling = False
         self.said: Message | Failure | Completed | None = None
         self.deadline: float | None = None
@@ -94,8 +96,9 @@ class Run:
         There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
         it asks for one of them, or crashes. Most requests never do: that is half of what one
         costs. Nobody can tell: until it waits no other code runs, which could look at it, send it
-        a message or stop it. Where tasks do not begin at once (Python 3.11), other code does run
-        before the first step: what it sends is kept until then, and a stop is an end without one.
+        a message or stop it; nor is it in flight before. Where tasks do not begin at once (Python
+        3.11), other code does run before the first step: what it sends is kept until then, and a
+        stop is an end without one.
         """
         self._handler = handler
         start: Callable[[], Awaitable[Ending]] | None
@@ -109,6 +112,7 @@ class Run:
             start = handler.run
         self._task = begin(self._work(start))
         if not self.begun:
+            self.enter()
             self._session.first_steps.wait_for(self)
         elif self._handler is not None:  # where EAGER: it waits
             self.look()
@@ -144,10 +148,20 @@ class Run:
         self._calling = self.begun = False
         return start
 
+    def enter(self) -> None:
+        """Be in flight: the session is to know of it, since it waits, or says more than its end.
+
+        A request that does neither costs two books less to keep (14 % of a unary one).
+        """
+        if not self.in_flight and self.said is None:
+            self.in_flight = True
+            self._session.enter(self)
+
     def look(self) -> None:
         """Become an actor, if the first step has been taken and the handler waits."""
         if self._cell is not None or self._handler is None:
             return
+        self.enter()
         if self._session.alive:
             _ = self.cell
         else:  # there is nobody any more to be an actor for
@@ -201,6 +215,7 @@ class Run:
             if self._calling:
                 raise NoActor(f"{self.registration.label}: a plain function is no actor")
             assert self._handler is not None
+            self.enter()
             task = self._task or cast("asyncio.Task[None]", asyncio.current_task())
             cell = self._session.adopt(self, self._handler, task)
             self.became(cell)
@@ -234,6 +249,7 @@ class Run:
             self._early = [*(self._early or ()), payload]
 
     def _grant(self, limit: int) -> None:
+        self.enter()
         self._session.machine.grant(self.request_id, limit)
 
     def _run_once(self) -> None:
@@ -263,6 +279,7 @@ class Run:
 
     def notify(self, notice: Notice) -> None:
         """Send a notice, when there is credit for it."""
+        self.enter()
         self._session.machine.notify(self.request_id, notice)
         self._mark_answered()
 
@@ -299,7 +316,10 @@ class Run:
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""
         session = self._session
-        if session.machine.end(self.request_id, answer):
+        if not self.in_flight and self.said is None:
+            session.machine.answer_at_once(self.request_id, answer)
+            self.ended(answer)
+        elif session.machine.end(self.request_id, answer):
             self.ended(answer)
         self._only_once = True
         if self._cell is not None:
@@ -314,7 +334,8 @@ class Run:
             self._run_once()
 
     def has_room(self) -> bool:
-        """One more answer may be sent."""
+        """One more answer may be sent. What a stream asks first of all."""
+        self.enter()
         return self._session.machine.has_room(self.request_id)
 
     async def room(self) -> None:
@@ -336,6 +357,7 @@ class Run:
 
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
+        self.enter()
         self._session.abort(self.request_id, failure)
 
     def ended(self, said: Message | Failure | Completed) -> None:

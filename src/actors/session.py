@@ -303,11 +303,15 @@ class SessionActor(Actor[SessionMessage]):
         if handler.at_most is not None and registration.running >= handler.at_most:
             self._refuse(request, BUSY, Limit.TYPE)
             return
-        registration.running += 1
-        self._runs[request.request_id] = run
         if request.timeout_ms or handler.deadline is not None:
             self._set_deadline(run, handler.deadline)
         run.begin(handler)
+
+    def enter(self, run: Run) -> None:
+        """A request is in flight, until it has nothing more to do."""
+        self.machine.open(run.request_id)
+        run.registration.running += 1
+        self._runs[run.request_id] = run
 
     @property
     def alive(self) -> bool:
@@ -328,11 +332,13 @@ class SessionActor(Actor[SessionMessage]):
         """A request has ended before it had to wait, and has had no actor."""
         self._tally.started += 1
         self._tally.stopped += 1
-        self._forget(run)
+        if run.in_flight:
+            self._forget(run)
+        elif run.expiry is not None:
+            run.expiry.met()
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
-        self.machine.end(request.request_id, failure)
-        self.machine.gone(request.request_id)
+        self.machine.answer_at_once(request.request_id, failure)
         self._tell_refused(request, failure, limit)
 
     def _tell_refused(self, request: Request, failure: Failure, limit: Limit | None) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from actors.effects import Effect
-from actors.frames import Frame, Request
+from actors.frames import Frame, Message, Request
 from actors.machine import SessionMachine
 
 
@@ -14,8 +14,17 @@ class Start:
     request: Request
 
 
-def receive(machine: SessionMachine, frame: Frame, size: int, now: float) -> list[Effect | Start]:
+def receive(
+    machine: SessionMachine, frame: Frame, size: int, now: float, answer: Message | None = None
+) -> list[Effect | Start]:
+    """answer: what a request that is admitted is answered with at once; None: it is open then."""
     if not isinstance(frame, Request):
         return [*machine.receive(frame, size, now)]
     effects = machine.admit(frame, size, now)
-    return [Start(frame)] if effects is None else [*effects]
+    if effects is not None:
+        return [*effects]
+    if answer is None:
+        machine.open(frame.request_id)
+    else:
+        machine.answer_at_once(frame.request_id, answer)
+    return [Start(frame)]

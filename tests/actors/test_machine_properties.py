@@ -187,15 +187,19 @@ class MachineBesideModel(RuleBasedStateMachine):
     def some_requests(self) -> None:
         self.connect(0)
         for _ in range(IN_FLIGHT):
-            self.request(1, True)
+            self.request(1, True, False)
 
     @precondition(lambda self: self.connected)
-    @rule(step=st.sampled_from([1, 1, 1, 2, 0, -1]), known=st.sampled_from([True] * 4 + [False]))
-    def request(self, step: int, known: bool) -> None:
+    @rule(
+        step=st.sampled_from([1, 1, 1, 2, 0, -1]),
+        known=st.sampled_from([True] * 4 + [False]),
+        at_once=st.booleans(),
+    )
+    def request(self, step: int, known: bool, at_once: bool) -> None:
         request_id = max(self.last_id + step, 0)
         in_flight = sum(not request.gone for request in self.requests.values())
         frame = Request(request_id, 0, Text() if known else None)
-        effects = self.receive(frame)
+        effects = receive(self.machine, frame, 10, 0.0, Text("at once") if at_once else None)
         if request_id <= self.last_id:
             assert [type(effect) for effect in effects] == ([Close] if known else [])
             return
@@ -208,7 +212,11 @@ class MachineBesideModel(RuleBasedStateMachine):
             refusal = "!RESOURCE_EXHAUSTED retryable"
         else:
             assert effects == [Start(frame)]
-            self.requests[request_id] = Modelled(self.initial_credit or 2**64)
+            if at_once:
+                self.expect(request_id, "at once", end=True)
+                assert self.machine.filled == self.full()
+            else:
+                self.requests[request_id] = Modelled(self.initial_credit or 2**64)
             return
         refused, *closed = effects
         assert isinstance(refused, Refused)
