@@ -72,22 +72,24 @@ class SessionMachine:
     def __init__(
         self, limits: SessionLimits, encode: Encode, encode_stream: EncodeStream | None = None
     ) -> None:
-        self.limits: SessionLimits = limits
+        # First what each request looks at: memory has attributes in the order of these lines.
         self.last_request_id: int = 0
-        self.filled: bool = False
-        """The end that was said last has filled the output."""
-        self._encode = encode
-        self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._going: GoingAway | None = None
-        self._gate = Gate(limits)
-        self._most = limits.max_requests_in_flight
-        self._swamp = 2 * limits.resume_buffer_bytes
         self.output: Output = Output(limits)
         """What goes out, for who carries it; the machine alone puts something in."""
+        self._going: GoingAway | None = None
+        self._swamp = 2 * limits.resume_buffer_bytes
         self._requests: dict[int, Lane | None] = {}
         """Those in flight; None: ENDING."""
+        self._most = limits.max_requests_in_flight
+        self._gate = Gate(limits)
+        self._meter = self._gate.requests
+        self._encode = encode
+        self.filled: bool = False
+        """The end that was said last has filled the output."""
         self.blocked: dict[int, None] = {}
         """Requests that wait for room; who waits longest goes on first."""
+        self.limits: SessionLimits = limits
+        self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._new = Lane(0, UNLIMITED, None, self.output, self.blocked)
 
     # -- connections come and go -------------------------------------------------------------
@@ -150,7 +152,7 @@ class SessionMachine:
             and self._going is None
             and (output.waiting_bytes + output.kept_bytes < self._swamp or not output.swamped())
             and len(self._requests) < self._most
-            and self._gate.requests.draw(size, now)
+            and self._meter.draw(size, now)
         ):
             self.last_request_id = request_id
             return None

@@ -68,7 +68,8 @@ class Output:
         self._looked = 0
         self._gathers_until = 0.0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
-        self._aside: list[bytes] = []
+        # None, and no list that is empty: to look into one at each write is a line of memory more.
+        self._aside: list[bytes] | None = None
         self.waiting: list[bytes] = []
         self._kept: list[bytes] = []
         self._messages = limits.resume_buffer_messages
@@ -120,6 +121,8 @@ class Output:
         """Take a frame that has no sequence; without a connection it goes nowhere."""
         if self.connected:
             self.urgent = True
+            if self._aside is None:
+                self._aside = []
             self._aside.append(frame)
             self.wake()
 
@@ -143,7 +146,7 @@ class Output:
     @property
     def unsent(self) -> int:
         """Frames that wait for the socket."""
-        return self.sequence - self._handed_out + len(self._aside)
+        return self.sequence - self._handed_out + len(self._aside or ())
 
     @property
     def is_full_size(self) -> bool:
@@ -251,9 +254,12 @@ class Output:
 
     def _take_some(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
-        room = _move(self._aside, taken, at_most)
+        room = at_most
         if self._aside:
-            return taken
+            room = _move(self._aside, taken, room)
+            if self._aside:
+                return taken
+            self._aside = None
         waiting, before = self.waiting, len(taken)
         room = _move(waiting, taken, room)
         first = waiting[0] if waiting else None
@@ -319,7 +325,7 @@ class Output:
         """The connection is no more: what it was to carry aside goes with it."""
         self.connected, self.wake = False, nobody
         self._measure()
-        self._aside.clear()
+        self._aside = None
 
     def resume(self, after: int) -> bool:
         """Have every answer after this one sent again; False if that cannot be had whole."""

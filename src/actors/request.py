@@ -205,6 +205,8 @@ class AnyHandler(Actor[object]):
     """How many may run at once, in all sessions; one more is RESOURCE_EXHAUSTED."""
     restartable: ClassVar[bool] = False
     """Safe to run again: a crash before the first answer is not seen by the client."""
+    plain: ClassVar[bool] = False
+    """`handle` is a plain function: only that of a RequestActor may be."""
 
     exchange: Exchange
     request: Message
@@ -259,9 +261,6 @@ class Handler(AnyHandler, Generic[Req]):
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
     """Answers one request of type Req with one answer of type Rep."""
-
-    plain: ClassVar[bool] = False
-    """`handle` is a plain function."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -104,8 +104,8 @@ class Run:
         start: Callable[[], Awaitable[Ending]] | None
         if self.registration.interceptors:
             start = handler.attempt
-        elif isinstance(handler, RequestActor) and handler.plain:
-            start = self._call(handler)
+        elif handler.plain:
+            start = self._call(handler)  # type: ignore[arg-type]  # a RequestActor; to look takes 0.2 us
             if start is None:
                 return
         else:
@@ -135,8 +135,9 @@ class Run:
                 answer = failure
             # Remembered: to ask a message for an `__await__` takes protobuf's types a microsecond.
             kind, known = type(answer), self.registration.said_at_once
-            if kind in known or not isinstance(answer, Awaitable):
+            if kind not in known and not isinstance(answer, Awaitable):
                 known.add(kind)
+            if kind in known:
                 self.end(answer)  # type: ignore[arg-type]  # no Awaitable, by the line above
                 self._calling = False
                 self._handler = None  # no circle is left for the garbage collector

@@ -100,28 +100,29 @@ class SessionActor(Actor[SessionMessage]):
     supervision = Supervision(order=Order.TOGETHER)
 
     def __init__(self, name: str, environment: SessionEnvironment) -> None:
-        self.name = name
-        self.limits = environment.limits
+        # First what each request looks at: memory has attributes in the order of these lines.
+        self.connection: Connection | None = None
+        self._closing = False
+        self.now: Callable[[], float] = float
+        """The system's time; from the start on."""
         self.machine = SessionMachine(
             environment.limits, environment.encode, environment.encode_stream
         )
+        self._registrations = environment.registry.by_message
         self.on_request_end = environment.on_request_end
+        self._tally = Tally()
+        self._runs: dict[int, Run] = {}
+        self.name = name
+        self.limits = environment.limits
         self._watcher = environment.watcher
         self._registry = environment.registry
-        self._registrations = environment.registry.by_message
         self._log = environment.log
-        self._runs: dict[int, Run] = {}
         self.first_steps: FirstSteps = FirstSteps()
-        self.connection: Connection | None = None
-        self._closing = False
         self._window: Deadline | None = None
         self._left = False
         self._patience: Patience | None = None
         self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
-        self.now: Callable[[], float] = float
-        """The system's time; from the start on."""
-        self._tally = Tally()
 
     def started(self) -> None:
         """Wait for the first connection as for any other."""

@@ -83,26 +83,27 @@ class Channel:
     """The frames of one WebSocket that has been accepted. No session yet."""
 
     def __init__(self, line: Line, environment: ChannelEnvironment) -> None:
-        self.close_code: int = CloseCode.ABNORMAL
+        # First what each message looks at: memory has attributes in the order of these lines.
         self.heard: bool = False
-        self._silent = 0
-        self._line = line
-        self._transport = line.transport
-        self._environment = environment
-        self._policy = environment.policy
-        self._clock = environment.clock
-        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
-        self._cutoff: Timer | None = None
         self._closing: tuple[int, str] | None = None
         self._awake = False
-        self._writer: asyncio.Future[None] | None = None
+        self._environment = environment
         self._decode: Decode | None = None
         self._tell: Tell | None = None
+        self._writer: asyncio.Future[None] | None = None
         self._ended = False
-        self._broken = False
-        self._front: list[bytes] = []
-        self._pong = b""
+        self._line = line
+        self._front: tuple[bytes, ...] = ()
         self._outbox: Outbox | None = None
+        self._clock = environment.clock
+        self._pong = b""
+        self._transport = line.transport
+        self._policy = environment.policy
+        self.close_code: int = CloseCode.ABNORMAL
+        self._silent = 0
+        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
+        self._cutoff: Timer | None = None
+        self._broken = False
         self._patience: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class Channel:
         Never raises for what the peer does.
         """
         self._outbox = outbox
-        self._front.append(welcome)
+        self._front = (welcome,)
         del welcome  # 150 bytes, which this frame would hold to the end
         self._decode, self._tell = wire.decode, session.tell_now
         unwatch = session.watch(self._session_down)
@@ -211,7 +212,7 @@ class Channel:
 
     async def refuse(self, code: int, reason: str, *last: bytes) -> None:
         """End a connection that has no session, after these last messages."""
-        self._front.extend(last)
+        self._front = last
         self.close(code, reason)
         await self._finish()
 
@@ -316,7 +317,7 @@ class Channel:
 
     def _take(self) -> list[bytes]:
         if self._front:
-            messages, self._front = self._front, []
+            messages, self._front = list(self._front), ()
             return messages
         return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
 

@@ -140,17 +140,18 @@ if AVAILABLE:
     class _Left(BaseProtocol):
         """A line that has left aiohttp's HTTP server, or is to: until then it is its parser."""
 
-        __slots__ = ("_queue", "_reader")
+        __slots__ = ("_queue", "_reader", "writing_paused")
 
         def __init__(self, queue: _Queue, reader: WebSocketReader) -> None:
             super().__init__(asyncio.get_running_loop())
             self._upgraded = True
+            self.writing_paused = False  # no property as there: it is asked at each write
             self._queue = queue
             self._reader = reader
 
         def leave(self, http: web.RequestHandler, transport: asyncio.Transport) -> None:
             """Be the connection's protocol, in place of that one."""
-            self._paused = http.writing_paused
+            self._paused = self.writing_paused = http.writing_paused
             self._reading_paused = http._reading_paused
             self._queue._protocol = self
             self.transport = transport
@@ -176,6 +177,14 @@ if AVAILABLE:
                 taker.heard = True
                 queue.left = AT_ONCE
             self._reader.feed_data(data)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.writing_paused = True
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.writing_paused = False
 
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)

@@ -22,10 +22,12 @@ class Writer(Protocol):
 class Outgoing:
     """The connections that have something to write. One for all of an event loop's connections."""
 
-    __slots__ = ("_due",)
+    __slots__ = ("_due", "are_many")
 
     def __init__(self) -> None:
         self._due: list[Writer] = []
+        self.are_many: bool = False
+        """So many wait that they should not wait for the end of the turn."""
 
     def add(self, writer: Writer) -> None:
         """Have it flushed, once for this call and at the end of this turn at the latest."""
@@ -33,15 +35,12 @@ class Outgoing:
         if not due:
             asyncio.get_running_loop().call_soon(self.write)
         due.append(writer)
-
-    @property
-    def are_many(self) -> bool:
-        """So many wait that they should not wait for the end of the turn."""
-        return len(self._due) >= TOGETHER
+        self.are_many = len(due) >= TOGETHER
 
     def write(self) -> None:
         """Have all write, now."""
         due, self._due = self._due, []
+        self.are_many = False
         for writer in due:
             try:
                 writer.flush()
