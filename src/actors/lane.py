@@ -54,7 +54,7 @@ class Lane:
         sent = self.sent = self.sent + 1
         if sent < self.limit:
             return has_room
-        self._blocked[self._request_id] = None
+        self._block()
         return False
 
     @property
@@ -72,14 +72,14 @@ class Lane:
         output.sequence = sequence
         waiting = output.waiting
         if not waiting:
-            output.wake()
+            output.carrier.wake()
         waiting.append(frame)
         octets = output.waiting_bytes = output.waiting_bytes + len(frame)
         if octets < output.room_bytes and sequence < output.room_until:
             return True
         if not output.full():
             return True
-        self._blocked[self._request_id] = None
+        self._block()
         return False
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
@@ -100,6 +100,10 @@ class Lane:
             output.numbering = False
             output.add_all(encoded)
             self.sent += len(encoded.lengths)
+
+    def _block(self) -> None:
+        self._blocked[self._request_id] = None
+        self._output.awaited = True
 
     def has_room(self) -> bool:
         """The request has credit, and the outbox room."""

@@ -20,7 +20,7 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -61,7 +61,7 @@ from actors.frames import (
 )
 from actors.lane import UNLIMITED, Lane
 from actors.limits import Gate, SessionLimits
-from actors.output import Output, nobody
+from actors.output import NOBODY, Carrier, Output
 
 ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
@@ -77,7 +77,7 @@ class SessionMachine:
         self.output: Output = Output(limits)
         """What goes out, for who carries it; the machine alone puts something in."""
         self._going: GoingAway | None = None
-        self._swamp = 2 * limits.resume_buffer_bytes
+        self._size = limits.resume_buffer_bytes
         self._requests: dict[int, Lane | None] = {}
         """Those in flight; None: ENDING."""
         self._most = limits.max_requests_in_flight
@@ -95,10 +95,10 @@ class SessionMachine:
     # -- connections come and go -------------------------------------------------------------
 
     def attach(
-        self, *, initial_credit: int, acknowledges: bool, wake: Callable[[], None] = nobody
+        self, *, initial_credit: int, acknowledges: bool, carrier: Carrier = NOBODY
     ) -> list[Effect]:
-        """A connection is there. initial_credit 0: new requests have no limit. wake: see Output."""
-        self.output.attach(wake, acknowledges=acknowledges)
+        """A connection is there. initial_credit 0: new requests have no limit."""
+        self.output.attach(carrier, acknowledges=acknowledges)
         limit = initial_credit or UNLIMITED
         self._new = Lane(0, limit, None, self.output, self.blocked)
         if self._going is not None:
@@ -150,7 +150,7 @@ class SessionMachine:
             and payload is not None
             and not isinstance(payload, Failure)
             and self._going is None
-            and (output.waiting_bytes + output.kept_bytes < self._swamp or not output.swamped())
+            and (output.waiting_bytes + output.kept_bytes < self._size or not output.swamped())
             and len(self._requests) < self._most
             and self._meter.draw(size, now)
         ):
@@ -267,7 +267,7 @@ class SessionMachine:
             # Tried now, so that who makes room, or brings the end, cannot fail on it.
             self._encode(request_id, self.sequence + 1, False, held)
             state.held = held
-            self.blocked[request_id] = None
+            self._wait(request_id)
             return
         self._say(request_id, notice)
         state.sent += 1
@@ -359,8 +359,12 @@ class SessionMachine:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
         if not self.is_open(request_id):
             return False
-        self.blocked[request_id] = None
+        self._wait(request_id)
         return True
+
+    def _wait(self, request_id: int) -> None:
+        self.blocked[request_id] = None
+        self.output.awaited = True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
         self.output.put(self._encode(request_id, self.sequence + 1, end, payload))
@@ -390,7 +394,10 @@ class SessionMachine:
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self.blocked or not self.output.drained():
+        if not self.blocked:
+            self.output.awaited = False
+            return []
+        if not self.output.drained():
             return []
         woken = [
             request_id

@@ -12,7 +12,7 @@ request (a Pong, a GoingAway) go ahead of the answers and end with the connectio
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain, takewhile
-from typing import Final
+from typing import Final, Protocol
 
 from actors.block import Block
 from actors.encoding import Encoded
@@ -31,6 +31,23 @@ GATHERED_FOR: Final = 0.002
 """Seconds that answers wait for others to be written with, and what is left of a turn then."""
 
 
+class Carrier(Protocol):
+    """What takes answers to the client."""
+
+    def wake(self) -> None:
+        """Something waits, and nothing did before; take it later, not in here."""
+
+
+class Nobody:
+    """In place of a carrier."""
+
+    def wake(self) -> None:
+        """Nothing is to be woken."""
+
+
+NOBODY: Final = Nobody()
+
+
 class Output:
     """Counts the sequence, and keeps answers in order. Says when there is no room for more.
 
@@ -41,9 +58,9 @@ class Output:
 
     __slots__ = (
         "_aside", "_gathers_until", "_handed_out", "_in_pieces", "_kept", "_looked", "_messages",
-        "_outbox", "_size", "acknowledged", "acknowledges", "connected", "kept_bytes", "more",
-        "numbering", "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
-        "wake",
+        "_outbox", "_size", "acknowledged", "acknowledges", "awaited", "carrier", "connected",
+        "kept_bytes", "more", "numbering", "room_bytes", "room_until", "sequence", "urgent",
+        "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -58,8 +75,10 @@ class Output:
         """What was taken last was not all."""
         self.numbering: bool = False
         """Answers in a row are being given numbers: nothing else can be said before `add_all`."""
-        self.wake: Callable[[], None] = nobody
-        """Called when something waits for the socket, and nothing did before."""
+        self.awaited: bool = False
+        """Somebody may wait for room."""
+        self.carrier: Carrier = NOBODY
+        """Woken when something waits for the socket, and nothing did before."""
         self.urgent: bool = False
         """What waits is not only answers of streams that go on."""
         self._in_pieces = False
@@ -87,7 +106,7 @@ class Output:
         self.urgent = True
         waiting = self.waiting
         if not waiting:
-            self.wake()
+            self.carrier.wake()
         waiting.append(answer)
         octets = self.waiting_bytes = self.waiting_bytes + len(answer)
         return (octets < self.room_bytes and sequence < self.room_until) or not self.full()
@@ -99,7 +118,7 @@ class Output:
             return
         self.urgent = True
         if not self.waiting:
-            self.wake()
+            self.carrier.wake()
         if len(pieces) == len(lengths):  # each is a frame
             self.waiting.extend(pieces)
         else:
@@ -124,7 +143,7 @@ class Output:
             if self._aside is None:
                 self._aside = []
             self._aside.append(frame)
-            self.wake()
+            self.carrier.wake()
 
     # -- how full ----------------------------------------------------------------------------
 
@@ -312,18 +331,15 @@ class Output:
             self.kept_bytes -= len(part)
         self._measure()
 
-    def attach(self, wake: Callable[[], None], *, acknowledges: bool) -> None:
-        """A connection is there, which `wake` tells that there is something to take.
-
-        It must not take before it returns: it is called in the midst of things.
-        """
+    def attach(self, carrier: Carrier, *, acknowledges: bool) -> None:
+        """A connection is there, which is told that there is something to take."""
         self.detach()  # what was to go aside to the connection before is not for this one
-        self.connected, self.acknowledges, self.wake = True, acknowledges, wake
+        self.connected, self.acknowledges, self.carrier = True, acknowledges, carrier
         self._measure()
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
-        self.connected, self.wake = False, nobody
+        self.connected, self.carrier = False, NOBODY
         self._measure()
         self._aside = None
 
@@ -340,10 +356,6 @@ class Output:
         self._kept.clear()
         self.kept_bytes = 0
         return True
-
-
-def nobody() -> None:
-    """In place of a connection."""
 
 
 def frames(taken: Iterable[bytes]) -> Iterator[bytes]:

@@ -143,7 +143,7 @@ class Run:
                 self._handler = None  # no circle is left for the garbage collector
                 self._session.passed(self)
                 return None
-            start = partial(settled, answer)
+            start = partial(settled, answer)  # type: ignore[arg-type]  # no Failure: such a type is known
         except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
             start = partial(_raise, error)
         self._calling = self.begun = False

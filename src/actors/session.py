@@ -182,7 +182,7 @@ class SessionActor(Actor[SessionMessage]):
         effects = self.machine.attach(
             initial_credit=message.initial_credit,
             acknowledges=message.acknowledges,
-            wake=connection.wake,
+            carrier=connection,
         )
         outbox = Outbox(self, connection)
         message.reply.send(

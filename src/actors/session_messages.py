@@ -12,6 +12,7 @@ from actors.failure import Failure
 from actors.frames import Frame
 from actors.limits import SessionLimits
 from actors.log import Log
+from actors.output import Carrier
 from actors.registry import Registry
 from actors.run import OnRequestEnd
 
@@ -19,11 +20,8 @@ if TYPE_CHECKING:
     from actors.session import SessionActor
 
 
-class Connection(Protocol):
+class Connection(Carrier, Protocol):
     """What a session needs of the socket that carries it."""
-
-    def wake(self) -> None:
-        """The outbox has something to send, and had nothing before; take it later, not in here."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the socket, when what is in the outbox has gone out."""
@@ -47,15 +45,14 @@ class Outbox:
         session, connection = self._session, self._connection
         if session.connection is not connection:
             return []
-        machine = session.machine
-        output = machine.output
+        output = session.machine.output
         if now is not None and not output.urgent and output.gathers(now):
             connection.wake()
             return []
         frames = output.take(at_most)
         if output.more:
             connection.wake()
-        if machine.blocked:
+        if output.awaited:
             session.unblock()
         return frames
 
@@ -100,8 +97,8 @@ class Detach:
     by_service: bool
 
 
-@dataclass(slots=True)
-class Received:
+@dataclass
+class Received:  # without slots, as a Request
     """A frame of so many bytes that came over this connection."""
 
     connection: Connection

@@ -138,7 +138,7 @@ class Channel:
 
         RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
         """
-        if self._line.writing_paused:
+        if self._line.stalled:
             self._pong = pong_frame(payload)
             self.wake()
         else:
@@ -184,12 +184,9 @@ class Channel:
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         """Read what is not taken at once: all, where that cannot be; else only what overflows."""
+        self._line.take_with(self)
         in_a_row = 0
-        while True:
-            if self._line.take_with(self):
-                in_a_row = 0
-            if (data := await self.receive()) is None:
-                return
+        while (data := await self.receive()) is not None:
             received = Received(self, wire.decode(data), len(data))
             try:
                 session.tell(received)
@@ -268,7 +265,7 @@ class Channel:
         self._awake = False
         if self._writer is not None or self._ended:
             return
-        if self._line.writing_paused:
+        if self._line.stalled:
             if self._closing is not None or self._pong or self._has_more():
                 self._writer = asyncio.ensure_future(self._write_out())
             return
@@ -291,14 +288,15 @@ class Channel:
     def _write_messages(self, messages: list[bytes]) -> None:
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            transport.write(self._pong + self._policy.frames(messages))
+            frames = self._policy.frames(messages)
+            transport.write(self._pong + frames if self._pong else frames)
         self._pong = b""
 
     async def _write_out(self) -> None:
         """Write to a peer that does not keep up until it does; close, if that is to be."""
         try:
             while not self._ended:
-                if self._line.writing_paused:
+                if self._line.stalled:
                     await self._drain()
                 messages = self._take()
                 if messages or self._pong:
@@ -356,7 +354,7 @@ class Channel:
         self.heard = False
         if self._silent == 2:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        elif self._closing is None and not self._line.writing_paused:
+        elif self._closing is None and not self._line.stalled:
             # Towards a peer that does not read it would pass for progress, and tell nothing.
             self._write(PING)
 

@@ -62,7 +62,7 @@ class Line(Protocol):
         """What frames are written to; None: the connection has ended."""
 
     @property
-    def writing_paused(self) -> bool:
+    def stalled(self) -> bool:
         """The peer does not keep up."""
 
     async def drain(self) -> None:
@@ -71,11 +71,8 @@ class Line(Protocol):
     async def receive(self) -> WSMessage:
         """What nobody takes at once; CLOSED at the end."""
 
-    def take_with(self, taker: Taker) -> bool:
-        """Have `taker` take what comes from now on; False if that cannot be (yet).
-
-        It can when the queue is empty: what stands in it comes first, by `receive()`.
-        """
+    def take_with(self, taker: Taker) -> None:
+        """Have `taker` take what comes while `receive()` waits, if that can be."""
 
     def take_no_more(self) -> None:
         """Put everything into the queue again."""
@@ -94,7 +91,7 @@ class Kept:
         return self.request.transport
 
     @property
-    def writing_paused(self) -> bool:
+    def stalled(self) -> bool:
         """The peer does not keep up."""
         return self.request.protocol.writing_paused
 
@@ -106,18 +103,18 @@ class Kept:
         """The next message of any kind."""
         return await self.socket.receive()
 
-    def take_with(self, taker: Taker) -> bool:
+    def take_with(self, taker: Taker) -> None:
         """It cannot be."""
-        return False
 
     def take_no_more(self) -> None:
         """Nothing is."""
 
 
 if AVAILABLE:
+    _BINARY: Final = WSMsgType.BINARY  # what is in a global is found sooner than in an enum
 
     class _Queue(WebSocketDataQueue):
-        """A queue past which binary messages go while it is empty and somebody takes them."""
+        """A queue past which binary messages go while somebody takes them: until one does not."""
 
         __slots__ = ("left", "taker")
 
@@ -128,7 +125,8 @@ if AVAILABLE:
 
         def feed_data(self, data: "WSMessage | WSMessageTextBytes", size: int) -> None:
             taker = self.taker
-            if taker is None or data[0] is not WSMsgType.BINARY or self._buffer or not self.left:
+            if taker is None or data[0] is not _BINARY or not self.left:
+                self.taker = None  # what comes next is behind this one
                 super().feed_data(data, size)
             else:
                 self.left -= 1
@@ -140,18 +138,19 @@ if AVAILABLE:
     class _Left(BaseProtocol):
         """A line that has left aiohttp's HTTP server, or is to: until then it is its parser."""
 
-        __slots__ = ("_queue", "_reader", "writing_paused")
+        __slots__ = ("_queue", "_reader", "_taker", "stalled")
 
         def __init__(self, queue: _Queue, reader: WebSocketReader) -> None:
             super().__init__(asyncio.get_running_loop())
             self._upgraded = True
-            self.writing_paused = False  # no property as there: it is asked at each write
+            self.stalled = False
             self._queue = queue
             self._reader = reader
+            self._taker: Taker | None = None
 
         def leave(self, http: web.RequestHandler, transport: asyncio.Transport) -> None:
             """Be the connection's protocol, in place of that one."""
-            self._paused = self.writing_paused = http.writing_paused
+            self._paused = self.stalled = http.writing_paused
             self._reading_paused = http._reading_paused
             self._queue._protocol = self
             self.transport = transport
@@ -180,11 +179,11 @@ if AVAILABLE:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self.writing_paused = True
+            self.stalled = True
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self.writing_paused = False
+            self.stalled = False
 
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)
@@ -196,21 +195,21 @@ if AVAILABLE:
             await self._drain_helper()
 
         async def receive(self) -> WSMessage:
+            queue = self._queue
+            if queue.is_empty():
+                queue.taker = self._taker
             try:
-                return cast(WSMessage, await self._queue.read())
+                return cast(WSMessage, await queue.read())
             except EofStream:
                 return WSMessage(WSMsgType.CLOSED, None, None)
             except Exception as error:  # noqa: BLE001 - what came could not be read; judged there
                 return WSMessage(WSMsgType.ERROR, error, None)
 
-        def take_with(self, taker: Taker) -> bool:
-            if not self._queue.is_empty():
-                return False
-            self._queue.taker = taker
-            return True
+        def take_with(self, taker: Taker) -> None:
+            self._taker = taker
 
         def take_no_more(self) -> None:
-            self._queue.taker = None
+            self._taker = self._queue.taker = None
 
 
 class FedSocket(web.WebSocketResponse):

@@ -9,13 +9,13 @@ import pytest
 from actors.encoding import OneByOne
 from actors.lane import UNLIMITED, Lane
 from actors.limits import SessionLimits
-from actors.output import GATHERED, GATHERED_FOR, SEVERAL, Output, nobody
+from actors.output import GATHERED, GATHERED_FOR, NOBODY, SEVERAL, Output
 from tests.actors.session_kit import Text, encode
 
 
 def output(*, outbox: int = 10_000) -> Output:
     made = Output(SessionLimits(outbox_bytes=outbox))
-    made.attach(nobody, acknowledges=True)
+    made.attach(NOBODY, acknowledges=True)
     return made
 
 

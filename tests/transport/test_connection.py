@@ -19,7 +19,7 @@ HEARTBEAT = 1.0
 class Silent:
     """A line whose peer says nothing."""
 
-    writing_paused = False
+    stalled = False
 
     def __init__(self) -> None:
         self.out = Written()
@@ -34,8 +34,7 @@ class Silent:
         await asyncio.Event().wait()
         raise AssertionError
 
-    def take_with(self, taker: Taker) -> bool:
-        return False
+    def take_with(self, taker: Taker) -> None: ...
 
     def take_no_more(self) -> None: ...
 
