@@ -88,7 +88,6 @@ class SessionMachine:
         """The end that was said last has filled the output."""
         self.blocked: dict[int, None] = {}
         """Requests that wait for room; who waits longest goes on first."""
-        self.limits: SessionLimits = limits
         self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._new = Lane(0, UNLIMITED, None, self.output, self.blocked)
 
@@ -265,7 +264,7 @@ class SessionMachine:
             discard = notice.discard + (state.held.discard if state.held is not None else 0)
             held = Notice(notice.message, discard)
             # Tried now, so that who makes room, or brings the end, cannot fail on it.
-            self._encode(request_id, self.sequence + 1, False, held)
+            self._encode(request_id, self.output.sequence + 1, False, held)
             state.held = held
             self._wait(request_id)
             return
@@ -311,7 +310,7 @@ class SessionMachine:
         state = self.lane(request_id)
         if state is not None:
             # Tried now, so that the end, whoever brings it, cannot fail on it.
-            self._encode(request_id, self.sequence + 1, False, payload)
+            self._encode(request_id, self.output.sequence + 1, False, payload)
             if state.owed is None:
                 state.owed = {}
             state.owed[key] = payload
@@ -345,7 +344,7 @@ class SessionMachine:
         if state.held is not None and state.held.discard:
             owed.insert(0, state.held)  # else the client would keep tokens that are void
         # Encoded first: if it cannot be, nothing has been said and the request is still open.
-        last = self._encode(request_id, self.sequence + len(owed) + 1, True, payload)
+        last = self._encode(request_id, self.output.sequence + len(owed) + 1, True, payload)
         for closing in owed:
             self._say(request_id, closing)
         return last
@@ -367,19 +366,9 @@ class SessionMachine:
         self.output.awaited = True
 
     def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
-        self.output.put(self._encode(request_id, self.sequence + 1, end, payload))
+        self.output.put(self._encode(request_id, self.output.sequence + 1, end, payload))
 
     # -- what goes out -----------------------------------------------------------------------
-
-    @property
-    def sequence(self) -> int:
-        """The sequence of the last answer."""
-        return self.output.sequence
-
-    @property
-    def acknowledged(self) -> int:
-        """The sequence up to which nothing is kept any more."""
-        return self.output.acknowledged
 
     @property
     def unacknowledged(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from actors.actor import Actor
 from actors.deadlines import Deadline
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
-
-
-class OnRequestEnd(Protocol):
-    """Who hears how each request went."""
-
-    def __call__(
-        self, message: str, said: Message | Failure | Completed, first: float, last: float, /
-    ) -> None:
-        """One has ended.
-
-        message: the type of what was asked. said: its last answer. first, last: seconds from its
-        receipt to its first and its last answer.
-        """
 
 
 class Run:

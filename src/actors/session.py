@@ -227,7 +227,7 @@ class SessionActor(Actor[SessionMessage]):
     def watch_reader(self) -> None:
         """Begin to wait for the client's Ack where the buffer is full for want of it."""
         if self._patience is None and self.machine.unacknowledged:
-            now, mark = self.now(), self.machine.acknowledged
+            now, mark = self.now(), self.machine.output.acknowledged
             self._patience = Patience(self.limits.slow_consumer, mark, now)
             self._look_again(self._patience)
 
@@ -235,7 +235,7 @@ class SessionActor(Actor[SessionMessage]):
         def look() -> None:
             if not self.machine.unacknowledged or self.connection is None:
                 self._patience = None
-            elif patience.is_over(self.machine.acknowledged, self.now()):
+            elif patience.is_over(self.machine.output.acknowledged, self.now()):
                 self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
             else:
                 self._look_again(patience)

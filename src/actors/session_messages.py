@@ -9,12 +9,11 @@ from actors.ask import Reply
 from actors.effects import Limit
 from actors.encoding import Encode, EncodeStream
 from actors.failure import Failure
-from actors.frames import Frame
+from actors.frames import Completed, Frame, Message
 from actors.limits import SessionLimits
 from actors.log import Log
 from actors.output import Carrier
 from actors.registry import Registry
-from actors.run import OnRequestEnd
 
 if TYPE_CHECKING:
     from actors.session import SessionActor
@@ -148,6 +147,19 @@ class SessionWatcher(Protocol):
 
     def limited(self, limit: Limit) -> None:
         """A request was refused by this limit."""
+
+
+class OnRequestEnd(Protocol):
+    """Who hears how each request went."""
+
+    def __call__(
+        self, message: str, said: Message | Failure | Completed, first: float, last: float, /
+    ) -> None:
+        """One has ended.
+
+        message: the type of what was asked. said: its last answer. first, last: seconds from its
+        receipt to its first and its last answer.
+        """
 
 
 @dataclass(frozen=True, slots=True)

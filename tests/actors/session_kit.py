@@ -29,7 +29,6 @@ from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.output import frames
 from actors.pull import AT_ONCE
-from actors.run import OnRequestEnd
 from actors.session_messages import (
     Attach,
     Attached,
@@ -37,6 +36,7 @@ from actors.session_messages import (
     Drain,
     FailAll,
     Happening,
+    OnRequestEnd,
     Received,
     SessionEnvironment,
     SessionMessage,

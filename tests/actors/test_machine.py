@@ -484,7 +484,7 @@ def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
     ]  # fmt: skip
     assert session.output.size > 0
     assert session.resume(4)
-    assert (session.output.size, session.acknowledged) == (0, 4)
+    assert (session.output.size, session.output.acknowledged) == (0, 4)
 
 
 def test_what_is_gone_cannot_be_resumed() -> None:

@@ -277,16 +277,11 @@ class MachineBesideModel(RuleBasedStateMachine):
         """The client takes its session up; it has handled all that was sent but so many."""
         after = max(self.taken - behind, 0)
         possible = self.gone <= after <= self.taken
-        before = (
-            self.machine.sequence,
-            self.machine.output.size,
-            self.machine.output.waiting_bytes,
-        )
+        output = self.machine.output
+        before = output.sequence, output.size, output.waiting_bytes
         assert self.machine.resume(after) == possible
         if not possible:
-            assert before == (
-                self.machine.sequence, self.machine.output.size, self.machine.output.waiting_bytes
-            )  # fmt: skip
+            assert before == (output.sequence, output.size, output.waiting_bytes)
             return
         del self.handled[after:]
         self.taken = self.gone = after
@@ -415,8 +410,8 @@ class MachineBesideModel(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         assert self.machine.last_request_id == self.last_id
-        assert self.machine.sequence == len(self.answers)
-        assert self.machine.acknowledged == self.gone
+        assert self.machine.output.sequence == len(self.answers)
+        assert self.machine.output.acknowledged == self.gone
         assert self.machine.output.size == size(self.kept)
         assert self.machine.output.unsent == len(self.waiting) + len(self.aside)
         assert self.machine.in_flight == sum(map(self.is_open, self.requests))
