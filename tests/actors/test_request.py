@@ -1,8 +1,9 @@
 """Request actors, each in a session, as a client sees them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import ClassVar
 
 import pytest
 
@@ -425,6 +426,7 @@ class Plain(RequestActor[Text, Text]):
     """Does what its request says, without waiting."""
 
     tries = 0
+    kept: ClassVar[Callable[[Failure], None]]
 
     def handle(self, request: Text) -> Text | Awaitable[Text]:
         context = self.context
@@ -438,6 +440,8 @@ class Plain(RequestActor[Text, Text]):
                 return Text("too late")
             case "notice":
                 context.notice("patience")
+            case "keep":
+                Plain.kept = context.abort
             case "look":
                 assert context.clock.now() >= 0
                 return Text(f"{context.session}/{context.request_id}/{context.deadline}")
@@ -462,6 +466,14 @@ class Plain(RequestActor[Text, Text]):
         return Text(self.context.path)
 
 
+class AsCoroutine(Plain):
+    """The same as a coroutine function."""
+
+    async def handle(self, request: Text) -> Text:
+        answer = super().handle(request)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+
 async def test_a_plain_function_answers_in_the_turn_of_its_request(
     service: Service, actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
@@ -480,16 +492,16 @@ async def test_a_plain_function_answers_in_the_turn_of_its_request(
         ("fail", ["!NOT_FOUND"]),
         ("crash", ["!INTERNAL"]),
         ("odd", ["!INTERNAL"]),
-        ("ref", ["!INTERNAL"]),
         ("abort", ["!ABORTED"]),
         ("notice", ["(patience 0)", "notice"]),
         ("wait", ["system/sessions/s1/1"]),
     ],
 )
+@pytest.mark.parametrize("kind", [Plain, AsCoroutine])
 async def test_a_plain_function_ends_as_a_coroutine_does(
-    service: Service, text: str, said: list[str]
+    service: Service, kind: type[Plain], text: str, said: list[str]
 ) -> None:
-    client = await client_of(service, Plain)
+    client = await client_of(service, kind)
     client.request(Text(text))
     client.request(Text("next"))
     frames = await client.read()
@@ -498,6 +510,30 @@ async def test_a_plain_function_ends_as_a_coroutine_does(
     assert [frame.end for frame in frames].count(True) == 2
     assert tasks_of_actors() == 0
     client.check()
+
+
+@pytest.mark.parametrize("kind", [Plain, AsCoroutine])
+async def test_what_has_ended_at_once_is_not_ended_again(
+    service: Service, kind: type[Plain]
+) -> None:
+    client = await client_of(service, kind)
+    client.request(Text("keep"))
+    assert [frame.said for frame in await client.read()] == ["keep"]
+    Plain.kept(Failure(Code.ABORTED, "too late"))
+    client.request(Text("third"))
+    assert [frame.said for frame in await client.read()] == ["third"]
+    client.check()
+
+
+@pytest.mark.parametrize("kind", [Plain, AsCoroutine])
+async def test_what_ends_at_once_leaves_no_deadline(
+    service: Service, actor_system: ActorSystem, kind: type[Plain]
+) -> None:
+    client = await client_of(service, kind)
+    before = len(actor_system.deadlines)
+    client.request(Text("x"), timeout_ms=1000)
+    assert [frame.said for frame in await client.read()] == ["x"]
+    assert len(actor_system.deadlines) == before
 
 
 @pytest.mark.parametrize(("text", "error"), [("crash", "a secret"), ("ref", "is no actor")])
