@@ -12,7 +12,8 @@ from tests.e2e.service_process import ServiceProcess, running
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with the backend `echo`, for many tests."""
-    with running(tmp_path_factory.mktemp("shared"), "--backend", "echo") as service:
+    flags = ("--backend", "echo", "--drain-ms", "100")  # replies may be left behind
+    with running(tmp_path_factory.mktemp("shared"), *flags) as service:
         yield service
 
 
