@@ -45,7 +45,7 @@ class Nobody:
         """Nothing is to be woken."""
 
 
-NOBODY: Final = Nobody()
+NOBODY: Final[Carrier] = Nobody()
 
 
 class Output:

@@ -42,6 +42,7 @@ from actors.effects import (
 from actors.events import Crashed
 from actors.failure import Code, Failure
 from actors.frames import Request
+from actors.limits import SessionLimits
 from actors.log import Log
 from actors.machine import SessionMachine
 from actors.mailbox import Overflow
@@ -57,6 +58,7 @@ from actors.session_messages import (
     Drain,
     FailAll,
     Happening,
+    OnRequestEnd,
     Outbox,
     Received,
     SessionEnvironment,
@@ -105,15 +107,15 @@ class SessionActor(Actor[SessionMessage]):
         self._closing = False
         self.now: Callable[[], float] = float
         """The system's time; from the start on."""
-        self.machine = SessionMachine(
+        self.machine: SessionMachine = SessionMachine(
             environment.limits, environment.encode, environment.encode_stream
         )
         self._registrations = environment.registry.by_message
-        self.on_request_end = environment.on_request_end
+        self.on_request_end: OnRequestEnd | None = environment.on_request_end
         self._tally = Tally()
         self._runs: dict[int, Run] = {}
-        self.name = name
-        self.limits = environment.limits
+        self.name: str = name
+        self.limits: SessionLimits = environment.limits
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log
