@@ -28,9 +28,8 @@ SLOW = 500
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with little patience."""
-    flags = ("--slow-consumer-ms", "1000", "--max-handshakes", "5", "--message-burst", "50")
-    # A reply that nobody reads is left behind, for which the end would wait.
-    flags += ("--drain-ms", "100")
+    flags = ["--slow-consumer-ms", "1000", "--max-handshakes", "5", "--message-burst", "50"]
+    flags += ["--drain-ms", "100"]  # a reply that nobody reads is left behind
     with running(tmp_path_factory.mktemp("strict"), "--backend", "echo", *flags) as service:
         yield service
         assert service.process.poll() is None
