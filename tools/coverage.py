@@ -30,7 +30,7 @@ RUNTIME: Final = {
     "cycles": ("cycles",),
     "deadlines": ("deadlines",),
     "duplex": ("duplex",),
-    "eager": ("eager",),
+    "eager": ("eager", "request"),
     "effects": ("effects",),
     "encoding": ("machine", "burst"),
     "ending": ("ending", "misbehaving", "shutdown", "watch", "actor", "regroup", "start"),

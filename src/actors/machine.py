@@ -16,6 +16,7 @@ States of a request, by what happens:
     OPEN     | OPEN   | ENDING                | (INTERNAL) gone
     ENDING   | ignored| ENDING                | gone
 
+One that is answered at once, in the turn that admits it, goes through none of them.
 A request that is ENDING has sent its end; its actor is still cleaning up and counts as in flight.
 Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
 """
@@ -72,7 +73,7 @@ class SessionMachine:
     def __init__(
         self, limits: SessionLimits, encode: Encode, encode_stream: EncodeStream | None = None
     ) -> None:
-        # First what each request looks at: memory has attributes in the order of these lines.
+        # In the order of use: an instance keeps attributes in the order of their first setting.
         self.last_request_id: int = 0
         self.output: Output = Output(limits)
         """What goes out, for who carries it; the machine alone puts something in."""
@@ -140,7 +141,7 @@ class SessionMachine:
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
         """Take a frame that opens a request. None: it is to be run, and nothing else to be done.
 
-        What comes next is `open` or, of a request that has its end by then, `answer_at_once`.
+        What comes next is `open`; or `answer_at_once`, where its end is known already.
         `_refusal` comes to nothing, written out: this is in the way of every request.
         """
         request_id, payload, output = request.request_id, request.payload, self.output
@@ -162,7 +163,7 @@ class SessionMachine:
         self._requests[request_id] = self._new
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
-        """End the request that was admitted last and never opened: `open`, `end` and `gone`."""
+        """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
         last = self._encode(request_id, self.output.sequence + 1, True, payload)
         self.filled = not self.output.put(last)
 

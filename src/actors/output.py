@@ -35,7 +35,7 @@ class Carrier(Protocol):
     """What takes answers to the client."""
 
     def wake(self) -> None:
-        """Something waits, and nothing did before; take it later, not in here."""
+        """There may be something to take; take it later, not in here."""
 
 
 class Nobody:
@@ -78,7 +78,7 @@ class Output:
         self.awaited: bool = False
         """Somebody may wait for room."""
         self.carrier: Carrier = NOBODY
-        """Woken when something waits for the socket, and nothing did before."""
+        """Woken when the first answer waits, and for each frame that goes aside."""
         self.urgent: bool = False
         """What waits is not only answers of streams that go on."""
         self._in_pieces = False
@@ -87,7 +87,7 @@ class Output:
         self._looked = 0
         self._gathers_until = 0.0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
-        # None, and no list that is empty: to look into one at each write is a line of memory more.
+        # `_aside` is nearly always empty, and looked at for each write: None is in the cache.
         self._aside: list[bytes] | None = None
         self.waiting: list[bytes] = []
         self._kept: list[bytes] = []

@@ -205,8 +205,8 @@ class AnyHandler(Actor[object]):
     """How many may run at once, in all sessions; one more is RESOURCE_EXHAUSTED."""
     restartable: ClassVar[bool] = False
     """Safe to run again: a crash before the first answer is not seen by the client."""
-    plain: ClassVar[bool] = False
-    """`handle` is a plain function: only that of a RequestActor may be."""
+    handle_is_plain: ClassVar[bool] = False
+    """`handle` is a plain function, as only that of a RequestActor may be; set by the runtime."""
 
     exchange: Exchange
     request: Message
@@ -264,7 +264,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.plain = not inspect.iscoroutinefunction(cls.handle)
+        cls.handle_is_plain = not inspect.iscoroutinefunction(cls.handle)
 
     @abstractmethod
     def handle(self, request: Req) -> Rep | Awaitable[Rep]:
@@ -279,7 +279,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     def run(self) -> Awaitable[Ending]:
         """Run `handle`: its answer is the end."""
         answer = self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
-        if self.plain:
+        if self.handle_is_plain:
             return settled(answer)
         return answer  # type: ignore[return-value]  # an Awaitable, as a coroutine function's is
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from actors.actor import Actor
 from actors.ask import Reply
 from actors.deadlines import Deadline
+from actors.eager import FirstSteps
 from actors.effects import (
     CANCELLED,
     CRASHED,
@@ -49,7 +50,7 @@ from actors.mailbox import Overflow
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.request import AnyHandler
-from actors.run import FirstSteps, Run
+from actors.run import Run
 from actors.session_messages import (
     Attach,
     Attached,
@@ -102,7 +103,7 @@ class SessionActor(Actor[SessionMessage]):
     supervision = Supervision(order=Order.TOGETHER)
 
     def __init__(self, name: str, environment: SessionEnvironment) -> None:
-        # First what each request looks at: memory has attributes in the order of these lines.
+        # In the order of use: an instance keeps attributes in the order of their first setting.
         self.connection: Connection | None = None
         self._closing = False
         self.now: Callable[[], float] = float
@@ -248,8 +249,8 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        run = self._runs[int(down.name)]
-        if self._forget(run):
+        run = self._runs.get(int(down.name))  # None: it crashed after its end, which came at once
+        if run is not None and self._forget(run):
             run.ended(CRASHED)
             self.watch_reader()
         self._settle_drained()
@@ -304,6 +305,7 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
+            run.said = BUSY
             self._refuse(request, BUSY, Limit.TYPE)
             return
         if request.timeout_ms or handler.deadline is not None:
@@ -337,6 +339,8 @@ class SessionActor(Actor[SessionMessage]):
         self._tally.stopped += 1
         if run.in_flight:
             self._forget(run)
+            if self._drained:
+                self._settle_drained()
         elif run.expiry is not None:
             run.expiry.met()
 

@@ -155,7 +155,7 @@ class OnRequestEnd(Protocol):
     def __call__(
         self, message: str, said: Message | Failure | Completed, first: float, last: float, /
     ) -> None:
-        """One has ended.
+        """One has ended. Must not raise.
 
         message: the type of what was asked. said: its last answer. first, last: seconds from its
         receipt to its first and its last answer.

@@ -83,7 +83,7 @@ class Channel:
     """The frames of one WebSocket that has been accepted. No session yet."""
 
     def __init__(self, line: Line, environment: ChannelEnvironment) -> None:
-        # First what each message looks at: memory has attributes in the order of these lines.
+        # In the order of use: an instance keeps attributes in the order of their first setting.
         self.heard: bool = False
         self._closing: tuple[int, str] | None = None
         self._awake = False
@@ -185,15 +185,15 @@ class Channel:
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         """Read what is not taken at once: all, where that cannot be; else only what overflows."""
         self._line.take_with(self)
-        in_a_row = 0
+        read = 0
         while (data := await self.receive()) is not None:
             received = Received(self, wire.decode(data), len(data))
             try:
                 session.tell(received)
             except MailboxFull:
                 await session.send(received)
-            in_a_row += 1
-            if in_a_row % AT_ONCE == 0:
+            read += 1
+            if read % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def take(self, data: bytes) -> None:

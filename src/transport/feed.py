@@ -114,7 +114,10 @@ if AVAILABLE:
     _BINARY: Final = WSMsgType.BINARY  # what is in a global is found sooner than in an enum
 
     class _Queue(WebSocketDataQueue):
-        """A queue past which binary messages go while somebody takes them: until one does not."""
+        """A queue past which binary messages go, up to the first that does not.
+
+        From then on all go through it, until the reader waits for more (`_Left.receive`).
+        """
 
         __slots__ = ("left", "taker")
 
@@ -170,11 +173,10 @@ if AVAILABLE:
         # -- as the connection's protocol ----------------------------------------------------
 
         def data_received(self, data: bytes) -> None:
-            queue = self._queue
-            taker = queue.taker
+            taker = self._taker
             if taker is not None:
                 taker.heard = True
-                queue.left = AT_ONCE
+                self._queue.left = AT_ONCE
             self._reader.feed_data(data)
 
         def pause_writing(self) -> None:

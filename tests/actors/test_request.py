@@ -14,6 +14,7 @@ from actors import (
     Crashed,
     Event,
     Failure,
+    Handler,
     Message,
     RequestActor,
     Started,
@@ -21,7 +22,8 @@ from actors import (
     Yielded,
 )
 from actors.deadlines import TICK
-from actors.frames import Cancel
+from actors.eager import EAGER, begin
+from actors.frames import COMPLETED, Cancel, Completed
 from actors.testing import ManualClock, settle
 from tests.actors.kit import Boom, tasks_of_actors
 from tests.actors.session_kit import Counting, Sent, Service, Text, Unspeakable, client_of
@@ -440,6 +442,9 @@ class Plain(RequestActor[Text, Text]):
                 return Text("too late")
             case "notice":
                 context.notice("patience")
+            case "abort, wait":
+                context.abort(Failure(Code.ABORTED, "by itself"))
+                return self._waits(request)
             case "keep":
                 Plain.kept = context.abort
             case "look":
@@ -493,6 +498,7 @@ async def test_a_plain_function_answers_in_the_turn_of_its_request(
         ("crash", ["!INTERNAL"]),
         ("odd", ["!INTERNAL"]),
         ("abort", ["!ABORTED"]),
+        ("abort, wait", ["!ABORTED"]),
         ("notice", ["(patience 0)", "notice"]),
         ("wait", ["system/sessions/s1/1"]),
     ],
@@ -534,6 +540,111 @@ async def test_what_ends_at_once_leaves_no_deadline(
     client.request(Text("x"), timeout_ms=1000)
     assert [frame.said for frame in await client.read()] == ["x"]
     assert len(actor_system.deadlines) == before
+
+
+async def test_what_was_refused_is_not_ended_again(service: Service) -> None:
+    made: list[RequestActor[Text, Text]] = []
+
+    class One(RequestActor[Text, Text]):
+        at_most = 1
+
+        def __init__(self) -> None:
+            made.append(self)
+
+        async def handle(self, request: Text) -> Text:
+            await self.context.sleep(1.0)
+            return request
+
+    client = await client_of(service, One)
+    client.request(Text("first"))
+    await settle()
+    client.request(Text("second"))
+    assert [frame.said for frame in await client.read()] == ["!RESOURCE_EXHAUSTED retryable"]
+    made[1].context.abort(Failure(Code.ABORTED, "too late"))
+    made[1].context.notice("too late")
+    assert await client.read() == []
+    for request_id in (1, 3):  # there is room again
+        client.send(Cancel(request_id))
+        await settle()
+        assert [frame.said for frame in await client.read()] == ["!CANCELLED"]
+        client.request(Text("next"))
+        await settle()
+    client.send(Cancel(4))
+    await client.read()
+    client.check()
+
+
+@pytest.mark.parametrize("kind", [Plain, AsCoroutine])
+async def test_a_count_that_raises_costs_its_request_and_not_the_session(
+    actor_system: ActorSystem, actor_events: list[Event], kind: type[Plain]
+) -> None:
+    left = [Boom()]
+
+    def count(*_: object) -> None:
+        if left:
+            raise left.pop()
+
+    client = await client_of(Service(actor_system, on_request_end=count), kind)
+    client.request(Text("first"))
+    client.request(Text("second"))
+    assert [frame.said for frame in await client.read()] == ["first", "second"]
+    assert [event for event in actor_events if isinstance(event, Crashed)]
+    client.check()
+
+
+async def test_a_kind_of_handler_of_ones_own_says_what_it_likes(service: Service) -> None:
+    class Own(Handler[Text]):
+        async def run(self) -> Completed:
+            match self.request:
+                case Text("answer"):
+                    self.exchange.answer(Text("said"))
+                case Text("answers"):
+                    self.exchange.answers()(Text("said"))
+                case Text("all"):
+                    self.exchange.answer_all(iter([Text("said")]), 9)
+                case _:
+                    self.exchange.owe("key", Text("said"))
+            return COMPLETED
+
+    client = await client_of(service, Own)
+    for text in ("answer", "answers", "all", "owe"):
+        assert await client.said(client.request(Text(text))) == ["said", "completed"]
+    client.check()
+
+
+async def test_a_drain_does_not_wait_for_what_ends_in_its_first_step(service: Service) -> None:
+    client = await client_of(service, AsCoroutine)
+    client.request(Text("x"))
+    drained = client.drain()
+    assert "x" in [frame.said for frame in await client.read()]
+    assert drained.done()
+
+
+@pytest.mark.skipif(not EAGER, reason="no task begins at once")
+async def test_it_aborts_itself_from_a_task_of_its_own_that_begins_at_once(
+    service: Service,
+) -> None:
+    ended: list[str] = []
+
+    class Parent(RequestActor[Text, Text]):
+        async def handle(self, request: Text) -> Text:
+            child = begin(self._abort())
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cancelled")
+                child.cancel()
+            return request
+
+        async def _abort(self) -> None:
+            self.context.abort(Failure(Code.ABORTED, "by its child"))
+            await asyncio.Event().wait()
+
+    client = await client_of(service, Parent)
+    assert await client.said(client.request(Text())) == ["!ABORTED"]
+    assert ended == ["cancelled"]
+    assert tasks_of_actors() == 0
+    client.check()
 
 
 @pytest.mark.parametrize(("text", "error"), [("crash", "a secret"), ("ref", "is no actor")])
