@@ -19,7 +19,7 @@ RUN_LIMIT: Final = 120.0
 COLUMNS: Final = ("W1", "W2", "W2 x 50", "W2 x 50, yielding", "W3", "latency")
 
 FULL: Final = {
-    "calls": 20_000, "tokens": 10_000, "fast": 10_000, "slow": 1_000, "sockets": 1_000, "each": 10,
+    "calls": 20_000, "tokens": 10_000, "fast": 10_000, "slow": 1_000, "sockets": 1_000, "each": 30,
     "latency": 2_000, "idle": 1_000,
 }  # fmt: skip
 QUICK: Final = {
