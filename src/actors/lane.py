@@ -16,12 +16,10 @@ class Lane:
 
     encoder: None is of a lane that all requests share which have said nothing yet: most end with
     the first thing they say. Of such a lane only `limit` means something, and nothing changes.
-    blocked: the requests that wait for room.
     """
 
     __slots__ = (
-        "_blocked", "_encode", "_output", "_request_id", "encoder", "held", "limit", "over", "owed",
-        "sent",
+        "_encode", "_output", "_request_id", "encoder", "held", "limit", "over", "owed", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -30,11 +28,9 @@ class Lane:
         limit: int,
         encoder: StreamEncoder | None,
         output: Output,
-        blocked: dict[int, None],
     ) -> None:
         self._request_id = request_id
         self._output = output
-        self._blocked = blocked
         self.encoder: StreamEncoder | None = encoder
         self._encode = _encode_nothing if encoder is None else encoder.encode
         self.limit: int = limit
@@ -54,7 +50,7 @@ class Lane:
         sent = self.sent = self.sent + 1
         if sent < self.limit:
             return has_room
-        self._block()
+        self._output.block(self._request_id)
         return False
 
     @property
@@ -79,7 +75,7 @@ class Lane:
             return True
         if not output.full():
             return True
-        self._block()
+        self._output.block(self._request_id)
         return False
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
@@ -100,10 +96,6 @@ class Lane:
             output.numbering = False
             output.add_all(encoded)
             self.sent += len(encoded.lengths)
-
-    def _block(self) -> None:
-        self._blocked[self._request_id] = None
-        self._output.awaited = True
 
     def has_room(self) -> bool:
         """The request has credit, and the outbox room."""

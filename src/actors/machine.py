@@ -87,10 +87,8 @@ class SessionMachine:
         self._encode = encode
         self.filled: bool = False
         """The end that was said last has filled the output."""
-        self.blocked: dict[int, None] = {}
-        """Requests that wait for room; who waits longest goes on first."""
         self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._new = Lane(0, UNLIMITED, None, self.output, self.blocked)
+        self._new = Lane(0, UNLIMITED, None, self.output)
 
     # -- connections come and go -------------------------------------------------------------
 
@@ -100,7 +98,7 @@ class SessionMachine:
         """A connection is there. initial_credit 0: new requests have no limit."""
         self.output.attach(carrier, acknowledges=acknowledges)
         limit = initial_credit or UNLIMITED
-        self._new = Lane(0, limit, None, self.output, self.blocked)
+        self._new = Lane(0, limit, None, self.output)
         if self._going is not None:
             self.output.add_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
@@ -176,7 +174,7 @@ class SessionMachine:
             return self._out_of_order(request)
         self.last_request_id = request_id
         failure, limit = self._refusal(request.payload) or self._gate.refusal(size, now)
-        self._say(request_id, failure, end=True)
+        self.answer_at_once(request_id, failure)
         return [Refused(request, failure, limit), *self._check_reader()]
 
     def _out_of_order(self, request: Request) -> list[Effect]:
@@ -213,8 +211,8 @@ class SessionMachine:
         state = self.lane(request_id)
         assert state is not None, "it is known"
         state.limit = limit
-        if request_id in self.blocked and self._has_room_after_notice(request_id):
-            self.blocked.pop(request_id, None)
+        if request_id in self.output.blocked and self._has_room_after_notice(request_id):
+            self.output.blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
 
@@ -267,7 +265,7 @@ class SessionMachine:
             # Tried now, so that who makes room, or brings the end, cannot fail on it.
             self._encode(request_id, self.output.sequence + 1, False, held)
             state.held = held
-            self._wait(request_id)
+            self.output.block(request_id)
             return
         self._say(request_id, notice)
         state.sent += 1
@@ -286,14 +284,14 @@ class SessionMachine:
             return lane.answer_all(answers, at_most)
         finally:
             if lane.held is not None and self._has_room_after_notice(request_id):
-                self.blocked.pop(request_id, None)
+                self.output.blocked.pop(request_id, None)
 
     def lane(self, request_id: int) -> Lane | None:
         """The request's own lane, for all that it says but its end; None: it has ended."""
         lane = self._requests.get(request_id)
         if lane is not None and lane.encoder is None:
             encoder = self._encode_stream(request_id)
-            lane = Lane(request_id, lane.limit, encoder, self.output, self.blocked)
+            lane = Lane(request_id, lane.limit, encoder, self.output)
             self._requests[request_id] = lane
         return lane
 
@@ -335,8 +333,8 @@ class SessionMachine:
         if state.encoder is not None:
             state.over = True
         self._requests[request_id] = None
-        if self.blocked:
-            self.blocked.pop(request_id, None)
+        if self.output.blocked:
+            self.output.blocked.pop(request_id, None)
         return True
 
     def _settle(self, request_id: int, state: Lane, payload: Said) -> bytes:
@@ -359,15 +357,11 @@ class SessionMachine:
         """Have a Wake when there is room; False if there never will be: the request has ended."""
         if not self.is_open(request_id):
             return False
-        self._wait(request_id)
+        self.output.block(request_id)
         return True
 
-    def _wait(self, request_id: int) -> None:
-        self.blocked[request_id] = None
-        self.output.awaited = True
-
-    def _say(self, request_id: int, payload: Said, *, end: bool = False) -> None:
-        self.output.put(self._encode(request_id, self.output.sequence + 1, end, payload))
+    def _say(self, request_id: int, payload: Said) -> None:
+        self.output.put(self._encode(request_id, self.output.sequence + 1, False, payload))
 
     # -- what goes out -----------------------------------------------------------------------
 
@@ -384,16 +378,16 @@ class SessionMachine:
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self.blocked:
+        if not self.output.blocked:
             self.output.awaited = False
             return []
         if not self.output.drained():
             return []
         woken = [
             request_id
-            for request_id in list(self.blocked)
+            for request_id in list(self.output.blocked)
             if self._has_room_after_notice(request_id)
         ]
         for request_id in woken:
-            del self.blocked[request_id]
+            del self.output.blocked[request_id]
         return [Wake(request_id) for request_id in woken]

@@ -58,9 +58,9 @@ class Output:
 
     __slots__ = (
         "_aside", "_gathers_until", "_handed_out", "_in_pieces", "_kept", "_looked", "_messages",
-        "_outbox", "_size", "acknowledged", "acknowledges", "awaited", "carrier", "connected",
-        "kept_bytes", "more", "numbering", "room_bytes", "room_until", "sequence", "urgent",
-        "waiting", "waiting_bytes",
+        "_outbox", "_size", "acknowledged", "acknowledges", "awaited", "blocked", "carrier",
+        "connected", "kept_bytes", "more", "numbering", "room_bytes", "room_until", "sequence",
+        "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -75,8 +75,10 @@ class Output:
         """What was taken last was not all."""
         self.numbering: bool = False
         """Answers in a row are being given numbers: nothing else can be said before `add_all`."""
+        self.blocked: dict[int, None] = {}
+        """Requests that wait for room; who waits longest goes on first."""
         self.awaited: bool = False
-        """Somebody may wait for room."""
+        """Somebody may be in `blocked`: asked at each write, and in the cache as that is not."""
         self.carrier: Carrier = NOBODY
         """Woken when the first answer waits, and for each frame that goes aside."""
         self.urgent: bool = False
@@ -146,6 +148,11 @@ class Output:
             self.carrier.wake()
 
     # -- how full ----------------------------------------------------------------------------
+
+    def block(self, request_id: int) -> None:
+        """This request waits for room."""
+        self.blocked[request_id] = None
+        self.awaited = True
 
     @property
     def count(self) -> int:
@@ -273,12 +280,11 @@ class Output:
 
     def _take_some(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
-        room = at_most
-        if self._aside:
-            room = _move(self._aside, taken, room)
-            if self._aside:
-                return taken
-            self._aside = None
+        aside = self._aside or []
+        room = _move(aside, taken, at_most)
+        if aside:
+            return taken
+        self._aside = None
         waiting, before = self.waiting, len(taken)
         room = _move(waiting, taken, room)
         first = waiting[0] if waiting else None

@@ -125,15 +125,16 @@ class Run:
             kind, known = type(answer), self.registration.said_at_once
             if kind not in known and not isinstance(answer, Awaitable):
                 known.add(kind)
-            if kind in known or self.said is not None:
-                if self.said is not None and inspect.iscoroutine(answer):
-                    answer.close()  # it has aborted itself, and is not to wait for anything
+            aborted = self.said is not None  # by itself: it is not to wait for anything any more
+            if aborted and inspect.iscoroutine(answer):
+                answer.close()
+            if kind in known or aborted:
                 self.end(answer)  # type: ignore[arg-type]  # awaited by nobody: no Awaitable, or too late
                 self._calling = False
                 self._handler = None  # no circle is left for the garbage collector
                 self._session.passed(self)
                 return None
-            start = partial(settled, answer)  # type: ignore[arg-type]  # a Failure is in `known`, and ended above
+            start = partial(settled, answer)
         except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
             start = partial(_raise, error)
         self._calling = self.begun = False

@@ -141,19 +141,21 @@ if AVAILABLE:
     class _Left(BaseProtocol):
         """A line that has left aiohttp's HTTP server, or is to: until then it is its parser."""
 
-        __slots__ = ("_queue", "_reader", "_taker", "stalled")
+        __slots__ = ("_queue", "_reader", "_taker")
+
+        stalled: bool = BaseProtocol._paused  # type: ignore[misc]  # on the class: its slot
+        """The slot itself: the property beside it is a call more, at each write."""
 
         def __init__(self, queue: _Queue, reader: WebSocketReader) -> None:
             super().__init__(asyncio.get_running_loop())
             self._upgraded = True
-            self.stalled = False
             self._queue = queue
             self._reader = reader
             self._taker: Taker | None = None
 
         def leave(self, http: web.RequestHandler, transport: asyncio.Transport) -> None:
             """Be the connection's protocol, in place of that one."""
-            self._paused = self.stalled = http.writing_paused
+            self._paused = http.writing_paused
             self._reading_paused = http._reading_paused
             self._queue._protocol = self
             self.transport = transport
@@ -178,14 +180,6 @@ if AVAILABLE:
                 taker.heard = True
                 self._queue.left = AT_ONCE
             self._reader.feed_data(data)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self.stalled = True
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self.stalled = False
 
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)

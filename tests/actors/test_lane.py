@@ -19,37 +19,37 @@ def output(*, outbox: int = 10_000) -> Output:
     return made
 
 
-def lane(out: Output, blocked: dict[int, None], limit: int = UNLIMITED) -> Lane:
-    return Lane(7, limit, OneByOne(encode, 7), out, blocked)
+def lane(out: Output, limit: int = UNLIMITED) -> Lane:
+    return Lane(7, limit, OneByOne(encode, 7), out)
 
 
 def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
-    out, blocked = output(), dict[int, None]()
-    way = lane(out, blocked, limit=2)
+    out = output()
+    way = lane(out, limit=2)
     assert [way.answer(Text("a")), way.answer(Text("b"))] == [True, False]
-    assert (out.sequence, way.sent, list(blocked)) == (2, 2, [7])
+    assert (out.sequence, way.sent, list(out.blocked)) == (2, 2, [7])
 
 
 @pytest.mark.parametrize("limit", [3, UNLIMITED])
 def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
-    out, blocked = output(), dict[int, None]()
-    way = lane(out, blocked, limit=limit)
+    out = output()
+    way = lane(out, limit=limit)
     answer = way.answers
     assert [answer(Text(text)) for text in "abc"] == [True, True, limit == UNLIMITED]
-    assert (out.sequence, list(blocked)) == (3, [] if limit == UNLIMITED else [7])
+    assert (out.sequence, list(out.blocked)) == (3, [] if limit == UNLIMITED else [7])
     way.over = True
-    blocked.clear()
+    out.blocked.clear()
     assert not answer(Text("d"))
-    assert (out.sequence, blocked) == (3, {})
+    assert (out.sequence, out.blocked) == (3, {})
 
 
 def test_the_one_that_fills_the_outbox_says_so() -> None:
-    out, blocked = output(outbox=100), dict[int, None]()
-    way = lane(out, blocked)
+    out = output(outbox=100)
+    way = lane(out)
     said = next(number for number in count(1) if not way.answer(Text("x" * 10)))
     assert said > 1
     assert out.waiting_bytes >= 100
-    assert list(blocked) == [7]
+    assert list(out.blocked) == [7]
     out.take(10_000)
     assert way.has_room()
     assert way.answer(Text("y"))
@@ -57,22 +57,22 @@ def test_the_one_that_fills_the_outbox_says_so() -> None:
 
 def test_without_a_connection_there_is_room_until_the_buffer_is_full() -> None:
     out = Output(SessionLimits(resume_buffer_messages=3))
-    way = lane(out, {})
+    way = lane(out)
     assert [way.answer(Text("a")) for _ in range(3)] == [True, True, False]
 
 
 def test_one_that_is_over_says_nothing_more() -> None:
-    out, blocked = output(), dict[int, None]()
-    way = lane(out, blocked)
+    out = output()
+    way = lane(out)
     way.over = True
     assert not way.answer(Text("a"))
     assert not way.answer_all(iter([Text("a")]), 10)
-    assert (out.sequence, blocked) == (0, {})
+    assert (out.sequence, out.blocked) == (0, {})
 
 
 def test_many_at_once_stop_at_the_credit() -> None:
     out = output()
-    way = lane(out, {}, limit=3)
+    way = lane(out, limit=3)
     answers = iter(Text(str(number)) for number in range(5))
     assert not way.answer_all(answers, 10)
     assert (way.sent, out.sequence, next(answers).text) == (3, 3, "3")
@@ -81,7 +81,7 @@ def test_many_at_once_stop_at_the_credit() -> None:
 @pytest.mark.parametrize("at_once", [False, True])
 def test_the_one_that_all_share_is_not_for_answers(at_once: bool) -> None:
     out = output()
-    shared = Lane(0, UNLIMITED, None, out, {})
+    shared = Lane(0, UNLIMITED, None, out)
     if at_once:
         assert not shared.answer_all(iter([Text("a")]), 10)
     else:
@@ -104,7 +104,7 @@ def say(way: Lane, count: int, text: str = "a") -> None:
 
 def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> None:
     out, now = output(), 5.0
-    way = lane(out, {})
+    way = lane(out)
     for _ in range(2):  # and as long when it begins anew
         for passed, more in ((0.0, True), (GATHERED_FOR / 2, True), (GATHERED_FOR / 2, False)):
             now += passed
@@ -115,14 +115,14 @@ def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> N
 
 def test_few_answers_of_a_turn_do_not_wait() -> None:
     out = output()
-    way = lane(out, {})
+    way = lane(out)
     say(way, SEVERAL - 1)
     assert not out.gathers(never)
 
 
 def test_they_wait_no_longer_when_fewer_follow() -> None:
     out = output()
-    way = lane(out, {})
+    way = lane(out)
     say(way, SEVERAL)
     assert out.gathers(lambda: 0.0)
     say(way, SEVERAL - 1)
@@ -131,7 +131,7 @@ def test_they_wait_no_longer_when_fewer_follow() -> None:
 
 def test_what_is_large_does_not_wait() -> None:
     out = output(outbox=4 * GATHERED)
-    way = lane(out, {})
+    way = lane(out)
     say(way, SEVERAL, "a" * (GATHERED // SEVERAL))
     assert not out.gathers(never)
 
@@ -147,7 +147,7 @@ def test_what_is_large_does_not_wait() -> None:
 )
 def test_nothing_else_waits_for_more(say_else: Callable[[Output, Lane], None]) -> None:
     out = output()
-    way = lane(out, {})
+    way = lane(out)
     say(way, SEVERAL)
     say_else(out, way)
     assert not out.gathers(never)
@@ -158,7 +158,7 @@ def test_nothing_else_waits_for_more(say_else: Callable[[Output, Lane], None]) -
 
 def test_what_is_left_of_a_write_or_is_sent_again_does_not_wait() -> None:
     out = output()
-    way = lane(out, {})
+    way = lane(out)
     say(way, 2 * SEVERAL)
     assert out.take(1)
     assert not out.gathers(never)

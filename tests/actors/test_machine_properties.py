@@ -420,7 +420,7 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_kept_of_a_request_that_has_ended(self) -> None:
-        assert list(self.machine.blocked) == self.waits
+        assert list(self.machine.output.blocked) == self.waits
         assert all(map(self.is_open, self.waits))
 
     @invariant()
