@@ -171,7 +171,7 @@ check-proto: setup
 	done
 
 check-buf:
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(BUF) && echo 'buf lint' && $(BUF) lint; \
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(BUF) && echo 'buf lint' && $(BUF) lint && echo 'buf breaking' && $(BUF) breaking --against proto/first-release.binpb; \
 	elif [ '$(CI)' = true ]; then echo 'buf lint needs npm, which was not found' >&2; exit 1; \
 	else echo 'buf lint is skipped: it needs npm, which was not found'; fi
 

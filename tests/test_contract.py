@@ -62,6 +62,10 @@ def test_an_arm_is_a_literal_for_the_type_checker() -> None:
     arm = chat_pb2.HistoryEntry(user_text="a word").WhichOneof("entry")
     assert_type(
         arm,
-        Literal["user_text", "assistant_text", "tool_call", "tool_result", "error"] | None,
-    )
+        Literal[
+            "user_text", "assistant_text", "tool_call", "tool_result", "error",
+            "reasoning_text", "ask", "ask_closed",
+        ]
+        | None,
+    )  # fmt: skip
     assert arm == "user_text"

@@ -9,6 +9,7 @@ from actors.duplex import INPUT_WINDOW
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello, Limits
 from callboard_service.settings import Settings
+from callboard_service.turns import MAX_WAITING
 from transport.client_comeback import comes_back
 from transport.codes import CloseCode
 
@@ -72,7 +73,9 @@ def test_the_limits_are_all_there_with_their_defaults() -> None:
         for name, default in zip(re.findall(r"`(\w+)`", names), parts, strict=True):
             described[name] = default.replace(",", "")
     assert set(described) == {field.name for field in Limits.DESCRIPTOR.fields}
-    assert int(described.pop("input_window")) == INPUT_WINDOW  # no setting: the same for everyone
+    # No settings: the same for everyone.
+    assert int(described.pop("input_window")) == INPUT_WINDOW
+    assert int(described.pop("max_queued_turns")) == MAX_WAITING
     for name, default in described.items():
         assert float(getattr(settings, name)) == float(default), name
 

@@ -26,6 +26,7 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     CreateSessionRequest,
     DeleteSessionRequest,
+    Delivery,
     GetHistoryRequest,
     History,
     ListSessionsRequest,
@@ -40,6 +41,14 @@ from callboard_service.turns import Clear, Turns, turn
 _OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
 """Events of a reply that are not simply passed on."""
 
+_UNBUILT: Final = (
+    "message_id", "detached", "attachments", "admit_only", "target_turn", "replaces",
+)  # fmt: skip
+"""Fields of SendMessageRequest that this service does not support.
+
+To ignore one silently would break the promise that the client relies on.
+"""
+
 MAX_TITLE: Final = 1000
 """Characters; every list carries every title."""
 
@@ -51,7 +60,9 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
         self._backend = backend
 
     async def handle(self, request: ListSessionsRequest) -> SessionList:
-        """List them."""
+        """Return the list. Raises Failure."""
+        if request.search:
+            raise _unimplemented("search")
         return SessionList(sessions=await self._backend.conversations())
 
 
@@ -62,7 +73,10 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
         self._backend = backend
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
-        """Make it."""
+        """Create it. Raises Failure."""
+        for field in ("create_id", "directory"):
+            if getattr(request, field):
+                raise _unimplemented(field)
         if len(request.title) > MAX_TITLE:
             message = f"the title is longer than {MAX_TITLE} characters"
             raise Failure(Code.INVALID_ARGUMENT, message)
@@ -109,6 +123,11 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
         """Wait for the conversation's turn, then pass on what the backend makes."""
+        for field in _UNBUILT:
+            if getattr(request, field):
+                raise _unimplemented(field)
+        if request.delivery not in (Delivery.DELIVERY_UNSPECIFIED, Delivery.DELIVERY_QUEUE):
+            raise _unimplemented("delivery")
         if not request.text.strip():
             raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
         completed = ChatCompleted()
@@ -146,6 +165,10 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
             if fits(ask, answer):
                 return answer
             self.context.notice("That answer is none of the options; the question is still open.")
+
+
+def _unimplemented(field: str) -> Failure:
+    return Failure(Code.UNIMPLEMENTED, f"this service does not support the field {field}")
 
 
 def fits(ask: AskEvent, answer: AnswerRequest) -> bool:

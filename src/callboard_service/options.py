@@ -45,6 +45,7 @@ HEADINGS: Final = {
         "bytes_per_second",
         "byte_burst",
         "max_message_bytes",
+        "max_answer_bytes",
         "resume_window_ms",
         "resume_buffer_messages",
         "resume_buffer_bytes",

@@ -43,6 +43,7 @@ from callboard_service.errors import (
 from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
+from callboard_service.turns import MAX_WAITING
 from transport import discovery
 from transport.server import Server, ServerSettings
 from transport.wire import Wire
@@ -130,6 +131,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         resume_buffer_messages=settings.resume_buffer_messages,
         resume_buffer_bytes=settings.resume_buffer_bytes,
         slow_consumer=settings.slow_consumer_ms / 1000,
+        max_answer_bytes=settings.max_answer_bytes,
     )
 
 
@@ -255,6 +257,7 @@ class Service:
                 drain=settings.drain_ms / 1000,
                 max_message_bytes=settings.max_message_bytes,
                 max_handshakes=settings.max_handshakes,
+                max_queued_turns=MAX_WAITING,
                 limits=session_limits(settings),
             ),
             sessions,

@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(
         1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Of one message from a client."
     )
+    max_answer_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=64 * 1024,
+        le=64 * 1024 * 1024,
+        description="Of one message to a client.",
+    )
     max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
     max_sessions: int = Field(
         1000, ge=1, le=100_000, description="At once, those without a connection included."

@@ -74,9 +74,9 @@ async def _attach(
 
 
 def limits_of(
-    limits: SessionLimits, max_message_bytes: int, heartbeat: float
+    limits: SessionLimits, max_message_bytes: int, heartbeat: float, max_queued_turns: int
 ) -> session_pb2.Limits:
-    """What a client is told of its limits."""
+    """Return the limits as the client is told them."""
     return session_pb2.Limits(
         max_message_bytes=max_message_bytes,
         max_requests_in_flight=limits.max_requests_in_flight,
@@ -89,4 +89,6 @@ def limits_of(
         bytes_per_second=limits.bytes_per_second,
         byte_burst=limits.byte_burst,
         input_window=INPUT_WINDOW,
+        max_answer_bytes=limits.max_answer_bytes,
+        max_queued_turns=max_queued_turns,
     )

@@ -60,7 +60,8 @@ class ServerSettings:
     """What the listener is told. Times in seconds, sizes in bytes.
 
     handshake: for the request, for TLS, and for Hello. reconnect_after: what GoingAway advises.
-    max_handshakes: connections that have no session yet.
+    max_handshakes: connections that have no session yet. max_queued_turns: what clients are told;
+    the extension that queues turns enforces it.
     """
 
     token: str
@@ -73,6 +74,7 @@ class ServerSettings:
     reconnect_after: float = 1.0
     max_message_bytes: int = 1024 * 1024
     max_handshakes: int = 100
+    max_queued_turns: int = 0
     limits: SessionLimits = field(default_factory=SessionLimits)
 
     def __repr__(self) -> str:
@@ -315,7 +317,12 @@ class Server:
                 resume_token=joined.resume_token,
                 resumed=attached.resumed,
                 last_request_id=attached.last_request_id,
-                limits=limits_of(settings.limits, settings.max_message_bytes, settings.heartbeat),
+                limits=limits_of(
+                    settings.limits,
+                    settings.max_message_bytes,
+                    settings.heartbeat,
+                    settings.max_queued_turns,
+                ),
                 server_version=settings.version,
                 protocol_version=PROTOCOL_VERSION,
                 backend=settings.backend,

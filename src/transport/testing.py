@@ -128,7 +128,7 @@ class MemoryService:
                 resume_token=joined.resume_token,
                 resumed=attached.resumed,
                 last_request_id=attached.last_request_id,
-                limits=limits_of(self.limits, MAX_MESSAGE_BYTES, 0.0),
+                limits=limits_of(self.limits, MAX_MESSAGE_BYTES, 0.0, 0),
                 protocol_version=PROTOCOL_VERSION,
                 backend="memory",
             )

@@ -313,3 +313,29 @@ async def test_a_hundred_crashes_beside_a_hundred_good_ones(client: Contract) ->
             assert reply[-1].WhichOneof("payload") == "completed"
         else:
             assert reply[-1].error.code == "INTERNAL"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"message_id": "m"},
+        {"detached": True},
+        {"attachments": [{"name": "a.txt"}]},
+        {"admit_only": True},
+        {"target_turn": "t"},
+        {"replaces": "t"},
+        {"delivery": 2},
+        {"delivery": 3},
+    ],
+    ids=lambda field: str(field),
+)
+async def test_a_field_that_is_not_supported_is_refused_and_not_ignored(
+    client: Contract, field: dict[str, object]
+) -> None:
+    conversation = await client.conversation()
+    request = message("SendMessageRequest", session_id=conversation, text="hello", **field)
+    answer = await client.call(send_message=request)
+    assert answer.error.code == "UNIMPLEMENTED"
+    assert not answer.error.retryable
+    history = await client.call(get_history=message("GetHistoryRequest", session_id=conversation))
+    assert not history.history.entries

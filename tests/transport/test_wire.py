@@ -62,6 +62,22 @@ ARMS = {
     "tool_result": st.builds(chat_pb2.ToolResultEvent, output=TEXT, is_error=st.booleans()),
     "ask": st.builds(chat_pb2.AskEvent, ask_id=TEXT, options=st.lists(TEXT)),
     "ask_closed": st.builds(chat_pb2.AskClosed, ask_id=TEXT, answers=st.lists(TEXT)),
+    "session_changed": st.builds(chat_pb2.SessionChanged, deleted=TEXT),
+    "option_list": st.builds(
+        chat_pb2.OptionList, options=st.lists(st.builds(chat_pb2.SessionOption, id=TEXT))
+    ),
+    "command_list": st.builds(
+        chat_pb2.CommandList, commands=st.lists(st.builds(chat_pb2.Command, name=TEXT))
+    ),
+    "event": st.builds(chat_pb2.ConversationEvent, token=st.builds(chat_pb2.ChatToken, text=TEXT)),
+    "turn": st.builds(chat_pb2.TurnInfo, id=TEXT, text=TEXT, place=UINT32),
+    "usage": st.builds(chat_pb2.UsageEvent, context_used=UINT64, currency=TEXT),
+    "uploaded": st.builds(chat_pb2.Uploaded, upload_id=TEXT, sha256=st.binary()),
+    "chunk": st.builds(chat_pb2.UploadChunk, data=st.binary()),
+    "tool_progress": st.builds(chat_pb2.ToolProgressEvent, call_id=TEXT, output=TEXT),
+    "plan": st.builds(
+        chat_pb2.PlanEvent, entries=st.lists(st.builds(chat_pb2.PlanEntry, text=TEXT))
+    ),
     "welcome": st.builds(session_pb2.Welcome, session=TEXT, resume_token=st.binary()),
 }
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llboard/v1/session.proto\x12\x0c\x63\x61llboard.v1\x1a\x19google/protobuf/any.proto\"\xb1\x01\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_version\x18\x04 \x01(\t\x12\x16\n\x0einitial_credit\x18\x05 \x01(\r\x12$\n\x06resume\x18\x06 \x01(\x0b\x32\x14.callboard.v1.Resume\x12\x14\n\x0c\x61\x63knowledges\x18\x07 \x01(\x08\"5\n\x06Resume\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\"\xc3\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\x0c\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\x12\x17\n\x0flast_request_id\x18\x04 \x01(\x04\x12$\n\x06limits\x18\x05 \x01(\x0b\x32\x14.callboard.v1.Limits\x12\x16\n\x0eserver_version\x18\x06 \x01(\t\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x08 \x01(\t\"\xb1\x02\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\r\x12\x1e\n\x16max_requests_in_flight\x18\x02 \x01(\r\x12\x1b\n\x13messages_per_second\x18\x03 \x01(\x01\x12\x15\n\rmessage_burst\x18\x04 \x01(\r\x12\x1d\n\x15heartbeat_interval_ms\x18\x05 \x01(\r\x12\x18\n\x10resume_window_ms\x18\x06 \x01(\r\x12\x1e\n\x16resume_buffer_messages\x18\x07 \x01(\r\x12\x1b\n\x13resume_buffer_bytes\x18\x08 \x01(\x04\x12\x18\n\x10\x62ytes_per_second\x18\t \x01(\x01\x12\x12\n\nbyte_burst\x18\n \x01(\x04\x12\x14\n\x0cinput_window\x18\x0b \x01(\r\"\x17\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x17\n\x06\x43redit\x12\r\n\x05limit\x18\x01 \x01(\x04\"L\n\x05Input\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04last\x18\x03 \x01(\x08\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\"7\n\tGoingAway\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1a\n\x12reconnect_after_ms\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llboard/v1/session.proto\x12\x0c\x63\x61llboard.v1\x1a\x19google/protobuf/any.proto\"\xc3\x01\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_version\x18\x04 \x01(\t\x12\x16\n\x0einitial_credit\x18\x05 \x01(\r\x12$\n\x06resume\x18\x06 \x01(\x0b\x32\x14.callboard.v1.Resume\x12\x14\n\x0c\x61\x63knowledges\x18\x07 \x01(\x08\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x03(\t\"5\n\x06Resume\x12\x14\n\x0cresume_token\x18\x01 \x01(\x0c\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\"\xd5\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\x0c\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\x12\x17\n\x0flast_request_id\x18\x04 \x01(\x04\x12$\n\x06limits\x18\x05 \x01(\x0b\x32\x14.callboard.v1.Limits\x12\x16\n\x0eserver_version\x18\x06 \x01(\t\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x08 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\"\xe5\x02\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\r\x12\x1e\n\x16max_requests_in_flight\x18\x02 \x01(\r\x12\x1b\n\x13messages_per_second\x18\x03 \x01(\x01\x12\x15\n\rmessage_burst\x18\x04 \x01(\r\x12\x1d\n\x15heartbeat_interval_ms\x18\x05 \x01(\r\x12\x18\n\x10resume_window_ms\x18\x06 \x01(\r\x12\x1e\n\x16resume_buffer_messages\x18\x07 \x01(\r\x12\x1b\n\x13resume_buffer_bytes\x18\x08 \x01(\x04\x12\x18\n\x10\x62ytes_per_second\x18\t \x01(\x01\x12\x12\n\nbyte_burst\x18\n \x01(\x04\x12\x14\n\x0cinput_window\x18\x0b \x01(\r\x12\x18\n\x10max_answer_bytes\x18\x0c \x01(\r\x12\x18\n\x10max_queued_turns\x18\r \x01(\r\"\x17\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x17\n\x06\x43redit\x12\r\n\x05limit\x18\x01 \x01(\x04\"L\n\x05Input\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0c\n\x04last\x18\x03 \x01(\x08\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\"7\n\tGoingAway\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1a\n\x12reconnect_after_ms\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,23 +33,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callboard.v1.session_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=72
-  _globals['_HELLO']._serialized_end=249
-  _globals['_RESUME']._serialized_start=251
-  _globals['_RESUME']._serialized_end=304
-  _globals['_WELCOME']._serialized_start=307
-  _globals['_WELCOME']._serialized_end=502
-  _globals['_LIMITS']._serialized_start=505
-  _globals['_LIMITS']._serialized_end=810
-  _globals['_ACK']._serialized_start=812
-  _globals['_ACK']._serialized_end=835
-  _globals['_CREDIT']._serialized_start=837
-  _globals['_CREDIT']._serialized_end=860
-  _globals['_INPUT']._serialized_start=862
-  _globals['_INPUT']._serialized_end=938
-  _globals['_PING']._serialized_start=940
-  _globals['_PING']._serialized_end=961
-  _globals['_PONG']._serialized_start=963
-  _globals['_PONG']._serialized_end=984
-  _globals['_GOINGAWAY']._serialized_start=986
-  _globals['_GOINGAWAY']._serialized_end=1041
+  _globals['_HELLO']._serialized_end=267
+  _globals['_RESUME']._serialized_start=269
+  _globals['_RESUME']._serialized_end=322
+  _globals['_WELCOME']._serialized_start=325
+  _globals['_WELCOME']._serialized_end=538
+  _globals['_LIMITS']._serialized_start=541
+  _globals['_LIMITS']._serialized_end=898
+  _globals['_ACK']._serialized_start=900
+  _globals['_ACK']._serialized_end=923
+  _globals['_CREDIT']._serialized_start=925
+  _globals['_CREDIT']._serialized_end=948
+  _globals['_INPUT']._serialized_start=950
+  _globals['_INPUT']._serialized_end=1026
+  _globals['_PING']._serialized_start=1028
+  _globals['_PING']._serialized_end=1049
+  _globals['_PONG']._serialized_start=1051
+  _globals['_PONG']._serialized_end=1072
+  _globals['_GOINGAWAY']._serialized_start=1074
+  _globals['_GOINGAWAY']._serialized_end=1129
 # @@protoc_insertion_point(module_scope)

@@ -175,7 +175,7 @@ class Screen(View):
                     self.tool_result(entry.tool_result)
                 case "error":
                     self.error(entry.error)
-                case None:
+                case "reasoning_text" | "ask" | "ask_closed" | None:
                     pass
 
 

@@ -117,11 +117,15 @@ def arm(envelope: ServerMessage) -> str:
     match envelope.WhichOneof("payload"):
         case "welcome" | "going_away" | "pong" | "credit":
             return "the session's"
-        case "session_list" | "session_info" | "session_deleted" | "history":
+        case "session_list" | "session_info" | "session_deleted" | "history" | "session_changed":
             return "an answer"
-        case "token" | "completed" | "error" | "notice" | "reasoning":
+        case "option_list" | "command_list" | "turn" | "usage" | "event":
+            return "a conversation's"
+        case "uploaded" | "chunk":
+            return "an attachment's"
+        case "token" | "completed" | "error" | "notice" | "reasoning" | "plan":
             return "a reply's"
-        case "tool_call" | "tool_result" | "ask" | "ask_closed" | "reply":
+        case "tool_call" | "tool_result" | "tool_progress" | "ask" | "ask_closed" | "reply":
             return "what is left"
         case None:
             return "nothing"

@@ -21,6 +21,162 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ConversationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConversationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConversationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONVERSATION_STATE_UNSPECIFIED: _ConversationState.ValueType  # 0
+    CONVERSATION_STATE_IDLE: _ConversationState.ValueType  # 1
+    CONVERSATION_STATE_RUNNING: _ConversationState.ValueType  # 2
+    """A turn is running or queued."""
+    CONVERSATION_STATE_WAITING: _ConversationState.ValueType  # 3
+    """A turn is waiting for a person to answer an ask."""
+
+class ConversationState(_ConversationState, metaclass=_ConversationStateEnumTypeWrapper):
+    """What a list of conversations shows next to the title."""
+
+CONVERSATION_STATE_UNSPECIFIED: ConversationState.ValueType  # 0
+CONVERSATION_STATE_IDLE: ConversationState.ValueType  # 1
+CONVERSATION_STATE_RUNNING: ConversationState.ValueType  # 2
+"""A turn is running or queued."""
+CONVERSATION_STATE_WAITING: ConversationState.ValueType  # 3
+"""A turn is waiting for a person to answer an ask."""
+Global___ConversationState: _TypeAlias = ConversationState  # noqa: Y015
+
+class _Delivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
+    """As DELIVERY_QUEUE."""
+    DELIVERY_QUEUE: _Delivery.ValueType  # 1
+    """Waits until the turns before it have ended."""
+    DELIVERY_STEER: _Delivery.ValueType  # 2
+    """Starts no turn: the message is handed to the running one. Answered with that turn's TurnInfo once the backend has accepted the message; if the turn ends before
+    using it, the message becomes the next turn. FAILED_PRECONDITION if no turn is running or the backend cannot steer it.
+    """
+    DELIVERY_INTERRUPT: _Delivery.ValueType  # 3
+    """The message is stored as the next turn, ahead of the queue; then the running turn is stopped and ends CANCELLED; its output is kept. If none is running, the message
+    starts at once.
+    """
+
+class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
+    """What a message does while another turn is running."""
+
+DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
+"""As DELIVERY_QUEUE."""
+DELIVERY_QUEUE: Delivery.ValueType  # 1
+"""Waits until the turns before it have ended."""
+DELIVERY_STEER: Delivery.ValueType  # 2
+"""Starts no turn: the message is handed to the running one. Answered with that turn's TurnInfo once the backend has accepted the message; if the turn ends before
+using it, the message becomes the next turn. FAILED_PRECONDITION if no turn is running or the backend cannot steer it.
+"""
+DELIVERY_INTERRUPT: Delivery.ValueType  # 3
+"""The message is stored as the next turn, ahead of the queue; then the running turn is stopped and ends CANCELLED; its output is kept. If none is running, the message
+starts at once.
+"""
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+class _TurnState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TurnStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TURN_STATE_UNSPECIFIED: _TurnState.ValueType  # 0
+    TURN_STATE_QUEUED: _TurnState.ValueType  # 1
+    TURN_STATE_RUNNING: _TurnState.ValueType  # 2
+    TURN_STATE_WAITING: _TurnState.ValueType  # 3
+    """An ask is open."""
+    TURN_STATE_COMPLETED: _TurnState.ValueType  # 4
+    TURN_STATE_FAILED: _TurnState.ValueType  # 5
+    TURN_STATE_CANCELLED: _TurnState.ValueType  # 6
+    TURN_STATE_INTERRUPTED: _TurnState.ValueType  # 7
+    """The service, its backend or the conversation's actor ended while the turn ran. Output up to that point is kept."""
+    TURN_STATE_STOPPING: _TurnState.ValueType  # 8
+    """A stop was requested and the turn has not ended yet."""
+
+class TurnState(_TurnState, metaclass=_TurnStateEnumTypeWrapper): ...
+
+TURN_STATE_UNSPECIFIED: TurnState.ValueType  # 0
+TURN_STATE_QUEUED: TurnState.ValueType  # 1
+TURN_STATE_RUNNING: TurnState.ValueType  # 2
+TURN_STATE_WAITING: TurnState.ValueType  # 3
+"""An ask is open."""
+TURN_STATE_COMPLETED: TurnState.ValueType  # 4
+TURN_STATE_FAILED: TurnState.ValueType  # 5
+TURN_STATE_CANCELLED: TurnState.ValueType  # 6
+TURN_STATE_INTERRUPTED: TurnState.ValueType  # 7
+"""The service, its backend or the conversation's actor ended while the turn ran. Output up to that point is kept."""
+TURN_STATE_STOPPING: TurnState.ValueType  # 8
+"""A stop was requested and the turn has not ended yet."""
+Global___TurnState: _TypeAlias = TurnState  # noqa: Y015
+
+class _StopReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOP_REASON_UNSPECIFIED: _StopReason.ValueType  # 0
+    STOP_REASON_END_TURN: _StopReason.ValueType  # 1
+    STOP_REASON_MAX_TOKENS: _StopReason.ValueType  # 2
+    """The reply was cut at the token limit: there would have been more."""
+    STOP_REASON_REFUSAL: _StopReason.ValueType  # 3
+    STOP_REASON_CONTENT_FILTER: _StopReason.ValueType  # 4
+    STOP_REASON_MAX_STEPS: _StopReason.ValueType  # 5
+    """The agent reached its step limit."""
+    STOP_REASON_CONTEXT_FULL: _StopReason.ValueType  # 6
+    """The conversation fills the model's context."""
+
+class StopReason(_StopReason, metaclass=_StopReasonEnumTypeWrapper):
+    """Why a reply ended."""
+
+STOP_REASON_UNSPECIFIED: StopReason.ValueType  # 0
+STOP_REASON_END_TURN: StopReason.ValueType  # 1
+STOP_REASON_MAX_TOKENS: StopReason.ValueType  # 2
+"""The reply was cut at the token limit: there would have been more."""
+STOP_REASON_REFUSAL: StopReason.ValueType  # 3
+STOP_REASON_CONTENT_FILTER: StopReason.ValueType  # 4
+STOP_REASON_MAX_STEPS: StopReason.ValueType  # 5
+"""The agent reached its step limit."""
+STOP_REASON_CONTEXT_FULL: StopReason.ValueType  # 6
+"""The conversation fills the model's context."""
+Global___StopReason: _TypeAlias = StopReason  # noqa: Y015
+
+class _ToolKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_KIND_UNSPECIFIED: _ToolKind.ValueType  # 0
+    TOOL_KIND_READ: _ToolKind.ValueType  # 1
+    TOOL_KIND_EDIT: _ToolKind.ValueType  # 2
+    TOOL_KIND_DELETE: _ToolKind.ValueType  # 3
+    TOOL_KIND_MOVE: _ToolKind.ValueType  # 4
+    TOOL_KIND_SEARCH: _ToolKind.ValueType  # 5
+    TOOL_KIND_EXECUTE: _ToolKind.ValueType  # 6
+    TOOL_KIND_THINK: _ToolKind.ValueType  # 7
+    TOOL_KIND_FETCH: _ToolKind.ValueType  # 8
+
+class ToolKind(_ToolKind, metaclass=_ToolKindEnumTypeWrapper): ...
+
+TOOL_KIND_UNSPECIFIED: ToolKind.ValueType  # 0
+TOOL_KIND_READ: ToolKind.ValueType  # 1
+TOOL_KIND_EDIT: ToolKind.ValueType  # 2
+TOOL_KIND_DELETE: ToolKind.ValueType  # 3
+TOOL_KIND_MOVE: ToolKind.ValueType  # 4
+TOOL_KIND_SEARCH: ToolKind.ValueType  # 5
+TOOL_KIND_EXECUTE: ToolKind.ValueType  # 6
+TOOL_KIND_THINK: ToolKind.ValueType  # 7
+TOOL_KIND_FETCH: ToolKind.ValueType  # 8
+Global___ToolKind: _TypeAlias = ToolKind  # noqa: Y015
+
 @_typing.final
 class SessionInfo(_message.Message):
     """A chat session: a conversation that the backend keeps. It outlives connections and, in a real backend, restarts."""
@@ -31,12 +187,24 @@ class SessionInfo(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     title: _builtins.str
+    state: Global___ConversationState.ValueType
+    parent_id: _builtins.str
+    """The conversation from which this one was forked. Empty: none."""
+    archived: _builtins.bool
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which of Welcome.features this conversation has: agents differ, and some report theirs only once they run."""
+
     def __init__(
         self,
         *,
@@ -44,10 +212,14 @@ class SessionInfo(_message.Message):
         title: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___ConversationState.ValueType = ...,
+        parent_id: _builtins.str = ...,
+        archived: _builtins.bool = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "created_at", b"created_at", "features", b"features", "id", b"id", "parent_id", b"parent_id", "state", b"state", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,12 +229,31 @@ Global___SessionInfo: _TypeAlias = SessionInfo  # noqa: Y015
 class ListSessionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many. 0: as many as fit into one frame."""
+    page: _builtins.str
+    """SessionList.next_page of the previous page, with the same search and archived (else INVALID_ARGUMENT). Empty: the first page. A conversation that
+    changes in the meantime may be missed or repeated; WatchSessions reports it.
+    """
+    search: _builtins.str
+    """Only conversations whose title or text contains this, compared without case. Empty: all."""
+    archived: _builtins.bool
+    """Include archived conversations."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
+        search: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "limit", b"limit", "page", b"page", "search", b"search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -73,6 +264,9 @@ class SessionList(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_FIELD_NUMBER: _builtins.int
+    next_page: _builtins.str
+    """Empty: this is the last page."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionInfo]:
         """Newest first."""
@@ -81,14 +275,140 @@ class SessionList(_message.Message):
         self,
         *,
         sessions: _abc.Iterable[Global___SessionInfo] | None = ...,
+        next_page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page", b"next_page", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionList: _TypeAlias = SessionList  # noqa: Y015
+
+@_typing.final
+class WatchSessionsRequest(_message.Message):
+    """Streams SessionChanged: first one for each of the newest conversations, then a `listed`, then one for each change, until cancelled. A slow watcher gets
+    the latest state of each conversation, not every state.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many at the start. 0: the service's choice."""
+    archived: _builtins.bool
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        archived: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSessionsRequest: _TypeAlias = WatchSessionsRequest  # noqa: Y015
+
+@_typing.final
+class SessionChanged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.str
+    """Id of a conversation that was deleted."""
+    listed: _builtins.bool
+    """Everything that existed when the watch began has been sent."""
+    @_builtins.property
+    def info(self) -> Global___SessionInfo: ...
+    def __init__(
+        self,
+        *,
+        info: Global___SessionInfo | None = ...,
+        deleted: _builtins.str = ...,
+        listed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "deleted", b"deleted", "info", b"info", "listed", b"listed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "deleted", b"deleted", "info", b"info", "listed", b"listed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["info", "deleted", "listed"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___SessionChanged: _TypeAlias = SessionChanged  # noqa: Y015
+
+@_typing.final
+class UpdateSessionRequest(_message.Message):
+    """Changes the fields that are set. Answered with the new SessionInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    title: _builtins.str
+    archived: _builtins.bool
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        title: _builtins.str | None = ...,
+        archived: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_title", b"_title", "archived", b"archived", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_title", b"_title", "archived", b"archived", "session_id", b"session_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__archived: _TypeAlias = _typing.Literal["archived"]  # noqa: Y015
+    _WhichOneofArgType__archived: _TypeAlias = _typing.Literal["_archived", b"_archived"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__archived) -> _WhichOneofReturnType__archived | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___UpdateSessionRequest: _TypeAlias = UpdateSessionRequest  # noqa: Y015
+
+@_typing.final
+class ForkSessionRequest(_message.Message):
+    """Copies a conversation up to, but not including, an entry. Answered with the new conversation's SessionInfo.
+    Editing a message is a fork before it; regenerating a reply is a fork before the user's message, which is then sent again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CREATE_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    before: _builtins.str
+    """HistoryEntry.id of a turn's user_text; INVALID_ARGUMENT for other entries. Empty: all ended turns. Turn ids are kept, message ids are not."""
+    title: _builtins.str
+    create_id: _builtins.str
+    """Chosen by the client, at most 64 characters: a repeated request returns the same conversation. Empty: no such protection."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        before: _builtins.str = ...,
+        title: _builtins.str = ...,
+        create_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "create_id", b"create_id", "session_id", b"session_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkSessionRequest: _TypeAlias = ForkSessionRequest  # noqa: Y015
 
 @_typing.final
 class CreateSessionRequest(_message.Message):
@@ -97,15 +417,23 @@ class CreateSessionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TITLE_FIELD_NUMBER: _builtins.int
+    CREATE_ID_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
     title: _builtins.str
+    create_id: _builtins.str
+    """Chosen by the client, at most 64 characters: a repeated request returns the same conversation. Empty: no such protection."""
+    directory: _builtins.str
+    """Working directory for backends that have one; absolute and existing. Empty: the backend's own."""
     def __init__(
         self,
         *,
         title: _builtins.str = ...,
+        create_id: _builtins.str = ...,
+        directory: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_id", b"create_id", "directory", b"directory", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,8 +512,13 @@ class History(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
     """There are older ones."""
+    position: _builtins.int
+    """FollowSession(after = this) delivers every turn that was open when this page was read, from its beginning, and everything later. Meaningful only for
+    the newest page.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]:
         """Oldest first."""
@@ -195,10 +528,11 @@ class History(_message.Message):
         *,
         entries: _abc.Iterable[Global___HistoryEntry] | None = ...,
         more: _builtins.bool = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "more", b"more", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,6 +540,10 @@ Global___History: _TypeAlias = History  # noqa: Y015
 
 @_typing.final
 class HistoryEntry(_message.Message):
+    """A user's message enters the history when its turn starts, the reply when the turn ends. A client shows a turn from FollowSession once it has received a
+    TurnInfo with its turn_id there, and from the history otherwise. Long texts are split into entries with the same turn_id.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
@@ -215,9 +553,18 @@ class HistoryEntry(_message.Message):
     TOOL_CALL_FIELD_NUMBER: _builtins.int
     TOOL_RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REASONING_TEXT_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
+    ASK_CLOSED_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     user_text: _builtins.str
     assistant_text: _builtins.str
+    reasoning_text: _builtins.str
+    turn_id: _builtins.str
+    """The turn that the entry belongs to. Empty in conversations kept before turns had ids."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -226,6 +573,18 @@ class HistoryEntry(_message.Message):
     def tool_result(self) -> Global___ToolResultEvent: ...
     @_builtins.property
     def error(self) -> Global___ChatError: ...
+    @_builtins.property
+    def ask(self) -> Global___AskEvent: ...
+    @_builtins.property
+    def ask_closed(self) -> Global___AskClosed: ...
+    @_builtins.property
+    def completed(self) -> Global___ChatCompleted:
+        """On the last entry of a completed turn."""
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """With user_text: the attachments sent with it, without their bytes."""
+
     def __init__(
         self,
         *,
@@ -236,12 +595,18 @@ class HistoryEntry(_message.Message):
         tool_call: Global___ToolCallEvent | None = ...,
         tool_result: Global___ToolResultEvent | None = ...,
         error: Global___ChatError | None = ...,
+        reasoning_text: _builtins.str = ...,
+        ask: Global___AskEvent | None = ...,
+        ask_closed: Global___AskClosed | None = ...,
+        completed: Global___ChatCompleted | None = ...,
+        turn_id: _builtins.str = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant_text", b"assistant_text", "at", b"at", "entry", b"entry", "error", b"error", "tool_call", b"tool_call", "tool_result", b"tool_result", "user_text", b"user_text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "assistant_text", b"assistant_text", "at", b"at", "completed", b"completed", "entry", b"entry", "error", b"error", "reasoning_text", b"reasoning_text", "tool_call", b"tool_call", "tool_result", b"tool_result", "user_text", b"user_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant_text", b"assistant_text", "at", b"at", "entry", b"entry", "error", b"error", "id", b"id", "tool_call", b"tool_call", "tool_result", b"tool_result", "user_text", b"user_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "assistant_text", b"assistant_text", "at", b"at", "attachments", b"attachments", "completed", b"completed", "entry", b"entry", "error", b"error", "id", b"id", "reasoning_text", b"reasoning_text", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_id", b"turn_id", "user_text", b"user_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["user_text", "assistant_text", "tool_call", "tool_result", "error"]  # noqa: Y015
+    _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["user_text", "assistant_text", "tool_call", "tool_result", "error", "reasoning_text", "ask", "ask_closed"]  # noqa: Y015
     _WhichOneofArgType_entry: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_entry) -> _WhichOneofReturnType_entry | None: ...
 
@@ -249,8 +614,10 @@ Global___HistoryEntry: _TypeAlias = HistoryEntry  # noqa: Y015
 
 @_typing.final
 class SendMessageRequest(_message.Message):
-    """Answered with a stream: ChatToken, ReasoningToken, ToolCallEvent, ToolResultEvent, AskEvent, AskClosed and ChatNotice in the order in which
-    they come, then one ChatCompleted or one ChatError.
+    """Starts a turn: one user message and the reply to it. Answered with a stream of that turn's events (ChatToken, ReasoningToken, ToolCallEvent,
+    ToolProgressEvent, ToolResultEvent, PlanEvent, UsageEvent, AskEvent, AskClosed, ChatNotice) in the order in which they come, then one ChatCompleted or one
+    ChatError. If message_id or admit_only is set, the stream also carries the turn's TurnInfo: first, and at each change. The turn belongs to the
+    conversation: other clients follow it, and may stop it or answer its asks.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -258,24 +625,576 @@ class SendMessageRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DETACHED_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    ADMIT_ONLY_FIELD_NUMBER: _builtins.int
+    TARGET_TURN_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     text: _builtins.str
+    """May be empty if there are attachments."""
     model: _builtins.str
-    """Empty: the backend's default model."""
+    """For this turn only. Empty: the conversation's model, or the backend's default."""
+    message_id: _builtins.str
+    """Chosen by the client, at most 64 characters, unique in the conversation (a UUID). A second request with the same id starts nothing: it answers with the turn
+    that the first one started, from its beginning, across connections, sessions and restarts of the service. It is looked up before anything else in the request
+    is validated; the rest of a repeated request is ignored. A refused request does not use up its id. An ended turn is replayed from the history: text, reasoning,
+    tool calls and results, then its end; INTERRUPTED ends with ABORTED, not retryable. Empty: no such protection.
+    """
+    detached: _builtins.bool
+    """False: cancelling any request that streams the turn stops it, and so does the end of the last session that streams it.
+    True: both end only the stream; the turn ends by itself, by StopTurnRequest or at its deadline.
+    timeout_ms of the request that started the turn is the turn's deadline, time in the queue included; a detached turn keeps it across sessions and restarts.
+    A later request with the same message_id has its own deadline, which ends only its stream.
+    """
+    delivery: Global___Delivery.ValueType
+    admit_only: _builtins.bool
+    """Answered with the TurnInfo alone, as soon as the message is stored; its events go to followers. Implies detached."""
+    target_turn: _builtins.str
+    """For STEER and INTERRUPT: the intended turn. If another turn is running: FAILED_PRECONDITION, nothing is stored, and the message_id stays free.
+    Empty: whichever turn is running.
+    """
+    replaces: _builtins.str
+    """Retries the conversation's last turn, which must be FAILED, CANCELLED or INTERRUPTED (else FAILED_PRECONDITION): its message and reply are removed from the
+    history in the transaction that admits this message. Needs a new message_id.
+    """
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         text: _builtins.str = ...,
         model: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        detached: _builtins.bool = ...,
+        delivery: Global___Delivery.ValueType = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        admit_only: _builtins.bool = ...,
+        target_turn: _builtins.str = ...,
+        replaces: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "session_id", b"session_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit_only", b"admit_only", "attachments", b"attachments", "delivery", b"delivery", "detached", b"detached", "message_id", b"message_id", "model", b"model", "replaces", b"replaces", "session_id", b"session_id", "target_turn", b"target_turn", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendMessageRequest: _TypeAlias = SendMessageRequest  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """Something sent with a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """File name, for a person. No path."""
+    media_type: _builtins.str
+    """IANA media type: "image/png", "text/plain", ..."""
+    data: _builtins.bytes
+    """Never sent by the service in a TurnInfo, a history or a snapshot."""
+    upload_id: _builtins.str
+    """Uploaded.upload_id."""
+    size: _builtins.int
+    """Set by the service."""
+    id: _builtins.str
+    """Set by the service; names it in GetAttachmentRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        upload_id: _builtins.str = ...,
+        size: _builtins.int = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "upload_id", b"upload_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "id", b"id", "media_type", b"media_type", "name", b"name", "size", b"size", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["data", "upload_id"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class UploadRequest(_message.Message):
+    """Takes Inputs that carry UploadChunk; answered with Uploaded. Sent as ClientMessage.upload. An unfinished upload ends with its session; a finished one lives for an
+    hour, or until a message uses it. Inputs within their credit do not count against the frame limits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    media_type: _builtins.str
+    size: _builtins.int
+    """Exact. Reserved from the quota at once; RESOURCE_EXHAUSTED if it does not fit."""
+    sha256: _builtins.bytes
+    """Checked at the end; INVALID_ARGUMENT if it differs. Empty: not checked."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadRequest: _TypeAlias = UploadRequest  # noqa: Y015
+
+@_typing.final
+class UploadChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """At most 256 KiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadChunk: _TypeAlias = UploadChunk  # noqa: Y015
+
+@_typing.final
+class Uploaded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Uploaded: _TypeAlias = Uploaded  # noqa: Y015
+
+@_typing.final
+class GetAttachmentRequest(_message.Message):
+    """Answered with a stream of UploadChunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    attachment_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        attachment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAttachmentRequest: _TypeAlias = GetAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class FollowSessionRequest(_message.Message):
+    """Follows a conversation: the events after a position, then new events as they happen, until cancelled or the conversation is deleted (NOT_FOUND). Any number of
+    clients may follow, at any speed: a slow one delays nobody, and gets a snapshot in place of what it missed. Streams ConversationEvent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    after: _builtins.int
+    """Position up to which the client has everything (History.position or ConversationEvent.position). 0, or a position that was never issued or is no longer
+    kept: the stream begins with a snapshot.
+    """
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowSessionRequest: _TypeAlias = FollowSessionRequest  # noqa: Y015
+
+@_typing.final
+class ConversationEvent(_message.Message):
+    """One event of a conversation. Every follower sees events in the same order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    TOOL_PROGRESS_FIELD_NUMBER: _builtins.int
+    TOOL_RESULT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
+    ASK_CLOSED_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    STEERED_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Larger is later. Positions are not consecutive. None is ever reused, not even after a crash or a move to another machine."""
+    turn_id: _builtins.str
+    """The turn that the event belongs to. Empty: the conversation itself."""
+    @_builtins.property
+    def snapshot(self) -> Global___ConversationSnapshot:
+        """Replaces everything that the client knew about turns that have not ended. It carries the position of the last event that it includes. Events inside it have no
+        position or turn_id. It contains only the latest ToolCallEvent of each call, and no progress for calls that have a result.
+        """
+
+    @_builtins.property
+    def turn(self) -> Global___TurnInfo: ...
+    @_builtins.property
+    def token(self) -> Global___ChatToken: ...
+    @_builtins.property
+    def reasoning(self) -> Global___ReasoningToken: ...
+    @_builtins.property
+    def tool_call(self) -> Global___ToolCallEvent: ...
+    @_builtins.property
+    def tool_progress(self) -> Global___ToolProgressEvent: ...
+    @_builtins.property
+    def tool_result(self) -> Global___ToolResultEvent: ...
+    @_builtins.property
+    def plan(self) -> Global___PlanEvent: ...
+    @_builtins.property
+    def usage(self) -> Global___UsageEvent: ...
+    @_builtins.property
+    def ask(self) -> Global___AskEvent: ...
+    @_builtins.property
+    def ask_closed(self) -> Global___AskClosed: ...
+    @_builtins.property
+    def notice(self) -> Global___ChatNotice: ...
+    @_builtins.property
+    def completed(self) -> Global___ChatCompleted: ...
+    @_builtins.property
+    def error(self) -> Global___ChatError: ...
+    @_builtins.property
+    def info(self) -> Global___SessionInfo: ...
+    @_builtins.property
+    def options(self) -> Global___OptionList: ...
+    @_builtins.property
+    def steered(self) -> Global___SteerEvent: ...
+    @_builtins.property
+    def commands(self) -> Global___CommandList: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        turn_id: _builtins.str = ...,
+        snapshot: Global___ConversationSnapshot | None = ...,
+        turn: Global___TurnInfo | None = ...,
+        token: Global___ChatToken | None = ...,
+        reasoning: Global___ReasoningToken | None = ...,
+        tool_call: Global___ToolCallEvent | None = ...,
+        tool_progress: Global___ToolProgressEvent | None = ...,
+        tool_result: Global___ToolResultEvent | None = ...,
+        plan: Global___PlanEvent | None = ...,
+        usage: Global___UsageEvent | None = ...,
+        ask: Global___AskEvent | None = ...,
+        ask_closed: Global___AskClosed | None = ...,
+        notice: Global___ChatNotice | None = ...,
+        completed: Global___ChatCompleted | None = ...,
+        error: Global___ChatError | None = ...,
+        info: Global___SessionInfo | None = ...,
+        options: Global___OptionList | None = ...,
+        steered: Global___SteerEvent | None = ...,
+        commands: Global___CommandList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "commands", b"commands", "completed", b"completed", "error", b"error", "event", b"event", "info", b"info", "notice", b"notice", "options", b"options", "plan", b"plan", "reasoning", b"reasoning", "snapshot", b"snapshot", "steered", b"steered", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "commands", b"commands", "completed", b"completed", "error", b"error", "event", b"event", "info", b"info", "notice", b"notice", "options", b"options", "plan", b"plan", "position", b"position", "reasoning", b"reasoning", "snapshot", b"snapshot", "steered", b"steered", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "turn", b"turn", "turn_id", b"turn_id", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot", "turn", "token", "reasoning", "tool_call", "tool_progress", "tool_result", "plan", "usage", "ask", "ask_closed", "notice", "completed", "error", "info", "options", "steered", "commands"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ConversationEvent: _TypeAlias = ConversationEvent  # noqa: Y015
+
+@_typing.final
+class ConversationSnapshot(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
+    LAST_ENTRY_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    last_entry: _builtins.str
+    """HistoryEntry.id of the newest entry of an ended turn. Empty: none. A client whose history is older loads what is missing. A turn that the client had open and
+    that is not in this snapshot has ended; GetHistory has it.
+    """
+    more: _builtins.bool
+    """The snapshot continues in the next event. No part is larger than 256 KiB."""
+    @_builtins.property
+    def info(self) -> Global___SessionInfo: ...
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenTurn]:
+        """Turns that are queued, running or waiting, oldest first, each with its events so far."""
+
+    @_builtins.property
+    def options(self) -> Global___OptionList: ...
+    @_builtins.property
+    def usage(self) -> Global___UsageEvent: ...
+    @_builtins.property
+    def commands(self) -> Global___CommandList: ...
+    def __init__(
+        self,
+        *,
+        info: Global___SessionInfo | None = ...,
+        turns: _abc.Iterable[Global___OpenTurn] | None = ...,
+        last_entry: _builtins.str = ...,
+        more: _builtins.bool = ...,
+        options: Global___OptionList | None = ...,
+        usage: Global___UsageEvent | None = ...,
+        commands: Global___CommandList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "info", b"info", "options", b"options", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "info", b"info", "last_entry", b"last_entry", "more", b"more", "options", b"options", "turns", b"turns", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationSnapshot: _TypeAlias = ConversationSnapshot  # noqa: Y015
+
+@_typing.final
+class OpenTurn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def info(self) -> Global___TurnInfo: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConversationEvent]:
+        """The turn's events so far, in order, without the tokens that were discarded; neighbouring tokens are joined."""
+
+    def __init__(
+        self,
+        *,
+        info: Global___TurnInfo | None = ...,
+        events: _abc.Iterable[Global___ConversationEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "info", b"info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenTurn: _TypeAlias = OpenTurn  # noqa: Y015
+
+@_typing.final
+class TurnInfo(_message.Message):
+    """The state of a turn. Sent at each change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    message_id: _builtins.str
+    """SendMessageRequest.message_id."""
+    state: Global___TurnState.ValueType
+    text: _builtins.str
+    """The user's message. Omitted when only the state has changed."""
+    place: _builtins.int
+    """Place in the queue; 1 is next. 0: not queued."""
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        state: Global___TurnState.ValueType = ...,
+        text: _builtins.str = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        place: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "id", b"id", "message_id", b"message_id", "place", b"place", "state", b"state", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnInfo: _TypeAlias = TurnInfo  # noqa: Y015
+
+@_typing.final
+class SteerEvent(_message.Message):
+    """A message was handed to the running turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    text: _builtins.str
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "message_id", b"message_id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerEvent: _TypeAlias = SteerEvent  # noqa: Y015
+
+@_typing.final
+class StopTurnRequest(_message.Message):
+    """Ends a turn that is queued, running or waiting, whoever started it, with CANCELLED. Answered when the turn has ended (within 10 s), with its final TurnInfo,
+    which is COMPLETED if it finished first. Repeating it is harmless. The queue continues. Never refused because of the number of requests in flight.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    turn_id: _builtins.str
+    """Empty: stops the running turn and empties the queue. Answered with the TurnInfo of the turn that ran; an empty one if none did."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        turn_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopTurnRequest: _TypeAlias = StopTurnRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTurnRequest(_message.Message):
+    """Changes a queued turn: its text, or its place. FAILED_PRECONDITION once it runs. The last change wins. Answered with its TurnInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    turn_id: _builtins.str
+    text: _builtins.str
+    place: _builtins.int
+    """Place in the queue; 1 is next. A place beyond the end is the end."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        turn_id: _builtins.str = ...,
+        text: _builtins.str | None = ...,
+        place: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "_text", b"_text", "place", b"place", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "_text", b"_text", "place", b"place", "session_id", b"session_id", "text", b"text", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
+    _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__place) -> _WhichOneofReturnType__place | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+
+Global___UpdateTurnRequest: _TypeAlias = UpdateTurnRequest  # noqa: Y015
+
+@_typing.final
+class AnswerAskRequest(_message.Message):
+    """Answers an ask from any session. The first answer that the ask allows wins. An answer that it does not allow gets INVALID_ARGUMENT, and the ask stays open. It is settled when the backend
+    has accepted the answer. Answered with the AskClosed that settled it, whoever did: AskClosed.answers says what took effect. NOT_FOUND if there never was such an
+    ask. Never refused because of the number of requests in flight.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    @_builtins.property
+    def answer(self) -> Global___AnswerRequest: ...
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        answer: Global___AnswerRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerAskRequest: _TypeAlias = AnswerAskRequest  # noqa: Y015
 
 @_typing.final
 class ChatToken(_message.Message):
@@ -321,21 +1240,66 @@ class ChatCompleted(_message.Message):
 
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_REASON_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_DETAIL_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     output_tokens: _builtins.int
+    stop_reason: Global___StopReason.ValueType
+    reasoning_tokens: _builtins.int
+    cached_input_tokens: _builtins.int
+    stop_detail: _builtins.str
+    """The backend's own term, if no StopReason fits."""
     def __init__(
         self,
         *,
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
+        stop_reason: Global___StopReason.ValueType = ...,
+        reasoning_tokens: _builtins.int = ...,
+        cached_input_tokens: _builtins.int = ...,
+        stop_detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "stop_detail", b"stop_detail", "stop_reason", b"stop_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChatCompleted: _TypeAlias = ChatCompleted  # noqa: Y015
+
+@_typing.final
+class UsageEvent(_message.Message):
+    """What the conversation has used so far. Fields that the backend does not know are 0 or empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_USED_FIELD_NUMBER: _builtins.int
+    CONTEXT_SIZE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    context_used: _builtins.int
+    context_size: _builtins.int
+    cost: _builtins.float
+    """Of the conversation so far."""
+    currency: _builtins.str
+    """ISO 4217."""
+    def __init__(
+        self,
+        *,
+        context_used: _builtins.int = ...,
+        context_size: _builtins.int = ...,
+        cost: _builtins.float = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_size", b"context_size", "context_used", b"context_used", "cost", b"cost", "currency", b"currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageEvent: _TypeAlias = UsageEvent  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):
@@ -369,7 +1333,7 @@ class ChatError(_message.Message):
     CANCELLED, ABORTED, UNAVAILABLE, INTERNAL, UNAUTHENTICATED, PERMISSION_DENIED, FAILED_PRECONDITION.
     """
     retryable: _builtins.bool
-    """The same request may succeed if it is sent again."""
+    """The same request may succeed if it is sent again. For a turn sent with a message_id: with a new message_id and SendMessageRequest.replaces."""
     retry_after_ms: _builtins.int
     """Not before this time. 0: no advice."""
     def __init__(
@@ -396,48 +1360,120 @@ class ChatNotice(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     DISCARD_TOKENS_FIELD_NUMBER: _builtins.int
+    KEEP_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     discard_tokens: _builtins.int
     """The last this many ChatToken frames of the request are void: what they said comes again."""
+    keep_text_bytes: _builtins.int
+    """The turn's text (all its ChatTokens, concatenated) is cut back to this many bytes of UTF-8. Set with every discard; clients that received joined tokens
+    use it instead of discard_tokens.
+    """
     def __init__(
         self,
         *,
         message: _builtins.str = ...,
         discard_tokens: _builtins.int = ...,
+        keep_text_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_text_bytes", b"_keep_text_bytes", "keep_text_bytes", b"keep_text_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_tokens", b"discard_tokens", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_text_bytes", b"_keep_text_bytes", "discard_tokens", b"discard_tokens", "keep_text_bytes", b"keep_text_bytes", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__keep_text_bytes: _TypeAlias = _typing.Literal["keep_text_bytes"]  # noqa: Y015
+    _WhichOneofArgType__keep_text_bytes: _TypeAlias = _typing.Literal["_keep_text_bytes", b"_keep_text_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_text_bytes) -> _WhichOneofReturnType__keep_text_bytes | None: ...
 
 Global___ChatNotice: _TypeAlias = ChatNotice  # noqa: Y015
 
 @_typing.final
 class ToolCallEvent(_message.Message):
+    """A tool call. A second one with the same call_id replaces the first: arguments that became known later, a better title."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LOCATIONS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
+    """Unique within its turn."""
     name: _builtins.str
+    title: _builtins.str
+    """For people to read. Empty: show the name."""
+    kind: Global___ToolKind.ValueType
     @_builtins.property
     def arguments(self) -> _struct_pb2.Struct: ...
+    @_builtins.property
+    def locations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Location]:
+        """Files that the call concerns."""
+
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         name: _builtins.str = ...,
         arguments: _struct_pb2.Struct | None = ...,
+        title: _builtins.str = ...,
+        kind: Global___ToolKind.ValueType = ...,
+        locations: _abc.Iterable[Global___Location] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "kind", b"kind", "locations", b"locations", "name", b"name", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCallEvent: _TypeAlias = ToolCallEvent  # noqa: Y015
+
+@_typing.final
+class Location(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    line: _builtins.int
+    """From 1. 0: the whole file."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Location: _TypeAlias = Location  # noqa: Y015
+
+@_typing.final
+class ToolProgressEvent(_message.Message):
+    """Output of a tool call while it runs. The result holds the final output as a whole, so nothing is lost when progress is not kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    output: _builtins.str
+    """Append it to the earlier output."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolProgressEvent: _TypeAlias = ToolProgressEvent  # noqa: Y015
 
 @_typing.final
 class ToolResultEvent(_message.Message):
@@ -446,27 +1482,339 @@ class ToolResultEvent(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
+    DIFFS_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     output: _builtins.str
     is_error: _builtins.bool
+    @_builtins.property
+    def diffs(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileDiff]: ...
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Images and other content that is not text."""
+
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         output: _builtins.str = ...,
         is_error: _builtins.bool = ...,
+        diffs: _abc.Iterable[Global___FileDiff] | None = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "is_error", b"is_error", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "call_id", b"call_id", "diffs", b"diffs", "is_error", b"is_error", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolResultEvent: _TypeAlias = ToolResultEvent  # noqa: Y015
 
 @_typing.final
+class FileDiff(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    patch: _builtins.str
+    """Unified diff."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        patch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["patch", b"patch", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileDiff: _TypeAlias = FileDiff  # noqa: Y015
+
+@_typing.final
+class PlanEvent(_message.Message):
+    """The agent's plan. Each one replaces the previous one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___PlanEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanEvent: _TypeAlias = PlanEvent  # noqa: Y015
+
+@_typing.final
+class PlanEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Status:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PlanEntry._Status.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATUS_UNSPECIFIED: PlanEntry._Status.ValueType  # 0
+        STATUS_PENDING: PlanEntry._Status.ValueType  # 1
+        STATUS_IN_PROGRESS: PlanEntry._Status.ValueType  # 2
+        STATUS_COMPLETED: PlanEntry._Status.ValueType  # 3
+
+    class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
+    STATUS_UNSPECIFIED: PlanEntry.Status.ValueType  # 0
+    STATUS_PENDING: PlanEntry.Status.ValueType  # 1
+    STATUS_IN_PROGRESS: PlanEntry.Status.ValueType  # 2
+    STATUS_COMPLETED: PlanEntry.Status.ValueType  # 3
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    status: Global___PlanEntry.Status.ValueType
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        status: Global___PlanEntry.Status.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanEntry: _TypeAlias = PlanEntry  # noqa: Y015
+
+@_typing.final
+class ListOptionsRequest(_message.Message):
+    """Lists what can be chosen in a conversation: its model, its mode, its reasoning effort, ... Answered with an OptionList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Empty: what a new conversation would have."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOptionsRequest: _TypeAlias = ListOptionsRequest  # noqa: Y015
+
+@_typing.final
+class SetOptionRequest(_message.Message):
+    """Answered with the OptionList after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    OPTION_ID_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    option_id: _builtins.str
+    value: _builtins.str
+    """OptionChoice.value."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        option_id: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["option_id", b"option_id", "session_id", b"session_id", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOptionRequest: _TypeAlias = SetOptionRequest  # noqa: Y015
+
+@_typing.final
+class OptionList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionOption]: ...
+    def __init__(
+        self,
+        *,
+        options: _abc.Iterable[Global___SessionOption] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptionList: _TypeAlias = OptionList  # noqa: Y015
+
+@_typing.final
+class SessionOption(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Category:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SessionOption._Category.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CATEGORY_UNSPECIFIED: SessionOption._Category.ValueType  # 0
+        CATEGORY_MODEL: SessionOption._Category.ValueType  # 1
+        CATEGORY_MODE: SessionOption._Category.ValueType  # 2
+        CATEGORY_EFFORT: SessionOption._Category.ValueType  # 3
+
+    class Category(_Category, metaclass=_CategoryEnumTypeWrapper): ...
+    CATEGORY_UNSPECIFIED: SessionOption.Category.ValueType  # 0
+    CATEGORY_MODEL: SessionOption.Category.ValueType  # 1
+    CATEGORY_MODE: SessionOption.Category.ValueType  # 2
+    CATEGORY_EFFORT: SessionOption.Category.ValueType  # 3
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    category: Global___SessionOption.Category.ValueType
+    current: _builtins.str
+    """OptionChoice.value of the current choice."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptionChoice]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        category: Global___SessionOption.Category.ValueType = ...,
+        current: _builtins.str = ...,
+        choices: _abc.Iterable[Global___OptionChoice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "choices", b"choices", "current", b"current", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionOption: _TypeAlias = SessionOption  # noqa: Y015
+
+@_typing.final
+class OptionChoice(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CONTEXT_SIZE_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    name: _builtins.str
+    description: _builtins.str
+    context_size: _builtins.int
+    """For models: how many tokens fit. 0: unknown."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        context_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_size", b"context_size", "description", b"description", "name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptionChoice: _TypeAlias = OptionChoice  # noqa: Y015
+
+@_typing.final
+class ListCommandsRequest(_message.Message):
+    """Lists the commands that a message may begin with: "/name argument". Answered with a CommandList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommandsRequest: _TypeAlias = ListCommandsRequest  # noqa: Y015
+
+@_typing.final
+class CommandList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Command]: ...
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[Global___Command] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommandList: _TypeAlias = CommandList  # noqa: Y015
+
+@_typing.final
+class Command(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    description: _builtins.str
+    hint: _builtins.str
+    """Describes the argument. Empty: the command takes none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "hint", b"hint", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Command: _TypeAlias = Command  # noqa: Y015
+
+@_typing.final
 class AskEvent(_message.Message):
-    """The backend waits for a person. Answered by an AnswerRequest under the request_id of the stream that it came in."""
+    """The backend waits for a person. Answered by AnswerAskRequest from any session, or by AnswerRequest under the request_id of a SendMessage that streams the turn;
+    under a FollowSession it is ignored.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -492,7 +1840,10 @@ class AskEvent(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     MULTIPLE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
     ask_id: _builtins.str
+    """Unique within the conversation."""
     kind: Global___AskEvent.Kind.ValueType
     call_id: _builtins.str
     """Empty, or the tool call that waits."""
@@ -504,6 +1855,14 @@ class AskEvent(_message.Message):
     def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The answers to choose from; always filled for a permission. Empty: free text."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the backend settles the ask by itself. Absent: it waits."""
+
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___AskOption]:
+        """The same as options, with the meaning of each; always filled for a permission."""
+
     def __init__(
         self,
         *,
@@ -514,14 +1873,64 @@ class AskEvent(_message.Message):
         detail: _builtins.str = ...,
         options: _abc.Iterable[_builtins.str] | None = ...,
         multiple: _builtins.bool = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        choices: _abc.Iterable[Global___AskOption] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_id", b"ask_id", "call_id", b"call_id", "detail", b"detail", "kind", b"kind", "multiple", b"multiple", "options", b"options", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_id", b"ask_id", "call_id", b"call_id", "choices", b"choices", "detail", b"detail", "expires_at", b"expires_at", "kind", b"kind", "multiple", b"multiple", "options", b"options", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AskEvent: _TypeAlias = AskEvent  # noqa: Y015
+
+@_typing.final
+class AskOption(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AskOption._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: AskOption._Kind.ValueType  # 0
+        KIND_ALLOW_ONCE: AskOption._Kind.ValueType  # 1
+        KIND_ALLOW_ALWAYS: AskOption._Kind.ValueType  # 2
+        """The name states the scope of "always": this conversation, this project, everywhere."""
+        KIND_REJECT_ONCE: AskOption._Kind.ValueType  # 3
+        KIND_REJECT_ALWAYS: AskOption._Kind.ValueType  # 4
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: AskOption.Kind.ValueType  # 0
+    KIND_ALLOW_ONCE: AskOption.Kind.ValueType  # 1
+    KIND_ALLOW_ALWAYS: AskOption.Kind.ValueType  # 2
+    """The name states the scope of "always": this conversation, this project, everywhere."""
+    KIND_REJECT_ONCE: AskOption.Kind.ValueType  # 3
+    KIND_REJECT_ALWAYS: AskOption.Kind.ValueType  # 4
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """As in AskEvent.options."""
+    name: _builtins.str
+    """For a person."""
+    kind: Global___AskOption.Kind.ValueType
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        name: _builtins.str = ...,
+        kind: Global___AskOption.Kind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskOption: _TypeAlias = AskOption  # noqa: Y015
 
 @_typing.final
 class AskClosed(_message.Message):
@@ -531,7 +1940,10 @@ class AskClosed(_message.Message):
 
     ASK_ID_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
     ask_id: _builtins.str
+    answered: _builtins.bool
+    """True: settled by an answer to it. False: withdrawn, expired, or its turn has ended."""
     @_builtins.property
     def answers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -539,10 +1951,11 @@ class AskClosed(_message.Message):
         *,
         ask_id: _builtins.str = ...,
         answers: _abc.Iterable[_builtins.str] | None = ...,
+        answered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "ask_id", b"ask_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "answers", b"answers", "ask_id", b"ask_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

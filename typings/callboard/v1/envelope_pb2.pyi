@@ -27,6 +27,7 @@ class ClientMessage(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
@@ -35,9 +36,21 @@ class ClientMessage(_message.Message):
     CREATE_SESSION_FIELD_NUMBER: _builtins.int
     DELETE_SESSION_FIELD_NUMBER: _builtins.int
     GET_HISTORY_FIELD_NUMBER: _builtins.int
+    UPDATE_SESSION_FIELD_NUMBER: _builtins.int
+    FORK_SESSION_FIELD_NUMBER: _builtins.int
+    WATCH_SESSIONS_FIELD_NUMBER: _builtins.int
+    LIST_OPTIONS_FIELD_NUMBER: _builtins.int
+    SET_OPTION_FIELD_NUMBER: _builtins.int
+    LIST_COMMANDS_FIELD_NUMBER: _builtins.int
     SEND_MESSAGE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    FOLLOW_SESSION_FIELD_NUMBER: _builtins.int
+    STOP_TURN_FIELD_NUMBER: _builtins.int
+    UPDATE_TURN_FIELD_NUMBER: _builtins.int
+    ANSWER_ASK_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    GET_ATTACHMENT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
@@ -48,6 +61,8 @@ class ClientMessage(_message.Message):
     """
     timeout_ms: _builtins.int
     """Milliseconds, from receipt, after which the request ends with DEADLINE_EXCEEDED. 0: no deadline of the client's."""
+    traceparent: _builtins.str
+    """W3C Trace Context of the caller: work done for this request becomes part of that trace. Empty: none."""
     @_builtins.property
     def hello(self) -> _session_pb2.Hello: ...
     @_builtins.property
@@ -65,11 +80,35 @@ class ClientMessage(_message.Message):
     @_builtins.property
     def get_history(self) -> _chat_pb2.GetHistoryRequest: ...
     @_builtins.property
+    def update_session(self) -> _chat_pb2.UpdateSessionRequest: ...
+    @_builtins.property
+    def fork_session(self) -> _chat_pb2.ForkSessionRequest: ...
+    @_builtins.property
+    def watch_sessions(self) -> _chat_pb2.WatchSessionsRequest: ...
+    @_builtins.property
+    def list_options(self) -> _chat_pb2.ListOptionsRequest: ...
+    @_builtins.property
+    def set_option(self) -> _chat_pb2.SetOptionRequest: ...
+    @_builtins.property
+    def list_commands(self) -> _chat_pb2.ListCommandsRequest: ...
+    @_builtins.property
     def send_message(self) -> _chat_pb2.SendMessageRequest: ...
     @_builtins.property
     def cancel(self) -> _chat_pb2.CancelRequest: ...
     @_builtins.property
     def answer(self) -> _chat_pb2.AnswerRequest: ...
+    @_builtins.property
+    def follow_session(self) -> _chat_pb2.FollowSessionRequest: ...
+    @_builtins.property
+    def stop_turn(self) -> _chat_pb2.StopTurnRequest: ...
+    @_builtins.property
+    def update_turn(self) -> _chat_pb2.UpdateTurnRequest: ...
+    @_builtins.property
+    def answer_ask(self) -> _chat_pb2.AnswerAskRequest: ...
+    @_builtins.property
+    def upload(self) -> _chat_pb2.UploadRequest: ...
+    @_builtins.property
+    def get_attachment(self) -> _chat_pb2.GetAttachmentRequest: ...
     @_builtins.property
     def call(self) -> _any_pb2.Any:
         """A request of a registered actor type that has no arm of its own here."""
@@ -83,6 +122,7 @@ class ClientMessage(_message.Message):
         *,
         request_id: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
         hello: _session_pb2.Hello | None = ...,
         ack: _session_pb2.Ack | None = ...,
         credit: _session_pb2.Credit | None = ...,
@@ -91,17 +131,29 @@ class ClientMessage(_message.Message):
         create_session: _chat_pb2.CreateSessionRequest | None = ...,
         delete_session: _chat_pb2.DeleteSessionRequest | None = ...,
         get_history: _chat_pb2.GetHistoryRequest | None = ...,
+        update_session: _chat_pb2.UpdateSessionRequest | None = ...,
+        fork_session: _chat_pb2.ForkSessionRequest | None = ...,
+        watch_sessions: _chat_pb2.WatchSessionsRequest | None = ...,
+        list_options: _chat_pb2.ListOptionsRequest | None = ...,
+        set_option: _chat_pb2.SetOptionRequest | None = ...,
+        list_commands: _chat_pb2.ListCommandsRequest | None = ...,
         send_message: _chat_pb2.SendMessageRequest | None = ...,
         cancel: _chat_pb2.CancelRequest | None = ...,
         answer: _chat_pb2.AnswerRequest | None = ...,
+        follow_session: _chat_pb2.FollowSessionRequest | None = ...,
+        stop_turn: _chat_pb2.StopTurnRequest | None = ...,
+        update_turn: _chat_pb2.UpdateTurnRequest | None = ...,
+        answer_ask: _chat_pb2.AnswerAskRequest | None = ...,
+        upload: _chat_pb2.UploadRequest | None = ...,
+        get_attachment: _chat_pb2.GetAttachmentRequest | None = ...,
         call: _any_pb2.Any | None = ...,
         input: _session_pb2.Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "send_message", b"send_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "answer_ask", b"answer_ask", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "follow_session", b"follow_session", "fork_session", b"fork_session", "get_attachment", b"get_attachment", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_commands", b"list_commands", "list_options", b"list_options", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "send_message", b"send_message", "set_option", b"set_option", "stop_turn", b"stop_turn", "update_session", b"update_session", "update_turn", b"update_turn", "upload", b"upload", "watch_sessions", b"watch_sessions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "request_id", b"request_id", "send_message", b"send_message", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "answer_ask", b"answer_ask", "call", b"call", "cancel", b"cancel", "create_session", b"create_session", "credit", b"credit", "delete_session", b"delete_session", "follow_session", b"follow_session", "fork_session", b"fork_session", "get_attachment", b"get_attachment", "get_history", b"get_history", "hello", b"hello", "input", b"input", "list_commands", b"list_commands", "list_options", b"list_options", "list_sessions", b"list_sessions", "payload", b"payload", "ping", b"ping", "request_id", b"request_id", "send_message", b"send_message", "set_option", b"set_option", "stop_turn", b"stop_turn", "timeout_ms", b"timeout_ms", "traceparent", b"traceparent", "update_session", b"update_session", "update_turn", b"update_turn", "upload", b"upload", "watch_sessions", b"watch_sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["hello", "ack", "credit", "ping", "list_sessions", "create_session", "delete_session", "get_history", "send_message", "cancel", "answer", "call", "input"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["hello", "ack", "credit", "ping", "list_sessions", "create_session", "delete_session", "get_history", "update_session", "fork_session", "watch_sessions", "list_options", "set_option", "list_commands", "send_message", "cancel", "answer", "follow_session", "stop_turn", "update_turn", "answer_ask", "upload", "get_attachment", "call", "input"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -124,15 +176,25 @@ class ServerMessage(_message.Message):
     SESSION_INFO_FIELD_NUMBER: _builtins.int
     SESSION_DELETED_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    SESSION_CHANGED_FIELD_NUMBER: _builtins.int
+    OPTION_LIST_FIELD_NUMBER: _builtins.int
+    COMMAND_LIST_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    UPLOADED_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     TOOL_CALL_FIELD_NUMBER: _builtins.int
     TOOL_RESULT_FIELD_NUMBER: _builtins.int
     ASK_FIELD_NUMBER: _builtins.int
     ASK_CLOSED_FIELD_NUMBER: _builtins.int
+    TOOL_PROGRESS_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The request that this frame answers. 0: it answers none."""
@@ -159,6 +221,12 @@ class ServerMessage(_message.Message):
     @_builtins.property
     def history(self) -> _chat_pb2.History: ...
     @_builtins.property
+    def session_changed(self) -> _chat_pb2.SessionChanged: ...
+    @_builtins.property
+    def option_list(self) -> _chat_pb2.OptionList: ...
+    @_builtins.property
+    def command_list(self) -> _chat_pb2.CommandList: ...
+    @_builtins.property
     def token(self) -> _chat_pb2.ChatToken: ...
     @_builtins.property
     def completed(self) -> _chat_pb2.ChatCompleted: ...
@@ -171,6 +239,16 @@ class ServerMessage(_message.Message):
     @_builtins.property
     def reasoning(self) -> _chat_pb2.ReasoningToken: ...
     @_builtins.property
+    def event(self) -> _chat_pb2.ConversationEvent: ...
+    @_builtins.property
+    def turn(self) -> _chat_pb2.TurnInfo: ...
+    @_builtins.property
+    def usage(self) -> _chat_pb2.UsageEvent: ...
+    @_builtins.property
+    def uploaded(self) -> _chat_pb2.Uploaded: ...
+    @_builtins.property
+    def chunk(self) -> _chat_pb2.UploadChunk: ...
+    @_builtins.property
     def tool_call(self) -> _chat_pb2.ToolCallEvent: ...
     @_builtins.property
     def tool_result(self) -> _chat_pb2.ToolResultEvent: ...
@@ -178,6 +256,10 @@ class ServerMessage(_message.Message):
     def ask(self) -> _chat_pb2.AskEvent: ...
     @_builtins.property
     def ask_closed(self) -> _chat_pb2.AskClosed: ...
+    @_builtins.property
+    def tool_progress(self) -> _chat_pb2.ToolProgressEvent: ...
+    @_builtins.property
+    def plan(self) -> _chat_pb2.PlanEvent: ...
     @_builtins.property
     def reply(self) -> _any_pb2.Any:
         """An answer of a registered actor type that has no arm of its own here."""
@@ -196,22 +278,32 @@ class ServerMessage(_message.Message):
         session_info: _chat_pb2.SessionInfo | None = ...,
         session_deleted: _chat_pb2.SessionDeleted | None = ...,
         history: _chat_pb2.History | None = ...,
+        session_changed: _chat_pb2.SessionChanged | None = ...,
+        option_list: _chat_pb2.OptionList | None = ...,
+        command_list: _chat_pb2.CommandList | None = ...,
         token: _chat_pb2.ChatToken | None = ...,
         completed: _chat_pb2.ChatCompleted | None = ...,
         error: _chat_pb2.ChatError | None = ...,
         notice: _chat_pb2.ChatNotice | None = ...,
         reasoning: _chat_pb2.ReasoningToken | None = ...,
+        event: _chat_pb2.ConversationEvent | None = ...,
+        turn: _chat_pb2.TurnInfo | None = ...,
+        usage: _chat_pb2.UsageEvent | None = ...,
+        uploaded: _chat_pb2.Uploaded | None = ...,
+        chunk: _chat_pb2.UploadChunk | None = ...,
         tool_call: _chat_pb2.ToolCallEvent | None = ...,
         tool_result: _chat_pb2.ToolResultEvent | None = ...,
         ask: _chat_pb2.AskEvent | None = ...,
         ask_closed: _chat_pb2.AskClosed | None = ...,
+        tool_progress: _chat_pb2.ToolProgressEvent | None = ...,
+        plan: _chat_pb2.PlanEvent | None = ...,
         reply: _any_pb2.Any | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "credit", b"credit", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "chunk", b"chunk", "command_list", b"command_list", "completed", b"completed", "credit", b"credit", "error", b"error", "event", b"event", "going_away", b"going_away", "history", b"history", "notice", b"notice", "option_list", b"option_list", "payload", b"payload", "plan", b"plan", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "session_changed", b"session_changed", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "turn", b"turn", "uploaded", b"uploaded", "usage", b"usage", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "completed", b"completed", "credit", b"credit", "end", b"end", "error", b"error", "going_away", b"going_away", "history", b"history", "notice", b"notice", "payload", b"payload", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "request_id", b"request_id", "sequence", b"sequence", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_result", b"tool_result", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "ask_closed", b"ask_closed", "chunk", b"chunk", "command_list", b"command_list", "completed", b"completed", "credit", b"credit", "end", b"end", "error", b"error", "event", b"event", "going_away", b"going_away", "history", b"history", "notice", b"notice", "option_list", b"option_list", "payload", b"payload", "plan", b"plan", "pong", b"pong", "reasoning", b"reasoning", "reply", b"reply", "request_id", b"request_id", "sequence", b"sequence", "session_changed", b"session_changed", "session_deleted", b"session_deleted", "session_info", b"session_info", "session_list", b"session_list", "token", b"token", "tool_call", b"tool_call", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "turn", b"turn", "uploaded", b"uploaded", "usage", b"usage", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["welcome", "going_away", "pong", "credit", "session_list", "session_info", "session_deleted", "history", "token", "completed", "error", "notice", "reasoning", "tool_call", "tool_result", "ask", "ask_closed", "reply"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["welcome", "going_away", "pong", "credit", "session_list", "session_info", "session_deleted", "history", "session_changed", "option_list", "command_list", "token", "completed", "error", "notice", "reasoning", "event", "turn", "usage", "uploaded", "chunk", "tool_call", "tool_result", "ask", "ask_closed", "tool_progress", "plan", "reply"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 

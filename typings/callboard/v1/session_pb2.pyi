@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +32,7 @@ class Hello(_message.Message):
     INITIAL_CREDIT_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     protocol_version: _builtins.int
     """The highest version of this protocol that the client speaks. This file is version 1; 0 counts as 1."""
@@ -45,6 +48,12 @@ class Hello(_message.Message):
     def resume(self) -> Global___Resume:
         """Set to take up a session whose connection was lost."""
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of Welcome.features that the client understands. Without "follow" it gets only the kinds of event and history entry of the first version of this
+        contract, and one ToolCallEvent per call.
+        """
+
     def __init__(
         self,
         *,
@@ -55,10 +64,11 @@ class Hello(_message.Message):
         initial_credit: _builtins.int = ...,
         resume: Global___Resume | None = ...,
         acknowledges: _builtins.bool = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledges", b"acknowledges", "client_name", b"client_name", "client_version", b"client_version", "initial_credit", b"initial_credit", "protocol_version", b"protocol_version", "resume", b"resume", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledges", b"acknowledges", "client_name", b"client_name", "client_version", b"client_version", "features", b"features", "initial_credit", b"initial_credit", "protocol_version", b"protocol_version", "resume", b"resume", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,6 +109,7 @@ class Welcome(_message.Message):
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Names the session in logs and views. No secret."""
     resume_token: _builtins.bytes
@@ -117,6 +128,13 @@ class Welcome(_message.Message):
     """What answers the chat requests: "local", "openai", "opencode", ..."""
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this service can do beyond the first version of this contract: "follow" (message_id, detached, queue, stop, asks of any session, watch, tool progress,
+        plan, usage), "steer", "fork", "search", "uploads", "images", "options", "commands". A client must not use fields or requests of a feature that is not listed:
+        an older service would silently ignore a message_id or attachments. A request of a feature that a conversation lacks ends with UNIMPLEMENTED.
+        """
+
     def __init__(
         self,
         *,
@@ -128,10 +146,11 @@ class Welcome(_message.Message):
         server_version: _builtins.str = ...,
         protocol_version: _builtins.int = ...,
         backend: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "last_request_id", b"last_request_id", "limits", b"limits", "protocol_version", b"protocol_version", "resume_token", b"resume_token", "resumed", b"resumed", "server_version", b"server_version", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "features", b"features", "last_request_id", b"last_request_id", "limits", b"limits", "protocol_version", b"protocol_version", "resume_token", b"resume_token", "resumed", b"resumed", "server_version", b"server_version", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +171,8 @@ class Limits(_message.Message):
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTE_BURST_FIELD_NUMBER: _builtins.int
     INPUT_WINDOW_FIELD_NUMBER: _builtins.int
+    MAX_ANSWER_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_TURNS_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     """Of a frame from the client."""
     max_requests_in_flight: _builtins.int
@@ -168,6 +189,10 @@ class Limits(_message.Message):
     byte_burst: _builtins.int
     input_window: _builtins.int
     """How many Inputs a request takes before its first ServerMessage.credit. 0: the service takes none."""
+    max_answer_bytes: _builtins.int
+    """The largest frame that the service sends to the client."""
+    max_queued_turns: _builtins.int
+    """How many turns may wait in one conversation."""
     def __init__(
         self,
         *,
@@ -182,10 +207,12 @@ class Limits(_message.Message):
         bytes_per_second: _builtins.float = ...,
         byte_burst: _builtins.int = ...,
         input_window: _builtins.int = ...,
+        max_answer_bytes: _builtins.int = ...,
+        max_queued_turns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_burst", b"byte_burst", "bytes_per_second", b"bytes_per_second", "heartbeat_interval_ms", b"heartbeat_interval_ms", "input_window", b"input_window", "max_message_bytes", b"max_message_bytes", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_burst", b"byte_burst", "bytes_per_second", b"bytes_per_second", "heartbeat_interval_ms", b"heartbeat_interval_ms", "input_window", b"input_window", "max_answer_bytes", b"max_answer_bytes", "max_message_bytes", b"max_message_bytes", "max_queued_turns", b"max_queued_turns", "max_requests_in_flight", b"max_requests_in_flight", "message_burst", b"message_burst", "messages_per_second", b"messages_per_second", "resume_buffer_bytes", b"resume_buffer_bytes", "resume_buffer_messages", b"resume_buffer_messages", "resume_window_ms", b"resume_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
