@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, TypeVar, cast
 
 from actors.failure import Code, Failure
-from actors.frames import Input, Message
+from actors.frames import Input, Message, Sealed
 from actors.interceptors import Ending
 from actors.pull import Yielded
 from actors.request import AnyHandler
@@ -28,12 +28,13 @@ INPUT_WINDOW: Final = 16
 class Inputs:
     """The inputs of one request: checked, counted, in order, at most a window of them waiting.
 
-    grant: is told the credit whenever half a window has been taken. taken: is called at the first
-    input that the handler takes: from then on the request cannot be run again.
+    grant: is told the credit whenever half a window has been taken. started: is called at the first
+    input that the handler takes: from then on the request cannot be run again. free: is called with
+    each sealed input as it is taken.
     """
 
     __slots__ = (
-        "_grant", "_kind", "_last", "_limit", "_queue", "_received", "_started", "_taken",
+        "_free", "_grant", "_kind", "_last", "_limit", "_queue", "_received", "_started", "_taken",
         "_waiter", "_window",
     )  # fmt: skip
 
@@ -42,18 +43,24 @@ class Inputs:
         kind: type[Message],
         grant: Callable[[int], None],
         started: Callable[[], None],
+        free: Callable[[Sealed], None] | None = None,
         window: int = INPUT_WINDOW,
     ) -> None:
         self._kind = kind
         self._grant = grant
         self._started = started
+        self._free = free
         self._window = window
         self._limit = window
-        self._queue: deque[Message] = deque()
+        self._queue: deque[Message | Sealed] = deque()
         self._received = 0
         self._taken = 0
         self._last = False
         self._waiter: asyncio.Future[None] | None = None
+
+    def has(self, number: int) -> bool:
+        """Return whether the input of this number has been received."""
+        return number <= self._received
 
     def put(self, item: Input) -> Failure | None:
         """Take what the client sent; a Failure is what the request has to end with."""
@@ -65,7 +72,7 @@ class Inputs:
         self._received = item.number
         self._last = item.last
         if item.payload is not None:
-            self._queue.append(cast(Message, item.payload))
+            self._queue.append(cast("Message | Sealed", item.payload))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         return None
@@ -82,12 +89,19 @@ class Inputs:
             return Failure(Code.RESOURCE_EXHAUSTED, "more inputs than the service has granted")
         if isinstance(payload, Failure):
             return payload
-        if not isinstance(payload, self._kind):
+        if not (
+            payload.kind is self._kind
+            if isinstance(payload, Sealed)
+            else isinstance(payload, self._kind)
+        ):
             return _bad(f"the inputs of this request are {self._kind.__name__}")
         return None
 
     async def next(self) -> Message | None:
-        """The next input, when it is there; None after the last one."""
+        """Return the next input, when it is there; None after the last one.
+
+        Raises Failure, INVALID_ARGUMENT, for one that cannot be decoded.
+        """
         while not self._queue:
             if self._last:
                 return None
@@ -104,6 +118,10 @@ class Inputs:
         if not self._last and limit - self._limit >= (self._window + 1) // 2:
             self._limit = limit
             self._grant(limit)
+        if isinstance(payload, Sealed):
+            if self._free is not None:
+                self._free(payload)
+            return payload.open()
         return payload
 
 

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from actors.failure import Code, Failure
-from actors.frames import Input, Message, Request
+from actors.frames import Input, Message, Request, Sealed
 
 SLOW_CONSUMER: Final = 4002
 PROTOCOL_VIOLATION: Final = 4500
@@ -23,6 +23,9 @@ TOO_MANY: Final = Failure(
 UNREAD: Final = Failure(
     Code.RESOURCE_EXHAUSTED, "too many answers of this session are unread", retryable=True
 )
+HOLDS_TOO_MUCH: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "this session holds as much memory as it may", retryable=True
+)
 
 
 class Limit(Enum):
@@ -32,6 +35,7 @@ class Limit(Enum):
     MESSAGES = "messages"
     BYTES = "bytes"
     UNREAD = "unread"
+    MEMORY = "memory"
     TYPE = "type"
 
 
@@ -61,10 +65,11 @@ class Refused:
 
 @dataclass(slots=True)
 class Deliver:
-    """Hand this message to the request's actor."""
+    """Hand this message to the request's actor. about: as of `Inform`."""
 
     request_id: int
-    payload: Message | Input
+    payload: Message | Sealed | Input
+    about: str | None = None
 
 
 @dataclass(slots=True)

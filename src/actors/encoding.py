@@ -23,6 +23,19 @@ class Encoded:
         self.pieces: list[bytes] = []
         self.lengths: list[int] = []
 
+    def cut_at(self, most: int) -> int | None:
+        """Drop the first frame of more than `most` bytes and all after it; return its length.
+
+        None: there is no such frame.
+        """
+        if not self.lengths or max(self.lengths) <= most:
+            return None
+        index = next(i for i, length in enumerate(self.lengths) if length > most)
+        length = self.lengths[index]
+        pieces = len(self.pieces) // len(self.lengths)
+        del self.pieces[index * pieces :], self.lengths[index:]
+        return length
+
 
 class StreamEncoder(Protocol):
     """Encodes the answers of one request, all but its end, whose sequence numbers only grow."""

@@ -4,11 +4,14 @@ The transport turns bytes into these and back. Payloads are opaque here: they ar
 registry knows by its type.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
-from actors.failure import Failure
+from actors.failure import Code, Failure
+
+_OBJECTS: Final = 256
+"""Bytes that the objects around a sealed message take, so that many small ones count too."""
 
 
 class Message(Protocol):
@@ -56,6 +59,32 @@ class Credit:
 
 
 @dataclass(slots=True)
+class Sealed:
+    """A message from the client that stays encoded until a handler takes it.
+
+    Decoded it may be many times as large: a list of empty texts takes two bytes of the wire each.
+    """
+
+    kind: type[Message]
+    data: bytes
+    parse: Callable[[bytes], Message]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that it counts for: its own, and those of the objects around them."""
+        return len(self.data) + _OBJECTS
+
+    def open(self) -> Message:
+        """Return the message. Raises Failure, INVALID_ARGUMENT, where the bytes hold none."""
+        try:
+            return self.parse(self.data)
+        except Exception:  # noqa: BLE001 - the parser is the transport's, and so are its errors
+            raise Failure(
+                Code.INVALID_ARGUMENT, f"this {self.kind.__name__} cannot be decoded"
+            ) from None
+
+
+@dataclass(slots=True)
 class Input:
     """One more message for a duplex request: its number in the request, and whether it is the last.
 
@@ -64,16 +93,21 @@ class Input:
     """
 
     number: int
-    payload: Message | Failure | None
+    payload: Message | Sealed | Failure | None
     last: bool
 
 
 @dataclass(slots=True)
 class Inform:
-    """A message for a running request, such as the answer to an ask."""
+    """A message for a running request, such as the answer to an ask.
+
+    about: the key of what it settles (`Opens`); None: nothing in particular. One that is about
+    something is dropped unless that is open, or the handler waits for a message.
+    """
 
     request_id: int
-    payload: Message | Input
+    payload: Message | Sealed | Input
+    about: str | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from actors.encoding import Encoded, StreamEncoder
+from actors.failure import Code, Failure
 from actors.frames import Message, Notice
 from actors.output import Output
 
@@ -73,6 +74,11 @@ class Lane:
         octets = output.waiting_bytes = output.waiting_bytes + len(frame)
         if octets < output.room_bytes and sequence < output.room_until:
             return True
+        if len(frame) > output.most:
+            waiting.pop()
+            output.sequence -= 1
+            output.waiting_bytes -= len(frame)
+            raise too_large(len(frame), output.most)
         if not output.full():
             return True
         self._output.block(self._request_id)
@@ -90,16 +96,28 @@ class Lane:
             return False
         encoded = Encoded()
         output.numbering = True
+        too_long: int | None = None
         try:
-            return encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
+            all_sent = encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
         finally:
             output.numbering = False
+            too_long = encoded.cut_at(output.most)
             output.add_all(encoded)
             self.sent += len(encoded.lengths)
+        if too_long is not None:
+            raise too_large(too_long, output.most)
+        return all_sent
 
     def has_room(self) -> bool:
         """The request has credit, and the outbox room."""
         return self.sent < self.limit and not self._output.full()
+
+
+def too_large(size: int, most: int) -> Failure:
+    """Return what a request ends with whose answer is larger than a frame may be."""
+    return Failure(
+        Code.RESOURCE_EXHAUSTED, f"an answer has {size} bytes, and a frame holds {most} at most"
+    )
 
 
 def _encode_nothing(sequence: int, answer: Message) -> bytes:

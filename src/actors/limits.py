@@ -24,7 +24,8 @@ class SessionLimits:
     that wait for the socket; beyond it streams wait. resume_window: how long a session without a
     connection is kept, and resume_buffer_messages and resume_buffer_bytes how much of its answers.
     slow_consumer: how long a client may leave a full buffer unacknowledged, or the socket unread.
-    max_answer_bytes: the largest frame that a client is sent.
+    max_answer_bytes: the largest frame that a client is sent. max_session_bytes: what the session
+    holds at most, in encoded bytes of both directions (`actors.memory`).
     """
 
     max_requests_in_flight: int = 256
@@ -38,6 +39,7 @@ class SessionLimits:
     resume_buffer_bytes: int = 4 * 1024 * 1024
     slow_consumer: float = 30.0
     max_answer_bytes: int = 8 * 1024 * 1024
+    max_session_bytes: int = 32 * 1024 * 1024
 
 
 class Rates:

@@ -30,6 +30,7 @@ from actors.effects import (
     CANCELLED,
     CRASHED,
     DRAINING,
+    HOLDS_TOO_MUCH,
     PROTOCOL_VIOLATION,
     SLOW_CONSUMER,
     TOO_MANY,
@@ -60,9 +61,13 @@ from actors.frames import (
     Request,
     Signal,
 )
-from actors.lane import UNLIMITED, Lane
+from actors.lane import UNLIMITED, Lane, too_large
 from actors.limits import Gate, SessionLimits
+from actors.memory import STEP, Account, Budget
 from actors.output import NOBODY, Carrier, Output
+
+LARGE: Final = 32 * 1024
+"""Bytes of an end that waits for room, as the answers of a stream do."""
 
 ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
@@ -71,11 +76,16 @@ class SessionMachine:
     """All that a session knows. Raises nothing but what `encode` raises."""
 
     def __init__(
-        self, limits: SessionLimits, encode: Encode, encode_stream: EncodeStream | None = None
+        self,
+        limits: SessionLimits,
+        encode: Encode,
+        encode_stream: EncodeStream | None = None,
+        budget: Budget | None = None,
     ) -> None:
         # In the order of use: an instance keeps attributes in the order of their first setting.
         self.last_request_id: int = 0
-        self.output: Output = Output(limits)
+        self.account: Account = Account(limits.max_session_bytes, budget or Budget(2**62))
+        self.output: Output = Output(limits, self.account)
         """What goes out, for who carries it; the machine alone puts something in."""
         self._going: GoingAway | None = None
         self._size = limits.resume_buffer_bytes
@@ -125,8 +135,8 @@ class SessionMachine:
                 return self.fail(request_id, CANCELLED)
             case Credit(request_id, limit):
                 return self._raise_limit(request_id, limit)
-            case Inform(request_id, payload):
-                return [Deliver(request_id, payload)] if self.is_open(request_id) else []
+            case Inform(request_id, payload, about):
+                return [Deliver(request_id, payload, about)] if self.is_open(request_id) else []
             case Ping(nonce):
                 self.output.add_aside(self._encode(0, 0, False, Pong(nonce)))
                 return self._check_reader()
@@ -140,15 +150,19 @@ class SessionMachine:
         """Take a frame that opens a request. None: it is to be run, and nothing else to be done.
 
         What comes next is `open`; or `answer_at_once`, where its end is known already.
-        `_refusal` comes to nothing, written out: this is in the way of every request.
+        This is `_refusal` inlined: every request passes here.
         """
         request_id, payload, output = request.request_id, request.payload, self.output
+        held = output.waiting_bytes + output.kept_bytes
         if (
             request_id > self.last_request_id
             and payload is not None
             and not isinstance(payload, Failure)
             and self._going is None
-            and (output.waiting_bytes + output.kept_bytes < self._size or not output.swamped())
+            and (
+                (held < self._size and held + self.account.input_bytes + size < self.account.high)
+                or (not output.swamped() and output.has_room_for(size))
+            )
             and len(self._requests) < self._most
             and self._meter.draw(size, now)
         ):
@@ -162,8 +176,12 @@ class SessionMachine:
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
         """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
-        last = self._encode(request_id, self.output.sequence + 1, True, payload)
-        self.filled = not self.output.put(last)
+        output = self.output
+        last = self._encode(request_id, output.sequence + 1, True, payload)
+        if len(last) > output.most:
+            payload = too_large(len(last), output.most)
+            last = self._encode(request_id, output.sequence + 1, True, payload)
+        self.filled = not output.put(last)
 
     def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
         """What `admit` does not run; it counts as any other frame does."""
@@ -173,7 +191,7 @@ class SessionMachine:
         if request_id <= self.last_request_id:
             return self._out_of_order(request)
         self.last_request_id = request_id
-        failure, limit = self._refusal(request.payload) or self._gate.refusal(size, now)
+        failure, limit = self._refusal(request.payload, size) or self._gate.refusal(size, now)
         self.answer_at_once(request_id, failure)
         return [Refused(request, failure, limit), *self._check_reader()]
 
@@ -184,7 +202,9 @@ class SessionMachine:
             return [Close(PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
         return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
 
-    def _refusal(self, payload: Message | Failure | None) -> tuple[Failure, Limit | None] | None:
+    def _refusal(
+        self, payload: Message | Failure | None, size: int
+    ) -> tuple[Failure, Limit | None] | None:
         """Why the request is not run, whatever the rates allow."""
         if payload is None:
             return UNKNOWN, None
@@ -194,6 +214,8 @@ class SessionMachine:
             return DRAINING, None
         if self.output.swamped():
             return UNREAD, Limit.UNREAD
+        if not self.output.has_room_for(size):
+            return HOLDS_TOO_MUCH, Limit.MEMORY
         if len(self._requests) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
         return None
@@ -314,6 +336,11 @@ class SessionMachine:
                 state.owed = {}
             state.owed[key] = payload
 
+    def owes(self, request_id: int, key: str) -> bool:
+        """Return whether something is owed under this key."""
+        state = self._requests.get(request_id)
+        return bool(state and state.owed and key in state.owed)
+
     def pay(self, request_id: int, key: str) -> bool:
         """Strike out what is owed; False if nothing is, so that it is not said twice."""
         state = self._requests.get(request_id)
@@ -327,6 +354,8 @@ class SessionMachine:
         output = self.output
         if state.owed is None and state.held is None:
             last = self._encode(request_id, output.sequence + 1, True, payload)
+            if len(last) > output.most:
+                return self.end(request_id, too_large(len(last), output.most))
         else:
             last = self._settle(request_id, state, payload)
         self.filled = not output.put(last)
@@ -344,9 +373,41 @@ class SessionMachine:
             owed.insert(0, state.held)  # else the client would keep tokens that are void
         # Encoded first: if it cannot be, nothing has been said and the request is still open.
         last = self._encode(request_id, self.output.sequence + len(owed) + 1, True, payload)
+        if len(last) > self.output.most:
+            payload = too_large(len(last), self.output.most)
+            last = self._encode(request_id, self.output.sequence + len(owed) + 1, True, payload)
         for closing in owed:
             self._say(request_id, closing)
         return last
+
+    def hold(self, size: int) -> bool:
+        """Count so many bytes from the client as held; return False where there is no room."""
+        if not self.output.has_room_for(size):
+            return False
+        self.account.input_bytes += size
+        if size >= STEP:
+            self.output.count_bytes()
+        return True
+
+    def release(self, size: int) -> None:
+        """Give back what `hold` counted."""
+        self.account.input_bytes -= size
+        if size >= STEP:
+            self.output.count_bytes()
+
+    def crowded(self, payload: Message | Failure | Completed) -> bool:
+        """Return whether an end is so large that it has to wait, and has no room yet."""
+        return (
+            not isinstance(payload, (Failure, Completed))
+            and self.output.full()
+            and payload.ByteSize() > LARGE
+        )
+
+    def lift_limit(self, request_id: int) -> None:
+        """Let the request send what it has, whatever its credit: only its end is left."""
+        state = self.lane(request_id)
+        if state is not None:
+            state.limit = UNLIMITED
 
     def has_room(self, request_id: int) -> bool:
         """The request has credit, and the outbox room."""

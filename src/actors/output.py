@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from actors.block import Block
 from actors.encoding import Encoded
 from actors.limits import SessionLimits
+from actors.memory import STEP, Account, Budget
 
 FEW: Final = 16
 """More answers than these, handed out at once, are kept in one piece: letting go costs less."""
@@ -57,13 +58,13 @@ class Output:
     """
 
     __slots__ = (
-        "_aside", "_gathers_until", "_handed_out", "_in_pieces", "_kept", "_looked", "_messages",
-        "_outbox", "_size", "acknowledged", "acknowledges", "awaited", "blocked", "carrier",
-        "connected", "kept_bytes", "more", "numbering", "room_bytes", "room_until", "sequence",
-        "urgent", "waiting", "waiting_bytes",
+        "_allowed", "_aside", "_gathers_until", "_handed_out", "_in_pieces", "_kept", "_looked",
+        "_messages", "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited",
+        "blocked", "carrier", "connected", "kept_bytes", "more", "most", "numbering", "room_bytes",
+        "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
-    def __init__(self, limits: SessionLimits) -> None:
+    def __init__(self, limits: SessionLimits, account: Account | None = None) -> None:
         self.sequence: int = 0
         self.acknowledged: int = 0
         """The highest sequence that is held no more."""
@@ -96,6 +97,12 @@ class Output:
         self._messages = limits.resume_buffer_messages
         self._size = limits.resume_buffer_bytes
         self._outbox = limits.outbox_bytes
+        self.account: Account = account or Account(limits.max_session_bytes, Budget(2**62))
+        """What the session holds, these answers included."""
+        self._allowed = limits.max_session_bytes
+        """What the session may hold, as it was when that was counted last."""
+        self.most: int = limits.max_answer_bytes
+        """Bytes of the largest answer."""
         self.room_bytes: int = 0
         self.room_until: int = 0
         """While `waiting_bytes` is below the one and `sequence` below the other it is not full."""
@@ -184,12 +191,42 @@ class Output:
 
     def full(self) -> bool:
         """Streams are to wait."""
+        if self._is_miscounted:
+            self.count_bytes()
         if self.connected:
             if self.waiting_bytes >= self._outbox or self._waiting_count >= self._messages:
                 return True
+            if self.waiting_bytes >= self._allowed:
+                return True
             if not self.acknowledges:
                 return False
+        elif self.size >= self._allowed:
+            return True
         return self.is_full_size
+
+    @property
+    def _is_miscounted(self) -> bool:
+        account = self.account
+        held = self.waiting_bytes + self.kept_bytes + account.input_bytes
+        return not account.low <= held < account.high
+
+    def count_bytes(self) -> None:
+        """Enter in the account what is held now, and keep less for a replay where that is too much.
+
+        A client that acknowledges loses what it has not acknowledged too: it is no longer able to
+        resume then, and gets a new session. Nobody else is to lose more for it.
+        """
+        self._allowed = self.account.count(self.size)
+        if self.kept_bytes > self._allowed:
+            self._shrink(self._allowed)
+            self.account.count(self.size)
+        self._measure()
+
+    def has_room_for(self, more: int) -> bool:
+        """Return whether the session may hold so many bytes more."""
+        account = self.account
+        held = self.waiting_bytes + self.kept_bytes + account.input_bytes
+        return held + more < account.high or account.has_room(self.size, more)
 
     def drained(self) -> bool:
         """Streams that waited may go on: the outbox is half empty, the buffer has room."""
@@ -265,6 +302,10 @@ class Output:
         elif self.connected:
             self._replace()
             self._measure()
+        account = self.account
+        held = self.kept_bytes + self.waiting_bytes + account.input_bytes
+        if not account.low <= held < account.high:
+            self.count_bytes()
         return taken
 
     def _measure(self) -> None:
@@ -272,10 +313,10 @@ class Output:
         if not self.connected:
             self.room_bytes = self.room_until = 0
         elif self.acknowledges:
-            self.room_bytes = min(self._outbox, self._size - self.kept_bytes)
+            self.room_bytes = min(self._outbox, self._size - self.kept_bytes, self.most, STEP)
             self.room_until = self.acknowledged + self._messages
         else:
-            self.room_bytes = self._outbox
+            self.room_bytes = min(self._outbox, self.most, STEP)
             self.room_until = self._handed_out + self._messages
 
     def _take_some(self, at_most: int) -> list[bytes]:
@@ -306,7 +347,11 @@ class Output:
         over = min(self.count - self._messages, self._handed_out - self.acknowledged)
         if over > 0:
             self._let_go(over)
-        excess = self.size - self._size
+        self._shrink(self._size)
+
+    def _shrink(self, size: int) -> None:
+        """Let go of the oldest that are kept, until no more than so many bytes are held."""
+        excess = self.size - size
         if excess > 0:
             lengths = chain.from_iterable(map(_lengths, self._kept))
             before = takewhile(lambda total: total < excess, accumulate(lengths))
@@ -335,6 +380,8 @@ class Output:
             assert isinstance(block, Block)
             part, kept[0] = block.cut(count)
             self.kept_bytes -= len(part)
+        if self.size + self.account.input_bytes < self.account.low:
+            self._allowed = self.account.count(self.size)
         self._measure()
 
     def attach(self, carrier: Carrier, *, acknowledges: bool) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import (
     TYPE_CHECKING,
@@ -22,7 +23,7 @@ from typing import (
 
 from actors.actor import Actor, ActorContext
 from actors.failure import Failure
-from actors.frames import Completed, Message, Notice
+from actors.frames import Completed, Message, Notice, Sealed
 from actors.interceptors import Call, Ending, Interceptor, run_intercepted
 from actors.log import Log
 from actors.pull import Pull, Yielded
@@ -89,6 +90,18 @@ class Exchange(Protocol):
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
+
+    async def finish(self, answer: Message | Failure | Completed) -> None:
+        """Send the last one, when there is room for it."""
+
+    def open(self, sealed: Sealed) -> Message:
+        """Return a message of the client's that is taken now."""
+
+    def awaiting(self) -> AbstractAsyncContextManager[None]:
+        """Let in, meanwhile, any message of the client's."""
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the session has room for an answer of so many bytes, and reserve it."""
 
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
@@ -181,11 +194,27 @@ class RequestContext(ActorContext[object]):
             timer.cancel()
 
     async def received(self, kind: type[P]) -> P:
-        """Wait for the next message of this type that the client sends under the request's id."""
-        while True:
-            message = await self.next()
-            if isinstance(message, kind):
-                return message
+        """Wait for the next message of this type that the client sends under the request's id.
+
+        Raises Failure, INVALID_ARGUMENT, for one that cannot be decoded.
+        """
+        async with self._exchange.awaiting():
+            while True:
+                message = await self.next()
+                if isinstance(message, Sealed):
+                    message = self._exchange.open(message)
+                if isinstance(message, kind):
+                    return message
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the session has room for an answer of so many bytes, and reserve it.
+
+        For a handler whose one answer may be large: what it makes before there is room would wait
+        in memory. At most two requests of a session have a reservation at once, first come, first
+        served; it ends with the request. Raises Failure, RESOURCE_EXHAUSTED, where the session
+        holds too much.
+        """
+        await self._exchange.reserve(size)
 
     @property
     def abort(self) -> Callable[[Failure], None]:
@@ -236,7 +265,7 @@ class AnyHandler(Actor[object]):
             ending = await self.attempt()
         except Failure as failure:
             ending = failure
-        self.exchange.end(ending)
+        await self.exchange.finish(ending)
 
     def attempt(self) -> Awaitable[Ending]:
         """One try at the request: `run`, inside its interceptors."""

@@ -11,8 +11,9 @@ from actors.deadlines import Deadline
 from actors.duplex import Inputs
 from actors.eager import begin
 from actors.errors import NoActor
-from actors.failure import Code, Failure
-from actors.frames import Completed, Input, Message, Notice, Request
+from actors.failure import Failure
+from actors.frames import Completed, Message, Notice, Request, Sealed
+from actors.holding import Holding
 from actors.interceptors import Ending, Interceptor
 from actors.log import Log
 from actors.ref import ActorRef
@@ -27,17 +28,14 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
-NO_INPUTS = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
-
-class Run:
+class Run(Holding):
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
-        "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_session",
-        "_task", "_waiter", "begun", "deadline", "expiry", "in_flight", "inputs", "registration",
-        "request", "request_id", "said",
+        "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_task",
+        "_waiter", "begun", "deadline", "expiry", "in_flight", "registration", "request", "said",
     )  # fmt: skip
 
     def __init__(
@@ -45,12 +43,16 @@ class Run:
         session: "SessionActor",
         request: Request,
         registration: Registration,
+        size: int,
         began: float,
     ) -> None:
         self._session = session
         self._began = began
         self.request = request
         self.request_id: int = request.request_id
+        self.held = size
+        self._making = None
+        self._awaits = False
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
@@ -65,11 +67,11 @@ class Run:
         self._task: asyncio.Task[None] | None = None
         self._first: float | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._early: list[Message] | None = None
+        self._early: list[Message | Sealed] | None = None
         self._only_once = False
-        self.inputs: Inputs | None = None
+        self.inputs = None
         if registration.takes is not None:
-            self.inputs = Inputs(registration.takes, self._grant, self._run_once)
+            self.inputs = Inputs(registration.takes, self._grant, self._run_once, self._free)
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:
@@ -128,7 +130,7 @@ class Run:
             aborted = self.said is not None  # by itself: it is not to wait for anything any more
             if aborted and inspect.iscoroutine(answer):
                 answer.close()
-            if kind in known or aborted:
+            if aborted or (kind in known and not self._is_crowded(answer)):  # type: ignore[arg-type]  # as below
                 self.end(answer)  # type: ignore[arg-type]  # awaited by nobody: no Awaitable, or too late
                 self._calling = False
                 self._handler = None  # no circle is left for the garbage collector
@@ -176,6 +178,8 @@ class Run:
                 ending = await start()
             except Failure as failure:
                 ending = failure
+            if self._is_crowded(ending):
+                ending = await self._have_room_for(ending)
             self.end(ending)
         except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
             raised = error
@@ -232,13 +236,9 @@ class Run:
         """The ref of a long-lived actor. Raises NotRegistered."""
         return self._session.find_actor(kind, name)
 
-    def deliver(self, payload: Message | Input) -> None:
-        """Take what the client sends to this request."""
-        if isinstance(payload, Input):
-            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
-            if failure is not None:
-                self.abort(failure)
-        elif self.begun:
+    def receive_sealed(self, payload: Message | Sealed) -> None:
+        """Hand on what the client sent; what comes before the first step is kept until then."""
+        if self.begun:
             self.cell.ref.tell(payload)
         else:
             self._early = [*(self._early or ()), payload]
@@ -326,6 +326,12 @@ class Run:
             self._cell.finish()
         if session.machine.filled:
             session.watch_reader()
+
+    async def finish(self, answer: Message | Failure | Completed) -> None:
+        """Send the last one, when there is room for it."""
+        if self._is_crowded(answer):
+            answer = await self._have_room_for(answer)
+        self.end(answer)
 
     def _mark_answered(self) -> None:
         if self._first is None:

@@ -47,6 +47,7 @@ from actors.limits import SessionLimits
 from actors.log import Log
 from actors.machine import SessionMachine
 from actors.mailbox import Overflow
+from actors.memory import STEP
 from actors.patience import Patience
 from actors.ref import ActorRef, Down
 from actors.request import AnyHandler
@@ -89,6 +90,9 @@ AGAIN: Final = Lifecycle(
 SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
 """A session that crashed is gone; its client comes back to a new one (close code 4004)."""
 
+MAKING: Final = 2
+"""Requests of one session that make a large answer at once; the others wait."""
+
 UNCLAIMED: Final = 10.0
 """Seconds that a new session waits for its first connection, if the resume window is shorter."""
 
@@ -109,7 +113,7 @@ class SessionActor(Actor[SessionMessage]):
         self.now: Callable[[], float] = float
         """The system's time; from the start on."""
         self.machine: SessionMachine = SessionMachine(
-            environment.limits, environment.encode, environment.encode_stream
+            environment.limits, environment.encode, environment.encode_stream, environment.budget
         )
         self._registrations = environment.registry.by_message
         self.on_request_end: OnRequestEnd | None = environment.on_request_end
@@ -126,6 +130,7 @@ class SessionActor(Actor[SessionMessage]):
         self._patience: Patience | None = None
         self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
+        self._making: asyncio.Semaphore | None = None
 
     def started(self) -> None:
         """Wait for the first connection as for any other."""
@@ -141,7 +146,7 @@ class SessionActor(Actor[SessionMessage]):
                 if isinstance(frame, Request):
                     effects = self.machine.admit(frame, message.size, now)
                     if effects is None:
-                        self._start(frame, now)
+                        self._start(frame, message.size, now)
                     else:
                         self._carry_out(effects)
                 else:
@@ -259,6 +264,7 @@ class SessionActor(Actor[SessionMessage]):
         """The request has nothing more to do. True: it had not ended, so it has crashed."""
         del self._runs[run.request_id]
         run.registration.running -= 1
+        run.let_go()
         if run.expiry is not None:
             run.expiry.met()
         return self.machine.gone(run.request_id)
@@ -266,6 +272,7 @@ class SessionActor(Actor[SessionMessage]):
     def stopped(self) -> None:
         """Let go of the connection."""
         self._stop_waiting()
+        self.machine.account.close()
         if self._left:
             self._happened(Happening.ENDED_AWAY)
         if self.connection is not None:
@@ -274,8 +281,8 @@ class SessionActor(Actor[SessionMessage]):
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Deliver(request_id, payload):
-                    self._runs[request_id].deliver(payload)
+                case Deliver(request_id, payload, about):
+                    self._runs[request_id].deliver(payload, about)
                 case Stop(request_id, failure):
                     run = self._runs[request_id]
                     run.ended(failure)
@@ -290,13 +297,13 @@ class SessionActor(Actor[SessionMessage]):
                     if ends_session(code, by_service=True):
                         self._end()
 
-    def _start(self, request: Request, now: float) -> None:
+    def _start(self, request: Request, size: int, now: float) -> None:
         kind = type(request.payload)
         registration = self._registrations.get(kind)  # type: ignore[arg-type]  # None is refused
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
-        run = Run(self, request, registration, now)
+        run = Run(self, request, registration, size, now)
         try:
             handler = run.make_handler()
         except Exception as error:  # noqa: BLE001 - costs this request, and not the session
@@ -315,8 +322,18 @@ class SessionActor(Actor[SessionMessage]):
     def enter(self, run: Run) -> None:
         """A request is in flight, until it has nothing more to do."""
         self.machine.open(run.request_id)
+        self.machine.account.input_bytes += run.held
+        if run.held >= STEP:
+            self.machine.output.count_bytes()
         run.registration.running += 1
         self._runs[run.request_id] = run
+
+    @property
+    def making(self) -> asyncio.Semaphore:
+        """Return the turnstile for requests that make large answers, first come, first served."""
+        if self._making is None:
+            self._making = asyncio.Semaphore(MAKING)
+        return self._making
 
     @property
     def alive(self) -> bool:

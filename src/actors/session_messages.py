@@ -12,6 +12,7 @@ from actors.failure import Failure
 from actors.frames import Completed, Frame, Message
 from actors.limits import SessionLimits
 from actors.log import Log
+from actors.memory import Budget
 from actors.output import Carrier
 from actors.registry import Registry
 
@@ -173,3 +174,5 @@ class SessionEnvironment:
     watcher: SessionWatcher
     on_request_end: OnRequestEnd | None = None
     encode_stream: EncodeStream | None = None
+    budget: Budget | None = None
+    """What all sessions may hold together; None: as much as each may."""

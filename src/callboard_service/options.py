@@ -37,6 +37,7 @@ HEADINGS: Final = {
         "handshake_timeout_ms",
         "heartbeat_interval_ms",
         "slow_consumer_ms",
+        "memory_budget",
     ),
     "Limits of one session": (
         "max_requests_in_flight",
@@ -46,6 +47,7 @@ HEADINGS: Final = {
         "byte_burst",
         "max_message_bytes",
         "max_answer_bytes",
+        "max_session_bytes",
         "resume_window_ms",
         "resume_buffer_messages",
         "resume_buffer_bytes",

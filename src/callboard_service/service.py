@@ -23,6 +23,7 @@ from actors import (
     StartFailed,
 )
 from actors.limits import SessionLimits
+from actors.memory import Budget
 from actors.residents import Extensions
 from actors.session_messages import SessionEnvironment
 from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
@@ -132,6 +133,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         resume_buffer_bytes=settings.resume_buffer_bytes,
         slow_consumer=settings.slow_consumer_ms / 1000,
         max_answer_bytes=settings.max_answer_bytes,
+        max_session_bytes=settings.max_session_bytes,
     )
 
 
@@ -236,6 +238,7 @@ class Service:
             self._metrics,
             self._metrics.request_ended,
             wire.answers,
+            Budget(self._settings.memory_budget),
         )
         return Sessions(
             environment,

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
         le=64 * 1024 * 1024,
         description="Of one message to a client.",
     )
+    max_session_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=64 * 1024,
+        le=10**12,
+        description="What one session may hold in memory, requests and answers together.",
+    )
+    memory_budget: int = Field(
+        512 * 1024 * 1024,
+        ge=1024 * 1024,
+        le=10**13,
+        description="What all sessions may hold; beyond it those that hold most are refused first.",
+    )
     max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
     max_sessions: int = Field(
         1000, ge=1, le=100_000, description="At once, those without a connection included."
@@ -188,6 +200,17 @@ class Settings(BaseSettings):
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(parse_origin(origin) for origin in value)
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        largest = 2 * max(self.max_message_bytes, self.max_answer_bytes)
+        for name in ("max_session_bytes", "memory_budget"):
+            if getattr(self, name) < largest:
+                raise ValueError(
+                    f"{name} must be at least {largest}: twice the largest message "
+                    "(max_message_bytes, max_answer_bytes)"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:

@@ -32,10 +32,12 @@ from actors.frames import (
     Ping,
     Pong,
     Request,
+    Sealed,
     Violation,
 )
 from actors.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
+from callboard.v1.chat_pb2 import AnswerRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.answers import (
     LENGTHS,
@@ -56,7 +58,6 @@ _LENGTH_DELIMITED: Final = 2
 _END: Final = b"\x18\x01"
 _TYPE_PREFIX: Final = "type.googleapis.com/"
 _UNREADABLE: Final = Failure(Code.INVALID_ARGUMENT, "the request cannot be decoded")
-_UNREADABLE_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "an input cannot be decoded")
 _UNKNOWN_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "no request takes an input of this type")
 _RESERVED: Final = frozenset(
     {"Hello", "Ack", "Credit", "Ping", "Input", "CancelRequest", "AnswerRequest"}
@@ -128,7 +129,9 @@ class Wire:
             case "cancel":
                 return Cancel(request_id)
             case "answer":
-                return Inform(request_id, envelope.answer)
+                answer = envelope.answer
+                sealed = Sealed(AnswerRequest, answer.SerializeToString(), AnswerRequest.FromString)
+                return Inform(request_id, sealed, about=answer.ask_id)
             case "input":
                 return Inform(request_id, self._input(envelope.input))
             case "hello":
@@ -155,10 +158,8 @@ class Wire:
         kind = self._taken.get(given.payload.type_url.rpartition("/")[2])
         if kind is None:
             return Input(given.number, _UNKNOWN_INPUT, given.last)
-        try:
-            return Input(given.number, kind.FromString(given.payload.value), given.last)
-        except DecodeError:
-            return Input(given.number, _UNREADABLE_INPUT, given.last)
+        sealed = Sealed(kind, given.payload.value, kind.FromString)
+        return Input(given.number, sealed, given.last)
 
     # -- to the client -----------------------------------------------------------------------
 

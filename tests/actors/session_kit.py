@@ -27,6 +27,7 @@ from actors.effects import Limit
 from actors.encoding import Said
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
+from actors.memory import Budget
 from actors.output import frames
 from actors.pull import AT_ONCE
 from actors.session_messages import (
@@ -271,11 +272,18 @@ class Service:
         limits: SessionLimits | None = None,
         at_most: int = 10_000,
         on_request_end: OnRequestEnd | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.registry = Registry()
         self.books = Books()
         self.environment = SessionEnvironment(
-            self.registry, limits or SessionLimits(), encode, NoLog(), self.books, on_request_end
+            self.registry,
+            limits or SessionLimits(),
+            encode,
+            NoLog(),
+            self.books,
+            on_request_end,
+            budget=budget,
         )
         self._names = (f"s{number}" for number in count(1))
         self._secrets = (number.to_bytes(8, "big") * 4 for number in count(1))

@@ -25,6 +25,7 @@ from actors.frames import (
     Ping,
     Pong,
     Request,
+    Sealed,
     Violation,
 )
 from callboard.v1 import chat_pb2, session_pb2
@@ -180,7 +181,11 @@ def test_every_kind_of_client_message_is_a_frame(
     assert decoded(ping=session_pb2.Ping(nonce=5)) == Ping(5)
     assert decoded(cancel=chat_pb2.CancelRequest()) == Cancel(number)
     answer = chat_pb2.AnswerRequest(ask_id="a", answers=["b"])
-    assert decoded(answer=answer) == Inform(number, answer)
+    answered = decoded(answer=answer)
+    assert isinstance(answered, Inform)
+    assert (answered.request_id, answered.about) == (number, "a")
+    assert isinstance(answered.payload, Sealed)
+    assert answered.payload.open() == answer
     assert decoded(hello=session_pb2.Hello()) == Violation(4500, "a second Hello")
     assert decoded() == Request(number, 0, None)
     for arm, request in (
@@ -220,12 +225,19 @@ def test_an_input_is_unpacked_by_its_type_name(wire: Wire) -> None:
     known = "type.googleapis.com/google.protobuf.Timestamp"
     value = Timestamp(seconds=3)
     packed = AnyMessage(type_url=known, value=value.SerializeToString())
-    assert informed(7, False, packed) == Input(7, value, last=False)
+    good = informed(7, False, packed)
+    assert (good.number, good.last) == (7, False)
+    assert isinstance(good.payload, Sealed)
+    assert good.payload.kind is Timestamp
+    assert good.payload.open() == value
     assert informed(8, True, None) == Input(8, None, last=True)
-    for odd in (AnyMessage(type_url="no.Such"), AnyMessage(type_url=known, value=b"\xff")):
-        payload = informed(1, False, odd).payload
-        assert isinstance(payload, Failure)
-        assert payload.code is Code.INVALID_ARGUMENT
+    unknown = informed(1, False, AnyMessage(type_url="no.Such")).payload
+    assert isinstance(unknown, Failure)
+    assert unknown.code is Code.INVALID_ARGUMENT
+    broken = informed(1, False, AnyMessage(type_url=known, value=b"\xff")).payload
+    assert isinstance(broken, Sealed)
+    with pytest.raises(Failure, match="INVALID_ARGUMENT"):
+        broken.open()
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,155 @@
+"""What a request holds of its session's memory: its own bytes, input, room for a large answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from actors.effects import HOLDS_TOO_MUCH
+from actors.failure import Code, Failure
+from actors.frames import Completed, Input, Message, Sealed
+from actors.memory import STEP
+
+if TYPE_CHECKING:
+    from actors.duplex import Inputs
+    from actors.session import SessionActor
+
+NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
+
+
+class Holding:
+    """The part of a request that is counted in its session's account.
+
+    held: bytes that the session counts for it while it is in flight; -1 after that. What finds no
+    room is refused with RESOURCE_EXHAUSTED, retryable.
+    """
+
+    __slots__ = ("_awaits", "_making", "_session", "held", "inputs", "request_id")
+
+    _session: "SessionActor"
+    _making: asyncio.Semaphore | None
+    _awaits: bool
+    held: int
+    inputs: "Inputs | None"
+    request_id: int
+
+    # -- from the client ---------------------------------------------------------------------
+
+    def deliver(self, payload: Message | Sealed | Input, about: str | None = None) -> None:
+        """Take what the client sends to this request; it ends the request if there is no room."""
+        if isinstance(payload, Input):
+            self._put(payload)
+        elif about is not None and not self._is_due(about):
+            pass  # nothing waits for it
+        elif isinstance(payload, Sealed) and not self._hold(payload.size):
+            self.abort(HOLDS_TOO_MUCH)
+        else:
+            self.receive_sealed(payload)
+
+    def _is_due(self, about: str) -> bool:
+        return self._awaits or self._session.machine.owes(self.request_id, about)
+
+    def _put(self, item: Input) -> None:
+        if self.inputs is None:
+            self.abort(NO_INPUTS)
+            return
+        if self.inputs.has(item.number):
+            return  # sent again
+        if isinstance(item.payload, Sealed) and not self._hold(item.payload.size):
+            self.abort(HOLDS_TOO_MUCH)
+            return
+        failure = self.inputs.put(item)
+        if failure is not None:
+            self.abort(failure)
+
+    def open(self, sealed: Sealed) -> Message:
+        """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
+        self._free(sealed)
+        return sealed.open()
+
+    @asynccontextmanager
+    async def awaiting(self) -> AsyncIterator[None]:
+        """Let in, meanwhile, what settles nothing that is open: the handler waits for a message."""
+        self._awaits = True
+        try:
+            yield
+        finally:
+            self._awaits = False
+
+    def _hold(self, size: int) -> bool:
+        if not self._session.machine.hold(size):
+            return False
+        self.held += size
+        return True
+
+    def _free(self, sealed: Sealed) -> None:
+        if self.held >= 0:
+            self.held -= sealed.size
+            self._session.machine.release(sealed.size)
+
+    def let_go(self) -> None:
+        """Give everything back: the request is no longer in flight."""
+        held, self.held = self.held, -1
+        account = self._session.machine.account
+        account.input_bytes -= held
+        if held >= STEP:
+            self._session.machine.output.count_bytes()
+        if self._making is not None:
+            self._making.release()
+            self._making = None
+
+    # -- large answers -----------------------------------------------------------------------
+
+    async def reserve(self, size: int) -> None:
+        """Wait until the session has room for an answer of so many bytes, and reserve it.
+
+        Few requests of a session have such a reservation at once, first come, first served. It ends
+        with the request. Raises Failure where the session holds too much.
+        """
+        self.enter()
+        if self._making is None:
+            making = self._session.making
+            await making.acquire()
+            if self.held < 0:  # it has ended meanwhile
+                making.release()
+                raise asyncio.CancelledError
+            self._making = making
+        await self.room()
+        if not self._hold(size):
+            raise HOLDS_TOO_MUCH
+
+    def _is_crowded(self, answer: Message | Failure | Completed) -> bool:
+        """Return whether an end is so large that it has to wait for room."""
+        machine = self._session.machine
+        output = machine.output
+        return output.waiting_bytes >= output.room_bytes and machine.crowded(answer)
+
+    async def _have_room_for(
+        self, answer: Message | Failure | Completed
+    ) -> Message | Failure | Completed:
+        """Wait until there is room for an end; return it, or what takes its place."""
+        assert not isinstance(answer, (Failure, Completed)), "they are never so large"
+        self.enter()
+        if not self._hold(answer.ByteSize()):
+            return HOLDS_TOO_MUCH
+        self._session.machine.lift_limit(self.request_id)
+        await self.room()
+        return answer
+
+    # -- the rest of the request -------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Be in flight."""
+        raise NotImplementedError
+
+    def receive_sealed(self, payload: Message | Sealed) -> None:
+        """Hand on what the client sent."""
+        raise NotImplementedError
+
+    def abort(self, failure: Failure) -> None:
+        """End the request."""
+        raise NotImplementedError
+
+    async def room(self) -> None:
+        """Wait until one more answer may be sent."""
+        raise NotImplementedError
