@@ -106,7 +106,12 @@ class SessionActor(Actor[SessionMessage]):
 
     supervision = Supervision(order=Order.TOGETHER)
 
-    def __init__(self, name: str, environment: SessionEnvironment) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: SessionEnvironment,
+        away: "dict[str, SessionActor] | None" = None,
+    ) -> None:
         # In the order of use: an instance keeps attributes in the order of their first setting.
         self.connection: Connection | None = None
         self._closing = False
@@ -120,6 +125,8 @@ class SessionActor(Actor[SessionMessage]):
         self._tally = Tally()
         self._runs: dict[int, Run] = {}
         self.name: str = name
+        self._away = {} if away is None else away
+        """All sessions that wait for their client, the one that has waited longest first."""
         self.limits: SessionLimits = environment.limits
         self._watcher = environment.watcher
         self._registry = environment.registry
@@ -185,6 +192,7 @@ class SessionActor(Actor[SessionMessage]):
             taken_over = self.connection is not None
             self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
         self._left = self._closing = False
+        self._away.pop(self.name, None)
         self._stop_waiting()
         connection = self.connection = message.connection
         effects = self.machine.attach(
@@ -206,6 +214,7 @@ class SessionActor(Actor[SessionMessage]):
             self._end()
             return
         self._left = True
+        self._away[self.name] = self
         self._happened(Happening.LEFT)
         self._await_return(self.limits.resume_window)
 
@@ -223,6 +232,16 @@ class SessionActor(Actor[SessionMessage]):
             if deadline is not None:
                 deadline.met()
         self._window = self._look = self._patience = None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no request is in flight."""
+        return not self._runs
+
+    def give_way(self) -> None:
+        """End, to make room for a new session."""
+        self._away.pop(self.name, None)
+        self._end()
 
     def _end(self) -> None:
         """The session is over: what it has in flight is cancelled."""
@@ -272,6 +291,7 @@ class SessionActor(Actor[SessionMessage]):
     def stopped(self) -> None:
         """Let go of the connection."""
         self._stop_waiting()
+        self._away.pop(self.name, None)
         self.machine.account.close()
         if self._left:
             self._happened(Happening.ENDED_AWAY)

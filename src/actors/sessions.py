@@ -29,7 +29,11 @@ class Opened:
 
 @dataclass(slots=True)
 class OpenSession:
-    """Make a session for a client that has shown its token; None: there are too many."""
+    """Make a session for a client that has shown its token; None: there are too many.
+
+    A session that waits for its client gives way: first one that has nothing running, the one that
+    has waited longest among them. So only sessions that have a connection keep others out.
+    """
 
     reply: Reply[Opened | None]
 
@@ -74,6 +78,7 @@ class Sessions(Actor[SessionsMessage]):
         self._at_most = at_most
         self._opened: dict[bytes, Opened] = {}
         self._keys: dict[str, bytes] = {}
+        self._away: dict[str, SessionActor] = {}
 
     def receive(self, message: SessionsMessage) -> None:
         """Start a session or find one; none is made for who has gone meanwhile."""
@@ -88,19 +93,34 @@ class Sessions(Actor[SessionsMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A session is no more: its resume token finds nothing."""
-        del self._opened[self._keys.pop(down.name)]
+        self._forget(down.name)
 
     def _open(self) -> Opened | None:
-        if len(self._opened) >= self._at_most:
+        if len(self._opened) >= self._at_most and not self._make_room():
             return None
         name, token = self._new_name(), self._new_secret()
-        session = SessionActor(name, self._environment)
+        session = SessionActor(name, self._environment, self._away)
         ref = self.context.spawn(lambda: session, name=name, lifecycle=SESSION)
         opened = Opened(name, ref, token)
         key = token[:_KEY_BYTES]
         self._keys[name] = key
         self._opened[key] = opened
         return opened
+
+    def _make_room(self) -> bool:
+        """End a session that waits for its client; return False if there is none."""
+        waiting = self._away.values()
+        session = next((one for one in waiting if one.idle), None) or next(iter(waiting), None)
+        if session is None:
+            return False
+        self._forget(session.name)
+        session.give_way()
+        return True
+
+    def _forget(self, name: str) -> None:
+        key = self._keys.pop(name, None)
+        if key is not None:
+            del self._opened[key]
 
     def _find(self, resume_token: bytes) -> Opened | None:
         opened = self._opened.get(resume_token[:_KEY_BYTES])

@@ -260,6 +260,7 @@ class Service:
                 drain=settings.drain_ms / 1000,
                 max_message_bytes=settings.max_message_bytes,
                 max_handshakes=settings.max_handshakes,
+                max_sessions=settings.max_sessions,
                 max_queued_turns=MAX_WAITING,
                 limits=session_limits(settings),
             ),

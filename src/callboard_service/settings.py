@@ -133,7 +133,10 @@ class Settings(BaseSettings):
         1000, ge=1, le=100_000, description="At once, those without a connection included."
     )
     max_handshakes: int = Field(
-        100, ge=1, le=100_000, description="Connections at once that have no session yet."
+        256,
+        ge=1,
+        le=100_000,
+        description="Connections at once that have no session yet; for one more the oldest is cut.",
     )
     messages_per_second: float = Field(
         500.0, ge=0, le=1e9, description="Requests in one session; 0: no limit."

@@ -101,6 +101,7 @@ class Channel:
         self._policy = environment.policy
         self.close_code: int = CloseCode.ABNORMAL
         self._silent = 0
+        self._in_turn = 0
         self._pulse = environment.beats.add(environment.heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._broken = False
@@ -111,7 +112,7 @@ class Channel:
     async def receive(self) -> bytes | None:
         """The next binary message; None when the connection has ended or is to end."""
         while self._closing is None:
-            message = await self._line.receive()
+            message = await self._next()
             self.heard = True
             match message.type:
                 case WSMsgType.BINARY:
@@ -132,6 +133,18 @@ class Channel:
                     self._peer_ended(message)
                     return None
         return None
+
+    async def _next(self) -> WSMessage:
+        """Return the next message of any kind; others get a turn after AT_ONCE of them.
+
+        A read may bring 50,000 messages, and to receive one that is there already does not wait.
+        """
+        message = await self._line.receive()
+        self._in_turn += 1
+        if self._in_turn == AT_ONCE:
+            self._in_turn = 0
+            await asyncio.sleep(0)
+        return message
 
     def _answer_ping(self, payload: bytes) -> None:
         """At once, or, towards a peer that does not read, the last one alone when it does.
@@ -185,16 +198,12 @@ class Channel:
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         """Read what is not taken at once: all, where that cannot be; else only what overflows."""
         self._line.take_with(self)
-        read = 0
         while (data := await self.receive()) is not None:
             received = Received(self, wire.decode(data), len(data))
             try:
                 session.tell(received)
             except MailboxFull:
                 await session.send(received)
-            read += 1
-            if read % AT_ONCE == 0:
-                await asyncio.sleep(0)
 
     def take(self, data: bytes) -> None:
         """Hand a message to the session, which handles it at once if it is idle."""
@@ -233,7 +242,7 @@ class Channel:
                 self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
-        message = await self._line.receive()
+        message = await self._next()
         if message.type not in (
             WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
         ):  # fmt: skip

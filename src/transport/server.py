@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 from typing import Final, Protocol
@@ -24,10 +24,11 @@ from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
 from transport.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment, Socket
-from transport.feed import Kept
+from transport.feed import AVAILABLE, Kept
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.listen import Listener, Place, listen
+from transport.lobby import Lobby, requests_at_once
 from transport.outgoing import Outgoing
 from transport.wire import PROTOCOL_VERSION, Wire
 
@@ -60,7 +61,8 @@ class ServerSettings:
     """What the listener is told. Times in seconds, sizes in bytes.
 
     handshake: for the request, for TLS, and for Hello. reconnect_after: what GoingAway advises.
-    max_handshakes: connections that have no session yet. max_queued_turns: what clients are told;
+    max_handshakes: WebSockets that have no session yet; for one more the oldest is cut off.
+    max_sessions: for how many there are to be open files. max_queued_turns: what clients are told;
     the extension that queues turns enforces it.
     """
 
@@ -73,7 +75,8 @@ class ServerSettings:
     drain: float = 10.0
     reconnect_after: float = 1.0
     max_message_bytes: int = 1024 * 1024
-    max_handshakes: int = 100
+    max_handshakes: int = 256
+    max_sessions: int = 1000
     max_queued_turns: int = 0
     limits: SessionLimits = field(default_factory=SessionLimits)
 
@@ -122,7 +125,7 @@ class Server:
         self._environment = ChannelEnvironment(
             clock, self._beats, Outgoing(), settings.heartbeat, settings.limits.slow_consumer
         )
-        self._handshakes = 0
+        self._lobby = Lobby(settings.max_handshakes, clock, self._crowded)
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._draining = False
@@ -173,12 +176,26 @@ class Server:
         assert runner.server is not None
         try:
             self._listener = await listen(
-                runner.server, self._settings.place, self._settings.handshake
+                self._accepting(runner.server), self._settings.place, self._settings.handshake
             )
         except BaseException:
             await runner.cleanup()
             raise
         self._runner = runner
+
+    def _accepting(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the protocol of a new connection, which may cut off an old one."""
+        at_most = requests_at_once(self._settings.max_sessions + self._settings.max_handshakes)
+
+        def accept() -> asyncio.Protocol:
+            if AVAILABLE:  # else sessions are among them
+                waiting = server.connections
+                oldest = waiting[0].transport if len(waiting) >= at_most else None
+                if oldest is not None:
+                    oldest.abort()
+            return server()
+
+        return accept
 
     # -- endpoints ---------------------------------------------------------------------------
 
@@ -216,8 +233,6 @@ class Server:
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check(request)
-        if refusal is None and self._handshakes >= self._settings.max_handshakes:
-            refusal = Refusal(503, "too many connections")
         if refusal is not None:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
@@ -232,8 +247,8 @@ class Server:
         line = socket.leave(request)
         channel = Channel(line or Kept(socket, request), self._environment)
         self._channels[channel] = None
-        self._handshakes += 1
         self._quiet.clear()
+        self._lobby.enter(channel)
         if line is None:
             await self._carry(channel)
         else:
@@ -257,16 +272,17 @@ class Server:
                 raise
             self._log.error("connection failed", exc_info=error)
         finally:
+            self._lobby.leave(channel)
             del self._channels[channel]
             self._watcher.closed(channel.close_code)
             if not self._channels:
                 self._quiet.set()
 
+    def _crowded(self) -> None:
+        self._log.warning("cut off", reason="too many connections that send no Hello")
+
     async def _shake_hands(self, channel: Channel) -> Joined | None:
-        try:
-            joined = await self._greet(channel)
-        finally:
-            self._handshakes -= 1
+        joined = await self._greet(channel)
         if joined is not None:
             session, resumed = joined.attached.session, joined.attached.resumed
             self._watcher.opened(resumed=resumed)
@@ -289,7 +305,9 @@ class Server:
             await channel.refuse(CloseCode.BAD_TOKEN, "bad token")
             return None
         hello = None if shown is None else self._wire.greeting(data)
-        if hello is None:
+        if hello is not None:
+            self._lobby.leave(channel)
+        else:
             await channel.refuse(CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello")
             return None
         return await self._join(channel, hello)
@@ -353,6 +371,7 @@ class Server:
         if left:
             await asyncio.wait(left, timeout=1.0)
         self._beats.close()
+        self._lobby.close()
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:

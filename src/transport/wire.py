@@ -54,6 +54,9 @@ from transport.varint import SMALL, varint
 
 PROTOCOL_VERSION: Final = 1
 
+LONGEST_TEXT: Final = 2000
+"""Characters of the message of an error or a notice."""
+
 _LENGTH_DELIMITED: Final = 2
 _END: Final = b"\x18\x01"
 _TYPE_PREFIX: Final = "type.googleapis.com/"
@@ -238,18 +241,23 @@ def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
     return message
 
 
+def _cut(text: str) -> str:
+    """Return a text for a person, shortened: it may quote what a client sent, whatever its size."""
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
 def _spell(said: Said) -> ProtobufMessage:
     """The contract's word for what the session says."""
     match said:
         case Failure():
             return chat_pb2.ChatError(
-                message=said.message,
+                message=_cut(said.message),
                 code=said.code.value,
                 retryable=said.retryable,
                 retry_after_ms=said.retry_after_ms,
             )
         case Notice(message, discard):
-            return chat_pb2.ChatNotice(message=message, discard_tokens=discard)
+            return chat_pb2.ChatNotice(message=_cut(message), discard_tokens=discard)
         case Grant(limit):
             return session_pb2.Credit(limit=limit)
         case Completed():

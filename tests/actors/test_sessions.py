@@ -1,10 +1,17 @@
 import pytest
 
-from actors import ActorSystem, Exit
+from actors import ActorSystem, Exit, RequestActor
 from actors.frames import Ping
 from actors.sessions import AllSessions, OpenSession
 from actors.testing import ManualClock, settle
-from tests.actors.session_kit import Service
+from tests.actors.session_kit import Service, Text
+
+
+class Waiting(RequestActor[Text, Text]):
+    """Is done when the client says so."""
+
+    async def handle(self, request: Text) -> Text:
+        return await self.context.received(Text)
 
 
 async def test_a_session_is_found_by_its_resume_token_and_by_no_other(
@@ -41,12 +48,71 @@ async def test_sessions_are_limited_and_one_that_ends_makes_room(
     actor_system: ActorSystem,
 ) -> None:
     service = Service(actor_system, at_most=2)
-    one, two = await service.open(), await service.open()
-    one.detach(1006)  # away, and it counts
+    _, two = await service.open(), await service.open()
     assert await service.sessions.ask(OpenSession, timeout=1.0) is None
     two.detach(1000)
     await two.ref.join()
     assert await service.sessions.ask(OpenSession, timeout=1.0) is not None
+
+
+async def test_the_session_that_has_waited_longest_for_its_client_makes_room(
+    actor_system: ActorSystem,
+) -> None:
+    service = Service(actor_system, at_most=3)
+    clients = [await service.open() for _ in range(3)]
+    for number in (1, 0):
+        clients[number].detach(1006)
+    await settle()
+    new = await service.open()
+    await settle()
+    assert not clients[1].ref.alive, "the one that left first"
+    assert clients[0].ref.alive
+    assert await service.find(clients[1].opened.resume_token) is None
+    await service.open()
+    assert await service.sessions.ask(OpenSession, timeout=1.0) is None, "all have a connection"
+    assert new.ref.alive
+
+
+async def test_one_with_nothing_running_makes_room_before_one_with_a_request(
+    actor_system: ActorSystem,
+) -> None:
+    service = Service(actor_system, at_most=2)
+    service.registry.register(Text, Waiting)
+    busy, idle = await service.open(), await service.open()
+    busy.request(Text("go"))
+    await settle()
+    for client in (busy, idle):
+        client.detach(1006)
+    await settle()
+    await service.open()
+    await settle()
+    assert (busy.ref.alive, idle.ref.alive) == (True, False)
+    await service.open()
+    await settle()
+    assert not busy.ref.alive, "nobody is locked out by clients that have gone"
+
+
+async def test_a_thousand_clients_that_come_and_go_lock_nobody_out(
+    actor_system: ActorSystem,
+) -> None:
+    service = Service(actor_system, at_most=10)
+    for _ in range(1000):
+        client = await service.open()
+        client.detach(1006)
+        await settle()
+    sessions = await service.sessions.ask(AllSessions, timeout=1.0)
+    assert len(sessions) == 10
+    assert await service.open()
+
+
+async def test_one_that_came_back_does_not_make_room(actor_system: ActorSystem) -> None:
+    service = Service(actor_system, at_most=1)
+    client = await service.open()
+    client.detach(1006)
+    await settle()
+    assert await client.attach(0)
+    assert await service.sessions.ask(OpenSession, timeout=1.0) is None
+    assert client.ref.alive
 
 
 async def test_all_sessions_are_told_those_without_a_connection_too(

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 
 from tests.e2e.contract_client import Contract, message, parse
 from tests.e2e.service_process import ServiceProcess, running
@@ -165,18 +166,19 @@ async def test_other_paths_and_plain_requests(shared: ServiceProcess) -> None:
         assert (await http.get(base, headers={"Host": "evil.example"})).status == 421
 
 
-async def test_too_many_connections_without_hello_get_503(tmp_path: Path) -> None:
+async def test_of_too_many_connections_without_hello_the_oldest_is_cut_off(tmp_path: Path) -> None:
     with running(tmp_path, "--backend", "echo", "--max-handshakes", "2") as service:
         async with (
             service.connect() as first,
-            service.connect(),
-            connect(service.url, proxy=None),
-            connect(service.url, proxy=None),
+            connect(service.url, proxy=None) as oldest,
+            connect(service.url, proxy=None) as younger,
+            service.connect() as second,
         ):
-            with pytest.raises(InvalidStatus) as refused:
-                await connect(service.url, proxy=None)
-            assert refused.value.response.status_code == 503
+            with pytest.raises(ConnectionClosed):
+                await oldest.recv()
+            assert younger.state is State.OPEN
             assert await first.conversation()
+            assert await second.conversation()
 
 
 async def test_one_session_too_many_gets_going_away_and_4001_and_may_come_back(

@@ -16,10 +16,10 @@ from tests.security.raw import (
     memory_of,
     open_files,
     plain,
-    refused,
     still_serves,
     upgraded,
 )
+from transport.lobby import REQUESTS
 
 MEGABYTE = 1024 * 1024
 SLOW = 500
@@ -77,15 +77,41 @@ async def test_a_slow_body_is_not_waited_for(service: ServiceProcess) -> None:
         await raw.end()
 
 
-async def test_connections_without_hello_are_capped(strict: ServiceProcess) -> None:
+async def test_connections_without_hello_are_capped_and_the_oldest_gives_way(
+    strict: ServiceProcess,
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        for _ in range(5):
-            await stack.enter_async_context(upgraded(strict))
-        assert await refused(strict) == 503
-    async with asyncio.timeout(20):
-        while await refused(strict) == 503:
-            pass
-    await still_serves(strict)
+        silent = [await stack.enter_async_context(upgraded(strict)) for _ in range(5)]
+        await still_serves(strict)
+        await silent[0].end()
+        for raw in silent[1:]:
+            assert not raw.reader.at_eof()
+
+
+async def test_silent_connections_that_are_renewed_lock_nobody_out(
+    strict: ServiceProcess,
+) -> None:
+    served = 0
+
+    async def hold() -> None:
+        while True:
+            async with upgraded(strict) as raw:
+                await raw.end()
+
+    async with asyncio.TaskGroup() as group:
+        attackers = [group.create_task(hold()) for _ in range(10)]
+        while served < 20:
+            await still_serves(strict)
+            served += 1
+        for attacker in attackers:
+            attacker.cancel()
+
+
+async def test_connections_without_a_request_lock_nobody_out(strict: ServiceProcess) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(REQUESTS + 50):
+            await stack.enter_async_context(plain(strict))
+        await still_serves(strict)
 
 
 async def test_a_flood_of_messages_gets_4505(strict: ServiceProcess) -> None:
