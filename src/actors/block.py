@@ -1,9 +1,9 @@
 """Answers that were encoded together, in one piece.
 
-A module of its own, which is never compiled: mypyc has no subclasses of builtin types.
+This module is never compiled: mypyc has no subclasses of builtin types.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, takewhile
 
 
@@ -28,3 +28,35 @@ class Block(bytes):
         first, others = self.lengths[:count], self.lengths[count:]
         at = sum(first)
         return Block.of((self[:at],), first), Block.of((self[at:],), others)
+
+
+def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what was taken, frame by frame."""
+    for piece in taken:
+        at = 0
+        for length in lengths_of(piece):
+            yield piece[at : at + length] if length < len(piece) else piece
+            at += length
+
+
+def move(source: list[bytes], target: list[bytes], room: int) -> int:
+    """Move what fits from the front, or one longer piece if nothing is there; return the room left."""
+    moved = 0
+    for piece in source:
+        if len(piece) > room and (target or count_of(piece) > 1):
+            break
+        target.append(piece)
+        room -= len(piece)
+        moved += 1
+    del source[:moved]
+    return room
+
+
+def count_of(answer: bytes) -> int:
+    """Return how many frames a piece has."""
+    return len(answer.lengths) if isinstance(answer, Block) else 1
+
+
+def lengths_of(answer: bytes) -> Iterable[int]:
+    """Return the length of each frame in a piece."""
+    return answer.lengths if isinstance(answer, Block) else (len(answer),)

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
+from actors.carrier import NOBODY, Carrier
 from actors.effects import (
     ABUSE,
     CANCELLED,
@@ -64,7 +65,7 @@ from actors.frames import (
 from actors.lane import UNLIMITED, Lane, too_large
 from actors.limits import Gate, SessionLimits
 from actors.memory import STEP, Account, Budget
-from actors.output import NOBODY, Carrier, Output
+from actors.output import Output
 
 LARGE: Final = 32 * 1024
 """Bytes of an end that waits for room, as the answers of a stream do."""

@@ -10,11 +10,12 @@ together, in a Block, which is cut only where a border falls into it. Frames tha
 request (a Pong, a GoingAway) go ahead of the answers and end with the connection.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from itertools import accumulate, chain, takewhile
-from typing import Final, Protocol
+from typing import Final
 
-from actors.block import Block
+from actors.block import Block, count_of, lengths_of, move
+from actors.carrier import NOBODY, Carrier
 from actors.encoding import Encoded
 from actors.limits import SessionLimits
 from actors.memory import STEP, Account, Budget
@@ -30,23 +31,6 @@ GATHERED: Final = 16 * 1024
 
 GATHERED_FOR: Final = 0.002
 """Seconds that answers wait for others to be written with, and what is left of a turn then."""
-
-
-class Carrier(Protocol):
-    """What takes answers to the client."""
-
-    def wake(self) -> None:
-        """There may be something to take; take it later, not in here."""
-
-
-class Nobody:
-    """In place of a carrier."""
-
-    def wake(self) -> None:
-        """Nothing is to be woken."""
-
-
-NOBODY: Final[Carrier] = Nobody()
 
 
 class Output:
@@ -322,12 +306,12 @@ class Output:
     def _take_some(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
         aside = self._aside or []
-        room = _move(aside, taken, at_most)
+        room = move(aside, taken, at_most)
         if aside:
             return taken
         self._aside = None
         waiting, before = self.waiting, len(taken)
-        room = _move(waiting, taken, room)
+        room = move(waiting, taken, room)
         first = waiting[0] if waiting else None
         if isinstance(first, Block):
             count = first.fitting(room) or (0 if taken else 1)
@@ -336,7 +320,7 @@ class Output:
                 taken.append(part)
         moved = taken[before:]
         self._kept += moved
-        self._handed_out += sum(map(_count, moved))
+        self._handed_out += sum(map(count_of, moved))
         octets = sum(map(len, moved))
         self.waiting_bytes -= octets
         self.kept_bytes += octets
@@ -353,7 +337,7 @@ class Output:
         """Let go of the oldest that are kept, until no more than so many bytes are held."""
         excess = self.size - size
         if excess > 0:
-            lengths = chain.from_iterable(map(_lengths, self._kept))
+            lengths = chain.from_iterable(map(lengths_of, self._kept))
             before = takewhile(lambda total: total < excess, accumulate(lengths))
             kept = self._handed_out - self.acknowledged
             self._let_go(min(sum(1 for _ in before) + 1, kept))
@@ -368,7 +352,7 @@ class Output:
         kept, gone = self._kept, 0
         self.acknowledged += count
         for answer in kept:
-            frames = _count(answer)
+            frames = count_of(answer)
             if frames > count:
                 break
             count -= frames
@@ -409,34 +393,3 @@ class Output:
         self._kept.clear()
         self.kept_bytes = 0
         return True
-
-
-def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
-    """What was taken, frame by frame."""
-    for piece in taken:
-        at = 0
-        for length in _lengths(piece):
-            yield piece[at : at + length] if length < len(piece) else piece
-            at += length
-
-
-def _move(source: list[bytes], target: list[bytes], room: int) -> int:
-    """Move what fits from the front, or one that is longer if nothing is there; the room left."""
-    moved = 0
-    for piece in source:
-        if len(piece) > room and (target or _count(piece) > 1):
-            break
-        target.append(piece)
-        room -= len(piece)
-        moved += 1
-    del source[:moved]
-    return room
-
-
-def _count(answer: bytes) -> int:
-    """How many frames this is."""
-    return len(answer.lengths) if isinstance(answer, Block) else 1
-
-
-def _lengths(answer: bytes) -> Iterable[int]:
-    return answer.lengths if isinstance(answer, Block) else (len(answer),)

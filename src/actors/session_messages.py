@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from actors.ask import Reply
+from actors.carrier import Carrier
 from actors.effects import Limit
 from actors.encoding import Encode, EncodeStream
 from actors.failure import Failure
@@ -13,7 +14,6 @@ from actors.frames import Completed, Frame, Message
 from actors.limits import SessionLimits
 from actors.log import Log
 from actors.memory import Budget
-from actors.output import Carrier
 from actors.registry import Registry
 
 if TYPE_CHECKING:

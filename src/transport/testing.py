@@ -22,10 +22,10 @@ from itertools import count
 from random import Random
 from typing import Final, Self
 
+from actors.block import frames
 from actors.effects import Limit
 from actors.errors import MailboxFull, NotRunning
 from actors.limits import SessionLimits
-from actors.output import frames
 from actors.ref import ActorRef, Down
 from actors.registry import Registry
 from actors.residents import Extensions

@@ -22,13 +22,13 @@ from actors import (
     StreamActor,
     Yielded,
 )
+from actors.block import frames
 from actors.eager import EAGER
 from actors.effects import Limit
 from actors.encoding import Said
 from actors.frames import Completed, Frame, GoingAway, Grant, Pong, Request
 from actors.limits import SessionLimits
 from actors.memory import Budget
-from actors.output import frames
 from actors.pull import AT_ONCE
 from actors.session_messages import (
     Attach,

@@ -6,10 +6,11 @@ from itertools import count
 
 import pytest
 
+from actors.carrier import NOBODY
 from actors.encoding import OneByOne
 from actors.lane import UNLIMITED, Lane
 from actors.limits import SessionLimits
-from actors.output import GATHERED, GATHERED_FOR, NOBODY, SEVERAL, Output
+from actors.output import GATHERED, GATHERED_FOR, SEVERAL, Output
 from tests.actors.session_kit import Text, encode
 
 

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from actors import Code, Failure, Notice
+from actors.block import frames
 from actors.effects import (
     CANCELLED,
     DRAINING,
@@ -31,7 +32,6 @@ from actors.frames import (
 )
 from actors.limits import FLOOD, SessionLimits
 from actors.machine import SessionMachine
-from actors.output import frames
 from tests.actors import machine_kit
 from tests.actors.machine_kit import Start
 from tests.actors.session_kit import Sent, Text, Unspeakable, decode, encode

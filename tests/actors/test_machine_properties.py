@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors import Code, Failure, Notice
+from actors.block import frames
 from actors.effects import CANCELLED, Close, Deliver, Effect, Refused, Stop, Wake
 from actors.frames import (
     COMPLETED,
@@ -23,7 +24,6 @@ from actors.frames import (
 )
 from actors.limits import SessionLimits
 from actors.machine import SessionMachine
-from actors.output import frames
 from tests.actors.machine_kit import Start, receive
 from tests.actors.session_kit import Sent, Text, decode, encode, said_as_text
 

@@ -2,9 +2,10 @@ from random import Random
 
 import pytest
 
+from actors.block import frames
 from actors.encoding import Encoded
 from actors.limits import SessionLimits
-from actors.output import FEW, Output, frames
+from actors.output import FEW, Output
 
 ALL = 1 << 30
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import actors.rounds
 from actors import ActorSystem, Closes, Opens, StreamActor, Yielded, next_turn
+from actors.block import frames
 from actors.eager import begin
 from actors.frames import Cancel
-from actors.output import frames
 from actors.pull import AT_ONCE, FIRST
 from actors.rounds import ALONE, SEATS, Rounds, Seat
 from actors.testing import settle

@@ -7,10 +7,11 @@ from functools import partial
 import pytest
 
 from actors import ActorSystem, Exit, RequestActor, StreamActor, Yielded
+from actors.block import frames
 from actors.effects import Limit
 from actors.frames import Ack, Cancel, Inform, Ping, Violation
 from actors.limits import SessionLimits
-from actors.output import SEVERAL, frames
+from actors.output import SEVERAL
 from actors.testing import ManualClock, settle
 from tests.actors.kit import tasks_of_actors
 from tests.actors.session_kit import Ask, Client, Counting, Sent, Service, Text, client_of
