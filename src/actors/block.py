@@ -40,7 +40,7 @@ def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def move(source: list[bytes], target: list[bytes], room: int) -> int:
-    """Move what fits from the front, or one longer piece if nothing is there; return the room left."""
+    """Move what fits from the front, one longer piece at least; return the room that is left."""
     moved = 0
     for piece in source:
         if len(piece) > room and (target or count_of(piece) > 1):
