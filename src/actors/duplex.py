@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, TypeVar, cast
 
+from actors.effects import HOLDS_TOO_MUCH
 from actors.failure import Code, Failure
 from actors.frames import Input, Message, Sealed
 from actors.interceptors import Ending
@@ -29,13 +30,13 @@ class Inputs:
     """The inputs of one request: checked, counted, in order, at most a window of them waiting.
 
     grant: is told the credit whenever half a window has been taken. started: is called at the first
-    input that the handler takes: from then on the request cannot be run again. free: is called with
-    each sealed input as it is taken.
+    input that the handler takes: from then on the request cannot be run again. hold: counts
+    the bytes of a sealed input, and returns whether there is room; free: is called as it is taken.
     """
 
     __slots__ = (
-        "_free", "_grant", "_kind", "_last", "_limit", "_queue", "_received", "_started", "_taken",
-        "_waiter", "_window",
+        "_free", "_grant", "_hold", "_kind", "_last", "_limit", "_queue", "_received",
+        "_started", "_taken", "_waiter", "_window",
     )  # fmt: skip
 
     def __init__(
@@ -43,12 +44,14 @@ class Inputs:
         kind: type[Message],
         grant: Callable[[int], None],
         started: Callable[[], None],
-        free: Callable[[Sealed], None] | None = None,
+        hold: Callable[[int], bool],
+        free: Callable[[Sealed], None],
         window: int = INPUT_WINDOW,
     ) -> None:
         self._kind = kind
         self._grant = grant
         self._started = started
+        self._hold = hold
         self._free = free
         self._window = window
         self._limit = window
@@ -57,10 +60,6 @@ class Inputs:
         self._taken = 0
         self._last = False
         self._waiter: asyncio.Future[None] | None = None
-
-    def has(self, number: int) -> bool:
-        """Return whether the input of this number has been received."""
-        return number <= self._received
 
     def put(self, item: Input) -> Failure | None:
         """Take what the client sent; a Failure is what the request has to end with."""
@@ -95,6 +94,8 @@ class Inputs:
             else isinstance(payload, self._kind)
         ):
             return _bad(f"the inputs of this request are {self._kind.__name__}")
+        if isinstance(payload, Sealed) and not self._hold(payload.size):
+            return HOLDS_TOO_MUCH
         return None
 
     async def next(self) -> Message | None:
@@ -119,8 +120,7 @@ class Inputs:
             self._limit = limit
             self._grant(limit)
         if isinstance(payload, Sealed):
-            if self._free is not None:
-                self._free(payload)
+            self._free(payload)
             return payload.open()
         return payload
 

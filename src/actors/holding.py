@@ -1,6 +1,7 @@
 """What a request holds of its session's memory: its own bytes, input, room for a large answer."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -20,8 +21,8 @@ NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs"
 class Holding:
     """The part of a request that is counted in its session's account.
 
-    held: bytes that the session counts for it while it is in flight; -1 after that. What finds no
-    room is refused with RESOURCE_EXHAUSTED, retryable.
+    held: bytes that the session counts for it while it is in flight. What finds no room is
+    refused with RESOURCE_EXHAUSTED, retryable.
     """
 
     __slots__ = ("_awaits", "_making", "_session", "held", "inputs", "request_id")
@@ -38,7 +39,9 @@ class Holding:
     def deliver(self, payload: Message | Sealed | Input, about: str | None = None) -> None:
         """Take what the client sends to this request; it ends the request if there is no room."""
         if isinstance(payload, Input):
-            self._put(payload)
+            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
+            if failure is not None:
+                self.abort(failure)
         elif about is not None and not self._is_due(about):
             pass  # nothing waits for it
         elif isinstance(payload, Sealed) and not self._hold(payload.size):
@@ -48,19 +51,6 @@ class Holding:
 
     def _is_due(self, about: str) -> bool:
         return self._awaits or self._session.machine.owes(self.request_id, about)
-
-    def _put(self, item: Input) -> None:
-        if self.inputs is None:
-            self.abort(NO_INPUTS)
-            return
-        if self.inputs.has(item.number):
-            return  # sent again
-        if isinstance(item.payload, Sealed) and not self._hold(item.payload.size):
-            self.abort(HOLDS_TOO_MUCH)
-            return
-        failure = self.inputs.put(item)
-        if failure is not None:
-            self.abort(failure)
 
     def open(self, sealed: Sealed) -> Message:
         """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
@@ -83,13 +73,12 @@ class Holding:
         return True
 
     def _free(self, sealed: Sealed) -> None:
-        if self.held >= 0:
-            self.held -= sealed.size
-            self._session.machine.release(sealed.size)
+        self.held -= sealed.size
+        self._session.machine.release(sealed.size)
 
     def let_go(self) -> None:
         """Give everything back: the request is no longer in flight."""
-        held, self.held = self.held, -1
+        held, self.held = self.held, 0
         account = self._session.machine.account
         account.input_bytes -= held
         if held >= STEP:
@@ -110,9 +99,6 @@ class Holding:
         if self._making is None:
             making = self._session.making
             await making.acquire()
-            if self.held < 0:  # it has ended meanwhile
-                making.release()
-                raise asyncio.CancelledError
             self._making = making
         await self.room()
         if not self._hold(size):
@@ -138,18 +124,18 @@ class Holding:
 
     # -- the rest of the request -------------------------------------------------------------
 
+    @abstractmethod
     def enter(self) -> None:
         """Be in flight."""
-        raise NotImplementedError
 
+    @abstractmethod
     def receive_sealed(self, payload: Message | Sealed) -> None:
         """Hand on what the client sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self, failure: Failure) -> None:
         """End the request."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
-        raise NotImplementedError

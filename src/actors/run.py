@@ -71,7 +71,9 @@ class Run(Holding):
         self._only_once = False
         self.inputs = None
         if registration.takes is not None:
-            self.inputs = Inputs(registration.takes, self._grant, self._run_once, self._free)
+            self.inputs = Inputs(
+                registration.takes, self._grant, self._run_once, self._hold, self._free
+            )
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:

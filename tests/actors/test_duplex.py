@@ -1,7 +1,7 @@
 """Duplex requests: inputs in order, bounded, once; whatever breaks them ends that request alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -207,8 +207,15 @@ async def test_it_is_run_again_only_while_it_has_taken_nothing(
         assert Mine.tries == tries
 
 
+def inputs_of(
+    grant: Callable[[int], None], started: Callable[[], None], window: int = INPUT_WINDOW
+) -> Inputs:
+    """Inputs that find room for everything."""
+    return Inputs(Text, grant, started, lambda size: True, lambda sealed: None, window)
+
+
 async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
-    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    inputs = inputs_of(lambda limit: None, lambda: None)
     waiting = asyncio.create_task(inputs.next())
     await settle()
     assert not waiting.done()
@@ -223,7 +230,7 @@ async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
 
 
 async def test_who_waits_for_an_input_and_is_cancelled_has_taken_none() -> None:
-    inputs = Inputs(Text, lambda limit: None, lambda: None)
+    inputs = inputs_of(lambda limit: None, lambda: None)
     waiting = asyncio.create_task(inputs.next())
     await settle()
     waiting.cancel()
@@ -236,7 +243,7 @@ async def test_who_waits_for_an_input_and_is_cancelled_has_taken_none() -> None:
 async def test_half_a_window_taken_grants_as_much_again() -> None:
     grants: list[int] = []
     started: list[None] = []
-    inputs = Inputs(Text, grants.append, lambda: started.append(None), window=4)
+    inputs = inputs_of(grants.append, lambda: started.append(None), window=4)
     for number in range(1, 5):
         assert inputs.put(Input(number, Text(str(number)), last=False)) is None
     refused = inputs.put(Input(5, Text("5"), last=False))

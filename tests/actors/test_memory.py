@@ -20,14 +20,17 @@ from actors import (
     StreamActor,
     Yielded,
 )
+from actors.carrier import NOBODY
 from actors.effects import Limit
 from actors.frames import Ack, Cancel, Credit, Inform, Input, Request, Sealed
 from actors.lane import too_large
 from actors.limits import SessionLimits
-from actors.machine import LARGE
+from actors.machine import LARGE, SessionMachine
 from actors.memory import STEP, Account, Budget
-from actors.testing import settle
-from tests.actors.session_kit import Ask, Client, Service, Text
+from actors.output import Output
+from actors.testing import ManualClock, settle
+from tests.actors.kit import Boom
+from tests.actors.session_kit import Ask, Client, Service, Text, encode
 
 MIB = 1024 * 1024
 LIMITS = SessionLimits(
@@ -184,11 +187,11 @@ async def test_an_answer_to_an_open_ask_is_delivered_and_counted_until_it_is_tak
     assert await client.said(1) == ["?"]
     before = counted(client)
     client.send(Inform(1, sealed("another"), about="another"))
-    client.send(Inform(1, sealed("yes"), about="ask"))
+    client.send(Inform(1, sealed("yes" * STEP), about="ask"))
     await settle()
     assert counted(client) > before, "the handler waits for credit, and has not taken it"
     client.send(Credit(1, 10))
-    assert await client.said(1) == ["?", "settled", "yes"]
+    assert await client.said(1) == ["?", "settled", "yes" * STEP]
     assert counted(client) == 0
 
 
@@ -232,6 +235,50 @@ async def test_inputs_stay_encoded_and_count_until_they_are_taken(
     client.send(Inform(1, Input(8, sealed("x" * 2 * MIB), last=False)))
     assert await client.said(1) == ["10", "!RESOURCE_EXHAUSTED retryable"]
     assert counted(client) == 0
+
+
+@pytest.mark.parametrize("kind", [Ask, Text])
+async def test_what_cannot_be_decoded_ends_the_request_when_it_is_taken(
+    actor_system: ActorSystem, kind: type[Text]
+) -> None:
+    service = Service(actor_system, LIMITS)
+    service.registry.register_duplex(Ask, Text, Hoarding)
+    service.registry.register(Text, Waiting)
+    client = await service.open()
+    client.request(kind("go"))
+    broken = Sealed(Text, b"\xff", lambda data: Text(data.decode()))
+    client.send(Inform(1, Input(1, broken, last=False) if kind is Ask else broken))
+    assert await client.said(1) == ["!INVALID_ARGUMENT"]
+    assert counted(client) == 0
+
+
+async def test_what_is_taken_after_the_end_is_not_given_back_twice(
+    actor_system: ActorSystem,
+) -> None:
+    service = Service(actor_system, LIMITS)
+    service.registry.register_duplex(Ask, Text, Late)
+    client = await service.open()
+    client.request(Ask("go"))
+    client.send(Inform(1, Input(1, sealed("one"), last=False)))
+    client.send(Inform(1, Input(2, sealed("two"), last=False)))
+    assert await client.said(1) == ["one"]
+    client.send(Cancel(1))
+    await client.read()
+    assert counted(client) == 0
+
+
+class Late(DuplexActor[Ask, Text, Text]):
+    """Takes one input more when it is cancelled."""
+
+    async def handle(
+        self, request: Ask, inputs: AsyncIterator[Text]
+    ) -> AsyncIterator[Yielded[Text]]:
+        item = await anext(inputs)
+        yield item
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await anext(inputs)
 
 
 # -- answers -------------------------------------------------------------------------------------
@@ -317,6 +364,76 @@ async def test_a_request_that_is_cancelled_while_it_waits_for_room_holds_up_nobo
     assert set(ends) == set(range(1, 11))
     assert ends[10] == "x" * 12
     assert counted(client) == 0
+
+
+class Twice(RequestActor[Text, Text]):
+    """Reserves in two parts."""
+
+    async def handle(self, request: Text) -> Text:
+        half = int(request.text) // 2
+        await self.context.reserve(half)
+        await self.context.reserve(half)
+        return Text("x" * half)
+
+
+async def test_a_reservation_can_grow_and_is_refused_where_there_is_no_room(
+    actor_system: ActorSystem,
+) -> None:
+    client, _, _ = await client_of(actor_system, Twice)
+    client.request(Text(str(2 * MIB)))
+    assert len((await client.said(1))[0]) == MIB
+    client.request(Text(str(LIMITS.max_session_bytes * 2)))
+    assert await client.said(2) == ["!RESOURCE_EXHAUSTED retryable"]
+    assert counted(client) == 0
+
+
+class LargeAgain(RequestActor[Ask, Text]):
+    """Crashes once, and then has a large answer."""
+
+    restartable = True
+    tries = 0
+
+    async def handle(self, request: Ask) -> Text:
+        type(self).tries += 1
+        if self.tries == 1:
+            await asyncio.sleep(0)
+            raise Boom
+        return Text("x" * MIB)
+
+
+async def test_a_large_answer_of_a_second_try_waits_too(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    LargeAgain.tries = 0
+    service = Service(actor_system, LIMITS)
+    service.registry.register(Text, Large)
+    service.registry.register(Ask, LargeAgain)
+    client = await service.open()
+    client.request(Text(str(MIB)))
+    client.request(Ask())
+    await settle()
+    await manual_clock.advance(1.0)
+    await settle()
+    assert LargeAgain.tries == 2
+    assert client.attached is not None
+    assert client.attached.outbox._session.machine.output.sequence == 1
+    assert [len(said) for said in await client.said(2)] == [MIB]
+
+
+class Owing(StreamActor[Text, Text]):
+    """Owes something at its end, which is too large."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        yield Opens("ask", Text("?"), Text("void"))
+        yield Last(Text("x" * int(request.text)))
+
+
+async def test_what_is_owed_comes_before_an_end_that_is_too_large(
+    actor_system: ActorSystem,
+) -> None:
+    client, _, _ = await client_of(actor_system, Owing)
+    client.request(Text(str(LIMITS.max_answer_bytes)))
+    assert await client.said(1) == ["?", "void", "!RESOURCE_EXHAUSTED"]
 
 
 # -- the budget of all ---------------------------------------------------------------------------
@@ -421,6 +538,35 @@ def test_a_budget_is_never_exceeded_and_is_whole_again(
     for account in accounts:
         account.close()
     assert budget.held == 0
+
+
+def test_a_limit_is_lifted_only_of_a_request_that_has_not_ended() -> None:
+    machine = SessionMachine(LIMITS, encode)
+    machine.attach(initial_credit=1, acknowledges=False)
+    machine.admit(Request(1, 0, Text()), 10, 0.0)
+    machine.open(1)
+    machine.answer(1, Text("a"))
+    assert not machine.has_room(1)
+    machine.lift_limit(1)
+    assert machine.has_room(1)
+    machine.end(1, Text("b"))
+    machine.lift_limit(1)
+    assert not machine.has_room(1)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_streams_wait_where_the_budget_is_used_up(away: bool) -> None:
+    budget = Budget(4 * STEP)
+    budget.held = 4 * STEP  # by others
+    output = Output(LIMITS, Account(LIMITS.max_session_bytes, budget))
+    if not away:
+        output.attach(NOBODY, acknowledges=False)
+    sent = 0
+    while output.put(bytes(1024)):
+        sent += 1
+    assert STEP // 1024 - 2 <= sent <= STEP // 1024 + 1, "so much each may hold"
+    budget.held = 0
+    assert not output.full()
 
 
 def test_a_failure_names_the_sizes() -> None:
