@@ -169,7 +169,7 @@ class Service:
         given = settings.token
         self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
         self._server: Server | None = None
-        self._runtime_file: Path | None = None
+        self._runtime_file: discovery.RuntimeFile | None = None
 
     async def start(self) -> Ready:
         """Start all of it. Raises ServiceError or TransportError; then nothing is left running."""
@@ -205,7 +205,7 @@ class Service:
         folder = settings.runtime_dir or discovery.default_folder()
         self._runtime_file = discovery.publish(folder, record)
         self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
-        return Ready(server.url, server.page, record.pid, self._runtime_file)
+        return Ready(server.url, server.page, record.pid, self._runtime_file.path)
 
     def _bind(self) -> Wire:
         """Gather all actor types, before anything is started. Raises BadExtension, NotProtobuf."""

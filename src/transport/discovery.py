@@ -1,28 +1,34 @@
 """Being found: one runtime file for each running service, readable by its user alone.
 
 `<user runtime dir>/callboard/<pid>.json`, mode 0600 in a folder of mode 0700, written whole or not
-at all. It holds the token: who can read it may connect.
+at all. It holds the token: whoever can read it may connect. ADR 0032 says how the process behind it
+is identified.
 """
 
 import json
+import math
 import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
 from platformdirs import user_cache_path, user_runtime_path
 
+from transport import locks
 from transport.errors import CannotPublish, NotRunning
+from transport.processes import Judge, Life, ProcessIdentity, identify
 
 _SUFFIX: Final = ".json"
 _MAX_BYTES: Final = 64 * 1024
-_CLOCK_SLACK: Final = 2.0
-"""Seconds by which the system's and our reading of the same moment may differ."""
+_LARGEST_PID: Final = 2**31 - 1
+_WORDS: Final = ("url", "page", "token", "backend", "version")
+_PROCESS: Final = "process"
+"""The key of what identifies the process; beside it are the fields of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +47,104 @@ class RuntimeRecord:
         return f"<RuntimeRecord pid={self.pid} url={self.url}>"
 
 
-def default_folder() -> Path:
-    """Where runtime files belong: `CALLBOARD_RUNTIME_DIR`, else the user's runtime folder.
+@dataclass(frozen=True, slots=True)
+class RuntimeFile:
+    """A published runtime file. It is locked, where that is possible, until `withdraw`."""
 
-    On a Linux without one (a container, a cron job) it is `run` in the user's cache folder, and not
-    the name in a folder shared by all that platformdirs would take, which others may make first.
+    path: Path
+    descriptor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A runtime file that makes sense, and whether its service runs.
+
+    near: whether the service is in our own namespace.
+    """
+
+    path: Path
+    record: RuntimeRecord
+    life: Life
+    near: bool
+
+
+def default_folder() -> Path:
+    """Return where runtime files belong: `CALLBOARD_RUNTIME_DIR`, else the user's runtime folder.
+
+    On Linux, `XDG_RUNTIME_DIR` counts only if it is a folder of this user's own: after `su` it is
+    often another user's. Without it, the folder is `/run/user/UID/callboard`, or, where there is no
+    such folder either (a container, a cron job), `run` in the user's cache folder; never a name in
+    a folder shared by all, which platformdirs would take and others may make first.
     """
     if named := os.environ.get("CALLBOARD_RUNTIME_DIR"):
         return Path(named)
-    if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
-        folder = Path(f"/run/user/{os.getuid()}")
-        if not folder.is_dir():
-            return user_cache_path("callboard", appauthor=False) / "run"
-        return folder / "callboard"
-    return user_runtime_path("callboard", appauthor=False)
+    if sys.platform != "linux":
+        return user_runtime_path("callboard", appauthor=False)
+    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
+        if os.path.isabs(folder) and _is_own_folder(Path(folder)):
+            return Path(folder, "callboard")
+    return user_cache_path("callboard", appauthor=False) / "run"
 
 
-def publish(folder: Path, record: RuntimeRecord) -> Path:
-    """Write the runtime file and strike out those of dead processes. Raises CannotPublish."""
-    path = folder / f"{record.pid}{_SUFFIX}"
+def _is_own_folder(folder: Path) -> bool:
+    try:
+        status = folder.stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(status.st_mode) and (os.name != "posix" or status.st_uid == os.getuid())
+
+
+def publish(folder: Path, record: RuntimeRecord) -> RuntimeFile:
+    """Write the runtime file, and remove those of processes that have certainly ended.
+
+    A name that is taken is left alone, and another one chosen. Raises CannotPublish.
+    """
     try:
         _make_private(folder)
-        _sweep(folder)
-        draft = folder / f".{record.pid}.{secrets.token_hex(8)}.tmp"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(record), file)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with locks.alone_in(folder) as alone:
+            _sweep(folder, drafts=alone)
+            return _write(folder, record)
     except OSError as error:
         reason = error.strerror or str(error)
+        path = folder / f"{record.pid}{_SUFFIX}"
         raise CannotPublish(f"cannot write the runtime file {path}: {reason}") from error
-    return path
+
+
+def _write(folder: Path, record: RuntimeRecord) -> RuntimeFile:
+    draft = folder / f".{record.pid}.{secrets.token_hex(8)}.tmp"
+    descriptor: int | None = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    assert descriptor is not None
+    try:
+        locked = locks.acquire(descriptor)
+        process = asdict(identify(record.pid)) | {"locked": locked}
+        del process["pid"]  # stands beside it
+        with os.fdopen(descriptor, "w", encoding="utf-8", closefd=not locked) as file:
+            descriptor = descriptor if locked else None
+            json.dump(asdict(record) | {_PROCESS: process}, file)
+        return RuntimeFile(_name(draft, folder, record.pid), descriptor)
+    except BaseException:
+        if descriptor is not None:
+            os.close(descriptor)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _name(draft: Path, folder: Path, pid: int) -> Path:
+    """Give the finished draft its name, which replaces nothing."""
+    for ending in ("", *(f"-{secrets.token_hex(4)}" for _ in range(3))):
+        path = folder / f"{pid}{ending}{_SUFFIX}"
+        with suppress(FileExistsError):
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                if os.path.lexists(path):
+                    continue
+                draft.rename(path)
+            return path
+    raise FileExistsError(f"{folder} has too many files of process {pid}")
 
 
 def _make_private(folder: Path) -> None:
@@ -89,38 +158,112 @@ def _make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _sweep(folder: Path) -> None:
-    for path in folder.glob(f"*{_SUFFIX}"):
-        if path.stem.isdecimal() and _read(path) is None:
+def _sweep(folder: Path, *, drafts: bool) -> None:
+    """Remove the files of ended processes; with `drafts`, also what was never finished."""
+    for entry in _entries(folder):
+        if entry.life is Life.DEAD:
+            with suppress(OSError):
+                entry.path.unlink()
+    if drafts:  # nobody else is writing one
+        for path in folder.glob(".*.tmp"):
             with suppress(OSError):
                 path.unlink()
 
 
-def withdraw(path: Path) -> None:
-    """Remove the runtime file, if it is still there."""
+def withdraw(file: RuntimeFile) -> None:
+    """Remove the runtime file, if it is still there, and give its lock back."""
     with suppress(OSError):
-        path.unlink()
+        if file.descriptor is None or os.path.samestat(
+            os.fstat(file.descriptor), file.path.lstat()
+        ):
+            file.path.unlink()
+    if file.descriptor is not None:
+        with suppress(OSError):
+            os.close(file.descriptor)
 
 
 def find(folder: Path) -> RuntimeRecord:
-    """The running service that was started last. Raises NotRunning."""
-    records = [record for path in folder.glob(f"*{_SUFFIX}") if (record := _read(path))]
-    if not records:
+    """Return the record of the running service that was started last. Raises NotRunning.
+
+    A service in another container counts only if none runs here; one of which nobody can say
+    whether it runs counts only if there is no other.
+    """
+    running = [entry for entry in _entries(folder) if entry.life is not Life.DEAD]
+    if not running:
         raise NotRunning("no service is running (no runtime file names a living process)")
-    return max(records, key=lambda record: record.started_at)
+    return max(running, key=_preference).record
 
 
-def _read(path: Path) -> RuntimeRecord | None:
-    """What the file says, if it makes sense and its process lives."""
+def _preference(entry: _Entry) -> tuple[bool, bool, float]:
+    return entry.life is Life.ALIVE, entry.near, entry.record.started_at
+
+
+def _entries(folder: Path) -> Iterator[_Entry]:
+    judge = Judge(identify(os.getpid()))
+    for path in folder.glob(f"*{_SUFFIX}"):
+        if (entry := _read(path, judge)) is not None:
+            yield entry
+
+
+def _read(path: Path, judge: Judge) -> _Entry | None:
+    """Return what the file says; None if it makes no sense, or may be somebody else's."""
     try:
-        with path.open(encoding="utf-8") as file:
-            content = json.loads(file.read(_MAX_BYTES))
-        record = RuntimeRecord(
-            **{field.name: content[field.name] for field in fields(RuntimeRecord)}
-        )
-        # A process that began after the service did is another one with the same number.
-        began = psutil.Process(record.pid).create_time()
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        # Neither a link nor a pipe: one leads elsewhere, the other would be waited for.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags)
+        try:
+            if not _is_own_file(os.fstat(descriptor)):
+                return None
+            with os.fdopen(descriptor, encoding="utf-8", closefd=False) as file:
+                text = file.read(_MAX_BYTES)
+            held = locks.is_held(descriptor)
+        finally:
+            os.close(descriptor)
+        record, process, locked = _parse(text)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    ours = path.stem == str(record.pid) and began <= record.started_at + _CLOCK_SLACK
-    return record if ours else None
+    if path.stem.partition("-")[0] != str(record.pid):
+        return None
+    life = judge.judge(process, locked=locked, held=held)
+    return _Entry(path, record, life, judge.is_near(process))
+
+
+def _is_own_file(status: os.stat_result) -> bool:
+    """Whether it is a regular file of this user's; root may read everybody's."""
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    return os.name != "posix" or os.getuid() in (0, status.st_uid)
+
+
+def _parse(text: str) -> tuple[RuntimeRecord, ProcessIdentity, bool]:
+    """Return the record, its process, and whether that locked the file. Raises much.
+
+    What it raises: ValueError, KeyError, TypeError, OverflowError, RecursionError.
+    """
+    content = json.loads(text)
+    process = content[_PROCESS]
+    pid = content["pid"]
+    if type(pid) is not int or not 0 < pid <= _LARGEST_PID:
+        raise ValueError("no process number")
+    words = {name: _word(content[name]) for name in _WORDS}
+    record = RuntimeRecord(pid=pid, **words, started_at=_number(content["started_at"]))
+    identity = ProcessIdentity(
+        pid,
+        _word(process["host"]),
+        _word(process["boot"]),
+        _word(process["namespace"]),
+        _number(process["started"]),
+    )
+    return record, identity, process["locked"] is True
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return value

@@ -1,0 +1,79 @@
+"""Advisory locks that say whether the process that wrote a file still runs.
+
+A lock belongs to an open file and ends with its process, however that ends. The kernel answers for
+processes in other containers too, where a process number means nothing. POSIX only: on Windows no
+lock is taken, and none is needed, since a process number has one meaning there.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+_WAIT: Final = 2.0
+"""Seconds for which a folder that another process has locked is tried again."""
+
+_PAUSE: Final = 0.02
+
+
+def acquire(descriptor: int) -> bool:
+    """Lock the open file until it is closed. Return whether the lock was granted."""
+    return _lock(descriptor, shared=False)
+
+
+def is_held(descriptor: int) -> bool | None:
+    """Return whether another process holds the lock; None where the file system has no locks.
+
+    The question takes a shared lock for a moment, so any number of processes may ask at once. Close
+    the file soon after: until then, its lock cannot be acquired.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        return not _try(descriptor, shared=True)
+    except OSError:
+        return None
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Keep other processes that use this function out of the folder meanwhile.
+
+    Yields whether that succeeded. It does not where there are no locks, or where another process
+    has kept the folder for two seconds: a process that is stopped must not hold up all others.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _WAIT
+        while not (alone := _lock(descriptor, shared=False)) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        yield alone
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, shared: bool) -> bool:
+    try:
+        return _try(descriptor, shared=shared)
+    except OSError:
+        return False
+
+
+def _try(descriptor: int, *, shared: bool) -> bool:
+    """Return whether the lock was granted. Raises OSError where there are no locks."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # PermissionError: EACCES, of file systems on a net
+        return False
+    return True

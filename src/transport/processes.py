@@ -1,0 +1,173 @@
+"""Which process wrote a file, and whether it still runs.
+
+A process number alone says neither: numbers are used again, and each container has its own. The
+time of the wall clock does not help, since that clock is set. So a process is identified by what
+never changes: the boot of its kernel, its namespace, and the moment of its start on the kernel's
+own clock. Where these cannot be compared, the lock on the file decides; where there is no lock
+either, the answer is that nobody knows.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+_SAME_MOMENT: Final = 0.01
+"""Seconds by which two readings of one start may differ where the system gives a fraction."""
+
+
+class Life(Enum):
+    """Whether a process runs, as far as can be told."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process. `started` is comparable only on the same boot and in the same namespace.
+
+    pid: its number, in its own namespace.
+    host: the machine's or the container's name.
+    boot: the id that the kernel made when it booted; empty on systems other than Linux.
+    namespace: in which `pid` and `started` have their meaning; empty on systems other than Linux.
+    started: clock ticks since the boot on Linux, elsewhere seconds since 1970 as the kernel noted
+    them at the start; 0 if unknown.
+    """
+
+    pid: int
+    host: str
+    boot: str
+    namespace: str
+    started: float
+
+
+def look(pid: int) -> float | None:
+    """Return when the process of this number in our own namespace started; None if hidden from us.
+
+    The unit is that of `ProcessIdentity.started`. Raises ProcessLookupError if there is none, or if
+    it has ended and only waits for its parent.
+    """
+    if sys.platform != "linux":
+        return _look_with_psutil(pid)
+    # A new namespace in which /proc was not mounted anew shows the processes of another one.
+    if _read_link("/proc/self") == str(os.getpid()):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            pass  # gone, or hidden from us (proc(5), hidepid)
+        else:
+            return _parse_stat(stat)
+    with suppress(PermissionError):
+        os.kill(pid, 0)  # raises ProcessLookupError
+    return None
+
+
+def identify(pid: int) -> ProcessIdentity:
+    """Return the identity of this process, or of another one in the same namespace."""
+    started: float | None = None
+    if sys.platform == "linux" and pid == os.getpid():
+        with suppress(OSError):
+            # Right even where /proc/PID is a process of another namespace.
+            started = _parse_stat(Path("/proc/self/stat").read_bytes())
+    else:
+        with suppress(ProcessLookupError):
+            started = look(pid)
+    return ProcessIdentity(pid, platform.node(), _boot(), _namespace(), started or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges processes from where it stands.
+
+    here: the identity of the judging process. look: as the function of that name.
+    """
+
+    here: ProcessIdentity
+    look: Callable[[int], float | None] = look
+
+    def is_near(self, process: ProcessIdentity) -> bool:
+        """Return whether the process number and the start of this process can be compared."""
+        here = self.here
+        same = (process.boot, process.namespace) == (here.boot, here.namespace)
+        return same and process.started > 0 and (here.boot != "" or process.host == here.host)
+
+    def judge(self, process: ProcessIdentity, *, locked: bool, held: bool | None) -> Life:
+        """Return whether the process runs.
+
+        locked: whether it locked its file. held: whether that file is locked now; None if there is
+        no telling.
+        """
+        here = self.here
+        if self.is_near(process) and (life := self._compare(process)) is not Life.UNKNOWN:
+            return life
+        if held:
+            return Life.ALIVE
+        if locked and held is False and process.boot == here.boot:
+            # The same kernel has granted the lock, and knows that it is gone.
+            return Life.DEAD
+        if process.host == here.host and "" != process.boot != here.boot != "":
+            return Life.DEAD
+        return Life.UNKNOWN
+
+    def _compare(self, process: ProcessIdentity) -> Life:
+        try:
+            started = self.look(process.pid)
+        except ProcessLookupError:
+            return Life.DEAD
+        if started is None:
+            return Life.UNKNOWN
+        return Life.ALIVE if abs(started - process.started) <= _SAME_MOMENT else Life.DEAD
+
+
+def _parse_stat(text: bytes) -> float:
+    """Return field 22 of /proc/PID/stat (proc(5)): the start, in ticks since the boot.
+
+    The fields are counted from the last parenthesis, since a program's name may contain one. Raises
+    ProcessLookupError for a zombie.
+    """
+    state, *rest = text.rpartition(b")")[2].split()
+    if state in (b"Z", b"X", b"x"):
+        raise ProcessLookupError
+    return float(rest[18])
+
+
+def _look_with_psutil(pid: int) -> float | None:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise ProcessLookupError
+        return process.create_time()
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError from None
+    except psutil.Error:
+        return None
+
+
+def _boot() -> str:
+    if sys.platform != "linux":
+        return ""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def _namespace() -> str:
+    """Return the namespaces in which process numbers and start times have their meaning."""
+    if sys.platform != "linux":
+        return ""
+    return " ".join(_read_link(f"/proc/self/ns/{kind}") for kind in ("pid", "time")).strip()
+
+
+def _read_link(path: str) -> str:
+    with suppress(OSError):
+        return os.readlink(path)
+    return ""
