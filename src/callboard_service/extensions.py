@@ -9,8 +9,9 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final, cast
@@ -98,15 +99,18 @@ def named(modules: Iterable[str]) -> Iterable[Extension]:
         yield Extension(f"--actors {name}", module, function or FUNCTION)
 
 
-def register_all(registry: Registry, modules: Iterable[str]) -> None:
+def register_all(
+    registry: Registry, modules: Sequence[str], *, search_working_folder: bool = True
+) -> None:
     """Have every extension fill the registry, each function once. Raises BadExtension.
 
-    A module that is named may also be in the working directory.
+    A module that is not found elsewhere may be in the working folder, if that is to be searched.
     """
     asked = [*installed(), *named(modules)]
-    here = str(Path.cwd())
-    if modules and here not in sys.path:
-        sys.path.append(here)  # at the end: it hides nothing that is installed
+    if search_working_folder and any(map(_is_missing, named(modules))):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # at the end: it hides nothing that is installed
     known: set[tuple[str, str]] = set()
     for extension in asked:
         target = (extension.module, extension.function)
@@ -117,3 +121,17 @@ def register_all(registry: Registry, modules: Iterable[str]) -> None:
         registry.check()
     except ActorError as error:
         raise BadExtension(str(error)) from error
+
+
+def _is_missing(extension: Extension) -> bool:
+    """Whether no module of that name is on the path. Nothing is imported to find that out."""
+    top, *rest = extension.module.split(".")
+    if top in sys.modules:
+        return False
+    spec = PathFinder.find_spec(top)
+    # Only a namespace package may have further parts in the working folder.
+    while rest and spec is not None and spec.origin is None:
+        folders = [*(spec.submodule_search_locations or ())]
+        # By its last name alone: the whole one would want its parents imported.
+        spec = PathFinder.find_spec(rest.pop(0), folders)
+    return spec is None

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final, TypeVar, get_args, get_origin
 
 import click
-from platformdirs import user_config_path
 
+from callboard_service.setting_files import BACKENDS_ON_THIS_MACHINE, user_file
 from callboard_service.settings import FILE, PREFIX, SECRETS, Settings
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -77,9 +77,14 @@ class Grouped(click.Command):
             formatter.write_text(
                 f"Each option, but those for programs, is also a variable and a key of a file: "
                 f"--max-sessions 10, {variable('max_sessions')}=10, max_sessions = 10. The file is "
-                f"{FILE} in the working directory, then "
-                f"{user_config_path('callboard', appauthor=False) / FILE}. An option wins over a "
+                f"{FILE} in the working directory, then {user_file()}. An option wins over a "
                 "variable, a variable over a file."
+            )
+            formatter.write_paragraph()
+            formatter.write_text(
+                "The working directory may be somebody else's, so its file may set nothing but "
+                f"the limits, log_level, loop, drain_ms, and backend to "
+                f"{' or '.join(BACKENDS_ON_THIS_MACHINE)}."
             )
 
 

@@ -213,7 +213,11 @@ class Service:
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
         chat.register(self.registry, self._backend)
-        extensions.register_all(self.registry, self._settings.actors)
+        extensions.register_all(
+            self.registry,
+            self._settings.actors,
+            search_working_folder=self._settings.search_working_folder,
+        )
         return Wire(self.registry)
 
     def _subject(self) -> status.Subject:

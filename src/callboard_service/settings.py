@@ -1,9 +1,11 @@
 """What the service is told: by flags, by `CALLBOARD_…` in the environment, by `callboard.toml`.
 
 Flags win over the environment, that over `callboard.toml` in the working directory, that over the
-one in the user's configuration folder. Secrets are never flags: an argument list is no secret.
+one in the user's configuration folder. Secrets are never flags: an argument list is no secret. The
+file in the working directory may hold harmless settings alone (`setting_files.py`).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,23 +13,32 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from platformdirs import user_config_path, user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from platformdirs import user_data_path
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from callboard_service.errors import BadSettings
 from callboard_service.loop import LoopName
+from callboard_service.setting_files import FILE, read_user_file, read_working_folder_file
 from transport.access import parse_host, parse_origin
 from transport.listen import Place, is_loopback_host
 
-FILE: Final = "callboard.toml"
+__all__ = ["FILE", "PREFIX", "SECRETS", "Settings", "load", "nearest", "unknown_variables"]
+
 PREFIX: Final = "CALLBOARD_"
 """Of the environment variables, which are the service's alone."""
 
@@ -166,6 +177,16 @@ class Settings(BaseSettings):
         30_000, description="How long a client may read nothing, or acknowledge nothing."
     )
 
+    _actors_are_asked_for: bool = PrivateAttr(default=True)
+
+    @property
+    def search_working_folder(self) -> bool:
+        """Whether modules in `actors` may be in the working folder.
+
+        Only those that a flag or a variable names: the user's own file applies in every folder.
+        """
+        return self._actors_are_asked_for
+
     @field_validator("actors", mode="before")
     @classmethod
     def _split_actors(cls, value: object) -> object:
@@ -265,17 +286,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then the environment, then the two files."""
-        files = [Path(FILE), user_config_path("callboard", appauthor=False) / FILE]
+        names = settings_cls.model_fields
+        files = (read_working_folder_file(names, _secrets(settings_cls)), read_user_file())
         return (
             init_settings,
             env_settings,
-            *(TomlConfigSettingsSource(settings_cls, file) for file in files),
+            *(InitSettingsSource(settings_cls, content) for content in files),
         )
 
 
-SECRETS: Final = frozenset(
-    name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
-)
+def _secrets(settings_cls: type[BaseSettings]) -> frozenset[str]:
+    fields = settings_cls.model_fields.items()
+    return frozenset(name for name, field in fields if "SecretStr" in str(field.annotation))
+
+
+SECRETS: Final = _secrets(Settings)
 
 
 def nearest(name: str) -> str | None:
@@ -294,11 +319,14 @@ def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | N
 def load(flags: dict[str, object]) -> Settings:
     """The settings in force. Raises BadSettings, which names each that is wrong."""
     try:
-        return Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
+        settings = Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise BadSettings("; ".join(map(_line, error.errors()))) from None
     except (ValueError, OSError) as error:
-        raise BadSettings(f"{FILE}: {error}") from None
+        raise BadSettings(str(error)) from None
+    variables = {name.upper() for name, value in os.environ.items() if value}
+    settings._actors_are_asked_for = "actors" in flags or f"{PREFIX}ACTORS" in variables
+    return settings
 
 
 def _line(problem: ErrorDetails) -> str:

@@ -240,6 +240,18 @@ async def test_settings_come_from_flags_then_environment_then_the_file(tmp_path:
             assert client.welcome.limits.max_message_bytes == 4096
 
 
+@pytest.mark.parametrize("command", [["serve"], ["status"], ["chat", "hello"]])
+def test_a_key_that_a_working_folder_may_not_set_is_one_line_and_exit_2(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "callboard.toml").write_text('openai_base_url = "http://127.0.0.1:9/v1"\n')
+    key = "s3cr3t-of-this-test"
+    code, out, err = run(tmp_path, *command, CALLBOARD_OPENAI_API_KEY=key)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("callboard: openai_base_url: callboard.toml in the working folder")
+    assert key not in err
+
+
 def test_an_unknown_key_in_the_file_is_named_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text('bakend = "echo"\n')
     code, _, err = run(tmp_path, "serve")

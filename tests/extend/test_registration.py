@@ -70,6 +70,45 @@ def test_a_module_of_the_working_directory_by_name(folder: Path) -> None:
     assert names(registry) == ["StringValue"]
 
 
+def test_a_module_that_is_installed_does_not_put_the_working_folder_on_the_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whatever is imported later, and is not installed, would be taken from there."""
+    (folder / "site").mkdir()
+    monkeypatch.syspath_prepend(str(folder / "site"))
+    (folder / "site" / "space" / "sub").mkdir(parents=True)
+    write(folder / "site", "good_e", GOOD)
+    write(folder / "site" / "space" / "sub", "good_f", DUPLEX)
+    register_all(Registry(), ["good_e", "space.sub.good_f"])
+    assert str(folder) not in sys.path
+
+
+def test_a_namespace_package_may_have_a_part_in_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "site" / "room").mkdir(parents=True)
+    (folder / "room").mkdir()
+    monkeypatch.syspath_prepend(str(folder / "site"))
+    write(folder / "room", "good_g", GOOD)
+    registry = Registry()
+    register_all(registry, ["room.good_g"])
+    assert names(registry) == ["StringValue"]
+
+
+def test_what_the_user_s_own_file_names_is_not_looked_for_in_the_working_folder(
+    tmp_path: Path,
+) -> None:
+    """That file applies in every folder, and so in one that is somebody else's."""
+    own = tmp_path / "config" / "callboard" / "callboard.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text('actors = ["one"]\n')
+    write(tmp_path, "one", "open('ran', 'w')")
+    code, out, err = run(tmp_path, "serve", "--backend", "echo")
+    assert (code, out) == (2, "")
+    assert "--actors one: there is no module one" in err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_another_function_of_the_module(folder: Path) -> None:
     write(folder, "good_b", GOOD.replace("def register", "def others"))
     registry = Registry()
@@ -265,13 +304,15 @@ async def check(service: ServiceProcess) -> None:
         assert total.value == 5050
 
 
-async def test_modules_from_flags_the_environment_and_the_file(tmp_path: Path) -> None:
+async def test_modules_from_flags_the_environment_and_the_user_s_file(tmp_path: Path) -> None:
     write(tmp_path, "one", GOOD)
     write(tmp_path, "two", DUPLEX)
-    (tmp_path / "callboard.toml").write_text('actors = ["one", "two"]\n')
-    with running(tmp_path, "--backend=echo") as service:
+    own = tmp_path / "config" / "callboard" / "callboard.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text('actors = ["one", "two"]\n')
+    with running(tmp_path, "--backend=echo", PYTHONPATH=str(tmp_path)) as service:
         await check(service)
-    (tmp_path / "callboard.toml").unlink()
+    own.unlink()
     with running(tmp_path, "--backend=echo", CALLBOARD_ACTORS="one, two") as service:
         await check(service)
     with running(tmp_path, "--backend=echo", "--actors", "one", "--actors", "two") as service:
