@@ -14,6 +14,7 @@ from typing import Final
 import psutil
 
 from actors import Log
+from callboard_service import own_files
 from callboard_service.log import library_log, make_log
 from callboard_service.loop import calm_collector, share_interpreter
 from callboard_service.service import Ready, Service
@@ -37,6 +38,7 @@ async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> 
     log = make_log(settings.log_level)
     for name, meant in unknown_variables(os.environ):
         log.warning("unknown variable", name=name, meant=meant)
+    own_files.look_after(settings, log)
     stopping = asyncio.Event()
     service = Service(settings, log)
     with library_log(log), _signals(stopping, service):

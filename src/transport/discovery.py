@@ -6,7 +6,6 @@ is identified.
 """
 
 import json
-import math
 import os
 import secrets
 import stat
@@ -21,11 +20,18 @@ from platformdirs import user_cache_path, user_runtime_path
 
 from transport import locks
 from transport.errors import CannotPublish, NotRunning
-from transport.processes import Judge, Life, ProcessIdentity, identify
+from transport.processes import (
+    Judge,
+    Life,
+    ProcessIdentity,
+    identify,
+    number,
+    parse_process,
+    word,
+)
 
 _SUFFIX: Final = ".json"
 _MAX_BYTES: Final = 64 * 1024
-_LARGEST_PID: Final = 2**31 - 1
 _WORDS: Final = ("url", "page", "token", "backend", "version")
 _PROCESS: Final = "process"
 """The key of what identifies the process; beside it are the fields of the record."""
@@ -116,8 +122,7 @@ def _write(folder: Path, record: RuntimeRecord) -> RuntimeFile:
     assert descriptor is not None
     try:
         locked = locks.acquire(descriptor)
-        process = asdict(identify(record.pid)) | {"locked": locked}
-        del process["pid"]  # stands beside it
+        process = identify(record.pid).to_json(locked=locked)
         with os.fdopen(descriptor, "w", encoding="utf-8", closefd=not locked) as file:
             descriptor = descriptor if locked else None
             json.dump(asdict(record) | {_PROCESS: process}, file)
@@ -241,29 +246,7 @@ def _parse(text: str) -> tuple[RuntimeRecord, ProcessIdentity, bool]:
     What it raises: ValueError, KeyError, TypeError, OverflowError, RecursionError.
     """
     content = json.loads(text)
-    process = content[_PROCESS]
-    pid = content["pid"]
-    if type(pid) is not int or not 0 < pid <= _LARGEST_PID:
-        raise ValueError("no process number")
-    words = {name: _word(content[name]) for name in _WORDS}
-    record = RuntimeRecord(pid=pid, **words, started_at=_number(content["started_at"]))
-    identity = ProcessIdentity(
-        pid,
-        _word(process["host"]),
-        _word(process["boot"]),
-        _word(process["namespace"]),
-        _number(process["started"]),
-    )
-    return record, identity, process["locked"] is True
-
-
-def _word(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError
-    return value
+    process, locked = parse_process(content["pid"], content[_PROCESS])
+    words = {name: word(content[name]) for name in _WORDS}
+    started_at = number(content["started_at"])
+    return RuntimeRecord(pid=process.pid, **words, started_at=started_at), process, locked

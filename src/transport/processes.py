@@ -7,10 +7,11 @@ own clock. Where these cannot be compared, the lock on the file decides; where t
 either, the answer is that nobody knows.
 """
 
+import math
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ from typing import Final
 
 import psutil
 
+_LARGEST_PID: Final = 2**31 - 1
 _SAME_MOMENT: Final = 0.01
 """Seconds by which two readings of one start may differ where the system gives a fraction."""
 
@@ -48,6 +50,47 @@ class ProcessIdentity:
     boot: str
     namespace: str
     started: float
+
+    def to_json(self, *, locked: bool) -> dict[str, object]:
+        """Return what a file says of it beside its number. locked: whether the file is locked."""
+        return {
+            "host": self.host,
+            "boot": self.boot,
+            "namespace": self.namespace,
+            "started": self.started,
+            "locked": locked,
+        }
+
+
+def parse_process(pid: object, content: Mapping[str, object]) -> tuple[ProcessIdentity, bool]:
+    """Return the process that a file names, and whether it locked the file.
+
+    Raises KeyError, ValueError, TypeError or OverflowError if it makes no sense.
+    """
+    if type(pid) is not int or not 0 < pid <= _LARGEST_PID:
+        raise ValueError("no process number")
+    identity = ProcessIdentity(
+        pid,
+        word(content["host"]),
+        word(content["boot"]),
+        word(content["namespace"]),
+        number(content["started"]),
+    )
+    return identity, content["locked"] is True
+
+
+def word(value: object) -> str:
+    """Return a text of a file. Raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def number(value: object) -> float:
+    """Return a finite number of a file. Raises ValueError or OverflowError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("no number")
+    return value
 
 
 def look(pid: int) -> float | None:

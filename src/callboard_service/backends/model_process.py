@@ -8,16 +8,16 @@ A fault in native code ends the child, which costs the replies that run, and not
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Never, TypeAlias
 
 from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply
 from callboard_service.errors import BackendFailed
+from callboard_service.launch import python_environment, python_module
+from callboard_service.scratch import Scratch, make_scratch
 
 START_TIMEOUT: Final = 120.0
 """Seconds that a model may take to load."""
@@ -112,22 +112,13 @@ class ModelProcess(Actor[ModelMessage]):
         self._log = log
         self._on_start = on_start
         self._child: asyncio.subprocess.Process | None = None
-        self._scratch: TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._running: dict[int, Generation] = {}
         self._last = 0
 
     async def started(self) -> None:
         """Start the child and wait until the model is loaded. Raises BackendFailed."""
-        # The child's own, so that nothing is left of one that is killed while it loads.
-        self._scratch = TemporaryDirectory(prefix="callboard-")
-        child = self._child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "callboard_service.backends.model_child",
-            "--model", str(self._model),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
-            env=_environment(self._scratch.name),
-        )  # fmt: skip
+        child = self._child = await self._launch()
         assert child.stdout is not None
         try:
             ready = await self._first_line(child.stdout)
@@ -140,6 +131,28 @@ class ModelProcess(Actor[ModelMessage]):
         )
         self._log.info("model ready", model=ready.get("model"), pid=child.pid)
         self._on_start(me)
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        """Start the child in a scratch folder of its own. Raises BackendFailed.
+
+        So nothing is left of one that is killed while it loads, and its native libraries, which
+        look for parts of themselves in the working folder, find nothing there.
+        """
+        try:
+            self._scratch = make_scratch()
+            folder = self._scratch.path
+            return await asyncio.create_subprocess_exec(
+                *_command(self._model),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_MAX_LINE,
+                cwd=folder,
+                env=python_environment() | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
+            )
+        except OSError as error:
+            await self._end_child()
+            reason = error.strerror or error
+            raise BackendFailed(f"local: the model's process cannot be started: {reason}") from None
 
     async def _first_line(self, output: asyncio.StreamReader) -> Event:
         try:
@@ -205,7 +218,7 @@ class ModelProcess(Actor[ModelMessage]):
                 await self._reap(child)
         finally:
             if scratch is not None:
-                scratch.cleanup()
+                scratch.remove()
 
     async def _reap(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdin is not None
@@ -223,7 +236,7 @@ class ModelProcess(Actor[ModelMessage]):
                     child.kill()
 
 
-def _environment(scratch: str) -> dict[str, str]:
-    """The service's own, without its settings (the token is among them), and a scratch folder."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
-    return kept | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)
+def _command(model: Path) -> list[str]:
+    """Return the command line of the child, which does not work in our folder."""
+    module = "callboard_service.backends.model_child"
+    return python_module(module, "--model", os.path.abspath(model))

@@ -15,6 +15,25 @@ _TYPED: Final = "chat-history"
 _MAX_BYTES: Final = 64 * 1024
 
 
+def make_private(path: str, flags: int) -> int:
+    """Open a file for `open(opener=...)`; one that is made for it is its user's alone."""
+    return os.open(path, flags, 0o600)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a new file, its user's alone; or none, if it fails.
+
+    Raises FileExistsError, also where a link stands in its place, and any other OSError.
+    """
+    with open(path, "x", encoding="utf-8", opener=make_private) as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
 class Memory:
     """The last conversation of each backend, and the history of the input line."""
 
@@ -33,7 +52,7 @@ class Memory:
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                draft.write_text(json.dumps(content), encoding="utf-8")
+                write_new(draft, json.dumps(content))
                 draft.replace(self._folder / _LAST)
             finally:
                 draft.unlink(missing_ok=True)
@@ -43,7 +62,10 @@ class Memory:
         path = self._folder / _TYPED
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+            with open(path, "ab", opener=make_private) as file:
+                # Of an earlier version, or a copy: what was typed is nobody else's.
+                if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
         return path
 
     def _read(self) -> dict[str, object]:

@@ -22,6 +22,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.terminal.command import CALL_TIMEOUT
 from callboard_service.terminal.errors import BadUse
+from callboard_service.terminal.memory import write_new
 from callboard_service.terminal.text import compact, error_line, one_line, tame
 from callboard_service.terminal.view import make_console
 from transport.client import Client
@@ -95,7 +96,10 @@ async def _agreed(lines: list[str]) -> bool:
 
 
 async def export(client: Client, name: str, form: Format, output: Path | None) -> None:
-    """Write one conversation, whole, to a file (which must not be there) or standard output."""
+    """Write one conversation, whole, to a file (which must not be there) or standard output.
+
+    The file is its user's alone, as the conversation is where it is kept.
+    """
     info = await _find(client, name)
     entries = await _history(client, info.id)
     text = as_markdown(info, entries) if form == "markdown" else as_json(info, entries)
@@ -103,8 +107,7 @@ async def export(client: Client, name: str, form: Format, output: Path | None) -
         sys.stdout.write(text)
         return
     try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(output, text)
     except FileExistsError:
         raise BadUse(f"{output} is there already, and is not overwritten") from None
     except OSError as error:

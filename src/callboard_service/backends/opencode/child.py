@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Final, Never
 
 from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Restart
+from callboard_service import launch
 from callboard_service.backends.opencode import leash
 from callboard_service.backends.opencode.api import USER, Address, Api
 from callboard_service.backends.opencode.server import Server
@@ -42,8 +42,11 @@ KILL: Final = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 
 
 def find_program(command: str | None) -> str:
-    """The program to run. Raises BackendFailed."""
-    found = shutil.which(command or "opencode")
+    """Return the absolute path of the program to run. Raises BackendFailed.
+
+    The working folder is searched only if the command is a path into it.
+    """
+    found = launch.find_program(command or "opencode")
     if found is None:
         name = command or "opencode"
         raise BackendFailed(f"opencode: there is no program {name!r}; {INSTALL}, or name it")
@@ -114,7 +117,7 @@ class Child(Actor[Died]):
     async def _launch(self, password: str) -> asyncio.subprocess.Process:
         try:
             return await asyncio.create_subprocess_exec(
-                sys.executable, leash.__file__, str(os.getpid()), self._program,
+                *launch.python_script(leash.__file__, str(os.getpid()), self._program),
                 "serve", "--hostname", "127.0.0.1", "--port", str(free_port()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -180,8 +183,10 @@ def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
 
 def environment(password: str) -> dict[str, str]:
     """The service's own without its settings (the token is among them), and the password."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
-    return kept | {"OPENCODE_SERVER_PASSWORD": password, "OPENCODE_SERVER_USERNAME": USER}
+    return launch.own_environment() | {
+        "OPENCODE_SERVER_PASSWORD": password,
+        "OPENCODE_SERVER_USERNAME": USER,
+    }
 
 
 def free_port() -> int:

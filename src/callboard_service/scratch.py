@@ -1,0 +1,108 @@
+"""Scratch folders of child processes, and what is left of those whose service was killed.
+
+Each is a private folder `callboard-<user>-<random>` in the system's folder for temporary files. A
+file in it says which service it belongs to, as a runtime file does (ADR 0032).
+"""
+
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from transport import locks
+from transport.processes import Judge, Life, identify, parse_process
+
+_OWNER: Final = "owner.json"
+_MAX_BYTES: Final = 64 * 1024
+_LONGEST: Final = 40
+"""Characters of the folder for temporary files, so that a Unix socket two folders further down
+still has a name that fits (unix(7): 108 on Linux, 104 on macOS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A scratch folder that exists until `remove`, or until the next service after our end."""
+
+    path: Path
+    _descriptor: int | None
+
+    def remove(self) -> None:
+        """Remove the folder and all in it; links are removed, not followed."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.close(self._descriptor)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_scratch() -> Scratch:
+    """Make a scratch folder, of mode 0700. Raises OSError."""
+    path = Path(tempfile.mkdtemp(prefix=_prefix(), dir=next(_places())))
+    descriptor: int | None = None
+    try:
+        descriptor = os.open(path / _OWNER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        locked = locks.acquire(descriptor)
+        process = identify(os.getpid())
+        content = {"pid": process.pid, "process": process.to_json(locked=locked)}
+        os.write(descriptor, json.dumps(content).encode())
+        if not locked:  # on Windows it could not be removed while it is open
+            os.close(descriptor)
+            descriptor = None
+    except BaseException:
+        Scratch(path, descriptor).remove()
+        raise
+    return Scratch(path, descriptor)
+
+
+def sweep_scratch() -> int:
+    """Remove this user's scratch folders whose service has certainly ended; return how many."""
+    judge = Judge(identify(os.getpid()))
+    left = [path for place in {*_places()} for path in place.glob(f"{_prefix()}*")]
+    dead = [path for path in left if _is_own_folder(path) and _judge(path, judge) is Life.DEAD]
+    for path in dead:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(dead)
+
+
+def _prefix() -> str:
+    return "callboard-" if sys.platform == "win32" else f"callboard-{os.getuid()}-"
+
+
+def _places() -> Iterator[Path]:
+    """Yield the folders for scratch folders, the one for new ones first."""
+    named, short = Path(tempfile.gettempdir()).absolute(), Path("/tmp")  # noqa: S108  # mkdtemp
+    if os.name == "posix" and len(str(named)) > _LONGEST and os.access(short, os.W_OK):
+        yield short
+    yield named
+
+
+def _is_own_folder(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (
+        sys.platform == "win32" or status.st_uid == os.getuid()
+    )
+
+
+def _judge(folder: Path, judge: Judge) -> Life:
+    """Return whether the service of the folder runs; UNKNOWN if the folder does not say."""
+    try:
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(folder / _OWNER, flags)
+        try:
+            content = json.loads(os.read(descriptor, _MAX_BYTES))
+            held = locks.is_held(descriptor)
+        finally:
+            os.close(descriptor)
+        process, locked = parse_process(content["pid"], content["process"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return Life.UNKNOWN
+    return judge.judge(process, locked=locked, held=held)
