@@ -1,6 +1,7 @@
 """`callboard sessions`, `callboard status` and /metrics, as a person and a scraper use them."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -42,6 +43,8 @@ async def test_conversations_are_listed_shown_exported_and_deleted(
     arguments = ("sessions", "export", name, "--output", str(target))
     assert told(shared, tmp_path, *arguments)[0] == 0
     assert "hello ```there``` \x1b[2J" in target.read_text()
+    if os.name == "posix":
+        assert target.stat().st_mode & 0o777 == 0o600
     before = target.read_text()
     code, _, err = told(shared, tmp_path, *arguments)
     assert code == 2

@@ -100,6 +100,26 @@ async def test_kill_9_of_the_model_costs_the_reply_and_the_next_one_works(
     assert "actor crashed" in local.log.read_text()
 
 
+async def test_a_working_folder_of_a_stranger_runs_no_code_and_kill_9_leaves_no_scratch_folder(
+    tmp_path: Path,
+) -> None:
+    for name in ("typing", "json", "ctypes", "sitecustomize"):
+        trap = f"open({str(tmp_path / 'ran')!r}, 'w'); 1 / 0"
+        (tmp_path / f"{name}.py").write_text(trap)
+    with running(tmp_path, "--backend", "local") as service:
+        (model,) = service.children()
+        scratch = Path(model.cwd())
+        assert scratch.name.startswith("callboard-")
+        assert scratch.stat().st_mode & 0o777 == 0o700
+        service.process.kill()
+        await service.wait()
+        model.wait(20)
+    assert not (tmp_path / "ran").exists()
+    assert scratch.is_dir()
+    with running(tmp_path, "--backend", "echo"):
+        assert not scratch.exists()
+
+
 async def test_an_unknown_model_is_refused_by_name(talker: Contract) -> None:
     conversation = await talker.conversation()
     request = message("SendMessageRequest", session_id=conversation, text="hi", model="gpt-9")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -190,6 +191,38 @@ async def test_kill_9_leaves_a_file_that_nobody_believes_and_the_next_start_remo
         assert stale.exists()
     with running(tmp_path, "--backend", "echo"):
         assert not stale.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is for Linux")
+@pytest.mark.parametrize("named", ["file", "gone", "."])
+def test_a_runtime_folder_that_is_none_leads_service_and_client_to_the_same_one(
+    tmp_path: Path, named: str
+) -> None:
+    (tmp_path / "file").touch()
+    settings = {
+        "CALLBOARD_RUNTIME_DIR": "",
+        "XDG_RUNTIME_DIR": named if named == "." else str(tmp_path / named),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    with running(tmp_path, "--backend", "echo", **settings) as service:
+        folder = Path(service.ready["runtime_file"]).parent
+        assert folder in (
+            Path(f"/run/user/{os.getuid()}/callboard"),
+            tmp_path / "cache" / "callboard" / "run",
+        )
+        code, out, err = run(tmp_path, "status", "--json", **settings)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["backend"] == "echo"
+
+
+def test_a_data_folder_that_others_may_use_is_reported_once(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o777)
+    with running(tmp_path, "--backend", "echo") as service:
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (said,) = [line for line in lines if "other users" in line["event"]]
+    assert said["level"] == "warning"
+    assert said["files"] == [f"{tmp_path / 'data'} (mode 0777)"]
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2(echo: ServiceProcess, tmp_path: Path) -> None:
