@@ -9,6 +9,7 @@ import click
 
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
+from callboard_service.launch import leave_working_folder_out
 from callboard_service.loop import run as run_loop
 from callboard_service.options import Grouped, settings_options
 from callboard_service.serve import Lifeline, serve
@@ -40,6 +41,7 @@ def serve_command(
     """Run the service until it is told to stop (Ctrl-C, SIGTERM)."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
+    leave_working_folder_out()
     try:
         settings = load(given)
         sys.exit(run_loop(serve(settings, lifeline, ready_json=ready_json), settings.loop))

@@ -61,6 +61,23 @@ def _is_ours(entry: str) -> bool:
     return os.path.isabs(entry) or Path(os.path.abspath(entry)) == _ROOT
 
 
+def leave_working_folder_out() -> None:
+    """Take the working folder off our own path if a relative entry of PYTHONPATH put it there.
+
+    What was imported before stays: Python itself reads the variable before any code of ours runs.
+    But nothing is imported from there later, and no package there counts as installed.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        here = os.getcwd()
+    except OSError:
+        return
+    relative = any(os.path.abspath(entry) == here for entry in entries if not os.path.isabs(entry))
+    absolute = {os.path.abspath(entry) for entry in entries if os.path.isabs(entry)}
+    if os.environ.get("PYTHONPATH") and relative and here not in {*absolute, str(_ROOT)}:
+        sys.path[:] = [entry for entry in sys.path if entry not in ("", here)]
+
+
 def find_program(name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Return the absolute path of a program; None if there is none.
 

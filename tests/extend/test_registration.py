@@ -1,6 +1,7 @@
 """Extensions of a service: three ways in, and a clear error for each way to get it wrong."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,18 @@ def test_what_the_user_s_own_file_names_is_not_looked_for_in_the_working_folder(
     assert (code, out) == (2, "")
     assert "--actors one: there is no module one" in err
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_package_of_the_working_folder_does_not_count_as_installed(tmp_path: Path) -> None:
+    """Not even with an empty entry in PYTHONPATH, which `PYTHONPATH=$PYTHONPATH:DIR` leaves."""
+    info = tmp_path / "evil-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[callboard.actors]\nevil = evil_actors\n")
+    write(tmp_path, "evil_actors", "open('ran', 'w')")
+    for path in ("", f"{os.pathsep}{tmp_path / 'gone'}", "."):
+        with running(tmp_path, "--backend=echo", PYTHONPATH=path):
+            assert not (tmp_path / "ran").exists()
 
 
 def test_another_function_of_the_module(folder: Path) -> None:

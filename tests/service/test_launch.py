@@ -11,6 +11,7 @@ import callboard_service
 from callboard_service.backends.opencode import leash
 from callboard_service.launch import (
     find_program,
+    leave_working_folder_out,
     own_environment,
     python_environment,
     python_module,
@@ -91,6 +92,22 @@ def test_absolute_entries_of_the_path_stay_and_so_does_the_one_that_we_come_from
     assert python_environment()["PYTHONPATH"] == os.pathsep.join([str(tmp_path), str(root)])
     monkeypatch.setenv("PYTHONPATH", "")
     assert "PYTHONPATH" not in python_environment()
+
+
+@pytest.mark.parametrize(
+    ("path", "stays"),
+    [("", True), (f":{os.sep}gone", False), (".", False), ("sub", True), ("{0}", True)],
+)
+def test_a_relative_entry_of_the_path_does_not_keep_the_working_folder_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, stays: bool
+) -> None:
+    """Without such an entry, whoever put the folder there meant it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", path.replace(":", os.pathsep).format(tmp_path))
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *before])
+    leave_working_folder_out()
+    assert sys.path == [str(tmp_path)] * stays + before
 
 
 def test_no_setting_of_ours_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,6 +256,11 @@ def test_without_locks_nothing_is_removed_that_may_run(
     assert not mine.path.exists()
 
 
+def find_after_publishing(folder: Path) -> RuntimeRecord:
+    publish(folder, RECORD)
+    return find(folder)
+
+
 @needs_unshare
 def test_services_of_two_containers_with_one_number_share_a_home(tmp_path: Path) -> None:
     """Both have process number 1; neither takes the other's file for that of a dead process."""
@@ -321,9 +326,12 @@ def test_a_file_of_another_user_is_not_believed(
 )
 def test_a_file_that_makes_no_sense_is_not_believed(tmp_path: Path, content: str) -> None:
     text = content.encode("utf-8", "surrogateescape")
-    (tmp_path / f"{os.getpid()}.json").write_bytes(text)
+    path = tmp_path / f"{os.getpid()}.json"
+    path.write_bytes(text)
     with pytest.raises(NotRunning):
         find(tmp_path)
+    assert find_after_publishing(tmp_path) == RECORD
+    assert path.read_bytes() == text  # perhaps a running service's, of another version
 
 
 @pytest.mark.parametrize(
