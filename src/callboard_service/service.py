@@ -46,6 +46,7 @@ from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
 from callboard_service.turns import MAX_WAITING
 from transport import discovery
+from transport.folders import make_private
 from transport.server import Server, ServerSettings
 from transport.wire import Wire
 
@@ -95,7 +96,7 @@ def _make_data_folder(settings: Settings) -> None:
     """Make the folder that was asked for, though nothing is kept in it. Raises BadSettings."""
     if "data_dir" in settings.model_fields_set:
         try:
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(settings.data_dir)
         except OSError as error:
             raise BadSettings(f"data_dir: {settings.data_dir}: {error.strerror}") from error
 

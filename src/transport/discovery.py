@@ -20,6 +20,7 @@ from platformdirs import user_cache_path, user_runtime_path
 
 from transport import locks
 from transport.errors import CannotPublish, NotRunning
+from transport.folders import make_private
 from transport.processes import (
     Judge,
     Life,
@@ -153,12 +154,15 @@ def _name(draft: Path, folder: Path, pid: int) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the folder this user's alone. Raises CannotPublish if it is not theirs, or OSError."""
+    make_private(folder)
     if os.name != "posix":
         return
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise CannotPublish(f"{folder} is no folder of this user's: no runtime file goes there")
+    if status.st_mode & stat.S_ISVTX:  # as /tmp, which is root's: it would be closed to all others
+        raise CannotPublish(f"{folder} is a folder for all users: no runtime file goes there")
     if status.st_mode & 0o077:
         folder.chmod(0o700)
 

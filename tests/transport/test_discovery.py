@@ -123,6 +123,40 @@ def test_file_and_folder_are_the_users_alone(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_each_folder_that_is_made_is_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        publish(tmp_path / "cache" / "callboard" / "run", RECORD)
+    finally:
+        os.umask(before)
+    for name in ("cache", "cache/callboard", "cache/callboard/run"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_a_folder_for_all_users_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(CannotPublish, match="for all users"):
+        publish(tmp_path, RECORD)
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = publish(tmp_path, RECORD)
+    second = publish(tmp_path, replace(RECORD, started_at=RECORD.started_at + 1))
+    assert first.path != second.path
+    assert {path.name for path in tmp_path.iterdir()} == {first.path.name, second.path.name}
+    assert find(tmp_path).started_at == RECORD.started_at + 1
+
+
 def test_a_link_in_place_of_the_folder_or_the_file_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()

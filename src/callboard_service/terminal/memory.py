@@ -10,12 +10,14 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from transport.folders import make_private
+
 _LAST: Final = "chat-last.json"
 _TYPED: Final = "chat-history"
 _MAX_BYTES: Final = 64 * 1024
 
 
-def make_private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     """Open a file for `open(opener=...)`; one that is made for it is its user's alone."""
     return os.open(path, flags, 0o600)
 
@@ -25,7 +27,7 @@ def write_new(path: Path, text: str) -> None:
 
     Raises FileExistsError, also where a link stands in its place, and any other OSError.
     """
-    with open(path, "x", encoding="utf-8", opener=make_private) as file:
+    with open(path, "x", encoding="utf-8", opener=_open_private) as file:
         try:
             file.write(text)
             file.flush()
@@ -50,7 +52,7 @@ class Memory:
         content = self._read() | {backend: conversation}
         draft = self._folder / f".{_LAST}.{secrets.token_hex(4)}"
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             try:
                 write_new(draft, json.dumps(content))
                 draft.replace(self._folder / _LAST)
@@ -61,8 +63,8 @@ class Memory:
         """The file for what was typed, made if it can be; only its user may read it."""
         path = self._folder / _TYPED
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(path, "ab", opener=make_private) as file:
+            make_private(self._folder)
+            with open(path, "ab", opener=_open_private) as file:
                 # Of an earlier version, or a copy: what was typed is nobody else's.
                 if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
