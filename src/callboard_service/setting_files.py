@@ -51,6 +51,9 @@ BACKENDS_ON_THIS_MACHINE: Final = ("echo", "local")
 """The backends that the working folder's file may choose. The others send the conversation to a
 server, or start an agent that reads the folder."""
 
+_LOADED: Final = ("opencode_command", "local_model")
+"""The settings that name a program to run, or a file for a native library to read."""
+
 _MAX_BYTES: Final = 1024 * 1024
 _NONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -61,10 +64,20 @@ def user_file() -> Path:
 
 
 def read_user_file() -> dict[str, object]:
-    """Return the settings in the user's own file. Raises BadSettings."""
+    """Return the settings in the user's own file. Raises BadSettings.
+
+    That file applies in every folder, so it may not name code or a model relative to one.
+    """
     path = user_file()
-    # A relative path would lead into the working folder.
-    return read(path) if path.is_absolute() else {}
+    if not path.is_absolute():  # then it would be in the working folder
+        return {}
+    content = read(path)
+    for name in _LOADED:
+        value = content.get(name)
+        bare = name == "opencode_command" and not os.path.dirname(str(value))  # found on PATH
+        if isinstance(value, str) and not bare and not os.path.isabs(value):
+            raise BadSettings(f"{name}: {path} applies in every folder; name an absolute path")
+    return content
 
 
 def read_working_folder_file(names: Iterable[str], secrets: Iterable[str]) -> dict[str, object]:

@@ -114,6 +114,28 @@ def test_the_user_s_own_file_sets_all(own: Path) -> None:
     assert settings.openai_api_key is not None
 
 
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ('opencode_command = "./opencode"', True),
+        ('opencode_command = "tools/opencode"', True),
+        ('opencode_command = "opencode-next"', False),
+        ('opencode_command = "/opt/opencode"', False),
+        ('local_model = "model.gguf"', True),
+        ('local_model = "/models/model.gguf"', False),
+    ],
+)
+def test_the_user_s_own_file_names_nothing_that_would_be_loaded_from_the_working_folder(
+    own: Path, line: str, refused: bool
+) -> None:
+    own.write_text(line)
+    if refused:
+        with pytest.raises(BadSettings, match="name an absolute path"):
+            load({})
+    else:
+        load({})
+
+
 def test_in_the_user_s_configuration_folder_its_file_is_the_user_s_own(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
