@@ -36,6 +36,8 @@ HARMLESS: Final = frozenset(
         "byte_burst",
         "max_message_bytes",
         "max_answer_bytes",
+        "max_session_bytes",
+        "memory_budget",
         "resume_window_ms",
         "resume_buffer_messages",
         "resume_buffer_bytes",
