@@ -164,6 +164,20 @@ def test_one_shot_says_all_else_on_standard_error(shared: ServiceProcess, tmp_pa
     ]
 
 
+def test_one_shot_declines_a_permission_whatever_is_piped_in(
+    shared: ServiceProcess, tmp_path: Path
+) -> None:
+    code, out, err = inside(tmp_path, shared, "[[ask:permission]]on", piped="1\nonce\nalways\n")
+    assert (code, out) == (0, "on\n\n1\nonce\nalways\n")
+    assert err.splitlines() == [
+        "? A permission, asked by the text",
+        "  1. once",
+        "  2. always",
+        "  3. reject",
+        "callboard: declined, since nobody can answer here: A permission, asked by the text",
+    ]
+
+
 def test_one_shot_on_a_terminal_does_not_steer_it(shared: ServiceProcess, tmp_path: Path) -> None:
     with talking(tmp_path, shared, "a\x1b[2Jb") as terminal:
         assert terminal.end() == (0, "a␛[2Jb\n")

@@ -69,6 +69,7 @@ class Stage:
 
         async def ask(ask: AskEvent, inbox: Inbox) -> Answered | None:
             self.asked.append(ask.ask_id)
+            self.screen.ask(ask)
             typed = await self.prompts.answer("?", inbox.settled(ask.ask_id))
             return None if typed is None else Answered([typed])
 

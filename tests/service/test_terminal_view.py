@@ -103,18 +103,40 @@ def test_tools_are_shown_shortened_and_errors_marked() -> None:
 
 def test_an_ask_shows_title_detail_and_numbered_options() -> None:
     view, out = screen()
-    view.ask(AskEvent(title="May it?", detail="rm x\nrm y", options=["once", "no"]))
+    detail = "\n".join(["a" * 300, *"x" * 30, "rm y"])
+    view.ask(AskEvent(title="May it?", detail=detail, options=["once", "no" * 200]))
     view.ask_closed(AskClosed(answers=["once"]))
     view.ask_closed(AskClosed())
     assert out.getvalue().splitlines() == [
         "? May it?",
-        "  rm x",
-        "  rm y",
+        "  | " + "a" * 300,
+        *["  | x"] * 30,
+        "  | rm y",
         "  1. once",
-        "  2. no",
+        "  2. " + "no" * 200,
         "  answered elsewhere: once",
         "  this needs no answer now",
     ]
+
+
+def test_an_ask_shows_the_arguments_of_its_tool_call_until_that_has_its_result() -> None:
+    view, out = screen()
+    call = ToolCallEvent(call_id="1", name="bash")
+    call.arguments["command"] = "a" * 300 + "; rm x"
+    view.tool_call(call)
+    assert "rm x" not in out.getvalue()
+    view.ask(AskEvent(title="May it?", call_id="1"))
+    assert "rm x" in out.getvalue()
+    view.tool_result(ToolResultEvent(call_id="1"))
+    view.ask(AskEvent(title="May it?", call_id="1"))
+    assert out.getvalue().count("rm x") == 1
+
+
+def test_an_ask_on_a_terminal_is_wrapped_to_its_width() -> None:
+    out = Terminal()
+    view = Screen(Console(file=out, width=40, color_system=None))
+    view.ask(AskEvent(title="May it?", detail="a" * 50))
+    assert out.getvalue().splitlines() == ["? May it?", "  | " + "a" * 35, "  : " + "a" * 15]
 
 
 def say_everything(view: View) -> None:

@@ -4,20 +4,16 @@ import contextlib
 import sys
 from typing import Final
 
-from callboard.v1.chat_pb2 import AskEvent, ChatError
+from callboard.v1.chat_pb2 import ChatError
 from callboard_service import __version__
-from callboard_service.terminal.asks import Answered, read_answers
+from callboard_service.terminal.asking import Asking
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
-from callboard_service.terminal.errors import (
-    InputEnded,
-    Interrupted,
-    NotAnOption,
-)
+from callboard_service.terminal.errors import InputEnded, Interrupted
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.prompts import Prompts
-from callboard_service.terminal.reply import Inbox, Reply
+from callboard_service.terminal.reply import Reply
 from callboard_service.terminal.text import how_lost, one_line
 from callboard_service.terminal.view import Screen
 from transport.client import Client
@@ -44,6 +40,7 @@ class Chat:
         self._screen = screen
         self._prompts = prompts
         self._interrupts = interrupts
+        self._asking = Asking(screen, prompts)
         self._session = ""
 
     async def run(self, *, take_up: bool) -> None:
@@ -93,7 +90,7 @@ class Chat:
         try:
             client = await self._connected()
             answers = await self._conversation.say(client, text)
-            reply = Reply(answers, self._screen, self._ask, self._interrupts)
+            reply = Reply(answers, self._screen, self._asking.ask, self._interrupts)
             error = await reply.follow()
             self._screen.end()
             if error is not None:
@@ -128,29 +125,3 @@ class Chat:
         with contextlib.suppress(RequestFailed, ConnectionClosed):
             if await self._conversation.is_gone(client):
                 self._screen.line(_GONE)
-
-    async def _ask(self, ask: AskEvent, inbox: Inbox) -> Answered | None:
-        hint = _hint(ask)
-        while True:
-            typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
-            if typed is None:
-                return None
-            try:
-                answered = read_answers(ask, typed)
-            except NotAnOption as error:
-                self._screen.failure(f"  {error}")
-                continue
-            if ask.options or not answered.answers:
-                chosen = ", ".join(one_line(answer) for answer in answered.answers)
-                self._screen.line(f"  {chosen or 'declined'}")
-            return answered
-
-
-def _hint(ask: AskEvent) -> str:
-    if not ask.options:
-        return "answer (empty: decline)"
-    if ask.kind == AskEvent.KIND_PERMISSION:
-        return "number or text, `: why` after it if you like (empty: decline)"
-    if ask.multiple:
-        return "numbers or texts, commas between, or your own words (empty: decline)"
-    return "number, text or your own words (empty: decline)"

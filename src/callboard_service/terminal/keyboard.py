@@ -1,11 +1,16 @@
-"""The keyboard while a reply streams: what is typed then waits for the next prompt, unseen."""
+"""The keyboard while a reply streams: what is typed then waits for the next prompt, unseen.
+
+An ask drops it: keys that were pressed before somebody could read the ask do not answer it.
+"""
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import termios
 
 
@@ -32,3 +37,16 @@ def unseen(terminal: TextIO) -> Iterator[None]:
     finally:
         with contextlib.suppress(termios.error):
             termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+
+def discard_typed(fileno: Callable[[], int]) -> None:
+    """Drop what was typed and not read yet. fileno: returns the terminal's descriptor.
+
+    What is no terminal is left alone.
+    """
+    if sys.platform == "win32":
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+        return
+    with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
+        termios.tcflush(fileno(), termios.TCIFLUSH)

@@ -50,6 +50,7 @@ class OneShot:
         return Exit.FAILED
 
     async def _decline(self, ask: AskEvent, _inbox: Inbox) -> Answered:
+        self._pipe.ask(ask)
         title = one_line(ask.title) or "a question"
         self._pipe.line(f"callboard: declined, since nobody can answer here: {title}")
         return Answered()

@@ -3,23 +3,39 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
+from enum import Enum
 from typing import Final
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History
 from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import Output
 
 from callboard_service.terminal.errors import InputEnded, Interrupted
+from callboard_service.terminal.keyboard import discard_typed
 from callboard_service.terminal.text import clean_input
 
 PROMPT: Final = "> "
 
 
+class Turn(Enum):
+    """What a key says between two pages."""
+
+    MORE = "more"
+    REFUSE = "refuse"
+
+
 def _continued(width: int, _line: int, wraps: int) -> str:
-    """What stands before a further line; a long one that is only wrapped gets just space."""
+    """What stands before a further line; a long one that is only wrapped gets just space.
+
+    A prompt may be wider than the terminal: as much space would leave no room for the text.
+    """
+    if width > len(PROMPT):
+        return ""
     return " " * width if wraps else "·".ljust(width)
 
 
@@ -35,7 +51,9 @@ class Prompts:
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
 
-        def session(history: History | None) -> PromptSession[str]:
+        def session(
+            history: History | None, keys: KeyBindings = keys, *, stays: bool = True
+        ) -> PromptSession[str]:
             return PromptSession(
                 history=history,
                 key_bindings=keys,
@@ -44,10 +62,12 @@ class Prompts:
                 output=output,
                 interrupt_exception=Interrupted,
                 eof_exception=InputEnded,
+                erase_when_done=not stays,
             )
 
         self._messages = session(history)
         self._answers = session(None)
+        self._turns = session(None, _turning(), stays=False)
 
     async def message(self) -> str:
         """The next message. Raises Interrupted and InputEnded."""
@@ -64,22 +84,66 @@ class Prompts:
 
     async def answer(self, hint: str, settled: Coroutine[None, None, None]) -> str | None:
         """A line; None if `settled` came first. Raises Interrupted; InputEnded is an empty line."""
-        text = FormattedText([("", f"  {hint}: ")])
-        typing = asyncio.ensure_future(self._answers.prompt_async(text))
-        closing = asyncio.ensure_future(settled)
-        try:
-            await asyncio.wait({typing, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if typing.done():
-                return clean_input(typing.result())
-            self._answers.app.exit(result="")
-            await typing
-        except (EOFError, InputEnded):
-            return ""
-        finally:
-            for task in (typing, closing):
-                task.cancel()
-            await asyncio.gather(typing, closing, return_exceptions=True)
-        return None
+        typed = await _until(self._answers, f"  {hint}: ", settled)
+        return None if typed is None else clean_input(typed)
+
+    async def turn(self, hint: str, settled: Coroutine[None, None, None]) -> Turn | None:
+        """Wait for the key that turns a page: Enter or space for the next, r to refuse.
+
+        Every other key does nothing, and nothing of what is pasted does. None if `settled` came
+        first. Raises Interrupted; the end of the input refuses.
+        """
+        typed = await _until(self._turns, hint, settled)
+        return None if typed is None else Turn(typed or Turn.REFUSE.value)
+
+    def discard_typed(self) -> None:
+        """Drop what was typed before now, whether it was read already or not."""
+        keyboard = self._answers.app.input
+        clear_typeahead(keyboard)
+        discard_typed(keyboard.fileno)
+
+
+def _turning() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add(Keys.Any)
+    @keys.add(Keys.BracketedPaste)
+    def _(_event: KeyPressEvent) -> None:
+        """Do nothing."""
+
+    @keys.add("enter")
+    @keys.add(" ")
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(result=Turn.MORE.value)
+
+    @keys.add("r")
+    @keys.add("R")
+    @keys.add("c-d")
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(result=Turn.REFUSE.value)
+
+    return keys
+
+
+async def _until(
+    session: PromptSession[str], text: str, settled: Coroutine[None, None, None]
+) -> str | None:
+    """Return what is typed, empty at the end of the input; None if `settled` came first."""
+    typing = asyncio.ensure_future(session.prompt_async(FormattedText([("", text)])))
+    closing = asyncio.ensure_future(settled)
+    try:
+        await asyncio.wait({typing, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if typing.done():
+            return typing.result()
+        session.app.exit(result="")
+        await typing
+    except (EOFError, InputEnded):
+        return ""
+    finally:
+        for task in (typing, closing):
+            task.cancel()
+        await asyncio.gather(typing, closing, return_exceptions=True)
+    return None
 
 
 class TypedLines(FileHistory):

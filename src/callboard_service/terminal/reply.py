@@ -82,7 +82,7 @@ def _closes(answer: Answer, ask_id: str) -> bool:
 
 
 Asker = Callable[[AskEvent, Inbox], Awaitable["Answered | None"]]
-"""Find the answers to an ask. None: it was settled meanwhile. May raise
+"""Show an ask and find its answers. None: it was settled meanwhile. May raise
 Interrupted: the reply is not wanted any more."""
 
 
@@ -148,8 +148,8 @@ class Reply:
                     view.ask_closed(answer)
 
     async def _ask(self, ask: AskEvent) -> None:
-        self._view.ask(ask)
         if self._inbox.is_settled(ask.ask_id):
+            self._view.ask(ask)
             return
         try:
             answered = await self._asker(ask, self._inbox)

@@ -67,10 +67,11 @@ def compact(arguments: Struct) -> str:
     if not arguments.fields:
         return ""
     # A Struct has no order of its own: sorted, two calls look the same.
-    return one_line(json.dumps(_members(arguments), ensure_ascii=False, sort_keys=True))
+    return one_line(json.dumps(members(arguments), ensure_ascii=False, sort_keys=True))
 
 
-def _members(struct: Struct) -> dict[str, object]:
+def members(struct: Struct) -> dict[str, object]:
+    """Return a Struct as plain values, for `json`."""
     return {name: _plain(value) for name, value in struct.fields.items()}
 
 
@@ -85,7 +86,7 @@ def _plain(value: Value) -> object:
         case "bool_value":
             return value.bool_value
         case "struct_value":
-            return _members(value.struct_value)
+            return members(value.struct_value)
         case "list_value":
             return [_plain(item) for item in value.list_value.values]
         case _:

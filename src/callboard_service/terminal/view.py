@@ -24,6 +24,7 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
 )
 from callboard_service.terminal.errors import OutputFailed
+from callboard_service.terminal.sheet import UNWRAPPED, Line, Sheet
 from callboard_service.terminal.text import (
     compact,
     error_line,
@@ -34,7 +35,6 @@ from callboard_service.terminal.text import (
 )
 
 RESULT_LINES: Final = 4
-DETAIL_LINES: Final = 20
 RECALLED_LINES: Final = 3
 
 PLAIN: Final = Style.null()
@@ -49,7 +49,7 @@ class View(ABC):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._names: dict[str, str] = {}
+        self._calls: dict[str, ToolCallEvent] = {}
 
     @abstractmethod
     def token(self, text: str) -> None:
@@ -82,12 +82,13 @@ class View(ABC):
 
     def tool_call(self, call: ToolCallEvent) -> None:
         """The model uses a tool."""
-        self._names[call.call_id] = name = one_line(call.name, 60)
-        self.line(f"tool {name} {compact(call.arguments)}".rstrip(), TOOL)
+        self._calls[call.call_id] = call
+        self.line(f"tool {_name(call)} {compact(call.arguments)}".rstrip(), TOOL)
 
     def tool_result(self, result: ToolResultEvent) -> None:
         """What the tool said, its first lines."""
-        name = self._names.pop(result.call_id, "")
+        call = self._calls.pop(result.call_id, None)
+        name = "" if call is None else _name(call)
         lines = first_lines(result.output, RESULT_LINES)
         if result.is_error:
             self.line(f"  error of tool {name}".rstrip(), ERROR)
@@ -103,14 +104,19 @@ class View(ABC):
         elif notice.discard_tokens:
             self.line(f"the last {notice.discard_tokens} tokens above are void; they come again")
 
+    def sheet(self, ask: AskEvent) -> Sheet:
+        """Return the whole of an ask, with the tool call that it is about, to be printed."""
+        return Sheet(ask, self._calls.get(ask.call_id), self._console.encoding)
+
     def ask(self, ask: AskEvent) -> None:
-        """A question or a permission, and what there is to choose from."""
-        self.line(f"? {one_line(ask.title) or 'a question'}", ASK)
-        if ask.detail.strip():
-            for line in first_lines(ask.detail, DETAIL_LINES):
-                self.line(f"  {line}", PLAIN)
-        for number, option in enumerate(ask.options, 1):
-            self.line(f"  {number}. {one_line(option)}", PLAIN)
+        """Print the whole of an ask, however long it is."""
+        terminal = self._console.is_terminal
+        self.sheet_lines(self.sheet(ask).lines(self._console.width - 1 if terminal else UNWRAPPED))
+
+    def sheet_lines(self, lines: Iterable[Line]) -> None:
+        """Print lines of an ask."""
+        for line in lines:
+            self.line(line.text, ASK if line.heading else PLAIN)
 
     def ask_closed(self, closed: AskClosed) -> None:
         """An ask was settled by somebody else, or is void."""
@@ -120,7 +126,11 @@ class View(ABC):
     def end(self) -> None:
         """The reply is over."""
         self._start_line()
-        self._names.clear()
+        self._calls.clear()
+
+
+def _name(call: ToolCallEvent) -> str:
+    return one_line(call.name, 60)
 
 
 class Screen(View):

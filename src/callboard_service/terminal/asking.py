@@ -1,0 +1,113 @@
+"""A person is asked: all of the ask is shown, and only then is an answer taken."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from callboard.v1.chat_pb2 import AskEvent
+from callboard_service.terminal.asks import Answered, read_answers
+from callboard_service.terminal.errors import NotAnOption
+from callboard_service.terminal.prompts import Prompts, Turn
+from callboard_service.terminal.reply import Inbox
+from callboard_service.terminal.sheet import NARROWEST, Sheet
+from callboard_service.terminal.text import one_line
+from callboard_service.terminal.view import Screen
+
+UNKNOWN: Final = os.terminal_size((80, 10))
+"""The size of a terminal that does not tell: small, so that nothing scrolls off unseen."""
+
+Size = Callable[[], os.terminal_size]
+
+
+def screen_size() -> os.terminal_size:
+    """Return the size of the terminal on standard output; UNKNOWN where it has none.
+
+    The environment's LINES and COLUMNS do not count: they may be another terminal's.
+    """
+    try:
+        size = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        return UNKNOWN
+    return os.terminal_size((size.columns or UNKNOWN.columns, size.lines or UNKNOWN.lines))
+
+
+class Asking:
+    """Shows asks on a screen, page by page, and reads their answers.
+
+    size: returns how large the screen is now.
+    """
+
+    def __init__(self, screen: Screen, prompts: Prompts, size: Size = screen_size) -> None:
+        self._screen = screen
+        self._prompts = prompts
+        self._size = size
+
+    async def ask(self, ask: AskEvent, inbox: Inbox) -> Answered | None:
+        """Show an ask and return its answers; None if it was settled meanwhile.
+
+        Until its last page was shown it can only be refused. Keys that were pressed before that
+        are dropped. Raises Interrupted.
+        """
+        hint = _hint(ask)
+        turn = await self._show(self._screen.sheet(ask), hint, ask.ask_id, inbox)
+        if turn is None:
+            return None
+        if turn is Turn.REFUSE:
+            self._screen.line("  declined")
+            return Answered()
+        return await self._answer(ask, hint, inbox)
+
+    async def _show(self, sheet: Sheet, hint: str, ask_id: str, inbox: Inbox) -> Turn | None:
+        """Print page by page; MORE once all of it was shown."""
+        start, number = 0, 1
+        while True:
+            size = self._size()
+            height = _height(size, hint)
+            page = sheet.page(start, size.columns - 1, height, number=number)
+            self._screen.sheet_lines(page.lines)
+            self._prompts.discard_typed()
+            if page.end is None:
+                return Turn.MORE
+            turn = await self._prompts.turn(_between(page.number, page.of), inbox.settled(ask_id))
+            if turn is not Turn.MORE:
+                return turn
+            if self._size() == size:  # else the page may have been cut off: it is shown again
+                start, number = page.end, number + 1
+
+    async def _answer(self, ask: AskEvent, hint: str, inbox: Inbox) -> Answered | None:
+        while True:
+            typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
+            if typed is None:
+                return None
+            try:
+                answered = read_answers(ask, typed)
+            except NotAnOption as error:
+                self._screen.failure(f"  {error}")
+                continue
+            if ask.options or not answered.answers:
+                chosen = ", ".join(one_line(answer) for answer in answered.answers)
+                self._screen.line(f"  {chosen or 'declined'}")
+            return answered
+
+
+def _height(size: os.terminal_size, hint: str) -> int:
+    """Return how many lines of a page fit above the prompt."""
+    if size.columns <= NARROWEST:
+        return 1
+    prompt = max(len(hint), len(_between(9999, 9999))) + len("  : ") + 1
+    return max(size.lines - -(-prompt // size.columns), 1)
+
+
+def _between(number: int, of: int) -> str:
+    return f"-- {number} of {of} pages; Enter shows more, r refuses -- "
+
+
+def _hint(ask: AskEvent) -> str:
+    if not ask.options:
+        return "answer (empty: decline)"
+    if ask.kind == AskEvent.KIND_PERMISSION:
+        return "number or text, `: why` after it if you like (empty: decline)"
+    if ask.multiple:
+        return "numbers or texts, commas between, or your own words (empty: decline)"
+    return "number, text or your own words (empty: decline)"

@@ -1,0 +1,137 @@
+"""A service whose replies ask what a test wants asked: a WebSocket in a thread of its own."""
+
+import asyncio
+import contextlib
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+from aiohttp import WSMsgType, web
+from google.protobuf.message import Message
+
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatToken,
+    SessionInfo,
+    ToolCallEvent,
+)
+from callboard.v1.envelope_pb2 import ClientMessage
+from callboard.v1.session_pb2 import Welcome
+from tests.e2e.service_process import command, environment
+from tests.e2e.terminal import Terminal
+from tests.peers.background import Background
+from tests.transport.model_service import served
+
+
+class AskingService:
+    """Puts one ask in the first reply. What it is answered is in `answers`."""
+
+    def __init__(self, ask: AskEvent, call: ToolCallEvent | None) -> None:
+        self.answers: queue.Queue[AnswerRequest] = queue.Queue()
+        self._ask = ask
+        self._call = call
+        self._sequence = 0
+
+    async def start(self) -> str:
+        self.go = asyncio.Event()
+        self.go.set()
+        app = web.Application()
+        app.router.add_get("/ws", self.serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        self._socket = web.WebSocketResponse()
+        await self._socket.prepare(request)
+        while (frame := await self._socket.receive()).type is WSMsgType.BINARY:
+            await self._take(ClientMessage.FromString(frame.data))
+        return self._socket
+
+    async def _take(self, message: ClientMessage) -> None:
+        request_id = message.request_id
+        match message.WhichOneof("payload"):
+            case "hello":
+                await self._socket.send_bytes(served(Welcome(backend="asking")).SerializeToString())
+            case "create_session":
+                await self._say(request_id, SessionInfo(id="one"), end=True)
+            case "send_message":
+                await self._say(request_id, ChatToken(text="so\n"))
+                await self.go.wait()
+                if self._call is not None:
+                    await self._say(request_id, self._call)
+                await self._say(request_id, self._ask)
+            case "answer":
+                self.answers.put(message.answer)
+                closed = AskClosed(ask_id=self._ask.ask_id, answers=message.answer.answers)
+                await self._say(request_id, closed)
+                await self._say(request_id, ChatCompleted(), end=True)
+            case _:
+                pass
+
+    async def _say(self, request_id: int, payload: Message, *, end: bool = False) -> None:
+        self._sequence += 1
+        message = served(payload, request_id=request_id, sequence=self._sequence, end=end)
+        await self._socket.send_bytes(message.SerializeToString())
+
+
+class Asked:
+    """The terminal of somebody who is asked, and the service that asks."""
+
+    def __init__(self, service: AskingService, terminal: Terminal, background: Background) -> None:
+        self.service = service
+        self.terminal = terminal
+        self._background = background
+
+    @property
+    def answer(self) -> list[str]:
+        """What the service was answered, waited for."""
+        return list(self.service.answers.get(timeout=20).answers)
+
+    @property
+    def unanswered(self) -> bool:
+        """Nothing was answered so far."""
+        return self.service.answers.empty()
+
+    def hold(self) -> None:
+        """Have the service wait with its ask."""
+        self._background.run(self._set(False))
+
+    def let_go(self) -> None:
+        """Have the service ask now."""
+        self._background.run(self._set(True))
+
+    async def _set(self, go: bool) -> None:
+        if go:
+            self.service.go.set()
+        else:
+            self.service.go.clear()
+
+
+@contextlib.contextmanager
+def asking(
+    folder: Path, ask: AskEvent, call: ToolCallEvent | None = None, *, rows: int = 24
+) -> Iterator[Asked]:
+    """`callboard chat` on a terminal of 80 columns, with a service that asks this."""
+    with Background() as background:
+        service = AskingService(ask, call)
+        url = background.run(service.start())
+        program, *arguments = command("chat", "--url", url)
+        settings = {"CALLBOARD_TOKEN": "x" * 43, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        child = pexpect.spawn(
+            program, arguments, cwd=str(folder), env=environment(folder, **settings),
+            encoding="utf-8", timeout=20, dimensions=(rows, 80), echo=True,
+        )  # fmt: skip
+        try:
+            yield Asked(service, Terminal(child), background)
+        finally:
+            child.close(force=True)
+            background.run(service.stop())
