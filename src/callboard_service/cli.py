@@ -181,4 +181,11 @@ def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Pat
     from callboard_service.terminal.command import run
 
     where = _where(url, runtime_dir)
-    sys.exit(run(where, lambda client: status.show(client, watch=watch, as_json=as_json)))
+    patient = watch and not as_json
+    sys.exit(
+        run(
+            where,
+            lambda client: status.show(client, watch=watch, as_json=as_json),
+            patient=patient,
+        )
+    )

@@ -47,7 +47,9 @@ class ClientSettings:
 
     name, version: what the service's log calls it. window: answers of one request that may wait
     for its consumer. handshake: for the connection and for the Welcome, each. backoff: before
-    another attempt to connect. give_up: without a connection, once there was one.
+    another attempt to connect. give_up: without a connection, once there was one. busy_wait: for
+    which a service is tried again that takes no client in now, even if there never was a
+    connection (ConnectionClosed.busy).
     """
 
     name: str = ""
@@ -57,6 +59,7 @@ class ClientSettings:
     backoff_initial: float = 0.1
     backoff_maximum: float = 5.0
     give_up: float = 120.0
+    busy_wait: float = 5.0
 
     def __post_init__(self) -> None:
         if self.window < 1:

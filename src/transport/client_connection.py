@@ -120,7 +120,7 @@ class ClientConnection:
             closed = error
         else:
             closed = await self._carry(carrier)
-        self.do(self._protocol.disconnected(closed.code, closed.reason, self.now()))
+        self.do(self._protocol.disconnected(closed, self.now()))
 
     async def _pause(self, delay: float) -> None:
         if delay <= 0:

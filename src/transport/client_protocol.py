@@ -15,7 +15,7 @@ Phases, by what happens (`found`, `connected`, `receive`, `disconnected`, `close
     -----------+------------------------------------------------------------------------
     FINDING    | CONNECTING when an endpoint is found; OVER, or FINDING later, when none is
     CONNECTING | GREETING when connected; FINDING when refused
-    GREETING   | OPEN with Welcome; FINDING with 4501; CONNECTING again by the close code
+    GREETING   | OPEN with Welcome; FINDING with 4501, 4001; CONNECTING again by the close code
     OPEN       | CONNECTING again with a close code that comes back, else OVER
     OVER       | nothing
 """
@@ -139,14 +139,15 @@ class ClientProtocol:
         self._put(ClientMessage(hello=hello))
         return []
 
-    def disconnected(self, code: int, reason: str, now: float) -> list[Effect]:
+    def disconnected(self, closed: ConnectionClosed, now: float) -> list[Effect]:
         """The connection has ended, or none could be made (1006)."""
         if self.phase is Phase.OVER:
             return []
         self._outbox.clear()
-        self.closed = ConnectionClosed(code, reason)
+        self.closed = closed
         refused = self.phase is Phase.CONNECTING
-        return self._go(self._comeback.lost(code, now, refused=refused), now)
+        busy = closed.busy and self.phase is not Phase.OPEN
+        return self._go(self._comeback.lost(closed.code, now, refused=refused, busy=busy), now)
 
     def close(self) -> list[Effect]:
         """Leave: the session ends, and what it has in flight is cancelled."""

@@ -28,7 +28,7 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of one frame from the service; a larger one ends the connection with 1009."""
 
 NO_WEBSOCKET: Final = "answers HTTP"
-"""How the reason begins where something else than a WebSocket is there; the status follows."""
+"""How the reason begins where the WebSocket is refused; the status follows."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the service has to answer a close."""
@@ -143,7 +143,7 @@ class WebSockets:
             )
         except WSServerHandshakeError as error:
             reason = f"{NO_WEBSOCKET} {error.status}"
-            raise ConnectionClosed(CloseCode.ABNORMAL, reason) from error
+            raise ConnectionClosed(CloseCode.ABNORMAL, reason, status=error.status) from error
         except ClientSSLError as error:
             raise ConnectionClosed(CloseCode.TLS_FAILED, str(error)) from error
         except (ClientError, OSError, ValueError) as error:

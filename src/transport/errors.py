@@ -11,10 +11,13 @@ TransportError
     └── UnexpectedAnswer   an answer of a type that was not asked for; carries it
 """
 
+from http import HTTPStatus
+
 from google.protobuf.message import Message
 
 from actors.failure import Code, Failure
 from callboard.v1.chat_pb2 import ChatError
+from transport.codes import CloseCode
 
 
 class TransportError(Exception):
@@ -40,13 +43,20 @@ class NotRunning(TransportError):
 class ConnectionClosed(TransportError):
     """The connection ended before what was asked for had come.
 
-    `code`: the close code; 1006 where there was none (RFC 6455, section 7.1.5).
+    `code`: the close code; 1006 where there was none (RFC 6455, section 7.1.5). `status`: of the
+    HTTP answer that refused the WebSocket; 0 if none did.
     """
 
-    def __init__(self, code: int, reason: str = "") -> None:
+    def __init__(self, code: int, reason: str = "", *, status: int = 0) -> None:
         super().__init__(f"connection closed ({code}{': ' + reason if reason else ''})")
         self.code = code
         self.reason = reason
+        self.status = status
+
+    @property
+    def busy(self) -> bool:
+        """Whether the service is there but takes no client in now, being full or shutting down."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE or self.code == CloseCode.GOING_AWAY
 
 
 class RequestFailed(Failure, TransportError):

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from aiohttp import WSMsgType, web
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Welcome
-from callboard_service.terminal.connect import SETTINGS, Link, Way, by_runtime_file, by_url
+from callboard_service.terminal.connect import (
+    PATIENT,
+    SETTINGS,
+    Link,
+    Way,
+    by_runtime_file,
+    by_url,
+)
 from callboard_service.terminal.errors import NoService
 from transport.client_calls import Endpoint
 from transport.discovery import RuntimeRecord, publish
@@ -23,12 +31,20 @@ TOKEN = "a token that fits"
 
 
 @asynccontextmanager
-async def service(backend: str = "fake", refuse: int = 0) -> AsyncIterator[str]:
-    """Take whoever has the token; its URL. `refuse`: close all with this code."""
+async def service(
+    backend: str = "fake", refuse: int = 0, *, statuses: Iterable[int] = ()
+) -> AsyncIterator[str]:
+    """Take whoever has the token; its URL.
+
+    refuse: close all with this code. statuses: of the HTTP answers that come before any WebSocket.
+    """
+    left = iter(statuses)
 
     sockets: list[web.WebSocketResponse] = []
 
-    async def answer(request: web.Request) -> web.WebSocketResponse:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        for status in left:
+            return web.Response(status=status)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         hello = ClientMessage.FromString(await socket.receive_bytes()).hello
@@ -104,23 +120,79 @@ async def test_the_same_service_is_not_tried_twice(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
-async def test_a_dead_service_and_one_that_takes_nobody_are_told_apart(tmp_path: Path) -> None:
-    async with service(refuse=4001) as url, Link(by_url(url, TOKEN)) as link:
-        with pytest.raises(NoService, match=r"takes nobody in.*4001"):
+BRIEF = replace(SETTINGS, backoff_initial=0.001, busy_wait=0.01)
+
+
+async def test_a_dead_service_is_told_from_one_that_takes_nobody_in() -> None:
+    async with service(refuse=4001) as url, Link(by_url(url, TOKEN), BRIEF) as link:
+        with pytest.raises(NoService, match=r"takes nobody in now.*try again later"):
             await link.open()
     async with Link(by_url(url, TOKEN)) as link:
         with pytest.raises(NoService, match="no service answers at"):
             await link.open()
 
 
-async def test_what_is_no_service_or_speaks_no_tls_is_named(tmp_path: Path) -> None:
-    async with service("old") as url:
-        async with Link(by_url(url + "x", TOKEN)) as link:
-            with pytest.raises(NoService, match=r"answers HTTP 404.*has the path /ws"):
-                await link.open()
-        async with Link(by_url(url.replace("ws:", "wss:"), TOKEN)) as link:
-            with pytest.raises(NoService, match=r"no TLS with what answers.*begins with ws:"):
-                await link.open()
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "the token belongs in CALLBOARD_TOKEN"),
+        (401, "a login"),
+        (403, "does not admit this client"),
+        (404, "has the path /ws"),
+        (418, "has the path /ws"),
+        (421, "not to be called by this name"),
+        (426, "no WebSocket handshake"),
+        (502, "reaches no service"),
+        (503, "is full or shutting down: try again later"),
+    ],
+)
+async def test_each_refusal_is_one_line_that_says_what_to_do(status: int, said: str) -> None:
+    async with service(statuses=repeat(status)) as url, Link(by_url(url, TOKEN), BRIEF) as link:
+        with pytest.raises(NoService, match=rf"{said}.*\(HTTP {status}\)") as caught:
+            await link.open()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_full_service_is_tried_again_and_that_is_told_once() -> None:
+    told: list[str] = []
+    room = asyncio.Event()
+
+    def statuses() -> Iterator[int]:
+        while not room.is_set():
+            yield 503
+
+    def tell(text: str) -> None:
+        told.append(text)
+        room.set()
+
+    async with service(statuses=statuses()) as url:
+        settings = replace(PATIENT, backoff_initial=0.001, backoff_maximum=0.001)
+        async with Link(by_url(url, TOKEN), settings, tell=tell, notice_after=0.001) as link:
+            assert (await link.open()).connected
+    (text,) = told
+    assert "full or shutting down; trying again" in text
+
+
+async def test_who_waits_for_a_full_service_may_be_cancelled() -> None:
+    refused = asyncio.Event()
+
+    def statuses() -> Iterator[int]:
+        while True:
+            refused.set()
+            yield 503
+
+    async with service(statuses=statuses()) as url, Link(by_url(url, TOKEN), PATIENT) as link:
+        opening = asyncio.create_task(link.open())
+        await refused.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+
+async def test_what_speaks_no_tls_is_named() -> None:
+    async with service("old") as url, Link(by_url(url.replace("ws:", "wss:"), TOKEN)) as link:
+        with pytest.raises(NoService, match=r"no TLS with what answers.*begins with ws:"):
+            await link.open()
 
 
 async def test_a_client_that_gave_up_is_replaced(tmp_path: Path) -> None:

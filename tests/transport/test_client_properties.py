@@ -16,7 +16,7 @@ from tests.transport.model_service import ModelService, ModelSession
 from transport.client_calls import Call, ClientSettings, Endpoint
 from transport.client_effects import Connect, Deliver, Effect, Failed, Find
 from transport.client_protocol import ClientProtocol, Phase
-from transport.errors import RequestFailed, SessionLost, TransportError
+from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 WINDOW = 3
 HERE = Endpoint("ws://model", "the token", 1.0)
@@ -162,7 +162,7 @@ class Lossy(RuleBasedStateMachine):
         self.up.clear()
         self.down.clear()
         self.session = None
-        self.do(self.protocol.disconnected(code, "", 0.0))
+        self.do(self.protocol.disconnected(ConnectionClosed(code), 0.0))
 
     @rule()
     def forget(self) -> None:

@@ -1,5 +1,7 @@
 """The client's state machine, rule by rule: client_{protocol,comeback,calls,effects}.py."""
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf.message import Message
 
@@ -74,7 +76,7 @@ class Peer:
         return self.protocol.receive(message.SerializeToString(), self.now)
 
     def cut(self, code: int = 1006) -> list[Effect]:
-        return self.protocol.disconnected(code, "", self.now)
+        return self.protocol.disconnected(ConnectionClosed(code), self.now)
 
     def open(self, text: str = "hi", timeout: float | None = None) -> Call:
         return self.protocol.open(SendMessageRequest(text=text), timeout, self.now)
@@ -147,13 +149,77 @@ def test_what_refuses_at_first_is_looked_for_once_more(peer: Peer) -> None:
     assert over.closed.code == 1006
 
 
-@pytest.mark.parametrize("code", [1001, 4001, 4505])
+@pytest.mark.parametrize("code", [1001, 4505])
 def test_a_first_connection_that_ends_before_welcome_is_final(peer: Peer, code: int) -> None:
     peer.protocol.found(HERE, 0.0)
     peer.protocol.connected(0.0)
     (over,) = peer.cut(code)
     assert isinstance(over, Over)
     assert over.closed.code == code
+
+
+FULL = ConnectionClosed(1006, status=503)
+
+
+def busy_until_final(peer: Peer, closed: ConnectionClosed, *, greets: bool = False) -> list[float]:
+    """Have a service that is busy refuse each attempt; the delays before the next ones."""
+    delays: list[float] = []
+    while True:
+        if greets:
+            peer.protocol.connected(peer.now)
+        effects = peer.protocol.disconnected(closed, peer.now)
+        if effects == [Find()]:
+            effects = peer.protocol.found(HERE, peer.now)
+        (effect,) = effects
+        if not isinstance(effect, Connect):
+            return delays
+        delays.append(effect.delay)
+        peer.now += effect.delay
+
+
+@pytest.mark.parametrize(
+    ("closed", "greets"), [(FULL, False), (ConnectionClosed(4001, "too many sessions"), True)]
+)
+def test_a_service_that_is_full_is_tried_again_for_a_while(
+    closed: ConnectionClosed, greets: bool
+) -> None:
+    peer = Peer(replace(SETTINGS, busy_wait=10.0))
+    peer.protocol.found(HERE, 0.0)
+    assert busy_until_final(peer, closed, greets=greets) == [1.0, 2.0, 4.0, 3.0]
+    assert peer.protocol.closed is closed
+    assert peer.protocol.phase is Phase.OVER
+
+
+def test_a_service_that_has_room_again_lets_one_in(peer: Peer) -> None:
+    peer.protocol.found(HERE, 0.0)
+    assert peer.protocol.disconnected(FULL, 0.0) == [Find()]
+    peer.protocol.found(HERE, 0.0)
+    peer.connect()
+    assert peer.protocol.phase is Phase.OPEN
+
+
+def test_one_that_was_full_and_is_gone_is_final(peer: Peer) -> None:
+    peer.protocol.found(HERE, 0.0)
+    peer.protocol.disconnected(FULL, 0.0)
+    assert peer.protocol.found(None, 0.0) == [Over(FULL)]
+
+
+def test_a_full_service_is_not_given_up_before_its_time() -> None:
+    peer = Peer(replace(SETTINGS, busy_wait=1000.0))
+    peer.connect()
+    peer.cut()
+    assert sum(busy_until_final(peer, FULL)) >= 1000.0
+
+
+def test_a_service_that_was_full_is_given_up_when_it_is_gone_for_long() -> None:
+    peer = Peer(replace(SETTINGS, busy_wait=1000.0))
+    peer.connect()
+    peer.cut()
+    peer.protocol.disconnected(FULL, 0.0)
+    peer.protocol.found(HERE, 0.0)
+    for peer.now, step in ((500.0, Connect), (550.0, Connect), (600.0, Over)):
+        assert peer.cut() == [Find()]
+        assert isinstance(peer.protocol.found(HERE, peer.now)[-1], step)
 
 
 def test_a_token_that_is_refused_is_not_shown_twice(peer: Peer) -> None:
@@ -521,7 +587,8 @@ def test_going_away_before_welcome_is_heard(open_peer: Peer) -> None:
     open_peer.cut()
     open_peer.protocol.connected(0.0)
     assert open_peer.hear(GoingAway(reconnect_after_ms=3000)) == []
-    assert open_peer.cut(4001) == [Connect(HERE, 5.0)]
+    assert open_peer.cut(4001) == [Find()]
+    assert open_peer.protocol.found(HERE, 0.0) == [Connect(HERE, 5.0)]
 
 
 # -- time ------------------------------------------------------------------------------------

@@ -157,8 +157,10 @@ async def test_what_cannot_be_dialled_is_1006(path: str) -> None:
 
 
 async def test_a_refused_upgrade_is_1006(host: Host) -> None:
-    with pytest.raises(ConnectionClosed, match="404"):
+    with pytest.raises(ConnectionClosed, match="404") as caught:
         await host.dialer.dial(host.url + "/none")
+    assert (caught.value.code, caught.value.status) == (1006, 404)
+    assert not caught.value.busy
 
 
 async def test_a_dialer_that_never_dialled_closes() -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
 from callboard_service.terminal.command import Where
-from callboard_service.terminal.connect import Link, Way
+from callboard_service.terminal.connect import PATIENT, SETTINGS, Link, Way
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import BadUse, NoService, OutputFailed
 from callboard_service.terminal.exits import Exit
@@ -35,8 +35,8 @@ class Wish:
 def chat(wish: Wish) -> int:
     """Talk; the exit code.
 
-    0 done, 1 the reply ended with an error or was lost, 2 bad use, 3 no service was found,
-    130 Ctrl-C, 141 nobody reads standard output any more.
+    0 done, 1 the reply ended with an error or was lost, 2 bad use, 3 no service was found or it
+    takes nobody in, 130 Ctrl-C, 141 nobody reads standard output any more.
     """
     errors = make_console(sys.stderr)
     try:
@@ -90,23 +90,24 @@ def _read_all(stdin: TextIO) -> str:
 
 
 async def _talk(wish: Wish, text: str | None, find: Way, memory: Memory) -> int:
+    screen = Screen(make_console(sys.stdout)) if text is None else None
+    settings, tell = (SETTINGS, None) if screen is None else (PATIENT, screen.line)
     with Interrupts() as interrupts:
         try:
-            async with Link(find) as link:
+            async with Link(find, settings, tell=tell) as link:
                 conversation = Conversation(memory)
-                if text is None:
+                if screen is not None:
                     # A script does not wait for the input line to be loaded.
                     from callboard_service.terminal.interactive import Chat
                     from callboard_service.terminal.prompts import Prompts, TypedLines
 
-                    screen = Screen(make_console(sys.stdout))
                     prompts = Prompts(TypedLines(memory.typed()))
                     person = Chat(link, conversation, screen, prompts, interrupts)
                     await person.run(take_up=wish.take_up)
                     return Exit.DONE
                 pipe = Pipe(_standard_output(), make_console(sys.stderr))
                 once = OneShot(link, conversation, pipe, interrupts)
-                return await once.run(text, take_up=wish.take_up)
+                return await once.run(text or "", take_up=wish.take_up)
         except asyncio.CancelledError:
             if interrupts.leaving:
                 return Exit.INTERRUPTED

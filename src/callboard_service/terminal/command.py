@@ -10,7 +10,14 @@ from typing import Final
 
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
-from callboard_service.terminal.connect import Link, Way, by_runtime_file, by_url
+from callboard_service.terminal.connect import (
+    PATIENT,
+    SETTINGS,
+    Link,
+    Way,
+    by_runtime_file,
+    by_url,
+)
 from callboard_service.terminal.errors import BadUse, NoService
 from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.text import one_line
@@ -46,14 +53,15 @@ class Where:
         return by_url(self.url, settings.token.get_secret_value())
 
 
-def run(where: Where, work: Callable[[Client], Awaitable[None]]) -> int:
+def run(where: Where, work: Callable[[Client], Awaitable[None]], *, patient: bool = False) -> int:
     """Do something with a connection; the exit code.
 
-    0 done, 1 the service refused or was lost, 2 bad use, 3 no service was found, 130 Ctrl-C, 141
-    nobody reads standard output any more.
+    0 done, 1 the service refused or was lost, 2 bad use, 3 no service was found or it takes nobody
+    in, 130 Ctrl-C, 141 nobody reads standard output any more. patient: a service that is full is
+    tried again until Ctrl-C, not just for some seconds.
     """
     try:
-        asyncio.run(_connected(where, work))
+        asyncio.run(_connected(where, work, patient=patient))
         sys.stdout.flush()
     except (BadSettings, BadUse) as error:
         return _failed(Exit.BAD_USE, error)
@@ -72,14 +80,21 @@ def run(where: Where, work: Callable[[Client], Awaitable[None]]) -> int:
     return Exit.DONE
 
 
-async def _connected(where: Where, work: Callable[[Client], Awaitable[None]]) -> None:
-    async with Link(where.find()) as link:
+async def _connected(
+    where: Where, work: Callable[[Client], Awaitable[None]], *, patient: bool
+) -> None:
+    settings, tell = (PATIENT, _tell) if patient else (SETTINGS, None)
+    async with Link(where.find(), settings, tell=tell) as link:
         await work(await link.open())
 
 
 def _failed(code: int, error: Exception) -> int:
+    _tell(str(error))
+    return code
+
+
+def _tell(text: str) -> None:
     with contextlib.suppress(OSError):
         make_console(sys.stderr).print(
-            f"callboard: {one_line(str(error), 1000)}", style=ERROR, soft_wrap=True, markup=False
+            f"callboard: {one_line(text, 1000)}", style=ERROR, soft_wrap=True, markup=False
         )
-    return code

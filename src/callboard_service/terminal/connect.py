@@ -1,26 +1,39 @@
 """The way to a running service: found by its runtime file, or by a URL that was given."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from callboard_service import __version__
 from callboard_service.terminal.errors import NoService
+from callboard_service.terminal.refusals import HOW_TO_START, describe, waiting
 from transport import client as transport_client
-from transport.address import SOCKET_PATH
 from transport.client import Client, Finder
 from transport.client_calls import ClientSettings
-from transport.client_socket import NO_WEBSOCKET, Dialer
-from transport.codes import CloseCode
+from transport.client_socket import Dialer
 from transport.errors import ConnectionClosed, NotRunning
+
+T = TypeVar("T")
 
 PATIENCE: Final = 15.0
 """Seconds for which a connection that was lost is tried again."""
 
-HOW_TO_START: Final = "`callboard serve` starts one (`make serve` in a checkout)"
+BUSY_WAIT: Final = 5.0
+"""Seconds for which a command waits for a service that takes nobody in now."""
 
-SETTINGS: Final = ClientSettings(name="callboard chat", version=__version__, give_up=PATIENCE)
+NOTICE_AFTER: Final = 0.5
+"""Seconds after which a person is told that a connection is waited for."""
+
+SETTINGS: Final = ClientSettings(
+    name="callboard chat", version=__version__, give_up=PATIENCE, busy_wait=BUSY_WAIT
+)
+
+PATIENT: Final = replace(SETTINGS, busy_wait=inf)
+"""For somebody who watches, and ends it when it takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +58,24 @@ def by_url(url: str, token: str) -> Way:
 class Link:
     """The way to a client that is not over. Use it as an asynchronous context manager.
 
-    dialer: another carrier than a WebSocket.
+    dialer: another carrier than a WebSocket. tell: is called with a line for a person while a
+    service that takes nobody in now is tried again.
     """
 
     def __init__(
-        self, way: Way, settings: ClientSettings = SETTINGS, dialer: Dialer | None = None
+        self,
+        way: Way,
+        settings: ClientSettings = SETTINGS,
+        dialer: Dialer | None = None,
+        *,
+        tell: Callable[[str], None] | None = None,
+        notice_after: float = NOTICE_AFTER,
     ) -> None:
         self._way = way
         self._settings = settings
         self._dialer = dialer
+        self._tell = tell
+        self._notice_after = notice_after
         self._stack = AsyncExitStack()
         self._client: Client | None = None
 
@@ -67,32 +89,31 @@ class Link:
         """The client, connected; another one if the last has given up. Raises NoService."""
         if self._client is not None and not self._client.over:
             try:
-                await self._client.ready()
-            except ConnectionClosed:
+                await self._wait(self._client, self._client.ready())
+            except (ConnectionClosed, NotRunning):
                 await self._stack.aclose()
             else:
                 return self._client
         client = Client(self._way.find, self._settings, dialer=self._dialer)
         try:
-            self._client = await self._stack.enter_async_context(client)
+            self._client = await self._wait(client, self._stack.enter_async_context(client))
         except NotRunning:
             raise NoService(f"no service is running: {HOW_TO_START}") from None
         except ConnectionClosed as closed:
-            raise self._no_service(client, closed) from closed
+            raise NoService(describe(client.url, closed, self._way.remedy)) from closed
         return self._client
 
-    def _no_service(self, client: Client, closed: ConnectionClosed) -> NoService:
-        url = client.url
-        if closed.code == CloseCode.BAD_TOKEN:
-            return NoService(f"the service at {url} refuses the token: {self._way.remedy}")
-        if closed.code == CloseCode.TLS_FAILED:
-            return NoService(
-                f"no TLS with what answers at {url}: it speaks none (then the URL begins with ws:),"
-                f" or its certificate is not trusted: {closed.reason}"
-            )
-        if closed.reason.startswith(NO_WEBSOCKET):
-            found = f"what is at {url} {closed.reason}, and is no service's WebSocket"
-            return NoService(f"{found}: that has the path {SOCKET_PATH}")
-        if closed.code == CloseCode.ABNORMAL:
-            return NoService(f"no service answers at {url}: {HOW_TO_START}")
-        return NoService(f"the service at {url} takes nobody in: {closed}")
+    async def _wait(self, client: Client, connecting: Coroutine[None, None, T]) -> T:
+        """Wait for a connection; tell once if that takes long since the service is busy."""
+        task = asyncio.ensure_future(connecting)
+        told = self._tell is None
+        try:
+            while not (await asyncio.wait({task}, timeout=None if told else self._notice_after))[0]:
+                closed = client.protocol.closed
+                if self._tell is not None and closed.busy:
+                    self._tell(waiting(client.url, closed))
+                    told = True
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return task.result()

@@ -14,13 +14,19 @@ from rich.tree import Tree
 
 from callboard.v1.system_pb2 import ActorStatus, ServiceStatus, ServiceStatusRequest
 from callboard_service.terminal.command import CALL_TIMEOUT
+from callboard_service.terminal.errors import NoService
+from callboard_service.terminal.refusals import HOW_TO_START, waiting
 from callboard_service.terminal.sessions import print_json
-from callboard_service.terminal.text import one_line
-from callboard_service.terminal.view import make_console
+from callboard_service.terminal.text import error_line, one_line
+from callboard_service.terminal.view import ERROR, make_console
 from transport.client import Client
+from transport.errors import NotRunning, RequestFailed
 
 REFRESH: Final = 1.0
 """Seconds between two looks."""
+
+LOOK_TIMEOUT: Final = 5.0
+"""Seconds that one look of many may take."""
 
 _BUSY: Final = 0.5
 """Seconds from which it is worth saying for how long an actor has been at its message."""
@@ -39,21 +45,42 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
         console.print(render(status))
         return
     if not console.is_terminal:
+        console.print(render(status))
         while not console.quiet:  # it is when nobody reads any more
-            console.print(render(status))
             await asyncio.sleep(REFRESH)
-            status = await fetch(client)
+            status, trouble = await _look(client, status)
+            console.print(Text(trouble) if trouble else render(status))
         return
     with Live(render(status), console=console, auto_refresh=False, screen=True) as live:
         while True:
             await asyncio.sleep(REFRESH)
-            live.update(render(await fetch(client)), refresh=True)
+            status, trouble = await _look(client, status)
+            live.update(Group(Text(trouble, ERROR), render(status)) if trouble else render(status))
+            live.refresh()
 
 
-async def fetch(client: Client) -> ServiceStatus:
+async def _look(client: Client, last: ServiceStatus) -> tuple[ServiceStatus, str]:
+    """Return the status and nothing, or the last status and why there is no newer one.
+
+    Raises NoService and ConnectionClosed once the client has given up.
+    """
+    try:
+        async with asyncio.timeout(REFRESH):
+            await client.ready()
+    except TimeoutError:
+        return last, waiting(client.url, client.protocol.closed)
+    except NotRunning:
+        raise NoService(f"no service is running: {HOW_TO_START}") from None
+    try:
+        return await fetch(client, LOOK_TIMEOUT), ""
+    except RequestFailed as failed:
+        return last, error_line(failed.error)
+
+
+async def fetch(client: Client, timeout: float = CALL_TIMEOUT) -> ServiceStatus:
     """Ask the service."""
     request = ServiceStatusRequest(max_children=_SHOWN)
-    return await client.call(request, ServiceStatus, timeout=CALL_TIMEOUT)
+    return await client.call(request, ServiceStatus, timeout=timeout)
 
 
 def render(status: ServiceStatus) -> RenderableType:

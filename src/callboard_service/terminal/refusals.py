@@ -1,0 +1,59 @@
+"""Why a service cannot be reached, and what to do about it, on one line."""
+
+from typing import Final
+
+from transport.address import SOCKET_PATH
+from transport.codes import CloseCode
+from transport.errors import ConnectionClosed
+
+HOW_TO_START: Final = "`callboard serve` starts one (`make serve` in a checkout)"
+
+_STATUSES: Final = {
+    400: "refuses the URL: the token belongs in CALLBOARD_TOKEN, never in a URL",
+    401: "wants a login that this client has not: connect past the proxy in front of the service",
+    403: "does not admit this client: connect from the machine that the service runs on, as the "
+    "user that runs it, or start the service with --expose",
+    404: f"is no service's WebSocket: that has the path {SOCKET_PATH}",
+    421: "is not to be called by this name: use the URL that `callboard serve` prints, or start "
+    "the service with --allowed-hosts",
+    426: "got no WebSocket handshake: let the proxy in between pass upgrades on",
+    502: "is a proxy that reaches no service: start the service behind it",
+    503: "is full or shutting down: try again later",
+    504: "is a proxy that reaches no service: start the service behind it",
+}
+
+_OUR_OWN: Final = frozenset({400, 403, 421, 503})
+"""Statuses by which a service of ours refuses a client; the others are more likely a proxy's."""
+
+
+def describe(url: str, closed: ConnectionClosed, token_remedy: str) -> str:
+    """Return what a person is told about a connection that could not be made.
+
+    token_remedy: what to do if the token was refused.
+    """
+    if closed.status:
+        meaning = _STATUSES.get(closed.status, _STATUSES[404])
+        subject = "the service" if closed.status in _OUR_OWN else "what answers"
+        return f"{subject} at {url} {meaning} (HTTP {closed.status})"
+    match closed.code:
+        case CloseCode.BAD_TOKEN:
+            return f"the service at {url} refuses the token: {token_remedy}"
+        case CloseCode.TLS_FAILED:
+            return (
+                f"no TLS with what answers at {url}: it speaks none (then the URL begins with ws:),"
+                f" or its certificate is not trusted: {closed.reason}"
+            )
+        case CloseCode.GOING_AWAY:
+            reason = closed.reason or "full or shutting down"
+            return f"the service at {url} takes nobody in now: {reason}; try again later"
+        case CloseCode.ABNORMAL:
+            return f"no service answers at {url}: {HOW_TO_START}"
+        case _:
+            return f"the service at {url} takes nobody in: {closed}"
+
+
+def waiting(url: str, closed: ConnectionClosed) -> str:
+    """Return what a person is told while a connection is tried again."""
+    if closed.busy:
+        return f"the service at {url} is full or shutting down; trying again …"
+    return f"no connection to the service at {url}; trying again …"
