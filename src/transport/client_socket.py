@@ -63,8 +63,9 @@ class Dialer(Protocol):
 class WebSocketCarrier:
     """A WebSocket."""
 
-    def __init__(self, websocket: "_WebSocket") -> None:
+    def __init__(self, websocket: "_WebSocket", max_answer: int) -> None:
         self._websocket = websocket
+        self._max_answer = max_answer
 
     async def receive(self) -> bytes | None:
         """The next binary frame; pings are answered here."""
@@ -86,6 +87,8 @@ class WebSocketCarrier:
             case _:
                 reason = message.extra if isinstance(message.extra, str) else ""
                 code = self._websocket.close_code or CloseCode.ABNORMAL
+                if message.type is WSMsgType.ERROR and code == CloseCode.TOO_BIG:
+                    reason = f"the service sent more than {self._max_answer} bytes in one message"
                 raise ConnectionClosed(int(code), reason)
 
     async def send(self, frames: Iterable[bytes]) -> None:
@@ -120,10 +123,18 @@ class WebSockets:
     """Dials, over TCP or a Unix socket, with one aiohttp session for each way that is needed.
 
     connector: what opens its TCP sockets, where those lead elsewhere than the URL says (a tunnel).
+    max_answer: bytes of the largest message that is taken. A service may be set to send as much as
+    MAX_ANSWER (Limits.max_answer_bytes).
     """
 
-    def __init__(self, connector: Callable[[], BaseConnector] = TCPConnector) -> None:
+    def __init__(
+        self,
+        connector: Callable[[], BaseConnector] = TCPConnector,
+        *,
+        max_answer: int = MAX_ANSWER,
+    ) -> None:
         self._connector = connector
+        self._max_answer = max_answer
         self._sessions: dict[Path | None, ClientSession] = {}
 
     async def dial(self, url: str) -> WebSocketCarrier:
@@ -138,7 +149,7 @@ class WebSockets:
                 target,
                 autoping=False,
                 compress=0,
-                max_msg_size=MAX_ANSWER,
+                max_msg_size=self._max_answer + 1,  # aiohttp refuses one of this size, too
                 timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
             )
         except WSServerHandshakeError as error:
@@ -149,7 +160,7 @@ class WebSockets:
         except (ClientError, OSError, ValueError) as error:
             raise ConnectionClosed(CloseCode.ABNORMAL, str(error)) from error
         assert isinstance(websocket, _WebSocket)
-        return WebSocketCarrier(websocket)
+        return WebSocketCarrier(websocket, self._max_answer)
 
     def _session(self, unix_socket: Path | None) -> ClientSession:
         session = self._sessions.get(unix_socket)

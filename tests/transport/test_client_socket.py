@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from transport.client_socket import WebSocketCarrier, WebSockets
 from transport.errors import ConnectionClosed
@@ -86,6 +86,39 @@ async def test_frames_go_both_ways_and_pings_are_answered(host: Host) -> None:
 async def test_a_text_frame_ends_it(host: Host) -> None:
     carrier = await host.dial(lambda websocket: websocket.send_str("hello"))
     assert (await ended(carrier)).code == 1003
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+async def test_an_answer_of_the_largest_size_is_taken_and_a_larger_one_named(
+    host: Host, fragments: int
+) -> None:
+    limit = 3000
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        for size in (limit, limit + fragments):
+            for number in range(fragments):
+                opcode = WSMsgType.BINARY if number == 0 else WSMsgType.CONTINUATION
+                final = number == fragments - 1
+                await _send_part(websocket, bytes(size // fragments), opcode, final=final)
+        await websocket.receive()
+
+    dialer = WebSockets(max_answer=limit)
+    host.behave = behave
+    carrier = await dialer.dial(host.url)
+    assert await carrier.receive() == bytes(limit)
+    closed = await ended(carrier)
+    assert closed.code == 1009
+    assert closed.reason == "the service sent more than 3000 bytes in one message"
+    await dialer.close()
+
+
+async def _send_part(
+    websocket: web.WebSocketResponse, data: bytes, opcode: int, *, final: bool
+) -> None:
+    """Write a fragment, which aiohttp itself never makes."""
+    transport = websocket._req.transport  # type: ignore[union-attr] # it is prepared
+    assert transport is not None
+    transport.write(bytes([opcode | 0x80 * final, 126]) + len(data).to_bytes(2) + data)
 
 
 async def test_closing_says_the_code_and_the_reason(host: Host) -> None:

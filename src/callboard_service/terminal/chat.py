@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import sys
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -18,7 +17,13 @@ from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.oneshot import OneShot
 from callboard_service.terminal.text import clean_input, one_line
-from callboard_service.terminal.view import ERROR, Pipe, Screen, make_console
+from callboard_service.terminal.view import (
+    ERROR,
+    Pipe,
+    Screen,
+    make_console,
+    standard_output,
+)
 from transport.errors import ConnectionClosed
 
 
@@ -105,20 +110,10 @@ async def _talk(wish: Wish, text: str | None, find: Way, memory: Memory) -> int:
                     person = Chat(link, conversation, screen, prompts, interrupts)
                     await person.run(take_up=wish.take_up)
                     return Exit.DONE
-                pipe = Pipe(_standard_output(), make_console(sys.stderr))
+                pipe = Pipe(standard_output(), make_console(sys.stderr))
                 once = OneShot(link, conversation, pipe, interrupts)
                 return await once.run(text or "", take_up=wish.take_up)
         except asyncio.CancelledError:
             if interrupts.leaving:
                 return Exit.INTERRUPTED
             raise
-
-
-def _standard_output() -> TextIO:
-    """A terminal gets what it can show; everything else gets UTF-8 on every system."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        if sys.stdout.isatty():
-            sys.stdout.reconfigure(errors="replace")
-        else:
-            sys.stdout.reconfigure(encoding="utf-8")
-    return sys.stdout

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from callboard_service.errors import BadSettings
 from callboard_service.settings import load
@@ -26,9 +25,6 @@ from transport import discovery
 from transport.address import is_address
 from transport.client import Client
 from transport.errors import ConnectionClosed, RequestFailed
-
-CALL_TIMEOUT: Final = 30.0
-"""Seconds that a command waits for an answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The conversation that is talked in: made with the first message, or taken up."""
 
+from contextlib import aclosing
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import (
@@ -8,18 +9,15 @@ from callboard.v1.chat_pb2 import (
     ChatNotice,
     ChatToken,
     CreateSessionRequest,
-    GetHistoryRequest,
-    History,
     HistoryEntry,
-    ListSessionsRequest,
     ReasoningToken,
     SendMessageRequest,
     SessionInfo,
-    SessionList,
     ToolCallEvent,
     ToolResultEvent,
 )
 from callboard_service.terminal.memory import Memory
+from callboard_service.terminal.pages import conversations, newest_entries
 from transport.client import Client
 from transport.client_stream import Stream
 
@@ -45,18 +43,21 @@ class Conversation:
 
     async def take_up(self, client: Client) -> SessionInfo | None:
         """Go on with the last one that was talked in, else with the newest, if there is any."""
-        sessions = await self._list(client)
-        if not sessions:
-            return None
         last = self._memory.last(client.welcome.backend)
-        chosen = next((info for info in sessions if info.id == last), sessions[0])
-        self._id = chosen.id
+        chosen: SessionInfo | None = None
+        async with aclosing(conversations(client)) as found:
+            async for info in found:
+                if chosen is None or info.id == last:
+                    chosen = info
+                if last is None or info.id == last:
+                    break
+        if chosen is not None:
+            self._id = chosen.id
         return chosen
 
     async def recall(self, client: Client) -> list[HistoryEntry]:
         """The last few entries, oldest first."""
-        request = GetHistoryRequest(session_id=self._id, limit=RECALLED)
-        return list((await client.call(request, History)).entries)
+        return await newest_entries(client, self._id, RECALLED)
 
     async def say(self, client: Client, text: str) -> Stream[Answer]:
         """Send a message; the conversation is made if there is none. The reply streams."""
@@ -71,10 +72,11 @@ class Conversation:
 
     async def is_gone(self, client: Client) -> bool:
         """The service does not know the conversation any more; if so the next one is new."""
-        if self._id and all(info.id != self._id for info in await self._list(client)):
-            self._id = ""
-            return True
-        return False
-
-    async def _list(self, client: Client) -> list[SessionInfo]:
-        return list((await client.call(ListSessionsRequest(), SessionList)).sessions)
+        if not self._id:
+            return False
+        async with aclosing(conversations(client)) as found:
+            async for info in found:
+                if info.id == self._id:
+                    return False
+        self._id = ""
+        return True

@@ -1,84 +1,103 @@
 """The command `callboard sessions`: list, show, delete and export conversations."""
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TextIO
 
-from google.protobuf.json_format import MessageToDict
 from prompt_toolkit import PromptSession
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console
+from rich.segment import Segment, Segments
+from rich.style import Style
 from rich.text import Text
 
-from callboard.v1.chat_pb2 import (
-    DeleteSessionRequest,
-    GetHistoryRequest,
-    History,
-    HistoryEntry,
-    ListSessionsRequest,
-    SessionDeleted,
-    SessionInfo,
-    SessionList,
-)
-from callboard_service.terminal.command import CALL_TIMEOUT
+from callboard.v1.chat_pb2 import DeleteSessionRequest, SessionDeleted, SessionInfo
+from callboard_service.terminal import export as written
 from callboard_service.terminal.errors import BadUse
-from callboard_service.terminal.memory import write_new
-from callboard_service.terminal.text import compact, error_line, one_line, tame
-from callboard_service.terminal.view import make_console
+from callboard_service.terminal.export import UNTITLED, json_list, title
+from callboard_service.terminal.pages import CALL_TIMEOUT, LISTED, conversations, history
+from callboard_service.terminal.text import one_line, tame, tame_json
+from callboard_service.terminal.view import make_console, standard_output
 from transport.client import Client
 
 Format = Literal["markdown", "json"]
 
-_PAGE: Final = 200
 _SHORTEST: Final = 8
 _SURE: Final = 4
 """Characters of an id that are no slip of a finger."""
-_GAPS: Final = 4
+_GAP: Final = "  "
 _WHEN: Final = "2026-01-31 23:59"
-_UNTITLED: Final = "(untitled)"
+_BOLD: Final = Style(bold=True)
 
 
 async def list_all(client: Client, *, as_json: bool) -> None:
     """Print all conversations, newest first."""
-    infos = await _conversations(client)
     if as_json:
-        print_json([MessageToDict(info, preserving_proto_field_name=True) for info in infos])
+        await _print(json_list(conversations(client)), tame_json)
+        sys.stdout.write("\n")
         return
-    if not infos:
+    console = make_console(sys.stdout)
+    # Of each conversation just its row is kept: titles may be long.
+    rows = [
+        (one_line(info.id), _when(info), one_line(info.title, console.width) or UNTITLED)
+        async for info in conversations(client)
+    ]
+    if not rows:
         make_console(sys.stderr).print("there are no conversations yet")
         return
-    length = _telling_length([info.id for info in infos])
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "changed (UTC)", "title"):
-        table.add_column(name, no_wrap=True)
-    console = make_console(sys.stdout)
-    room = max(console.width - length - len(_WHEN) - _GAPS, _SHORTEST)
-    for info in infos:
-        title = Text(one_line(info.title, room) or _UNTITLED)
-        table.add_row(Text(one_line(info.id[:length])), _when(info), title)
-    console.print(table)
+    length = _telling_length([name for name, _, _ in rows])
+    room = max(console.width - length - len(_WHEN) - 2 * len(_GAP), _SHORTEST)
+    _print_rows(console, [_row("id", "changed (UTC)", "title", length)], _BOLD)
+    for start in range(0, len(rows), LISTED):
+        part = rows[start : start + LISTED]
+        shown = [_row(name[:length], when, _fit(text, room), length) for name, when, text in part]
+        _print_rows(console, shown)
+
+
+def _print_rows(console: Console, rows: list[str], style: Style | None = None) -> None:
+    segments = [Segment(row + "\n", style) for row in rows]
+    console.print(Segments(segments), end="", soft_wrap=True)
+
+
+def _row(name: str, when: str, shown: str, length: int) -> str:
+    return f"{name:<{length}}{_GAP}{when:<{len(_WHEN)}}{_GAP}{shown}".rstrip()
+
+
+def _fit(text: str, room: int) -> str:
+    """Cut a text to so many columns."""
+    if cell_len(text) <= room:
+        return text
+    fitted = Text(text)
+    fitted.truncate(room, overflow="ellipsis")
+    return fitted.plain
 
 
 async def show(client: Client, name: str) -> None:
     """Print one conversation."""
-    info = await _find(client, name)
-    text = tame(as_markdown(info, await _history(client, info.id)))
-    sys.stdout.write(text)
+    (info,) = await _find(client, name)
+    out = standard_output()
+    async for piece in written.as_markdown(info, history(client, info.id)):
+        out.write(tame(piece))
 
 
 async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
     """Delete conversations; all names must be right, and a person agree, before one is deleted."""
-    found = [await _find(client, name) for name in names]
+    found = await _find(client, *names)
     for name, info in zip(names, found, strict=True):
         if len(name) < _SURE and name != info.id:
             raise BadUse(f"{name!r} is too short to delete by: {info.id} is the whole id")
     infos = {info.id: info for info in found}.values()
-    if ask and not await _agreed([f"{info.id}: {_title(info)}" for info in infos]):
+    if ask and not await _agreed([f"{info.id}: {title(info)}" for info in infos]):
         raise BadUse("nothing was deleted")
     for info in infos:
         request = DeleteSessionRequest(session_id=info.id)
         await client.call(request, SessionDeleted, timeout=CALL_TIMEOUT)
-        make_console(sys.stderr).print(Text(f"deleted {info.id}: {_title(info)}"))
+        make_console(sys.stderr).print(Text(f"deleted {info.id}: {title(info)}"))
 
 
 async def _agreed(lines: list[str]) -> bool:
@@ -96,22 +115,55 @@ async def _agreed(lines: list[str]) -> bool:
 
 
 async def export(client: Client, name: str, form: Format, output: Path | None) -> None:
-    """Write one conversation, whole, to a file (which must not be there) or standard output.
-
-    The file is its user's alone, as the conversation is where it is kept.
-    """
-    info = await _find(client, name)
-    entries = await _history(client, info.id)
-    text = as_markdown(info, entries) if form == "markdown" else as_json(info, entries)
+    """Write one conversation, whole, to a file (which must not be there) or standard output."""
+    (info,) = await _find(client, name)
+    entries = history(client, info.id)
+    pieces = (
+        written.as_markdown(info, entries) if form == "markdown" else written.as_json(info, entries)
+    )
     if output is None:
-        sys.stdout.write(text)
+        await _print(pieces, tame if form == "markdown" else tame_json)
         return
+    with _new_file(output) as file:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                file.write(piece)
+
+
+async def _print(pieces: AsyncGenerator[str, None], harmless: Callable[[str], str]) -> None:
+    """Write to standard output as it comes; to a terminal only what does not steer it."""
+    out = standard_output()
+    terminal = out.isatty()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            out.write(harmless(piece) if terminal else piece)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
+    """Open a file that is not there yet, for its user alone; it goes again if that fails.
+
+    Raises BadUse.
+    """
     try:
-        write_new(output, text)
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise BadUse(f"{output} is there already, and is not overwritten") from None
+        raise BadUse(f"{path} is there already, and is not overwritten") from None
     except OSError as error:
-        raise BadUse(f"{output} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            yield file
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def _unwritable(path: Path, error: OSError) -> BadUse:
+    return BadUse(f"{path} cannot be written: {error.strerror or error}")
 
 
 def _telling_length(ids: list[str]) -> int:
@@ -121,86 +173,33 @@ def _telling_length(ids: list[str]) -> int:
     return next((n for n in lengths if len({name[:n] for name in ids}) == len(ids)), longest)
 
 
-async def _conversations(client: Client) -> list[SessionInfo]:
-    listed = await client.call(ListSessionsRequest(), SessionList, timeout=CALL_TIMEOUT)
-    return list(listed.sessions)
-
-
-async def _find(client: Client, name: str) -> SessionInfo:
-    """The conversation of that id, or the only one whose id begins so."""
-    infos = await _conversations(client)
-    found = [info for info in infos if info.id == name]
-    found = found or [info for info in infos if name and info.id.startswith(name)]
-    if len(found) != 1:
-        reason = "several conversations begin" if found else "no conversation begins"
-        raise BadUse(f"{reason} with {name!r}; `callboard sessions list` shows them")
-    return found[0]
-
-
-async def _history(client: Client, conversation_id: str) -> list[HistoryEntry]:
-    entries: list[HistoryEntry] = []
-    before, more = "", True
-    while more:
-        request = GetHistoryRequest(session_id=conversation_id, limit=_PAGE, before=before)
-        page = await client.call(request, History, timeout=CALL_TIMEOUT)
-        entries[:0] = page.entries
-        more = page.more and bool(page.entries)
-        before = page.entries[0].id if page.entries else ""
-    return entries
-
-
-def as_json(info: SessionInfo, entries: list[HistoryEntry]) -> str:
-    """The conversation as JSON, with the contract's field names."""
-    whole = MessageToDict(info, preserving_proto_field_name=True)
-    whole["entries"] = [MessageToDict(entry, preserving_proto_field_name=True) for entry in entries]
-    return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
+async def _find(client: Client, *names: str) -> list[SessionInfo]:
+    """Return the conversation of each id, or the only one whose id begins so. Raises BadUse."""
+    exact: dict[str, SessionInfo] = {}
+    begun: dict[str, list[SessionInfo]] = {name: [] for name in names}
+    async for info in conversations(client):
+        for name in begun:
+            if info.id == name:
+                exact[name] = info
+            elif name and info.id.startswith(name):
+                begun[name] = [*begun[name], info][:2]
+        if len(exact) == len(begun):
+            break
+    found = []
+    for name in names:
+        candidates = [exact[name]] if name in exact else begun[name]
+        if len(candidates) != 1:
+            reason = "several conversations begin" if candidates else "no conversation begins"
+            raise BadUse(f"{reason} with {name!r}; `callboard sessions list` shows them")
+        found += candidates
+    return found
 
 
 def print_json(value: object) -> None:
     """Write JSON to standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def as_markdown(info: SessionInfo, entries: list[HistoryEntry]) -> str:
-    """The conversation as Markdown: who said what, tools and errors as they came."""
-    parts = [f"# {_title(info)}", *map(_section, entries)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(entry: HistoryEntry) -> str:
-    match entry.WhichOneof("entry"):
-        case "user_text":
-            return f"## You\n\n{entry.user_text}"
-        case "assistant_text":
-            return f"## Reply\n\n{entry.assistant_text}"
-        case "tool_call":
-            call = entry.tool_call
-            return f"**Tool** `{call.name} {compact(call.arguments)}`"
-        case "tool_result":
-            result = entry.tool_result
-            kind = "Tool failed" if result.is_error else "Result"
-            return f"**{kind}**\n\n{_fenced(result.output)}"
-        case "error" if entry.error.code == "CANCELLED":
-            return f"*(cancelled: {one_line(entry.error.message)})*"
-        case "error":
-            return f"**Error** {error_line(entry.error)}"
-        case _:
-            return "*(an entry that this version does not know)*"
-
-
-def _fenced(text: str) -> str:
-    """A code block that nothing in the text ends."""
-    longest = max((len(run) for run in _runs(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _runs(text: str) -> list[str]:
-    return [run for run in "".join(c if c == "`" else " " for c in text).split() if run]
-
-
-def _title(info: SessionInfo) -> str:
-    return one_line(info.title) or _UNTITLED
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    out = standard_output()
+    out.write(tame_json(text) if out.isatty() else text)
 
 
 def _when(info: SessionInfo) -> str:

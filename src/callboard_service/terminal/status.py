@@ -13,8 +13,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from callboard.v1.system_pb2 import ActorStatus, ServiceStatus, ServiceStatusRequest
-from callboard_service.terminal.command import CALL_TIMEOUT
 from callboard_service.terminal.errors import NoService
+from callboard_service.terminal.pages import CALL_TIMEOUT
 from callboard_service.terminal.refusals import HOW_TO_START, waiting
 from callboard_service.terminal.sessions import print_json
 from callboard_service.terminal.text import error_line, one_line

@@ -25,6 +25,14 @@ def tame(text: str) -> str:
     return _STEERING.sub(_picture, _RETURN.sub("\n", text))
 
 
+def tame_json(text: str) -> str:
+    """The JSON with every character that steers a terminal as its escape; it stays the same JSON.
+
+    Its line breaks and indents stay; a control character is in JSON only as an escape anyway.
+    """
+    return _STEERING.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def _picture(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < ord(" "):

@@ -6,6 +6,7 @@ or a tool says goes through `tame` before it reaches a terminal.
 
 import contextlib
 import io
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Final, TextIO
@@ -257,3 +258,13 @@ def make_console(file: TextIO | None) -> Console:
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="replace")
     return _Console(file=file or io.StringIO(), highlight=False, markup=False, emoji=False)
+
+
+def standard_output() -> TextIO:
+    """Return standard output: a terminal gets what it can show, all else UTF-8 on every system."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout

@@ -1,0 +1,111 @@
+"""A conversation as Markdown or JSON, piece by piece as its entries come."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from callboard.v1.chat_pb2 import AskEvent, HistoryEntry, SessionInfo
+from callboard_service.terminal.text import compact, error_line, one_line
+
+UNTITLED: Final = "(untitled)"
+
+_SPLIT: Final = frozenset({"user_text", "assistant_text", "reasoning_text"})
+"""Entries of which the service splits a long one: neighbours of one turn are one text."""
+
+
+def title(info: SessionInfo) -> str:
+    """Return the title of a conversation on one line."""
+    return one_line(info.title) or UNTITLED
+
+
+async def as_markdown(
+    info: SessionInfo, entries: AsyncIterator[HistoryEntry]
+) -> AsyncGenerator[str, None]:
+    """Yield the conversation as Markdown: who said what, tools and errors as they came."""
+    yield f"# {title(info)}"
+    last = ("", "")
+    async for entry in entries:
+        kind = entry.WhichOneof("entry") or ""
+        if kind in _SPLIT and entry.turn_id and (kind, entry.turn_id) == last:
+            yield str(getattr(entry, kind))
+        else:
+            yield f"\n\n{_section(entry)}"
+        last = (kind, entry.turn_id)
+    yield "\n"
+
+
+async def as_json(
+    info: SessionInfo, entries: AsyncIterator[HistoryEntry]
+) -> AsyncGenerator[str, None]:
+    """Yield the conversation as JSON, with the contract's field names."""
+    # All but the brace that closes it; the entries go in before that.
+    yield _json(info).removesuffix("\n}") + ',\n  "entries": '
+    async for piece in json_list(entries, 1):
+        yield piece
+    yield "\n}\n"
+
+
+async def json_list(messages: AsyncIterator[Message], depth: int = 0) -> AsyncGenerator[str, None]:
+    """Yield a JSON list of these messages, indented as `json` does; depth: of the list itself."""
+    indent = "\n" + "  " * depth
+    before = "["
+    async for message in messages:
+        # A newline in JSON is never part of a string.
+        yield before + f"{indent}  " + _json(message).replace("\n", f"{indent}  ")
+        before = ","
+    yield "[]" if before == "[" else f"{indent}]"
+
+
+def _json(message: Message) -> str:
+    fields = MessageToDict(message, preserving_proto_field_name=True)
+    return json.dumps(fields, ensure_ascii=False, indent=2)
+
+
+def _section(entry: HistoryEntry) -> str:
+    match entry.WhichOneof("entry"):
+        case "user_text":
+            return f"## You\n\n{entry.user_text}"
+        case "assistant_text":
+            return f"## Reply\n\n{entry.assistant_text}"
+        case "reasoning_text":
+            return f"## Reasoning\n\n{entry.reasoning_text}"
+        case "tool_call":
+            call = entry.tool_call
+            return f"**Tool** `{call.name} {compact(call.arguments)}`"
+        case "tool_result":
+            result = entry.tool_result
+            kind = "Tool failed" if result.is_error else "Result"
+            return f"**{kind}**\n\n{_fenced(result.output)}"
+        case "ask":
+            return "\n\n".join(_ask(entry.ask))
+        case "ask_closed":
+            answers = ", ".join(one_line(answer) for answer in entry.ask_closed.answers)
+            return f"**Answered** {answers}" if answers else "**Not answered**"
+        case "error" if entry.error.code == "CANCELLED":
+            return f"*(cancelled: {one_line(entry.error.message)})*"
+        case "error":
+            return f"**Error** {error_line(entry.error)}"
+        case _:
+            return "*(an entry that this version does not know)*"
+
+
+def _ask(ask: AskEvent) -> Iterator[str]:
+    yield f"**Asked** {one_line(ask.title)}"
+    if ask.detail.strip():
+        yield _fenced(ask.detail)
+    if ask.options:
+        yield "\n".join(f"{number}. {one_line(o)}" for number, o in enumerate(ask.options, 1))
+
+
+def _fenced(text: str) -> str:
+    """A code block that nothing in the text ends."""
+    longest = max((len(run) for run in _runs(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _runs(text: str) -> list[str]:
+    return [run for run in "".join(c if c == "`" else " " for c in text).split() if run]
