@@ -237,7 +237,8 @@ class ClientProtocol:
     def _send_unsent(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for call in [call for call in self._calls if not call.request_id]:
-            if excess := self._excess(call.envelope):  # it may be another service than at `open`
+            # It may be another service than at `open`, and take less.
+            if excess := next(filter(None, map(self._excess, call.opening(now))), None):
                 effects += self._end_here(call, excess)
             else:
                 self._send(call, now)

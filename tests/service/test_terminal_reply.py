@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +25,7 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
 )
 from callboard.v1.envelope_pb2 import ServerMessage
+from callboard_service.terminal.asking import UNKNOWN, Asking, screen_size
 from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import InputEnded, Interrupted, OutputFailed
@@ -82,6 +85,11 @@ class Stage:
                 self.carrier.cut(4504)
             else:
                 self.carrier.say(1, message)
+
+    async def shown(self, text: str) -> None:
+        """Wait until the output ends with this."""
+        while not self.out.getvalue().endswith(text):
+            await started()
 
     async def sent(self) -> str | None:
         """What the client says next."""
@@ -248,6 +256,88 @@ async def test_ctrl_c_at_an_ask_cancels_the_reply(stage: Stage) -> None:
     await following
     assert reply.cancelled
     assert stage.out.getvalue() == "? Well?\n"
+
+
+TALL = ServerMessage(
+    ask=AskEvent(
+        ask_id="a",
+        kind=AskEvent.KIND_PERMISSION,
+        title="Well?",
+        detail="1\n2\n3\n4\n5\n6",
+        options=["yes", "no"],
+    )
+)
+
+
+def paged(stage: Stage, sizes: list[tuple[int, int]]) -> Reply:
+    """A reply whose asks are shown on a screen that has these sizes, one at each look."""
+
+    def size() -> os.terminal_size:
+        return os.terminal_size(sizes.pop(0) if len(sizes) > 1 else sizes[0])
+
+    asking = Asking(stage.screen, stage.prompts, size)
+    return Reply(stage.answers, stage.screen, asking.ask, stage.interrupts)
+
+
+async def test_an_ask_is_answered_once_its_last_page_was_shown(stage: Stage) -> None:
+    stage.put(TALL)
+    following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
+    for keys in (" ", "\r"):
+        stage.keyboard.send_text(keys)
+        await stage.shown("  | 5\n" if keys == " " else "  2. no\n")
+    stage.keyboard.send_text("1\r")
+    answer = (await stage.carrier.sent.get()).answer
+    assert answer == AnswerRequest(ask_id="a", answers=["yes"])
+    stage.put(CLOSED, COMPLETED)
+    await following
+
+
+@pytest.mark.parametrize("key", ["r", "R", "\x04"])
+async def test_an_ask_is_refused_between_its_pages(stage: Stage, key: str) -> None:
+    stage.put(TALL)
+    following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
+    stage.keyboard.send_text("1yes\x1b[200~1\r\x1b[201~" + key)
+    answer = (await stage.carrier.sent.get()).answer
+    assert answer == AnswerRequest(ask_id="a")
+    stage.put(ServerMessage(ask_closed=AskClosed(ask_id="a")), COMPLETED)
+    await following
+    assert stage.out.getvalue() == "? Well?\n  | 1\n  | 2\n  declined\n"
+
+
+async def test_ctrl_c_between_the_pages_of_an_ask_cancels_the_reply(stage: Stage) -> None:
+    stage.put(TALL)
+    following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
+    stage.keyboard.send_text("\x03")
+    assert await stage.sent() == "cancel"
+    stage.put(CANCELLED)
+    await following
+
+
+async def test_an_ask_settled_elsewhere_closes_the_prompt_between_its_pages(stage: Stage) -> None:
+    stage.put(TALL, CLOSED, COMPLETED)
+    following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
+    await following
+    assert stage.carrier.sent.empty()
+    assert stage.out.getvalue().endswith("  answered elsewhere: yes\n")
+
+
+async def test_a_page_during_which_the_screen_was_resized_is_shown_again(stage: Stage) -> None:
+    stage.put(TALL)
+    following = asyncio.create_task(paged(stage, [(80, 6), (80, 4)]).follow())
+    stage.keyboard.send_text("\r")
+    await stage.shown("? Well?\n  | 1\n  | 2\n  | 3\n  | 4\n? Well?\n  | 1\n  | 2\n")
+    stage.keyboard.send_text("r")
+    assert (await stage.carrier.sent.get()).answer == AnswerRequest(ask_id="a")
+    stage.put(ServerMessage(ask_closed=AskClosed(ask_id="a")), COMPLETED)
+    await following
+
+
+def test_the_size_of_what_is_no_terminal_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setenv("LINES", "1000")
+    assert screen_size() == UNKNOWN
+    monkeypatch.setattr(sys, "stdout", None)
+    assert screen_size() == UNKNOWN
 
 
 async def test_a_connection_lost_at_an_ask_closes_the_prompt(stage: Stage) -> None:

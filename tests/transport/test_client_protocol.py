@@ -555,6 +555,22 @@ def test_what_is_larger_than_the_next_service_takes_fails_alone(open_peer: Peer)
     assert small.request_id == 1
 
 
+def test_an_input_that_is_larger_than_the_next_service_takes_fails_its_request(
+    open_peer: Peer,
+) -> None:
+    open_peer.cut()
+    open_peer.protocol.connected(0.0)
+    open_peer.welcome(limits=Limits(max_message_bytes=5000, input_window=4))
+    open_peer.cut()
+    call = open_peer.open("small")
+    assert open_peer.protocol.input(call, ChatToken(text="x" * 500), last=False)
+    open_peer.protocol.connected(0.0)
+    open_peer.sent()
+    effects = open_peer.welcome(limits=Limits(max_message_bytes=500))
+    assert [failure[0] for failure in failed(effects)] == [call]
+    assert open_peer.sent() == []
+
+
 # -- what a service must not do --------------------------------------------------------------
 
 

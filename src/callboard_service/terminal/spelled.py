@@ -18,6 +18,7 @@ _TAB: Final = 4
 _DELETE: Final = 0x7F
 _PICTURES: Final = 0x2400
 _RUN: Final = re.compile(r"[ \t]+")
+_NOT_PLAIN: Final = re.compile(r"[^\n\t -~]+")
 _MARKS: Final = frozenset({"Mn", "Me"})
 
 _UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
@@ -25,7 +26,8 @@ _UNSEEN: Final = frozenset(
     map(
         chr,
         (
-            0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0,
+            0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0x13441, 0x13442,
+            0x16FE4, 0x1D159,
             *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0),
         ),
     )
@@ -42,15 +44,14 @@ def spell_out(text: str, encoding: str = "utf-8") -> list[str]:
     out too.
     """
     text = text.replace("\r\n", "\n")
-    if not (text.isascii() and text.isprintable()):
-        text = _spell_characters(text, encoding)
+    text = _NOT_PLAIN.sub(lambda run: _spell_run(run.group(), encoding), text)
     return _count_blank([_RUN.sub(_count_spaces, line) for line in text.split("\n")])
 
 
-def _spell_characters(text: str, encoding: str) -> str:
+def _spell_run(run: str, encoding: str) -> str:
     spelled: list[str] = []
     marks = 0
-    for character in text:
+    for character in run:
         shown, is_mark = _spell(character, encoding)
         marks = marks + 1 if is_mark else 0
         spelled.append(shown if marks <= MARKS_SHOWN else _code(character))
@@ -61,8 +62,6 @@ def _spell_characters(text: str, encoding: str) -> str:
 def _spell(character: str, encoding: str) -> tuple[str, bool]:
     """Return what stands for a character, and whether it is drawn over the one before it."""
     code = ord(character)
-    if character in "\n\t" or " " <= character <= "~":
-        return character, False
     category = unicodedata.category(character)
     if code < ord(" "):
         shown = chr(_PICTURES + code)
