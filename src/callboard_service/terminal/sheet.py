@@ -154,6 +154,8 @@ def _wrap(text: str, room: int) -> list[tuple[int, str]]:
 
     Nothing is left out: the parts together are the line. It is cut after a space where one is near.
     """
+    if text.isascii() and len(text) <= room:
+        return [(0, text)]
     parts: list[tuple[int, str]] = []
     start = 0
     while True:

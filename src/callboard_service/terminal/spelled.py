@@ -18,6 +18,7 @@ _TAB: Final = 4
 _DELETE: Final = 0x7F
 _PICTURES: Final = 0x2400
 _RUN: Final = re.compile(r"[ \t]+")
+_TOO_MANY: Final = " " * (SPACES_SHOWN + 1)
 _NOT_PLAIN: Final = re.compile(r"[^\n\t -~]+")
 _MARKS: Final = frozenset({"Mn", "Me"})
 
@@ -45,7 +46,10 @@ def spell_out(text: str, encoding: str = "utf-8") -> list[str]:
     """
     text = text.replace("\r\n", "\n")
     text = _NOT_PLAIN.sub(lambda run: _spell_run(run.group(), encoding), text)
-    return _count_blank([_RUN.sub(_count_spaces, line) for line in text.split("\n")])
+    lines = text.split("\n")
+    if "\t" in text or _TOO_MANY in text:
+        lines = [_RUN.sub(_count_spaces, line) for line in lines]
+    return _count_blank(lines)
 
 
 def _spell_run(run: str, encoding: str) -> str:
