@@ -18,6 +18,7 @@ from actors import (
     Undelivered,
     Yielded,
 )
+from actors.limits import SessionLimits
 from actors.supervision import DEFAULT_LIFECYCLE
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
@@ -36,6 +37,7 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
+from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, bad_page, shorten
 from callboard_service.turns import Clear, Turns, turn
 
 _OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
@@ -49,21 +51,39 @@ _UNBUILT: Final = (
 To ignore one silently would break the promise that the client relies on.
 """
 
+ARCHIVED: Final = "a"
+"""Begins the page tokens of lists that include archived conversations."""
+
+FRAME_BYTES: Final = 1024
+"""Room for the rest of a frame that carries a page."""
+
+DEFAULT_ANSWER_BYTES: Final = SessionLimits().max_answer_bytes
+
 MAX_TITLE: Final = 1000
 """Characters; every list carries every title."""
 
 
 class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
-    """All conversations, newest first."""
+    """A page of the conversations, newest first."""
 
-    def __init__(self, backend: ChatBackend) -> None:
+    def __init__(self, backend: ChatBackend, max_answer_bytes: int) -> None:
         self._backend = backend
+        self._page_bytes = min(PAGE_BYTES, max_answer_bytes - FRAME_BYTES)
 
     async def handle(self, request: ListSessionsRequest) -> SessionList:
-        """Return the list. Raises Failure."""
+        """Return the page. Raises Failure."""
         if request.search:
             raise _unimplemented("search")
-        return SessionList(sessions=await self._backend.conversations())
+        # No conversation is archived, so both lists are the same; their tokens are not.
+        page = request.page
+        if page and page.startswith(ARCHIVED) != request.archived:
+            raise bad_page()
+        found = await self._backend.conversations(
+            request.limit, page.removeprefix(ARCHIVED), self._page_bytes
+        )
+        if request.archived and found.next_page:
+            return SessionList(sessions=found.sessions, next_page=ARCHIVED + found.next_page)
+        return found
 
 
 class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
@@ -106,12 +126,19 @@ class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
 class GetHistory(RequestActor[GetHistoryRequest, History]):
     """A page of a conversation."""
 
-    def __init__(self, backend: ChatBackend) -> None:
+    def __init__(self, backend: ChatBackend, max_answer_bytes: int) -> None:
         self._backend = backend
+        self._entry_bytes = min(MAX_ENTRY_BYTES, max_answer_bytes - FRAME_BYTES)
+        self._page_bytes = min(PAGE_BYTES, self._entry_bytes)
 
     async def handle(self, request: GetHistoryRequest) -> History:
-        """Read it."""
-        return await self._backend.history(request.session_id, request.limit, request.before)
+        """Read the page; an entry that is too long for a frame is cut. Raises Failure."""
+        history = await self._backend.history(
+            request.session_id, request.limit, request.before, self._page_bytes
+        )
+        for entry in history.entries:
+            shorten(entry, self._entry_bytes)
+        return history
 
 
 class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
@@ -184,11 +211,16 @@ def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
     return all(chosen in ask.options for chosen in answer.answers)
 
 
-def register(registry: Registry, backend: ChatBackend) -> None:
-    """Have this backend answer the chat requests."""
+def register(
+    registry: Registry, backend: ChatBackend, max_answer_bytes: int = DEFAULT_ANSWER_BYTES
+) -> None:
+    """Have this backend answer the chat requests.
+
+    max_answer_bytes: the longest frame to a client; pages and entries are made to fit.
+    """
     registry.supervise("turns", Turns, DEFAULT_LIFECYCLE)
-    registry.register(ListSessionsRequest, lambda: ListSessions(backend))
+    registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(backend))
     registry.register(DeleteSessionRequest, lambda: DeleteSession(backend))
-    registry.register(GetHistoryRequest, lambda: GetHistory(backend))
+    registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
     registry.register(SendMessageRequest, lambda: SendMessage(backend))

@@ -1,6 +1,8 @@
 """The whole service: started in order, stopped in reverse.
 
-root ── backend (its own subtree) ── extensions (turns, and what others bring) ── sessions
+root ── store ── backend (its own subtree) ── extensions (turns, and others') ── sessions
+
+A backend that keeps no conversations has no store, one whose replies need no actor no backend.
 """
 
 import os
@@ -14,6 +16,7 @@ from actors import (
     ActorRef,
     ActorSystem,
     Backoff,
+    ChildSpec,
     Event,
     Intensity,
     Lifecycle,
@@ -52,10 +55,14 @@ from transport.wire import Wire
 
 TOKEN_BYTES: Final = 32
 
-_BACKEND: Final = Lifecycle(
-    shutdown=15.0,
-    backoff=Backoff(initial=0.2, maximum=30.0),
-    intensity=Intensity(restarts=10, period=300.0),
+# A restart is always allowed: no two of them are held against each other.
+_NEVER_GIVEN_UP: Final = Intensity(restarts=1, period=0.0)
+
+STORE: Final = Lifecycle(
+    shutdown=5.0, backoff=Backoff(initial=0.1, maximum=30.0), intensity=_NEVER_GIVEN_UP
+)
+BACKEND: Final = Lifecycle(
+    shutdown=15.0, backoff=Backoff(initial=0.2, maximum=300.0), intensity=_NEVER_GIVEN_UP
 )
 
 
@@ -183,11 +190,8 @@ class Service:
     async def _start(self) -> Ready:
         settings = self._settings
         wire = self._bind()
-        spec = self._backend.spec()
-        try:
-            await self.system.start(spec.factory, name="backend", lifecycle=_BACKEND)
-        except StartFailed as error:
-            raise BackendFailed(str(find_service_error(error) or error)) from error
+        await self._start_part("store", self._backend.store_spec(), STORE)
+        await self._start_part("backend", self._backend.spec(), BACKEND)
         try:
             await self.system.start(lambda: Extensions(self.registry.residents), name="extensions")
         except StartFailed as error:
@@ -208,12 +212,21 @@ class Service:
         self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
         return Ready(server.url, server.page, record.pid, self._runtime_file.path)
 
+    async def _start_part(self, name: str, spec: ChildSpec | None, lifecycle: Lifecycle) -> None:
+        """Start a part of the backend that has one. Raises BackendFailed."""
+        if spec is None:
+            return
+        try:
+            await self.system.start(spec.factory, name=name, lifecycle=lifecycle)
+        except StartFailed as error:
+            raise BackendFailed(str(find_service_error(error) or error)) from error
+
     def _bind(self) -> Wire:
         """Gather all actor types, before anything is started. Raises BadExtension, NotProtobuf."""
         if self._settings.log_level == "debug":
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
-        chat.register(self.registry, self._backend)
+        chat.register(self.registry, self._backend, self._settings.max_answer_bytes)
         extensions.register_all(
             self.registry,
             self._settings.actors,

@@ -4,14 +4,22 @@ The store speaks the contract's messages. Its errors are drawn in
 `callboard_service.store_database`.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from sqlite3 import Row
 from typing import Final, Literal, Self, TypeAlias
 from uuid import uuid4
 
-from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo
+from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo, SessionList
+from callboard_service.pages import (
+    PAGE_BYTES,
+    TURNS_BYTES,
+    PageBudget,
+    bad_page,
+    decode_position,
+    encode_position,
+    page_of,
+)
 from callboard_service.store_database import (
     Database,
     Location,
@@ -29,6 +37,7 @@ from callboard_service.store_opening import open_database
 
 __all__ = [
     "ConversationStore",
+    "RecentTurns",
     "StoreBusy",
     "StoreError",
     "StoreFailed",
@@ -44,8 +53,6 @@ DEFAULT_PAGE: Final = 200
 LARGEST_PAGE: Final = 1000
 LONGEST_TITLE: Final = 60
 
-# So many entries of a page are built before others have their turn on the event loop.
-_AT_ONCE: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSERT: Final = f"""
     INSERT INTO entries (id, conversation, at, {", ".join(COLUMNS)})
@@ -55,7 +62,30 @@ _PAGE: Final = f"""
     SELECT id, at, {", ".join(COLUMNS)} FROM entries
     WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?
 """  # noqa: S608  # likewise
+_LIST: Final = """
+    SELECT id, title, created_at, updated_at, key FROM conversations
+    WHERE (updated_at, key) < (?, ?) ORDER BY updated_at DESC, key DESC
+"""
+_TURNS: Final = """
+    SELECT id, kind = 'user_text', text FROM entries
+    WHERE conversation = ? AND kind IN ('user_text', 'assistant_text') ORDER BY id DESC
+"""
+_OLDER_TURNS: Final = """
+    SELECT count(*) FROM entries
+    WHERE conversation = ? AND id <= ? AND kind IN ('user_text', 'assistant_text')
+"""
 _NO_LIMIT: Final = 2**63 - 1
+
+
+class RecentTurns(list[Turn]):
+    """The newest turns of a conversation, oldest first.
+
+    left_out: how many older turns there are that did not fit.
+    """
+
+    def __init__(self, turns: list[Turn], left_out: int) -> None:
+        super().__init__(turns)
+        self.left_out = left_out
 
 
 def utc_now() -> datetime:
@@ -80,6 +110,7 @@ class ConversationStore:
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self._first_page: tuple[object, SessionList] | None = None  # of the reading thread
 
     @classmethod
     async def open(
@@ -115,15 +146,29 @@ class ConversationStore:
         await self._database.write(insert)
         return info
 
-    async def conversations(self) -> list[SessionInfo]:
-        """All of them, the most recently changed first."""
+    async def conversations(
+        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+    ) -> SessionList:
+        """Return a page of them, the most recently changed first.
 
-        def select(transaction: Transaction) -> list[SessionInfo]:
-            rows = transaction.rows(
-                "SELECT id, title, created_at, updated_at FROM conversations"
-                " ORDER BY updated_at DESC, key DESC"
-            )
-            return [_info(*row) for row in rows]
+        limit: conversations; 0: as many as fit into `at_most_bytes` of encoded entries. page:
+        `next_page` of the page before. The result is shared: it must not be changed. Raises
+        Failure: INVALID_ARGUMENT for a malformed `page`.
+        """
+        updated_at, key = decode_position(page) if page else (_NO_LIMIT, "0")
+        if not key.isdecimal() or int(key) > _NO_LIMIT:
+            raise bad_page()
+
+        def select(transaction: Transaction) -> SessionList:
+            # Equal requests for the first page get the same page until something is written.
+            made_of = (transaction.state(), limit, at_most_bytes)
+            if not page and self._first_page is not None and self._first_page[0] == made_of:
+                return self._first_page[1]
+            rows = transaction.each(_LIST, updated_at, int(key))
+            found = page_of(_tokens(rows), limit, at_most_bytes)
+            if not page:
+                self._first_page = made_of, found
+            return found
 
         return await self._database.read(select)
 
@@ -184,41 +229,59 @@ class ConversationStore:
             entry.id = str(number)
         return kept
 
-    async def history(self, conversation_id: str, *, limit: int = 0, before: str = "") -> History:
-        """A page of entries, oldest first.
+    async def history(
+        self,
+        conversation_id: str,
+        *,
+        limit: int = 0,
+        before: str = "",
+        at_most_bytes: int = PAGE_BYTES,
+    ) -> History:
+        """Return a page of entries, oldest first.
 
         They are the newest `limit` (0: 200; at most 1,000) of those before the entry `before`, or
-        of all without one. What it costs does not grow with the conversation. Raises
+        of all without one, as far as their encoded size is within `at_most_bytes`; the newest of
+        them is always there. What it costs does not grow with the conversation. Raises
         UnknownConversation, and UnknownEntry for a `before` that is not one of its entries.
         """
         if limit < 0:
             raise ValueError("a limit is not negative")
         size = min(limit or DEFAULT_PAGE, LARGEST_PAGE)
 
-        def select(transaction: Transaction) -> list[Row]:
+        def select(transaction: Transaction) -> History:
             key = _key(transaction, conversation_id)
             end = _entry_key(transaction, key, before) if before else _NO_LIMIT
-            return transaction.rows(_PAGE, key, end, size + 1)
+            budget, entries, more = PageBudget(at_most_bytes), list[HistoryEntry](), False
+            for row in transaction.each(_PAGE, key, end, size + 1):
+                entry = entry_of_row(row)
+                more = len(entries) == size or not budget.admits(entry)
+                if more:
+                    break
+                entries.append(entry)
+            entries.reverse()
+            return History(entries=entries, more=more)
 
-        rows = await self._database.read(select)
-        history = History(more=len(rows) > size)
-        for number, row in enumerate(reversed(rows[:size]), start=1):
-            history.entries.append(entry_of_row(row))
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return history
+        return await self._database.read(select)
 
-    async def turns(self, conversation_id: str) -> list[Turn]:
-        """What a model is given: who said what, oldest first. Raises UnknownConversation."""
+    async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
+        """Return what a model is given: who said what, oldest first.
 
-        def select(transaction: Transaction) -> list[Turn]:
+        They are the newest turns whose texts have at most `at_most_bytes` of UTF-8 together; the
+        newest one is always there. Raises UnknownConversation.
+        """
+
+        def select(transaction: Transaction) -> RecentTurns:
             key = _key(transaction, conversation_id)
-            rows = transaction.rows(
-                "SELECT kind = 'user_text', text FROM entries WHERE conversation = ?"
-                " AND kind IN ('user_text', 'assistant_text') ORDER BY id",
-                key,
-            )
-            return [("user" if by_user else "assistant", text) for by_user, text in rows]
+            turns: list[Turn] = []
+            left, left_out = at_most_bytes, 0
+            for number, by_user, text in transaction.each(_TURNS, key):
+                left -= len(text.encode())
+                if turns and left < 0:
+                    left_out = transaction.number(_OLDER_TURNS, key, number)
+                    break
+                turns.append(("user" if by_user else "assistant", text))
+            turns.reverse()
+            return RecentTurns(turns, left_out)
 
         return await self._database.read(select)
 
@@ -233,6 +296,12 @@ def title_of(text: str) -> str:
     if len(line) > LONGEST_TITLE:
         return line[: LONGEST_TITLE - 1].rstrip() + "…"
     return line
+
+
+def _tokens(rows: Iterator[Row]) -> Iterator[tuple[SessionInfo, str]]:
+    for conversation_id, title, created_at, updated_at, key in rows:
+        info = _info(conversation_id, title, created_at, updated_at)
+        yield info, encode_position(updated_at, str(key))
 
 
 def _key(transaction: Transaction, conversation_id: str) -> int:

@@ -80,6 +80,10 @@ class Transaction:
         """All rows of a query."""
         return self._connection.execute(sql, values).fetchall()
 
+    def each(self, sql: str, *values: SqlValue) -> Iterator[sqlite3.Row]:
+        """Yield the rows of a query one by one; none is read before it is asked for."""
+        yield from self._connection.execute(sql, values)
+
     def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:
         """The first row of a query, if it has one."""
         rows = self.rows(sql, *values)
@@ -89,6 +93,10 @@ class Transaction:
         """The one integer that a query answers; 0 without a row."""
         row = self.row(sql, *values)
         return int(row[0]) if row is not None else 0
+
+    def state(self) -> tuple[int, int]:
+        """Return what changes with every commit to the database, by whichever connection."""
+        return self.number("PRAGMA data_version"), self._connection.total_changes
 
     def change(self, sql: str, *values: SqlValue) -> int:
         """Run a statement; how many rows it changed."""

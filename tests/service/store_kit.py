@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.v1.chat_pb2 import HistoryEntry
+from callboard.v1.chat_pb2 import HistoryEntry, SessionInfo
 from callboard_service.store import ConversationStore, StoreRefused
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -105,6 +105,11 @@ def assistant(text: str) -> HistoryEntry:
     return HistoryEntry(assistant_text=text)
 
 
+async def listed(store: ConversationStore) -> list[SessionInfo]:
+    """The first page of the list."""
+    return list((await store.conversations()).sessions)
+
+
 async def texts(store: ConversationStore, conversation_id: str) -> list[str]:
     return [text for _, text in await store.turns(conversation_id)]
 
@@ -137,7 +142,7 @@ def on_connect(
 _CHILD = """
 import asyncio, os, resource, signal, sqlite3, sys
 from pathlib import Path
-from callboard.v1.chat_pb2 import HistoryEntry
+from callboard.v1.chat_pb2 import HistoryEntry, SessionInfo
 from callboard_service import store_opening
 from callboard_service.store import *
 

@@ -23,6 +23,7 @@ from tests.service.store_kit import (
     NOON,
     Stores,
     assistant,
+    listed,
     on_connect,
     other,
     stores_in,
@@ -43,7 +44,7 @@ async def store(stores: Stores) -> ConversationStore:
 
 
 async def _ids(store: ConversationStore) -> list[str]:
-    return [info.id for info in await store.conversations()]
+    return [info.id for info in await listed(store)]
 
 
 # Conversations
@@ -56,7 +57,7 @@ async def test_a_conversation_is_created_and_found(store: ConversationStore) -> 
     assert created.created_at.ToDatetime(NOON.tzinfo) == NOON
     assert created.updated_at == created.created_at
     assert await store.get("c1") == created
-    assert await store.conversations() == [created]
+    assert await listed(store) == [created]
 
 
 async def test_the_most_recently_changed_is_first(stores: Stores, store: ConversationStore) -> None:
@@ -120,7 +121,7 @@ async def test_an_id_that_exists_is_not_taken_over(
     with pytest.raises(StoreFailed, match="UNIQUE"):
         await twice.create("second")
     await twice.close()
-    assert [info.title for info in await store.conversations()] == ["first"]
+    assert [info.title for info in await listed(store)] == ["first"]
 
 
 # Titles

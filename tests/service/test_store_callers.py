@@ -15,6 +15,7 @@ from callboard_service.store import (
 from tests.service.store_kit import (
     Stores,
     assistant,
+    listed,
     other,
     stores_in,
     texts,
@@ -104,7 +105,7 @@ async def test_a_call_is_one_job_of_the_thread(
     await store.append("c1", user("one"), assistant("two"), user("three"))
     for call in (store.get("c1"), store.turns("c1"), store.history("c1", before="2")):
         await call
-    await store.conversations()
+    await listed(store)
     await store.delete("c1")
     assert jobs == 7
 
@@ -121,7 +122,7 @@ async def test_closing_lets_finish_what_runs_and_ends_the_thread(stores: Stores)
     assert (await append)[0].user_text == "last"
     await store.close()
     with pytest.raises(StoreFailed, match=r"is closed$"):
-        await store.conversations()
+        await listed(store)
     assert await texts(await stores.open(), "c1") == ["last"]
     assert not stores.reports
 
@@ -164,7 +165,7 @@ async def test_a_store_in_memory_does_all_of_it(
     await store.append(info.id, user("hello"), assistant("world"))
     assert await texts(store, info.id) == ["hello", "world"]
     await store.delete(info.id)
-    assert await store.conversations() == []
+    assert await listed(store) == []
     await store.close()
     assert threading.active_count() == alone
     assert not list(tmp_path.iterdir())

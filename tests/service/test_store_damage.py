@@ -14,6 +14,7 @@ from tests.service.store_kit import (
     ASIDE,
     NOON,
     Stores,
+    listed,
     other,
     stores_in,
     user,
@@ -55,7 +56,7 @@ async def test_a_damaged_file_is_set_aside(stores: Stores, damage: Callable[[Pat
     damage(stores.path)
     before = stores.path.read_bytes()
     store = await stores.open()
-    assert await store.conversations() == []
+    assert await listed(store) == []
     await store.create("after")
     aside = stores.path.with_name(ASIDE)
     assert aside.read_bytes() == before
@@ -65,7 +66,7 @@ async def test_a_damaged_file_is_set_aside(stores: Stores, damage: Callable[[Pat
     assert "\n" not in line
     await store.close()
     assert {*stores.names()} - {f"{ASIDE}-wal", f"{ASIDE}-shm"} == {"conversations.db", ASIDE}
-    assert [info.title for info in await (await stores.open()).conversations()] == ["after"]
+    assert [info.title for info in await listed(await stores.open())] == ["after"]
     assert len(stores.reports) == 1
 
 
@@ -121,7 +122,7 @@ async def test_the_new_file_of_another_process_is_not_taken_for_the_damaged_one(
         return NOON
 
     store = await ConversationStore.open(stores.path, clock=clock, report=stores.reports.append)
-    ids = [info.id for info in await store.conversations()]
+    ids = [info.id for info in await listed(store)]
     await store.close()
     assert ids == [conversation]
     assert stores.names() == ["conversations.db", "damaged.db"]
@@ -161,5 +162,5 @@ async def test_a_transaction_that_a_crash_left_open_is_rolled_back(stores: Store
     stores.path = left / "conversations.db"
     assert stores.path.stat().st_size > 0, "nothing to roll back"
     store = await stores.open()
-    assert await store.conversations() == []
+    assert await listed(store) == []
     assert stores.reports == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from callboard_service.store import StoreBusy, StoreFailed, StoreFull
-from tests.service.store_kit import Stores, on_connect, other, run, stores_in, texts, user
+from tests.service.store_kit import Stores, listed, on_connect, other, run, stores_in, texts, user
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def test_a_lock_that_is_held_too_long_is_said_and_nothing_is_changed(store
                 StoreBusy, match=r"^/.*conversations.db is locked by another process$"
             ):
                 await call
-        assert [info.title for info in await store.conversations()] == ["first"]
+        assert [info.title for info in await listed(store)] == ["first"]
         raw.execute("ROLLBACK")
     await store.append("c1", user("yes"))
     assert await texts(store, "c1") == ["yes"]
@@ -42,7 +42,7 @@ async def test_two_services_see_what_the_other_wrote(stores: Stores) -> None:
     assert int(second[0].id) == int(first[0].id) + 1
     assert await texts(one, "c1") == await texts(two, "c1") == ["from one", "from two"]
     await two.delete("c1")
-    assert await one.conversations() == []
+    assert await listed(one) == []
 
 
 # A killed process
@@ -71,7 +71,7 @@ die_at("UPDATE conversations", lambda: armed)  # after the entries of an append
     assert exit_code == -9
     store = await stores.open()
     assert stores.reports == []
-    assert [info.title for info in await store.conversations()] == ["kept"]
+    assert [info.title for info in await listed(store)] == ["kept"]
     assert await texts(store, conversation) == ["one", "two"]
     await store.append(conversation, user("three"))
     assert await texts(store, conversation) == ["one", "two", "three"]
@@ -132,7 +132,7 @@ async def test_damage_under_an_open_store_is_said_and_set_aside_at_the_next_star
     _spoil(stores.path)
     with pytest.raises(StoreFailed, match="is damaged"):
         await store.turns(conversation)
-    assert len(await store.conversations()) == 1
+    assert len(await listed(store)) == 1
     await store.close()
     assert stores.set_aside() == []
     await stores.open()

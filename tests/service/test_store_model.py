@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
 from callboard_service.store import ConversationStore, UnknownConversation, title_of
-from tests.service.store_kit import Clock
+from tests.service.store_kit import Clock, listed
 
 _TEXT = st.text(max_size=20)
 _NUMBER = st.floats(allow_nan=False)
@@ -123,9 +123,9 @@ async def _compare(steps: list[Step]) -> None:
                 await _carry_out(store, model, step, moment)
             else:
                 await _refuse(store, step)
-            listed = [(info.id, info.title) for info in await store.conversations()]
+            shown = [(info.id, info.title) for info in await listed(store)]
             newest = sorted(model, key=lambda name: -model[name].changed)
-            assert listed == [(name, model[name].title) for name in newest]
+            assert shown == [(name, model[name].title) for name in newest]
         for name, conversation in model.items():
             history = await store.history(name)
             assert list(history.entries) == conversation.entries

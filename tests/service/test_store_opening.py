@@ -17,6 +17,7 @@ from callboard_service.store_schema import APPLICATION_ID, MIGRATIONS
 from tests.service.store_kit import (
     Stores,
     finish,
+    listed,
     on_connect,
     other,
     refusal,
@@ -257,7 +258,7 @@ async def main():
 async def test_stores_in_one_process_start_on_a_new_file_at_once(stores: Stores) -> None:
     opened = await asyncio.gather(*(stores.open() for _ in range(8)))
     await asyncio.gather(*(store.create("") for store in opened))
-    assert len(await opened[0].conversations()) == 8
+    assert len(await listed(opened[0])) == 8
 
 
 async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> None:

@@ -15,9 +15,21 @@ from callboard.v1.chat_pb2 import (
     History,
     ReasoningToken,
     SessionInfo,
+    SessionList,
     ToolCallEvent,
     ToolResultEvent,
 )
+from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, TURNS_BYTES
+
+__all__ = [
+    "MAX_ENTRY_BYTES",
+    "PAGE_BYTES",
+    "TURNS_BYTES",
+    "ChatBackend",
+    "Health",
+    "Prompt",
+    "ReplyEvent",
+]
 
 ReplyEvent: TypeAlias = (
     ChatToken
@@ -47,7 +59,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether chat requests can be served now, and what a person should know of it."""
+    """Whether chat requests can be served now, and why not, for a person to read."""
 
     ready: bool
     detail: str
@@ -56,32 +68,54 @@ class Health:
 class ChatBackend(Protocol):
     """Keeps conversations and makes replies.
 
-    Every method but `spec` runs in the actor of the request that called it. Expected errors are
-    raised as Failure, with the contract's codes.
+    The methods that are coroutines run in the actor of the request that called them. Expected
+    errors are raised as Failure, with the contract's codes.
     """
 
     name: str
 
-    def spec(self) -> ChildSpec:
-        """The backend's subtree of actors, which the service starts and supervises."""
+    def store_spec(self) -> ChildSpec | None:
+        """Return the actor that owns the conversations, or None if the backend keeps none itself.
+
+        The service starts it before `spec`, and supervises it apart: conversations can be read and
+        deleted while no reply can be made.
+        """
+
+    def spec(self) -> ChildSpec | None:
+        """Return the subtree that makes replies, or None if replies need no actor."""
 
     def health(self) -> Health:
-        """How it is now, as far as it is known; asks nobody."""
+        """Return the state as far as it is known, without asking anybody."""
 
-    async def conversations(self) -> list[SessionInfo]:
-        """All of them, newest first."""
+    async def conversations(
+        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+    ) -> SessionList:
+        """Return a page of the conversations, the most recently changed first.
+
+        limit: conversations; 0: as many as fit into `at_most_bytes`. page: `next_page` of the page
+        before; empty: the first page. A conversation that changes in between may be missed or
+        repeated. The result may be shared with other callers: it must not be changed. Raises
+        Failure: INVALID_ARGUMENT for a malformed `page`.
+        """
 
     async def create(self, title: str) -> SessionInfo:
-        """A new conversation."""
+        """Create a conversation."""
 
     async def get(self, conversation_id: str) -> SessionInfo:
-        """One conversation; NOT_FOUND."""
+        """Return one conversation. Raises Failure: NOT_FOUND."""
 
     async def delete(self, conversation_id: str) -> None:
         """Delete it for good; no reply of its runs any more. NOT_FOUND."""
 
-    async def history(self, conversation_id: str, limit: int, before: str) -> History:
-        """A page of its entries; NOT_FOUND, INVALID_ARGUMENT for an unknown `before`."""
+    async def history(
+        self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
+    ) -> History:
+        """Return a page of entries, oldest first: the newest before the entry `before`.
+
+        limit: entries; 0: the backend's choice. The encoded entries have at most `at_most_bytes`,
+        but there is always at least one, whatever its size. `more` is set if there are older ones.
+        Raises Failure: NOT_FOUND, and INVALID_ARGUMENT for an unknown `before`.
+        """
 
     def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """The reply as it is made; its last event is a ChatCompleted.

@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from actors import Burst, ChildSpec, Code, Failure, next_turn
+from actors import Burst, Code, Failure, next_turn
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -46,9 +46,8 @@ class EchoBackend(StoredConversations):
         self._numbered = [ChatToken(text=text) for text in self._texts]
         self._pairs = list(zip(self._numbered, self._texts, strict=True))
 
-    def spec(self) -> ChildSpec:
-        """The store of the conversations."""
-        return self.store_spec("echo")
+    def spec(self) -> None:
+        """Return None: replies need no actor."""
 
     def health(self) -> Health:
         """Ready while the conversations are open."""

@@ -14,9 +14,7 @@ from actors import (
     ChildSpec,
     Code,
     Failure,
-    Lifecycle,
     Log,
-    Supervisor,
     Undelivered,
 )
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
@@ -71,12 +69,8 @@ class LocalBackend(StoredConversations):
         self._process: ActorRef[ModelMessage] | None = None
 
     def spec(self) -> ChildSpec:
-        """The store, then the model's process; each restarts alone."""
-        model = ChildSpec(
-            "model", lambda: ModelProcess(self._model, self._log, self._attach), Lifecycle()
-        )
-        store = self.store_spec("store")
-        return ChildSpec("local", lambda: Supervisor(store, model))
+        """Return the model's process."""
+        return ChildSpec("model", lambda: ModelProcess(self._model, self._log, self._attach))
 
     def _attach(self, process: ActorRef[ModelMessage]) -> None:
         self._process = process

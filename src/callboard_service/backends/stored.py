@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final, Literal, Never, TypeVar
 
 from actors import Actor, ChildSpec, Code, Failure
-from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo
+from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo, SessionList
 from callboard_service.errors import BackendFailed
+from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
 from callboard_service.store import (
     ConversationStore,
+    RecentTurns,
     StoreBusy,
     StoreError,
     StoreFull,
@@ -50,9 +52,9 @@ class StoredConversations:
         self._report = report
         self._store: ConversationStore | None = None
 
-    def store_spec(self, name: str) -> ChildSpec:
-        """The actor that owns the store."""
-        return ChildSpec(name, lambda: StoreKeeper(self))
+    def store_spec(self) -> ChildSpec:
+        """Return the actor that owns the store."""
+        return ChildSpec("store", lambda: StoreKeeper(self))
 
     async def open(self) -> None:
         """Open the store. Raises BackendFailed with one line for a person."""
@@ -72,9 +74,11 @@ class StoredConversations:
         """The conversations can be read and written."""
         return self._store is not None
 
-    async def conversations(self) -> list[SessionInfo]:
-        """All of them, newest first."""
-        return await _translated(self._opened().conversations())
+    async def conversations(
+        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+    ) -> SessionList:
+        """Return a page of them, the most recently changed first; see `ChatBackend`."""
+        return await _translated(self._opened().conversations(limit, page, at_most_bytes))
 
     async def create(self, title: str) -> SessionInfo:
         """A new conversation."""
@@ -88,14 +92,21 @@ class StoredConversations:
         """Delete it; NOT_FOUND."""
         await _translated(self._opened().delete(conversation_id))
 
-    async def history(self, conversation_id: str, limit: int, before: str) -> History:
-        """A page of its entries; NOT_FOUND, INVALID_ARGUMENT for an unknown `before`."""
+    async def history(
+        self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
+    ) -> History:
+        """Return a page of entries, oldest first; see `ChatBackend`."""
         store = self._opened()
-        return await _translated(store.history(conversation_id, limit=limit, before=before))
+        return await _translated(
+            store.history(conversation_id, limit=limit, before=before, at_most_bytes=at_most_bytes)
+        )
 
-    async def turns(self, conversation_id: str) -> list[tuple[Literal["user", "assistant"], str]]:
-        """What was said by whom, oldest first."""
-        return await _translated(self._opened().turns(conversation_id))
+    async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
+        """Return what a model is given: the newest turns that fit, oldest first.
+
+        Raises Failure: NOT_FOUND.
+        """
+        return await _translated(self._opened().turns(conversation_id, at_most_bytes))
 
     async def keep(self, conversation_id: str, *entries: HistoryEntry) -> None:
         """Add entries, all or none; NOT_FOUND."""

@@ -15,7 +15,7 @@ from tenacity import (
     wait_random,
 )
 
-from actors import Actor, ChildSpec, Code, Failure, Log, Supervisor
+from actors import Actor, ChildSpec, Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.local import DATABASE
@@ -98,10 +98,8 @@ class OpenAIBackend(StoredConversations):
         self._trouble = ""
 
     def spec(self) -> ChildSpec:
-        """The store, then the HTTP session; each restarts alone."""
-        http = ChildSpec("http", lambda: HttpSession(self))
-        store = self.store_spec("store")
-        return ChildSpec("openai", lambda: Supervisor(store, http))
+        """Return the actor that owns the HTTP session."""
+        return ChildSpec("http", lambda: HttpSession(self))
 
     def health(self) -> Health:
         """Ready unless the server, when it was last asked, could not be used at all."""

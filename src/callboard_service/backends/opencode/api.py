@@ -44,7 +44,7 @@ _SLOW: Final = Failure(Code.UNAVAILABLE, "the OpenCode server does not answer", 
 _OTHER: Final = Failure(
     Code.FAILED_PRECONDITION, "what answers there is not an OpenCode server; see OPENCODE_URL"
 )
-_TOO_LONG: Final = Failure(Code.RESOURCE_EXHAUSTED, "the OpenCode server's answer is too long")
+TOO_LONG: Final = Failure(Code.RESOURCE_EXHAUSTED, "the OpenCode server's answer is too long")
 _STATUS: Final = {
     400: (Code.INVALID_ARGUMENT, "the OpenCode server does not take this"),
     401: (Code.UNAUTHENTICATED, "the OpenCode server does not take the password"),
@@ -243,7 +243,7 @@ async def _json(answer: aiohttp.ClientResponse) -> object:
     async for chunk in answer.content.iter_chunked(_CHUNK):
         body += chunk
         if len(body) > MAX_BODY:
-            raise _failure(_TOO_LONG)
+            raise _failure(TOO_LONG)
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

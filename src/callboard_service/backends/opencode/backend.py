@@ -5,23 +5,29 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
-from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo
-from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard.v1.chat_pb2 import History, SessionInfo, SessionList
+from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
 from callboard_service.backends.opencode.aborts import Abort, AbortMessage, Quiet
-from callboard_service.backends.opencode.api import Address, Api, known
+from callboard_service.backends.opencode.api import TOO_LONG, Address, Api, Page, known
 from callboard_service.backends.opencode.child import Child
-from callboard_service.backends.opencode.history import entries_of, session_info
+from callboard_service.backends.opencode.fields import Table
+from callboard_service.backends.opencode.history import HistoryReader, positions, session_info
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.opencode.reply import DEFAULT_PATIENCE, Conductor, Patience
 from callboard_service.backends.opencode.run import DELETED, Baseline, Run
 from callboard_service.backends.opencode.server import Server
+from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.where import Attached, Supervised
+from callboard_service.pages import decode_position, page_of
 
 DEFAULT_PAGE: Final = 200
 LARGEST_PAGE: Final = 1000
 
 STREAM_WAIT: Final = 10.0
 """Seconds that a reply waits for the event stream before it begins."""
+
+HISTORIES: Final = 2
+"""Histories that are read at once: each takes the memory of an answer of the server."""
 
 _QUIET_WAIT: Final = 40.0
 _MESSAGES: Final = 50
@@ -40,6 +46,11 @@ class OpenCodeBackend:
         self._patience = patience
         self._hub = Hub(lambda name: self._abort(name, underway=True))
         self._aborts: ActorRef[AbortMessage] | None = None
+        self._sessions = Shared(self._list)
+        self._reading = asyncio.Semaphore(HISTORIES)
+
+    def store_spec(self) -> None:
+        """Return None: the server keeps the conversations."""
 
     def spec(self) -> ChildSpec:
         """The server, and with it all that listens to it."""
@@ -67,9 +78,16 @@ class OpenCodeBackend:
             return Health(ready=False, detail="the OpenCode server's events do not come")
         return Health(ready=True, detail=f"OpenCode, in {self._hub.directory}")
 
-    async def conversations(self) -> list[SessionInfo]:
-        """Those of the project, the most recently changed first."""
-        return [session_info(session) for session in await (await self._hub.api()).sessions()]
+    async def conversations(
+        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+    ) -> SessionList:
+        """Return a page of the project's conversations, the most recently changed first."""
+        after = decode_position(page) if page else None
+        sessions = await self._sessions.get()
+        return page_of(positions(sessions, after), limit, at_most_bytes)
+
+    async def _list(self) -> list[Table]:
+        return await (await self._hub.api()).sessions()
 
     async def create(self, title: str) -> SessionInfo:
         """A new conversation. Without a title OpenCode gives it one in time."""
@@ -88,26 +106,20 @@ class OpenCodeBackend:
         await api.abort(conversation_id)
         await api.delete(conversation_id)
 
-    async def history(self, conversation_id: str, limit: int, before: str) -> History:
-        """A page of its entries; NOT_FOUND, INVALID_ARGUMENT for an unknown `before`."""
-        api, size = await self._hub.api(), min(limit or DEFAULT_PAGE, LARGEST_PAGE)
+    async def history(
+        self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
+    ) -> History:
+        """Return a page of entries, oldest first; see `ChatBackend`."""
+        api = await self._hub.api()
         await api.session(conversation_id)
-        entries: list[HistoryEntry] = []
-        found, earlier = not before, ""
-        while True:
-            page = await api.messages(conversation_id, _MESSAGES, earlier)
-            new = entries_of(page.messages)
-            if not found:
-                ids = [entry.id for entry in new]
-                found = before in ids
-                new = new[: ids.index(before)] if found else []
-            entries = new + entries
-            if len(entries) > size or not page.earlier:
-                break
-            earlier = page.earlier
-        if not found:
-            raise Failure(Code.INVALID_ARGUMENT, f"there is no entry {before[:80]!r}")
-        return History(entries=entries[-size:], more=len(entries) > size)
+        async with self._reading:
+            reader = HistoryReader(min(limit or DEFAULT_PAGE, LARGEST_PAGE), before, at_most_bytes)
+            earlier: str | None = ""
+            while earlier is not None:
+                page = await _fetch(api, conversation_id, earlier)
+                reader.take(page.messages)
+                earlier = page.earlier if page.earlier and not reader.full else None
+        return reader.history()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """The reply as it is made. Closing it stops the model."""
@@ -156,6 +168,18 @@ class OpenCodeBackend:
         except (AskFailed, Undelivered) as error:
             message = "the reply before this one does not end"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
+
+
+async def _fetch(api: Api, conversation_id: str, earlier: str) -> Page:
+    """Return a page of messages: fewer of them where so many are too long for one answer."""
+    count = _MESSAGES
+    while True:
+        try:
+            return await api.messages(conversation_id, count, earlier)
+        except Failure as failure:
+            if failure.message != TOO_LONG.message or count == 1:
+                raise
+        count = max(count // 8, 1)
 
 
 async def _chosen(api: Api, model: str) -> tuple[str, str] | None:

@@ -3,15 +3,18 @@
 An entry's id is the id of the part that it comes from, so it is the same each time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from callboard.v1.chat_pb2 import ChatError, HistoryEntry, SessionInfo
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo
 from callboard_service.backends.opencode.failures import STOPPED, failure_of
 from callboard_service.backends.opencode.fields import Table, number, table, tables, text
 from callboard_service.backends.opencode.tools import call_of, result_of
+from callboard_service.pages import PageBudget, encode_position
 
 _RESULT: Final = ".result"
 _ERROR: Final = ".error"
@@ -26,6 +29,58 @@ def session_info(session: Table) -> SessionInfo:
         created_at=_timestamp(number(time, "created")),
         updated_at=_timestamp(number(time, "updated")),
     )
+
+
+def positions(
+    sessions: Sequence[Table], after: tuple[int, str] | None
+) -> Iterator[tuple[SessionInfo, str]]:
+    """Yield the conversations after a position, newest first, each with its page token."""
+    keyed = [(_updated(session), text(session, "id"), session) for session in sessions]
+    keyed.sort(key=lambda entry: entry[:2], reverse=True)
+    for updated, name, session in keyed:
+        if after is None or (updated, name) < after:
+            yield session_info(session), encode_position(updated, name)
+
+
+def _updated(session: Table) -> int:
+    return number(table(session, "time"), "updated")
+
+
+class HistoryReader:
+    """Collects a page of entries from pages of messages, the newest page first.
+
+    size, at_most_bytes: entries, and encoded bytes of them; the page has at least one entry.
+    before: only entries before this one; empty: all.
+    """
+
+    def __init__(self, size: int, before: str, at_most_bytes: int) -> None:
+        self._size = size
+        self._before = before
+        self._found = not before
+        self._budget = PageBudget(at_most_bytes)
+        self._entries: deque[HistoryEntry] = deque()
+        self.full = False
+        """The page is complete, and there is at least one older entry."""
+
+    def take(self, messages: Sequence[Table]) -> None:
+        """Take a page of messages; each is older than all that were taken before."""
+        for message in reversed(messages):
+            for entry in reversed(entries_of([message])):
+                if self.full:
+                    return
+                if not self._found:
+                    self._found = entry.id == self._before
+                elif len(self._entries) == self._size or not self._budget.admits(entry):
+                    self.full = True
+                else:
+                    self._entries.appendleft(entry)
+
+    def history(self) -> History:
+        """Return the page. Raises Failure: INVALID_ARGUMENT if there is no entry `before`."""
+        if not self._found:
+            message = f"there is no entry {self._before[:80]!r}"
+            raise Failure(Code.INVALID_ARGUMENT, message)
+        return History(entries=self._entries, more=self.full)
 
 
 def entries_of(messages: Sequence[Table]) -> list[HistoryEntry]:
