@@ -1,7 +1,7 @@
 """Conversations kept in SQLite: what the chat backends `local`, `openai` and `echo` remember.
 
 The store speaks the contract's messages. Its errors are drawn in
-`callboard_service.store_database`.
+`callboard_service.store_errors`.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,27 +21,38 @@ from callboard_service.pages import (
     page_of,
 )
 from callboard_service.store_database import (
+    MAX_WAITING_ENTRIES,
     Database,
     Location,
+    Transaction,
+)
+from callboard_service.store_entries import COLUMNS, entry_of_row, row_of_entry, timestamp
+from callboard_service.store_errors import (
+    StoreBroken,
     StoreBusy,
+    StoreCrowded,
+    StoreDamaged,
     StoreError,
     StoreFailed,
     StoreFull,
+    StoreLost,
     StoreRefused,
-    Transaction,
     UnknownConversation,
     UnknownEntry,
 )
-from callboard_service.store_entries import COLUMNS, entry_of_row, row_of_entry, timestamp
 from callboard_service.store_opening import open_database
 
 __all__ = [
     "ConversationStore",
     "RecentTurns",
+    "StoreBroken",
     "StoreBusy",
+    "StoreCrowded",
+    "StoreDamaged",
     "StoreError",
     "StoreFailed",
     "StoreFull",
+    "StoreLost",
     "StoreRefused",
     "UnknownConversation",
     "UnknownEntry",
@@ -121,15 +132,19 @@ class ConversationStore:
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = new_conversation_id,
         busy_timeout: float = 5.0,
+        thorough: bool = False,
     ) -> Self:
         """Open the database at `path`, making it (0600) and its folder (0700) where there is none.
 
-        `busy_timeout` is for how many seconds a call waits for another process's lock. A damaged
-        file is set aside beside itself under a new name, which `report` gets in one line, and a new
-        one is made. Raises StoreRefused: locked, of a newer version, of another application, not to
-        be made or written.
+        `busy_timeout` is for how many seconds a call waits for another process's lock, its wait for
+        other calls included. A damaged file is set aside beside itself under a new name, which
+        `report` gets in one line, and a new one is made. Rights of others to the file are taken
+        away, which is reported likewise. thorough: look closer for damage. Raises StoreRefused:
+        locked, of a newer version, of another application, not to be made or written.
         """
-        database = await open_database(path, busy_timeout=busy_timeout, clock=clock, report=report)
+        database = await open_database(
+            path, busy_timeout=busy_timeout, clock=clock, report=report, thorough=thorough
+        )
         return cls(database, clock, new_id)
 
     async def create(self, title: str) -> SessionInfo:
@@ -224,7 +239,7 @@ class ConversationStore:
             )
             return last
 
-        last = await self._database.write(insert)
+        last = await self._database.write(insert, MAX_WAITING_ENTRIES)
         for number, entry in enumerate(kept, start=last + 1):
             entry.id = str(number)
         return kept
@@ -285,9 +300,23 @@ class ConversationStore:
 
         return await self._database.read(select)
 
-    async def close(self) -> None:
-        """Finish what runs, then close the file and end its thread. Again: nothing."""
-        await self._database.close()
+    async def probe(self) -> None:
+        """Read and write without changing anything. Raises StoreError if that is not possible."""
+
+        def rewrite(transaction: Transaction) -> None:
+            # It is written to the log though it stays the same, which takes room on the disk.
+            version = transaction.number("PRAGMA user_version")
+            transaction.change(f"PRAGMA user_version = {version}")
+
+        await self._database.read(lambda transaction: transaction.number("SELECT 1"))
+        await self._database.write(rewrite)
+
+    async def close(self, *, untouched: bool = False) -> None:
+        """Finish what runs, as far as that is quick, then close the file. Again: nothing.
+
+        It takes at most two seconds. untouched: leave a damaged file, and its log, as they are.
+        """
+        await self._database.close(untouched=untouched)
 
 
 def title_of(text: str) -> str:

@@ -15,22 +15,21 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from callboard_service.store_database import (
-    Database,
-    Location,
+from callboard_service.store_database import Database, Location, Transaction
+from callboard_service.store_errors import (
     StoreBusy,
     StoreDamaged,
     StoreError,
     StoreRefused,
-    Transaction,
 )
+from callboard_service.store_file import LOGS, identity, tighten
 from callboard_service.store_schema import APPLICATION_ID, MIGRATIONS, Migration
 
 # How often to look whether a lock is gone that SQLite does not wait for by itself.
 _LOOK_AGAIN_S: Final = 0.02
 
 # The log first: see `_set_aside`.
-_PARTS: Final = ("-wal", "-shm", "")
+_PARTS: Final = (*LOGS, "")
 
 
 async def open_database(
@@ -39,12 +38,15 @@ async def open_database(
     busy_timeout: float,
     clock: Callable[[], datetime],
     report: Callable[[str], None],
+    thorough: bool = False,
 ) -> Database:
     """Open, and where needed make, the database at `location`, at the newest version.
 
     A damaged file is set aside as `NAME.damaged-YYYYmmddTHHMMSSZ` (UTC, by `clock`), with its
-    `-wal` and `-shm`, `report` gets one line about it, and a new one is made. Raises StoreRefused,
-    and nothing else of the store's errors; the file is then as it was.
+    `-wal` and `-shm`, `report` gets one line about it, and a new one is made. Rights of others to
+    the file are taken away, which `report` gets in one line. thorough: compare indices with their
+    tables too, after damage was met. Raises StoreRefused, and nothing else of the store's errors;
+    the file is then as it was.
     """
     if not isinstance(location, Path):
         return await _prepare(location, busy_timeout)
@@ -52,9 +54,11 @@ async def open_database(
     aside: Path | None = None
     while True:
         path = _make_place(location)
-        found = _identity(path)
+        found = identity(path)
         try:
-            await _examine(path, busy_timeout)
+            await _examine(path, busy_timeout, thorough=thorough)
+            if line := tighten(path):
+                report(line)
             return await _prepare(path, busy_timeout)
         except StoreDamaged as damaged:
             if aside is not None:  # the new file too: it is the disk
@@ -96,7 +100,7 @@ def _make_place(location: Path) -> Path:
     return path
 
 
-async def _examine(path: Path, busy_timeout: float) -> None:
+async def _examine(path: Path, busy_timeout: float, *, thorough: bool = False) -> None:
     """Raise StoreRefused for what is not ours to write, StoreDamaged for what is broken."""
     # Read-only, so that a refused file is untouched, and a damaged one keeps its log: the last
     # writer to close would work that into the file and delete it. (What this one may leave beside
@@ -104,12 +108,12 @@ async def _examine(path: Path, busy_timeout: float) -> None:
     mode: Literal["ro", "rw"] = "rw" if _has_journal(path) else "ro"
     database = await Database.connect(path, busy_timeout=busy_timeout, mode=mode)
     try:
-        await database.read(partial(_check, path))
+        await database.read(partial(_check, path, thorough))
     finally:
         await database.close()
 
 
-def _check(path: Path, transaction: Transaction) -> None:
+def _check(path: Path, thorough: bool, transaction: Transaction) -> None:
     application = transaction.number("PRAGMA application_id")
     if application != APPLICATION_ID:
         used = application or transaction.number("SELECT count(*) FROM sqlite_master")
@@ -117,7 +121,7 @@ def _check(path: Path, transaction: Transaction) -> None:
             raise StoreRefused(f"{path} is the database of another application")
     elif transaction.number("PRAGMA user_version") > len(MIGRATIONS):
         raise StoreRefused(f"{path} was made by a newer version of Callboard")
-    faults = transaction.row("PRAGMA quick_check(1)")
+    faults = transaction.row(f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)")
     if faults is None or faults[0] != "ok":
         raise StoreDamaged(f"{path} is damaged: its pages do not fit together")
 
@@ -137,6 +141,11 @@ async def _prepare(location: Location, busy_timeout: float) -> Database:
             pass
         # Not before: a migration may have to take a table apart.
         await database.pragma("foreign_keys = ON")
+        if isinstance(location, Path):
+            await database.add_reader()
+            # So that the file itself says whose it is, and not only its log.
+            await database.pragma("wal_checkpoint(PASSIVE)")
+            await database.watch(location)
     except BaseException:
         await database.close()
         raise
@@ -164,20 +173,11 @@ def _has_journal(path: Path) -> bool:
     return os.path.lexists(f"{path}-journal")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever its name."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _set_aside(path: Path, found: tuple[int, int] | None, now: datetime) -> Path | None:
     """Rename the damaged file and what belongs to it. None: another process was first."""
     try:
         with _alone_in(path.parent):
-            if _identity(path) != found:
+            if identity(path) != found:
                 return None
             aside = _free_name(path, now)
             # If this process dies between two renames, the database that is left without its log is

@@ -356,5 +356,5 @@ async def test_a_page_of_a_long_history_costs_what_one_of_a_short_one_does(
     assert max(costs) - min(costs) <= 5, costs
 
 
-async def _no_examination(path: Path, busy_timeout: float) -> None:
+async def _no_examination(path: Path, busy_timeout: float, *, thorough: bool) -> None:
     """Finds nothing wrong."""

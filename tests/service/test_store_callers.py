@@ -3,15 +3,18 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from callboard_service.store import (
     ConversationStore,
+    StoreBusy,
+    StoreCrowded,
     StoreFailed,
 )
+from callboard_service.store_thread import JobThread
 from tests.service.store_kit import (
     Stores,
     assistant,
@@ -54,8 +57,7 @@ async def test_a_cancelled_caller_leaves_a_whole_append_and_a_usable_store(
         with pytest.raises(asyncio.CancelledError):
             await append
         raw.execute("ROLLBACK")
-    assert await texts(store, "c1") == ["one", "two"]
-    await store.append("c1", user("three"))
+    await store.append("c1", user("three"))  # after it
     assert await texts(store, "c1") == ["one", "two", "three"]
 
 
@@ -72,7 +74,8 @@ async def test_cancelled_callers_that_wait_their_turn_are_served_whole(
         await asyncio.wait(appends)
         raw.execute("ROLLBACK")
     assert all(append.cancelled() for append in appends)
-    assert await texts(store, "c1") == ["0", "1", "2", "3", "4"]
+    await store.append("c1", user("5"))  # after them
+    assert await texts(store, "c1") == ["0", "1", "2", "3", "4", "5"]
 
 
 async def test_who_waits_for_a_lock_holds_up_nobody(
@@ -89,18 +92,20 @@ async def test_who_waits_for_a_lock_holds_up_nobody(
     assert await texts(store, "c1") == ["patient"]
 
 
-async def test_a_call_is_one_job_of_the_thread(
+async def test_a_call_is_one_job_of_a_thread(
     store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = 0
-    submit = ThreadPoolExecutor.submit
+    submit = JobThread.submit
 
-    def count(thread: ThreadPoolExecutor, job: Callable[[], object]) -> "Future[object]":
+    def count(
+        thread: JobThread, job: Callable[[], object], at_most: int | None = None
+    ) -> "Future[object]":
         nonlocal jobs
         jobs += 1
-        return submit(thread, job)
+        return submit(thread, job, at_most)
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
+    monkeypatch.setattr(JobThread, "submit", count)
     await store.create("")
     await store.append("c1", user("one"), assistant("two"), user("three"))
     for call in (store.get("c1"), store.turns("c1"), store.history("c1", before="2")):
@@ -110,11 +115,11 @@ async def test_a_call_is_one_job_of_the_thread(
     assert jobs == 7
 
 
-async def test_closing_lets_finish_what_runs_and_ends_the_thread(stores: Stores) -> None:
+async def test_closing_lets_finish_what_runs_and_ends_the_threads(stores: Stores) -> None:
     alone = threading.active_count()
     store = await stores.open()
     await store.create("")
-    assert threading.active_count() == alone + 1
+    assert threading.active_count() == alone + 2
     append = asyncio.create_task(store.append("c1", user("last")))
     await asyncio.sleep(0)
     await asyncio.gather(store.close(), store.close())
@@ -131,22 +136,92 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
     alone = threading.active_count()
     store = await stores.open()
     await store.create("")
-    with other(stores.path) as raw:
-        raw.execute("BEGIN IMMEDIATE")
-        append = asyncio.create_task(store.append("c1", user("last")))
+    release = _block(store)
+    append = asyncio.create_task(store.append("c1", user("last")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.close())
+    for _ in range(3):  # impatiently
         await asyncio.sleep(0)
-        closing = asyncio.create_task(store.close())
-        for _ in range(3):  # impatiently
-            await asyncio.sleep(0)
-            closing.cancel()
-        await asyncio.sleep(0)
-        assert not closing.done()
-        raw.execute("ROLLBACK")
+        closing.cancel()
+    await asyncio.sleep(0)
+    assert not closing.done()
+    release.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert threading.active_count() == alone
     await append
     assert await texts(await stores.open(), "c1") == ["last"]
+
+
+def _block(store: ConversationStore) -> threading.Event:
+    """Keep the writing thread busy until the event is set."""
+    release = threading.Event()
+    store._database._writer.thread.submit(release.wait)
+    return release
+
+
+async def test_closing_ends_a_wait_for_a_lock_at_once(stores: Stores) -> None:
+    store = await stores.open(busy_timeout=60.0)
+    await store.create("")
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        appends = [asyncio.create_task(store.append("c1", user(f"{n}"))) for n in range(40)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await store.close()
+        results = await asyncio.gather(*appends, return_exceptions=True)
+        assert all(isinstance(result, StoreBusy) for result in results)
+
+
+async def test_closing_interrupts_a_statement_that_runs_on(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard_service.store_database.CLOSE_GRACE", 0.01)
+    monkeypatch.setattr("callboard_service.store_database._LAST_GRACE", 10.0)
+    store = await stores.open()
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
+    )
+    reading = [
+        asyncio.create_task(store._database.read(lambda transaction: transaction.number(endless)))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    await store.close()
+    results = await asyncio.gather(*reading, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreFailed] * 3
+
+
+async def test_a_thread_that_hangs_does_not_hold_up_the_end(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard_service.store_database.CLOSE_GRACE", 0.01)
+    monkeypatch.setattr("callboard_service.store_database._LAST_GRACE", 0.01)
+    store = await stores.open()
+    release = _block(store)
+    async with asyncio.timeout(10):
+        await store.close()
+    release.set()
+    for connection in (store._database._writer, store._database._reader):
+        assert connection is not None
+        connection.thread.join(10)
+
+
+async def test_a_flood_of_calls_is_refused_beyond_a_bound_but_not_what_was_said(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await stores.open()
+    await store.create("")
+    monkeypatch.setattr("callboard_service.store_database.MAX_WAITING", 5)
+    release = _block(store)
+    creates = [asyncio.create_task(store.create("")) for _ in range(20)]
+    appends = [asyncio.create_task(store.append("c1", user(f"{n}"))) for n in range(20)]
+    await asyncio.sleep(0)
+    release.set()
+    made = await asyncio.gather(*creates, return_exceptions=True)
+    assert sum(isinstance(result, StoreCrowded) for result in made) >= 14
+    await asyncio.gather(*appends)
+    assert await texts(store, "c1") == [f"{n}" for n in range(20)]
 
 
 async def test_nothing_of_the_log_is_left_after_closing(stores: Stores) -> None:

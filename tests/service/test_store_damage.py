@@ -80,7 +80,7 @@ async def test_the_log_goes_aside_with_it(stores: Stores) -> None:
     names = stores.names()
     assert names == ["conversations.db", "conversations.db-shm", "conversations.db-wal"]
     left = stores.path.parent / "left"
-    left.mkdir()
+    left.mkdir(0o700)
     for name in names:
         shutil.copy(stores.path.with_name(name), left / name)
     stores.path = left / "conversations.db"
@@ -156,9 +156,10 @@ async def test_a_transaction_that_a_crash_left_open_is_rolled_back(stores: Store
         raw.execute("CREATE TABLE t (x)")
         raw.executemany("INSERT INTO t VALUES (?)", [("x" * 3000,)] * 50)
         left = stores.path.parent / "left"
-        left.mkdir()
+        left.mkdir(0o700)
         for name in ("conversations.db", "conversations.db-journal"):
             shutil.copy(stores.path.with_name(name), left / name)
+            (left / name).chmod(0o600)
     stores.path = left / "conversations.db"
     assert stores.path.stat().st_size > 0, "nothing to roll back"
     store = await stores.open()

@@ -1,5 +1,7 @@
 """The conversation store when the disk, a process or another writer fails it."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -118,7 +120,7 @@ async def main():
 """
     exit_code, [conversation, error, said] = run(stores.path, code)
     assert exit_code == 0
-    assert error == f"StoreFailed {stores.path}: disk I/O error"
+    assert error == f"StoreBroken {stores.path}: disk I/O error"
     assert said == "kept,smaller"
     assert await texts(await stores.open(), conversation) == ["kept", "smaller"]
     assert stores.reports == []
@@ -143,3 +145,33 @@ def _spoil(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(10 * 4096)
         file.write(b"\xa5" * 4096 * 100)
+
+
+# A database that another process keeps locked
+
+
+async def test_reads_do_not_wait_for_a_write_that_waits(stores: Stores) -> None:
+    store = await stores.open(busy_timeout=60.0)
+    await store.create("first")
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        append = asyncio.create_task(store.append("c1", user("patient")))
+        await asyncio.sleep(0)
+        assert len(await listed(store)) == 1
+        assert await texts(store, "c1") == []
+        assert not append.done()
+        raw.execute("ROLLBACK")
+    await append
+
+
+async def test_writes_on_a_locked_database_all_give_up_together(stores: Stores) -> None:
+    store = await stores.open(busy_timeout=0.3)
+    await store.create("first")
+    began = time.monotonic()
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        results = await asyncio.gather(
+            *(store.append("c1", user(f"{n}")) for n in range(40)), return_exceptions=True
+        )
+    assert {type(result) for result in results} == {StoreBusy}
+    assert time.monotonic() - began < 0.3 * 20  # one after the other they would take 12 s

@@ -55,13 +55,45 @@ async def test_what_it_makes_is_private(stores: Stores) -> None:
     }
 
 
-async def test_what_was_there_keeps_its_rights(stores: Stores) -> None:
-    stores.path.parent.chmod(0o750)
-    stores.path.touch(0o640)
-    stores.path.chmod(0o640)
+async def test_files_that_others_may_read_are_tightened_and_a_folder_is_reported(
+    stores: Stores,
+) -> None:
+    await stores.make("hello")
+    log = stores.path.with_name("conversations.db-wal")
+    log.touch()
+    log.chmod(0o666)
+    stores.path.chmod(0o644)
+    stores.path.parent.chmod(0o777)
     await stores.open()
-    assert stat.S_IMODE(stores.path.stat().st_mode) == 0o640
-    assert stat.S_IMODE(stores.path.parent.stat().st_mode) == 0o750
+    assert stat.S_IMODE(stores.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(stores.path.parent.stat().st_mode) == 0o777
+    [line] = stores.reports
+    assert line.startswith(f"{stores.path} was open to others (0644); it is 0600 now; ")
+    assert f"; {log} was open to others (" in line
+    folder = stores.path.parent
+    assert line.endswith(f"; the folder {folder} is open to others (0777); 0700 is safer")
+
+
+async def test_a_file_whose_rights_cannot_be_changed_is_reported_and_used(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stores.make("hello")
+    stores.path.chmod(0o644)
+
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    await stores.open()
+    reason = "is open to others (0644), which cannot be changed: Operation not permitted"
+    assert stores.reports[0].startswith(f"{stores.path} {reason}")
+
+
+async def test_files_of_the_service_alone_are_not_mentioned(stores: Stores) -> None:
+    await stores.make("hello")
+    await stores.open()
+    assert stores.reports == []
 
 
 async def test_the_file_says_whose_it_is_and_of_which_version(stores: Stores) -> None:
@@ -205,6 +237,7 @@ async def test_a_folder_that_cannot_be_written_is_named(reachable: Stores) -> No
 async def test_a_file_that_cannot_be_written_is_refused(reachable: Stores) -> None:
     await reachable.make("hello")
     reachable.path.chmod(0o444)
+    reachable.reports.clear()
     before = reachable.path.read_bytes()
     with _read_only(reachable):
         line = await refusal(reachable)
@@ -215,6 +248,7 @@ async def test_a_file_that_cannot_be_written_is_refused(reachable: Stores) -> No
 async def test_a_file_that_cannot_be_read_is_refused(reachable: Stores) -> None:
     await reachable.make("hello")
     reachable.path.chmod(0)
+    reachable.reports.clear()
     with _read_only(reachable):
         assert "unable to open database file" in await refusal(reachable)
 

@@ -81,6 +81,9 @@ class ChatBackend(Protocol):
         deleted while no reply can be made.
         """
 
+    def store_health(self) -> Health | None:
+        """Return the state of the conversations, or None if the backend keeps none itself."""
+
     def spec(self) -> ChildSpec | None:
         """Return the subtree that makes replies, or None if replies need no actor."""
 

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Never, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
-from actors import Actor, ChildSpec, Code, Failure
+from actors import Actor, ActorRef, ChildSpec, Code, Failure
 from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo, SessionList
+from callboard_service.backends.base import Health
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
 from callboard_service.store import (
     ConversationStore,
     RecentTurns,
-    StoreBusy,
+    StoreBroken,
+    StoreCrowded,
+    StoreDamaged,
     StoreError,
     StoreFull,
     StoreRefused,
@@ -26,18 +31,58 @@ CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
 """How a reply ends that is not left to end: by a cancel, a deadline, the end of its session."""
 
 
-class StoreKeeper(Actor[Never]):
-    """Opens the store when it starts and closes it when it stops; a restart opens it anew."""
+RETRY_AFTER_MS: Final = 1000
+"""What a client is advised while the database is opened anew or cannot be written."""
+
+REOPEN_WAIT: Final = 5.0
+"""Seconds that a call waits while the database is opened anew."""
+
+PROBE_AFTER: Final = 1.0
+PROBE_AT_LATEST: Final = 30.0
+"""Seconds until it is tried whether a trouble is over, for the first time and at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """The open database cannot be relied on any more."""
+
+    store: ConversationStore
+    reason: StoreBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """See whether the database can be used again; `pause` seconds lie before the next look."""
+
+    pause: float
+
+
+KeeperMessage: TypeAlias = Reopen | Probe
+
+
+class StoreKeeper(Actor[KeeperMessage]):
+    """Opens the store when it starts, closes it when it stops, and mends it in between.
+
+    The store is asked by plain calls: it has its own threads.
+    """
 
     def __init__(self, owner: "StoredConversations") -> None:
         self._owner = owner
 
     async def started(self) -> None:
-        """Open the store."""
+        """Open the store. Raises BackendFailed."""
         await self._owner.open()
+        self._owner.keeper = self.context.ref
 
-    def receive(self, message: Never) -> None:
-        """Nothing: the store is asked by plain calls, it has its own thread."""
+    async def receive(self, message: KeeperMessage) -> None:
+        """Open the store anew, or look whether it can be used again. Raises BackendFailed."""
+        match message:
+            case Reopen(store, reason):
+                await self._owner.reopen(store, reason)
+            case Probe(pause):
+                if not await self._owner.probe():
+                    longer = min(2 * pause, PROBE_AT_LATEST)
+                    self.context.after(longer, Probe(longer))
 
     async def stopped(self) -> None:
         """Close the store."""
@@ -51,54 +96,99 @@ class StoredConversations:
         self._path = path
         self._report = report
         self._store: ConversationStore | None = None
+        self.keeper: ActorRef[KeeperMessage] | None = None
+        self._faults: dict[str, str] = {}
+        self._mended: asyncio.Event | None = None
 
     def store_spec(self) -> ChildSpec:
         """Return the actor that owns the store."""
         return ChildSpec("store", lambda: StoreKeeper(self))
 
-    async def open(self) -> None:
+    def store_health(self) -> Health:
+        """Return whether conversations can be read and written, as far as it is known."""
+        if self._store is None:
+            return Health(ready=False, detail="the conversations are not open")
+        trouble = next(iter(self._faults.values()), "")
+        return Health(ready=not trouble, detail=trouble)
+
+    async def open(self, *, thorough: bool = False) -> None:
         """Open the store. Raises BackendFailed with one line for a person."""
         try:
-            self._store = await ConversationStore.open(self._path, report=self._report)
+            self._store = await ConversationStore.open(
+                self._path, report=self._report, thorough=thorough
+            )
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
+
+    async def reopen(self, store: ConversationStore, reason: StoreBroken) -> None:
+        """Open the store anew if `store` is still the one that is open. Raises BackendFailed."""
+        if self._store is not store:
+            return
+        damaged = isinstance(reason, StoreDamaged)
+        self._store = None
+        try:
+            await store.close(untouched=damaged)
+            await self.open(thorough=damaged)
+        finally:
+            self._end_wait()
+        await self.probe()
+
+    async def probe(self) -> bool:
+        """Return True if the store can be read and written, which ends a trouble."""
+        store = self._store
+        if store is None or not self._faults:
+            return True
+        try:
+            await store.probe()
+        except StoreError:
+            return False
+        self._faults.clear()
+        return True
 
     async def close(self) -> None:
         """Close the store."""
         store, self._store = self._store, None
+        self._end_wait()
         if store is not None:
             await store.close()
 
+    def _end_wait(self) -> None:
+        """Let the calls go on that wait while the store is opened anew."""
+        mended, self._mended = self._mended, None
+        if mended is not None:
+            mended.set()
+
     @property
     def is_open(self) -> bool:
-        """The conversations can be read and written."""
-        return self._store is not None
+        """The conversations can be read and written, as far as it is known."""
+        return self.store_health().ready
 
     async def conversations(
         self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
     ) -> SessionList:
         """Return a page of them, the most recently changed first; see `ChatBackend`."""
-        return await _translated(self._opened().conversations(limit, page, at_most_bytes))
+        return await self._read(lambda store: store.conversations(limit, page, at_most_bytes))
 
     async def create(self, title: str) -> SessionInfo:
-        """A new conversation."""
-        return await _translated(self._opened().create(title))
+        """Create a conversation."""
+        return await self._write(lambda store: store.create(title))
 
     async def get(self, conversation_id: str) -> SessionInfo:
-        """One conversation; NOT_FOUND."""
-        return await _translated(self._opened().get(conversation_id))
+        """Return one conversation. Raises Failure: NOT_FOUND."""
+        return await self._read(lambda store: store.get(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete it; NOT_FOUND."""
-        await _translated(self._opened().delete(conversation_id))
+        """Delete it. Raises Failure: NOT_FOUND."""
+        await self._write(lambda store: store.delete(conversation_id))
 
     async def history(
         self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
     ) -> History:
         """Return a page of entries, oldest first; see `ChatBackend`."""
-        store = self._opened()
-        return await _translated(
-            store.history(conversation_id, limit=limit, before=before, at_most_bytes=at_most_bytes)
+        return await self._read(
+            lambda store: store.history(
+                conversation_id, limit=limit, before=before, at_most_bytes=at_most_bytes
+            )
         )
 
     async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
@@ -106,17 +196,57 @@ class StoredConversations:
 
         Raises Failure: NOT_FOUND.
         """
-        return await _translated(self._opened().turns(conversation_id, at_most_bytes))
+        return await self._read(lambda store: store.turns(conversation_id, at_most_bytes))
 
     async def keep(self, conversation_id: str, *entries: HistoryEntry) -> None:
-        """Add entries, all or none; NOT_FOUND."""
+        """Add entries, all or none. Raises Failure: NOT_FOUND."""
         if entries:
-            await _translated(self._opened().append(conversation_id, *entries))
+            await self._write(lambda store: store.append(conversation_id, *entries))
 
-    def _opened(self) -> ConversationStore:
+    async def _read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+        return await self._carry_out("reading", call)
+
+    async def _write(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+        return await self._carry_out("writing", call)
+
+    async def _carry_out(self, kind: str, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+        """Return what the store answers, or raise what it says in the contract's codes."""
+        store = await self._opened()
+        try:
+            result = await call(store)
+        except (UnknownConversation, UnknownEntry, StoreCrowded) as error:
+            raise _failure(error) from error
+        except StoreError as error:
+            if store is self._store:
+                self._note_fault(kind, error, store)
+            raise _failure(error) from error
+        self._faults.pop(kind, None)
+        return result
+
+    async def _opened(self) -> ConversationStore:
+        if self._mended is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REOPEN_WAIT):
+                    await self._mended.wait()
         if self._store is None:
-            raise Failure(Code.UNAVAILABLE, "the conversations are not open", retryable=True)
+            message = "the conversations are not open"
+            raise Failure(Code.UNAVAILABLE, message, retryable=True, retry_after_ms=RETRY_AFTER_MS)
         return self._store
+
+    def _note_fault(self, kind: str, error: StoreError, store: ConversationStore) -> None:
+        """Report a trouble that is new, and have it mended."""
+        new = not self._faults
+        if kind not in self._faults:
+            self._faults[kind] = str(error)
+            self._report(str(error))
+        if self.keeper is None:
+            return
+        if isinstance(error, StoreBroken):
+            if self._mended is None:
+                self._mended = asyncio.Event()
+                self.keeper.tell(Reopen(store, error))
+        elif new:
+            self.keeper.tell(Probe(PROBE_AFTER))
 
 
 def cut_off() -> HistoryEntry:
@@ -125,17 +255,14 @@ def cut_off() -> HistoryEntry:
     return HistoryEntry(error=ChatError(code=Code.CANCELLED.value, message=message))
 
 
-async def _translated(work: Awaitable[R]) -> R:
-    """What the store says, in the contract's codes."""
-    try:
-        return await work
-    except UnknownConversation as error:
-        raise Failure(Code.NOT_FOUND, str(error)) from error
-    except UnknownEntry as error:
-        raise Failure(Code.INVALID_ARGUMENT, str(error)) from error
-    except StoreBusy as error:
-        raise Failure(Code.UNAVAILABLE, str(error), retryable=True) from error
-    except StoreFull as error:
-        raise Failure(Code.RESOURCE_EXHAUSTED, str(error), retryable=True) from error
-    except StoreError as error:
-        raise Failure(Code.UNAVAILABLE, str(error)) from error
+def _failure(error: StoreError) -> Failure:
+    match error:
+        case UnknownConversation():
+            return Failure(Code.NOT_FOUND, str(error))
+        case UnknownEntry():
+            return Failure(Code.INVALID_ARGUMENT, str(error))
+        case StoreFull() | StoreCrowded():
+            code = Code.RESOURCE_EXHAUSTED
+        case _:
+            code = Code.UNAVAILABLE
+    return Failure(code, str(error), retryable=True, retry_after_ms=RETRY_AFTER_MS)

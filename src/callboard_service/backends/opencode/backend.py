@@ -52,6 +52,9 @@ class OpenCodeBackend:
     def store_spec(self) -> None:
         """Return None: the server keeps the conversations."""
 
+    def store_health(self) -> None:
+        """Return None, likewise."""
+
     def spec(self) -> ChildSpec:
         """The server, and with it all that listens to it."""
         where = self._where
