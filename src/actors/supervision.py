@@ -57,14 +57,15 @@ class Intensity:
 class Backoff:
     """The pause before a restart: `initial * factor ** n` seconds, at most `maximum`.
 
-    n counts the restarts since the actor last ran for `maximum` seconds without a crash. Each pause
-    is longer or shorter by up to the share `jitter`.
+    n counts the restarts since the actor last ran for `settled` seconds (None: `maximum`) without a
+    crash. Each pause is longer or shorter by up to the share `jitter`.
     """
 
     initial: float = 0.05
     factor: float = 2.0
     maximum: float = 30.0
     jitter: float = 0.1
+    settled: float | None = None
 
     def pause(self, restarts: int, random: Random) -> float:
         """Seconds to wait before restart number `restarts` (from 0)."""
@@ -152,7 +153,7 @@ class Record:
 
     def next_pause(self, backoff: Backoff, ran_for: float, random: Random) -> float:
         """Seconds before the next restart of a child that ran for `ran_for` seconds."""
-        if ran_for >= backoff.maximum:
+        if ran_for >= (backoff.maximum if backoff.settled is None else backoff.settled):
             self.streak = 0
         pause = backoff.pause(self.streak, random)
         self.streak += 1

@@ -4,7 +4,8 @@ ServiceError
 ├── BadSettings        a flag, a variable or a file says what cannot be
 ├── BadExtension       actor types that cannot be registered, or do not start
 ├── BadPath            a project cannot be made there
-└── BackendFailed      the backend cannot be started
+├── BackendFailed      the backend cannot be started
+└── OutageTooLong      a part of the service was down for longer than a setting allows
 """
 
 
@@ -26,6 +27,10 @@ class BadPath(ServiceError):
 
 class BackendFailed(ServiceError):
     """What answers the chat requests cannot be started."""
+
+
+class OutageTooLong(ServiceError):
+    """A part of the service has been down for longer than `max_outage_ms`."""
 
 
 def find_service_error(error: BaseException | None) -> ServiceError | None:

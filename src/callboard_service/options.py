@@ -29,7 +29,7 @@ HEADINGS: Final = {
         "allowed_origins",
         "runtime_dir",
     ),
-    "The process": ("log_level", "loop", "drain_ms"),
+    "The process": ("log_level", "loop", "drain_ms", "max_outage_ms"),
     PROGRAMS: ("ready_json", "parent_pid", "watch_stdin"),
     "Limits of connections": (
         "max_sessions",

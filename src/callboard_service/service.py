@@ -5,6 +5,7 @@ root ── store ── backend (its own subtree) ── extensions (turns, and
 A backend that keeps no conversations has no store, one whose replies need no actor no backend.
 """
 
+import asyncio
 import os
 import secrets
 from dataclasses import dataclass
@@ -42,8 +43,10 @@ from callboard_service.errors import (
     BackendFailed,
     BadExtension,
     BadSettings,
+    OutageTooLong,
     find_service_error,
 )
+from callboard_service.health import BACKEND, STORE, Outages, ServiceHealth
 from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
@@ -53,16 +56,21 @@ from transport.folders import make_private
 from transport.server import Server, ServerSettings
 from transport.wire import Wire
 
+NAME: Final = "callboard"
+"""Of the root of all actors."""
+
 TOKEN_BYTES: Final = 32
 
 # A restart is always allowed: no two of them are held against each other.
 _NEVER_GIVEN_UP: Final = Intensity(restarts=1, period=0.0)
 
-STORE: Final = Lifecycle(
-    shutdown=5.0, backoff=Backoff(initial=0.1, maximum=30.0), intensity=_NEVER_GIVEN_UP
+STORE_LIFECYCLE: Final = Lifecycle(
+    backoff=Backoff(initial=0.1, maximum=30.0), intensity=_NEVER_GIVEN_UP
 )
-BACKEND: Final = Lifecycle(
-    shutdown=15.0, backoff=Backoff(initial=0.2, maximum=300.0), intensity=_NEVER_GIVEN_UP
+BACKEND_LIFECYCLE: Final = Lifecycle(
+    shutdown=15.0,
+    backoff=Backoff(initial=0.2, maximum=300.0, settled=60.0),
+    intensity=_NEVER_GIVEN_UP,
 )
 
 
@@ -171,7 +179,11 @@ class Service:
         self._backend = make_backend(settings, log)
         self._metrics = Metrics()
         observer = both(EventLog(log), self._metrics)
-        self.system = ActorSystem(name="callboard", observer=observer, blocked_after=1.0)
+        self.system = ActorSystem(name=NAME, observer=observer, blocked_after=1.0)
+        self._outage: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        outages = Outages(NAME, self.system.clock, settings.max_outage_ms / 1000, self._end_with)
+        self.system.subscribe(outages)
+        self._health = ServiceHealth(self._backend, outages)
         self.registry = Registry()
         self._started_at = datetime.now(UTC)
         given = settings.token
@@ -190,10 +202,12 @@ class Service:
     async def _start(self) -> Ready:
         settings = self._settings
         wire = self._bind()
-        await self._start_part("store", self._backend.store_spec(), STORE)
-        await self._start_part("backend", self._backend.spec(), BACKEND)
+        await self._start_part(STORE, self._backend.store_spec(), STORE_LIFECYCLE)
+        await self._start_part(BACKEND, self._backend.spec(), BACKEND_LIFECYCLE)
         try:
-            await self.system.start(lambda: Extensions(self.registry.residents), name="extensions")
+            await self.system.start(
+                lambda: Extensions(self.registry.residents), name=status.EXTENSIONS
+            )
         except StartFailed as error:
             raise BadExtension(_innermost(error)) from error
         sessions = await self.system.start(lambda: self._sessions(wire), name="sessions")
@@ -226,7 +240,9 @@ class Service:
         if self._settings.log_level == "debug":
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
-        chat.register(self.registry, self._backend, self._settings.max_answer_bytes)
+        chat.register(
+            self.registry, self._backend, self._settings.max_answer_bytes, self._health.refusal
+        )
         extensions.register_all(
             self.registry,
             self._settings.actors,
@@ -240,6 +256,8 @@ class Service:
             started_at=self._started_at,
             backend=self._backend,
             system=self.system,
+            health=self._health,
+            registry=self.registry,
             metrics=self._metrics,
             connections=self._connections,
         )
@@ -287,6 +305,7 @@ class Service:
             self.system.clock,
             self._log,
             self._metrics,
+            self._health.unavailable,
         )
         await server.start()
         self._server = server
@@ -294,8 +313,17 @@ class Service:
         return server
 
     async def failed(self) -> BaseException:
-        """Wait until the service cannot go on."""
-        return await self.system.failed()
+        """Wait until the service cannot go on, and return why."""
+        root = asyncio.ensure_future(self.system.failed())
+        try:
+            await asyncio.wait({root, self._outage}, return_when=asyncio.FIRST_COMPLETED)
+            return root.result() if root.done() else self._outage.result()
+        finally:
+            root.cancel()
+
+    def _end_with(self, error: OutageTooLong) -> None:
+        if not self._outage.done():
+            self._outage.set_result(error)
 
     async def stop(self) -> None:
         """Drain, close, stop all actors in reverse order, remove the runtime file."""

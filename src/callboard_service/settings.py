@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     drain_ms: int = Field(
         10_000, ge=0, le=3_600_000, description="Time that running requests get at the end."
     )
+    max_outage_ms: int = Field(
+        0,
+        ge=0,
+        le=7 * 24 * 3600 * 1000,
+        description="End with a failure when the backend has been down for so long; 0: never.",
+    )
     max_message_bytes: int = Field(
         1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Of one message from a client."
     )

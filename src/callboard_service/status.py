@@ -15,7 +15,14 @@ from callboard.v1.system_pb2 import (
     ServiceStatusRequest,
 )
 from callboard_service.backends.base import ChatBackend
+from callboard_service.health import ServiceHealth
 from callboard_service.metrics import Metrics
+
+EXTENSIONS: Final = "extensions"
+"""The supervisor of the long-lived actors of extensions."""
+
+GIVEN_UP: Final = "given up"
+"""State of an actor that crashed too often and is not started again."""
 
 DEFAULT_CHILDREN: Final = 50
 MOST_CHILDREN: Final = 1000
@@ -29,6 +36,8 @@ class Subject:
     started_at: datetime
     backend: ChatBackend
     system: ActorSystem
+    health: ServiceHealth
+    registry: Registry
     metrics: Metrics
     connections: Callable[[], int]
 
@@ -47,7 +56,8 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
         books, session_books = subject.metrics.books, subject.metrics.session_books
         started_at = Timestamp()
         started_at.FromDatetime(subject.started_at)
-        health = subject.backend.health()
+        health = subject.health.now()
+        max_children = min(request.max_children or DEFAULT_CHILDREN, MOST_CHILDREN)
         return ServiceStatus(
             version=subject.version,
             started_at=started_at,
@@ -65,7 +75,7 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
             take_overs=session_books.take_overs,
             slow_consumers=session_books.slow_consumers,
             refused_requests={limit.value: n for limit, n in session_books.refused.items()},
-            root=describe(snapshot, min(request.max_children or DEFAULT_CHILDREN, MOST_CHILDREN)),
+            root=_with_given_up(describe(snapshot, max_children), subject.registry),
         )
 
 
@@ -91,6 +101,17 @@ def describe(actor: ActorSnapshot, max_children: int) -> ActorStatus:
         children=[describe(child, max_children) for child in shown],
         more_children=len(actor.children) - len(shown),
     )
+
+
+def _with_given_up(root: ActorStatus, registry: Registry) -> ActorStatus:
+    """Add the long-lived actors that were given up, which are in no tree any more."""
+    extensions = next((child for child in root.children if child.name == EXTENSIONS), None)
+    if extensions is not None:
+        for resident in registry.residents:
+            if resident.ref is not None and not resident.ref.alive:
+                kind = "" if resident.kind is None else resident.kind.__name__
+                extensions.children.add(name=resident.name, type=kind, state=GIVEN_UP)
+    return root
 
 
 def register(registry: Registry, subject: Subject) -> None:

@@ -111,13 +111,14 @@ class Server:
         clock: Clock,
         log: Log,
         watcher: Watcher,
+        unavailable: Callable[[], str] = lambda: "",  # the part that is down; empty: none
     ) -> None:
+        self._unavailable = unavailable
         self._settings = settings
         self._sessions = sessions
         self._wire = wire
         self._clock = clock
-        self._log = log
-        self._watcher = watcher
+        self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
         self._channels: dict[Channel, asyncio.Task[None] | None] = {}
         # One timer for all: one each takes 450 bytes of a connection.
@@ -217,6 +218,8 @@ class Server:
             return _refuse(refusal)
         if self._draining:
             return web.json_response({"status": "draining"}, status=503)
+        if part := self._unavailable():  # without the reason: this takes no token
+            return web.json_response({"status": "degraded", part: "unavailable"}, status=503)
         return web.json_response({"status": "ok"})
 
     async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:

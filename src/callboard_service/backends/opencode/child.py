@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never
 
-from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Restart
+from actors import Actor, ActorRef, Code, Down, Exit, Failure, Lifecycle, Log, Restart
 from callboard_service import launch
 from callboard_service.backends.opencode import leash
 from callboard_service.backends.opencode.api import USER, Address, Api
@@ -147,6 +147,11 @@ class Child(Actor[Died]):
             raise BackendFailed(f"opencode: {self._program} is not OpenCode") from None
         reason = " ".join(filter(None, last)) or "it said nothing"
         raise BackendFailed(f"opencode: {self._program} ended before it was ready: {reason}")
+
+    def child_ended(self, down: Down) -> None:
+        """Crash with the server's actor: without it there is no server, though its process runs."""
+        if down.exit is Exit.CRASHED:
+            raise ServerDied("the OpenCode server cannot be used any more") from down.error
 
     def receive(self, message: Died) -> None:
         """The end of the process is a crash."""
