@@ -1,6 +1,6 @@
 """The chat requests of the contract, as actor types over a backend: the first extension."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -145,10 +145,10 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
     """A message of the user's; the reply streams."""
 
     def __init__(
-        self, backend: ChatBackend, refusal: Callable[[], Failure | None] = lambda: None
+        self, backend: ChatBackend, available: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._backend = backend
-        self._refusal = refusal
+        self._available = available
         self._asks: dict[str, AskEvent] = {}
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
@@ -163,9 +163,8 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         completed = ChatCompleted()
         # The turn comes first: messages are answered in the order in which they were sent.
         async with turn(self.context.actor(Turns), request.session_id, self.context):
-            refusal = self._refusal()
-            if refusal is not None:
-                raise refusal
+            if self._available is not None:
+                await self._available()
             prompt = Prompt(
                 conversation_id=request.session_id,
                 text=request.text,
@@ -221,16 +220,17 @@ def register(
     registry: Registry,
     backend: ChatBackend,
     max_answer_bytes: int = DEFAULT_ANSWER_BYTES,
-    refusal: Callable[[], Failure | None] = lambda: None,
+    available: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Have this backend answer the chat requests.
 
     max_answer_bytes: the longest frame to a client; pages and entries are made to fit.
-    refusal: how a message is refused before the backend is asked for a reply; None: it is not.
+    available: returns once the backend can be asked for a reply, or raises the Failure that ends
+    the request.
     """
     registry.supervise("turns", Turns, DEFAULT_LIFECYCLE)
     registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(backend))
     registry.register(DeleteSessionRequest, lambda: DeleteSession(backend))
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
-    registry.register(SendMessageRequest, lambda: SendMessage(backend, refusal))
+    registry.register(SendMessageRequest, lambda: SendMessage(backend, available))

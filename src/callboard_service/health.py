@@ -1,5 +1,6 @@
 """Whether chat requests can be served now, and if not, why and until when."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -49,14 +50,17 @@ class Outages:
         self._max_outage = max_outage
         self._ended = ended
         self._outages: dict[str, Outage] = {}
+        self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
         """Take an event of the actor system."""
         match event:
             case Crashed(path, error, _, float(restart_in)) if path in self._parts:
                 self._down(self._parts[path], error, restart_in)
+                self._tell()
             case Started(path, _) if path in self._parts:
                 self._up(self._parts[path])
+                self._tell()
             case _:
                 pass
 
@@ -64,9 +68,17 @@ class Outages:
         """Return the outage of a part, or None while it runs."""
         return self._outages.get(part)
 
+    async def change(self) -> None:
+        """Wait until a part has crashed, or runs again."""
+        await self._changed.wait()
+
     def wait(self, outage: Outage) -> float:
         """Return the seconds until the next attempt; 0 if it goes on."""
         return max(outage.due - self._clock.now(), 0.0)
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _down(self, part: str, error: BaseException, restart_in: float) -> None:
         now = self._clock.now()
@@ -108,6 +120,17 @@ class ServiceHealth:
         """Return which part keeps chat requests from being served; empty: none does."""
         part, _ = self._look()
         return part
+
+    async def available(self) -> None:
+        """Wait for a backend that is expected back in a moment.
+
+        Raises Failure: UNAVAILABLE, with the time until the next attempt, for one that is not.
+        """
+        while self._outages.of(BACKEND) is not None:
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal
+            await self._outages.change()
 
     def refusal(self) -> Failure | None:
         """Return how to refuse a message that the backend will not answer for a while."""

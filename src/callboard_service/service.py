@@ -241,7 +241,7 @@ class Service:
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
         chat.register(
-            self.registry, self._backend, self._settings.max_answer_bytes, self._health.refusal
+            self.registry, self._backend, self._settings.max_answer_bytes, self._health.available
         )
         extensions.register_all(
             self.registry,

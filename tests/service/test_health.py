@@ -1,15 +1,16 @@
 """A backend that is down is tried again without end, and everybody is told the truth about it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 
-from actors import Actor, ActorSystem, ChildGivenUp, Code, Event, Intensity, Registry
+from actors import Actor, ActorSystem, ChildGivenUp, Code, Event, Failure, Intensity, Registry
 from actors.residents import Extensions
 from actors.supervision import Lifecycle
-from actors.testing import ManualClock, running_system
+from actors.testing import ManualClock, running_system, settle
 from callboard.v1.system_pb2 import ServiceStatusRequest
 from callboard_service import status
 from callboard_service.backends.echo import EchoBackend
@@ -151,7 +152,29 @@ async def test_health_tells_the_reason_and_the_next_attempt(
     stage.world.up = True
     await clock.advance(330.0)
     assert stage.health.refusal() is None
+    await stage.health.available()
     assert stage.health.unavailable() == ""
+
+
+async def test_a_message_waits_for_the_first_restart_and_is_refused_when_that_has_failed(
+    stage: Stage, clock: ManualClock
+) -> None:
+    stage.die(forever=False)
+    await clock.advance(0.0)
+    waiting = asyncio.create_task(stage.health.available())
+    await settle()
+    assert not waiting.done()
+    await clock.advance(0.3)
+    await waiting
+    stage.die(forever=True)
+    await clock.advance(0.0)
+    waiting = asyncio.create_task(stage.health.available())
+    await settle()
+    assert not waiting.done()
+    await clock.advance(1.0)
+    with pytest.raises(Failure) as caught:
+        await waiting
+    assert caught.value.retry_after_ms > 0
 
 
 async def test_a_setting_ends_the_service_after_an_outage_but_not_after_short_ones(
