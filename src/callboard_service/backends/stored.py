@@ -1,6 +1,7 @@
 """Conversations in SQLite, for the backends that keep their own: one actor owns the store."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from callboard_service.store import (
     StoreDamaged,
     StoreError,
     StoreFull,
+    StoreLost,
     StoreRefused,
     UnknownConversation,
     UnknownEntry,
@@ -42,6 +44,13 @@ PROBE_AT_LATEST: Final = 30.0
 """Seconds until it is tried whether a trouble is over, for the first time and at most."""
 
 
+QUIET: Final = 60.0
+"""Seconds in which the same line is not reported again."""
+
+MAX_SAID: Final = 100
+"""Lines that are remembered for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reopen:
     """The open database cannot be relied on any more."""
@@ -51,13 +60,18 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """The database cannot be used for now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """See whether the database can be used again; `pause` seconds lie before the next look."""
+    """See whether the database can be used again, `pause` seconds after the look before."""
 
     pause: float
 
 
-KeeperMessage: TypeAlias = Reopen | Probe
+KeeperMessage: TypeAlias = Reopen | Trouble | Probe
 
 
 class StoreKeeper(Actor[KeeperMessage]):
@@ -79,6 +93,8 @@ class StoreKeeper(Actor[KeeperMessage]):
         match message:
             case Reopen(store, reason):
                 await self._owner.reopen(store, reason)
+            case Trouble():
+                self.context.after(PROBE_AFTER, Probe(PROBE_AFTER))
             case Probe(pause):
                 if not await self._owner.probe():
                     longer = min(2 * pause, PROBE_AT_LATEST)
@@ -99,6 +115,7 @@ class StoredConversations:
         self.keeper: ActorRef[KeeperMessage] | None = None
         self._faults: dict[str, str] = {}
         self._mended: asyncio.Event | None = None
+        self._said: dict[str, float] = {}
 
     def store_spec(self) -> ChildSpec:
         """Return the actor that owns the store."""
@@ -238,7 +255,10 @@ class StoredConversations:
         new = not self._faults
         if kind not in self._faults:
             self._faults[kind] = str(error)
-            self._report(str(error))
+            if isinstance(error, StoreLost | StoreDamaged):
+                self._report(str(error))
+            else:
+                self._say(str(error))
         if self.keeper is None:
             return
         if isinstance(error, StoreBroken):
@@ -246,7 +266,17 @@ class StoredConversations:
                 self._mended = asyncio.Event()
                 self.keeper.tell(Reopen(store, error))
         elif new:
-            self.keeper.tell(Probe(PROBE_AFTER))
+            self.keeper.tell(Trouble())
+
+    def _say(self, line: str) -> None:
+        """Report a line, unless it was reported a moment ago: troubles come and go."""
+        now = time.monotonic()
+        said = self._said.get(line)
+        if said is None or now - said >= QUIET:
+            if len(self._said) >= MAX_SAID:
+                self._said.clear()
+            self._said[line] = now
+            self._report(line)
 
 
 def cut_off() -> HistoryEntry:
