@@ -239,7 +239,7 @@ class ConversationStore:
             )
             return last
 
-        last = await self._database.write(insert, MAX_WAITING_ENTRIES)
+        last = await self._database.write(insert, at_most=MAX_WAITING_ENTRIES)
         for number, entry in enumerate(kept, start=last + 1):
             entry.id = str(number)
         return kept
@@ -309,7 +309,7 @@ class ConversationStore:
             transaction.change(f"PRAGMA user_version = {version}")
 
         await self._database.read(lambda transaction: transaction.number("SELECT 1"))
-        await self._database.write(rewrite)
+        await self._database.write(rewrite, patient=False)
 
     async def close(self, *, untouched: bool = False) -> None:
         """Finish what runs, as far as that is quick, then close the file. Again: nothing.

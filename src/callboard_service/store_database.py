@@ -100,12 +100,16 @@ class Connection:
         self._over = False
         self._connection: sqlite3.Connection | None = None
 
-    def job(self, begin: str, work: Callable[[Transaction], T]) -> Callable[[], T]:
+    def job(
+        self, begin: str, work: Callable[[Transaction], T], *, patient: bool = True
+    ) -> Callable[[], T]:
         """Return a job that runs `work` in a transaction.
 
-        A lock is waited for, but not beyond the busy timeout, which begins now.
+        A lock is waited for, but not beyond the busy timeout, which begins now. patient: False: it
+        is not waited for.
         """
-        return partial(self._transact, begin, work, time.monotonic() + self._busy_timeout)
+        deadline = time.monotonic() + (self._busy_timeout if patient else 0.0)
+        return partial(self._transact, begin, work, deadline)
 
     def pragma(self, statement: str) -> Callable[[], object]:
         """Return a job that sets up the connection outside a transaction."""
@@ -239,12 +243,19 @@ class Database:
         connection = self._reader or self._writer
         return await self._run(connection, connection.job(READ, work), MAX_WAITING)
 
-    async def write(self, work: Callable[[Transaction], T], at_most: int | None = None) -> T:
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        at_most: int | None = None,
+        patient: bool = True,
+    ) -> T:
         """Run `work`, in the thread, as the only writer, all or nothing. Raises StoreError.
 
-        at_most: jobs that may wait already; by default MAX_WAITING.
+        at_most: jobs that may wait already; by default MAX_WAITING. patient: wait for a lock.
         """
-        return await self._run(self._writer, self._writer.job(WRITE, work), at_most or MAX_WAITING)
+        job = self._writer.job(WRITE, work, patient=patient)
+        return await self._run(self._writer, job, at_most or MAX_WAITING)
 
     async def close(self, *, untouched: bool = False) -> None:
         """Close the connections and end the threads, within two seconds. Again: nothing.

@@ -105,9 +105,7 @@ class OpenFile:
         try:
             yield
         finally:
-            with suppress(OSError):
-                os.link(away, path)  # unlike a rename it replaces nothing
-                away.unlink()
+            _give_back(away, path)
 
     def _header(self) -> bytes:
         """The beginning of the file; empty where it cannot be read."""
@@ -117,6 +115,19 @@ class OpenFile:
             return os.pread(self._descriptor, _HEADER_BYTES, 0)
         except OSError:
             return b""
+
+
+def _give_back(away: Path, path: Path) -> None:
+    """Rename `away` to `path`, unless there is a file of that name by now."""
+    try:
+        os.link(away, path)  # unlike a rename it replaces nothing
+        away.unlink()
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        with suppress(OSError):
+            if away.exists() and not path.exists():
+                away.rename(path)
 
 
 def identity(path: Path) -> Identity | None:

@@ -149,7 +149,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     assert status["requests"] >= 1  # the one that waits; this one need not be an actor
     assert int(status["crashes"]) >= 1
     assert [child["name"] for child in status["root"]["children"]] == [
-        "backend",
+        "store",
         "extensions",
         "sessions",
     ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never
 
@@ -15,7 +16,7 @@ from tenacity import (
     wait_random,
 )
 
-from actors import Actor, ChildSpec, Code, Failure, Log
+from actors import Actor, ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.local import DATABASE
@@ -32,6 +33,9 @@ TRIES: Final = 3
 MAX_PAUSE: Final = 10.0
 """Seconds; a server that wants more is not waited for, its client is told."""
 
+LOOK_AGAIN: Final = 30.0
+"""Seconds between two looks at a server that could not be reached."""
+
 _UNUSABLE: Final = frozenset(
     {
         Code.UNAVAILABLE,
@@ -41,6 +45,7 @@ _UNUSABLE: Final = frozenset(
         Code.FAILED_PRECONDITION,
     }
 )
+_AWAY: Final = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _BACKOFF: Final = wait_exponential(multiplier=0.5, max=8.0) + wait_random(0.0, 0.25)
 
 
@@ -52,6 +57,27 @@ class Started:
         self.first = first
 
 
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """See whether a server is back that could not be reached."""
+
+
+class Lookout(Actor[LookAgain]):
+    """Keeps what is known of a server up to date that nobody sends anything to."""
+
+    def __init__(self, owner: "OpenAIBackend") -> None:
+        self._owner = owner
+
+    def started(self) -> None:
+        """Look for the first time in a while."""
+        self.context.after(LOOK_AGAIN, LookAgain())
+
+    async def receive(self, message: LookAgain) -> None:
+        """Look, and again later."""
+        await self._owner.look_again()
+        self.context.after(LOOK_AGAIN, message)
+
+
 class HttpSession(Actor[Never]):
     """Opens the HTTP session when it starts and closes it when it stops."""
 
@@ -61,6 +87,9 @@ class HttpSession(Actor[Never]):
     async def started(self) -> None:
         """Open it, and see which models there are."""
         await self._owner.connect()
+        self.context.spawn(
+            lambda: Lookout(self._owner), name="lookout", lifecycle=Lifecycle(shutdown=0.0)
+        )
 
     def receive(self, message: Never) -> None:
         """Nothing: the session is used by plain calls, in the actors of the requests."""
@@ -96,6 +125,7 @@ class OpenAIBackend(StoredConversations):
         self._api: Api | None = None
         self._models: Models | None = None
         self._trouble = ""
+        self._away = False
 
     def spec(self) -> ChildSpec:
         """Return the actor that owns the HTTP session."""
@@ -119,6 +149,16 @@ class OpenAIBackend(StoredConversations):
         except Failure as failure:
             self._note(failure)
             self._log.warning("models not listed", code=failure.code.value, reason=failure.message)
+
+    async def look_again(self) -> None:
+        """Ask the server again if it could not be reached when it was last asked."""
+        if self._away and self._models is not None:
+            try:
+                await self._models.refresh()
+            except Failure as failure:
+                self._note(failure)
+            else:
+                self._note(None)
 
     async def disconnect(self) -> None:
         """Close the HTTP session."""
@@ -215,6 +255,7 @@ class OpenAIBackend(StoredConversations):
 
     def _note(self, failure: Failure | None) -> None:
         """Keep what `health` says. What is wrong with one request says nothing of the server."""
+        self._away = failure is not None and failure.code in _AWAY
         if failure is None:
             self._trouble = ""
         elif failure.code in _UNUSABLE:

@@ -16,6 +16,9 @@ from callboard_service.backends.opencode.fields import Table, number, table, tab
 from callboard_service.backends.opencode.tools import call_of, result_of
 from callboard_service.pages import PageBudget, encode_position
 
+_LATEST: Final = 253402300799999
+"""The last millisecond of the year 9999, in which times end."""
+
 _RESULT: Final = ".result"
 _ERROR: Final = ".error"
 
@@ -43,7 +46,7 @@ def positions(
 
 
 def _updated(session: Table) -> int:
-    return number(table(session, "time"), "updated")
+    return min(max(number(table(session, "time"), "updated"), 0), _LATEST)
 
 
 class HistoryReader:
@@ -137,5 +140,5 @@ def _tool(part: Table, at: int) -> Iterable[HistoryEntry]:
 
 def _timestamp(milliseconds: int) -> Timestamp:
     stamp = Timestamp()
-    stamp.FromMilliseconds(min(milliseconds, 253402300799999))
+    stamp.FromMilliseconds(min(milliseconds, _LATEST))
     return stamp
