@@ -10,10 +10,11 @@ from typing import Final
 
 import pytest
 
-from actors import ActorSystem, Code, Failure
+from actors import ActorSystem, Code, Crashed, Event, Failure, Started
 from actors.testing import ManualClock, settle
 from callboard.v1.chat_pb2 import HistoryEntry
 from callboard_service.backends.stored import StoredConversations
+from callboard_service.service import STORE_LIFECYCLE
 from callboard_service.store import (
     ConversationStore,
     StoreBroken,
@@ -36,7 +37,7 @@ class Kept:
 
     async def start(self) -> None:
         spec = self.conversations.store_spec()
-        await self.system.start(spec.factory, name="store")
+        await self.system.start(spec.factory, name="store", lifecycle=STORE_LIFECYCLE)
 
     async def failure(self) -> Failure:
         """How the next call fails."""
@@ -170,6 +171,37 @@ async def test_the_database_of_another_application_is_left_as_it_is(kept: Kept) 
     assert not health.ready
     await kept.system.stop()
     assert kept.path.read_bytes() == theirs
+
+
+async def test_a_folder_that_may_not_be_entered_any_more_is_reported_and_the_store_heals(
+    kept: Kept,
+) -> None:
+    await kept.conversations.create("before")
+    down, up = asyncio.Event(), asyncio.Event()
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Crashed):
+            down.set()
+        elif isinstance(event, Started):
+            up.set()
+
+    kept.system.subscribe(observe)
+    root = os.geteuid() == 0  # who may enter any folder, and steps down meanwhile
+    kept.path.parent.chmod(0)
+    if root:
+        os.seteuid(65534)
+    try:
+        assert (await kept.failure()).code is Code.UNAVAILABLE
+        await down.wait()
+        assert (await kept.failure()).retryable
+        assert not kept.conversations.store_health().ready
+    finally:
+        if root:
+            os.seteuid(0)
+        kept.path.parent.chmod(0o700)
+    await up.wait()
+    assert await kept.titles() == ["before"]
+    assert [line for line in kept.reports if "cannot be reached any more" in line]
 
 
 async def _fail(*_: object) -> None:
