@@ -1,12 +1,15 @@
 """A server that is attached: checked, listened to, let go."""
 
 import asyncio
+from pathlib import Path
 from typing import Self
 
+import pytest
 from aiohttp import web
 
-from actors import ActorSystem
+from actors import ActorSystem, Down, Exit
 from callboard_service.backends.opencode.api import Address
+from callboard_service.backends.opencode.child import Child, ServerDied
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.opencode.server import Server
 from tests.opencode.odd_server import answering, stream
@@ -52,3 +55,13 @@ async def test_another_version_is_warned_of_and_used() -> None:
     assert not hub.attached
     assert not hub.streaming.is_set()
     assert [fields["version"] for _, fields in notes.warnings] == ["2.0.1"]
+
+
+def test_a_server_whose_actor_is_given_up_is_started_again_as_a_whole() -> None:
+    def never(address: Address) -> Server:
+        raise AssertionError("not started here")
+
+    child = Child("opencode", Path(), Notes(), never)
+    with pytest.raises(ServerDied):
+        child.child_ended(Down("callboard/backend/server", "server", Exit.CRASHED))
+    child.child_ended(Down("callboard/backend/server", "server", Exit.SHUTDOWN))

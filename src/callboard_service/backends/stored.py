@@ -82,23 +82,35 @@ class StoreKeeper(Actor[KeeperMessage]):
 
     def __init__(self, owner: "StoredConversations") -> None:
         self._owner = owner
+        self._probing = False
 
     async def started(self) -> None:
         """Open the store. Raises BackendFailed."""
         await self._owner.open()
         self._owner.keeper = self.context.ref
+        await self._look(PROBE_AFTER)
 
     async def receive(self, message: KeeperMessage) -> None:
         """Open the store anew, or look whether it can be used again. Raises BackendFailed."""
         match message:
             case Reopen(store, reason):
                 await self._owner.reopen(store, reason)
+                await self._look(PROBE_AFTER)
             case Trouble():
-                self.context.after(PROBE_AFTER, Probe(PROBE_AFTER))
+                self._look_in(PROBE_AFTER)
             case Probe(pause):
-                if not await self._owner.probe():
-                    longer = min(2 * pause, PROBE_AT_LATEST)
-                    self.context.after(longer, Probe(longer))
+                self._probing = False
+                await self._look(min(2 * pause, PROBE_AT_LATEST))
+
+    async def _look(self, pause: float) -> None:
+        """See whether a trouble is over; if not, look again in `pause` seconds."""
+        if not await self._owner.probe():
+            self._look_in(pause)
+
+    def _look_in(self, pause: float) -> None:
+        if not self._probing:
+            self._probing = True
+            self.context.after(pause, Probe(pause))
 
     async def stopped(self) -> None:
         """Close the store."""
@@ -148,7 +160,6 @@ class StoredConversations:
             await self.open(thorough=damaged)
         finally:
             self._end_wait()
-        await self.probe()
 
     async def probe(self) -> bool:
         """Return True if the store can be read and written, which ends a trouble."""
