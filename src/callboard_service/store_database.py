@@ -284,7 +284,8 @@ class Database:
             for connection in connections:
                 connection.interrupt()
             if await _until_idle(connections, _LAST_GRACE):
-                for connection in connections:
+                for connection in connections:  # in case that they come back
+                    connection.thread.submit(connection.close)
                     connection.thread.end()
                 return
         file = self._file
@@ -309,7 +310,10 @@ class Database:
             return await asyncio.shield(asyncio.wrap_future(future))
 
     def _watch(self, path: Path) -> None:
-        file = self._file = OpenFile(path)
+        try:
+            file = self._file = OpenFile(path)
+        except OSError as error:  # it has gone since it was opened
+            raise StoreLost(f"{path} cannot be reached any more: {error.strerror}") from error
         self._writer.file = file
         if self._reader is not None:
             self._reader.file = file

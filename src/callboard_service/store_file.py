@@ -149,7 +149,7 @@ def tighten(path: Path) -> str:
         return ""
     said = []
     for file in (path, *_logs(path)):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # most have no log
             mode = stat.S_IMODE(file.stat().st_mode)
             if mode & _OTHERS:
                 said.append(_tightened(file, mode))
