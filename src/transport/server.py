@@ -115,8 +115,7 @@ class Server:
     ) -> None:
         self._unavailable = unavailable
         self._settings = settings
-        self._sessions = sessions
-        self._wire = wire
+        self._sessions, self._wire = sessions, wire
         self._clock = clock
         self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
