@@ -24,6 +24,14 @@ MAX_DEPTH: Final = 20
 """Of a tool's arguments; protobuf's Struct takes three levels of a message for each."""
 
 _OPENING: Final = re.compile(r"\[\[(repeat|delay|tool|ask|error|reasoning|crash)(?::|(?=\]\]))")
+_TOOL_NAME: Final = re.compile(r"([\w.-]+)\s*")
+_TOOL_END: Final = re.compile(r"\s*\]\]")
+
+_LONGEST_ARGUMENT: Final = 64
+"""Characters; a longer argument is proper for `tool` and `reasoning` alone."""
+_FIRST_PIECE: Final = 256
+_LONGEST_WORD: Final = 16
+"""Characters; more than those of `-Infinity`, of an escape and of what follows a number's digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +98,94 @@ Step: TypeAlias = Text | Repeat | Delay | Tool | Ask | Error | Reasoning | Crash
 
 
 def parse(text: str) -> list[Step]:
-    """The steps of a text, in order."""
-    steps: list[Step] = []
-    said = 0
-    position = 0
-    while (opening := _OPENING.search(text, position)) is not None:
-        found = _directive(opening.group(1), text, opening.end())
-        if found is None:
-            position = opening.end()
-            continue
-        step, end = found
-        if opening.start() > said:
-            steps.append(Text(text[said : opening.start()]))
-        steps.append(step)
-        said = position = end
-    if said < len(text):
-        steps.append(Text(text[said:]))
-    return steps
+    """Return the steps of a text, in order. Takes time linear in the text, whatever it is."""
+    return _Parser(text).steps()
 
 
-def _directive(name: str, text: str, start: int) -> tuple[Step, int] | None:
-    if name == "tool":
-        return _tool(text, start)
-    end = text.find("]]", start)
-    if end < 0:
-        return None
-    step = _simple(name, text[start:end])
-    return None if step is None else (step, end + 2)
+class _Parser:
+    """Parses one text, and looks at no part of it more than a few times.
+
+    An opening that turns out to be no directive must cost no more than its own length: a text may
+    consist of nothing else. So the next `]]` is searched for once and remembered, and JSON is given
+    to the decoder in pieces that double, because the decoder's errors count lines from the start.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._closing = 0
+        """Where the next `]]` is, from the last place searched; negative: there is no other."""
+
+    def steps(self) -> list[Step]:
+        """Return all steps."""
+        text = self._text
+        steps: list[Step] = []
+        said = 0
+        position = 0
+        while (opening := _OPENING.search(text, position)) is not None:
+            found = self._directive(opening.group(1), opening.end())
+            if found is None:
+                position = opening.end()
+                continue
+            step, end = found
+            if opening.start() > said:
+                steps.append(Text(text[said : opening.start()]))
+            steps.append(step)
+            said = position = end
+        if said < len(text):
+            steps.append(Text(text[said:]))
+        return steps
+
+    def _directive(self, name: str, start: int) -> tuple[Step, int] | None:
+        if name == "tool":
+            return self._tool(start)
+        end = self._close(start)
+        if end < 0 or (name != "reasoning" and end - start > _LONGEST_ARGUMENT):
+            return None
+        step = _simple(name, self._text[start:end])
+        return None if step is None else (step, end + 2)
+
+    def _close(self, start: int) -> int:
+        """Return where the first `]]` from `start` on is; negative: nowhere."""
+        if 0 <= self._closing < start:
+            self._closing = self._text.find("]]", start)
+        return self._closing
+
+    def _tool(self, start: int) -> tuple[Step, int] | None:
+        match = _TOOL_NAME.match(self._text, start)
+        if match is None:
+            return None
+        arguments: object = {}
+        end = match.end()
+        if self._text.startswith("{", end):
+            decoded = self._decode(end)
+            if decoded is None:
+                return None
+            arguments, end = decoded
+        closing = _TOOL_END.match(self._text, end)
+        if closing is None or not isinstance(arguments, dict) or _is_deeper(arguments, MAX_DEPTH):
+            return None
+        return Tool(match.group(1), arguments), closing.end()
+
+    def _decode(self, start: int) -> tuple[object, int] | None:
+        """Decode the JSON value at `start`; return it and where it ends. None: it is not JSON."""
+        size = _FIRST_PIECE
+        while True:
+            piece = self._text[start : start + size]
+            try:
+                value, length = _JSON.raw_decode(piece)
+            except json.JSONDecodeError as error:
+                if len(piece) < size or not _is_cut(error, piece):
+                    return None
+                size *= 2
+            except (ValueError, RecursionError):
+                return None
+            else:
+                return value, start + length
+
+
+def _is_cut(error: json.JSONDecodeError, piece: str) -> bool:
+    """Return whether the value may only be incomplete, because the piece ends in the middle."""
+    return error.msg.startswith("Unterminated string") or error.pos >= len(piece) - _LONGEST_WORD
 
 
 def _simple(name: str, argument: str) -> Step | None:
@@ -135,23 +204,6 @@ def _simple(name: str, argument: str) -> Step | None:
             return Crash()
         case _:
             return None
-
-
-def _tool(text: str, start: int) -> tuple[Step, int] | None:
-    match = re.compile(r"([\w.-]+)\s*").match(text, start)
-    if match is None:
-        return None
-    arguments: object = {}
-    end = match.end()
-    if text.startswith("{", end):
-        try:
-            arguments, end = _JSON.raw_decode(text, end)
-        except (ValueError, RecursionError):
-            return None
-    closing = re.compile(r"\s*\]\]").match(text, end)
-    if closing is None or not isinstance(arguments, dict) or _is_deeper(arguments, MAX_DEPTH):
-        return None
-    return Tool(match.group(1), arguments), closing.end()
 
 
 def _is_deeper(value: object, depth: int) -> bool:

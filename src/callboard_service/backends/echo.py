@@ -28,11 +28,56 @@ from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_
 
 _RETRYABLE: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
 _NUMBERED: Final = 1000
+
+NUMBER_BYTES: Final = 4
+"""Bytes of a numbered token."""
+
+MAX_KEPT: Final = 4 * 1024 * 1024
+"""Bytes of text that the history keeps of one reply."""
+
+MAX_KEPT_CALLS: Final = 1000
+"""Tool calls that the history keeps of one reply, each with its result."""
+
+CUT: Final = "… [the rest of this reply was too long to be kept]"
+
 _OPTIONS: Final = {"permission": ["once", "always", "reject"], "question": ["yes", "no", "maybe"]}
 _KINDS: Final = {
     "permission": AskEvent.KIND_PERMISSION,
     "question": AskEvent.KIND_QUESTION,
 }
+
+
+class _Said:
+    """The text of one reply, for the history: all of it up to MAX_KEPT, then its beginning."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._bytes = 0
+        self.tokens = 0
+        """Tokens that were said, whether they are kept or not."""
+
+    def add(self, word: str) -> None:
+        """Take one token."""
+        self.tokens += 1
+        if self._bytes < MAX_KEPT:
+            self._bytes += len(word) if word.isascii() else len(word.encode(errors="replace"))
+            self._pieces.append(word)
+
+    def add_numbered(self, words: Iterator[str], count: int) -> None:
+        """Take the first `count` of these tokens, each of NUMBER_BYTES."""
+        self.tokens += count
+        kept = min(count, max(0, -(-(MAX_KEPT - self._bytes) // NUMBER_BYTES)))
+        self._bytes += kept * NUMBER_BYTES
+        self._pieces.extend(islice(words, kept))
+
+    def entries(self) -> list[HistoryEntry]:
+        """Return the text as entries: one, or none if nothing was said."""
+        if not self._pieces:
+            return []
+        text = "".join(self._pieces)
+        if self._bytes > MAX_KEPT or self.tokens > len(self._pieces):
+            text = text.encode(errors="replace")[:MAX_KEPT].decode(errors="ignore") + CUT
+        return [HistoryEntry(assistant_text=text)]
 
 
 class EchoBackend(StoredConversations):
@@ -57,7 +102,7 @@ class EchoBackend(StoredConversations):
         """Carry out the text, step by step, and keep what was said."""
         conversation_id = prompt.conversation_id
         await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
-        said: list[str] = []
+        said = _Said()
         entries: list[HistoryEntry] = []
         mark: list[HistoryEntry] = []
         delay: float | None = None
@@ -70,18 +115,18 @@ class EchoBackend(StoredConversations):
                         for word in step.words():
                             if delay is not None:
                                 await asyncio.sleep(delay)
-                            said.append(word)
+                            said.add(word)
                             yield ChatToken(text=word)
                     case say.Repeat(times) if delay is None:
                         pulled = count(1)
                         try:
                             yield Burst(compress(self._tokens(times), pulled))
                         finally:
-                            said.extend(islice(cycle(self._texts), next(pulled) - 1))
+                            said.add_numbered(cycle(self._texts), next(pulled) - 1)
                     case say.Repeat(times):
                         for token, word in islice(cycle(self._pairs), times):
                             await (asyncio.sleep(delay) if delay else next_turn())
-                            said.append(word)
+                            said.add(word)
                             yield token
                     case say.Error(code):
                         retryable = code in _RETRYABLE
@@ -91,16 +136,15 @@ class EchoBackend(StoredConversations):
                     case _:
                         async for event in self._events(step, f"{number + 1}", prompt):
                             entry = _as_entry(event)
-                            if entry is not None:
+                            if entry is not None and len(entries) < 2 * MAX_KEPT_CALLS:
                                 entries.append(entry)
                             yield event
         except CUT_OFF:
             mark.append(cut_off())
             raise
         finally:
-            text = [HistoryEntry(assistant_text="".join(said))] if said else []
-            await self.keep(conversation_id, *entries, *text, *mark)
-        yield ChatCompleted(input_tokens=len(prompt.text.split()), output_tokens=len(said))
+            await self.keep(conversation_id, *entries, *said.entries(), *mark)
+        yield ChatCompleted(input_tokens=len(prompt.text.split()), output_tokens=said.tokens)
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
         """So many tokens, numbered from 0 modulo 1000; the objects are shared, not copied."""
