@@ -42,9 +42,9 @@ class Output:
     """
 
     __slots__ = (
-        "_allowed", "_aside", "_gathers_until", "_handed_out", "_in_pieces", "_kept", "_looked",
+        "_allowed", "_aside", "_gathers_until", "_in_pieces", "_kept", "_looked",
         "_messages", "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited",
-        "blocked", "carrier", "connected", "kept_bytes", "more", "most", "numbering", "room_bytes",
+        "blocked", "carrier", "connected", "handed_out", "kept_bytes", "more", "most", "numbering", "room_bytes",
         "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
@@ -70,7 +70,8 @@ class Output:
         """What waits is not only answers of streams that go on."""
         self._in_pieces = False
         """Some of what waits may be a Block."""
-        self._handed_out = 0
+        self.handed_out: int = 0
+        """The highest sequence that a connection has taken."""
         self._looked = 0
         self._gathers_until = 0.0
         # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
@@ -163,7 +164,7 @@ class Output:
     @property
     def unsent(self) -> int:
         """Frames that wait for the socket."""
-        return self.sequence - self._handed_out + len(self._aside or ())
+        return self.sequence - self.handed_out + len(self._aside or ())
 
     @property
     def is_full_size(self) -> bool:
@@ -237,7 +238,7 @@ class Output:
 
     @property
     def _waiting_count(self) -> int:
-        return self.sequence - self._handed_out
+        return self.sequence - self.handed_out
 
     # -- out ---------------------------------------------------------------------------------
 
@@ -250,8 +251,8 @@ class Output:
         """
         if self.urgent or self.waiting_bytes >= GATHERED:
             return False
-        begins = self._looked <= self._handed_out
-        said = self.sequence - (self._handed_out if begins else self._looked)
+        begins = self._looked <= self.handed_out
+        said = self.sequence - (self.handed_out if begins else self._looked)
         self._looked = self.sequence
         if said < SEVERAL:
             return False
@@ -276,7 +277,7 @@ class Output:
             self._kept += taken
             self.kept_bytes += self.waiting_bytes
             self.waiting = []
-            self._handed_out = self.sequence
+            self.handed_out = self.sequence
             self.waiting_bytes = 0
             self.more = self.urgent = self._in_pieces = False
         if self.acknowledges:
@@ -301,7 +302,7 @@ class Output:
             self.room_until = self.acknowledged + self._messages
         else:
             self.room_bytes = min(self._outbox, self.most, STEP)
-            self.room_until = self._handed_out + self._messages
+            self.room_until = self.handed_out + self._messages
 
     def _take_some(self, at_most: int) -> list[bytes]:
         taken: list[bytes] = []
@@ -320,7 +321,7 @@ class Output:
                 taken.append(part)
         moved = taken[before:]
         self._kept += moved
-        self._handed_out += sum(map(count_of, moved))
+        self.handed_out += sum(map(count_of, moved))
         octets = sum(map(len, moved))
         self.waiting_bytes -= octets
         self.kept_bytes += octets
@@ -328,7 +329,7 @@ class Output:
 
     def _replace(self) -> None:
         """Let go of the oldest that are too many, for a client that does not acknowledge."""
-        over = min(self.count - self._messages, self._handed_out - self.acknowledged)
+        over = min(self.count - self._messages, self.handed_out - self.acknowledged)
         if over > 0:
             self._let_go(over)
         self._shrink(self._size)
@@ -339,12 +340,12 @@ class Output:
         if excess > 0:
             lengths = chain.from_iterable(map(lengths_of, self._kept))
             before = takewhile(lambda total: total < excess, accumulate(lengths))
-            kept = self._handed_out - self.acknowledged
+            kept = self.handed_out - self.acknowledged
             self._let_go(min(sum(1 for _ in before) + 1, kept))
 
     def acknowledge(self, sequence: int) -> None:
         """Let go of the answers up to this one. One that was never sent acknowledges nothing."""
-        if self.acknowledged < sequence <= self._handed_out:
+        if self.acknowledged < sequence <= self.handed_out:
             self._let_go(sequence - self.acknowledged)
 
     def _let_go(self, count: int) -> None:
@@ -382,14 +383,14 @@ class Output:
 
     def resume(self, after: int) -> bool:
         """Have every answer after this one sent again; False if that cannot be had whole."""
-        if not self.acknowledged <= after <= self._handed_out:
+        if not self.acknowledged <= after <= self.handed_out:
             return False
         self.acknowledge(after)
         self.urgent = True
         self.waiting[:0] = self._kept
         self._in_pieces = True
         self.waiting_bytes += self.kept_bytes
-        self._handed_out = after
+        self.handed_out = after
         self._kept.clear()
         self.kept_bytes = 0
         return True

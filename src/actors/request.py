@@ -48,6 +48,7 @@ class Exchange(Protocol):
     deadline: float | None
     said: Message | Failure | Completed | None
     inputs: "Inputs | None"
+    ends_if_stalled: bool
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:
@@ -234,6 +235,12 @@ class AnyHandler(Actor[object]):
     """How many may run at once, in all sessions; one more is RESOURCE_EXHAUSTED."""
     restartable: ClassVar[bool] = False
     """Safe to run again: a crash before the first answer is not seen by the client."""
+    ends_if_stalled: bool = False
+    """End a stream, with RESOURCE_EXHAUSTED, if its client leaves it without room for too long.
+
+    For a handler that holds something scarce meanwhile. The stall timeout is the session's
+    `slow_consumer`; it counts only while the client is connected and makes no progress.
+    """
     handle_is_plain: ClassVar[bool] = False
     """`handle` is a plain function, as only that of a RequestActor may be; set by the runtime."""
 
@@ -281,6 +288,7 @@ class AnyHandler(Actor[object]):
 
     def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
         """Advance the stream while there is room, and send what it yields; how it ends."""
+        self.exchange.ends_if_stalled = self.ends_if_stalled
         return Pull(self.exchange, self._call).run(stream)
 
 

@@ -19,6 +19,7 @@ from actors.log import Log
 from actors.ref import ActorRef
 from actors.registry import Registration
 from actors.request import AnyHandler, RequestActor, settled
+from actors.stalls import Stall
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -35,7 +36,7 @@ class Run(Holding):
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
         "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_task",
-        "_waiter", "begun", "deadline", "expiry", "in_flight", "registration", "request", "said",
+        "_waiter", "begun", "deadline", "ends_if_stalled", "expiry", "in_flight", "registration", "request", "said",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Run(Holding):
         self._waiter: asyncio.Future[None] | None = None
         self._early: list[Message | Sealed] | None = None
         self._only_once = False
+        self.ends_if_stalled: bool = False
         self.inputs = None
         if registration.takes is not None:
             self.inputs = Inputs(
@@ -352,10 +354,13 @@ class Run(Holding):
             if not self._session.machine.block(self.request_id):
                 raise asyncio.CancelledError  # a handler that did not end when it was told to
             self._waiter = asyncio.get_running_loop().create_future()
+            stall = Stall(self._session, self.request_id) if self.ends_if_stalled else None
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                if stall is not None:
+                    stall.stop()
 
     def wake(self) -> None:
         """There may be room again."""

@@ -149,6 +149,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
     ) -> None:
         self._backend = backend
         self._available = available
+        self.ends_if_stalled = backend.holds_place
         self._asks: dict[str, AskEvent] = {}
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
@@ -171,6 +172,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
                 model=request.model,
                 answered=self._answered,
                 log=self.context.log,
+                session=self.context.session,
             )
             async with aclosing(self._backend.reply(prompt)) as events:
                 relay = Relay(events, until=_OF_NOTE)

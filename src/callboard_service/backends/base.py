@@ -47,7 +47,8 @@ ReplyEvent: TypeAlias = (
 class Prompt:
     """A message of the user's, and what its reply may need.
 
-    answered: waits for the client's next answer to an ask of this reply.
+    answered: waits for the client's next answer to an ask of this reply. session: the client's
+    session, among which scarce places are shared fairly.
     """
 
     conversation_id: str
@@ -55,6 +56,7 @@ class Prompt:
     model: str
     answered: Callable[[], Awaitable[AnswerRequest]]
     log: Log
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class ChatBackend(Protocol):
     """
 
     name: str
+
+    holds_place: bool
+    """Whether a reply holds something scarce while it runs: it ends if its client stalls it."""
 
     def store_spec(self) -> ChildSpec | None:
         """Return the actor that owns the conversations, or None if the backend keeps none itself.

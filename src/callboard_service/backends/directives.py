@@ -31,7 +31,7 @@ _LONGEST_ARGUMENT: Final = 64
 """Characters; a longer argument is proper for `tool` and `reasoning` alone."""
 _FIRST_PIECE: Final = 256
 _LONGEST_WORD: Final = 16
-"""Characters; more than those of `-Infinity`, of an escape and of what follows a number's digits."""
+"""Characters; more than a literal or an escape has, or what may follow a number's digits."""
 
 
 @dataclass(frozen=True, slots=True)

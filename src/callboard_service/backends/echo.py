@@ -84,6 +84,7 @@ class EchoBackend(StoredConversations):
     """Replies with what it was sent."""
 
     name = "echo"
+    holds_place = False
 
     def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__(":memory:", report)

@@ -59,6 +59,7 @@ class LocalBackend(StoredConversations):
     """Conversations with one model; replies of several advance side by side."""
 
     name = "local"
+    holds_place = True
 
     def __init__(
         self, model: Path, data_folder: Path, log: Log, report: Callable[[str], None]

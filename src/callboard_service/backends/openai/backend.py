@@ -106,6 +106,7 @@ class OpenAIBackend(StoredConversations):
     """
 
     name = "openai"
+    holds_place = True
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class OpenCodeBackend:
     """Conversations that the OpenCode server keeps, and the replies that it makes."""
 
     name = "opencode"
+    holds_place = False
 
     def __init__(
         self, where: Attached | Supervised, log: Log, patience: Patience = DEFAULT_PATIENCE
