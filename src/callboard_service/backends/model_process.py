@@ -8,13 +8,14 @@ A fault in native code ends the child, which costs the replies that run, and not
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never, TypeAlias
 
 from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply
+from callboard_service.backends.generation import Event, Generation, Turn, chat_line, line
 from callboard_service.errors import BackendFailed
 from callboard_service.launch import python_environment, python_module
 from callboard_service.scratch import Scratch, make_scratch
@@ -25,64 +26,73 @@ START_TIMEOUT: Final = 120.0
 STOP_TIMEOUT: Final = 3.0
 """Seconds that the child has to end by itself."""
 
+MAX_UNSENT: Final = 16 * 1024 * 1024
+"""Bytes that may wait for a child that does not read; a chat of at most 8 MiB may be the last."""
+
+MAX_OWED: Final = 64
+"""Chats that the child may have to end, cancelled ones among them; it lets 64 wait."""
+
 _MAX_LINE: Final = 4 * 1024 * 1024
+_STUCK: Final = "the model's process does not answer"
 _DIED: Final = Failure(Code.UNAVAILABLE, "the model's process ended", retryable=True)
 
-Event: TypeAlias = Mapping[str, object]
+_LOOKS: Final = 8
+"""Looks within the silence that is allowed. They are counted, not timed: a machine that was asleep
+wakes to a process that has had no time to say anything."""
 
 
-class Generation:
-    """One reply that the model makes. What it says waits here; max_tokens bounds it."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the process says of itself: the tokens of a chat, and how many chats at once."""
 
-    def __init__(self) -> None:
-        self._events: asyncio.Queue[Event | Failure] = asyncio.Queue()
-
-    def put(self, event: Event | Failure) -> None:
-        """Take what the model said, or why it says no more."""
-        self._events.put_nowait(event)
-
-    async def next(self) -> Event:
-        """What the model says next. Raises Failure."""
-        event = await self._events.get()
-        if isinstance(event, Failure):
-            raise Failure(event.code, event.message, retryable=event.retryable)
-        return event
+    context: int
+    parallel: int
 
 
 @dataclass(slots=True)
 class Generate:
-    """Have the model reply to these messages; the reply is the generation's number."""
+    """Have the model answer the last of these turns. Replied when the process has been told."""
 
-    messages: Sequence[Mapping[str, str]]
+    turns: Sequence[Turn]
     max_tokens: int
     generation: Generation
-    reply: Reply[int]
+    reply: Reply[None]
 
 
 @dataclass(slots=True)
 class Abandon:
     """Stop that generation within a token; harmless once it has ended."""
 
-    number: int
+    generation: Generation
 
 
 @dataclass(slots=True)
 class Said:
-    """A line of the child's."""
+    """A line of the child whose standard output is `source`, of so many bytes."""
 
+    source: asyncio.StreamReader
     event: Event
+    size: int
 
 
 @dataclass(slots=True)
 class Ended:
-    """The child's standard output is at its end."""
+    """That standard output is at its end, or says what makes no sense."""
+
+    source: asyncio.StreamReader
+    reason: str
 
 
-ModelMessage: TypeAlias = Generate | Abandon | Said | Ended
+@dataclass(slots=True)
+class Look:
+    """Time to see whether the child has said anything."""
+
+
+ModelMessage: TypeAlias = Generate | Abandon | Said | Ended | Look
 
 
 class ModelDied(Exception):
-    """The child ended without being told to."""
+    """The child ended without being told to, or is of no use any more; the text says why."""
 
 
 class ModelOutput(Actor[Never]):
@@ -93,10 +103,17 @@ class ModelOutput(Actor[Never]):
         self._owner = owner
 
     async def main(self) -> None:
-        """Read to the end."""
-        while line := await self._lines.readline():
-            await self._owner.send(Said(json.loads(line)))
-        self._owner.tell(Ended())
+        """Read to the end, or to the first line that is none of the protocol's."""
+        source, reason = self._lines, "the model's process ended"
+        try:
+            while line := await source.readline():
+                event = json.loads(line)
+                if not isinstance(event, dict):
+                    raise ValueError("a line is no JSON object")
+                await self._owner.send(Said(source, event, len(line)))
+        except (ValueError, RecursionError) as error:  # readline raises one for a line too long
+            reason = f"the model's process says what makes no sense: {str(error)[:200]}"
+        self._owner.tell(Ended(source, reason))
 
     def receive(self, message: Never) -> None:
         """Nothing: it only reads."""
@@ -106,15 +123,26 @@ class ModelProcess(Actor[ModelMessage]):
     """The child, and the generations that run in it."""
 
     def __init__(
-        self, model: Path, log: Log, on_start: Callable[[ActorRef[ModelMessage]], None]
+        self,
+        model: Path,
+        log: Log,
+        on_start: Callable[[ActorRef[ModelMessage], Loaded], None],
+        silence: float,
     ) -> None:
         self._model = model
         self._log = log
         self._on_start = on_start
+        self._interval = silence / _LOOKS
         self._child: asyncio.subprocess.Process | None = None
         self._scratch: Scratch | None = None
         self._running: dict[int, Generation] = {}
+        self._unheard: set[int] = set()
+        """Generations of which the child has said nothing yet."""
+        self._owed: set[int] = set()
+        """Ids that the child has still to end, of generations that were abandoned too."""
         self._last = 0
+        self._heard = self._mark = self._silent_looks = 0
+        self._looking = False
 
     async def started(self) -> None:
         """Start the child and wait until the model is loaded. Raises BackendFailed."""
@@ -130,7 +158,7 @@ class ModelProcess(Actor[ModelMessage]):
             lambda: ModelOutput(output, me), name="output", lifecycle=Lifecycle(shutdown=0.0)
         )
         self._log.info("model ready", model=ready.get("model"), pid=child.pid)
-        self._on_start(me)
+        self._on_start(me, Loaded(_number(ready, "context", 0), _number(ready, "parallel", 1)))
 
     async def _launch(self) -> asyncio.subprocess.Process:
         """Start the child in a scratch folder of its own. Raises BackendFailed.
@@ -160,53 +188,130 @@ class ModelProcess(Actor[ModelMessage]):
                 line = await output.readline()
         except TimeoutError:
             raise BackendFailed(f"{self._model}: the model did not load in time") from None
-        event: Event = json.loads(line) if line else {}
+        except ValueError:  # the line is too long
+            line = b""
+        try:
+            value: object = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        event: Event = value if isinstance(value, dict) else {}
         if event.get("event") != "ready":
             reason = event.get("message", "the model's process ended before it was ready")
             raise BackendFailed(f"local: {reason}")
         return event
 
     def receive(self, message: ModelMessage) -> None:
-        """Feed the child, or hand on what it said."""
+        """Feed the child, or hand on what it said. Raises ModelDied."""
         match message:
-            case Generate(messages, max_tokens, generation, reply):
-                self._last += 1
-                self._running[self._last] = generation
-                self._send(
-                    {
-                        "op": "chat",
-                        "id": self._last,
-                        "messages": list(messages),
-                        "max_tokens": max_tokens,
-                    }
-                )
-                reply.send(self._last)
-            case Abandon(number):
-                if self._running.pop(number, None) is not None:
-                    self._send({"op": "cancel", "id": number})
-            case Said(event):
-                self._hand_on(event)
-            case Ended():
-                raise ModelDied("the model's process ended")
+            case Generate():
+                self._generate(message)
+            case Abandon(generation):
+                self._abandon(generation)
+            case Said(source, event, size):
+                if source is self._output:
+                    self._heard += 1
+                    self._hand_on(event, size)
+            case Ended(source, reason):
+                if source is self._output:
+                    raise ModelDied(reason)
+            case Look():
+                self._look()
 
-    def _hand_on(self, event: Event) -> None:
-        number = event.get("id")
-        if not isinstance(number, int) or number not in self._running:
+    def _generate(self, message: Generate) -> None:
+        if message.reply.done:
+            return  # whoever asked has gone
+        if len(self._owed) >= MAX_OWED or self._unsent > MAX_UNSENT:
+            message.reply.fail(Failure(Code.UNAVAILABLE, _STUCK, retryable=True))
             return
-        generation = self._running[number]
-        if event["event"] in ("done", "error"):
-            del self._running[number]
-        generation.put(event)
+        if not self._owed:
+            self._mark, self._silent_looks = self._heard, 0
+        self._last = number = message.generation.number = self._last + 1
+        self._running[number] = message.generation
+        self._unheard.add(number)
+        self._owed.add(number)
+        self._write(chat_line(number, message.turns, message.max_tokens))
+        message.reply.send(None)
+        self._look_later()
 
-    def _send(self, command: Mapping[str, object]) -> None:
+    def _abandon(self, generation: Generation) -> None:
+        # By identity: the number may be another generation's, of the process before.
+        if self._running.get(generation.number) is generation:
+            self._forget(generation.number)
+            self._write(line({"op": "cancel", "id": generation.number}))
+
+    def _forget(self, number: int) -> None:
+        del self._running[number]
+        self._unheard.discard(number)
+
+    def _hand_on(self, event: Event, size: int) -> None:
+        number, kind = event.get("id"), event.get("event")
+        if number is None and kind == "error":
+            self._end_unheard(event)
+        if not isinstance(number, int):
+            return
+        if kind in ("done", "error"):
+            self._owed.discard(number)
+        generation = self._running.get(number)
+        if generation is None:
+            return
+        self._unheard.discard(number)
+        if not generation.put(event, size):
+            self._abandon(generation)
+        elif kind in ("done", "error"):
+            self._forget(number)
+
+    def _end_unheard(self, error: Event) -> None:
+        """End each generation that this error may be about: the child names none of them.
+
+        A command that was understood has had an answer, or is among these.
+        """
+        for number in list(self._unheard):
+            generation = self._running[number]
+            generation.put(error)
+            self._abandon(generation)
+            self._owed.discard(number)
+
+    def _look_later(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self.context.after(self._interval, Look())
+
+    def _look(self) -> None:
+        """Count the looks at which the child, which has something to say, had said nothing."""
+        self._looking = False
+        if not self._owed:
+            return
+        if self._heard != self._mark:
+            self._mark, self._silent_looks = self._heard, 0
+        else:
+            self._silent_looks += 1
+        if self._silent_looks >= _LOOKS:
+            assert self._child is not None
+            with suppress(ProcessLookupError):
+                self._child.kill()
+            raise ModelDied("the model's process has said nothing for too long")
+        self._look_later()
+
+    @property
+    def _output(self) -> asyncio.StreamReader | None:
+        return None if self._child is None else self._child.stdout
+
+    @property
+    def _unsent(self) -> int:
+        """Bytes that the child has not read."""
         assert self._child is not None
         assert self._child.stdin is not None
-        self._child.stdin.write(json.dumps(command).encode() + b"\n")
+        return self._child.stdin.transport.get_write_buffer_size()
+
+    def _write(self, data: bytes) -> None:
+        assert self._child is not None
+        assert self._child.stdin is not None
+        self._child.stdin.write(data)
 
     async def stopped(self) -> None:
         """End the generations, and the child."""
         for generation in self._running.values():
-            generation.put(_DIED)
+            generation.fail(_DIED)
         self._running.clear()
         await self._end_child()
 
@@ -240,3 +345,8 @@ def _command(model: Path) -> list[str]:
     """Return the command line of the child, which does not work in our folder."""
     module = "callboard_service.backends.model_child"
     return python_module(module, "--model", os.path.abspath(model))
+
+
+def _number(event: Event, key: str, otherwise: int) -> int:
+    value = event.get(key)
+    return value if isinstance(value, int) else otherwise
