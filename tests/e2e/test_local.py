@@ -120,6 +120,36 @@ async def test_a_working_folder_of_a_stranger_runs_no_code_and_kill_9_leaves_no_
         assert not scratch.exists()
 
 
+async def test_a_model_that_hangs_costs_its_replies_and_is_started_again(tmp_path: Path) -> None:
+    with running(tmp_path, "--backend", "local", "--local-silence-ms", "2000") as service:
+        async with service.connect() as client:
+            conversation = await client.conversation()
+            request_id = await client.say(conversation, "Tell me a very long story about a ship.")
+            stream = client.answers(request_id)
+            await anext(stream)
+            (model,) = service.children()
+            model.suspend()
+            last = [answer async for answer in stream][-1]
+            assert (last.error.code, last.error.retryable) == ("UNAVAILABLE", True)
+            request_id = await client.say(conversation, "Say yes.")
+            assert (await anext(client.answers(request_id))).WhichOneof("payload") == "token"
+            assert not model.is_running()
+            # Nor does one that hangs now hold up the end of the service.
+            (model,) = service.children()
+            model.suspend()
+    assert not model.is_running()
+
+
+async def test_a_conversation_goes_on_after_messages_that_are_too_large(talker: Contract) -> None:
+    conversation = await talker.conversation()
+    for text in ("\U0001f3ad" * 200_000, "to be or " * 9000):
+        refused = (await talker.reply(conversation, text))[-1]
+        assert refused.error.code == "INVALID_ARGUMENT"
+        assert "too large" in refused.error.message
+    reply = await talker.reply(conversation, "Say yes.")
+    assert reply[-1].WhichOneof("payload") == "completed"
+
+
 async def test_an_unknown_model_is_refused_by_name(talker: Contract) -> None:
     conversation = await talker.conversation()
     request = message("SendMessageRequest", session_id=conversation, text="hi", model="gpt-9")

@@ -81,6 +81,9 @@ class FairPlaces:
         self._spare = spare
         self._held: dict[str, int] = {}
         self._waiting: dict[str, deque[Ticket]] = {}
+        self._served: dict[str, int] = {}
+        """The number of the last grant to each session that holds or waits."""
+        self._grants = 0
 
     @property
     def free(self) -> int:
@@ -124,20 +127,23 @@ class FairPlaces:
         else:
             del self._held[session]
         self._grant()
+        if session not in self._held and session not in self._waiting:
+            self._served.pop(session, None)
 
     def _grant(self) -> None:
         while (session := self._next()) is not None:
-            queue = self._waiting.pop(session)
+            queue = self._waiting[session]
             queue.popleft().grant()
-            if queue:
-                self._waiting[session] = queue  # behind all others
+            if not queue:
+                del self._waiting[session]
             self._held[session] = self._held.get(session, 0) + 1
+            self._grants = self._served[session] = self._grants + 1
 
     def _next(self) -> str | None:
         """Return the session that is to have a place now; None: nobody is, or there is no place."""
         free = self.free
         if free <= 0:
             return None
-        held = self._held
+        held, served = self._held, self._served
         able = [name for name in self._waiting if held.get(name, 0) * self._spare < free]
-        return min(able, key=lambda name: held.get(name, 0), default=None)
+        return min(able, key=lambda name: (held.get(name, 0), served.get(name, 0)), default=None)
