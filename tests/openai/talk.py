@@ -10,7 +10,12 @@ import pytest
 from actors import Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatToken
 from callboard_service.backends.base import Prompt
-from callboard_service.backends.openai.api import DEFAULT_PATIENCE, ModelServer, Patience
+from callboard_service.backends.openai.api import (
+    CONNECTIONS,
+    DEFAULT_PATIENCE,
+    ModelServer,
+    Patience,
+)
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.log import make_log
 
@@ -26,11 +31,12 @@ class Talk:
         self.conversation = conversation
         self.pauses = pauses
 
-    def reply(self, text: str = "hi", model: str = "") -> Any:
+    def reply(self, text: str = "hi", model: str = "", session: str = "") -> Any:
         async def answered() -> AnswerRequest:
             raise AssertionError("nobody asked")
 
-        return self.backend.reply(Prompt(self.conversation, text, model, answered, LOG))
+        prompt = Prompt(self.conversation, text, model, answered, LOG, session)
+        return self.backend.reply(prompt)
 
     async def all(self, text: str = "hi", model: str = "") -> list[Any]:
         return [event async for event in self.reply(text, model)]
@@ -60,6 +66,7 @@ async def talking(
     key: str = KEY,
     model: str = "",
     patience: Patience = DEFAULT_PATIENCE,
+    connections: int = CONNECTIONS,
 ) -> AsyncIterator[Talk]:
     pauses: list[float] = []
 
@@ -67,7 +74,13 @@ async def talking(
         pauses.append(seconds)
 
     backend = OpenAIBackend(
-        ModelServer(url, key, model), folder, LOG, pytest.fail, patience=patience, pause=pause
+        ModelServer(url, key, model),
+        folder,
+        LOG,
+        pytest.fail,
+        patience=patience,
+        pause=pause,
+        connections=connections,
     )
     await backend.open()
     await backend.connect()

@@ -170,9 +170,17 @@ def test_nothing_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TEXT", 100)
     monkeypatch.setattr(module, "MAX_ARGUMENTS", 100)
     monkeypatch.setattr(module, "MAX_CALLS", 10)
-    with pytest.raises(Refused, match="more than 100 characters"):
-        take(*[delta(content="x" * 30)] * 4)
+    for kind in ("content", "refusal", "reasoning", "reasoning_content"):
+        for text in ("x" * 30, "é" * 15, "😀" * 7 + "é"):
+            with pytest.raises(Refused, match="longer than 100 bytes") as ended:
+                take(*[delta(**{kind: text})] * 4)
+            assert (ended.value.code.value, ended.value.retryable) == ("RESOURCE_EXHAUSTED", False)
+            take(*[delta(**{kind: text})] * 3)
     with pytest.raises(Refused, match="tool calls without end"):
         take(*[delta(tool_calls=[call("x" * 30, index=0)])] * 4)
+    for endless in (call(index=0, id="i" * 101), {"index": 0, "function": {"name": "n" * 101}}):
+        with pytest.raises(Refused, match="tool calls without end"):
+            take(delta(tool_calls=[endless]))
+    assert take(delta(tool_calls=[call("{}", index="0" * 1000)]))[0]._open[0].index == "0" * 32
     with pytest.raises(Refused, match="more than 10 tool calls"):
         take(delta(tool_calls=[call(index=number) for number in range(11)]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from typing import Final
 
 import aiohttp
@@ -39,10 +40,11 @@ class Answer:
         """Bytes that were read and not parsed."""
         return self._events.buffered
 
-    async def next(self, patience: float) -> Chunk | None:
-        """The next chunk, None at the end; waits so many seconds for a sign of life.
+    async def next(self, patience: float, until: float = math.inf) -> Chunk | None:
+        """Return the next chunk; None at the end, which `broken` may explain.
 
-        Raises Refused for what is no chunk.
+        patience: seconds to wait for a sign of life, which may be a comment. until: when to stop
+        waiting whatever comes, by the event loop's clock. Raises Refused for anything else.
         """
         if self._whole:
             return None if self._done else await self._read_whole(patience)
@@ -52,7 +54,7 @@ class Answer:
             except EventTooLong as error:
                 raise self._refusals.malformed(str(error)) from None
             if event is None:
-                await self._read(patience)
+                await self._read(patience, until)
             elif (chunk := self._parse(event)) is not None:
                 return chunk
         return None
@@ -64,11 +66,14 @@ class Answer:
         else:
             self._response.close()
 
-    async def _read(self, patience: float) -> None:
+    async def _read(self, patience: float, until: float) -> None:
         # A server faster than its reader would keep others from running.
         await asyncio.sleep(0)
+        left = until - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(patience):
+            if left <= 0:  # else what is there already would be read for ever
+                raise TimeoutError
+            async with asyncio.timeout(min(patience, left)):
                 data = await self._response.content.read(READ_BYTES)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._break_off(error, patience)

@@ -28,7 +28,12 @@ MAX_LIST: Final = 4 * 1024 * 1024
 
 _MAX_ERROR: Final = 64 * 1024
 _MAX_NAME: Final = 256
-_CONNECTIONS: Final = 256
+CONNECTIONS: Final = 256
+"""Replies that are made at once."""
+
+_LISTINGS: Final = 16
+"""Connections for lists of models, beside those of replies."""
+
 _HEADERS: Final = {
     # No decompression, no bombs.
     "Accept-Encoding": "identity",
@@ -51,12 +56,14 @@ class ModelServer:
 class Patience:
     """Seconds that are waited: for a connection, for the models, for the next sign of life.
 
-    farewell: for usage, once the model has said that it ended.
+    content: for something of the reply, while signs of life come (comments, empty chunks).
+    farewell: for usage, once the model has said that it ended; signs of life do not extend it.
     """
 
     connect: float = 10.0
     models: float = 5.0
     silence: float = 120.0
+    content: float = 1800.0
     farewell: float = 5.0
 
 
@@ -83,7 +90,9 @@ class Api:
         self._roots: Sequence[str] = ("v1", "") if plain else ("",)
         self._with_usage = True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, socket_factory=_small_socket),
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS + _LISTINGS, socket_factory=_small_socket
+            ),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=2 * patience.connect, sock_connect=patience.connect
             ),

@@ -19,9 +19,16 @@ from tenacity import (
 from actors import Actor, ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.local import DATABASE
 from callboard_service.backends.openai.answer import Answer
-from callboard_service.backends.openai.api import DEFAULT_PATIENCE, Api, ModelServer, Patience
+from callboard_service.backends.openai.api import (
+    CONNECTIONS,
+    DEFAULT_PATIENCE,
+    Api,
+    ModelServer,
+    Patience,
+)
 from callboard_service.backends.openai.completion import Chunk, Completion
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
@@ -29,6 +36,9 @@ from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_
 
 TRIES: Final = 3
 """How often a request is sent, as long as nothing of its reply has come."""
+
+MAX_WAITING: Final = 256
+"""Replies of one session that may wait for a connection."""
 
 MAX_PAUSE: Final = 10.0
 """Seconds; a server that wants more is not waited for, its client is told."""
@@ -102,7 +112,8 @@ class HttpSession(Actor[Never]):
 class OpenAIBackend(StoredConversations):
     """Conversations with one server; each reply is one streamed HTTP answer.
 
-    pause: waits so many seconds before another try.
+    pause: waits so many seconds before another try. connections: replies that are made at once, of
+    which each client session has its share.
     """
 
     name = "openai"
@@ -117,6 +128,7 @@ class OpenAIBackend(StoredConversations):
         *,
         patience: Patience = DEFAULT_PATIENCE,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        connections: int = CONNECTIONS,
     ) -> None:
         super().__init__(data_folder / DATABASE, report)
         self._server = server
@@ -127,6 +139,7 @@ class OpenAIBackend(StoredConversations):
         self._models: Models | None = None
         self._trouble = ""
         self._away = False
+        self._places = FairPlaces(connections, max_waiting=MAX_WAITING, spare=2)
 
     def spec(self) -> ChildSpec:
         """Return the actor that owns the HTTP session."""
@@ -169,18 +182,52 @@ class OpenAIBackend(StoredConversations):
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the model go on with the conversation, and keep what it said."""
-        api, models = self._api, self._models
-        if api is None or models is None:
+        api = self._api
+        if api is None:
             raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
-        if prompt.model:
-            await models.check(prompt.model)
-        conversation_id = prompt.conversation_id
-        await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
-        model = prompt.model or await models.default()
-        messages = _messages(await self.turns(conversation_id))
+        name = prompt.conversation_id
+        await self.get(name)
+        ticket = self._places.enter(prompt.session)
+        message = [HistoryEntry(user_text=prompt.text)]
         completion = Completion(api.refusals)
-        answer: Answer | None = None
         mark: list[HistoryEntry] = []
+        try:
+            async with aclosing(ticket.turn()) as waiting:
+                async for notice in waiting:
+                    yield notice
+            if prompt.model:
+                await self._check(prompt.model, message)
+            while message:
+                await self.keep(name, message.pop())
+            async with aclosing(self._complete(api, prompt, completion)) as events:
+                async for event in events:
+                    yield event
+        except CUT_OFF:
+            mark.append(cut_off())
+            raise
+        finally:
+            ticket.leave()
+            await self.keep(name, *message, *completion.entries(), *mark)
+        for event in completion.ending:
+            yield event
+
+    async def _check(self, model: str, message: list[HistoryEntry]) -> None:
+        """Have a message for a model that is not there refused, and not kept."""
+        assert self._models is not None
+        try:
+            await self._models.check(model)
+        except Failure:
+            message.clear()
+            raise
+
+    async def _complete(
+        self, api: Api, prompt: Prompt, completion: Completion
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Yield what the server says, until `completion` is complete. Raises Failure."""
+        assert self._models is not None
+        model = prompt.model or await self._models.default()
+        messages = _messages(await self.turns(prompt.conversation_id))
+        answer: Answer | None = None
         try:
             async with aclosing(self._begin(api, model, messages)) as beginning:
                 async for step in beginning:
@@ -191,28 +238,41 @@ class OpenAIBackend(StoredConversations):
                     else:
                         yield step
             assert answer is not None
-            while (chunk := await answer.next(self._waits(completion))) is not None:
-                for event in completion.take(chunk):
+            async with aclosing(self._rest(api, answer, completion)) as events:
+                async for event in events:
                     yield event
-            if not completion.finished:
-                # Some end with [DONE] alone, or with the length that they announced.
-                if answer.broken is not None:
-                    raise answer.broken
-                if not completion.entries():
-                    raise api.refusals.cut()
-            ending = completion.end()
-        except CUT_OFF:
-            mark.append(cut_off())
-            raise
         finally:
             if answer is not None:
                 answer.close()
-            await self.keep(conversation_id, *completion.entries(), *mark)
-        for event in ending:
-            yield event
+        completion.end()
 
-    def _waits(self, completion: Completion) -> float:
-        return self._patience.farewell if completion.finished else self._patience.silence
+    async def _rest(
+        self, api: Api, answer: Answer, completion: Completion
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Yield what follows the first chunk.
+
+        Signs of life (comments, chunks that say nothing) keep a reply waiting for `content` seconds
+        in all, and for no longer than `farewell` once the model has said that it ended.
+        """
+        patience, now = self._patience, asyncio.get_running_loop().time
+        said, since = completion.said, now()
+        while True:
+            limit = patience.farewell if completion.finished else patience.content
+            silence = min(limit, patience.silence)
+            chunk = await answer.next(silence, since + limit)
+            if chunk is None:
+                break
+            for event in completion.take(chunk):
+                yield event
+            if completion.said != said:
+                said, since = completion.said, now()
+        if completion.finished:
+            return
+        # Some end with [DONE] alone, or with the length that they announced.
+        if answer.broken is not None:
+            raise api.refusals.no_content(limit) if now() >= since + limit else answer.broken
+        if not completion.entries():
+            raise api.refusals.cut()
 
     async def _begin(
         self, api: Api, model: str, messages: Sequence[dict[str, str]]
@@ -246,9 +306,14 @@ class OpenAIBackend(StoredConversations):
             raise
         self._note(None)
         try:
-            first = await answer.next(self._patience.silence)
+            limit, now = self._patience.content, asyncio.get_running_loop().time
+            until = now() + limit
+            first = await answer.next(self._patience.silence, until)
             if first is None:
-                raise answer.broken or api.refusals.cut()
+                late = now() >= until
+                raise (
+                    api.refusals.no_content(limit) if late else answer.broken or api.refusals.cut()
+                )
         except BaseException:
             answer.close()
             raise

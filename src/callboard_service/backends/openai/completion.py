@@ -4,7 +4,9 @@ Servers agree on little more than `choices[0].delta.content`: everything else ma
 or where another server has it. What has no known form says nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import (
@@ -23,9 +25,10 @@ Chunk: TypeAlias = dict[str, object]
 
 MAX_CALLS: Final = 128
 MAX_ARGUMENTS: Final = 1024 * 1024
-"""Characters of the arguments of all tool calls of one reply."""
+"""Characters of all tool calls of one reply."""
 MAX_TEXT: Final = 4 * 1024 * 1024
-"""Characters of one reply; a model that has lost the thread would go on for ever."""
+"""Bytes of the text of one reply, in UTF-8, and as many of its reasoning: a model that has lost the
+thread would go on for ever."""
 
 _NOTICES: Final = {
     "length": "The reply is cut off: it has as many tokens as the model may make.",
@@ -35,16 +38,19 @@ _MAX_COUNT: Final = 2**32 - 1
 
 
 class _Joined:
-    """Text in pieces; some servers cut a surrogate pair between two of them."""
+    """Text in pieces; some servers cut a surrogate pair between two of them. bytes: so far."""
 
     def __init__(self) -> None:
         self._half = ""
+        self.bytes = 0
 
     def add(self, piece: str) -> str:
         """What can be said now."""
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return clean(text[: len(text) - len(self._half)])
+        said = clean(text[: len(text) - len(self._half)])
+        self.bytes += len(said.encode())
+        return said
 
     def end(self) -> str:
         """What is left."""
@@ -54,24 +60,27 @@ class _Joined:
 
 @dataclass(slots=True)
 class _Call:
-    index: object
+    index: int | str
     call_id: str
     name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    arguments: StringIO = field(default_factory=StringIO)
 
 
 class Completion:
     """Takes the chunks of one answer and keeps what was said.
 
-    finished: the model has said why it ended; only usage may still come.
+    finished: the model has said why it ended; only usage may still come. said: a count that grows
+    with every chunk that says something of the reply, or how it ended for the first time.
     """
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
         self._text = _Joined()
         self._reasoning = _Joined()
-        self._said: list[str] = []
-        self._said_characters = 0
+        self.said = 0
+        self.ending: list[ReplyEvent] = []
+        """What `end` has returned."""
+        self._kept = StringIO()
         self._open: list[_Call] = []
         self._called: list[ToolCallEvent] = []
         self._argument_characters = 0
@@ -100,12 +109,16 @@ class Completion:
             # Some send one text under both names.
             thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
             if reasoning := self._reasoning.add(thought):
+                if self._reasoning.bytes > MAX_TEXT:
+                    raise self._refusals.too_long("reasoning", MAX_TEXT)
                 events.append(ReasoningToken(text=reasoning))
             events += self._token(_text(delta.get("content")) + _text(delta.get("refusal")))
             self._add_calls(delta.get("tool_calls"))
         reason = choice.get("finish_reason")
         if isinstance(reason, str):
+            self.said += bool(reason and not self._reason)
             self._reason = reason or self._reason
+        self.said += len(events)
         return events
 
     def end(self) -> list[ReplyEvent]:
@@ -114,14 +127,14 @@ class Completion:
         if reasoning := self._reasoning.end():
             events.append(ReasoningToken(text=reasoning))
         if rest := self._text.end():
-            self._said.append(rest)
+            self._kept.write(rest)
             events.append(ChatToken(text=rest))
         for number, call in enumerate(self._open, start=1):
             self._called.append(
                 ToolCallEvent(
                     call_id=clean(call.call_id) or f"call-{number}",
                     name=clean(call.name),
-                    arguments=as_struct("".join(call.arguments)),
+                    arguments=as_struct(call.arguments.getvalue()),
                 )
             )
         self._open = []
@@ -131,11 +144,12 @@ class Completion:
         events.append(
             ChatCompleted(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
         )
+        self.ending = events
         return events
 
     def entries(self) -> list[HistoryEntry]:
         """What was said, for the history."""
-        said = "".join(self._said)
+        said = self._kept.getvalue()
         text = [HistoryEntry(assistant_text=said)] if said else []
         return text + [HistoryEntry(tool_call=call) for call in self._called]
 
@@ -143,10 +157,9 @@ class Completion:
         text = self._text.add(piece)
         if not text:
             return []
-        self._said.append(text)
-        self._said_characters += len(text)
-        if self._said_characters > MAX_TEXT:
-            raise self._refusals.malformed(f"a reply of more than {MAX_TEXT} characters")
+        if self._text.bytes > MAX_TEXT:
+            raise self._refusals.too_long("reply", MAX_TEXT)
+        self._kept.write(text)
         return [ChatToken(text=text)]
 
     def _count(self, usage: object) -> None:
@@ -158,29 +171,46 @@ class Completion:
         for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
             if not isinstance(delta, dict):
                 continue
-            call = self._call(delta.get("index", position), _text(delta.get("id")))
+            call = self._call(_index(delta, position), _text(delta.get("id")))
             function = delta.get("function")
             if not isinstance(function, dict):
                 continue
-            call.name = call.name or _text(function.get("name"))
+            if not call.name:
+                call.name = _text(function.get("name"))
+                self._charge(call.name)
             piece = _text(function.get("arguments"))
-            if piece:
-                call.arguments.append(piece)
-            self._argument_characters += len(piece)
-            if self._argument_characters > MAX_ARGUMENTS:
-                raise self._refusals.malformed("tool calls without end")
+            call.arguments.write(piece)
+            self._charge(piece)
 
-    def _call(self, index: object, call_id: str) -> _Call:
+    def _charge(self, piece: str) -> None:
+        """Count what a tool call is made of."""
+        self.said += bool(piece)
+        self._argument_characters += len(piece)
+        if self._argument_characters > MAX_ARGUMENTS:
+            raise self._refusals.malformed("tool calls without end")
+
+    def _call(self, index: int | str, call_id: str) -> _Call:
         """The call that a delta goes on with. An id that is new is a call that is new."""
         for call in reversed(self._open):
             if call.index == index and ("" in (call_id, call.call_id) or call_id == call.call_id):
-                call.call_id = call.call_id or call_id
+                if call_id and not call.call_id:
+                    self._charge(call_id)
+                    call.call_id = call_id
                 return call
         if len(self._open) == MAX_CALLS:
             raise self._refusals.malformed(f"more than {MAX_CALLS} tool calls")
+        self._charge(call_id)
         call = _Call(index, call_id)
         self._open.append(call)
         return call
+
+
+def _index(delta: Mapping[object, object], position: int) -> int | str:
+    """The number of the call that a delta belongs to, or whatever short text is in its place."""
+    index = delta.get("index")
+    if isinstance(index, str):
+        return index[:32]
+    return index if isinstance(index, int) else position
 
 
 def _text(value: object) -> str:

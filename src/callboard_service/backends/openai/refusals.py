@@ -146,6 +146,17 @@ class Refusals:
         """The server sent what the API does not allow."""
         return Refused(Code.INTERNAL, f"the model server sent {what}")
 
+    def too_long(self, what: str, limit: int) -> Refused:
+        """The server goes on and on; limit: bytes."""
+        refused = Refused(Code.RESOURCE_EXHAUSTED, f"the {what} is longer than {limit} bytes")
+        refused.retryable = False
+        return refused
+
+    def no_content(self, seconds: float) -> Refused:
+        """The server shows signs of life, but says nothing."""
+        message = f"the model server has said nothing of the reply for {seconds:g} seconds"
+        return Refused(Code.DEADLINE_EXCEEDED, message)
+
     def cut(self) -> Refused:
         """The answer ended before its end."""
         message = "the model server ended the reply in the middle"
