@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent
-from callboard_service.backends.opencode.fields import Table, items, table, tables, text, texts
+from callboard_service.backends.opencode.bounds import MAX_OPEN_ASKS, MAX_OPTIONS, check_room
+from callboard_service.backends.opencode.fields import (
+    Table,
+    items,
+    name,
+    table,
+    tables,
+    text,
+    texts,
+)
 
 CHOICES: Final = ("once", "always", "reject")
 
@@ -75,6 +85,9 @@ class Asks:
     def question(self, data: Table) -> list[AskEvent]:
         """`question.asked`, or one of the list of what is asked."""
         questions = tables(data, "questions")
+        labels = (text(option, "label") for q in questions for option in tables(q, "options"))
+        if sum(map(len, labels)) > MAX_OPTIONS:
+            raise Failure(Code.RESOURCE_EXHAUSTED, "the reply asks a question with endless options")
         request_id = self._enter(data, len(questions), permission=False)
         if request_id is None:
             return []
@@ -97,9 +110,13 @@ class Asks:
         return events
 
     def _enter(self, data: Table, count: int, *, permission: bool) -> str | None:
-        request_id = text(data, "id")
+        request_id = name(data, "id")
         if not request_id or not count or request_id in self._seen:
             return None
+        check_room(self._seen, "asks")
+        if count + sum(len(request.asks) for request in self._open.values()) > MAX_OPEN_ASKS:
+            message = f"the reply asks more than {MAX_OPEN_ASKS} questions at once"
+            raise Failure(Code.RESOURCE_EXHAUSTED, message)
         self._seen.add(request_id)
         numbers = range(1, count + 1)
         asks = [request_id] if count == 1 else [f"{request_id}.{number}" for number in numbers]
@@ -131,8 +148,10 @@ class Asks:
 
     def replied(self, data: Table) -> list[AskClosed]:
         """`permission.replied`, `question.replied` or `question.rejected`."""
-        request_id = text(data, "requestID") or text(data, "permissionID")
-        self._seen.add(request_id)
+        request_id = name(data, "requestID") or name(data, "permissionID")
+        if request_id not in self._seen:
+            check_room(self._seen, "asks")
+            self._seen.add(request_id)
         request = self._open.pop(request_id, None)
         if request is None:
             return []

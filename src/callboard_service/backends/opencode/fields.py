@@ -5,6 +5,7 @@ from typing import Final, TypeAlias, TypeGuard, cast
 
 Table: TypeAlias = Mapping[str, object]
 
+_LONGEST_NAME: Final = 256
 _EMPTY: Final[Table] = {}
 
 
@@ -32,6 +33,12 @@ def text(data: Table, key: str) -> str:
     """A string."""
     value = data.get(key)
     return value if isinstance(value, str) else ""
+
+
+def name(data: Table, key: str) -> str:
+    """An id; empty if it is longer than any that is worth remembering."""
+    value = text(data, key)
+    return value if len(value) <= _LONGEST_NAME else ""
 
 
 def texts(value: object) -> list[str]:

@@ -14,6 +14,7 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.opencode.api import Api
 from callboard_service.backends.opencode.fields import Table, table, text
+from callboard_service.backends.opencode.fields import name as name_of
 
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -152,12 +153,12 @@ class Hub:
     def route(self, event: Table, size: int) -> None:
         """Hand an event to the reply that it is about."""
         data = table(event, "properties")
-        name = text(data, "sessionID")
+        name = name_of(data, "sessionID")
         kind = text(event, "type")
         if kind == "session.created":
             parent = text(table(data, "info"), "parentID")
             root = self._parents.get(parent, parent)
-            if root in self._inboxes:
+            if name and root in self._inboxes:
                 self._parents[name] = root
         if name not in self._inboxes and kind.startswith(_OF_CHILDREN):
             name = self._parents.get(name, "")

@@ -12,8 +12,9 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.opencode.asks import Asks
+from callboard_service.backends.opencode.bounds import check_room
 from callboard_service.backends.opencode.failures import failure_of, readable
-from callboard_service.backends.opencode.fields import Table, number, table, tables, text
+from callboard_service.backends.opencode.fields import Table, name, number, table, tables, text
 from callboard_service.backends.opencode.tools import ToolCalls
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
 
@@ -132,7 +133,9 @@ class Run:
     def _of_child(self, kind: str, data: Table) -> list[ReplyEvent]:
         """An agent that the reply has started asks in a conversation of its own."""
         if kind == "session.created":
-            self._children.add(text(data, "sessionID"))
+            if (child := name(data, "sessionID")) not in self._children:
+                check_room(self._children, "agents")
+                self._children.add(child)
             return []
         return self._ask(kind, data) if text(data, "sessionID") in self._children else []
 
@@ -148,19 +151,21 @@ class Run:
                 return []
 
     def _message(self, info: Table) -> None:
-        name, role = text(info, "id"), text(info, "role")
-        if not name or self._before.knows(info):
+        message_id, role = name(info, "id"), text(info, "role")
+        if not message_id or self._before.knows(info):
             return
         if role == "user":
-            self._user = self._user or name
+            self._user = self._user or message_id
         if role != "assistant":
             return
         # What the events do not say any more once some were missed: the prompt was taken.
-        self._user = self._user or text(info, "parentID") or name
-        if name not in self._messages:
+        self._user = self._user or name(info, "parentID") or message_id
+        if message_id not in self._messages:
             # It goes on after what went wrong before.
             self._error = None
-        message = self._messages.setdefault(name, _Message())
+            check_room(self._messages, "messages")
+            self._messages[message_id] = _Message()
+        message = self._messages[message_id]
         message.hidden = info.get("summary") is True
         message.completed = message.completed or "completed" in table(info, "time")
         tokens = table(info, "tokens")
@@ -172,13 +177,13 @@ class Run:
             self._error = failure_of(table(info, "error"))
 
     def _delta(self, data: Table) -> list[ReplyEvent]:
-        message_id, part_id = text(data, "messageID"), text(data, "partID")
+        message_id, part_id = text(data, "messageID"), name(data, "partID")
         if text(data, "field") != "text" or not part_id or not self._shows(message_id):
             return []
         return [*self._transcript.delta(message_id, part_id, text(data, "delta"))]
 
     def _part(self, part: Table) -> list[ReplyEvent]:
-        message_id, part_id = text(part, "messageID"), text(part, "id")
+        message_id, part_id = text(part, "messageID"), name(part, "id")
         if not part_id or not self._shows(message_id):
             return []
         match kind := text(part, "type"):
@@ -189,10 +194,15 @@ class Run:
             case "tool":
                 return [*self._tools.snapshot(part)]
             case "step-start" if part_id not in self._steps:
-                self._steps.add(part_id)
+                self._step(part_id)
                 return [*self._transcript.give_up(message_id, message=AGAIN)]
             case _:
                 return []
+
+    def _step(self, part_id: str) -> None:
+        if part_id not in self._steps:
+            check_room(self._steps, "steps")
+            self._steps.add(part_id)
 
     def _shows(self, message_id: str) -> bool:
         message = self._messages.get(message_id)
@@ -265,7 +275,7 @@ class Run:
         events: list[ReplyEvent] = []
         earlier: set[str] = set()
         for part in parts:
-            message_id, part_id = text(part, "messageID"), text(part, "id")
+            message_id, part_id = text(part, "messageID"), name(part, "id")
             kind = text(part, "type")
             if kind in ("text", "reasoning"):
                 whole = _final(part)
@@ -275,7 +285,7 @@ class Run:
             elif kind == "tool":
                 events += self._tools.snapshot(part)
             elif kind == "step-start":
-                self._steps.add(part_id)
+                self._step(part_id)
                 events += self._transcript.give_up_before(earlier)
         return events
 
@@ -290,7 +300,7 @@ class Run:
                 if ours or owner in self._children:
                     ask = self.asks.permission if permission else self.asks.question
                     events += ask(request)
-        names = {text(request, "id") for requests in asked.values() for request in requests}
+        names = {name(request, "id") for requests in asked.values() for request in requests}
         return [*events, *self.asks.only(names if open_too else set())]
 
 

@@ -6,7 +6,8 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from callboard.v1.chat_pb2 import ToolCallEvent, ToolResultEvent
-from callboard_service.backends.opencode.fields import Table, table, text
+from callboard_service.backends.opencode.bounds import check_room, cut
+from callboard_service.backends.opencode.fields import Table, name, table, text
 
 
 class ToolCalls:
@@ -19,29 +20,32 @@ class ToolCalls:
 
     def snapshot(self, part: Table) -> list[ToolCallEvent | ToolResultEvent]:
         """A call as it stands; what is to be told of it now."""
-        key, status = text(part, "id"), text(table(part, "state"), "status")
+        key, status = name(part, "id"), text(table(part, "state"), "status")
         # Some models number their calls anew in every step: the part tells them apart.
         if not key or key in self._ended:
             return []
-        if tool := text(part, "tool"):
+        if (tool := name(part, "tool")) and key not in self._names:
             # A tool that does not exist begins under its own name and goes on as "invalid".
-            self._names.setdefault(key, tool)
+            check_room(self._names, "tool calls")
+            self._names[key] = tool
         events: list[ToolCallEvent | ToolResultEvent] = []
         if status in ("running", "completed", "error") and key not in self._called:
+            check_room(self._called, "tool calls")
             self._called.add(key)
             events.append(call_of(part, self._names.get(key, "")))
         if status in ("completed", "error"):
             self._ended.add(key)
+            self._names.pop(key, None)
             events.append(result_of(part))
         return events
 
 
-def call_of(part: Table, name: str) -> ToolCallEvent:
+def call_of(part: Table, tool: str) -> ToolCallEvent:
     """The call that a part tells of."""
     given = table(part, "state").get("input")
-    if name == "invalid" and isinstance(given, dict):
-        name = text(given, "tool") or name
-    return ToolCallEvent(call_id=text(part, "callID"), name=name, arguments=arguments(given))
+    if tool == "invalid" and isinstance(given, dict):
+        tool = text(given, "tool") or tool
+    return ToolCallEvent(call_id=text(part, "callID"), name=tool, arguments=arguments(given))
 
 
 def result_of(part: Table) -> ToolResultEvent:
@@ -50,7 +54,7 @@ def result_of(part: Table) -> ToolResultEvent:
     failed = text(state, "status") == "error"
     return ToolResultEvent(
         call_id=text(part, "callID"),
-        output=text(state, "error") if failed else text(state, "output"),
+        output=cut(text(state, "error") if failed else text(state, "output")),
         is_error=failed or text(part, "tool") == "invalid",
     )
 

@@ -6,9 +6,11 @@ notice takes its tokens back. No I/O.
 """
 
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import ChatNotice, ChatToken, ReasoningToken
+from callboard_service.backends.opencode.bounds import MAX_REPLY_BYTES, check_room, too_long
 
 Said: TypeAlias = ChatToken | ReasoningToken | ChatNotice
 
@@ -17,21 +19,28 @@ AGAIN: Final = "What was said last is void; it comes again."
 
 @dataclass(slots=True)
 class Part:
-    """One part. `gap`: pieces of it were missed, so that only the whole can be believed."""
+    """One part, and its text so far. `gap`: some of it was missed: only the whole can be believed.
+
+    length, size: of the text, in characters and in bytes of UTF-8.
+    """
 
     message_id: str
     kind: str = ""
-    pieces: list[str] = field(default_factory=list)
+    text: StringIO = field(default_factory=StringIO)
+    length: int = 0
+    size: int = 0
     done: bool = False
     gap: bool = False
 
 
 @dataclass(slots=True)
 class Stretch:
-    """Tokens that came one after the other, of one part."""
+    """Tokens that came one after the other, of one part: so many, its text from start to end."""
 
     part_id: str
-    pieces: list[str]
+    tokens: int
+    start: int
+    end: int
 
 
 class Transcript:
@@ -40,6 +49,8 @@ class Transcript:
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
         self._runs: list[Stretch] = []
+        self._bytes = {True: 0, False: 0}
+        """What is kept, of text and of reasoning."""
 
     @property
     def incomplete(self) -> bool:
@@ -57,7 +68,7 @@ class Transcript:
         part = self._parts.get(part_id)
         if part is None:
             # Whatever this is, its beginning was missed.
-            self._parts[part_id] = Part(message_id, gap=True)
+            self._enter(part_id, Part(message_id, gap=True))
             return []
         if part.done or part.gap or not piece:
             return []
@@ -72,12 +83,12 @@ class Transcript:
         """
         part = self._parts.get(part_id)
         if part is None:
-            part = self._parts[part_id] = Part(message_id, gap=not live)
-        part.kind = kind
+            part = self._enter(part_id, Part(message_id, gap=not live))
+        part.kind = part.kind or kind
         if whole is None or part.done:
             return []
         part.done = True
-        said = "".join(part.pieces)
+        said = part.text.getvalue()
         if whole.startswith(said):
             rest = whole[len(said) :]
             return [self._say(part_id, part, rest)] if rest else []
@@ -85,7 +96,6 @@ class Transcript:
         if said.rstrip() == whole.rstrip() or kind != "text":
             return []
         correction = self._void({part_id}, "The text was corrected.")
-        part.pieces = []
         return [*correction, self._say(part_id, part, whole)]
 
     def give_up(self, message_id: str | None, *, message: str) -> list[Said]:
@@ -98,39 +108,59 @@ class Transcript:
             for part_id, part in self._parts.items()
             if not part.done
             and message_id in (None, part.message_id)
-            and (part.pieces or not part.gap)
+            and (part.length or not part.gap)
         }
-        for part_id in lost:
-            self._parts[part_id].done = True
         return self._void(lost, message)
 
     def give_up_before(self, part_ids: set[str]) -> list[Said]:
         """Those of these parts that are open are void: another attempt follows them."""
         lost = {name for name in part_ids if not self._parts[name].done}
-        for part_id in lost:
-            self._parts[part_id].done = True
         return self._void(lost, AGAIN)
 
+    def _enter(self, part_id: str, part: Part) -> Part:
+        check_room(self._parts, "parts")
+        self._parts[part_id] = part
+        return part
+
     def _say(self, part_id: str, part: Part, piece: str) -> Said:
-        part.pieces.append(piece)
-        if part.kind != "text":
+        is_text, size = part.kind == "text", len(piece.encode(errors="replace"))
+        self._bytes[is_text] += size
+        if self._bytes[is_text] > MAX_REPLY_BYTES:
+            raise too_long("reply" if is_text else "reasoning")
+        part.text.write(piece)
+        part.size += size
+        start = part.length
+        part.length += len(piece)
+        if not is_text:
             return ReasoningToken(text=piece)
         if not self._runs or self._runs[-1].part_id != part_id:
-            self._runs.append(Stretch(part_id, []))
-        self._runs[-1].pieces.append(piece)
+            check_room(self._runs, "stretches of text")
+            self._runs.append(Stretch(part_id, 0, start, start))
+        self._runs[-1].tokens += 1
+        self._runs[-1].end = part.length
         return ChatToken(text=piece)
+
+    def _forget(self, part: Part) -> None:
+        """The text of a part is void."""
+        self._bytes[part.kind == "text"] -= part.size
+        part.text, part.length, part.size = StringIO(), 0, 0
 
     def _void(self, part_ids: set[str], message: str) -> list[Said]:
         """Take back the tokens of these parts; what others said since then is said again."""
+        for part_id in part_ids:
+            part = self._parts[part_id]
+            part.done = True
+            self._forget(part)
         first = next((n for n, run in enumerate(self._runs) if run.part_id in part_ids), None)
         if first is None:
             return []
         taken, self._runs = self._runs[first:], self._runs[:first]
-        count = sum(len(run.pieces) for run in taken)
+        count = sum(run.tokens for run in taken)
         said: list[Said] = [ChatNotice(message=message, discard_tokens=count)]
         for run in taken:
             if run.part_id not in part_ids:
-                again = "".join(run.pieces)
-                self._runs.append(Stretch(run.part_id, [again]))
+                again = self._parts[run.part_id].text.getvalue()[run.start : run.end]
+                run.tokens = 1
+                self._runs.append(run)
                 said.append(ChatToken(text=again))
         return said
