@@ -371,3 +371,26 @@ async def test_the_real_llama_cpp_with_another_key(llama: str, folder: Path) -> 
         assert (error.code, error.retryable) == ("UNAUTHENTICATED", False)
         assert "CALLBOARD_OPENAI_API_KEY" in error.message
         assert "sk-wrong" not in error.message + service.log.read_text()
+
+
+async def test_a_client_that_takes_nothing_gives_its_connections_back(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    async def endless(exchange: Exchange) -> None:
+        await exchange.begin()
+        while not exchange.gone.is_set():
+            await exchange.delta(content="on and on ")
+
+    server.will(*[endless] * 3, saying("hello"))
+    async with service_for(tmp_path, server.url, CALLBOARD_SLOW_CONSUMER_MS="500") as service:
+        async with service.connect(initial_credit=1) as greedy:
+            asked = [await greedy.say(await greedy.conversation(), "hi") for _ in range(3)]
+            for request_id in asked:
+                *said, end = [answer async for answer in greedy.answers(request_id)]
+                assert (end.error.code, end.error.retryable) == ("RESOURCE_EXHAUSTED", True)
+                assert [answer.WhichOneof("payload") for answer in said] == ["token"]
+            async with asyncio.timeout(10):
+                for exchange in server.chats:
+                    await exchange.gone.wait()
+        async with service.connect() as other:
+            assert text_of(await other.reply(await other.conversation(), "hi")) == "hello"
