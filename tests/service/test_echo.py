@@ -45,6 +45,7 @@ async def said(backend: EchoBackend, text: str) -> tuple[ChatCompleted, list[His
     [
         ("[[repeat:10000000]]", "000 001 00", 10_000_000),
         ("[[repeat:2]][[repeat:10000000]]", "000 001 00", 10_000_002),
+        ("[[delay:0]][[repeat:9]]", "000 001 00", 9),
         ("one two three four", "one two th", 4),
         ("éé éé éé", "éé éé ", 3),
         ("oné two thrée", "oné two t", 3),

@@ -90,7 +90,6 @@ class EchoBackend(StoredConversations):
         super().__init__(":memory:", report)
         self._texts = [f"{number:03} " for number in range(_NUMBERED)]
         self._numbered = [ChatToken(text=text) for text in self._texts]
-        self._pairs = list(zip(self._numbered, self._texts, strict=True))
 
     def spec(self) -> None:
         """Return None: replies need no actor."""
@@ -125,10 +124,14 @@ class EchoBackend(StoredConversations):
                         finally:
                             said.add_numbered(cycle(self._texts), next(pulled) - 1)
                     case say.Repeat(times):
-                        for token, word in islice(cycle(self._pairs), times):
-                            await (asyncio.sleep(delay) if delay else next_turn())
-                            said.add(word)
-                            yield token
+                        said_now = 0
+                        try:
+                            for token in self._tokens(times):
+                                await (asyncio.sleep(delay) if delay else next_turn())
+                                said_now += 1
+                                yield token
+                        finally:
+                            said.add_numbered(cycle(self._texts), said_now)
                     case say.Error(code):
                         retryable = code in _RETRYABLE
                         raise Failure(code, "the text asked for this error", retryable=retryable)
