@@ -129,6 +129,20 @@ async def test_paused_replies_of_one_client_leave_connections_to_others(
         assert talk.backend._places.free == 6
 
 
+async def test_a_message_is_kept_before_its_reply_has_its_turn(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    opened = asyncio.Semaphore(0)
+    async with talking(tmp_path, server.url, connections=1) as talk:
+        server.will(paused(opened))
+        first, second = talk.reply("first", session="a"), talk.reply("second", session="b")
+        await anext(first)
+        assert "waits its turn" in (await anext(second)).message
+        assert await talk.kept() == ["first", "second"]
+        await second.aclose()
+        await first.aclose()
+
+
 async def test_too_many_waiting_replies_are_refused_and_may_try_again(
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,7 @@ async def test_a_message_that_the_process_refuses_is_not_given_to_it_again(
 ) -> None:
     conversation = (await talk.backend.create("")).id
     error = {"event": "error", "id": id, "code": "INVALID_ARGUMENT", "message": "too large"}
-    reply = asyncio.ensure_future(anext(talk.reply(conversation, "long")))
+    reply = asyncio.ensure_future(anext(talk.reply(conversation, "long" * 1000)))
     await talk.wait_for(1)
     talk.model.asked[0].generation.put(error)
     with pytest.raises(Failure, match="INVALID_ARGUMENT"):
@@ -181,17 +181,37 @@ async def test_long_conversations_are_sent_as_their_newest_turns_with_a_notice(t
     assert [text[0] for text in await talk.texts(conversation)] == ["1", "y", "2", "y", "3", "y"]
 
 
-async def test_a_message_is_kept_when_the_wait_for_its_reply_is_cancelled(talk: Talk) -> None:
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_message_is_kept_when_the_wait_for_its_reply_is_cancelled(
+    talk: Talk, size: int
+) -> None:
     tasks = [await talk.start("a")]
     await talk.wait_for(1)
     conversation = (await talk.backend.create("")).id
-    waiting = asyncio.ensure_future(anext(talk.reply(conversation, "kept")))
+    waiting = asyncio.ensure_future(anext(talk.reply(conversation, "kept" * size)))
     await talk.wait_for_waiting(1)
+    await settle()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert (await talk.texts(conversation))[0] == "kept"
+    assert (await talk.texts(conversation)).count("kept" * size) == 1
     assert talk.backend._places.waiting == 0
     tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_message_that_surely_fits_is_kept_before_its_reply_has_its_turn(talk: Talk) -> None:
+    tasks = [await talk.start("a")]
+    await talk.wait_for(1)
+    conversation = (await talk.backend.create("")).id
+    tasks.append(asyncio.ensure_future(anext(talk.reply(conversation, "kept"))))
+    async with asyncio.timeout(10):
+        while await talk.texts(conversation) != ["kept"]:
+            pass
+    talk.model.asked[0].generation.put(DONE)
+    await talk.wait_for(2)
+    assert talk.model.asked[1].turns == [("user", "kept")]
+    for task in tasks:
+        task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -1,8 +1,6 @@
 """The actor of the model's process, with a process that says what the test wants, or nothing."""
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -209,7 +207,7 @@ async def test_a_process_that_hangs_does_not_hold_up_the_stop(
     generation = await model.chat(TOKEN)
     await next_of(generation)
     child = model.child
-    os.kill(child.pid, signal.SIGSTOP)
+    child.suspend()
     model.ref.stop()
     async with asyncio.timeout(10):
         await model.ref.join()

@@ -86,6 +86,7 @@ class LocalBackend(StoredConversations):
         self._silence = silence
         self._process: ActorRef[ModelMessage] | None = None
         self._prompt_bytes = largest_prompt(0)
+        self._surely_fits = 0
         # Chats that the process has no place for wait here, as tickets: not there, as prompts.
         self._places = FairPlaces(1, max_waiting=MAX_WAITING)
 
@@ -99,6 +100,8 @@ class LocalBackend(StoredConversations):
     def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
         self._process = process
         self._prompt_bytes = largest_prompt(loaded.context)
+        # A token is a byte or more; the other half is for the template and the reply.
+        self._surely_fits = loaded.context // 2
         self._places.resize(loaded.parallel)
 
     def health(self) -> Health:
@@ -110,7 +113,8 @@ class LocalBackend(StoredConversations):
         """Have the model go on with the conversation, and keep what it said.
 
         A message that is too large for the model is refused with INVALID_ARGUMENT, and not kept:
-        it would have to be left out of every prompt that follows.
+        it would have to be left out of every prompt that follows. One that may be too large is
+        kept once the model works on it, any other at once.
         """
         if prompt.model not in ("", self._model.stem):
             message = f"there is no model {prompt.model!r} here, only {self._model.stem!r}"
@@ -120,10 +124,12 @@ class LocalBackend(StoredConversations):
         kept = _Kept(prompt)
         generation = Generation()
         try:
+            if len(prompt.text.encode()) <= self._surely_fits:
+                await self.keep(prompt.conversation_id, *kept.message())
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
-            async with aclosing(self._generate(prompt, generation)) as events:
+            async with aclosing(self._generate(prompt, kept, generation)) as events:
                 async for event in events:
                     await self.keep(prompt.conversation_id, *kept.message())
                     if event is not None:
@@ -141,11 +147,13 @@ class LocalBackend(StoredConversations):
             await self.keep(prompt.conversation_id, *kept.message(), *kept.entries())
 
     async def _generate(
-        self, prompt: Prompt, generation: Generation
+        self, prompt: Prompt, kept: "_Kept", generation: Generation
     ) -> AsyncGenerator[ReplyEvent | None, None]:
         """Give the prompt to the process and yield what comes of it; None is a sign of life."""
-        said = await self.turns(prompt.conversation_id)
-        turns, left_out = fitting([*said, ("user", prompt.text)], self._prompt_bytes)
+        said: list[Turn] = [*await self.turns(prompt.conversation_id)]
+        if kept.waits:
+            said.append(("user", prompt.text))
+        turns, left_out = fitting(said, self._prompt_bytes)
         await self._begin(turns, generation)
         while True:
             event = await generation.next()
@@ -188,6 +196,11 @@ class _Kept:
         self._bytes = 0
         self.cut_off = False
         self.refused = False
+
+    @property
+    def waits(self) -> bool:
+        """The user's message has not been kept yet."""
+        return bool(self._message)
 
     def message(self) -> list[HistoryEntry]:
         """Return the user's message, the first time; nothing if it was refused."""

@@ -182,8 +182,8 @@ class OpenAIBackend(StoredConversations):
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the model go on with the conversation, and keep what it said."""
-        api = self._api
-        if api is None:
+        api, models = self._api, self._models
+        if api is None or models is None:
             raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
         name = prompt.conversation_id
         await self.get(name)
@@ -192,14 +192,15 @@ class OpenAIBackend(StoredConversations):
         completion = Completion(api.refusals)
         mark: list[HistoryEntry] = []
         try:
+            if not prompt.model or models.knows(prompt.model):
+                await self.keep(name, message.pop())
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
-            if prompt.model:
-                await self._check(prompt.model, message)
-            while message:
+            if message:
+                await _check(models, prompt.model, message)
                 await self.keep(name, message.pop())
-            async with aclosing(self._complete(api, prompt, completion)) as events:
+            async with aclosing(self._complete(api, models, prompt, completion)) as events:
                 async for event in events:
                     yield event
         except CUT_OFF:
@@ -211,21 +212,11 @@ class OpenAIBackend(StoredConversations):
         for event in completion.ending:
             yield event
 
-    async def _check(self, model: str, message: list[HistoryEntry]) -> None:
-        """Have a message for a model that is not there refused, and not kept."""
-        assert self._models is not None
-        try:
-            await self._models.check(model)
-        except Failure:
-            message.clear()
-            raise
-
     async def _complete(
-        self, api: Api, prompt: Prompt, completion: Completion
+        self, api: Api, models: Models, prompt: Prompt, completion: Completion
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Yield what the server says, until `completion` is complete. Raises Failure."""
-        assert self._models is not None
-        model = prompt.model or await self._models.default()
+        model = prompt.model or await models.default()
         messages = _messages(await self.turns(prompt.conversation_id))
         answer: Answer | None = None
         try:
@@ -326,6 +317,15 @@ class OpenAIBackend(StoredConversations):
             self._trouble = ""
         elif failure.code in _UNUSABLE:
             self._trouble = failure.message
+
+
+async def _check(models: Models, model: str, message: list[HistoryEntry]) -> None:
+    """Have a message for a model that is not there refused, and not kept."""
+    try:
+        await models.check(model)
+    except Failure:
+        message.clear()
+        raise
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

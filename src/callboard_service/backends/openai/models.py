@@ -38,8 +38,12 @@ class Models:
             message = f"there is no model {name[:100]!r} here; there are: {shown}{rest}"
             raise Failure(Code.INVALID_ARGUMENT, message)
 
+    def knows(self, name: str) -> bool:
+        """Return whether the model is there, as far as that is known without asking the server."""
+        return name == self._default or (self._names is not None and name in self._names)
+
     async def _is_there(self, name: str) -> bool:
-        if name == self._default or (self._names is not None and name in self._names):
+        if self.knows(name):
             return True
         try:
             await self.refresh()
