@@ -48,7 +48,7 @@ _KINDS: Final = {
 
 
 class _Said:
-    """The text of one reply, for the history: all of it up to MAX_KEPT, then its beginning."""
+    """The text of one reply for the history: its first MAX_KEPT bytes, with a mark if it is cut."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []

@@ -1,8 +1,8 @@
-"""Fair places: what is scarce is shared among the sessions that want it, in turn.
+"""Fair places: share what is scarce among client sessions.
 
 A place is a chat that the model's process answers, or a connection to a model server. A free place
-goes to the waiting session that holds the fewest; among equals, to the one that was served longest
-ago. Within a session the order of entering counts.
+goes to the waiting session that holds the fewest places; among equals, to the one that was served
+longest ago. Within a session, tickets are served in the order in which they entered.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ MAX_WAIT: Final = 600.0
 
 
 class Ticket:
-    """One claim to a place: it waits, then holds the place, until `leave`."""
+    """A claim to a place: it waits, then holds the place until `leave`."""
 
     def __init__(self, places: "FairPlaces", session: str) -> None:
         self._places = places
@@ -67,7 +67,7 @@ class Ticket:
 
 
 class FairPlaces:
-    """So many places, and those who wait for one.
+    """A number of places, granted fairly to the sessions that claim them.
 
     max_waiting: tickets that one session may have waiting. spare: a session that holds places gets
     another one only while more than `spare` times as many are free. With 2, one session alone gets

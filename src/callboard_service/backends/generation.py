@@ -1,4 +1,4 @@
-"""One reply of the model's process: what the process is sent for it, and what it said. No I/O."""
+"""One reply of the model's process: the lines that ask for it, and its events. No I/O."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _FASTER: Final = "the reply comes faster than it is taken"
 
 
 class Generation:
-    """One reply that the model makes. What the process said waits here until it is taken."""
+    """One reply that the model makes. Its events wait here until they are taken, within bounds."""
 
     def __init__(self) -> None:
         self.number = 0

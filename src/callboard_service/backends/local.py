@@ -188,7 +188,7 @@ class LocalBackend(StoredConversations):
 
 
 class _Kept:
-    """What the history is to have of one reply, and has not."""
+    """The history entries of one reply that have not been kept yet."""
 
     def __init__(self, prompt: Prompt) -> None:
         self._message = [HistoryEntry(user_text=prompt.text)]
