@@ -75,6 +75,7 @@ RUNTIME: Final = {
     ),
     "session_messages": ("session", "session_resume", "burst", "interceptors"),
     "sessions": ("sessions", "session"),
+    "stalls": ("stalls",),
     "supervision": ("intensity", "supervision"),
     "system": ("system", "events", "loopwatch"),
     "testing": ("testing",),

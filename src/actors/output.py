@@ -42,10 +42,10 @@ class Output:
     """
 
     __slots__ = (
-        "_allowed", "_aside", "_gathers_until", "_in_pieces", "_kept", "_looked",
-        "_messages", "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited",
-        "blocked", "carrier", "connected", "handed_out", "kept_bytes", "more", "most", "numbering", "room_bytes",
-        "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
+        "_allowed", "_aside", "_gathers_until", "_in_pieces", "_kept", "_looked", "_messages",
+        "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited", "blocked",
+        "carrier", "connected", "handed_out", "kept_bytes", "more", "most", "numbering",
+        "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits, account: Account | None = None) -> None:

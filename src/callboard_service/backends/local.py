@@ -150,10 +150,12 @@ class LocalBackend(StoredConversations):
         self, prompt: Prompt, kept: "_Kept", generation: Generation
     ) -> AsyncGenerator[ReplyEvent | None, None]:
         """Give the prompt to the process and yield what comes of it; None is a sign of life."""
-        said: list[Turn] = [*await self.turns(prompt.conversation_id)]
+        stored = await self.turns(prompt.conversation_id, self._prompt_bytes)
+        said: list[Turn] = [*stored]
         if kept.waits:
             said.append(("user", prompt.text))
         turns, left_out = fitting(said, self._prompt_bytes)
+        left_out += stored.left_out
         await self._begin(turns, generation)
         while True:
             event = await generation.next()

@@ -217,7 +217,12 @@ class OpenAIBackend(StoredConversations):
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Yield what the server says, until `completion` is complete. Raises Failure."""
         model = prompt.model or await models.default()
-        messages = _messages(await self.turns(prompt.conversation_id))
+        turns = await self.turns(prompt.conversation_id)
+        if turns.left_out:
+            count = turns.left_out
+            message = f"The conversation is long: its oldest {count} messages were left out."
+            yield ChatNotice(message=message)
+        messages = _messages(turns)
         answer: Answer | None = None
         try:
             async with aclosing(self._begin(api, model, messages)) as beginning:
