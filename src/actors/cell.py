@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.actor import Actor
+from actors.crashes import is_crash
 from actors.eager import EAGER, begin
 from actors.errors import NormalEnd, StartFailed
 from actors.events import Crashed
@@ -52,7 +53,9 @@ class Cell(Turns[M], Generic[M]):
         """Make the actor and get it going. Raises StartFailed if the factory raises."""
         try:
             ready = self._make_ready()
-        except Exception as error:
+        except BaseException as error:
+            if not is_crash(error):
+                raise
             assert self.siblings is not None  # the root's does not raise
             self.siblings.tally.crashed += 1
             self._end(Exit.CRASHED, error)
@@ -244,8 +247,8 @@ class Cell(Turns[M], Generic[M]):
                         await hook
                     if self._look:
                         break
-            except Exception as error:
-                if not self._recover_at_once(error):
+            except BaseException as error:
+                if not is_crash(error) or not self._recover_at_once(error):
                     raise
                 if self.state is not STARTING or not self._make_ready():
                     return
@@ -253,8 +256,8 @@ class Cell(Turns[M], Generic[M]):
                 actor = self.actor
             at_most = left
 
-    async def _handle_control(self, actor: Actor[M], control: Down | Exception) -> None:
-        if isinstance(control, Exception):
+    async def _handle_control(self, actor: Actor[M], control: Down | BaseException) -> None:
+        if isinstance(control, BaseException):
             raise control
         hook = actor.down(control)
         if hook is not None:
@@ -345,7 +348,9 @@ class Cell(Turns[M], Generic[M]):
             return
         try:
             self.actor.child_ended(down)
-        except Exception as error:
+        except BaseException as error:
+            if not is_crash(error):
+                raise
             if self.state < PAUSED:
                 self.push_control(error)
             else:

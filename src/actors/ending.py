@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.actor import Actor
+from actors.crashes import is_crash
 from actors.errors import AskDropped
 from actors.events import Crashed, Stopped, Stuck
 from actors.inbox import STOPPED, STOPPING, Inbox
@@ -70,12 +71,10 @@ class Ending(Inbox[M], Generic[M]):
 
     def _is_crash(self, error: BaseException) -> bool:
         """The actor's own doing; else someone ends its task, the loop or the process."""
-        if isinstance(error, Exception):
-            return True
         if isinstance(error, asyncio.CancelledError):
             task = self._task
             return self._exit is not Exit.KILLED and (task is None or not task.cancelling())
-        return not isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
+        return is_crash(error)
 
     # -- who hears of it ---------------------------------------------------------------------
 
@@ -247,5 +246,7 @@ class Ending(Inbox[M], Generic[M]):
         for callback in watchers.take() if watchers is not None else ():
             try:
                 callback(down)
-            except Exception as failed:  # noqa: BLE001 - a callback may raise anything, and that is not this actor's end
+            except BaseException as failed:
+                if not is_crash(failed):
+                    raise
                 self.system.report(Crashed(self.path, failed, "watch", None))

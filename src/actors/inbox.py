@@ -59,7 +59,7 @@ class Private:
     __slots__ = ("controls", "timers", "watching")
 
     def __init__(self) -> None:
-        self.controls: deque[Down | Exception] | None = None
+        self.controls: deque[Down | BaseException] | None = None
         self.timers: set[Timer] | None = None
         self.watching: dict[object, Callable[[], None]] | None = None
 
@@ -253,13 +253,13 @@ class Inbox(ABC, Generic[M]):
 
     # -- controls, watches, timers -----------------------------------------------------------
 
-    def push_control(self, control: Down | Exception) -> None:
+    def push_control(self, control: Down | BaseException) -> None:
         """Take what overtakes messages and is never refused: a down, or a crash from outside."""
         if self.state >= STOPPING:
             return
         own = self._own
         controls = own.controls = own.controls if own.controls is not None else deque()
-        if isinstance(control, Exception):
+        if isinstance(control, BaseException):
             # First of all: `take_next` hears of it although it leaves downs where they are.
             controls.appendleft(control)
         else:
@@ -298,12 +298,12 @@ class Inbox(ABC, Generic[M]):
         return self._private
 
     @property
-    def _control(self) -> Down | Exception | None:
+    def _control(self) -> Down | BaseException | None:
         """What overtakes the messages next."""
         own = self._private
         return own.controls[0] if own is not None and own.controls else None
 
-    def _take_control(self) -> Down | Exception:
+    def _take_control(self) -> Down | BaseException:
         controls = self._own.controls
         assert controls
         return controls.popleft()
@@ -364,8 +364,8 @@ class Inbox(ABC, Generic[M]):
         A crash from outside and a stop end the wait.
         """
         while True:
-            if isinstance(self._control, Exception):
-                raise cast(Exception, self._take_control())
+            if isinstance(self._control, BaseException):
+                raise cast(BaseException, self._take_control())
             if self.mailbox:
                 return self._take()
             if self.state >= STOPPING or self.halting:

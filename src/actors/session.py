@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
 from actors.ask import Reply
+from actors.crashes import is_crash
 from actors.deadlines import Deadline
 from actors.eager import FirstSteps
 from actors.effects import (
@@ -326,7 +327,9 @@ class SessionActor(Actor[SessionMessage]):
         run = Run(self, request, registration, size, now)
         try:
             handler = run.make_handler()
-        except Exception as error:  # noqa: BLE001 - costs this request, and not the session
+        except BaseException as error:
+            if not is_crash(error):  # a crash costs this request, and not the session
+                raise
             path = f"{self.context.path}/{request.request_id}"
             self.context.system.report(Crashed(path, error, kind.__name__, None))
             self._refuse(request, CRASHED)

@@ -9,6 +9,7 @@ from typing import Never, TypeVar, cast
 from actors.actor import Actor
 from actors.cell import Cell
 from actors.clock import Clock, LoopClock
+from actors.crashes import is_crash
 from actors.cycles import Waiting
 from actors.deadlines import Deadlines, DeadlineStatistics
 from actors.events import Event, Observer
@@ -128,7 +129,9 @@ class ActorSystem:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception as error:  # noqa: BLE001 - the fault of who listens
+            except BaseException as error:
+                if not is_crash(error):
+                    raise
                 self._loop.call_exception_handler(
                     {"message": f"an observer failed on {event!r}", "exception": error}
                 )

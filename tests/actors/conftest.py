@@ -1,7 +1,7 @@
 import coverage
 import pytest
 
-from actors import ActorSystem, Mailbox
+from actors import ActorSystem, Mailbox, crashes
 from actors.testing import actor_events, actor_system, leak_check, manual_clock
 from tests.actors.session_kit import Counting, Service
 from tests.bound import BOUND, bounded
@@ -31,3 +31,15 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def fresh_counters() -> None:
     Counting.pulls = Counting.closed = 0
+
+
+@pytest.fixture
+def ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C raises KeyboardInterrupt, as in a program without a handler of its own."""
+    monkeypatch.setattr(crashes, "interrupts_raise", lambda: True)
+
+
+@pytest.fixture
+def ctrl_c_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C raises nothing, as in the service: only code raises KeyboardInterrupt."""
+    monkeypatch.setattr(crashes, "interrupts_raise", lambda: False)

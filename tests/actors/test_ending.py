@@ -259,11 +259,10 @@ async def test_a_task_that_is_cancelled_from_outside_is_a_killed_actor(
     assert names(actor_system) == []
 
 
-async def test_an_exit_of_the_process_is_not_held_up(
-    actor_system: ActorSystem,
-) -> None:
-    """SystemExit goes through the event loop, which asyncio lets it; the actor has ended."""
-    raised = SystemExit(3)
+@pytest.mark.usefixtures("ctrl_c_raises")
+async def test_ctrl_c_is_not_held_up(actor_system: ActorSystem) -> None:
+    """KeyboardInterrupt goes through the event loop, which asyncio lets it; the actor has ended."""
+    raised = KeyboardInterrupt()
 
     async def leave(worker: Worker) -> None:
         await gate.wait()
@@ -279,7 +278,7 @@ async def test_an_exit_of_the_process_is_not_held_up(
     task = next(iter(asyncio.all_tasks() - {asyncio.current_task()}))
     coroutine = task.get_coro()
     assert coroutine is not None
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         coroutine.send(None)
     assert not ref.alive
     down = await ref.join()
@@ -350,7 +349,8 @@ async def test_stopped_that_raises_after_a_crash_does_not_hide_it(
     assert crashes[1].message == "stopped"
 
 
-async def test_a_child_of_one_that_went_with_an_exit_ends_quietly(
+@pytest.mark.usefixtures("ctrl_c_raises")
+async def test_a_child_of_one_that_went_with_ctrl_c_ends_quietly(
     actor_system: ActorSystem,
 ) -> None:
     parent = Bare()
@@ -358,10 +358,10 @@ async def test_a_child_of_one_that_went_with_an_exit_ends_quietly(
     child = parent.context.spawn(Bare)
 
     def leave(worker: Worker) -> None:
-        raise SystemExit
+        raise KeyboardInterrupt
 
     ref.tell(leave)
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
     assert (await ref.join()).exit is Exit.CRASHED
     child.stop()

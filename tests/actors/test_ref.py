@@ -26,8 +26,8 @@ class Noting(Actor[str]):
                 self._notes.append("after")
             case "crash":
                 raise Boom
-            case "exit":
-                raise SystemExit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
             case "stop":
                 self.context.stop()
             case "wait":
@@ -133,13 +133,14 @@ async def test_who_ends_by_itself_has_ended_after_it(actor_system: ActorSystem) 
     assert notes == ["stop"]
 
 
-async def test_an_exit_goes_through_to_who_told(actor_system: ActorSystem) -> None:
+@pytest.mark.usefixtures("ctrl_c_raises")
+async def test_ctrl_c_goes_through_to_the_sender(actor_system: ActorSystem) -> None:
     notes: list[str] = []
     ref = actor_system.spawn(lambda: Noting(notes), lifecycle=PERMANENT)
     other = actor_system.spawn(lambda: Noting(notes), name="other")
-    with pytest.raises(SystemExit):
-        ref.tell_now("exit")
+    with pytest.raises(KeyboardInterrupt):
+        ref.tell_now("interrupt")
     assert not ref.alive
     assert names(actor_system) == ["other"]
     other.tell_now("at once")
-    assert notes == ["exit", "at once"], "nobody has the turn any more"
+    assert notes == ["interrupt", "at once"], "nobody has the turn any more"

@@ -97,9 +97,10 @@ async def test_a_sleep_and_its_request_may_end_in_one_moment(
     assert manual_clock.pending == 0
 
 
-async def test_an_exit_of_the_process_is_not_held_up_by_a_request(service: Service) -> None:
+@pytest.mark.usefixtures("ctrl_c_raises")
+async def test_ctrl_c_is_not_held_up_by_a_request(service: Service) -> None:
     """As of any actor: see test_ending."""
-    raised = SystemExit(3)
+    raised = KeyboardInterrupt()
     gate = asyncio.Event()
     refs: list[ActorRef[object]] = []
 
@@ -117,7 +118,7 @@ async def test_an_exit_of_the_process_is_not_held_up_by_a_request(service: Servi
     (task,) = asyncio.all_tasks() - {asyncio.current_task()}
     coroutine = task.get_coro()
     assert coroutine is not None
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         coroutine.send(None)
     assert (await refs[0].join()).error is raised
     assert await client.said(1) == ["!INTERNAL"]

@@ -125,17 +125,18 @@ async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: Actor
     assert seen == ["nothing"] * 3
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_order(
     actor_system: ActorSystem,
 ) -> None:
     def leave(worker: object) -> None:
-        raise SystemExit(3)
+        raise KeyboardInterrupt  # of Ctrl-C
 
     log: list[str] = []
     ref, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
     ref.tell(leave)
     other.tell(note(log, "other"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
     assert not ref.alive
     await settle()
