@@ -8,6 +8,9 @@ ServiceError
 └── OutageTooLong      a part of the service was down for longer than a setting allows
 """
 
+import errno
+import os
+
 
 class ServiceError(Exception):
     """Base; the text says what is wrong and where."""
@@ -40,3 +43,16 @@ def find_service_error(error: BaseException | None) -> ServiceError | None:
             return error
         error = error.__cause__
     return None
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return what went wrong, and with which file, for a person to read."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {reason}"
+    if error.errno in (errno.ENOENT, errno.EACCES):
+        try:
+            os.getcwd()
+        except OSError as missing:
+            return f"the working folder: {missing.strerror}"
+    return reason

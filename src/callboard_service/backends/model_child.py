@@ -52,6 +52,7 @@ from callboard_service.backends.model_engine import (
     Reply,
     TooLargeError,
 )
+from callboard_service.descriptors import open_standard_descriptors
 
 __all__ = ["main"]
 
@@ -185,6 +186,7 @@ class _Jobs:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the process; it ends here."""
+    open_standard_descriptors()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output = _Output(_claim_standard_output())

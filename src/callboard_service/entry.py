@@ -1,0 +1,21 @@
+"""Where the command `callboard` begins: nothing is opened before the standard descriptors are."""
+
+import sys
+
+from callboard_service.descriptors import open_standard_descriptors
+
+EXIT_BAD_USE = 2
+
+
+def main() -> None:
+    """Run the command line. What the machine does not allow is one line, with exit code 2."""
+    open_standard_descriptors()
+    try:
+        from callboard_service.cli import main as run
+
+        run()
+    except OSError as error:
+        from callboard_service.errors import describe_os_error
+
+        sys.stderr.write(f"callboard: {describe_os_error(error)}\n")
+        sys.exit(EXIT_BAD_USE)
