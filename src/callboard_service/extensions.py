@@ -10,6 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
@@ -99,6 +100,13 @@ def named(modules: Iterable[str]) -> Iterable[Extension]:
         yield Extension(f"--actors {name}", module, function or FUNCTION)
 
 
+def _import_from_here() -> None:
+    with suppress(OSError):  # the working folder was deleted: there is nothing in it
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # at the end: it hides nothing that is installed
+
+
 def register_all(
     registry: Registry, modules: Sequence[str], *, search_working_folder: bool = True
 ) -> None:
@@ -108,9 +116,7 @@ def register_all(
     """
     asked = [*installed(), *named(modules)]
     if search_working_folder and any(map(_is_missing, named(modules))):
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.append(here)  # at the end: it hides nothing that is installed
+        _import_from_here()
     known: set[tuple[str, str]] = set()
     for extension in asked:
         target = (extension.module, extension.function)

@@ -12,7 +12,7 @@ from typing import Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from callboard_service.errors import BadPath
+from callboard_service.errors import BadPath, describe_os_error
 
 PACKAGE: Final = "PACKAGE"
 DISTRIBUTION: Final = "DISTRIBUTION"
@@ -25,7 +25,11 @@ _OFFSETS: Final = re.compile(r"  _globals\['_([A-Z]+)'\]\._serialized_(start|end
 
 def create(path: Path) -> list[Path]:
     """Write the package into `path`, which is made or empty; the files. Raises BadPath."""
-    distribution = path.resolve().name.lower().replace("_", "-").replace(" ", "-")
+    try:
+        name = path.resolve().name
+    except OSError as error:
+        raise BadPath(f"{path}: {describe_os_error(error)}") from error
+    distribution = name.lower().replace("_", "-").replace(" ", "-")
     package = distribution.replace("-", "_")
     _check(path, package)
     try:

@@ -113,7 +113,10 @@ def settings_options(command: F) -> F:
         elif Path in (field.annotation, *get_args(field.annotation)):
             kind = click.Path(path_type=Path)
         several = get_origin(field.annotation) is tuple
-        default = field.get_default(call_default_factory=True, validated_data={})
+        try:
+            default = field.get_default(call_default_factory=True, validated_data={})
+        except RuntimeError:  # a user without a home directory: `load` says so
+            default = None
         shown = "" if default in (None, ()) else f"  [default: {default}]"
         option = click.option(
             "--" + name.replace("_", "-"), name, type=kind, default=None, multiple=several,

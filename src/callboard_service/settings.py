@@ -33,7 +33,12 @@ from pydantic_settings import (
 
 from callboard_service.errors import BadSettings
 from callboard_service.loop import LoopName
-from callboard_service.setting_files import FILE, read_user_file, read_working_folder_file
+from callboard_service.setting_files import (
+    FILE,
+    read_user_file,
+    read_working_folder_file,
+    user_file,
+)
 from transport.access import parse_host, parse_origin
 from transport.listen import Place, is_loopback_host
 
@@ -330,14 +335,33 @@ def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | N
 def load(flags: dict[str, object]) -> Settings:
     """The settings in force. Raises BadSettings, which names each that is wrong."""
     try:
+        _check_files()
         settings = Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise BadSettings("; ".join(map(_line, error.errors()))) from None
     except (ValueError, OSError) as error:
         raise BadSettings(str(error)) from None
+    except RuntimeError as error:  # a user without a home directory
+        raise BadSettings(str(error)) from None
+    _check_paths(settings)
     variables = {name.upper() for name, value in os.environ.items() if value}
     settings._actors_are_asked_for = "actors" in flags or f"{PREFIX}ACTORS" in variables
     return settings
+
+
+def _check_files() -> None:
+    """Raise BadSettings where a folder has the name of a settings file, which would be ignored."""
+    for file in (Path(FILE), user_file()):
+        if file.is_dir():
+            raise BadSettings(f"{file}: is a directory")
+
+
+def _check_paths(settings: Settings) -> None:
+    """Raise BadSettings for a path that no system call takes."""
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Path) and "\0" in str(value):
+            raise BadSettings(f"{name}: a path has no null character")
 
 
 def _line(problem: ErrorDetails) -> str:
