@@ -10,12 +10,10 @@ import click
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
 from callboard_service.launch import leave_working_folder_out
-from callboard_service.loop import run as run_loop
 from callboard_service.options import Grouped, settings_options
 from callboard_service.serve import Lifeline, serve
 from callboard_service.settings import load
 from callboard_service.terminal.exits import Exit
-from transport.errors import TransportError
 
 if TYPE_CHECKING:
     from callboard_service.terminal.command import Where
@@ -38,16 +36,21 @@ def main() -> None:
 def serve_command(
     ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
 ) -> None:
-    """Run the service until it is told to stop (Ctrl-C, SIGTERM)."""
+    """Run the service until it is told to stop: by Ctrl-C, SIGTERM or SIGHUP.
+
+    Running requests then get the drain time to end; a second signal ends the service at once. Exit
+    codes: 0 stopped, 1 it failed or could not stop within five seconds of the drain time, 2 it
+    cannot start, 128 + N ended by a second signal N.
+    """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
     leave_working_folder_out()
     try:
         settings = load(given)
-        sys.exit(run_loop(serve(settings, lifeline, ready_json=ready_json), settings.loop))
-    except (ServiceError, TransportError) as error:
+    except ServiceError as error:
         click.echo(f"callboard: {error}", err=True)
         sys.exit(Exit.BAD_USE)
+    serve(settings, lifeline, ready_json=ready_json)
 
 
 @main.command("new")

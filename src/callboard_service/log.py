@@ -5,39 +5,34 @@ No line has the text of a message or a token in it: what is logged is names, cod
 
 import contextlib
 import logging
-import sys
+import os
 import traceback
 from collections.abc import Iterator
-from typing import TextIO, cast
-
-import structlog
+from typing import Final, TextIO
 
 from actors import Blocked, ChildGivenUp, Crashed, DeadLetter, Event, Log, Stuck
+from callboard_service.descriptors import STANDARD_ERROR
 from callboard_service.errors import find_service_error
+from callboard_service.line_writer import descriptor_write
+from callboard_service.log_lines import LogLines, StreamOutput
+
+_RUNTIME: Final = frozenset({"actors", "asyncio", "contextlib"})
+"""What lies between the event loop and a handler."""
 
 
 def make_log(level: str, stream: TextIO | None = None) -> Log:
-    """A log at this level; times in seconds for a person, in microseconds for a program."""
-    target = stream if stream is not None else sys.stderr
-    renderer: structlog.typing.Processor
-    if target.isatty():
-        renderer, time = structlog.dev.ConsoleRenderer(), "%Y-%m-%dT%H:%M:%SZ"
+    """Return a log at this level, to standard error, whose lines a thread writes.
+
+    stream: where to write instead, at once. Times are in seconds for a person, in microseconds for
+    a program.
+    """
+    if stream is None:
+        lines = LogLines(console=os.isatty(STANDARD_ERROR))
+        lines.write_from_thread(descriptor_write(STANDARD_ERROR))
     else:
-        renderer, time = structlog.processors.JSONRenderer(), "iso"
-    wrapped = structlog.wrap_logger(
-        structlog.WriteLogger(target),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt=time, utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-        cache_logger_on_first_use=True,
-    )
-    return cast(Log, wrapped)
+        lines = LogLines(console=stream.isatty())
+        lines.write_to(StreamOutput(stream))
+    return lines.logger(level)
 
 
 class LibraryLog(logging.Handler):
@@ -52,7 +47,13 @@ class LibraryLog(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
+        """Write one line. Never raises: a library that logs is not to fail because of it."""
+        try:
+            self._say(record)
+        except Exception as error:  # noqa: BLE001 - whatever the record has in it
+            self._log.error("a library's line could not be read", error=type(error).__name__)
+
+    def _say(self, record: logging.LogRecord) -> None:
         said = str(record.msg).partition("\n")[0].partition("(")[0].partition("%")[0].strip()
         error = record.exc_info[1] if record.exc_info else None
         frames = traceback.extract_tb(error.__traceback__) if error is not None else []
@@ -78,6 +79,15 @@ def library_log(log: Log) -> Iterator[None]:
         root.removeHandler(handler)
 
 
+def find_handler(error: BaseException) -> str | None:
+    """Return the function that the runtime had called when this was raised; None: none."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in _RUNTIME:
+            return f"{module}.{frame.f_code.co_qualname}"
+    return None
+
+
 class EventLog:
     """Writes down what the actor runtime reports."""
 
@@ -94,7 +104,11 @@ class EventLog:
                 say("actor cannot start", reason=str(reason), restart_in=restart_in)
             case Crashed(path, error, message, restart_in):
                 self._at(path).error(
-                    "actor crashed", message=message, restart_in=restart_in, exc_info=error
+                    "actor crashed",
+                    message=message,
+                    handler=find_handler(error),
+                    restart_in=restart_in,
+                    exc_info=error,
                 )
             case ChildGivenUp(path, _, escalated):
                 self._at(path).error("actor given up", escalated=escalated)

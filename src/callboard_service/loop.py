@@ -20,15 +20,41 @@ TURN_OF_A_THREAD: Final = 10e-6
 LoopName = Literal["auto", "asyncio", "uvloop"]
 
 
-def run(main: Coroutine[None, None, T], loop: LoopName) -> T:
-    """Run `main` to its end on this kind of loop. Raises BadSettings."""
+def run(
+    main: Coroutine[None, None, T],
+    loop: LoopName,
+    escaped: Callable[[BaseException], None] | None = None,
+) -> T:
+    """Run `main` to its end on this kind of loop. Raises BadSettings.
+
+    escaped: called with each SystemExit and KeyboardInterrupt that a callback or another task
+    raises, after which the loop goes on. Without it such an exception ends the loop, as asyncio
+    has it.
+    """
     try:
         factory = _factory(loop)
     except BadSettings:
         main.close()
         raise
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        if escaped is None:
+            return runner.run(main)
+        return _run_on(runner.get_loop(), main, escaped)
+
+
+def _run_on(
+    loop: asyncio.AbstractEventLoop,
+    main: Coroutine[None, None, T],
+    escaped: Callable[[BaseException], None],
+) -> T:
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if task.done():
+                raise
+            escaped(error)
 
 
 def share_interpreter() -> None:

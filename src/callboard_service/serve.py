@@ -1,28 +1,41 @@
-"""The process round a service: its start, the signals, its parent, its end."""
+"""The process round a service: its start, its log, what ends it, its end."""
 
 import asyncio
 import contextlib
 import json
 import os
-import signal
-import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import psutil
 
 from actors import Log
 from callboard_service import own_files
-from callboard_service.log import library_log, make_log
-from callboard_service.loop import calm_collector, share_interpreter
+from callboard_service.descriptors import STANDARD_ERROR, STANDARD_INPUT, STANDARD_OUTPUT
+from callboard_service.errors import ServiceError, describe_os_error
+from callboard_service.line_writer import LineWriter, descriptor_write
+from callboard_service.log import library_log
+from callboard_service.log_lines import LogLines
+from callboard_service.loop import calm_collector, run, share_interpreter
+from callboard_service.printed import printed_lines
 from callboard_service.service import Ready, Service
 from callboard_service.settings import Settings, unknown_variables
+from callboard_service.shutdown import EXIT_FAILED, Shutdown
+from callboard_service.terminal.exits import Exit
+from transport.errors import TransportError
 
-EXIT_FAILED: Final = 1
 PARENT_POLL: Final = 1.0
 """Seconds between two looks at the parent."""
+
+STOP_MARGIN: Final = 4.0
+"""Seconds beyond the drain time in which the service must have stopped."""
+
+FLUSH_LOG: Final = 0.4
+FLUSH_OUTPUT: Final = 0.1
+"""Seconds that the process waits at its end for what it has written to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,90 +46,161 @@ class Lifeline:
     watch_stdin: bool = False
 
 
-async def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> int:
-    """Run a service to its end; the exit code. Raises ServiceError and TransportError."""
-    log = make_log(settings.log_level)
-    for name, meant in unknown_variables(os.environ):
-        log.warning("unknown variable", name=name, meant=meant)
-    own_files.look_after(settings, log)
-    stopping = asyncio.Event()
-    service = Service(settings, log)
-    with library_log(log), _signals(stopping, service):
-        starting = asyncio.ensure_future(service.start())
-        told = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            return 0
-        ready = starting.result()
-        calm_collector()
-        share_interpreter()
-        if ready_json:
-            _print_ready(ready)
-        failed = asyncio.ensure_future(service.failed())
-        watch = asyncio.ensure_future(_watch(lifeline, stopping, log))
+def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> NoReturn:
+    """Run a service to its end, and end the process.
+
+    Exit codes: 0 it was told to stop, and has; 1 it failed, or could not stop within the drain
+    time and five seconds; 2 it cannot start; 128 + N it was ended by a second signal N. The
+    process is ended without waiting for threads that still run, whoever has started them.
+    """
+    Process(settings, lifeline, ready_json=ready_json).run()
+
+
+class Process:
+    """The process of one service."""
+
+    def __init__(self, settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> None:
+        self._settings = settings
+        self._lifeline = lifeline
+        self._ready_json = ready_json
+        self._lines = LogLines(console=os.isatty(STANDARD_ERROR))
+        self._lines.write_from_thread(descriptor_write(STANDARD_ERROR))
+        self._output = LineWriter(descriptor_write(STANDARD_OUTPUT), lambda count: b"")
+        self._log = self._lines.logger(settings.log_level)
+        self._shutdown: Shutdown | None = None
+        self._is_ready = False
+
+    def run(self) -> NoReturn:
+        """Run the service and leave."""
+        printed = printed_lines(self._print, STANDARD_OUTPUT)
+        errors = printed_lines(self._lines.put_text, STANDARD_ERROR)
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            try:
+                run(self._main(), self._settings.loop, self._escaped)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the process ends
+                self._leave(self._code_of(error))
+
+    async def _main(self) -> NoReturn:
         try:
-            await asyncio.wait({told, failed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watch.cancel()
-        log.info("stopping")
-        await service.stop()
-        if failed.done():
-            log.error("failed", exc_info=failed.result())
-            return EXIT_FAILED
-        for pending in (told, failed):
-            pending.cancel()
-        log.info("stopped")
-        return 0
+            code = await self._serve()
+        except Exception as error:  # noqa: BLE001 - as above
+            code = self._code_of(error)
+        # Here and not after the loop: to close that joins the threads which still run.
+        self._leave(code)
+
+    def _leave(self, code: int) -> NoReturn:
+        """End the process, after what it has said was written, or could not be in time."""
+        self._lines.flush(FLUSH_LOG)
+        self._output.flush(FLUSH_OUTPUT)
+        os._exit(code)
+
+    def _code_of(self, error: BaseException) -> int:
+        """Say what went wrong; the exit code."""
+        if isinstance(error, ServiceError | TransportError):
+            self._lines.put(f"callboard: {error}")
+            return Exit.BAD_USE
+        if isinstance(error, OSError) and not self._is_ready:
+            self._lines.put(f"callboard: cannot start: {describe_os_error(error)}")
+            self._log.debug("cannot start", exc_info=error)
+            return Exit.BAD_USE
+        self._log.error("failed", exc_info=error)
+        return EXIT_FAILED
+
+    def _escaped(self, error: BaseException) -> None:
+        """Take a SystemExit that came through the event loop: it ends a task, and no service."""
+        self._log.error("raised in the event loop, outside of any actor", exc_info=error)
+        if self._shutdown is not None:
+            self._shutdown.restarted()
+
+    def _print(self, line: str) -> None:
+        self._output.put(line.encode(errors="backslashreplace") + b"\n")
+
+    # -- the service -----------------------------------------------------------------------------
+
+    async def _serve(self) -> int:
+        """Run the service to its end; the exit code. Raises ServiceError and TransportError."""
+        log, settings = self._log, self._settings
+        shutdown = self._shutdown = Shutdown(settings.drain_ms / 1000)
+        for name, meant in unknown_variables(os.environ):
+            log.warning("unknown variable", name=name, meant=meant)
+        own_files.look_after(settings, log)
+        with library_log(log):
+            service = Service(settings, log)
+            shutdown.forsake = service.forsake
+            _watch(self._lifeline, shutdown.begin, log)
+            starting = asyncio.ensure_future(service.start())
+            asked = asyncio.ensure_future(shutdown.asked())
+            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                return await self._end(service, starting)
+            ready = starting.result()
+            self._is_ready = True
+            calm_collector()
+            share_interpreter()
+            if self._ready_json:
+                self._print_ready(ready)
+            failed = asyncio.ensure_future(service.failed())
+            await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+            shutdown.begin()
+            log.info("stopping")
+            code = await self._end(service, asyncio.ensure_future(service.stop()))
+            if failed.done():
+                log.error("failed", exc_info=failed.result())
+                return EXIT_FAILED
+            if code == Exit.DONE:
+                log.info("stopped")
+            return code
+
+    async def _end(
+        self, service: Service, stopping: "asyncio.Future[Ready] | asyncio.Future[None]"
+    ) -> int:
+        """Wait until the service has stopped, within the time that it has; the exit code."""
+        await asyncio.wait({stopping}, timeout=self._settings.drain_ms / 1000 + STOP_MARGIN)
+        if not stopping.done():
+            left = [child.name for child in service.system.snapshot().children]
+            self._log.error("not stopped in time", left=left)
+        elif stopping.cancelled() or (error := stopping.exception()) is None:
+            return Exit.DONE
+        else:
+            self._log.error("not stopped in order", exc_info=error)
+        service.forsake()
+        return EXIT_FAILED
+
+    def _print_ready(self, ready: Ready) -> None:
+        line = {"event": "ready", **asdict(ready), "runtime_file": str(ready.runtime_file)}
+        self._print(json.dumps(line))
 
 
-def _print_ready(ready: Ready) -> None:
-    line = {"event": "ready", **asdict(ready), "runtime_file": str(ready.runtime_file)}
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _signals(stopping: asyncio.Event, service: Service) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the service; the second one ends the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int, _frame: object) -> None:
-        if stopping.is_set():
-            service.forsake()
-            os._exit(128 + number)
-        loop.call_soon_threadsafe(stopping.set)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-async def _watch(lifeline: Lifeline, stopping: asyncio.Event, log: Log) -> None:
-    """Set `stopping` when the parent has gone."""
-    loop = asyncio.get_running_loop()
+def _watch(lifeline: Lifeline, begin: Callable[[], None], log: Log) -> None:
+    """Call `begin` when the parent has gone. In threads: the event loop may be blocked then."""
     if lifeline.watch_stdin:
-
-        def read() -> None:
-            with contextlib.suppress(OSError, ValueError):
-                while os.read(0, 4096):
-                    pass
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(stopping.set)
-
-        threading.Thread(target=read, name="stdin", daemon=True).start()
+        threading.Thread(target=_watch_stdin, args=(begin,), name="stdin", daemon=True).start()
     if lifeline.parent_pid is not None:
-        try:
-            parent = psutil.Process(lifeline.parent_pid)
-            # No system tells of the end of a process that is not one's child.
-            while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
-                await asyncio.sleep(PARENT_POLL)
-        except psutil.NoSuchProcess:
+        arguments = (lifeline.parent_pid, begin, log)
+        threading.Thread(target=_watch_parent, args=arguments, name="parent", daemon=True).start()
+
+
+def _watch_stdin(begin: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while os.read(STANDARD_INPUT, 4096):
             pass
-        log.warning("the parent process has ended", parent=lifeline.parent_pid)
-        stopping.set()
+    begin()
+
+
+def _watch_parent(pid: int, begin: Callable[[], None], log: Log) -> None:
+    # No system reports the end of a process that is not one's child.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        while _is_alive(parent):
+            time.sleep(PARENT_POLL)
+    log.warning("the parent process has ended", parent=pid)
+    begin()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Return whether it runs. Raises NoSuchProcess."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True

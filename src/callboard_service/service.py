@@ -61,6 +61,9 @@ NAME: Final = "callboard"
 
 TOKEN_BYTES: Final = 32
 
+KILL_GRACE: Final = 2.0
+"""Seconds that a cancelled actor has to end; then it is left behind. The process stops in five."""
+
 # A restart is always allowed: no two of them are held against each other.
 _NEVER_GIVEN_UP: Final = Intensity(restarts=1, period=0.0)
 
@@ -180,7 +183,9 @@ class Service:
         self._backend = make_backend(settings, log)
         self._metrics = Metrics()
         observer = both(EventLog(log), self._metrics)
-        self.system = ActorSystem(name=NAME, observer=observer, blocked_after=1.0)
+        self.system = ActorSystem(
+            name=NAME, observer=observer, kill_grace=KILL_GRACE, blocked_after=1.0
+        )
         self._outage: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         outages = Outages(NAME, self.system.clock, settings.max_outage_ms / 1000, self._end_with)
         self.system.subscribe(outages)

@@ -41,6 +41,9 @@ Tell: TypeAlias = Callable[[SessionMessage], None]
 WRITE_BUDGET: Final = 32 * 1024
 """Bytes that are written before others get a turn."""
 
+LAST_CLOSE_TIMEOUT: Final = 2.5
+"""Seconds that clients get to close when the service ends, before they are cut off."""
+
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that the peer has to take what is left and answer the close; then it is cut off."""
 

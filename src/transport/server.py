@@ -23,7 +23,7 @@ from actors.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
-from transport.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment, Socket
+from transport.connection import LAST_CLOSE_TIMEOUT, Channel, ChannelEnvironment, Socket
 from transport.feed import AVAILABLE, Kept
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
@@ -365,8 +365,10 @@ class Server:
         for channel in list(self._channels):
             channel.close(CloseCode.GOING_AWAY, "the service is shutting down")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT + 1.0):
+            async with asyncio.timeout(LAST_CLOSE_TIMEOUT):
                 await self._quiet.wait()
+        for channel in list(self._channels):
+            channel.abort()
         left = [task for task in self._channels.values() if task is not None]
         for task in left:
             task.cancel()

@@ -77,9 +77,18 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def running(folder: Path, *flags: str, **settings: str) -> Iterator[ServiceProcess]:
+def running(
+    folder: Path, *flags: str, **settings: str
+) -> contextlib.AbstractContextManager[ServiceProcess]:
     """Start a service and stop it, whatever happens."""
+    return logging_to(None, folder, *flags, **settings)
+
+
+@contextlib.contextmanager
+def logging_to(
+    stderr: int | None, folder: Path, *flags: str, **settings: str
+) -> Iterator[ServiceProcess]:
+    """The same with this descriptor for its standard error; None: the file `log`."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     with log.open("ab") as log_file:
@@ -87,7 +96,7 @@ def running(folder: Path, *flags: str, **settings: str) -> Iterator[ServiceProce
             command("serve", "--ready-json", *flags),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log_file,
+            stderr=log_file if stderr is None else stderr,
             cwd=folder,
             env=environment(folder, **settings),
         )

@@ -155,7 +155,7 @@ async def test_a_shutdown_cuts_off_who_does_not_end(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Channel, "serve", hang)
-    monkeypatch.setattr(transport.server, "CLOSE_TIMEOUT", -0.9)
+    monkeypatch.setattr(transport.server, "LAST_CLOSE_TIMEOUT", 0.01)
     async with connect(ready.url, proxy=None, compression=None) as socket:
         hello = Hello(token=TOKEN, protocol_version=1)
         await socket.send(ClientMessage(hello=hello).SerializeToString())

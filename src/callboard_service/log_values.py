@@ -1,0 +1,73 @@
+"""Make log fields plain and short, whatever they are: rendering must not raise, nor a line grow."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+TEXT: Final = 4096
+"""Characters of one value."""
+
+TRACE: Final = 16 * 1024
+"""Characters of a traceback."""
+
+ITEMS: Final = 64
+"""Items of a list or a mapping."""
+
+DEPTH: Final = 4
+_LARGEST: Final = 2**63
+
+
+def plain(value: object, *, depth: int = DEPTH, limit: int = TEXT) -> object:
+    """Return the value as JSON has it: bounded in length, in items and in depth. Never raises."""
+    try:
+        return _plain(value, depth, limit)
+    except BaseException as error:  # noqa: BLE001 - whatever a `__repr__` raises costs its value alone
+        return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
+
+
+def _plain(value: object, depth: int, limit: int) -> object:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return shorten(str.__str__(value), limit)
+    if isinstance(value, int):
+        number = int.__index__(value)
+        return number if -_LARGEST <= number < _LARGEST else f"<{number.bit_length()} bits>"
+    if isinstance(value, float):
+        number_text = float.__repr__(value)
+        return float(number_text) if math.isfinite(value) else number_text
+    if depth and isinstance(value, Mapping):
+        pairs = list(value.items())[:ITEMS]
+        return {_key(key): plain(item, depth=depth - 1, limit=limit) for key, item in pairs}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, depth=depth - 1, limit=limit) for item in list(value)[:ITEMS]]
+    return shorten(repr(value), limit)
+
+
+def _key(key: object) -> str:
+    return str(plain(key, depth=0, limit=128))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut the middle out of a text that is longer: how it begins and how it ends both tell."""
+    if len(text) <= limit:
+        return text
+    cut = len(text) - limit
+    return f"{text[: limit // 2]}… ({cut} characters left out) …{text[-(limit - limit // 2) :]}"
+
+
+def printable(value: object) -> object:
+    """Return the value without characters that a terminal would act on; line ends and tabs stay."""
+    if isinstance(value, str):
+        if value.isprintable():
+            return value
+        return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in value)
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    return value
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,97 @@
+"""An extension whose handlers do what no handler should. Loaded by services of the tests."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Never
+
+from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+
+from actors import Actor, Registry, RequestActor, StreamActor, Yielded
+
+
+async def swallow() -> None:
+    """Go on for ever, whoever cancels."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+
+def fail_in_a_timer() -> None:
+    """Leave the program, from a callback of the event loop."""
+    sys.exit(4)
+
+
+class Odd(RequestActor[StringValue, StringValue]):
+    """Does what the request says."""
+
+    async def handle(self, request: StringValue) -> StringValue:
+        match request.value:
+            case "exit":
+                sys.exit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "timer":
+                self.context.clock.call_later(0.0, fail_in_a_timer)
+            case "task":
+                await asyncio.gather(asyncio.create_task(self._exit()), return_exceptions=True)
+            case "thread":
+                await asyncio.to_thread(time.sleep, 45)
+            case "threads":
+                threading.Thread(target=time.sleep, args=(45,)).start()
+            case "swallow":
+                await swallow()
+            case "block":
+                self.context.log.warning("blocking")
+                time.sleep(45)  # noqa: ASYNC251 - that is what it is for
+            case "print":
+                for stream in (sys.stdout, sys.stderr):
+                    print("x" * 1000, file=stream)
+            case _:
+                pass
+        return request
+
+    async def _exit(self) -> None:
+        sys.exit(5)
+
+
+class Plain(RequestActor[BytesValue, BytesValue]):
+    """Leaves the program in a plain function."""
+
+    def handle(self, request: BytesValue) -> BytesValue:
+        sys.exit(3)
+
+
+class Streaming(StreamActor[Int64Value, Int64Value]):
+    """Leaves the program after its first answer."""
+
+    async def handle(self, request: Int64Value) -> AsyncIterator[Yielded[Int64Value]]:
+        yield request
+        sys.exit(3)
+
+
+class Hanging(Actor[Never]):
+    """Does not end when it is told to stop."""
+
+    async def stopped(self) -> None:
+        await swallow()
+
+    def receive(self, message: Never) -> None:
+        """Nothing."""
+
+
+def register(registry: Registry) -> None:
+    """Have it all served."""
+    registry.register(StringValue, Odd)
+    registry.register(BytesValue, Plain)
+    registry.register(Int64Value, Streaming)
+
+
+def register_hanging(registry: Registry) -> None:
+    """Serve it all, and an actor that hangs at its end."""
+    register(registry)
+    registry.supervise("hanging", Hanging)
