@@ -78,6 +78,7 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
         page = request.page
         if page and page.startswith(ARCHIVED) != request.archived:
             raise bad_page()
+        await self.context.reserve(self._page_bytes)
         found = await self._backend.conversations(
             request.limit, page.removeprefix(ARCHIVED), self._page_bytes
         )
@@ -133,6 +134,7 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
 
     async def handle(self, request: GetHistoryRequest) -> History:
         """Read the page; an entry that is too long for a frame is cut. Raises Failure."""
+        await self.context.reserve(self._page_bytes)
         history = await self._backend.history(
             request.session_id, request.limit, request.before, self._page_bytes
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, Self, TypeAlias, TypeVar
+from typing import Final, Literal, Self, TypeAlias, TypeVar, cast
 
 from callboard_service.store_errors import (
     StoreBroken,
@@ -39,6 +39,9 @@ MAX_WAITING_ENTRIES: Final = 10_000
 
 CLOSE_GRACE: Final = 1.0
 """Seconds that jobs have to finish once the database is being closed."""
+
+OWN_WRITES: Final = 0.1
+"""Seconds that a read waits for writes that were asked for before it."""
 
 _LAST_GRACE: Final = 0.3
 """Seconds for a statement to end that was interrupted, and for a connection to be closed."""
@@ -98,6 +101,8 @@ class Connection:
         self._busy_timeout = busy_timeout
         self._closing = threading.Event()
         self._over = False
+        self.waits_for_lock: bool = False
+        """Another process keeps it from writing."""
         self._connection: sqlite3.Connection | None = None
 
     def job(
@@ -149,13 +154,16 @@ class Connection:
     def _transact(self, begin: str, work: Callable[[Transaction], T], deadline: float) -> T:
         while True:
             try:
-                return self._try(begin, work)
+                result = self._try(begin, work)
+                self.waits_for_lock = False
+                return result
             except sqlite3.OperationalError as error:
                 if _kind(error) not in _BUSY or self._closing.is_set():
                     raise
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise
+            self.waits_for_lock = True
             self._closing.wait(min(left, _LOOK_AGAIN))
 
     def _try(self, begin: str, work: Callable[[Transaction], T]) -> T:
@@ -196,6 +204,7 @@ class Database:
         self._busy_timeout = busy_timeout
         self._writer = Connection("conversations", busy_timeout)
         self._reader: Connection | None = None
+        self._last_write: asyncio.Future[None] | None = None
         self._file: OpenFile | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -239,8 +248,13 @@ class Database:
         await self._run(self._writer, self._writer.pragma(statement))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work`, in the thread, on one unchanging state of the database. Raises StoreError."""
-        connection = self._reader or self._writer
+        """Run `work`, in the thread, on one unchanging state of the database. Raises StoreError.
+
+        It finds what was written before, unless another process holds that up.
+        """
+        connection, write = self._reader or self._writer, self._last_write
+        if write is not None and not write.done() and not self._writer.waits_for_lock:
+            await asyncio.wait({write}, timeout=OWN_WRITES)
         return await self._run(connection, connection.job(READ, work), MAX_WAITING)
 
     async def write(
@@ -255,7 +269,10 @@ class Database:
         at_most: jobs that may wait already; by default MAX_WAITING. patient: wait for a lock.
         """
         job = self._writer.job(WRITE, work, patient=patient)
-        return await self._run(self._writer, job, at_most or MAX_WAITING)
+        with _translated(self._label):
+            write = self._submit(self._writer, job, at_most or MAX_WAITING)
+            self._last_write = cast("asyncio.Future[None]", write)
+            return await asyncio.shield(write)
 
     async def close(self, *, untouched: bool = False) -> None:
         """Close the connections and end the threads, within two seconds. Again: nothing.
@@ -302,12 +319,17 @@ class Database:
         self, connection: Connection, job: Callable[[], T], at_most: int | None = None
     ) -> T:
         """One hop to the thread and back; nothing but an answer is lost by cancelling this."""
-        if self._closing is not None:
-            raise StoreFailed(f"{self._label} is closed")
         with _translated(self._label):
             # Shielded: a job that waits for its turn in the thread would be dropped.
-            future = connection.thread.submit(job, at_most)
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.shield(self._submit(connection, job, at_most))
+
+    def _submit(
+        self, connection: Connection, job: Callable[[], T], at_most: int | None
+    ) -> "asyncio.Future[T]":
+        """Hand a job to the thread. Raises StoreFailed if the database is closed, or too busy."""
+        if self._closing is not None:
+            raise StoreFailed(f"{self._label} is closed")
+        return asyncio.wrap_future(connection.thread.submit(job, at_most))
 
     def _watch(self, path: Path) -> None:
         try:

@@ -126,7 +126,7 @@ async def test_a_handler_sees_nothing_of_its_senders_context(actor_system: Actor
 
 
 @pytest.mark.usefixtures("ctrl_c_raises")
-async def test_an_exit_in_a_plain_function_goes_through_and_leaves_the_queue_in_order(
+async def test_ctrl_c_in_a_plain_function_goes_through_and_leaves_the_queue_in_order(
     actor_system: ActorSystem,
 ) -> None:
     def leave(worker: object) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -100,13 +101,20 @@ async def test_kill_9_of_the_model_costs_the_reply_and_the_next_one_works(
     assert "actor crashed" in local.log.read_text()
 
 
+@pytest.fixture
+def temporary() -> Iterator[str]:
+    """A folder for temporary files, whose path is short, and which no other service sweeps."""
+    with tempfile.TemporaryDirectory(prefix="c") as folder:
+        yield folder
+
+
 async def test_a_working_folder_of_a_stranger_runs_no_code_and_kill_9_leaves_no_scratch_folder(
-    tmp_path: Path,
+    tmp_path: Path, temporary: str
 ) -> None:
     for name in ("typing", "json", "ctypes", "sitecustomize"):
         trap = f"open({str(tmp_path / 'ran')!r}, 'w'); 1 / 0"
         (tmp_path / f"{name}.py").write_text(trap)
-    with running(tmp_path, "--backend", "local") as service:
+    with running(tmp_path, "--backend", "local", TMPDIR=temporary) as service:
         (model,) = service.children()
         scratch = Path(model.cwd())
         assert scratch.name.startswith("callboard-")
@@ -116,7 +124,7 @@ async def test_a_working_folder_of_a_stranger_runs_no_code_and_kill_9_leaves_no_
         model.wait(20)
     assert not (tmp_path / "ran").exists()
     assert scratch.is_dir()
-    with running(tmp_path, "--backend", "echo"):
+    with running(tmp_path, "--backend", "echo", TMPDIR=temporary):
         assert not scratch.exists()
 
 

@@ -153,7 +153,7 @@ async def test_an_actor_that_does_not_stop_does_not_hold_the_end_up(tmp_path: Pa
         assert code == 1
         assert seconds < LIMIT + SLACK
         assert lines_of(service)[-1]["event"] == "not stopped in time"
-        assert lines_of(service)[-1]["left"] == ["backend", "extensions"]
+        assert lines_of(service)[-1]["left"] == ["store", "extensions"]
     assert not Path(service.ready["runtime_file"]).exists()
 
 
@@ -301,8 +301,11 @@ def test_a_settings_file_that_is_a_folder_is_one_line_and_exit_2(
 
 
 def test_a_path_with_a_null_character_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    (tmp_path / "callboard.toml").write_text('unix_socket = "a\\u0000b"\n')
-    code, _, err = run(tmp_path, "serve", "--backend", "echo")
+    own = tmp_path / "config" / "callboard" / "callboard.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text('unix_socket = "a\\u0000b"\n')
+    folder = str(tmp_path / "config")
+    code, _, err = run(tmp_path, "serve", "--backend", "echo", XDG_CONFIG_HOME=folder)
     assert (code, err) == (2, "callboard: unix_socket: a path has no null character\n")
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from actors import sessions
 from actors.session import SessionActor
-from actors.session_messages import SessionEnvironment
 from callboard_service.log import make_log
 from callboard_service.service import Service
 from callboard_service.settings import load
@@ -54,8 +53,8 @@ async def watching(
     actors: list[SessionActor] = []
 
     class Recorded(SessionActor):
-        def __init__(self, name: str, environment: SessionEnvironment) -> None:
-            super().__init__(name, environment)
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             actors.append(self)
 
     monkeypatch.setattr(sessions, "SessionActor", Recorded)

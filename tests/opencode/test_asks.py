@@ -76,3 +76,23 @@ def test_what_was_answered_while_nobody_looked_closes_with_the_own_answer() -> N
     assert asks.only({"per_1"}) == []
     assert [list(one.answers) for one in asks.only(set())] == [["always"]]
     assert settled(asks, "unknown", "x") is None
+
+
+@pytest.mark.parametrize("field", ["detail", "title"])
+def test_what_is_too_long_to_be_shown_can_only_be_refused(field: str) -> None:
+    long = "x" * 300_000
+    permission: dict[str, Any] = dict(PERMISSION)
+    if field == "detail":
+        permission["metadata"] = {"command": long}
+    else:
+        permission["patterns"] = [long]
+    (ask,) = Asks().permission(permission)
+    assert list(ask.options) == ["reject"]
+    assert getattr(ask, field).endswith("more characters are not shown]")
+
+
+def test_a_long_command_is_shown_whole() -> None:
+    command = "echo " + "x" * 200_000 + " ; rm -rf ~"
+    (ask,) = Asks().permission({**PERMISSION, "metadata": {"command": command}})
+    assert ask.detail == command
+    assert list(ask.options) == ["once", "always", "reject"]

@@ -40,7 +40,7 @@ async def exchanges(client: Contract, count: int, size: int) -> str:
     conversation = await client.conversation()
     for _ in range(count):
         answers = await client.reply(conversation, "x" * size)
-        assert answers[-1].WhichOneof("payload") == "completed"
+        assert answers[-1].WhichOneof("payload") == "completed", answers[-1]
     return conversation
 
 
@@ -50,7 +50,7 @@ def never_reads(raw: Raw) -> None:
 
 async def test_histories_that_nobody_reads(service: ServiceProcess) -> None:
     async with service.connect() as client:
-        conversation = await exchanges(client, 20, 1_000_000)
+        conversation = await exchanges(client, 15, 1_000_000)
     before = memory_of(service)
     async with greeted(service) as raw:
         never_reads(raw)

@@ -40,6 +40,10 @@ for line in sys.stdin.buffer:
         text = command["messages"][-1]["content"]
         if text.startswith("say "):
             say(text[4:].replace("@", str(command["id"])).encode())
+        elif text == "complain":
+            sys.stderr.write("out of luck\\n" * 400_000)
+            sys.stderr.flush()
+            say(b'{"event": "done", "id": %d}' % command["id"])
         elif text == "long":
             say(b"x" * (5 * 1024 * 1024))
 """
@@ -278,3 +282,11 @@ async def test_a_reply_that_comes_faster_than_it_is_taken_ends(
     await model.clock.settle()
     ended = await end_of(generation)
     assert (ended.code, ended.retryable) == (Code.RESOURCE_EXHAUSTED, True)
+
+
+async def test_what_the_process_prints_to_standard_error_does_not_hold_it_up(
+    model: Model,
+) -> None:
+    generation = await model.chat("complain")
+    async with asyncio.timeout(20.0):
+        assert (await generation.next())["event"] == "done"

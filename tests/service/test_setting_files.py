@@ -175,13 +175,19 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(
 
 
 def test_what_is_no_file_is_none(own: Path) -> None:
-    Path(FILE).mkdir()
     own.symlink_to(own)
     assert load({}).model_fields_set == set()
     if hasattr(os, "mkfifo"):
-        Path(FILE).rmdir()
         os.mkfifo(FILE)
         assert load({}).model_fields_set == set()
+
+
+@pytest.mark.parametrize("whose", ["own", "working folder"])
+def test_a_folder_with_the_name_of_a_settings_file_is_an_error(own: Path, whose: str) -> None:
+    path = own if whose == "own" else Path(FILE)
+    path.mkdir()
+    with pytest.raises(BadSettings, match="is a directory"):
+        load({})
 
 
 def test_a_module_may_be_in_the_working_folder_if_it_was_asked_for_here(

@@ -92,8 +92,14 @@ def test_an_ask_without_words_is_still_a_question() -> None:
 
 
 def test_a_tool_call_that_was_not_announced_is_said_to_be_missing() -> None:
-    lines = shown(Sheet(AskEvent(title="May it?", call_id="c")))
+    permission = AskEvent(title="May it?", call_id="c", kind=AskEvent.KIND_PERMISSION)
+    lines = shown(Sheet(permission))
     assert lines == ["? May it?", "  the tool call that this is about was not announced"]
+
+
+def test_a_question_needs_no_announced_tool_call() -> None:
+    question = AskEvent(title="Which?", call_id="c", kind=AskEvent.KIND_QUESTION)
+    assert shown(Sheet(question)) == ["? Which?"]
 
 
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from(" \nab日" + NASTY), max_size=300)

@@ -2,14 +2,15 @@
 
 import asyncio
 
-from aiohttp import WSMessage
+import pytest
+from aiohttp import WSMessage, WSMsgType
 
 from actors.deadlines import Deadlines
 from actors.testing import ManualClock, settle
 from tests.transport.written import Written
 from transport.codes import CloseCode
 from transport.connection import Channel, ChannelEnvironment
-from transport.feed import Taker
+from transport.feed import AT_ONCE, Taker
 from transport.framing import PING
 from transport.outgoing import Outgoing
 
@@ -64,3 +65,35 @@ async def test_who_was_heard_between_is_not_silent() -> None:
         channel.heard = True
         await clock.advance(HEARTBEAT + 0.1)
     assert line.out.written == [PING] * 10
+
+
+class Bursting(Silent):
+    """A line whose peer has sent so many messages in one read."""
+
+    def __init__(self, kind: WSMsgType, count: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.left = count
+
+    async def receive(self) -> WSMessage:
+        if not self.left:
+            await super().receive()
+        self.left -= 1
+        return WSMessage(self.kind, b"", None)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_others_have_their_turn_in_a_burst_of_pings(closing: bool) -> None:
+    line = Bursting(WSMsgType.PING, 10 * AT_ONCE)
+    channel = channel_of(line, ManualClock())
+    reading = asyncio.ensure_future(
+        channel.refuse(CloseCode.BAD_TOKEN, "") if closing else channel.receive()
+    )
+    seen = []
+    while line.left:
+        await asyncio.sleep(0)
+        seen.append(line.left)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    steps = [before - after for before, after in zip([10 * AT_ONCE, *seen], seen, strict=False)]
+    assert max(steps) <= AT_ONCE

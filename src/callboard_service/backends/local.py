@@ -117,7 +117,7 @@ class LocalBackend(StoredConversations):
         kept once the model works on it, any other at once.
         """
         if prompt.model not in ("", self._model.stem):
-            message = f"there is no model {prompt.model!r} here, only {self._model.stem!r}"
+            message = f"there is no model {prompt.model[:80]!r} here, only {self._model.stem!r}"
             raise Failure(Code.INVALID_ARGUMENT, message)
         await self.get(prompt.conversation_id)
         ticket = self._places.enter(prompt.session)

@@ -1,6 +1,7 @@
 """The language model's process: started, fed, listened to, and started again when it dies.
 
-    ModelProcess ── ModelOutput   reads the child's standard output
+    ModelProcess ─┬ ModelOutput   reads the child's standard output
+                  └ ModelErrors   reads its standard error into the log
 
 A fault in native code ends the child, which costs the replies that run, and not the service.
 """
@@ -14,11 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never, TypeAlias
 
-from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply
+from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply, Restart
 from callboard_service.backends.generation import Event, Generation, Turn, chat_line, line
 from callboard_service.errors import BackendFailed
 from callboard_service.launch import python_environment, python_module
 from callboard_service.scratch import Scratch, make_scratch
+
+_OUTPUT: Final = Lifecycle(shutdown=0.0)
+_ERRORS: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
+_ERRORS_AT_ONCE: Final = 16 * 1024
+_LONGEST_ERROR: Final = 500
+"""Characters of a line of the child's standard error that are logged."""
 
 START_TIMEOUT: Final = 120.0
 """Seconds that a model may take to load."""
@@ -119,6 +126,28 @@ class ModelOutput(Actor[Never]):
         """Nothing: it only reads."""
 
 
+class ModelErrors(Actor[Never]):
+    """Reads the child's standard error into the log, so that the child never waits for its reader.
+
+    Inherited, it would be the service's own, which may be a pipe that nobody reads.
+    """
+
+    def __init__(self, lines: asyncio.StreamReader, log: Log) -> None:
+        self._lines = lines
+        self._log = log
+
+    async def main(self) -> None:
+        """Read to the end."""
+        while data := await self._lines.read(_ERRORS_AT_ONCE):
+            for printed in data.decode(errors="replace").splitlines():
+                if printed.strip():
+                    text = printed[:_LONGEST_ERROR]
+                    self._log.warning("the model's process printed", text=text)
+
+    def receive(self, message: Never) -> None:
+        """Nothing: it only reads."""
+
+
 class ModelProcess(Actor[ModelMessage]):
     """The child, and the generations that run in it."""
 
@@ -148,15 +177,16 @@ class ModelProcess(Actor[ModelMessage]):
         """Start the child and wait until the model is loaded. Raises BackendFailed."""
         child = self._child = await self._launch()
         assert child.stdout is not None
+        assert child.stderr is not None
+        errors, log = child.stderr, self._log
+        self.context.spawn(lambda: ModelErrors(errors, log), name="errors", lifecycle=_ERRORS)
         try:
             ready = await self._first_line(child.stdout)
         except BaseException:
             await self._end_child()
             raise
         output, me = child.stdout, self.context.ref
-        self.context.spawn(
-            lambda: ModelOutput(output, me), name="output", lifecycle=Lifecycle(shutdown=0.0)
-        )
+        self.context.spawn(lambda: ModelOutput(output, me), name="output", lifecycle=_OUTPUT)
         self._log.info("model ready", model=ready.get("model"), pid=child.pid)
         self._on_start(me, Loaded(_number(ready, "context", 0), _number(ready, "parallel", 1)))
 
@@ -173,6 +203,7 @@ class ModelProcess(Actor[ModelMessage]):
                 *_command(self._model),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
                 limit=_MAX_LINE,
                 cwd=folder,
                 env=python_environment() | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),

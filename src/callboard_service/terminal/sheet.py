@@ -79,7 +79,7 @@ class Sheet:
         self._add(ask.title.strip() or "a question", "? ", heading=True)
         if call is not None:
             self._add_call(call)
-        elif ask.call_id:
+        elif ask.call_id and ask.kind == AskEvent.KIND_PERMISSION:
             self._texts.append(
                 _Text("the tool call that this is about was not announced", "  ", "  ")
             )

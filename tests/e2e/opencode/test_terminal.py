@@ -70,7 +70,7 @@ def test_permissions(terminal: Terminal, llm: ScriptedLLM) -> None:
 def test_questions(terminal: Terminal, llm: ScriptedLLM) -> None:
     text = script([questions("Really?", "And which?", multiple=True)], [say("thanks")])
     asked = terminal.say(text)
-    details = ["  Yes: do it", "  No: leave", "  1. Yes", "  2. No"]
+    details = ["  | Yes: do it", "  | No: leave", "  1. Yes", "  2. No"]
     assert asked[-5:] == ["? Really?", *details]
     second = terminal.say("1, 2")
     assert second[0] == "Yes, No"

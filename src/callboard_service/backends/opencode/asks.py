@@ -23,7 +23,10 @@ from callboard_service.backends.opencode.fields import (
 
 CHOICES: Final = ("once", "always", "reject")
 
-_LONGEST: Final = 16_384
+_LONGEST: Final = 256 * 1024
+"""Characters of a title or a detail."""
+
+_REFUSE: Final = ("reject",)
 _TITLES: Final = {
     "bash": "Run a command",
     "edit": "Change a file",
@@ -72,13 +75,17 @@ class Asks:
         kind, patterns = text(data, "permission"), texts(data.get("patterns"))
         title = _TITLES.get(kind, kind or "Permission")
         what = ", ".join(patterns)
+        title = f"{title}: {what}" if what else title
+        detail = _detail(table(data, "metadata"))
+        whole = len(title) <= _LONGEST and len(detail) <= _LONGEST
         event = AskEvent(
             ask_id=request_id,
             kind=AskEvent.KIND_PERMISSION,
             call_id=text(table(data, "tool"), "callID"),
-            title=f"{title}: {what}"[:_LONGEST] if what else title,
-            detail=_detail(table(data, "metadata")),
-            options=CHOICES,
+            title=_cut(title),
+            detail=_cut(detail),
+            # Nobody can allow what is too long to be shown.
+            options=CHOICES if whole else _REFUSE,
         )
         return [event]
 
@@ -101,8 +108,8 @@ class Asks:
                     ask_id=ask_id,
                     kind=AskEvent.KIND_QUESTION,
                     call_id=call_id,
-                    title=(text(question, "question") or text(question, "header"))[:_LONGEST],
-                    detail="\n".join(lines)[:_LONGEST],
+                    title=_cut(text(question, "question") or text(question, "header")),
+                    detail=_cut("\n".join(lines)),
                     options=[text(option, "label") for option in options],
                     multiple=question.get("multiple") is True,
                 )
@@ -194,5 +201,11 @@ def _detail(metadata: Table) -> str:
     """What a person should see before deciding: the change, the command, the file."""
     for key in ("diff", "command", "filepath", "filePath", "url"):
         if value := text(metadata, key):
-            return value[:_LONGEST]
+            return value
     return ""
+
+
+def _cut(text: str) -> str:
+    """Return a text, with a mark where it is too long."""
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]}\n[{more} more characters are not shown]"
