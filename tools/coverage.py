@@ -28,6 +28,7 @@ RUNTIME: Final = {
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "eager", "run"),
     "clock": ("system",),
+    "crashes": ("crashes",),
     "cycles": ("cycles",),
     "deadlines": ("deadlines",),
     "duplex": ("duplex", "memory"),
@@ -60,13 +61,14 @@ RUNTIME: Final = {
     ),
     "registry": ("registry", "residents", "interceptors", "duplex"),
     "regroup": ("regroup",),
-    "request": ("run", "request", "stream", "burst", "duplex", "interceptors", "residents", "memory"),
+    "request": (
+        "run", "request", "stream", "burst", "duplex", "interceptors", "residents", "memory"),
     "residents": ("residents",),
     "restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
     "rounds": ("rounds",),
     "run": (
         "run", "eager", "request", "stream", "session", "burst", "duplex",
-        "interceptors", "residents", "session_resume", "memory",
+        "interceptors", "residents", "session_resume", "memory", "stalls",
     ),
     "runqueue": ("runqueue",),
     "session": (
@@ -107,6 +109,8 @@ data_file = {data}
 partial_also =
     ^\\s*case\\s
 exclude_also =
+    # A real Ctrl-C goes through everywhere: tests/actors/test_crashes.py tries the one function.
+    if not is_crash\\(
     if TYPE_CHECKING:
     @overload
     @abstractmethod

@@ -314,3 +314,7 @@ def test_ctrl_c_raises_with_the_handler_of_python_and_of_asyncio_alone() -> None
         assert not asyncio.run(_do_they_raise())
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_exception_is_a_crash() -> None:
+    assert is_crash(ValueError())

@@ -339,3 +339,29 @@ async def test_a_field_that_is_not_supported_is_refused_and_not_ignored(
     assert not answer.error.retryable
     history = await client.call(get_history=message("GetHistoryRequest", session_id=conversation))
     assert not history.history.entries
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        ("update_session", "UpdateSessionRequest"),
+        ("fork_session", "ForkSessionRequest"),
+        ("watch_sessions", "WatchSessionsRequest"),
+        ("list_options", "ListOptionsRequest"),
+        ("set_option", "SetOptionRequest"),
+        ("list_commands", "ListCommandsRequest"),
+        ("follow_session", "FollowSessionRequest"),
+        ("stop_turn", "StopTurnRequest"),
+        ("update_turn", "UpdateTurnRequest"),
+        ("answer_ask", "AnswerAskRequest"),
+        ("upload", "UploadRequest"),
+        ("get_attachment", "GetAttachmentRequest"),
+    ],
+)
+async def test_a_request_that_is_not_built_yet_is_unimplemented(
+    client: Contract, arm: str, name: str
+) -> None:
+    assert not client.welcome.features
+    answer = await client.call(**{arm: message(name)})
+    assert answer.error.code == "UNIMPLEMENTED"
+    assert not answer.error.retryable
