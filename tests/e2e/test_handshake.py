@@ -172,6 +172,7 @@ async def test_of_too_many_connections_without_hello_the_oldest_is_cut_off(tmp_p
             service.connect() as first,
             connect(service.url, proxy=None) as oldest,
             connect(service.url, proxy=None) as younger,
+            connect(service.url, proxy=None),
             service.connect() as second,
         ):
             with pytest.raises(ConnectionClosed):

@@ -76,7 +76,8 @@ def test_a_module_that_is_installed_does_not_put_the_working_folder_on_the_path(
 ) -> None:
     """Else whatever is imported later, and is not installed, would be taken from there."""
     (folder / "site").mkdir()
-    monkeypatch.syspath_prepend(str(folder / "site"))
+    monkeypatch.setattr(sys, "path", [str(folder / "site"), *sys.path])
+    importlib.invalidate_caches()
     (folder / "site" / "space" / "sub").mkdir(parents=True)
     write(folder / "site", "good_e", GOOD)
     write(folder / "site" / "space" / "sub", "good_f", DUPLEX)
@@ -89,7 +90,8 @@ def test_a_namespace_package_may_have_a_part_in_the_working_folder(
 ) -> None:
     (folder / "site" / "room").mkdir(parents=True)
     (folder / "room").mkdir()
-    monkeypatch.syspath_prepend(str(folder / "site"))
+    monkeypatch.setattr(sys, "path", [str(folder / "site"), *sys.path])
+    importlib.invalidate_caches()
     write(folder / "room", "good_g", GOOD)
     registry = Registry()
     register_all(registry, ["room.good_g"])
