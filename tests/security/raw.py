@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -16,6 +16,16 @@ from tests.e2e.service_process import ServiceProcess
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RSV1 = 0x80, 0x40
 PATIENCE = 20.0
+
+
+class Target(Protocol):
+    """Where a service listens on this machine, and its token."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def token(self) -> str: ...
 
 
 def frame(payload: bytes = b"", opcode: int = BINARY, bits: int = FIN) -> bytes:
@@ -120,7 +130,7 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def plain(service: ServiceProcess) -> AsyncIterator[Raw]:
+async def plain(service: Target) -> AsyncIterator[Raw]:
     """A TCP connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     try:
@@ -132,7 +142,7 @@ async def plain(service: ServiceProcess) -> AsyncIterator[Raw]:
 
 
 @contextlib.asynccontextmanager
-async def upgraded(service: ServiceProcess) -> AsyncIterator[Raw]:
+async def upgraded(service: Target) -> AsyncIterator[Raw]:
     """A WebSocket, before Hello."""
     async with plain(service) as raw:
         await raw.send(upgrade(f"127.0.0.1:{service.port}"))
@@ -143,7 +153,7 @@ async def upgraded(service: ServiceProcess) -> AsyncIterator[Raw]:
 
 
 @contextlib.asynccontextmanager
-async def greeted(service: ServiceProcess, **fields: Any) -> AsyncIterator[Raw]:
+async def greeted(service: Target, **fields: Any) -> AsyncIterator[Raw]:
     """A WebSocket after Hello and Welcome."""
     async with upgraded(service) as raw:
         await raw.send(frame(hello(service.token, **fields)))
@@ -152,7 +162,7 @@ async def greeted(service: ServiceProcess, **fields: Any) -> AsyncIterator[Raw]:
 
 
 async def refused(
-    service: ServiceProcess,
+    service: Target,
     headers: Sequence[tuple[str, str]] = (),
     path: str = "/ws",
     *,
