@@ -97,9 +97,9 @@ async def unread_history(victim: Victim, _random: Random) -> None:
 
 async def unread_lists(victim: Victim, _random: Random) -> None:
     async with greeted(victim) as raw:
-        await create(raw, 1, 1500, "one of many")
+        await create(raw, 1, 1500, "one of many " * 30)
         listing = message("ListSessionsRequest")
-        await raw.send(*(request(number, list_sessions=listing) for number in range(2000, 2100)))
+        await raw.send(*(request(number, list_sessions=listing) for number in range(2000, 2250)))
         await asyncio.get_running_loop().create_future()  # there are conversations enough
 
 

@@ -112,6 +112,7 @@ class Service:
                 "DONT_FAKE_MONOTONIC": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                 "NO_FAKE_STAT": "1",
+                "PYTHONPATH": str(Path(__file__).with_name("clock")),
             }
         return environment(self.folder, **settings)
 
