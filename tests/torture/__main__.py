@@ -7,6 +7,7 @@ a check failed in any round. The seed decides everything that is drawn.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 from itertools import count
 from pathlib import Path
@@ -47,6 +48,9 @@ async def main(wish: argparse.Namespace) -> int:
     if sys.platform != "linux":
         print("make torture is for Linux alone", file=sys.stderr)
         return 2
+    # Under nohup SIGHUP is ignored, which the service would inherit; a handler is not inherited.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     print(f"seed {wish.seed}", flush=True)
     found = available()
     missing = [_left_out(need, hint) for need, hint in HINTS.items() if need not in found]

@@ -1,7 +1,8 @@
 """Hostile clients, in a process of their own: `python -m tests.torture.hostile`.
 
-Standard input: one line of JSON (port, token, seed, began, steps). They run until SIGTERM, at the
-lowest priority: the load must not starve the good client on a small machine.
+Standard input: one line of JSON (port, token, seed, began, steps). They run until they are killed,
+at a low priority: the load must not starve the good client on a small machine. Standard error says
+how each attack ended.
 """
 
 import asyncio
@@ -30,8 +31,9 @@ async def attack(victim: Victim, step: dict[str, Any], began: float, seed: str) 
             while True:
                 try:
                     await ATTACKS[step["name"]](victim, draw)
-                except (OSError, EOFError, AssertionError, ValueError):
-                    pass
+                    print(f"{step['name']}: done", file=sys.stderr, flush=True)
+                except (OSError, EOFError, AssertionError, ValueError) as error:
+                    print(f"{step['name']}: {error!r:.200}", file=sys.stderr, flush=True)
                 except TimeoutError:
                     if over is not None and loop.time() >= over:
                         raise

@@ -19,6 +19,9 @@ from tests.torture.machine import fake_time_library
 from tests.torture.plan import Plan
 
 READY: Final = 60.0
+SLEEP: Final = Path(__file__).with_name("clock")
+"""A folder with a `sitecustomize` that makes time.sleep work under libfaketime."""
+
 SAMPLE: Final = 0.1
 OVERTIME: Final = 10.0
 """Seconds beyond its limit that the service is waited for, to say how long it took."""
@@ -112,7 +115,7 @@ class Service:
                 "DONT_FAKE_MONOTONIC": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                 "NO_FAKE_STAT": "1",
-                "PYTHONPATH": str(Path(__file__).with_name("clock")),
+                "PYTHONPATH": os.pathsep.join((str(SLEEP), os.environ.get("PYTHONPATH", ""))),
             }
         return environment(self.folder, **settings)
 
