@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import psutil
 
 from tests.e2e.service_process import command, environment
-from tests.torture.plan import Step
+from tests.torture.plan import SILENCE, SILENCE_SETTING, Step
 from tests.torture.service import Service
 from transport import discovery
 from transport.errors import NotRunning
@@ -21,6 +22,9 @@ from transport.errors import NotRunning
 HOURS: Final = (-26, -5, -1, 1, 5, 26)
 LOOK: Final = 0.5
 """Seconds between two looks for the runtime file."""
+
+NOTICE: Final = 5.0
+"""Seconds beyond the silence limit in which a reply is asked for, and the model ended."""
 
 COMMAND: Final = 30.0
 """Seconds that a command or a second service may take."""
@@ -122,9 +126,13 @@ class Conditions:
     @asynccontextmanager
     async def _model_stop(self, step: Step) -> AsyncIterator[None]:
         model = self._signal_model(step, signal.SIGSTOP)
+        began = monotonic()
         try:
             yield
         finally:
+            stopped = monotonic() - began
+            if model is not None and is_too_silent(stopped) and model.is_running():
+                self.wrong.append(f"a model that was stopped for {stopped:.0f} s was left alone")
             if model is not None:
                 with suppress(psutil.Error):
                     model.send_signal(signal.SIGCONT)
@@ -204,6 +212,11 @@ class Conditions:
             if not found and found_once and not self._others:
                 self.wrong.append("the running service cannot be found by its runtime file")
                 found_once = False
+
+
+def is_too_silent(seconds: float) -> bool:
+    """Return whether a model that has been stopped for so long should have been ended."""
+    return bool(SILENCE_SETTING) and seconds > SILENCE + NOTICE
 
 
 def _hold(path: Path, statement: str) -> sqlite3.Connection | None:

@@ -34,7 +34,7 @@ TICK: Final = 0.05
 LATE: Final = 0.05
 """Seconds by which the client's own timer may be late without it being noted."""
 
-WORKERS: Final = 4
+WORKERS: Final = 6
 MOST_OPEN: Final = 64
 PATIENCE: Final = 5.0
 """Seconds after which a worker turns to other work, and leaves the request open."""

@@ -11,8 +11,14 @@ Log = Literal["pipe", "full", "disk"]
 EVERYWHERE: Final = frozenset({"local", "openai", "echo"})
 STORED: Final = frozenset({"local", "openai"})
 
-SILENCE: Final[dict[str, str]] = {}
-"""Settings by which a model that says nothing is noticed soon."""
+SILENCE_SETTING: Final = ""
+"""The setting, in milliseconds, after which a model that says nothing is started again.
+
+Empty: there is none, and a model that is stopped is only seen to hold nothing else up.
+"""
+
+SILENCE: Final = 3.0
+"""Its value in every round, in seconds."""
 
 ROUND: Final = (15.0, 25.0)
 """Seconds that a round lasts, from ready to the ending signal."""
@@ -71,6 +77,9 @@ CONDITIONS: Final = {
         Condition("second-signal", "a second signal follows"),
     )
 }
+SPANS: Final = {"model-stop": (2.0, 14.0)}
+"""Seconds that a condition lasts, where it is not 1 to 8."""
+
 AT_ONCE: Final = ("second", "status", "model-kill")
 """Conditions that are a moment and not a span."""
 
@@ -139,14 +148,10 @@ def make_plan(
     settings, drain, budget = _settings(draw)
     if only:
         chosen = list(only)
-    if backend is not None:
-        drawn = backend
-    elif only and not all(drawn in CONDITIONS[name].backends for name in only):
-        drawn = "local"
-    if any(name in LOGS for name in chosen):
-        settings["log_level"] = (
-            "debug"  # each request is logged: a pipe that is not read is full soon
-        )
+        fits = all(drawn in CONDITIONS[name].backends for name in only)
+        drawn = drawn if fits else "local"
+    drawn = drawn if backend is None else backend
+    settings |= _special_settings(chosen)
     present = [n for n in chosen if CONDITIONS[n].needs in available | {""}]
     lasting = lasting if seconds is None else seconds
     steps = [step for name in chosen for step in _times(draw, name, lasting)]
@@ -157,7 +162,7 @@ def make_plan(
         number,
         lasting,
         drawn,
-        settings | SILENCE,
+        settings,
         drain,
         budget,
         "full" if "log-full" in present else "disk" if "log-disk" in present else "pipe",
@@ -198,12 +203,21 @@ def _settings(draw: Random) -> tuple[dict[str, str], float, int]:
     )
 
 
+def _special_settings(chosen: list[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    if SILENCE_SETTING:
+        settings[SILENCE_SETTING] = str(int(SILENCE * 1000))
+    if any(name in LOGS for name in chosen):
+        settings["log_level"] = "debug"  # so much that a pipe that is not read is full soon
+    return settings
+
+
 def _times(draw: Random, name: str, seconds: float) -> Iterator[Step]:
     """Draw when a condition is there, once or twice."""
     lasting = draw.random() < 0.4
     for turn in range(draw.choice((1, 2, 2))):
         at = draw.uniform(1.0, max(seconds - 4.0, 2.0))
-        until: float | None = at + draw.uniform(1.0, 8.0)
+        until: float | None = at + draw.uniform(*SPANS.get(name, (1.0, 8.0)))
         if name in AT_ONCE:
             until = at
         elif lasting or until is None or until >= seconds:
