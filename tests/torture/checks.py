@@ -20,8 +20,9 @@ EXIT_SLACK: Final = 5.0
 SESSION_BYTES: Final = 96 * MIB
 """What one hostile session may cost at most."""
 
-FIXED_BYTES: Final = 96 * MIB
-"""What all else may cost: buffers of sockets, caches, the good client, memory not given back."""
+FIXED_BYTES: Final = 128 * MIB
+"""What all else may cost: buffers of sockets, an answer while it is made, the good client, what is
+not given back to the system."""
 
 SENT_BEFORE: Final = 0.5
 """Seconds before GoingAway; a request that was sent earlier has certainly arrived."""

@@ -35,7 +35,7 @@ class Condition:
     backends: frozenset[str] = EVERYWHERE
     needs: str = ""
     sessions: int = 0
-    """Hostile sessions that hold memory."""
+    """Hostile sessions that hold memory, for each step."""
     hostile: bool = False
 
 
@@ -60,7 +60,7 @@ CONDITIONS: Final = {
         Condition("status", "`callboard status` is run"),
         Condition("model-kill", "the model's process is killed", frozenset({"local"})),
         Condition("model-stop", "the model's process is stopped", frozenset({"local"})),
-        _hostile("unread-history", "pages of history that are never read"),
+        _hostile("unread-history", "pages of history that are never read", 2),
         _hostile("unread-lists", "long lists that are never read"),
         _hostile("big-answers", "AnswerRequests of 1 MB to a reply that awaits none"),
         _hostile("reconnects", "sessions that are opened and dropped"),
@@ -120,7 +120,7 @@ class Plan:
     @property
     def hostile_sessions(self) -> int:
         """Return how many hostile sessions there are at most."""
-        return sum(CONDITIONS[name].sessions for name in {step.name for step in self.steps})
+        return sum(CONDITIONS[step.name].sessions for step in self.steps)
 
     def steps_of(self, *, hostile: bool) -> list[Step]:
         """Return the steps that hostile clients carry out, or all the others."""

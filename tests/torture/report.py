@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.torture.checks import EXIT_SLACK, LOCKOUT, MIB
+from tests.torture.checks import EXIT_SLACK, FIXED_BYTES, LOCKOUT, MIB, SESSION_BYTES
 from tests.torture.plan import CONDITIONS, Plan
 from tests.torture.rounds import Result
 from tests.torture.trace import NEWCOMER, SESSION
@@ -62,8 +62,9 @@ def totals(results: Sequence[Result]) -> str:
     never = sorted(CONDITIONS.keys() - applied.keys() - {"sighup", "sigint", "second-signal"})
     late = sum(result.late for result in results)
     limits = (
-        f"limits: lockout {LOCKOUT:.0f} s; exit drain time + {EXIT_SLACK:.0f} s; memory (MiB): "
-        "at the start + 96, + 96 for each hostile session up to the memory budget"
+        f"limits: lockout {LOCKOUT:.0f} s; exit drain time + {EXIT_SLACK:.0f} s; memory "
+        f"(MiB): at the start + {FIXED_BYTES / MIB:.0f}, + {SESSION_BYTES / MIB:.0f} for each "
+        "hostile session up to the memory budget"
     )
     return "\n".join(
         [

@@ -114,7 +114,7 @@ class Service:
                 "FAKETIME_NO_CACHE": "1",
                 "DONT_FAKE_MONOTONIC": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                # Else waits for CPython's interpreter lock take up to a second, which no clock does.
+                # Else each wait for CPython's interpreter lock takes up to a second.
                 "FAKETIME_FORCE_MONOTONIC_FIX": "0",
                 "NO_FAKE_STAT": "1",
                 "PYTHONPATH": os.pathsep.join((str(SLEEP), os.environ.get("PYTHONPATH", ""))),
