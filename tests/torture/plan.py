@@ -11,7 +11,7 @@ Log = Literal["pipe", "full", "disk"]
 EVERYWHERE: Final = frozenset({"local", "openai", "echo"})
 STORED: Final = frozenset({"local", "openai"})
 
-SILENCE_SETTING: Final = ""
+SILENCE_SETTING: Final = "local_silence_ms"
 """The setting, in milliseconds, after which a model that says nothing is started again.
 
 Empty: there is none, and a model that is stopped is only seen to hold nothing else up.
