@@ -10,8 +10,9 @@ import pytest
 from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken
 from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.backend import SMALL_PROMPT
 from tests.openai.scripted_server import Exchange, Script, ScriptedServer, saying
-from tests.openai.talk import talking, text_of
+from tests.openai.talk import Talk, talking, text_of
 
 SIGNS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "comments": lambda exchange: exchange.raw(b": keep-alive\n\n"),
@@ -153,3 +154,32 @@ async def test_too_many_waiting_replies_are_refused_and_may_try_again(
             await anext(reply)
         assert refused.value.retryable
         assert await talk.kept() == []
+
+
+async def test_few_large_conversations_are_sent_at_once(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent takes several times its size in memory until the answer begins."""
+    monkeypatch.setattr("callboard_service.backends.openai.backend.LARGE_AT_ONCE", 1)
+    arrived, begin = asyncio.Semaphore(0), asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        arrived.release()
+        await begin.wait()
+        await saying("hello")(exchange)
+
+    async with talking(tmp_path, server.url) as talk:
+        server.will(script, saying("small"), script)
+        large = "\U0001f3ad" * SMALL_PROMPT
+        first, second = talk.reply(large, session="a"), talk.reply(large, session="b")
+        sending = asyncio.ensure_future(anext(first))
+        await arrived.acquire()
+        assert "waits its turn" in (await anext(second)).message
+        small = Talk(talk.backend, (await talk.backend.create("small")).id, [])
+        assert text_of(await small.all("hi")) == "small"
+        begin.set()
+        await sending
+        assert text_of([event async for event in second]) == "hello"
+        await first.aclose()
+        assert len(server.chats) == 3
+        assert large in server.chats[0].body["messages"][-1]["content"]

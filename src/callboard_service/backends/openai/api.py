@@ -197,11 +197,17 @@ class Api:
     ) -> aiohttp.ClientResponse:
         url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
         key = self._server.key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        data: bytes | None = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            # As UTF-8: escaped, most texts of the world are twice as large, and emoji three times.
+            data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
         return await self._session.request(
             method,
             url.with_query(self._base.query),
-            json=body,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            data=data,
+            headers=headers,
             allow_redirects=False,
         )
 

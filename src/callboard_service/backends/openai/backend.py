@@ -19,7 +19,7 @@ from tenacity import (
 from actors import Actor, ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
-from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.fair import FairPlaces, Ticket
 from callboard_service.backends.local import DATABASE
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
@@ -33,6 +33,15 @@ from callboard_service.backends.openai.completion import Chunk, Completion
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
 from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
+
+SMALL_PROMPT: Final = 256 * 1024
+"""Bytes of the texts of a conversation that is sent whenever there is a connection."""
+
+LARGEST_PROMPT: Final = 8 * 1024 * 1024
+"""Bytes of the texts that are sent at most: no model has a context for more."""
+
+LARGE_AT_ONCE: Final = 3
+"""Larger prompts that are sent at once, until their answer begins."""
 
 TRIES: Final = 3
 """How often a request is sent, as long as nothing of its reply has come."""
@@ -140,6 +149,7 @@ class OpenAIBackend(StoredConversations):
         self._trouble = ""
         self._away = False
         self._places = FairPlaces(connections, max_waiting=MAX_WAITING, spare=2)
+        self._large = FairPlaces(LARGE_AT_ONCE, max_waiting=MAX_WAITING)
 
     def spec(self) -> ChildSpec:
         """Return the actor that owns the HTTP session."""
@@ -217,15 +227,9 @@ class OpenAIBackend(StoredConversations):
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Yield what the server says, until `completion` is complete. Raises Failure."""
         model = prompt.model or await models.default()
-        turns = await self.turns(prompt.conversation_id)
-        if turns.left_out:
-            count = turns.left_out
-            message = f"The conversation is long: its oldest {count} messages were left out."
-            yield ChatNotice(message=message)
-        messages = _messages(turns)
         answer: Answer | None = None
         try:
-            async with aclosing(self._begin(api, model, messages)) as beginning:
+            async with aclosing(self._send(api, model, prompt)) as beginning:
                 async for step in beginning:
                     if isinstance(step, Started):
                         answer = step.answer
@@ -241,6 +245,33 @@ class OpenAIBackend(StoredConversations):
             if answer is not None:
                 answer.close()
         completion.end()
+
+    async def _send(
+        self, api: Api, model: str, prompt: Prompt
+    ) -> AsyncGenerator[ChatNotice | Started, None]:
+        """Send the conversation, and yield the answer once its first chunk is there.
+
+        What is sent takes several times its size in memory, so few large prompts are sent at once.
+        """
+        turns = await self.turns(prompt.conversation_id, SMALL_PROMPT)
+        ticket: Ticket | None = None
+        try:
+            if turns.left_out:
+                ticket = self._large.enter(prompt.session)
+                async with aclosing(ticket.turn()) as waiting:
+                    async for notice in waiting:
+                        yield notice
+                turns = await self.turns(prompt.conversation_id, LARGEST_PROMPT)
+            if turns.left_out:
+                count = turns.left_out
+                message = f"The conversation is long: its oldest {count} messages were left out."
+                yield ChatNotice(message=message)
+            async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
+                async for step in beginning:
+                    yield step
+        finally:
+            if ticket is not None:
+                ticket.leave()
 
     async def _rest(
         self, api: Api, answer: Answer, completion: Completion
