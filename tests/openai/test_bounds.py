@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors import Failure
-from callboard.v1.chat_pb2 import ChatCompleted, ChatToken
+from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, HistoryEntry
 from callboard_service.backends.openai.api import Patience
 from callboard_service.backends.openai.backend import SMALL_PROMPT
 from tests.openai.scripted_server import Exchange, Script, ScriptedServer, saying
@@ -171,7 +171,8 @@ async def test_few_large_conversations_are_sent_at_once(
     async with talking(tmp_path, server.url) as talk:
         server.will(script, saying("small"), script)
         large = "\U0001f3ad" * SMALL_PROMPT
-        first, second = talk.reply(large, session="a"), talk.reply(large, session="b")
+        await talk.backend.keep(talk.conversation, HistoryEntry(user_text=large))
+        first, second = talk.reply("hi", session="a"), talk.reply("hi", session="b")
         sending = asyncio.ensure_future(anext(first))
         await arrived.acquire()
         assert "waits its turn" in (await anext(second)).message
@@ -182,4 +183,4 @@ async def test_few_large_conversations_are_sent_at_once(
         assert text_of([event async for event in second]) == "hello"
         await first.aclose()
         assert len(server.chats) == 3
-        assert large in server.chats[0].body["messages"][-1]["content"]
+        assert large in server.chats[0].body["messages"][0]["content"]

@@ -5,6 +5,7 @@ The key goes to the configured address and to no other: redirects are not follow
 """
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -198,11 +199,12 @@ class Api:
         url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
         key = self._server.key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        data: bytes | None = None
+        data: io.BytesIO | None = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             # As UTF-8: escaped, most texts of the world are twice as large, and emoji three times.
-            data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+            # From a file it is written piece by piece, as the server takes it.
+            data = io.BytesIO(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
         return await self._session.request(
             method,
             url.with_query(self._base.query),

@@ -228,16 +228,17 @@ class OpenAIBackend(StoredConversations):
         """Yield what the server says, until `completion` is complete. Raises Failure."""
         model = prompt.model or await models.default()
         answer: Answer | None = None
+        first: Chunk = {}
         try:
             async with aclosing(self._send(api, model, prompt)) as beginning:
                 async for step in beginning:
                     if isinstance(step, Started):
-                        answer = step.answer
-                        for event in completion.take(step.first):
-                            yield event
+                        answer, first = step.answer, step.first
                     else:
                         yield step
             assert answer is not None
+            for event in completion.take(first):
+                yield event
             async with aclosing(self._rest(api, answer, completion)) as events:
                 async for event in events:
                     yield event
