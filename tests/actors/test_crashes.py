@@ -162,6 +162,7 @@ async def test_a_message_that_exits_crashes_its_actor(
     assert actor_system.snapshot().children[0].restarts == 1
 
 
+@pytest.mark.own_bound("three messages of one turn are what it is about")
 @raising
 async def test_an_exit_after_others_of_one_turn_crashes_its_actor(
     actor_system: ActorSystem, manual_clock: ManualClock, kind: Kind
