@@ -7,8 +7,8 @@ import pytest
 from actors import ActorSystem, StreamActor, Yielded
 from actors.frames import Ack, Credit
 from actors.limits import SessionLimits
-from actors.testing import ManualClock
-from tests.actors.session_kit import Client, Service, Text
+from actors.testing import ManualClock, settle
+from tests.actors.session_kit import Client, Service, Text, decode
 
 STALLED = "!RESOURCE_EXHAUSTED retryable"
 SLOW = SessionLimits().slow_consumer
@@ -126,6 +126,31 @@ async def test_acknowledging_slowly_is_progress_for_every_stream(
     said = [frame.said for frame in client.received]
     assert said.count("completed") == 5
     assert STALLED not in said
+
+
+class Filling(Endless):
+    """Fills the send queue."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        while True:
+            yield Text("x" * 1024)
+
+
+async def test_reading_a_little_is_progress_though_there_is_no_room_yet(
+    service: Service, manual_clock: ManualClock
+) -> None:
+    service.registry.register(Text, Filling)
+    client = await service.open()
+    client.request(Text())
+    await settle()
+    for _ in range(6):
+        await manual_clock.advance(SLOW / 2)
+        (taken,) = client.take(1)
+        assert decode(taken).said == "x" * 1024
+        assert client.attached is not None
+        assert client.attached.outbox._session.machine.is_open(1)
+    await manual_clock.advance(1.5 * SLOW)
+    assert (await client.said(1))[-1] == STALLED
 
 
 @pytest.fixture
