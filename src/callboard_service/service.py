@@ -61,6 +61,9 @@ NAME: Final = "callboard"
 
 TOKEN_BYTES: Final = 32
 
+LAST_WRITES: Final = 1.0
+"""Seconds that the last writes wait for a locked database. Less than KILL_GRACE."""
+
 KILL_GRACE: Final = 2.0
 """Seconds that a cancelled actor has to end; then it is left behind. The process stops in five."""
 
@@ -335,6 +338,7 @@ class Service:
         """Drain, close, stop all actors in reverse order, remove the runtime file."""
         if self._server is not None:
             await self._server.shutdown()
+        self._backend.hurry(LAST_WRITES)
         await self.system.stop()
         if self._runtime_file is not None:
             discovery.withdraw(self._runtime_file)

@@ -311,6 +311,10 @@ class ConversationStore:
         await self._database.read(lambda transaction: transaction.number("SELECT 1"))
         await self._database.write(rewrite, patient=False)
 
+    def hurry(self, seconds: float) -> None:
+        """Have what is written wait for another process for at most so many seconds from now on."""
+        self._database.hurry(seconds)
+
     async def close(self, *, untouched: bool = False) -> None:
         """Finish what runs, as far as that is quick, then close the file. Again: nothing.
 

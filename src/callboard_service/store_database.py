@@ -274,6 +274,10 @@ class Database:
             self._last_write = cast("asyncio.Future[None]", write)
             return await asyncio.shield(write)
 
+    def hurry(self, seconds: float) -> None:
+        """Have writes wait for a lock for at most so many seconds from now on, all in all."""
+        asyncio.get_running_loop().call_later(seconds, self._writer.wait_no_longer)
+
     async def close(self, *, untouched: bool = False) -> None:
         """Close the connections and end the threads, within two seconds. Again: nothing.
 

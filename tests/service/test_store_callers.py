@@ -160,6 +160,20 @@ def _block(store: ConversationStore) -> threading.Event:
     return release
 
 
+async def test_a_store_in_a_hurry_waits_for_a_lock_for_a_moment_only(stores: Stores) -> None:
+    store = await stores.open(busy_timeout=60.0)
+    with other(stores.path) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        writing = asyncio.ensure_future(store.create("title"))
+        store.hurry(0.05)
+        async with asyncio.timeout(20.0):
+            with pytest.raises(StoreBusy):
+                await writing
+            with pytest.raises(StoreBusy):
+                await store.create("another")
+    assert await store.create("free again")
+
+
 async def test_closing_ends_a_wait_for_a_lock_at_once(stores: Stores) -> None:
     store = await stores.open(busy_timeout=60.0)
     await store.create("")

@@ -72,6 +72,8 @@ async def create(raw: Raw, first: int, count: int, title: str = "") -> list[str]
         await raw.send(*(request(number, create_session=making) for number in numbers))
         made += [a.session_info.id for a in await ends(raw, len(numbers))]
         await asyncio.sleep(0.2)  # within the rate limit, and so is what follows
+    if not any(made):
+        raise ConnectionError("the service makes no conversations now")
     return [conversation for conversation in made if conversation]
 
 

@@ -89,6 +89,9 @@ class ChatBackend(Protocol):
     def store_health(self) -> Health | None:
         """Return the state of the conversations, or None if the backend keeps none itself."""
 
+    def hurry(self, seconds: float) -> None:
+        """Have what is still to be kept wait for at most so many seconds: the service stops."""
+
     def spec(self) -> ChildSpec | None:
         """Return the subtree that makes replies, or None if replies need no actor."""
 

@@ -140,6 +140,11 @@ class StoredConversations:
         trouble = next(iter(self._faults.values()), "")
         return Health(ready=not trouble, detail=trouble)
 
+    def hurry(self, seconds: float) -> None:
+        """Have what is still to be kept wait for at most so many seconds."""
+        if self._store is not None:
+            self._store.hurry(seconds)
+
     async def open(self, *, thorough: bool = False) -> None:
         """Open the store. Raises BackendFailed with one line for a person."""
         try:

@@ -56,6 +56,9 @@ class OpenCodeBackend:
     def store_health(self) -> None:
         """Return None, likewise."""
 
+    def hurry(self, seconds: float) -> None:
+        """Do nothing, likewise."""
+
     def spec(self) -> ChildSpec:
         """The server, and with it all that listens to it."""
         where = self._where
