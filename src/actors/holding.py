@@ -25,12 +25,13 @@ class Holding:
     refused with RESOURCE_EXHAUSTED, retryable.
     """
 
-    __slots__ = ("_awaits", "_making", "_session", "held", "inputs", "request_id")
+    __slots__ = ("_awaits", "_making", "_session", "held", "in_flight", "inputs", "request_id")
 
     _session: "SessionActor"
     _making: asyncio.Semaphore | None
     _awaits: bool
     held: int
+    in_flight: bool
     inputs: "Inputs | None"
     request_id: int
 
@@ -67,17 +68,22 @@ class Holding:
             self._awaits = False
 
     def _hold(self, size: int) -> bool:
-        if not self._session.machine.hold(size):
+        if not self.in_flight or not self._session.machine.hold(size):
             return False
         self.held += size
         return True
 
     def _free(self, sealed: Sealed) -> None:
-        self.held -= sealed.size
-        self._session.machine.release(sealed.size)
+        if self.in_flight:
+            self.held -= sealed.size
+            self._session.machine.release(sealed.size)
 
     def let_go(self) -> None:
-        """Give everything back: the request is no longer in flight."""
+        """Give everything back: the request is no longer in flight.
+
+        A handler that ignored its cancellation may still run. It holds nothing from now on.
+        """
+        self.in_flight = False
         held, self.held = self.held, 0
         account = self._session.machine.account
         account.input_bytes -= held
@@ -99,7 +105,10 @@ class Holding:
         if self._making is None:
             making = self._session.making
             await making.acquire()
-            self._making = making
+            if self.in_flight:
+                self._making = making
+            else:  # the request has ended meanwhile, and `room` says so
+                making.release()
         await self.room()
         if not self._hold(size):
             raise HOLDS_TOO_MUCH

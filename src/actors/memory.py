@@ -63,6 +63,11 @@ class Account:
         return answer_bytes + self.input_bytes + more <= allowed
 
     def close(self) -> None:
-        """Give everything back: the session has ended."""
+        """Give everything back: the session has ended.
+
+        Its connection still takes what is left, and a handler that ignored its cancellation may
+        still run. What they count from now on is not part of the budget any more.
+        """
         self._budget.held -= self._counted
         self._counted = 0
+        self._budget = Budget(self._budget.limit)

@@ -212,8 +212,8 @@ class RequestContext(ActorContext[object]):
 
         For a handler whose one answer may be large: what it makes before there is room would wait
         in memory. At most two requests of a session have a reservation at once, first come, first
-        served; it ends with the request. Raises Failure, RESOURCE_EXHAUSTED, where the session
-        holds too much.
+        served; it ends with the request. Await one call before making the next. Raises Failure,
+        RESOURCE_EXHAUSTED, where the session holds too much.
         """
         await self._exchange.reserve(size)
 

@@ -36,8 +36,8 @@ class Run(Holding):
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
         "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_task",
-        "_waiter", "begun", "deadline", "ends_if_stalled", "expiry", "in_flight", "registration",
-        "request", "said",
+        "_waiter", "begun", "deadline", "ends_if_stalled", "expiry", "registration", "request",
+        "said",
     )  # fmt: skip
 
     def __init__(

@@ -1,6 +1,7 @@
 """What sessions hold, and who is refused when it is too much."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -281,6 +282,46 @@ class Late(DuplexActor[Ask, Text, Text]):
             await anext(inputs)
 
 
+class Stubborn(DuplexActor[Ask, Text, Text]):
+    """Ignores its cancellation, takes an input when it is told to go on, and reserves room."""
+
+    go = asyncio.Event()
+
+    async def handle(
+        self, request: Ask, inputs: AsyncIterator[Text]
+    ) -> AsyncIterator[Yielded[Text]]:
+        while not self.go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.go.wait()
+        item = await anext(inputs)
+        await self.context.reserve(10)
+        yield item
+
+
+async def test_a_handler_that_outlives_its_request_changes_no_account(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    Stubborn.go = asyncio.Event()
+    service = Service(actor_system, LIMITS)
+    service.registry.register_duplex(Ask, Text, Stubborn)
+    service.registry.register(Text, Reserving)
+    client = await service.open()
+    for request_id in (1, 2):
+        client.request(Ask("go"))
+        client.send(Inform(request_id, Input(1, sealed("x" * MIB), last=False)))
+        await settle()
+        client.send(Cancel(request_id))
+    await settle()
+    await manual_clock.advance(60.0)  # the handlers are left behind
+    await settle()
+    assert counted(client) == 0
+    Stubborn.go.set()
+    await settle()
+    assert counted(client) == 0
+    client.request(Text("10"))
+    assert await client.said(3) == ["x" * 10], "both turns to make a large answer are free"
+
+
 # -- answers -------------------------------------------------------------------------------------
 
 
@@ -483,6 +524,29 @@ async def test_a_session_that_ends_gives_everything_back(actor_system: ActorSyst
     client.detach(1000)
     await settle()
     assert budget.held == 0
+
+
+@pytest.mark.parametrize("acknowledges", [False, True])
+async def test_what_a_session_sends_after_its_end_is_not_part_of_the_budget(
+    actor_system: ActorSystem, acknowledges: bool
+) -> None:
+    client, budget, service = await client_of(actor_system, Waiting, acknowledges=acknowledges)
+    service.registry.register(Ask, LargeAsk)
+    client.request(Ask(str(2 * STEP)))
+    for _ in range(10):
+        client.last_id += 1
+        client.send(_request(client.last_id), STEP - 1)
+    await settle()
+    client.send(_request(1))  # a violation, which ends the session
+    await settle()
+    assert not client.ref.alive
+    assert client.take(MIB), "its answers still go out"
+    assert budget.held == 0
+
+
+class LargeAsk(RequestActor[Ask, Text]):
+    async def handle(self, request: Ask) -> Text:
+        return Text("x" * int(request.text))
 
 
 async def test_what_is_kept_for_a_replay_shrinks_where_others_need_the_room(
