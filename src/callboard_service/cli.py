@@ -38,9 +38,9 @@ def serve_command(
 ) -> None:
     """Run the service until it is told to stop: by Ctrl-C, SIGTERM or SIGHUP.
 
-    Running requests then get the drain time to end; a second signal ends the service at once. Exit
-    codes: 0 stopped, 1 it failed or could not stop within five seconds of the drain time, 2 it
-    cannot start, 128 + N ended by a second signal N.
+    Running requests then get the drain time to end; a second signal, other than SIGHUP, ends the
+    service at once. Exit codes: 0 stopped, 1 it failed or could not stop within five seconds of the
+    drain time, 2 it cannot start, 128 + N ended by a second signal N.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)

@@ -39,6 +39,10 @@ SIGNALS: Final = tuple(
 """What stops the service. SIGHUP: its terminal was closed. SIGBREAK: the same on Windows."""
 
 
+HANG_UP: Final[int | None] = getattr(signal, "SIGHUP", None)
+"""Never the second signal: a terminal that is closed may send two, its shell's and the kernel's."""
+
+
 class Shutdown:
     """Tells the running event loop once that the process is to stop, and makes sure that it does.
 
@@ -98,11 +102,11 @@ class Shutdown:
         self._judge(number, self._handled)
 
     def _judge(self, number: int, count: int) -> None:
-        """Stop at the first signal, end at once at the second.
+        """Stop at the first signal, end at once at the second unless that is SIGHUP.
 
         Each signal is seen by the main thread and by the guard, in any order: each has a count.
         """
-        if count > 1:
+        if count > 1 and number != HANG_UP:
             self._end(128 + number)
         self.begin()
 

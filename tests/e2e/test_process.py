@@ -194,6 +194,18 @@ async def test_a_terminal_that_is_closed_stops_the_service(odd: ServiceProcess) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGHUP")
+async def test_a_second_sighup_does_not_cut_the_end_short(odd: ServiceProcess) -> None:
+    async with odd.connect() as client:
+        request_id = await client.say(await client.conversation(), "[[delay:60000]]never")
+        odd.signal(signal.SIGHUP)
+        await logged(odd, "stopping")
+        odd.signal(signal.SIGHUP)  # as from a shell, and from the kernel when the shell has ended
+        assert (await client.all(request_id))[-1].error.code == "UNAVAILABLE"
+    assert await odd.wait() == 0
+    assert lines_of(odd)[-1]["event"] == "stopped"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGHUP")
 async def test_a_service_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
