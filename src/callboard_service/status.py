@@ -24,6 +24,10 @@ EXTENSIONS: Final = "extensions"
 GIVEN_UP: Final = "given up"
 """State of an actor that crashed too often and is not started again."""
 
+RESERVED: Final = 32 * 1024
+"""Bytes that an answer reserves, so that few are made at once. A session always has so many: the
+status can be asked for while memory is short."""
+
 DEFAULT_CHILDREN: Final = 50
 MOST_CHILDREN: Final = 1000
 
@@ -49,7 +53,12 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
         self._subject = subject
 
     async def handle(self, request: ServiceStatusRequest) -> ServiceStatus:
-        """Look at everything once."""
+        """Look at everything once, when there is room for the answer."""
+        await self.context.reserve(RESERVED)
+        return self.look(request)
+
+    def look(self, request: ServiceStatusRequest) -> ServiceStatus:
+        """Return how the service is. Takes time and memory with the number of actors."""
         subject = self._subject
         snapshot = subject.system.snapshot()
         sessions = find(snapshot, "sessions")

@@ -233,7 +233,7 @@ async def test_a_long_lived_actor_that_was_given_up_is_in_the_status(clock: Manu
             metrics=Metrics(),
             connections=lambda: 0,
         )
-        answer = await status.TellStatus(subject).handle(ServiceStatusRequest())
+        answer = status.TellStatus(subject).look(ServiceStatusRequest())
         [extensions] = answer.root.children
         assert [(child.name, child.state) for child in extensions.children] == [
             ("fragile", "running")
@@ -242,7 +242,7 @@ async def test_a_long_lived_actor_that_was_given_up_is_in_the_status(clock: Manu
         assert ref is not None
         ref.tell("crash")  # type: ignore[arg-type]  # the registry does not know its messages
         await ref.join()
-        answer = await status.TellStatus(subject).handle(ServiceStatusRequest())
+        answer = status.TellStatus(subject).look(ServiceStatusRequest())
         [extensions] = answer.root.children
         assert [(child.name, child.type, child.state) for child in extensions.children] == [
             ("fragile", "Fragile", "given up")
