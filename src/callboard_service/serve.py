@@ -199,8 +199,8 @@ def _watch_parent(pid: int, begin: Callable[[], None], log: Log) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Return whether it runs. Raises NoSuchProcess."""
+    """Return whether it runs, as far as can be told. Raises NoSuchProcess."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.AccessDenied:
+    except (psutil.AccessDenied, OSError):  # OSError: no file can be opened now
         return True

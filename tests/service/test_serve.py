@@ -1,0 +1,20 @@
+"""The process's lifeline: whether its parent still runs."""
+
+import errno
+import os
+
+import psutil
+import pytest
+
+from callboard_service.serve import _is_alive
+
+
+def test_a_parent_that_cannot_be_looked_at_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when so many connections are open that no other file can be."""
+    parent = psutil.Process(os.getpid())
+
+    def status(_: psutil.Process) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(psutil.Process, "status", status)
+    assert _is_alive(parent)
