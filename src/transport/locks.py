@@ -21,7 +21,10 @@ _PAUSE: Final = 0.02
 
 def acquire(descriptor: int) -> bool:
     """Lock the open file until it is closed. Return whether the lock was granted."""
-    return _lock(descriptor, shared=False)
+    try:
+        return _try(descriptor, shared=False)
+    except OSError:
+        return False
 
 
 def is_held(descriptor: int) -> bool | None:
@@ -50,19 +53,20 @@ def alone_in(folder: Path) -> Iterator[bool]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        deadline = time.monotonic() + _WAIT
-        while not (alone := _lock(descriptor, shared=False)) and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
-        yield alone
+        yield _wait_for(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, shared: bool) -> bool:
+def _wait_for(descriptor: int) -> bool:
+    """Lock the open file within _WAIT seconds. Return whether the lock was granted."""
+    deadline = time.monotonic() + _WAIT
     try:
-        return _try(descriptor, shared=shared)
-    except OSError:
+        while not (granted := _try(descriptor, shared=False)) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+    except OSError:  # there are no locks
         return False
+    return granted
 
 
 def _try(descriptor: int, *, shared: bool) -> bool:

@@ -280,7 +280,11 @@ def test_without_locks_nothing_is_removed_that_may_run(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
+    def wait(_: float) -> None:
+        raise AssertionError("nothing is waited for that will never be granted")
+
     monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(time, "sleep", wait)
     path = write(tmp_path, "1.json", pid=1, namespace="pid:[1] time:[1]", locked=True)
     mine = publish(tmp_path, RECORD)
     assert json.loads(mine.path.read_text())["process"]["locked"] is False
