@@ -95,11 +95,12 @@ class Holding:
 
     # -- large answers -----------------------------------------------------------------------
 
-    async def reserve(self, size: int) -> None:
+    async def reserve(self, size: int, at_least: int | None = None) -> int:
         """Wait until the session has room for an answer of so many bytes, and reserve it.
 
         Few requests of a session have such a reservation at once, first come, first served. It ends
-        with the request. Raises Failure where the session holds too much.
+        with the request. Returns `size`, or `at_least` where there is room for no more. Raises
+        Failure where the session holds too much.
         """
         self.enter()
         if self._making is None:
@@ -110,8 +111,11 @@ class Holding:
             else:  # the request has ended meanwhile, and `room` says so
                 making.release()
         await self.room()
-        if not self._hold(size):
+        if self._hold(size):
+            return size
+        if at_least is None or not self._hold(at_least):
             raise HOLDS_TOO_MUCH
+        return at_least
 
     def _is_crowded(self, answer: Message | Failure | Completed) -> bool:
         """Return whether an end is so large that it has to wait for room."""

@@ -208,10 +208,14 @@ class Output:
         self._measure()
 
     def has_room_for(self, more: int) -> bool:
-        """Return whether the session may hold so many bytes more."""
-        account = self.account
-        held = self.waiting_bytes + self.kept_bytes + account.input_bytes
-        return held + more < account.high or account.has_room(self.size, more)
+        """Return whether the session may hold more bytes; what is kept for a replay makes room."""
+        account, held = self.account, self.size + self.account.input_bytes
+        if held + more < account.high or account.has_room(self.size, more):
+            return True
+        room = account.count(self.size) - account.input_bytes - more
+        if self.waiting_bytes <= room < self.size:
+            self._shrink(room)
+        return account.has_room(self.size, more)
 
     def drained(self) -> bool:
         """Streams that waited may go on: the outbox is half empty, the buffer has room."""

@@ -101,8 +101,8 @@ class Exchange(Protocol):
     def awaiting(self) -> AbstractAsyncContextManager[None]:
         """Let in, meanwhile, any message of the client's."""
 
-    async def reserve(self, size: int) -> None:
-        """Wait until the session has room for an answer of so many bytes, and reserve it."""
+    async def reserve(self, size: int, at_least: int | None = None) -> int:
+        """Wait until the session has room for an answer, reserve it, and return how much."""
 
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
@@ -207,15 +207,18 @@ class RequestContext(ActorContext[object]):
                 if isinstance(message, kind):
                     return message
 
-    async def reserve(self, size: int) -> None:
+    async def reserve(self, size: int, at_least: int | None = None) -> int:
         """Wait until the session has room for an answer of so many bytes, and reserve it.
+
+        Returns the bytes that are reserved: `size`, or, if that is given, `at_least` where memory
+        is short. A session that holds little has room for 32 KiB at any time.
 
         For a handler whose one answer may be large: what it makes before there is room would wait
         in memory. At most two requests of a session have a reservation at once, first come, first
         served; it ends with the request. Await one call before making the next. Raises Failure,
         RESOURCE_EXHAUSTED, where the session holds too much.
         """
-        await self._exchange.reserve(size)
+        return await self._exchange.reserve(size, at_least)
 
     @property
     def abort(self) -> Callable[[Failure], None]:

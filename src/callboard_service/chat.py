@@ -37,7 +37,13 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
-from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, bad_page, shorten
+from callboard_service.pages import (
+    MAX_ENTRY_BYTES,
+    PAGE_BYTES,
+    SHORT_PAGE_BYTES,
+    bad_page,
+    shorten,
+)
 from callboard_service.turns import Clear, Turns, turn
 
 _OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
@@ -78,9 +84,9 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
         page = request.page
         if page and page.startswith(ARCHIVED) != request.archived:
             raise bad_page()
-        await self.context.reserve(self._page_bytes)
+        granted = await self.context.reserve(self._page_bytes, SHORT_PAGE_BYTES)
         found = await self._backend.conversations(
-            request.limit, page.removeprefix(ARCHIVED), self._page_bytes
+            request.limit, page.removeprefix(ARCHIVED), granted
         )
         if request.archived and found.next_page:
             return SessionList(sessions=found.sessions, next_page=ARCHIVED + found.next_page)
@@ -134,9 +140,9 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
 
     async def handle(self, request: GetHistoryRequest) -> History:
         """Read the page; an entry that is too long for a frame is cut. Raises Failure."""
-        await self.context.reserve(self._page_bytes)
+        granted = await self.context.reserve(self._page_bytes, SHORT_PAGE_BYTES)
         history = await self._backend.history(
-            request.session_id, request.limit, request.before, self._page_bytes
+            request.session_id, request.limit, request.before, granted
         )
         for entry in history.entries:
             shorten(entry, self._entry_bytes)

@@ -12,6 +12,9 @@ from callboard.v1.chat_pb2 import HistoryEntry, SessionInfo, SessionList
 PAGE_BYTES: Final = 512 * 1024
 """Encoded bytes of the entries of one page. A page has at least one entry, whatever its size."""
 
+SHORT_PAGE_BYTES: Final = 32 * 1024
+"""The same while memory is short."""
+
 MAX_ENTRY_BYTES: Final = 8 * 1024 * 1024 - 64 * 1024
 """Encoded bytes of one entry. The text of a larger one is cut; see `shorten`."""
 

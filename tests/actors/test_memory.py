@@ -428,6 +428,28 @@ async def test_a_reservation_can_grow_and_is_refused_where_there_is_no_room(
     assert counted(client) == 0
 
 
+class Modest(RequestActor[Text, Text]):
+    """Makes a smaller answer where there is no room for a large one."""
+
+    async def handle(self, request: Text) -> Text:
+        granted = await self.context.reserve(int(request.text), at_least=100)
+        return Text("x" * granted)
+
+
+async def test_a_reservation_may_be_smaller_where_there_is_no_room(
+    actor_system: ActorSystem,
+) -> None:
+    client, budget, _ = await client_of(actor_system, Modest)
+    client.request(Text(str(MIB)))
+    assert len((await client.said(1))[0]) == MIB
+    budget.held += budget.limit  # by others
+    client.request(Text(str(MIB)))
+    assert await client.said(2) == ["x" * 100]
+    client.request(Text(str(STEP // 2)))
+    assert len((await client.said(3))[0]) == STEP // 2
+    assert counted(client) == 0
+
+
 class LargeAgain(RequestActor[Ask, Text]):
     """Crashes once, and then has a large answer."""
 
@@ -562,6 +584,28 @@ async def test_what_is_kept_for_a_replay_shrinks_where_others_need_the_room(
         other.request(Text(str(MIB)))
         assert len((await other.said(1))[1]) == MIB
     assert budget.held <= budget.limit + len(others) * STEP
+
+
+@pytest.mark.parametrize("acknowledges", [False, True])
+async def test_what_is_kept_for_a_replay_makes_room_for_a_request_when_memory_is_short(
+    actor_system: ActorSystem, acknowledges: bool
+) -> None:
+    client, budget, service = await client_of(
+        actor_system, Waiting, budget=4 * MIB, acknowledges=acknowledges
+    )
+    service.registry.register(Ask, LargeAsk)
+    for _ in range(400):
+        client.request(Ask("1000"))
+    await client.read()
+    budget.held += 4 * MIB  # by others
+    client.last_id += 1
+    client.send(_request(401), MIB)
+    assert await client.said(401) == ["!RESOURCE_EXHAUSTED retryable"]
+    for request_id in range(402, 406):
+        client.last_id += 1
+        client.send(_request(request_id), STEP // 2)
+        client.send(Inform(request_id, Text("served")))
+        assert await client.said(request_id) == ["served"]
 
 
 async def test_a_client_that_acknowledges_can_go_on_when_memory_is_short(

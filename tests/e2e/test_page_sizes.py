@@ -1,8 +1,11 @@
 """Conversations of any size are read in pages that every client can take."""
 
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.contract_client import Contract, message
+from tests.e2e.service_process import running
 
 PAGE = 512 * 1024
 
@@ -53,3 +56,28 @@ async def test_a_list_is_continued_by_its_token_with_the_same_parameters(client:
     for token in ("x", "a", "aa1.1", "1.1 ", "0" * 5000):
         assert (await page(page=token)).error.code == "INVALID_ARGUMENT"
     assert (await page(search="x")).error.code == "UNIMPLEMENTED"
+
+
+async def test_conversations_are_read_in_smaller_pages_while_memory_is_short(
+    tmp_path: Path,
+) -> None:
+    flags = ("--backend", "echo", "--drain-ms", "100", "--max-answer-bytes", str(2 * PAGE))
+    with running(tmp_path, *flags, "--memory-budget", str(4 * PAGE)) as service:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(service.connect())
+            conversation = await client.conversation()
+            for _ in range(5):
+                await client.reply(conversation, "x" * 8_000)
+            for _ in range(8):  # each holds as much as it may, and half of what is left
+                hog = await stack.enter_async_context(service.connect())
+                waiting = await hog.conversation()
+                texts = ["[[delay:3600000]]never", *["x" * 48_000] * 15]
+                for text in texts:
+                    send = message("SendMessageRequest", session_id=waiting, text=text)
+                    await hog.open(send_message=send)
+                await hog.call(create_session=message("CreateSessionRequest"))
+            pages = await _history(client, conversation)
+            assert sum(len(page.entries) for page in pages) == 10
+            assert len(pages) > 1
+            listed = await client.call(list_sessions=message("ListSessionsRequest"))
+            assert len(listed.session_list.sessions) >= 9
