@@ -24,6 +24,7 @@ from callboard_service.store_errors import (
 )
 from callboard_service.store_file import LOGS, identity, tighten
 from callboard_service.store_schema import APPLICATION_ID, MIGRATIONS, Migration
+from transport.folders import make_private
 
 # How often to look whether a lock is gone that SQLite does not wait for by itself.
 _LOOK_AGAIN_S: Final = 0.02
@@ -82,9 +83,7 @@ def _make_place(location: Path) -> Path:
     try:
         # Behind a symbolic link SQLite keeps the log beside the file, not beside the link.
         path = location.resolve()
-        folder = path.parent
-        for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
+        make_private(path.parent)
         # SQLite would make it readable to others. It gives the log the rights of the database. An
         # existing file is not touched: closing it here would drop the locks that this process has
         # on it.

@@ -116,7 +116,7 @@ def test_pages_hold_every_line_once_and_none_is_wider_than_the_terminal(
     while True:
         page = sheet.page(start, width, height, number=number)
         assert 1 <= len(page.lines) <= max(height, 1)
-        assert (page.number, page.is_last) == (number, page.of == number)
+        assert (page.number, page.end is None) == (number, page.of == number)
         paged += page.lines
         if page.end is None:
             break

@@ -40,17 +40,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Lines that are on the screen together. number, of: 1-based. end: where the next begins."""
+    """Lines that are on the screen together.
+
+    end: where the next page begins; None: this is the last one. number, of: 1-based.
+    """
 
     lines: list[Line]
     end: int | None
     number: int
     of: int
-
-    @property
-    def is_last(self) -> bool:
-        """Nothing follows."""
-        return self.end is None
 
 
 @dataclass(frozen=True, slots=True)
