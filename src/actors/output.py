@@ -123,12 +123,15 @@ class Output:
 
     def room(self) -> tuple[int, int]:
         """How many more answers, of how many bytes, before streams are to wait."""
-        answers, size = self._messages - self.count, self._size - self.size
+        if self._is_miscounted:
+            self.count_bytes()
+        answers, size, used = self._messages - self.count, self._size - self.size, self.size
         if self.connected:
+            used = self.waiting_bytes
             if not self.acknowledges:
                 answers, size = self._messages - self._waiting_count, self._outbox
-            size = min(size, self._outbox - self.waiting_bytes)
-        return answers, size
+            size = min(size, self._outbox - used)
+        return answers, min(size, self._allowed - used)
 
     def add_aside(self, frame: bytes) -> None:
         """Take a frame that has no sequence; without a connection it goes nowhere."""
@@ -179,9 +182,8 @@ class Output:
         if self._is_miscounted:
             self.count_bytes()
         if self.connected:
-            if self.waiting_bytes >= self._outbox or self._waiting_count >= self._messages:
-                return True
-            if self.waiting_bytes >= self._allowed:
+            most = min(self._outbox, self._allowed)
+            if self.waiting_bytes >= most or self._waiting_count >= self._messages:
                 return True
             if not self.acknowledges:
                 return False
@@ -280,9 +282,8 @@ class Output:
                 taken = [Block.of(taken, list(map(len, taken)))]
             self._kept += taken
             self.kept_bytes += self.waiting_bytes
-            self.waiting = []
+            self.waiting, self.waiting_bytes = [], 0
             self.handed_out = self.sequence
-            self.waiting_bytes = 0
             self.more = self.urgent = self._in_pieces = False
         if self.acknowledges:
             room = self._size - self.kept_bytes
@@ -395,6 +396,5 @@ class Output:
         self._in_pieces = True
         self.waiting_bytes += self.kept_bytes
         self.handed_out = after
-        self._kept.clear()
-        self.kept_bytes = 0
+        self._kept, self.kept_bytes = [], 0
         return True

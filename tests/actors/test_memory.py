@@ -677,6 +677,31 @@ def test_streams_wait_where_the_budget_is_used_up(away: bool) -> None:
     assert not output.full()
 
 
+class SmallBursts(StreamActor[Text, Text]):
+    """Never waits, and yields nothing but small bursts."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        for _ in range(2000):
+            yield Burst([Text("x" * 1000), Text("x" * 1000)])
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_bursts_wait_where_the_budget_is_used_up(
+    actor_system: ActorSystem, away: bool
+) -> None:
+    client, budget, _ = await client_of(actor_system, SmallBursts)
+    budget.held += budget.limit  # by others
+    client.request(Text())
+    if away:
+        client.detach(1006)
+    await settle()
+    assert budget.held <= budget.limit + STEP + 4000, "so much each may hold"
+    if away:
+        assert await client.attach(0)
+    assert len(await client.said(1)) == 4001
+    client.check()
+
+
 def test_a_failure_names_the_sizes() -> None:
     failure = too_large(10, 5)
     assert isinstance(failure, Failure)
