@@ -74,7 +74,10 @@ ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
 
 class SessionMachine:
-    """All that a session knows. Raises nothing but what `encode` raises."""
+    """All that a session knows.
+
+    Raises what `encode` raises, and Failure for an answer that is larger than a frame may be.
+    """
 
     def __init__(
         self,
@@ -328,11 +331,16 @@ class SessionMachine:
             self._say(request_id, Grant(limit))
 
     def owe(self, request_id: int, key: str, payload: Message) -> None:
-        """Have `payload` sent before the request's end, unless it is paid before."""
+        """Have `payload` sent before the request's end, unless it is paid before.
+
+        Raises Failure if it is larger than a frame may be.
+        """
         state = self.lane(request_id)
         if state is not None:
             # Tried now, so that the end, whoever brings it, cannot fail on it.
-            self._encode(request_id, self.output.sequence + 1, False, payload)
+            closing = self._encode(request_id, self.output.sequence + 1, False, payload)
+            if len(closing) > self.output.most:
+                raise too_large(len(closing), self.output.most)
             if state.owed is None:
                 state.owed = {}
             state.owed[key] = payload

@@ -499,6 +499,20 @@ async def test_what_is_owed_comes_before_an_end_that_is_too_large(
     assert await client.said(1) == ["?", "void", "!RESOURCE_EXHAUSTED"]
 
 
+class OwingMuch(StreamActor[Text, Text]):
+    """Would owe more than a frame holds."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        yield Opens("ask", Text("?"), Text("x" * int(request.text)))
+        yield Text("never")
+
+
+async def test_what_is_owed_and_too_large_ends_its_request(actor_system: ActorSystem) -> None:
+    client, _, _ = await client_of(actor_system, OwingMuch)
+    client.request(Text(str(LIMITS.max_answer_bytes)))
+    assert await client.said(1) == ["?", "!RESOURCE_EXHAUSTED"]
+
+
 # -- the budget of all ---------------------------------------------------------------------------
 
 
