@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from actors.duplex import Inputs
     from actors.session import SessionActor
 
+SMALL: Final = 4096
+"""Bytes of a message that a request may have waiting whatever is free."""
+
 NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
 
@@ -25,11 +28,14 @@ class Holding:
     refused with RESOURCE_EXHAUSTED, retryable.
     """
 
-    __slots__ = ("_awaits", "_making", "_session", "held", "in_flight", "inputs", "request_id")
+    __slots__ = (
+        "_awaits", "_has_one", "_making", "_session", "held", "in_flight", "inputs", "request_id",
+    )  # fmt: skip
 
     _session: "SessionActor"
     _making: asyncio.Semaphore | None
     _awaits: bool
+    _has_one: bool
     held: int
     in_flight: bool
     inputs: "Inputs | None"
@@ -45,7 +51,9 @@ class Holding:
                 self.abort(failure)
         elif about is not None and not self._is_due(about):
             pass  # nothing waits for it
-        elif isinstance(payload, Sealed) and not self._hold(payload.size):
+        elif isinstance(payload, Sealed) and not (
+            self._hold(payload.size) or self._hold_one(payload.size)
+        ):
             self.abort(HOLDS_TOO_MUCH)
         else:
             self.receive_sealed(payload)
@@ -73,8 +81,21 @@ class Holding:
         self.held += size
         return True
 
+    def _hold_one(self, size: int) -> bool:
+        """Count a small message, one at a time, however little memory is free.
+
+        It may be the answer that a reply waits for: to refuse it would free nothing.
+        """
+        if size > SMALL or self._has_one or not self.in_flight:
+            return False
+        self._has_one = True
+        self.held += size
+        self._session.machine.account.input_bytes += size
+        return True
+
     def _free(self, sealed: Sealed) -> None:
         if self.in_flight:
+            self._has_one = False
             self.held -= sealed.size
             self._session.machine.release(sealed.size)
 

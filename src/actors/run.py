@@ -55,6 +55,7 @@ class Run(Holding):
         self.held = size
         self._making = None
         self._awaits = False
+        self._has_one = False
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""

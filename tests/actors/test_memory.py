@@ -196,6 +196,44 @@ async def test_an_answer_to_an_open_ask_is_delivered_and_counted_until_it_is_tak
     assert counted(client) == 0
 
 
+async def test_one_small_answer_is_let_in_however_little_is_free(
+    actor_system: ActorSystem,
+) -> None:
+    client, budget, _ = await client_of(actor_system, Asking)
+    client.request(Text("go"))
+    await settle()
+    assert client.attached is not None
+    output = client.attached.outbox._session.machine.output
+    for _ in range(3):
+        output.put(bytes(STEP))  # unread
+    budget.held += budget.limit  # by others
+    output.count_bytes()
+    client.send(Inform(1, sealed("yes"), about="ask"))
+    await settle()
+    budget.held -= budget.limit
+    assert output.sequence == 5, "the ask, three unread answers, and what settles the ask"
+
+
+async def test_of_small_messages_that_nobody_takes_one_is_let_in(
+    actor_system: ActorSystem,
+) -> None:
+    client, budget, _ = await client_of(actor_system, Deaf)
+    client.request(Text("go"))
+    await settle()
+    before = counted(client)
+    budget.held += budget.limit
+    assert client.attached is not None
+    output = client.attached.outbox._session.machine.output
+    for _ in range(3):
+        output.put(bytes(STEP))
+    client.send(Inform(1, sealed("one")))
+    await settle()
+    assert before < counted(client) < before + 1024
+    client.send(Inform(1, sealed("two")))
+    await settle()
+    assert counted(client) == 0, "the request has ended"
+
+
 async def test_input_that_no_handler_takes_ends_its_request_when_it_is_too_much(
     actor_system: ActorSystem,
 ) -> None:
