@@ -40,3 +40,12 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"
+
+    def alone(self) -> "Failure":
+        """This failure, without the frames that it came through and what was raised before it.
+
+        Those frames hold the request, which holds what it was answered with: a circle that would
+        keep a request of any size until the garbage collector comes by.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self

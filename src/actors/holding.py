@@ -4,6 +4,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from actors.effects import HOLDS_TOO_MUCH
@@ -135,7 +136,7 @@ class Holding:
         if self._hold(size):
             return size
         if at_least is None or not self._hold(at_least):
-            raise HOLDS_TOO_MUCH
+            raise copy(HOLDS_TOO_MUCH)  # one for all would keep the frames of each
         return at_least
 
     def _is_crowded(self, answer: Message | Failure | Completed) -> bool:

@@ -166,6 +166,8 @@ async def _raise_in(
         item = await stream.athrow(raised)
     except StopAsyncIteration:
         return
+    finally:
+        del raised  # no circle is left for the garbage collector
     yield item
     async for item in stream:
         yield item

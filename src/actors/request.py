@@ -274,7 +274,7 @@ class AnyHandler(Actor[object]):
         try:
             ending = await self.attempt()
         except Failure as failure:
-            ending = failure
+            ending = failure.alone()
         await self.exchange.finish(ending)
 
     def attempt(self) -> Awaitable[Ending]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.actor import Actor
 from actors.deadlines import Deadline
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from actors.session import SessionActor
 
 M = TypeVar("M")
+
+_FORGOTTEN: Final = Request(0, 0, None)
 
 
 class Run(Holding):
@@ -128,7 +131,7 @@ class Run(Holding):
             try:
                 answer = handler.handle(handler.request)
             except Failure as failure:
-                answer = failure
+                answer = failure.alone()
             # Remembered: to ask a message for an `__await__` takes protobuf's types a microsecond.
             kind, known = type(answer), self.registration.said_at_once
             if kind not in known and not isinstance(answer, Awaitable):
@@ -183,7 +186,7 @@ class Run(Holding):
             try:
                 ending = await start()
             except Failure as failure:
-                ending = failure
+                ending = failure.alone()
             if self._is_crowded(ending):
                 ending = await self._have_room_for(ending)
             self.end(ending)
@@ -193,7 +196,12 @@ class Run(Holding):
             self._handler = None  # no circle is left for the garbage collector
             self._session.passed(self)
             return
-        await self.cell.carry_on(raised)
+        try:
+            await self.cell.carry_on(raised)
+        finally:
+            if raised is not None:  # it is kept, and would keep the handler with its request
+                traceback.clear_frames(raised.__traceback__)
+            del raised, start
 
     def _may_begin(self) -> bool:
         """Where tasks wait for their turn, much may have happened before the first step."""
@@ -373,6 +381,11 @@ class Run(Holding):
         """End the request and stop its actor."""
         self.enter()
         self._session.abort(self.request_id, failure)
+
+    def let_go(self) -> None:
+        """Give everything back, the request's bytes too: run and actor are a circle by now."""
+        super().let_go()
+        self.request = _FORGOTTEN
 
     def ended(self, said: Message | Failure | Completed) -> None:
         """Tell who watches requests how this one went."""

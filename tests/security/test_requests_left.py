@@ -1,0 +1,96 @@
+"""What a request held goes with it, and waits for no garbage collector, which counts no bytes."""
+
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from actors.testing import settle
+from callboard.v1.chat_pb2 import (
+    CancelRequest,
+    CreateSessionRequest,
+    GetHistoryRequest,
+    SendMessageRequest,
+)
+from callboard.v1.envelope_pb2 import ClientMessage
+from tests.test_costs import Fed, fed, shared
+
+__all__ = ["fed", "shared"]
+
+LARGE = "x" * 500
+TIMES = 5
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+async def conversation(fed: Fed) -> AsyncIterator[str]:
+    fed.feed(ClientMessage(request_id=fed.next_id(), create_session=CreateSessionRequest()))
+    (made,) = await fed.finish()
+    with without_collector():
+        yield made.session_info.id
+
+
+def left() -> list[str]:
+    """The requests that are still in memory."""
+    kinds = (CreateSessionRequest, GetHistoryRequest, SendMessageRequest)
+    return [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds)]
+
+
+async def test_a_refused_request_leaves_nothing(fed: Fed, conversation: str) -> None:
+    for _ in range(TIMES):
+        message = CreateSessionRequest(title=3 * LARGE)
+        fed.feed(ClientMessage(request_id=fed.next_id(), create_session=message))
+        assert (await fed.finish())[-1].error.code == "INVALID_ARGUMENT"
+        del message
+    await settle()
+    assert left() == []
+
+
+async def test_a_request_that_waited_and_was_refused_leaves_nothing(
+    fed: Fed, conversation: str
+) -> None:
+    for _ in range(TIMES):
+        message = GetHistoryRequest(session_id=LARGE)
+        fed.feed(ClientMessage(request_id=fed.next_id(), get_history=message))
+        assert (await fed.finish())[-1].error.code == "NOT_FOUND"
+        del message
+    await settle()
+    assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", ""), ("[[error:ABORTED]]", "ABORTED"), ("[[crash]]", "INTERNAL")],
+    ids=["whole", "failed", "crashed"],
+)
+async def test_a_reply_leaves_nothing(fed: Fed, conversation: str, text: str, code: str) -> None:
+    for _ in range(TIMES):
+        message = SendMessageRequest(session_id=conversation, text=LARGE + text)
+        fed.feed(ClientMessage(request_id=fed.next_id(), send_message=message))
+        assert (await fed.finish())[-1].error.code == code
+        del message
+    await settle()
+    assert left() == []
+
+
+async def test_a_cancelled_reply_leaves_nothing(fed: Fed, conversation: str) -> None:
+    for _ in range(TIMES):
+        message = SendMessageRequest(session_id=conversation, text="[[delay:60000]]" + LARGE)
+        request_id = fed.next_id()
+        fed.feed(ClientMessage(request_id=request_id, send_message=message))
+        await settle()
+        fed.feed(ClientMessage(request_id=request_id, cancel=CancelRequest()))
+        assert (await fed.finish())[-1].error.code == "CANCELLED"
+        del message
+    await settle()
+    assert left() == []
