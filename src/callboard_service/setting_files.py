@@ -103,7 +103,11 @@ def read_working_folder_file(names: Iterable[str], secrets: Iterable[str]) -> di
 
 
 def read(path: Path) -> dict[str, object]:
-    """Return what a TOML file holds; nothing if there is none. Raises BadSettings."""
+    """Return what a TOML file holds, by keys in small letters; nothing if there is none.
+
+    pydantic reads a key in any case of letters, so no rule about a key may depend on it. Raises
+    BadSettings.
+    """
     try:
         # Without waiting, since it may be a pipe.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -113,7 +117,7 @@ def read(path: Path) -> dict[str, object]:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
             raise BadSettings(f"{path}: it is larger than {_MAX_BYTES} bytes")
-        return tomllib.loads(text.decode())
+        content = tomllib.loads(text.decode())
     except OSError as error:
         if error.errno in _NONE or path.is_dir():
             return {}
@@ -122,6 +126,11 @@ def read(path: Path) -> dict[str, object]:
         raise BadSettings(f"{path}: it is nested too deeply") from None
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from None
+    settings: dict[str, object] = {}
+    for key, value in content.items():
+        if settings.setdefault(key.lower(), value) is not value:
+            raise BadSettings(f"{path}: {key.lower()} is there twice")
+    return settings
 
 
 def _is_user_file(path: Path) -> bool:

@@ -285,6 +285,25 @@ def test_a_key_that_a_working_folder_may_not_set_is_one_line_and_exit_2(
     assert key not in err
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('OPENAI_BASE_URL = "http://127.0.0.1:9/v1"', "openai_base_url"),
+        ('OpenAI_Base_URL = "http://127.0.0.1:9/v1"', "openai_base_url"),
+        ('ACTORS = ["anything"]', "actors"),
+        ('Backend = "openai"', "backend"),
+        ('to\u212aen = "anything"', "token"),
+    ],
+)
+def test_no_spelling_of_a_key_gets_it_past_the_rule_for_a_working_folder(
+    tmp_path: Path, line: str, name: str
+) -> None:
+    (tmp_path / "callboard.toml").write_text(line.replace("to\u212aen", '"to\u212aen"'))
+    code, out, err = run(tmp_path, "serve", CALLBOARD_OPENAI_API_KEY="s3cr3t-of-this-test")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(f"callboard: {name}: callboard.toml in the working folder")
+
+
 def test_an_unknown_key_in_the_file_is_named_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "callboard.toml").write_text('bakend = "echo"\n')
     code, _, err = run(tmp_path, "serve")
