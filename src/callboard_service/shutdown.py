@@ -8,6 +8,7 @@ interpreter lock.
 
 The limit of all this: code in C that holds the interpreter lock and never checks for signals. It
 delays the first signal until it returns; after the first signal was heard, the backstop ends it.
+Code that holds the lock and does check (a regular expression) is ended by the backstop too.
 """
 
 import asyncio
@@ -88,6 +89,9 @@ class Shutdown:
         if self._begun:
             return
         self._begun = True
+        # Here and not in the guard, which code in C may keep from the interpreter lock: a regular
+        # expression at work lets signals be handled, and nothing else.
+        faulthandler.dump_traceback_later(self._limit + BACKSTOP, exit=True, file=self._null)
         with contextlib.suppress(OSError):
             self._sender.send(b"\0")
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -122,9 +126,6 @@ class Shutdown:
             self._hear(data)
             if deadline is None and self._begun:
                 deadline = time.monotonic() + self._limit
-                faulthandler.dump_traceback_later(
-                    self._limit + BACKSTOP, exit=True, file=self._null
-                )
 
     def _hear(self, data: bytes) -> None:
         """Count the signals in what has arrived, and have the loop see to its own."""

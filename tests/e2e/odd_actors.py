@@ -48,6 +48,10 @@ class Odd(RequestActor[StringValue, StringValue]):
             case "block":
                 self.context.log.warning("blocking")
                 time.sleep(45)  # noqa: ASYNC251 - that is what it is for
+            case "calculate":
+                self.context.log.warning("calculating")
+                await asyncio.sleep(0.5)  # that line is written by a thread, which then waits
+                _ = int("7") ** 200_000_000  # minutes, in C, with the interpreter lock
             case "print":
                 for stream in (sys.stdout, sys.stderr):
                     print("x" * 1000, file=stream)

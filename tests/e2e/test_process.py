@@ -145,6 +145,19 @@ async def test_a_blocked_loop_does_not_hold_the_end_up(odd: ServiceProcess) -> N
     assert not Path(odd.ready["runtime_file"]).exists()
 
 
+async def test_a_calculation_with_the_interpreter_lock_does_not_hold_the_end_up(
+    odd: ServiceProcess,
+) -> None:
+    async with odd.connect() as client:
+        await client.open(call=packed("calculate"))
+        await logged(odd, "calculating")
+        await asyncio.sleep(1.0)  # until it has begun to: half a second later
+        odd.signal()
+        code, seconds = await ended(odd)
+    assert code == 1
+    assert seconds < LIMIT + SLACK
+
+
 async def test_an_actor_that_does_not_stop_does_not_hold_the_end_up(tmp_path: Path) -> None:
     flags = (*ODD[:-1], "odd_actors:register_hanging")
     with running(tmp_path, *flags, PYTHONPATH=FOLDER) as service:
