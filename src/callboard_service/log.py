@@ -3,11 +3,9 @@
 No line has the text of a message or a token in it: what is logged is names, codes and counts.
 """
 
-import contextlib
 import logging
 import os
 import traceback
-from collections.abc import Iterator
 from typing import Final, TextIO
 
 from actors import Blocked, ChildGivenUp, Crashed, DeadLetter, Event, Log, Stuck
@@ -67,16 +65,14 @@ class LibraryLog(logging.Handler):
         )
 
 
-@contextlib.contextmanager
-def library_log(log: Log) -> Iterator[None]:
-    """Meanwhile, what libraries log goes there."""
+def log_libraries(log: Log) -> LibraryLog:
+    """Have what libraries log go there; return the handler that does it.
+
+    A service never removes it: that would wait for a lock, which a thread of somebody's may hold.
+    """
     handler = LibraryLog(log)
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
+    logging.getLogger().addHandler(handler)
+    return handler
 
 
 def find_handler(error: BaseException) -> str | None:

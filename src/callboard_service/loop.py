@@ -28,8 +28,8 @@ def run(
     """Run `main` to its end on this kind of loop. Raises BadSettings.
 
     escaped: called with each SystemExit and KeyboardInterrupt that a callback or another task
-    raises, after which the loop goes on. Without it such an exception ends the loop, as asyncio
-    has it.
+    raises, and when one stops the loop, after which the loop goes on. Without it that ends the
+    loop, as asyncio has it.
     """
     try:
         factory = _factory(loop)
@@ -52,6 +52,10 @@ def _run_on(
         try:
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt) as error:
+            if task.done():
+                raise
+            escaped(error)
+        except RuntimeError as error:  # a callback or a handler has stopped the loop
             if task.done():
                 raise
             escaped(error)

@@ -17,7 +17,7 @@ from callboard_service import own_files
 from callboard_service.descriptors import STANDARD_ERROR, STANDARD_INPUT, STANDARD_OUTPUT
 from callboard_service.errors import ServiceError, describe_os_error
 from callboard_service.line_writer import LineWriter, descriptor_write
-from callboard_service.log import library_log
+from callboard_service.log import log_libraries
 from callboard_service.log_lines import LogLines
 from callboard_service.loop import calm_collector, run, share_interpreter
 from callboard_service.printed import printed_lines
@@ -83,13 +83,15 @@ class Process:
     async def _main(self) -> NoReturn:
         try:
             code = await self._serve()
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
             code = self._code_of(error)
         # Here and not after the loop: to close that joins the threads which still run.
         self._leave(code)
 
     def _leave(self, code: int) -> NoReturn:
         """End the process, after what it has said was written, or could not be in time."""
+        if self._shutdown is not None:
+            self._shutdown.forsake()
         self._lines.flush(FLUSH_LOG)
         self._output.flush(FLUSH_OUTPUT)
         os._exit(code)
@@ -124,33 +126,33 @@ class Process:
         for name, meant in unknown_variables(os.environ):
             log.warning("unknown variable", name=name, meant=meant)
         own_files.look_after(settings, log)
-        with library_log(log):
-            service = Service(settings, log)
-            shutdown.forsake = service.forsake
-            _watch(self._lifeline, shutdown.begin, log)
-            starting = asyncio.ensure_future(service.start())
-            asked = asyncio.ensure_future(shutdown.asked())
-            await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                starting.cancel()
-                return await self._end(service, starting)
-            ready = starting.result()
-            self._is_ready = True
-            calm_collector()
-            share_interpreter()
-            if self._ready_json:
-                self._print_ready(ready)
-            failed = asyncio.ensure_future(service.failed())
-            await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
-            shutdown.begin()
-            log.info("stopping")
-            code = await self._end(service, asyncio.ensure_future(service.stop()))
-            if failed.done():
-                log.error("failed", exc_info=failed.result())
-                return EXIT_FAILED
-            if code == Exit.DONE:
-                log.info("stopped")
-            return code
+        log_libraries(log)
+        service = Service(settings, log)
+        shutdown.forsake = service.forsake
+        _watch(self._lifeline, shutdown.begin, log)
+        starting = asyncio.ensure_future(service.start())
+        asked = asyncio.ensure_future(shutdown.asked())
+        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return await self._end(service, starting)
+        ready = starting.result()
+        self._is_ready = True
+        calm_collector()
+        share_interpreter()
+        if self._ready_json:
+            self._print_ready(ready)
+        failed = asyncio.ensure_future(service.failed())
+        await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+        shutdown.begin()
+        log.info("stopping")
+        code = await self._end(service, asyncio.ensure_future(service.stop()))
+        if failed.done():
+            log.error("failed", exc_info=failed.result())
+            return EXIT_FAILED
+        if code == Exit.DONE:
+            log.info("stopped")
+        return code
 
     async def _end(
         self, service: Service, stopping: "asyncio.Future[Ready] | asyncio.Future[None]"

@@ -1,6 +1,7 @@
 """An extension whose handlers do what no handler should. Loaded by services of the tests."""
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -24,6 +25,12 @@ async def swallow() -> None:
 def fail_in_a_timer() -> None:
     """Leave the program, from a callback of the event loop."""
     sys.exit(4)
+
+
+def hold_logging() -> None:
+    """Hold the lock that every change of a logger waits for."""
+    with logging._lock:  # type: ignore[attr-defined]  # the module's own
+        time.sleep(45)
 
 
 class Odd(RequestActor[StringValue, StringValue]):
@@ -52,6 +59,13 @@ class Odd(RequestActor[StringValue, StringValue]):
                 self.context.log.warning("calculating")
                 await asyncio.sleep(0.5)  # that line is written by a thread, which then waits
                 _ = int("7") ** 200_000_000  # minutes, in C, with the interpreter lock
+            case "stop the loop":
+                asyncio.get_running_loop().stop()
+            case "cancel all":
+                for task in asyncio.all_tasks():
+                    task.cancel()
+            case "hold the logging lock":
+                threading.Thread(target=hold_logging, daemon=True).start()
             case "print":
                 for stream in (sys.stdout, sys.stderr):
                     print("x" * 1000, file=stream)

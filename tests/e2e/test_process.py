@@ -119,10 +119,28 @@ async def test_signals_are_heard_after_an_exit_came_through_the_loop(odd: Servic
 # -- the end -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["thread", "threads", "swallow"])
+async def test_a_handler_that_stops_the_event_loop_stops_no_service(odd: ServiceProcess) -> None:
+    async with odd.connect() as client:
+        await client.call(call=packed("stop the loop"))
+        await logged(odd, "raised in the event loop, outside of any actor")
+        assert text_of(await client.reply(await client.conversation(), "hello")) == "hello"
+    odd.signal()
+    assert await odd.wait() == 0
+
+
+async def test_a_handler_that_cancels_every_task_leaves_no_runtime_file(
+    odd: ServiceProcess,
+) -> None:
+    async with odd.connect() as client:
+        await client.open(call=packed("cancel all"))
+        assert await odd.wait() == 1
+    assert not Path(odd.ready["runtime_file"]).exists()
+
+
+@pytest.mark.parametrize("what", ["thread", "threads", "swallow", "hold the logging lock"])
 async def test_what_is_left_does_not_hold_the_end_up(service: ServiceProcess, what: str) -> None:
     async with service.connect() as client:
-        if what == "threads":
+        if what in ("threads", "hold the logging lock"):
             await client.call(call=packed(what))
         else:
             await started(client, what)

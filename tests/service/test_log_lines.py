@@ -17,7 +17,7 @@ import pytest
 from actors import Crashed
 from actors.testing import ManualClock
 from callboard_service.line_writer import LineWriter, descriptor_write
-from callboard_service.log import EventLog, LibraryLog, library_log, make_log
+from callboard_service.log import EventLog, LibraryLog, log_libraries, make_log
 from callboard_service.log_lines import MAX_LINE, LogLines
 from callboard_service.log_repeats import BURST, Repeats
 from callboard_service.log_values import ITEMS, TEXT, plain
@@ -361,6 +361,9 @@ class Unreadable:
 
 async def test_an_error_of_the_loop_is_a_line() -> None:
     stream = io.StringIO()
-    with library_log(make_log("info", stream)):
+    handler = log_libraries(make_log("info", stream))
+    try:
         asyncio.get_running_loop().call_exception_handler({"message": "odd", "exception": Rude()})
+    finally:
+        logging.getLogger().removeHandler(handler)
     assert json.loads(stream.getvalue().splitlines()[0])["error"] == "Rude"
