@@ -47,5 +47,9 @@ class Failure(Exception):
         Those frames hold the request, which holds what it was answered with: a circle that would
         keep a request of any size until the garbage collector comes by.
         """
-        self.__traceback__ = self.__context__ = self.__cause__ = None
+        _detach(self)
         return self
+
+
+def _detach(error: BaseException) -> None:
+    error.__traceback__ = error.__context__ = error.__cause__ = None
