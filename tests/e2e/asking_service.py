@@ -24,10 +24,11 @@ from callboard.v1.session_pb2 import Welcome
 from tests.e2e.service_process import command, environment
 from tests.e2e.terminal import Terminal
 from tests.peers.background import Background
+from tests.peers.socket_server import SocketServer
 from tests.transport.model_service import served
 
 
-class AskingService:
+class AskingService(SocketServer):
     """Puts one ask in the first reply. What it is answered is in `answers`."""
 
     def __init__(self, ask: AskEvent, call: ToolCallEvent | None) -> None:
@@ -39,15 +40,7 @@ class AskingService:
     async def start(self) -> str:
         self.go = asyncio.Event()
         self.go.set()
-        app = web.Application()
-        app.router.add_get("/ws", self.serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
-
-    async def stop(self) -> None:
-        await self._runner.cleanup()
+        return await super().start()
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         self._socket = web.WebSocketResponse()

@@ -11,10 +11,11 @@ from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import BackendHealth, ServiceStatus
 from tests.peers.background import Background
+from tests.peers.socket_server import SocketServer
 from tests.transport.model_service import served
 
 
-class BusyService:
+class BusyService(SocketServer):
     """Answers list and status requests, or HTTP 503 while it is `full`."""
 
     def __init__(self, background: Background) -> None:
@@ -23,16 +24,9 @@ class BusyService:
         self._sockets: set[web.WebSocketResponse] = set()
         self._refused = asyncio.Event()
 
-    async def start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/ws", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
-
-    async def stop(self) -> None:
-        await self._runner.cleanup()
+    async def start(self) -> str:
+        self.url = await super().start()
+        return self.url
 
     def throw_out(self) -> None:
         """Be full from now on, and close what is open."""
@@ -46,7 +40,7 @@ class BusyService:
         for socket in list(self._sockets):
             await socket.close(code=4001)
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request) -> web.StreamResponse:
         if self.full:
             self._refused.set()
             return web.Response(status=503)

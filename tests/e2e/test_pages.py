@@ -20,6 +20,7 @@ from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from tests.e2e.service_process import command, environment, run
 from tests.peers.background import Background
+from tests.peers.socket_server import SocketServer
 from tests.service.archive import Archive
 from tests.transport.model_service import served
 
@@ -35,24 +36,13 @@ MEASURED = (
 )
 
 
-class ArchiveService:
+class ArchiveService(SocketServer):
     """An archive behind a WebSocket."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    async def start(self) -> str:
-        app = web.Application()
-        app.router.add_get("/ws", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
-
-    async def stop(self) -> None:
-        await self._runner.cleanup()
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         sequence = 0

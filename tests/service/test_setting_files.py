@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from callboard_service.errors import BadSettings
+from callboard_service.options import HEADINGS
 from callboard_service.setting_files import FILE, HARMLESS
 from callboard_service.settings import SECRETS, Settings, load
 
@@ -198,3 +199,14 @@ def test_a_module_may_be_in_the_working_folder_if_it_was_asked_for_here(
     assert load({"actors": ("mine",)}).search_working_folder
     monkeypatch.setenv("CALLBOARD_ACTORS", "mine")
     assert load({}).search_working_folder
+
+
+def test_every_limit_of_the_help_may_stand_in_the_working_folders_file() -> None:
+    """So the README and the help say."""
+    limits = {
+        name
+        for heading, names in HEADINGS.items()
+        if heading.startswith("Limits")
+        for name in names
+    }
+    assert limits == HARMLESS - {"backend", "log_level", "loop", "drain_ms"}

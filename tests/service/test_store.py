@@ -1,7 +1,7 @@
 """What the conversation store answers."""
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,21 +26,9 @@ from tests.service.store_kit import (
     listed,
     on_connect,
     other,
-    stores_in,
     texts,
     user,
 )
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def store(stores: Stores) -> ConversationStore:
-    return await stores.open()
 
 
 async def _ids(store: ConversationStore) -> list[str]:

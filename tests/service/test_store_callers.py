@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -20,21 +20,9 @@ from tests.service.store_kit import (
     assistant,
     listed,
     other,
-    stores_in,
     texts,
     user,
 )
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def store(stores: Stores) -> ConversationStore:
-    return await stores.open()
 
 
 async def test_many_callers_at_once_lose_nothing(store: ConversationStore) -> None:

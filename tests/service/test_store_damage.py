@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,15 +16,8 @@ from tests.service.store_kit import (
     Stores,
     listed,
     other,
-    stores_in,
     user,
 )
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
 
 
 def _garbage(path: Path) -> None:

@@ -2,20 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from callboard_service.store import StoreBusy, StoreFailed, StoreFull
-from tests.service.store_kit import Stores, listed, on_connect, other, run, stores_in, texts, user
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
-
+from tests.service.store_kit import Stores, listed, on_connect, other, run, texts, user
 
 # Another writer
 

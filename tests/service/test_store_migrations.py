@@ -1,6 +1,5 @@
 """An older conversation database becomes the newest version, whole or not at all."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,8 @@ from tests.service.store_kit import (
     other,
     refusal,
     run,
-    stores_in,
     texts,
 )
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
-
 
 _NEXT = ("ALTER TABLE conversations ADD COLUMN model TEXT", "UPDATE conversations SET model = 'm'")
 

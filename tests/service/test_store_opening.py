@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,17 +22,10 @@ from tests.service.store_kit import (
     other,
     refusal,
     spawn,
-    stores_in,
     texts,
 )
 
 _NOBODY = 65534
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
 
 
 # A new one

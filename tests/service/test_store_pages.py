@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,9 @@ from callboard.v1.chat_pb2 import HistoryEntry, SessionList, ToolCallEvent, Tool
 from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, shorten
 from callboard_service.store import ConversationStore
 from callboard_service.store_entries import entry_of_row
-from tests.service.store_kit import Stores, assistant, other, stores_in, texts, user
+from tests.service.store_kit import Stores, assistant, other, texts, user
 
 KIB = 1024
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    async with stores_in(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def store(stores: Stores) -> ConversationStore:
-    return await stores.open()
 
 
 async def _all_pages(store: ConversationStore, limit: int = 0) -> list[SessionList]:
