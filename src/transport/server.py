@@ -5,7 +5,6 @@ import contextlib
 import hmac
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from html import escape
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -30,9 +29,8 @@ from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new,
 from transport.listen import Listener, Place, listen
 from transport.lobby import Lobby, requests_at_once
 from transport.outgoing import Outgoing
+from transport.plain_http import has_token, health, metrics, page, refuse, unauthorized
 from transport.wire import PROTOCOL_VERSION, Wire
-
-METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 BEATS: Final = 64
 """A heartbeat is late by at most this part of its interval; all that are due by then go out."""
@@ -45,15 +43,6 @@ TOLD: Final = 5
 """Sessions that are named then."""
 
 _GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
-
-PAGE_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Callboard</title>
-<h1>Callboard {version}</h1>
-<p>A message router for user interfaces. It answers with the backend <b>{backend}</b>.</p>
-<p>A program connects to <code>{url}</code> and speaks binary <code>callboard.v1</code> protobuf
-messages. The token for its first message is in the service's runtime file; in a terminal,
-<code>callboard chat</code> finds it by itself.</p></html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,50 +191,36 @@ class Server:
     async def _serve_page(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check_address(request)
         if refusal is not None:
-            return _refuse(refusal)
-        text = PAGE.format(
-            version=escape(self._settings.version),
-            backend=escape(self._settings.backend),
-            url=escape(self.url),
-        )
-        headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
-        return web.Response(text=text, content_type="text/html", headers=headers)
+            return refuse(refusal)
+        return page(self._settings.version, self._settings.backend, self.url)
 
     async def _serve_health(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check_address(request)
         if refusal is not None:
-            return _refuse(refusal)
-        if self._draining:
-            return web.json_response({"status": "draining"}, status=503)
-        if part := self._unavailable():  # without the reason: this takes no token
-            return web.json_response({"status": "degraded", part: "unavailable"}, status=503)
-        return web.json_response({"status": "ok"})
+            return refuse(refusal)
+        return health(draining=self._draining, down=self._unavailable())
 
     async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check(request)
         if refusal is not None:
-            return _refuse(refusal)
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        shown = given.strip().encode(errors="replace")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(shown, self._token):
-            headers = {"WWW-Authenticate": "Bearer"}
-            return web.Response(status=401, text="the token is needed\n", headers=headers)
-        headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
-        return web.Response(body=self._watcher.expose(), headers=headers)
+            return refuse(refusal)
+        if not has_token(request, self._token):
+            return unauthorized()
+        return metrics(self._watcher.expose())
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         refusal = self._access.check(request)
         if refusal is not None:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
-            return _refuse(refusal)
+            return refuse(refusal)
         socket = Socket(self._settings.max_message_bytes)
         if not socket.can_prepare(request).ok:
-            return _refuse(Refusal(426, "this address is for WebSockets"))
+            return refuse(Refusal(426, "this address is for WebSockets"))
         try:
             await socket.prepare(request)
         except ConnectionError:  # it has gone meanwhile, and reads no answer
-            return _refuse(Refusal(400, "the connection has ended"))
+            return refuse(Refusal(400, "the connection has ended"))
         line = socket.leave(request)
         channel = Channel(line or Kept(socket, request), self._environment)
         self._channels[channel] = None
@@ -414,7 +389,3 @@ class Server:
         waiting.discard(session.path.rpartition("/")[2])
         with contextlib.suppress(ActorError):
             await session.ask(lambda reply: FailAll(_GONE, reply), timeout=OPEN_TIMEOUT)
-
-
-def _refuse(refusal: Refusal) -> web.Response:
-    return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
