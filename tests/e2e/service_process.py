@@ -67,7 +67,12 @@ class ServiceProcess:
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     """An environment in which the service touches nothing outside `folder`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLBOARD_")}
+    # With PYTHONUNBUFFERED nothing is left to flush at the end, unlike for most who run it.
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("CALLBOARD_") and key != "PYTHONUNBUFFERED"
+    }
     return kept | {
         "CALLBOARD_RUNTIME_DIR": str(folder / "run"),
         "CALLBOARD_DATA_DIR": str(folder / "data"),

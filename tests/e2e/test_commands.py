@@ -180,7 +180,27 @@ def test_status_watch_in_a_pipe_prints_one_after_the_other_until_nobody_reads(
         while seen < 2:
             seen += watch.stdout.readline().startswith(b"callboard ")
         watch.stdout.close()
-        assert watch.wait(30) == 0
+        assert watch.wait(30) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [("status",), ("sessions", "list"), ("chat", "hi")])
+def test_a_full_disk_is_said_once(
+    shared: ServiceProcess, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    runtime = str(Path(shared.ready["runtime_file"]).parent)
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(tmp_path, **{RUNTIME: runtime}),
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert b"No space left on device" in ended.stderr
 
 
 def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path) -> None:

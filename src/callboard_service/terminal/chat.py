@@ -12,7 +12,7 @@ from callboard_service.terminal.command import Where
 from callboard_service.terminal.connect import PATIENT, SETTINGS, Link, Way
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import BadUse, NoService, OutputFailed
-from callboard_service.terminal.exits import Exit
+from callboard_service.terminal.exits import Exit, drop_unwritable_output
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.oneshot import OneShot
@@ -56,6 +56,7 @@ def chat(wish: Wish) -> int:
         code = Exit.FAILED
         said = str(closed)
     except OutputFailed as error:
+        drop_unwritable_output()
         if error.closed:
             return Exit.PIPE_CLOSED
         code = Exit.FAILED

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from callboard_service.terminal.connect import (
     by_url,
 )
 from callboard_service.terminal.errors import BadUse, NoService
-from callboard_service.terminal.exits import Exit
+from callboard_service.terminal.exits import Exit, drop_unwritable_output
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import ERROR, make_console
 from transport import discovery
@@ -66,10 +65,10 @@ def run(where: Where, work: Callable[[Client], Awaitable[None]], *, patient: boo
     except (ConnectionClosed, RequestFailed) as error:
         return _failed(Exit.FAILED, error)
     except BrokenPipeError:
-        # Else the interpreter says so again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unwritable_output()
         return Exit.PIPE_CLOSED
     except OSError as error:
+        drop_unwritable_output()
         return _failed(Exit.FAILED, error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

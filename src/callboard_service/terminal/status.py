@@ -35,7 +35,10 @@ _SHOWN: Final = 20
 
 
 async def show(client: Client, *, watch: bool, as_json: bool) -> None:
-    """Print the status, or keep it on the screen until Ctrl-C; in a pipe, one after the other."""
+    """Print the status, or keep it on the screen until Ctrl-C; in a pipe, one after the other.
+
+    Raises BrokenPipeError once nobody reads the pipe.
+    """
     status = await fetch(client)
     if as_json:
         print_json(MessageToDict(status, preserving_proto_field_name=True))
@@ -50,7 +53,7 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
             await asyncio.sleep(REFRESH)
             status, trouble = await _look(client, status)
             console.print(Text(trouble) if trouble else render(status))
-        return
+        raise BrokenPipeError
     with Live(render(status), console=console, auto_refresh=False, screen=True) as live:
         while True:
             await asyncio.sleep(REFRESH)
