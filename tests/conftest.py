@@ -3,9 +3,15 @@ import os
 import pytest
 
 from tests.bound import check_reason
+from tests.hangups import stop_ignoring_hangups
 
 collect_ignore = [] if "COMPILED" in os.environ else ["compiled"]
 """What `make compiled` alone can run."""
+
+
+def pytest_configure() -> None:
+    """Nohup changes nothing."""
+    stop_ignoring_hangups()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

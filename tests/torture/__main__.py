@@ -7,7 +7,6 @@ a check failed in any round. The seed decides everything that is drawn.
 import argparse
 import asyncio
 import shutil
-import signal
 import sys
 from itertools import count
 from pathlib import Path
@@ -15,6 +14,7 @@ from random import SystemRandom
 from time import monotonic
 from typing import Final
 
+from tests.hangups import stop_ignoring_hangups
 from tests.torture import report
 from tests.torture.machine import HINTS, available
 from tests.torture.plan import CONDITIONS, EVERYWHERE, ROUND, Plan, make_plan
@@ -48,9 +48,7 @@ async def main(wish: argparse.Namespace) -> int:
     if sys.platform != "linux":
         print("make torture is for Linux alone", file=sys.stderr)
         return 2
-    # Under nohup SIGHUP is ignored, which the service would inherit; a handler is not inherited.
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: None)
+    stop_ignoring_hangups()
     print(f"seed {wish.seed}", flush=True)
     found = available()
     missing = [_left_out(need, hint) for need, hint in HINTS.items() if need not in found]
