@@ -21,6 +21,8 @@ BUF_VERSION := 1.75.0
 BUF := $(BUILD)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PYRIGHT_VERSION := 1.1.414
 PYRIGHT := $(BUILD)/pyright-$(PYRIGHT_VERSION)/node_modules/pyright/index.js
+WS_VERSION := 8.23.0
+WS := $(BUILD)/ws-$(WS_VERSION)/node_modules/ws/package.json
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
 
@@ -67,12 +69,15 @@ soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS=
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
 peers: ## Install the programs that tests run against, with npm: 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server and pyright, of the tests, need npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server and with pyright are skipped: they need npm, which was not found'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT) $(WS); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server, pyright and ws, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server, pyright and ws are skipped: they need npm, which was not found'; fi
 
 $(PYRIGHT):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
+
+$(WS):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/ws-$(WS_VERSION) ws@$(WS_VERSION)
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)

@@ -16,7 +16,6 @@ CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
 DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
 CRASHED: Final = Failure(Code.INTERNAL, "the service failed on this request")
 UNKNOWN: Final = Failure(Code.UNIMPLEMENTED, "the service does not know this request")
-DRAINING: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
 TOO_MANY: Final = Failure(
     Code.RESOURCE_EXHAUSTED, "too many requests at once in this session", retryable=True
 )
@@ -39,10 +38,24 @@ class Limit(Enum):
     TYPE = "type"
 
 
+def draining(retry_after_ms: int) -> Failure:
+    """Return how a request ends that the shutdown cuts short or does not take any more."""
+    return Failure(
+        Code.UNAVAILABLE,
+        "the service is shutting down",
+        retryable=True,
+        retry_after_ms=retry_after_ms,
+    )
+
+
 def ends_session(code: int, *, by_service: bool) -> bool:
-    """A connection that closed with this code has taken its session along; else it may return."""
+    """Return whether a connection that closed with this code ends its session; else it may return.
+
+    A client that says goodbye has no use for its session any more. `close()` of a browser, and of
+    most WebSocket libraries, sends no code unless it is given one, which counts as 1005.
+    """
     if not by_service:
-        return code == 1000
+        return code in (1000, 1005)
     return 4500 <= code <= 4599 and code != TAKEN_OVER
 
 

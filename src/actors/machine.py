@@ -30,7 +30,6 @@ from actors.effects import (
     ABUSE,
     CANCELLED,
     CRASHED,
-    DRAINING,
     HOLDS_TOO_MUCH,
     PROTOCOL_VIOLATION,
     SLOW_CONSUMER,
@@ -44,6 +43,7 @@ from actors.effects import (
     Refused,
     Stop,
     Wake,
+    draining,
 )
 from actors.encoding import Encode, EncodeStream, OneByOne, Said
 from actors.failure import Failure
@@ -215,7 +215,7 @@ class SessionMachine:
         if isinstance(payload, Failure):
             return payload, None
         if self._going is not None:
-            return DRAINING, None
+            return draining(self._going.reconnect_after_ms), None
         if self.output.swamped():
             return UNREAD, Limit.UNREAD
         if not self.output.has_room_for(size):

@@ -31,6 +31,7 @@ from actors.session_messages import Detach, Outbox, Received, SessionMessage
 from actors.supervision import Exit
 from transport.calls import Decode
 from transport.codes import NEVER_SENT, CloseCode
+from transport.dropping import Dropping
 from transport.feed import AT_ONCE, FedSocket, Line
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.outgoing import Outgoing
@@ -71,7 +72,8 @@ class Socket(FedSocket):
 class ChannelEnvironment:
     """What all channels of a server share.
 
-    heartbeat, slow: seconds between pings, and that a peer may read nothing.
+    heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
+    what a peer is told that sends more.
     """
 
     clock: Clock
@@ -80,6 +82,7 @@ class ChannelEnvironment:
     heartbeat: float
     slow: float
     policy: FramePolicy = BINARY_ONLY
+    max_message_bytes: int = 1024 * 1024
 
 
 class Channel:
@@ -107,7 +110,7 @@ class Channel:
         self._in_turn = 0
         self._pulse = environment.beats.add(environment.heartbeat, self._beat)
         self._cutoff: Timer | None = None
-        self._broken = False
+        self._dropping: Dropping | None = None
         self._patience: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
@@ -130,8 +133,8 @@ class Channel:
                 case WSMsgType.TEXT:
                     self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
                 case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
-                    self._broken = True
-                    self.close(message.data.code, "")
+                    self.close(message.data.code, self._fault(message.data))
+                    self._drop()
                 case _:
                     self._peer_ended(message)
                     return None
@@ -160,12 +163,24 @@ class Channel:
         else:
             self._write(pong_frame(payload))
 
+    def _fault(self, error: WebSocketError) -> str:
+        """Return the reason for the peer, if what it sent is no frame that can be taken."""
+        if error.code == CloseCode.TOO_BIG:
+            most = self._environment.max_message_bytes
+            return f"a message may have {most} bytes (Limits.max_message_bytes)"
+        return str(error)
+
+    def _drop(self) -> None:
+        """From now on drop what comes: where the next frame begins is not known any more."""
+        if self._transport is not None and self._dropping is None:
+            self._dropping = Dropping(self._transport, self._clock)
+
     def _peer_ended(self, message: WSMessage) -> None:
         """The peer's close, or the end of the connection."""
         self._ended = True
         if message.type is WSMsgType.CLOSE and self._closing is None:
             code = int(message.data)
-            self.close_code = code or CloseCode.ABNORMAL
+            self.close_code = code or CloseCode.NO_CODE
             if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
                 code = CloseCode.PROTOCOL_ERROR
             self._write(close_frame(code, "") if code else EMPTY_CLOSE)
@@ -231,11 +246,14 @@ class Channel:
         if self._writer is None and self._closing is not None and not self._ended:
             self._writer = asyncio.ensure_future(self._write_out())
         # The peer's own frames are still read, so that its answer to the close is seen.
-        while not self._ended and not self._broken:
+        while not self._ended and self._dropping is None:
             await self._discard_one()
         writer = self._writer
         if writer is not None:
             await writer
+        if self._dropping is not None:
+            self._cutoff.cancel()
+            await self._dropping.end()
         self._ended = True
         self._pulse.met()
         if self._transport is not None:
@@ -246,7 +264,9 @@ class Channel:
 
     async def _discard_one(self) -> None:
         message = await self._next()
-        if message.type not in (
+        if isinstance(message.data, WebSocketError):
+            self._drop()
+        elif message.type not in (
             WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
         ):  # fmt: skip
             self._peer_ended(message)

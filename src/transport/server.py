@@ -11,8 +11,8 @@ from aiohttp import web
 
 from actors.clock import Clock, Timer
 from actors.deadlines import Deadlines
+from actors.effects import draining
 from actors.errors import ActorError
-from actors.failure import Code, Failure
 from actors.frames import GoingAway
 from actors.limits import SessionLimits
 from actors.log import Log
@@ -41,8 +41,6 @@ TELL_EVERY: Final = 2.0
 
 TOLD: Final = 5
 """Sessions that are named then."""
-
-_GONE: Final = Failure(Code.UNAVAILABLE, "the service is shutting down", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,12 @@ class Server:
         # One timer for all: one each takes 450 bytes of a connection.
         self._beats = Deadlines(clock, settings.heartbeat / BEATS)
         self._environment = ChannelEnvironment(
-            clock, self._beats, Outgoing(), settings.heartbeat, settings.limits.slow_consumer
+            clock,
+            self._beats,
+            Outgoing(),
+            settings.heartbeat,
+            settings.limits.slow_consumer,
+            max_message_bytes=settings.max_message_bytes,
         )
         self._lobby = Lobby(settings.max_handshakes, clock, self._crowded)
         self._quiet = asyncio.Event()
@@ -388,4 +391,6 @@ class Server:
             )
         waiting.discard(session.path.rpartition("/")[2])
         with contextlib.suppress(ActorError):
-            await session.ask(lambda reply: FailAll(_GONE, reply), timeout=OPEN_TIMEOUT)
+            await session.ask(
+                lambda reply: FailAll(draining(after_ms), reply), timeout=OPEN_TIMEOUT
+            )

@@ -10,6 +10,8 @@ from transport.codes import CloseCode
     [
         (1000, False, True),
         (1001, False, False),
+        (1005, False, True),
+        (1005, True, False),
         (1006, False, False),
         (4500, False, False),
         (1000, True, False),

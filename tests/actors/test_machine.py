@@ -6,7 +6,6 @@ from actors import Code, Failure, Notice
 from actors.block import frames
 from actors.effects import (
     CANCELLED,
-    DRAINING,
     TOO_MANY,
     UNKNOWN,
     UNREAD,
@@ -405,12 +404,14 @@ def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> Non
 def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     session = machine()
     opened(session, 1)
-    session.drain("bye", 0)
-    frame = Request(2, 0, Text())
-    assert receive(session, frame) == [Refused(frame, DRAINING)]
+    session.drain("bye", 1000)
+    (refused,) = receive(session, Request(2, 0, Text()))
+    assert isinstance(refused, Refused)
+    assert refused.limit is None
+    assert refused.failure.retry_after_ms == 1000
     assert session.answer(1, Text("on"))
     assert [frame.said for frame in take(session)] == [
-        "going away bye 0", "!UNAVAILABLE retryable", "on"
+        "going away bye 1000", "!UNAVAILABLE retryable", "on"
     ]  # fmt: skip
 
 

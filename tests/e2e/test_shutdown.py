@@ -27,11 +27,13 @@ async def test_fifty_running_streams_each_get_their_end(tmp_path: Path) -> None:
             service.signal(signal.SIGTERM)
             going = await client.queue(0).get()
             assert going.WhichOneof("payload") == "going_away"
+            advice = going.going_away.reconnect_after_ms
+            assert advice > 0
             late = await client.call(list_sessions=message("ListSessionsRequest"))
-            assert (late.error.code, late.error.retryable) == ("UNAVAILABLE", True)
             replies = await asyncio.gather(*map(client.all, ids))
-            for reply in replies:
-                assert (reply[-1].error.code, reply[-1].error.retryable) == ("UNAVAILABLE", True)
+            for error in (late.error, *(reply[-1].error for reply in replies)):
+                assert (error.code, error.retryable) == ("UNAVAILABLE", True)
+                assert error.retry_after_ms == advice
             await client.socket.wait_closed()
             assert client.socket.close_code == 4001
             assert await service.wait() == 0

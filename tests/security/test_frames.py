@@ -67,6 +67,29 @@ async def test_frames_and_their_codes(
     assert await outcome(service, data, welcome=welcome) == code
 
 
+@pytest.mark.parametrize("welcome", [False, True])
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(b"\0" * (2 * LIMIT)), 1009),
+        (frame(b"", 0x3), 1002),
+        (frame(b"\xff", TEXT), 1007),
+        (frame(b"text", TEXT) + frame(b"", 0x3), 1003),
+    ],
+)
+async def test_the_code_arrives_whatever_is_sent_behind_the_fault(
+    service: ServiceProcess, data: bytes, code: int, welcome: bool
+) -> None:
+    """As by who writes it all before reading anything."""
+    way = greeted if welcome else upgraded
+    async with way(service) as raw:
+        raw.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own
+        await raw.send(data, bytes(16 * MEGABYTE))
+        raw.writer.transport.resume_reading()  # type: ignore[attr-defined]  # asyncio's own
+        assert await raw.close_code() == code
+        await raw.end()
+
+
 async def test_an_unknown_arm_ends_its_request_and_nothing_else(service: ServiceProcess) -> None:
     async with greeted(service) as raw:
         await raw.send(frame(b"\x08\x01" + b"\xba\x3e\x00"))  # request_id 1, field 999

@@ -1,0 +1,89 @@
+"""The end of a connection whose peer still sends what cannot be read any more.
+
+A socket that is closed with unread bytes in it resets the connection, and the reset overtakes what
+was written before: the peer sees 1006 in place of the close code. So what still comes is read and
+dropped until the peer ends the connection too (nginx calls this `lingering_close`).
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final, cast
+
+from actors.clock import Clock, Timer
+
+SILENCE: Final = 5.0
+"""Seconds without a byte after which the peer is cut off."""
+
+TLS_SILENCE: Final = 1.0
+"""The same over TLS, where the peer cannot be told that nothing follows, and waits for us."""
+
+LONGEST: Final = 30.0
+"""Seconds after which the peer is cut off, whatever it sends."""
+
+
+class Dropping(asyncio.Protocol):
+    """Takes the place of a connection's protocol, and drops all that comes.
+
+    What was written before still goes out. The protocol before is told when the peer keeps up with
+    that, and when the connection has ended.
+    """
+
+    def __init__(self, transport: asyncio.Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._before = cast(asyncio.Protocol, transport.get_protocol())
+        self._received = 0
+        self._timer: Timer | None = None
+        self._lost = asyncio.get_running_loop().create_future()
+        transport.set_protocol(self)
+        with suppress(RuntimeError):  # it is closing already
+            transport.resume_reading()
+
+    async def end(self) -> None:
+        """Say that nothing follows, and wait until the peer has ended the connection.
+
+        It is cut off if it sends nothing for a while, or does not come to an end. May be cancelled.
+        """
+        transport = self._transport
+        silence = TLS_SILENCE
+        if not transport.is_closing() and transport.can_write_eof():
+            with suppress(OSError):  # the connection has ended
+                transport.write_eof()
+                silence = SILENCE
+        self._expect_more(silence, self._clock.now() + LONGEST)
+        try:
+            await self._lost
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _expect_more(self, silence: float, until: float) -> None:
+        received = self._received
+
+        def look() -> None:
+            if self._received == received or self._clock.now() >= until:
+                self._transport.abort()
+            else:
+                self._expect_more(silence, until)
+
+        self._timer = self._clock.call_later(silence, look)
+
+    # -- as the connection's protocol --------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Count it."""
+        self._received += len(data)
+
+    def pause_writing(self) -> None:
+        """Tell the protocol before."""
+        self._before.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the protocol before."""
+        self._before.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the protocol before, and whoever waits for the end."""
+        self._before.connection_lost(exc)
+        if not self._lost.done():
+            self._lost.set_result(None)
