@@ -39,7 +39,10 @@ class BrokenPipe(io.StringIO):
 class FullDisk(io.StringIO):
     """A file on a disk without room."""
 
+    tried = 0
+
     def write(self, _text: str) -> int:
+        self.tried += 1
         raise OSError(errno.ENOSPC, "no space")
 
 
@@ -165,10 +168,11 @@ def say_everything(view: View) -> None:
     view.end()
 
 
-def test_nothing_that_steers_reaches_a_terminal() -> None:
+def test_nothing_that_steers_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")  # no colors, which are steered by the same characters
     whole, out, errors = Terminal(), Terminal(), Terminal()
-    say_everything(Screen(Console(file=whole, color_system=None)))
-    say_everything(Pipe(out, Console(file=errors, color_system=None)))
+    say_everything(Screen(make_console(whole)))
+    say_everything(Pipe(out, make_console(errors)))
     for shown in (whole.getvalue(), out.getvalue(), errors.getvalue()):
         assert "pwned" in shown
         assert not set("\x1b\x07\x9b\r") & set(shown)
@@ -223,8 +227,13 @@ def test_standard_error_that_nobody_reads_costs_nothing() -> None:
 
 
 def test_standard_error_on_a_full_disk_costs_nothing() -> None:
-    view = Pipe(io.StringIO(), make_console(FullDisk()))
+    out, disk = io.StringIO(), FullDisk()
+    view = Pipe(out, make_console(disk))
     view.notice(ChatNotice(message="a word"))
+    view.token("x")
+    view.end()
+    assert disk.tried
+    assert out.getvalue() == "x\n"
 
 
 def test_a_console_fails_for_no_character() -> None:

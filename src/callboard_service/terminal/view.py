@@ -1,7 +1,7 @@
 """What is printed: on one screen for a person, or apart for a pipe.
 
-Text streams as it comes and is never drawn again, so that the scrollback stays whole. What a model
-or a tool says goes through `tame` before it reaches a terminal.
+Text streams as it comes and is never drawn again, so that the scrollback stays whole. Every console
+tames what it prints, so that no text of a model, a tool or a service steers the terminal.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Final, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment, Segments
 from rich.style import Style
 
@@ -157,7 +157,7 @@ class Screen(View):
 
     def _stream(self, text: str, style: Style) -> None:
         if text:
-            self._write(tame(text), style)
+            self._write(text, style)
             self._column_0 = text.endswith("\n")
 
     def gap(self) -> None:
@@ -244,6 +244,17 @@ class Pipe(View):
 
 
 class _Console(Console):
+    """Writes no character that steers a terminal, whoever has put it into what is printed."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(tame(segment.text), segment.style)
+
     def on_broken_pipe(self) -> None:
         # rich would send standard output to nowhere and exit, also when it is standard error that
         # nobody reads.
@@ -251,7 +262,7 @@ class _Console(Console):
 
 
 def make_console(file: TextIO | None) -> Console:
-    """A console that marks nothing up by itself, and fails for no character.
+    """Return a console that marks nothing up by itself, fails for no character, and tames text.
 
     None, as Python has it for a standard stream that was closed: what is printed goes nowhere.
     """

@@ -1,0 +1,243 @@
+"""Whatever a service says, in whichever field, no command lets it steer the terminal."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from aiohttp import WSMsgType, web
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatError,
+    ChatNotice,
+    ChatToken,
+    History,
+    HistoryEntry,
+    ReasoningToken,
+    SessionDeleted,
+    SessionInfo,
+    SessionList,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+from callboard.v1.envelope_pb2 import ClientMessage
+from callboard.v1.session_pb2 import Welcome
+from callboard.v1.system_pb2 import ServiceStatus
+from tests.e2e.service_process import command, environment
+from tests.e2e.terminal import OPENED
+from tests.peers.background import Background
+from tests.peers.socket_server import SocketServer
+from tests.transport.model_service import served
+
+HOSTILE = (
+    "abcd-\x1b]52;c;SE9TVElMRQ==\x07\x1b[77;1H\x9b7m\x9d0;t\x9c\x08\x08\x08\x7f"
+    "\u202eb\u2066c\rOVER\x1bP$q\x1b\\"
+)
+
+STEERS = re.compile(
+    r"\x1b[\]P\\_^X]|\x1b\[77|\x08{3}|[\x07\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\rOVER"
+)
+"""What gets through only if it is printed as it came: no command prints any of these itself."""
+
+SIZE = (30, 100)
+
+
+def filled(message: Message, depth: int = 4) -> None:
+    """Put the hostile text into each field for text, also of messages within, up to this depth."""
+    if isinstance(message, Struct):
+        message.update({HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]})
+        return
+    for field in message.DESCRIPTOR.fields:
+        if field.containing_oneof is not None and message.WhichOneof(field.containing_oneof.name):
+            continue
+        value = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].type != FieldDescriptor.TYPE_MESSAGE:
+                value[HOSTILE] = 7
+        elif field.type == FieldDescriptor.TYPE_STRING:
+            if field.is_repeated:
+                value.append(HOSTILE)
+            else:
+                setattr(message, field.name, HOSTILE)
+        elif field.type == FieldDescriptor.TYPE_MESSAGE and depth:
+            filled(value.add() if field.is_repeated else value, depth - 1)
+
+
+def hostile(message: Message) -> Message:
+    filled(message)
+    return message
+
+
+def entry(arm: str) -> HistoryEntry:
+    """An entry of this kind."""
+    made = HistoryEntry(id=f"id-{arm}")
+    value = getattr(made, arm)
+    if isinstance(value, Message):
+        filled(value)
+        value.SetInParent()
+    else:
+        setattr(made, arm, HOSTILE)
+    return made
+
+
+ARMS = [field.name for field in HistoryEntry.DESCRIPTOR.oneofs_by_name["entry"].fields]
+
+REPLY: tuple[type[Message], ...] = (
+    ReasoningToken, ChatToken, ToolCallEvent, ToolResultEvent, ChatNotice, AskEvent, AskClosed,
+)  # fmt: skip
+
+
+class HostileService(SocketServer):
+    """Answers every request of the commands. error: with an error."""
+
+    def __init__(self, *, error: bool = False) -> None:
+        self._error = error
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        sequence = 0
+        while (frame := await socket.receive()).type is WSMsgType.BINARY:
+            message = ClientMessage.FromString(frame.data)
+            if message.HasField("hello"):
+                welcome = hostile(Welcome())
+                assert isinstance(welcome, Welcome)
+                welcome.protocol_version = 1
+                await socket.send_bytes(served(welcome).SerializeToString())
+            elif message.request_id and message.WhichOneof("payload") not in ("credit", "answer"):
+                answers = self._answers(message)
+                for number, answer in enumerate(answers, 1):
+                    sequence += 1
+                    said = served(
+                        answer, request_id=message.request_id, sequence=sequence,
+                        end=number == len(answers),
+                    )  # fmt: skip
+                    await socket.send_bytes(said.SerializeToString())
+        return socket
+
+    def _answers(self, message: ClientMessage) -> list[Message]:
+        if self._error:
+            return [hostile(ChatError())]
+        match message.WhichOneof("payload"):
+            case "list_sessions":
+                return [SessionList(sessions=[self._info()])]
+            case "create_session":
+                return [self._info()]
+            case "get_history":
+                return [History(entries=map(entry, ARMS))]
+            case "delete_session":
+                return [hostile(SessionDeleted())]
+            case "send_message":
+                return [*(hostile(kind()) for kind in REPLY), hostile(ChatCompleted())]
+            case _:
+                return [hostile(ServiceStatus())]
+
+    def _info(self) -> SessionInfo:
+        info = SessionInfo()
+        filled(info)
+        return info
+
+
+@contextlib.contextmanager
+def serving(service: HostileService) -> Iterator[str]:
+    with Background() as background:
+        url = background.run(service.start())
+        try:
+            yield url
+        finally:
+            background.run(service.stop())
+
+
+@contextlib.contextmanager
+def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.spawn[str]"]:
+    program, *rest = command(*arguments, "--url", url)
+    settings = environment(folder, CALLBOARD_TOKEN="x" * 43)
+    settings |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    child = pexpect.spawn(
+        program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30, dimensions=SIZE
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def assert_harmless(shown: str) -> None:
+    assert "abcd-" in shown, shown
+    assert STEERS.findall(shown) == []
+
+
+@pytest.mark.parametrize("error", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sessions", "list"),
+        ("sessions", "list", "--json"),
+        ("sessions", "show", "abcd"),
+        ("sessions", "export", "abcd"),
+        ("sessions", "export", "abcd", "--format", "json"),
+        ("sessions", "delete", "abcd", "--yes"),
+        ("status",),
+        ("status", "--json"),
+        ("chat", "hi"),
+        ("chat", "--continue", "hi"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_ends(tmp_path: Path, arguments: tuple[str, ...], error: bool) -> None:
+    with (
+        serving(HostileService(error=error)) as url,
+        on_a_terminal(tmp_path, url, *arguments) as child,
+    ):
+        child.expect(pexpect.EOF)
+        assert_harmless(child.before)
+
+
+def test_a_question_before_deleting(tmp_path: Path) -> None:
+    with (
+        serving(HostileService()) as url,
+        on_a_terminal(tmp_path, url, "sessions", "delete", "abcd") as child,
+    ):
+        child.expect_exact("[y/N]")
+        shown = child.before
+        child.send("n\r")
+        child.expect(pexpect.EOF)
+        assert_harmless(shown + child.before)
+
+
+def test_a_watched_status(tmp_path: Path) -> None:
+    with (
+        serving(HostileService()) as url,
+        on_a_terminal(tmp_path, url, "status", "--watch") as child,
+    ):
+        for _ in range(2):
+            child.expect_exact("dead letters")
+            assert_harmless(child.before)
+        child.sendcontrol("c")
+        child.expect(pexpect.EOF)
+        assert STEERS.findall(child.before) == []
+
+
+def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
+    with (
+        serving(HostileService()) as url,
+        on_a_terminal(tmp_path, url, "chat", "--continue") as child,
+    ):
+        child.expect_exact(OPENED)
+        shown = child.before
+        child.send("hi\r")
+        child.expect_exact("answered elsewhere")
+        shown += child.before
+        child.expect_exact(OPENED)
+        shown += child.before
+        child.sendcontrol("d")
+        child.expect(pexpect.EOF)
+        assert_harmless(shown + child.before)
