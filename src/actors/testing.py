@@ -33,13 +33,10 @@ from actors.system import ActorSystem
 from actors.testing_calls import Answers, Calls, LogLines, serving
 
 __all__ = [
-    "Answers", "Calls", "LeakCheck", "LogLines", "ManualClock", "ManualTimer", "Probe",
-    "actor_events", "actor_system", "leak_check", "manual_clock", "running_system", "serving",
-    "settle",
-]  # fmt: skip
-
-__all__ = [
+    "Answers",
+    "Calls",
     "LeakCheck",
+    "LogLines",
     "ManualClock",
     "ManualTimer",
     "Probe",
@@ -49,6 +46,7 @@ __all__ = [
     "leak_check",
     "manual_clock",
     "running_system",
+    "serving",
     "settle",
 ]
 

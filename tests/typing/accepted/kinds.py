@@ -8,6 +8,7 @@ from typing import assert_never, assert_type
 from actors import (
     Actor,
     ActorRef,
+    ActorSystem,
     Call,
     Code,
     DuplexActor,
@@ -20,6 +21,7 @@ from actors import (
     StreamActor,
     Yielded,
 )
+from actors.testing import Answers, Calls, LogLines, serving
 from callboard.v1.chat_pb2 import ChatToken, CreateSessionRequest, GetHistoryRequest, SessionInfo
 from callboard.v1.envelope_pb2 import ServerMessage
 
@@ -131,3 +133,11 @@ def arm(envelope: ServerMessage) -> str:
             return "nothing"
         case never:
             assert_never(never)
+
+
+async def test_create(actor_system: ActorSystem) -> None:
+    async with serving(actor_system, lambda registry: None) as calls:
+        assert_type(calls, Calls)
+        assert_type(calls.log, LogLines)
+        answers = calls.stream(CreateSessionRequest(), ChatToken)
+        assert_type(answers, Answers[ChatToken])
