@@ -15,8 +15,8 @@ PROGRAMS: Final = "For programs that start it"
 
 HEADINGS: Final = {
     "Chat": ("backend", "data_dir", "actors"),
-    "Backend local": ("local_model", "local_silence_ms"),
-    "Backend openai": ("openai_base_url", "openai_model"),
+    "Backend local": ("local_model", "local_silence_ms", "local_max_tokens"),
+    "Backend openai": ("openai_base_url", "openai_model", "openai_silence_ms"),
     "Backend opencode": ("opencode_url", "opencode_command", "opencode_directory"),
     "Where it listens": (
         "host",

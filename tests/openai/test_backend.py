@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason
 from callboard_service.backends.openai.api import Patience
 from tests.openai.scripted_server import Exchange, ScriptedServer, never, refusing, saying
 from tests.openai.talk import KEY, Talk, talking, text_of
@@ -19,7 +19,7 @@ async def test_a_reply_and_what_the_server_is_sent(server: ScriptedServer, talk:
     assert events == [
         ChatToken(text="He"),
         ChatToken(text="llo"),
-        ChatCompleted(input_tokens=7, output_tokens=3),
+        ChatCompleted(input_tokens=7, output_tokens=3, stop_reason=StopReason.STOP_REASON_END_TURN),
     ]
     await talk.all("and now?", "large")
     first, second = server.chats

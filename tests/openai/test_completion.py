@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from callboard.v1.chat_pb2 import ChatNotice, ChatToken, ReasoningToken, ToolCallEvent
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatToken,
+    ReasoningToken,
+    StopReason,
+    ToolCallEvent,
+)
 from callboard_service.backends.openai import completion as module
 from callboard_service.backends.openai.completion import Completion
 from callboard_service.backends.openai.refusals import Refusals, Refused
@@ -107,12 +113,20 @@ def test_refusal_and_parts_are_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "notices"), [("stop", 0), ("tool_calls", 0), ("length", 1), ("content_filter", 1)]
+    ("reason", "known", "detail"),
+    [
+        ("stop", StopReason.STOP_REASON_END_TURN, ""),
+        ("tool_calls", StopReason.STOP_REASON_END_TURN, ""),
+        ("length", StopReason.STOP_REASON_MAX_TOKENS, ""),
+        ("content_filter", StopReason.STOP_REASON_CONTENT_FILTER, ""),
+        ("of its own accord\ud800", StopReason.STOP_REASON_UNSPECIFIED, "of its own accord\ufffd"),
+    ],
 )
-def test_a_reply_that_is_not_whole_has_a_notice(reason: str, notices: int) -> None:
+def test_a_reply_says_why_it_ended(reason: str, known: "StopReason.ValueType", detail: str) -> None:
     completion, _ = take(delta(content="x"), delta(reason))
-    *before, _ = ending(completion)
-    assert [isinstance(event, ChatNotice) for event in before] == [True] * notices
+    (completed,) = ending(completion)
+    assert isinstance(completed, ChatCompleted)
+    assert (completed.stop_reason, completed.stop_detail) == (known, detail)
 
 
 def test_an_empty_finish_reason_ends_nothing() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from callboard.v1.chat_pb2 import ChatCompleted, StopReason
 from callboard_service.backends.opencode.run import Baseline, Run, State
 from tests.opencode.events import (
     BEGUN,
@@ -86,6 +87,23 @@ def test_tokens_of_all_steps_are_added_and_the_cache_counts(run: Run) -> None:
     events = [user(), model("m1", tokens=used), model("m1", tokens=used)]
     events += [model("m2", tokens={"input": 1, "output": 1}, completed=True), idle()]
     assert play(run, events) == [("completed", 112, 4)]
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"),
+    [
+        ("stop", StopReason.STOP_REASON_END_TURN),
+        ("length", StopReason.STOP_REASON_MAX_TOKENS),
+        ("content-filter", StopReason.STOP_REASON_CONTENT_FILTER),
+    ],
+)
+def test_the_last_step_says_why_the_reply_ended(
+    run: Run, finish: str, reason: "StopReason.ValueType"
+) -> None:
+    events = [user(), model("m1", finish="tool-calls"), model("m2", finish=finish, completed=True)]
+    play(run, [*events, idle()])
+    assert isinstance(run.end, ChatCompleted)
+    assert run.end.stop_reason == reason
 
 
 def test_429_for_ever_is_five_notices_and_an_error(run: Run) -> None:

@@ -39,6 +39,7 @@ HOSTILE = [
     "[[tool:x \n\n\n\n\n\n\n\n",
     "[[crash]",
     "[[crash:]",
+    "[[stop:",
     "[",
     "]]",
 ]

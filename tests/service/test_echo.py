@@ -6,7 +6,7 @@ from typing import Never
 import pytest
 
 from actors import Burst
-from callboard.v1.chat_pb2 import ChatCompleted, HistoryEntry
+from callboard.v1.chat_pb2 import ChatCompleted, HistoryEntry, StopReason
 from callboard_service.backends import echo
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.echo import CUT, EchoBackend
@@ -62,6 +62,16 @@ async def test_the_history_keeps_a_bounded_beginning_and_says_that_it_is_cut(
     assert entry.assistant_text == (kept if tokens is None else kept + CUT)
     if tokens is not None:
         assert completed.output_tokens == tokens
+
+
+async def test_a_reply_stops_where_the_text_says_for_the_reason_that_it_says(
+    backend: EchoBackend,
+) -> None:
+    completed, (entry,) = await said(backend, "a b[[stop:MAX_TOKENS]] c")
+    assert completed.stop_reason == StopReason.STOP_REASON_MAX_TOKENS
+    assert (entry.assistant_text, completed.output_tokens) == ("a b", 2)
+    completed, _ = await said(backend, "a [[stop:NO_REASON]]")
+    assert completed.stop_reason == StopReason.STOP_REASON_END_TURN
 
 
 async def test_the_history_keeps_a_bounded_number_of_tool_calls(

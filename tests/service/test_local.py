@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actors import Actor, ActorSystem, Code, Failure
 from actors.testing import actor_events, actor_system, manual_clock, settle
+from callboard.v1.chat_pb2 import StopReason
 from callboard_service.backends import local
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.generation import chat_line, fitting, largest_prompt
@@ -94,6 +95,24 @@ async def talk(actor_system: ActorSystem, tmp_path: Path) -> AsyncIterator[Talk]
     backend._attach(actor_system.spawn(lambda: model, name="model"), Loaded(1024, 1))
     yield Talk(backend, model)
     await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("finish", "tokens", "reason"),
+    [
+        ("stop", 7, StopReason.STOP_REASON_END_TURN),
+        ("length", 1024, StopReason.STOP_REASON_MAX_TOKENS),
+        ("length", 1023, StopReason.STOP_REASON_CONTEXT_FULL),
+    ],
+)
+async def test_a_reply_says_why_it_is_not_longer(
+    talk: Talk, finish: str, tokens: int, reason: "StopReason.ValueType"
+) -> None:
+    reply = await talk.start("a")
+    await talk.wait_for(1)
+    done = {"event": "done", "input_tokens": 1, "output_tokens": tokens, "finish": finish}
+    talk.model.asked[0].generation.put(done)
+    assert (await reply)[-1].stop_reason == reason
 
 
 async def test_another_client_s_reply_is_next_however_many_one_client_has_waiting(

@@ -4,6 +4,7 @@
     [[delay:MS]]        before each token     [[ask:question]]     a question is asked
     [[tool:NAME {…}]]   a call, its result    [[error:CODE]]       the reply ends with this code
     [[reasoning:TEXT]]  a reasoning token     [[crash]]            the handler raises
+    [[stop:REASON]]     the reply stops here, for a StopReason of the contract: MAX_TOKENS, ...
 
 They are carried out in the order in which they stand: a delay is for the tokens after it. All else
 is text, and what is no proper directive is text too.
@@ -17,16 +18,20 @@ from math import isfinite
 from typing import Final, Literal, TypeAlias
 
 from actors import Code
+from callboard.v1.chat_pb2 import StopReason
 
 MAX_REPEAT: Final = 10_000_000
 MAX_DELAY_MS: Final = 3_600_000
 MAX_DEPTH: Final = 20
 """Of a tool's arguments; protobuf's Struct takes three levels of a message for each."""
 
-_OPENING: Final = re.compile(r"\[\[(repeat|delay|tool|ask|error|reasoning|crash)(?::|(?=\]\]))")
+_OPENING: Final = re.compile(
+    r"\[\[(repeat|delay|tool|ask|error|reasoning|crash|stop)(?::|(?=\]\]))"
+)
 _TOOL_NAME: Final = re.compile(r"([\w.-]+)\s*")
 _TOOL_END: Final = re.compile(r"\s*\]\]")
 
+_REASONS: Final = {name.removeprefix("STOP_REASON_"): value for name, value in StopReason.items()}
 _LONGEST_ARGUMENT: Final = 64
 """Characters; a longer argument is proper for `tool` and `reasoning` alone."""
 _FIRST_PIECE: Final = 256
@@ -94,7 +99,14 @@ class Crash:
     """A fault in the handler."""
 
 
-Step: TypeAlias = Text | Repeat | Delay | Tool | Ask | Error | Reasoning | Crash
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The end of the reply, as if the model had stopped for this reason."""
+
+    reason: "StopReason.ValueType"
+
+
+Step: TypeAlias = Text | Repeat | Delay | Tool | Ask | Error | Reasoning | Crash | Stop
 
 
 def parse(text: str) -> list[Step]:
@@ -202,6 +214,8 @@ def _simple(name: str, argument: str) -> Step | None:
             return Reasoning(argument)
         case "crash", "":
             return Crash()
+        case "stop", _ if argument in _REASONS:
+            return Stop(_REASONS[argument])
         case _:
             return None
 

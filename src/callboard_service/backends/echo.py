@@ -19,6 +19,7 @@ from callboard.v1.chat_pb2 import (
     ChatToken,
     HistoryEntry,
     ReasoningToken,
+    StopReason,
     ToolCallEvent,
     ToolResultEvent,
 )
@@ -106,6 +107,7 @@ class EchoBackend(StoredConversations):
         entries: list[HistoryEntry] = []
         mark: list[HistoryEntry] = []
         delay: float | None = None
+        stop: StopReason.ValueType = StopReason.STOP_REASON_END_TURN
         try:
             for number, step in enumerate(say.parse(prompt.text)):
                 match step:
@@ -135,6 +137,9 @@ class EchoBackend(StoredConversations):
                     case say.Error(code):
                         retryable = code in _RETRYABLE
                         raise Failure(code, "the text asked for this error", retryable=retryable)
+                    case say.Stop(reason):
+                        stop = reason
+                        break
                     case say.Crash():
                         raise RuntimeError("the text asked for a crash")
                     case _:
@@ -148,7 +153,9 @@ class EchoBackend(StoredConversations):
             raise
         finally:
             await self.keep(conversation_id, *entries, *said.entries(), *mark)
-        yield ChatCompleted(input_tokens=len(prompt.text.split()), output_tokens=said.tokens)
+        yield ChatCompleted(
+            input_tokens=len(prompt.text.split()), output_tokens=said.tokens, stop_reason=stop
+        )
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
         """So many tokens, numbered from 0 modulo 1000; the objects are shared, not copied."""

@@ -29,13 +29,11 @@ from callboard_service.backends.model_process import (
     ModelMessage,
     ModelProcess,
 )
+from callboard_service.backends.stops import stopped
 from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
 from callboard_service.errors import BackendFailed
 
 DATABASE: Final = "conversations.sqlite3"
-
-MAX_TOKENS: Final = 1024
-"""Tokens of one reply; a small model that has lost the thread would go on for ever."""
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the text of one reply, in UTF-8."""
@@ -66,7 +64,8 @@ def find_model(configured: Path | None) -> Path:
 class LocalBackend(StoredConversations):
     """Conversations with one model; replies of several advance side by side.
 
-    silence: seconds that the model's process may say nothing while a reply runs.
+    silence: seconds that the model's process may say nothing while a reply runs. max_tokens: of one
+    reply; a small model that has lost the thread would go on for ever.
     """
 
     name = "local"
@@ -79,11 +78,13 @@ class LocalBackend(StoredConversations):
         log: Log,
         report: Callable[[str], None],
         silence: float = 120.0,
+        max_tokens: int = 1024,
     ) -> None:
         super().__init__(data_folder / DATABASE, report)
         self._model = model
         self._log = log
         self._silence = silence
+        self._max_tokens = max_tokens
         self._process: ActorRef[ModelMessage] | None = None
         self._prompt_bytes = largest_prompt(0)
         self._surely_fits = 0
@@ -165,7 +166,7 @@ class LocalBackend(StoredConversations):
                 if left_out:
                     yield _left_out(left_out)
                     left_out = 0
-                reply = _as_reply(event)
+                reply = self._as_reply(event)
                 yield reply
                 if isinstance(reply, ChatCompleted):
                     return
@@ -176,12 +177,36 @@ class LocalBackend(StoredConversations):
             if process is None:
                 raise AskFailed("the model has not started")
             asked: Awaitable[None] = process.ask(
-                lambda reply: Generate(turns, MAX_TOKENS, generation, reply),
+                lambda reply: Generate(turns, self._max_tokens, generation, reply),
                 timeout=_ACCEPT_TIMEOUT,
             )
             await asked
         except (AskFailed, Undelivered) as error:
             raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
+
+    def _as_reply(self, event: Event) -> ChatToken | ChatCompleted | None:
+        """Return a line of the model's process as an event of the reply. Raises Failure."""
+        match event.get("event"):
+            case "token":
+                return ChatToken(text=str(event.get("text", "")))
+            case "done":
+                return self._completed(event)
+            case "error":
+                code = Code.__members__.get(str(event.get("code")), Code.INTERNAL)
+                message = str(event.get("message", "the model failed"))
+                raise Failure(code, message, retryable=code is Code.RESOURCE_EXHAUSTED)
+            case _:
+                return None
+
+    def _completed(self, event: Event) -> ChatCompleted:
+        """Return the end of a reply, with why it is not longer."""
+        output_tokens = _count(event, "output_tokens")
+        finish = str(event.get("finish", ""))
+        if finish == "length" and output_tokens < self._max_tokens:
+            finish = "context_full"  # llama.cpp has one word for both limits
+        return stopped(
+            finish, input_tokens=_count(event, "input_tokens"), output_tokens=output_tokens
+        )
 
     def _abandon(self, generation: Generation) -> None:
         if self._process is not None:
@@ -222,24 +247,6 @@ class _Kept:
         """Return the reply's text, and a mark if it is not whole."""
         text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
         return [*text, cut_off()] if self.cut_off else text
-
-
-def _as_reply(event: Event) -> ChatToken | ChatCompleted | None:
-    """Return a line of the model's process as an event of the reply. Raises Failure."""
-    match event.get("event"):
-        case "token":
-            return ChatToken(text=str(event.get("text", "")))
-        case "done":
-            return ChatCompleted(
-                input_tokens=_count(event, "input_tokens"),
-                output_tokens=_count(event, "output_tokens"),
-            )
-        case "error":
-            code = Code.__members__.get(str(event.get("code")), Code.INTERNAL)
-            message = str(event.get("message", "the model failed"))
-            raise Failure(code, message, retryable=code is Code.RESOURCE_EXHAUSTED)
-        case _:
-            return None
 
 
 def _left_out(count: int) -> ChatNotice:

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    ChatCompleted,
     ChatNotice,
     ChatToken,
     CreateSessionRequest,
@@ -22,7 +23,14 @@ from transport.client import Client
 from transport.client_stream import Stream
 
 Answer: TypeAlias = (
-    ChatToken | ReasoningToken | ToolCallEvent | ToolResultEvent | ChatNotice | AskEvent | AskClosed
+    ChatToken
+    | ReasoningToken
+    | ToolCallEvent
+    | ToolResultEvent
+    | ChatNotice
+    | AskEvent
+    | AskClosed
+    | ChatCompleted
 )
 """What a reply consists of."""
 
@@ -67,7 +75,7 @@ class Conversation:
         return client.stream(
             SendMessageRequest(session_id=self._id, text=text),
             ChatToken, ReasoningToken, ToolCallEvent, ToolResultEvent,
-            ChatNotice, AskEvent, AskClosed,
+            ChatNotice, AskEvent, AskClosed, ChatCompleted,
         )  # fmt: skip
 
     async def is_gone(self, client: Client) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    ChatCompleted,
     ChatError,
     ChatNotice,
     ChatToken,
@@ -143,6 +144,8 @@ class Reply:
                 view.notice(answer)
             case AskEvent():
                 await self._ask(answer)
+            case ChatCompleted():
+                view.completed(answer)
             case AskClosed():
                 if self._answered.get(answer.ask_id) != list(answer.answers):
                     view.ask_closed(answer)

@@ -63,7 +63,7 @@ class Patience:
 
     connect: float = 10.0
     models: float = 5.0
-    silence: float = 120.0
+    silence: float = 600.0
     content: float = 1800.0
     farewell: float = 5.0
 

@@ -10,8 +10,6 @@ from io import StringIO
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import (
-    ChatCompleted,
-    ChatNotice,
     ChatToken,
     HistoryEntry,
     ReasoningToken,
@@ -20,6 +18,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.openai.arguments import as_struct, clean
 from callboard_service.backends.openai.refusals import Refusals
+from callboard_service.backends.stops import stopped
 
 Chunk: TypeAlias = dict[str, object]
 
@@ -30,10 +29,6 @@ MAX_TEXT: Final = 4 * 1024 * 1024
 """Bytes of the text of one reply, in UTF-8, and as many of its reasoning: a model that has lost the
 thread would go on for ever."""
 
-_NOTICES: Final = {
-    "length": "The reply is cut off: it has as many tokens as the model may make.",
-    "content_filter": "The model server's content filter ended the reply.",
-}
 _MAX_COUNT: Final = 2**32 - 1
 
 
@@ -122,7 +117,7 @@ class Completion:
         return events
 
     def end(self) -> list[ReplyEvent]:
-        """What is left when the model has ended: tool calls, a notice, the counts."""
+        """Return what is left when the model has ended: tool calls, the counts, why it stopped."""
         events: list[ReplyEvent] = []
         if reasoning := self._reasoning.end():
             events.append(ReasoningToken(text=reasoning))
@@ -139,10 +134,12 @@ class Completion:
             )
         self._open = []
         events += self._called
-        if self._reason in _NOTICES:
-            events.append(ChatNotice(message=_NOTICES[self._reason]))
         events.append(
-            ChatCompleted(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
+            stopped(
+                clean(self._reason),
+                input_tokens=self._input_tokens,
+                output_tokens=self._output_tokens,
+            )
         )
         self.ending = events
         return events

@@ -17,6 +17,7 @@ from callboard_service.backends.opencode.failures import failure_of, readable
 from callboard_service.backends.opencode.fields import Table, name, number, table, tables, text
 from callboard_service.backends.opencode.tools import ToolCalls
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
+from callboard_service.backends.stops import stopped
 
 DELETED: Final = "the conversation was deleted"
 
@@ -63,6 +64,7 @@ class _Message:
     hidden: bool = False
     input_tokens: int = 0
     output_tokens: int = 0
+    finish: str = ""
 
 
 class Run:
@@ -168,6 +170,7 @@ class Run:
         message = self._messages[message_id]
         message.hidden = info.get("summary") is True
         message.completed = message.completed or "completed" in table(info, "time")
+        message.finish = text(info, "finish") or message.finish
         tokens = table(info, "tokens")
         cache = table(tokens, "cache")
         used = number(tokens, "input") + number(cache, "read") + number(cache, "write")
@@ -237,9 +240,11 @@ class Run:
             self.unsure = True
 
     def _finish(self) -> None:
-        messages = self._messages.values()
+        messages = list(self._messages.values())
         self.unsure = False
-        self.end = self._error or ChatCompleted(
+        finish = next((m.finish for m in reversed(messages) if not m.hidden), "")
+        self.end = self._error or stopped(
+            finish,
             input_tokens=min(sum(m.input_tokens for m in messages), _LARGEST),
             output_tokens=min(sum(m.output_tokens for m in messages), _LARGEST),
         )
