@@ -77,7 +77,9 @@ class Settings(BaseSettings):
         (), description="Names by which clients may call the service, beside its own; with commas."
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Pages that may connect, beside its own: https://app.example; with commas."
+        (),
+        description="Pages that may connect, beside its own: https://app.example, or those of one "
+        "application's scheme: vscode-webview://*; with commas.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged, to standard error."

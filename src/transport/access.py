@@ -17,7 +17,11 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NAME: Final = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
 _PORT: Final = r"(?::[1-9][0-9]{0,4})?"
 _HOST: Final = re.compile(_NAME + _PORT)
-_ORIGIN: Final = re.compile(rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>{_NAME})(?P<port>{_PORT})")
+_SCHEME: Final = r"(?P<scheme>[a-z][a-z0-9+.-]*)"
+_ORIGIN: Final = re.compile(rf"{_SCHEME}://(?P<host>{_NAME})(?P<port>{_PORT})")
+_ANY_HOST: Final = re.compile(rf"{_SCHEME}://\*")
+_OF_ANYBODY: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
+"""Schemes of which anybody may have a host: to allow one whole would allow every page there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,21 @@ def parse_host(text: str) -> str:
 
 
 def parse_origin(text: str) -> str:
-    """An origin as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
-    match = _ORIGIN.fullmatch(text.strip().lower())
+    """Return an origin as browsers write it (RFC 6454, section 6.2), or a scheme with any host.
+
+    `vscode-webview://*` stands for every host of a scheme that an application has to itself and
+    whose hosts it makes up: an editor's panel has another one each time. Raises ValueError.
+    """
+    text = text.strip().lower()
+    any_host = _ANY_HOST.fullmatch(text)
+    if any_host is not None and any_host["scheme"] not in {*_OF_ANYBODY, "file"}:
+        return text
+    match = _ORIGIN.fullmatch(text)
     if match is None or match["scheme"] == "file":
-        raise ValueError(f"{text!r} is no origin: scheme://host, with a port or without")
+        raise ValueError(
+            f"{text!r} is no origin: scheme://host, with a port or without;"
+            " or scheme://* for a scheme that is not the web's, such as vscode-webview"
+        )
     default = f":{_DEFAULT_PORTS.get(match['scheme'])}"
     port = "" if match["port"] == default else match["port"]
     return f"{match['scheme']}://{match['host']}{port}"
@@ -51,7 +66,7 @@ class Access:
     """Names (as a Host header has them), origins (as an Origin header has them), and peers.
 
     An Origin is compared letter by letter: whoever writes one otherwise is no browser on a page
-    of ours.
+    of ours. `scheme://*` among them stands for every host of that scheme (ADR 0043).
     """
 
     hosts: frozenset[str]
@@ -100,9 +115,15 @@ class Access:
         if refusal is not None:
             return refusal
         origins = request.headers.getall("Origin", [])
-        if len(origins) > 1 or (origins and origins[0] not in self.origins):
+        if len(origins) > 1 or (origins and not self._allows(origins[0])):
             return Refusal(403, "this page may not connect")
         return None
+
+    def _allows(self, origin: str) -> bool:
+        match = _ORIGIN.fullmatch(origin)
+        if match is None:
+            return False
+        return origin in self.origins or f"{match['scheme']}://*" in self.origins
 
 
 def host_without_port(host: str) -> str:
