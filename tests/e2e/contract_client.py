@@ -51,10 +51,11 @@ def parse(name: str, data: bytes) -> Any:
 
 
 class Contract:
-    """One connection to a service; `async with` it."""
+    """One connection to a service; `async with` it. max_frame: bytes of a frame that it takes."""
 
-    def __init__(self, url: str, token: str, **hello: Any) -> None:
+    def __init__(self, url: str, token: str, max_frame: int | None = None, **hello: Any) -> None:
         self.url = url
+        self._max_frame = max_frame
         self.hello = message("Hello", token=token, protocol_version=1, **hello)
         self.welcome: Any = None
         self.received: list[Any] = []
@@ -69,7 +70,9 @@ class Contract:
         return self
 
     async def _connect(self) -> None:
-        self.socket = await connect(self.url, max_size=None, compression=None, proxy=None)
+        self.socket = await connect(
+            self.url, max_size=self._max_frame, compression=None, proxy=None
+        )
         await self.send(0, hello=self.hello)
         first = parse("ServerMessage", await self._bytes())
         assert first.WhichOneof("payload") == "welcome"

@@ -1,11 +1,13 @@
 """Conversations of any size are read in pages that every client can take."""
 
+import asyncio
+import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.contract_client import Contract, message
-from tests.e2e.service_process import running
+from tests.e2e.service_process import ServiceProcess, running, told
 
 PAGE = 512 * 1024
 
@@ -81,3 +83,31 @@ async def test_conversations_are_read_in_smaller_pages_while_memory_is_short(
             assert len(pages) > 1
             listed = await client.call(list_sessions=message("ListSessionsRequest"))
             assert len(listed.session_list.sessions) >= 9
+
+
+async def test_a_conversation_of_many_megabytes_is_exported(
+    shared: ServiceProcess, client: Contract, tmp_path: Path
+) -> None:
+    conversation = await client.conversation("large")
+    for number in range(12):
+        await client.reply(conversation, f"{number}-" + "x" * 1_000_000)
+    code, out, err = await asyncio.to_thread(
+        told, shared, tmp_path, "sessions", "export", conversation, "--format", "json"
+    )
+    assert (code, err) == (0, "")
+    entries = json.loads(out)["entries"]
+    assert [entry.get("user_text", "")[:3] for entry in entries[::2]] == [
+        f"{number}-x"[:3] for number in range(12)
+    ]
+    assert sum(len(entry.get("assistant_text", "")) for entry in entries) > 12_000_000
+
+
+async def test_an_exchange_of_600_kb_fits_the_usual_limit_of_a_megabyte(
+    shared: ServiceProcess, client: Contract
+) -> None:
+    conversation = await client.conversation()
+    await client.reply(conversation, "x" * 600_000)
+    usual = Contract(shared.url, shared.token, max_frame=1024 * 1024)
+    async with usual:
+        pages = await _history(usual, conversation)
+    assert sum(len(page.entries) for page in pages) == 2
