@@ -288,8 +288,12 @@ class Channel:
             self.wake()
 
     def abort(self) -> None:
-        """Cut the connection off."""
-        if self._transport is not None:
+        """Cut the connection off, unless it has ended.
+
+        asyncio's transport raises AttributeError if it is aborted after its end, but only if it
+        had bytes left when it was closed (CPython 3.11 to 3.13).
+        """
+        if self._line.transport is not None and self._transport is not None:
             self._transport.abort()
 
     def flush(self) -> None:

@@ -61,6 +61,8 @@ class Dropping(asyncio.Protocol):
         received = self._received
 
         def look() -> None:
+            if self._lost.done():
+                return
             if self._received == received or self._clock.now() >= until:
                 self._transport.abort()
             else:

@@ -9,7 +9,7 @@ from actors.deadlines import Deadlines
 from actors.testing import ManualClock, settle
 from tests.transport.written import Written
 from transport.codes import CloseCode
-from transport.connection import Channel, ChannelEnvironment
+from transport.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment
 from transport.feed import AT_ONCE, Taker
 from transport.framing import PING
 from transport.outgoing import Outgoing
@@ -97,3 +97,29 @@ async def test_others_have_their_turn_in_a_burst_of_pings(closing: bool) -> None
     await asyncio.gather(reading, return_exceptions=True)
     steps = [before - after for before, after in zip([10 * AT_ONCE, *seen], seen, strict=False)]
     assert max(steps) <= AT_ONCE
+
+
+class Over(Silent):
+    """A line whose connection has ended, and whose transport takes that badly, as asyncio's may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False
+        self.out.abort = self._fail  # type: ignore[method-assign]
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        return None if self.over else self.out
+
+    def _fail(self) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'call_soon'")
+
+
+async def test_a_connection_that_has_ended_is_not_cut_off() -> None:
+    """A transport that was closed with bytes left fails to abort once they have been read."""
+    clock, line = ManualClock(), Over()
+    channel = channel_of(line, clock)
+    channel.close(CloseCode.GOING_AWAY, "the end")
+    line.over = True
+    await clock.advance(CLOSE_TIMEOUT)
+    channel.abort()

@@ -176,6 +176,22 @@ async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.Mon
     await talk(ready)
 
 
+@pytest.mark.parametrize("short_way", [True, False])
+async def test_a_close_code_arrives_while_the_peer_still_sends(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch, short_way: bool
+) -> None:
+    if not short_way:
+        monkeypatch.delattr(feed.FedSocket, "_post_start")
+    socket = await connect(ready.url, proxy=None, compression=None)
+    await socket.send(ClientMessage(hello=Hello(token=TOKEN)).SerializeToString())
+    await socket.recv()
+    with pytest.raises(ConnectionClosedError):
+        await socket.send(bytes(16_000_000))
+        await socket.recv()
+    assert socket.close_code == CloseCode.TOO_BIG
+    await socket.wait_closed()
+
+
 async def test_what_overflows_one_read_is_answered_in_its_turn(
     ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
