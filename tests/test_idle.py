@@ -60,7 +60,7 @@ async def greet(client: socket.socket, host: str) -> None:
 
 
 class Ended:
-    """Counts the connections of a server that end. all: so many have."""
+    """Counts the connections of a server that end; `all` is set once `count` have ended."""
 
     def __init__(self, server: Server, count: int) -> None:
         self.all = asyncio.Event()

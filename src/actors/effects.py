@@ -39,7 +39,7 @@ class Limit(Enum):
 
 
 def draining(retry_after_ms: int) -> Failure:
-    """Return how a request ends that the shutdown cuts short or does not take any more."""
+    """Return the failure for a request that a shutdown ends or refuses."""
     return Failure(
         Code.UNAVAILABLE,
         "the service is shutting down",

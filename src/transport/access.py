@@ -19,9 +19,10 @@ _PORT: Final = r"(?::[1-9][0-9]{0,4})?"
 _HOST: Final = re.compile(_NAME + _PORT)
 _SCHEME: Final = r"(?P<scheme>[a-z][a-z0-9+.-]*)"
 _ORIGIN: Final = re.compile(rf"{_SCHEME}://(?P<host>{_NAME})(?P<port>{_PORT})")
+_GIVEN_ORIGIN: Final = re.compile(rf"{_SCHEME}://(?i:{_NAME}){_PORT}")
 _ANY_HOST: Final = re.compile(rf"{_SCHEME}://\*")
-_OF_ANYBODY: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
-"""Schemes of which anybody may have a host: to allow one whole would allow every page there is."""
+_WEB: Final = frozenset({"http", "https", "ws", "wss", "ftp", "ipfs", "ipns", "hyper", "dat"})
+"""Schemes under which anybody can publish a page: to allow one whole would allow all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def parse_origin(text: str) -> str:
     """
     text = text.strip().lower()
     any_host = _ANY_HOST.fullmatch(text)
-    if any_host is not None and any_host["scheme"] not in {*_OF_ANYBODY, "file"}:
+    if any_host is not None and any_host["scheme"] not in {*_WEB, "file"}:
         return text
     match = _ORIGIN.fullmatch(text)
     if match is None or match["scheme"] == "file":
@@ -65,8 +66,9 @@ def parse_origin(text: str) -> str:
 class Access:
     """Names (as a Host header has them), origins (as an Origin header has them), and peers.
 
-    An Origin is compared letter by letter: whoever writes one otherwise is no browser on a page
-    of ours. `scheme://*` among them stands for every host of that scheme (ADR 0043).
+    An Origin of the web's schemes is compared letter by letter: whoever writes one otherwise is no
+    browser on a page of ours. `scheme://*` among the origins stands for every host of that scheme
+    (ADR 0043).
     """
 
     hosts: frozenset[str]
@@ -120,9 +122,11 @@ class Access:
         return None
 
     def _allows(self, origin: str) -> bool:
-        match = _ORIGIN.fullmatch(origin)
+        match = _GIVEN_ORIGIN.fullmatch(origin)
         if match is None:
             return False
+        if match["scheme"] not in _WEB:  # browsers write the host of an extension as it is stored
+            origin = origin.lower()
         return origin in self.origins or f"{match['scheme']}://*" in self.origins
 
 

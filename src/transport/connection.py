@@ -73,7 +73,7 @@ class ChannelEnvironment:
     """What all channels of a server share.
 
     heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
-    what a peer is told that sends more.
+    the limit that is named to a peer that exceeds it.
     """
 
     clock: Clock
@@ -164,7 +164,7 @@ class Channel:
             self._write(pong_frame(payload))
 
     def _fault(self, error: WebSocketError) -> str:
-        """Return the reason for the peer, if what it sent is no frame that can be taken."""
+        """Return the close reason for a frame that cannot be read."""
         if error.code == CloseCode.TOO_BIG:
             most = self._environment.max_message_bytes
             return f"a message may have {most} bytes (Limits.max_message_bytes)"
@@ -172,7 +172,9 @@ class Channel:
 
     def _drop(self) -> None:
         """From now on drop what comes: where the next frame begins is not known any more."""
-        if self._transport is not None and self._dropping is None:
+        if self._line.transport is None or self._transport is None:
+            self._ended = True  # the connection was lost before its fault was looked at
+        elif self._dropping is None:
             self._dropping = Dropping(self._transport, self._clock)
 
     def _peer_ended(self, message: WSMessage) -> None:
@@ -206,10 +208,12 @@ class Channel:
             self._line.take_no_more()
             unwatch()
             closed_here = self._closing is not None
-            if closed_here:  # what the session has said goes out before it lets go
-                await self._finish()
-            with suppress(NotRunning):
-                await session.send(Detach(self, self.close_code, closed_here))
+            try:
+                if closed_here:  # what the session has said goes out before it lets go
+                    await self._finish()
+            finally:
+                with suppress(NotRunning):
+                    await session.send(Detach(self, self.close_code, closed_here))
             if not closed_here:
                 await self._finish()
 
@@ -256,11 +260,14 @@ class Channel:
             await self._dropping.end()
         self._ended = True
         self._pulse.met()
-        if self._transport is not None:
-            # The server ends the connection (RFC 6455, section 7.1.1).
-            self._transport.close()
-            if not self._transport.get_write_buffer_size():
-                self._cutoff.cancel()
+        transport = self._transport
+        if transport is None or transport.is_closing():  # it is over already
+            self._cutoff.cancel()
+            return
+        # The server ends the connection (RFC 6455, section 7.1.1).
+        transport.close()
+        if not transport.get_write_buffer_size():
+            self._cutoff.cancel()
 
     async def _discard_one(self) -> None:
         message = await self._next()

@@ -15,7 +15,7 @@ SILENCE: Final = 5.0
 """Seconds without a byte after which the peer is cut off."""
 
 TLS_SILENCE: Final = 1.0
-"""The same over TLS, where the peer cannot be told that nothing follows, and waits for us."""
+"""The same over TLS, once the close frame is out: without a half-close the peer waits for us."""
 
 LONGEST: Final = 30.0
 """Seconds after which the peer is cut off, whatever it sends."""
@@ -25,7 +25,7 @@ class Dropping(asyncio.Protocol):
     """Takes the place of a connection's protocol, and drops all that comes.
 
     What was written before still goes out. The protocol before is told when the peer keeps up with
-    that, and when the connection has ended.
+    that, and when the connection has ended. Make one only while the connection is open.
     """
 
     def __init__(self, transport: asyncio.Transport, clock: Clock) -> None:
@@ -33,6 +33,7 @@ class Dropping(asyncio.Protocol):
         self._clock = clock
         self._before = cast(asyncio.Protocol, transport.get_protocol())
         self._received = 0
+        self._half_closed = False
         self._timer: Timer | None = None
         self._lost = asyncio.get_running_loop().create_future()
         transport.set_protocol(self)
@@ -42,33 +43,42 @@ class Dropping(asyncio.Protocol):
     async def end(self) -> None:
         """Say that nothing follows, and wait until the peer has ended the connection.
 
-        It is cut off if it sends nothing for a while, or does not come to an end. May be cancelled.
+        Cuts the peer off if it is silent for a while, or does not come to an end. May be cancelled.
         """
         transport = self._transport
-        silence = TLS_SILENCE
         if not transport.is_closing() and transport.can_write_eof():
             with suppress(OSError):  # the connection has ended
                 transport.write_eof()
-                silence = SILENCE
-        self._expect_more(silence, self._clock.now() + LONGEST)
+                self._half_closed = True
+        self._expect_more(self._clock.now() + LONGEST)
         try:
             await self._lost
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _expect_more(self, silence: float, until: float) -> None:
-        received = self._received
+    def _expect_more(self, until: float) -> None:
+        before = self._progress()
+        unsent = before[1] > 0
 
         def look() -> None:
             if self._lost.done():
                 return
-            if self._received == received or self._clock.now() >= until:
-                self._transport.abort()
+            if self._progress() != before and self._clock.now() < until:
+                self._expect_more(until)
             else:
-                self._expect_more(silence, until)
+                self._transport.abort()
+                self._end()  # whatever becomes of the transport: nobody waits for it any more
 
+        silence = SILENCE if self._half_closed or unsent else TLS_SILENCE
         self._timer = self._clock.call_later(silence, look)
+
+    def _progress(self) -> tuple[int, int]:
+        return self._received, self._transport.get_write_buffer_size()
+
+    def _end(self) -> None:
+        if not self._lost.done():
+            self._lost.set_result(None)
 
     # -- as the connection's protocol --------------------------------------------------------
 
@@ -87,5 +97,4 @@ class Dropping(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the protocol before, and whoever waits for the end."""
         self._before.connection_lost(exc)
-        if not self._lost.done():
-            self._lost.set_result(None)
+        self._end()

@@ -299,13 +299,16 @@ class Server:
                 joined = await open_new(self._sessions, hello, channel)
         except Full:
             self._log.warning("too many sessions", client=hello.client_name[:64])
-            advice = GoingAway("too many sessions", round(self._settings.reconnect_after * 1000))
-            last = self._wire.encode(0, 0, False, advice)
-            await channel.refuse(CloseCode.GOING_AWAY, "too many sessions", last)
+            await self._turn_away(channel, "too many sessions")
             return None
         if joined is None:
-            await channel.refuse(CloseCode.GOING_AWAY, "the service is shutting down")
+            await self._turn_away(channel, "the service is shutting down")
         return joined
+
+    async def _turn_away(self, channel: Channel, reason: str) -> None:
+        advice = GoingAway(reason, round(self._settings.reconnect_after * 1000))
+        last = self._wire.encode(0, 0, False, advice)
+        await channel.refuse(CloseCode.GOING_AWAY, reason, last)
 
     def _welcome(self, joined: Joined) -> bytes:
         settings, attached = self._settings, joined.attached

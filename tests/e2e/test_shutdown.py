@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.e2e.contract_client import kinds_of, message, runtime_record
+from tests.e2e.contract_client import kinds_of, message, parse, runtime_record
 from tests.e2e.service_process import ServiceProcess, run, running
 
 
@@ -53,6 +53,9 @@ async def test_running_requests_may_end_within_the_drain_time(echo: ServiceProce
             with pytest.raises(ConnectionClosed) as refused:
                 hello = message("ClientMessage", hello=client.hello)
                 await late.send(hello.SerializeToString())
+                turned_away = await late.recv()
+                assert isinstance(turned_away, bytes)
+                assert parse("ServerMessage", turned_away).going_away == going.going_away
                 await late.recv()
             assert refused.value.rcvd is not None
             assert refused.value.rcvd.code == 4001

@@ -100,17 +100,26 @@ def test_allowed_names_and_pages_are_served_beside_our_own() -> None:
         assert status(HOST, ("Origin", origin), access=access) == 403
 
 
+ORIGINS = (
+    "VSCode-WebView://*",
+    "https://app.example",
+    "safari-web-extension://140BB581-A2C0-4B5F",
+)
+
+
 def test_a_scheme_may_be_allowed_whole() -> None:
-    access = Access.at(OWN, 4100, origins=("VSCode-WebView://*", "https://app.example"))
+    access = Access.at(OWN, 4100, origins=ORIGINS)
     for origin in (
         "vscode-webview://0abcdefghij1klmnopq2", "vscode-webview://1f0c4bd2-92ac-4f43-8f3c-1f0a8a1f2b11",
         "vscode-webview://panel:81", "https://app.example", "http://localhost:4100",
+        "vscode-webview://140BB581-A2C0-4b5f", "safari-web-extension://140BB581-A2C0-4B5F",
     ):  # fmt: skip
         assert status(HOST, ("Origin", origin), access=access) is None, origin
     for origin in (
         "vscode-webview://*", "vscode-webview://", "vscode-webview:", "vscode-webview://a/b",
         "vscode-webview://a b", "VSCode-webview://a", "vscode-webview://u@a",
-        "vscode-webview-x://a", "vscode-file://a",
+        "vscode-webview-x://a", "vscode-file://a", "safari-web-extension://140BB581-A2C0-4B50",
+        "https://App.example", "HTTPS://app.example",
         "https://vscode-webview.example", "https://vscode-webview://a", "http://a", "null", "", "*",
     ):  # fmt: skip
         assert status(HOST, ("Origin", origin), access=access) == 403, origin
@@ -141,7 +150,8 @@ def test_what_is_no_host(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["*", "null", "app.example", "https://*", "https://a/", "https://a/b", "file://x",
              "https://u@a", "https://", "https://a:0", "https://a?b", "http://*", "HTTPS://*", "ws://*",
-             "wss://*", "ftp://*", "file://*", "https://*.example", "vscode-webview://*:80", "*://*",
+             "wss://*", "ftp://*", "file://*", "ipfs://*", "https://*.example", "vscode-webview://*:80",
+             "*://*",
              "://*", "vscode-webview:*", "vscode-webview://*/"],
 )  # fmt: skip
 def test_what_is_no_origin(text: str) -> None:

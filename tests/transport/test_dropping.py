@@ -12,7 +12,7 @@ from actors.testing import ManualClock, settle
 from tests.peers.certificates import make_certificate
 from tests.transport.written import Written
 from transport.codes import CloseCode
-from transport.connection import Channel, ChannelEnvironment
+from transport.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment
 from transport.dropping import LONGEST, SILENCE, TLS_SILENCE, Dropping
 from transport.feed import Taker
 from transport.framing import close_frame
@@ -46,6 +46,7 @@ class Connection(Written):
         self.reading = False
         self.aborted = False
         self.closed = False
+        self.unsent = 0
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self.protocol
@@ -69,6 +70,12 @@ class Connection(Written):
 
     def close(self) -> None:
         self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return self.aborted or self.closed
 
     def lose(self) -> None:
         assert isinstance(self.protocol, asyncio.Protocol)
@@ -154,11 +161,12 @@ class Faulty:
 
     def __init__(self, *messages: WSMessage) -> None:
         self.out = Connection()
+        self.over = False
         self._messages = list(messages)
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        return self.out
+        return None if self.over else self.out
 
     async def drain(self) -> None: ...
 
@@ -173,8 +181,8 @@ class Faulty:
 FAULT = WSMessage(WSMsgType.ERROR, WebSocketError(1002, "a bad frame"), None)
 
 
-def channel_of(line: Faulty) -> Channel:
-    clock = ManualClock()
+def channel_of(line: Faulty, clock: ManualClock | None = None) -> Channel:
+    clock = clock or ManualClock()
     return Channel(line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), 10.0, slow=60.0))
 
 
@@ -196,6 +204,50 @@ async def test_a_fault_while_a_close_is_answered_is_dropped_too() -> None:
     assert line.out.written == [close_frame(4501, "bad token"), b"EOF"]
     assert not ending.done()
     line.out.lose()
+    await ending
+
+
+async def test_a_fault_that_is_looked_at_after_the_end_is_not_waited_for() -> None:
+    """As when pings come before the fault in one read, and a reset right behind it."""
+    line = Faulty(FAULT)
+    channel = channel_of(line)
+    line.over = True
+    assert await channel.receive() is None
+    await channel.refuse(CloseCode.PROTOCOL_ERROR, "not this")
+    assert line.out.protocol is line.out.before
+
+
+async def test_whoever_sends_on_has_longer_than_a_close_takes() -> None:
+    line, clock = Faulty(FAULT), ManualClock()
+    channel = channel_of(line, clock)
+    assert await channel.receive() is None
+    ending = asyncio.ensure_future(channel.refuse(CloseCode.PROTOCOL_ERROR, "not this"))
+    for _ in range(4):
+        await clock.advance(CLOSE_TIMEOUT / 2)
+        line.out.receive(b"x")
+        assert not line.out.aborted
+    line.out.lose()
+    await ending
+
+
+async def test_what_has_not_gone_out_over_tls_has_longer() -> None:
+    connection, clock = Connection(half=False), ManualClock()
+    connection.unsent = 100
+    ending = asyncio.ensure_future(Dropping(connection, clock).end())
+    await settle()
+    await clock.advance(TLS_SILENCE)
+    assert not connection.is_closing()
+    await clock.advance(SILENCE)
+    assert connection.is_closing()
+    await ending
+
+
+async def test_nobody_waits_for_a_transport_that_says_nothing_of_its_end() -> None:
+    connection, clock = Connection(), ManualClock()
+    connection.abort = lambda: None  # type: ignore[method-assign]  # as of one that is lost
+    ending = asyncio.ensure_future(Dropping(connection, clock).end())
+    await settle()
+    await clock.advance(SILENCE)
     await ending
 
 
