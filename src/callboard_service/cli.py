@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
 from callboard_service.launch import leave_working_folder_out
+from callboard_service.log_values import printable
 from callboard_service.options import Grouped, settings_options
 from callboard_service.serve import Lifeline, serve
 from callboard_service.settings import load
@@ -48,8 +49,7 @@ def serve_command(
     try:
         settings = load(given)
     except ServiceError as error:
-        click.echo(f"callboard: {error}", err=True)
-        sys.exit(Exit.BAD_USE)
+        _fail(error)
     serve(settings, lifeline, ready_json=ready_json)
 
 
@@ -62,11 +62,15 @@ def new_command(path: Path) -> None:
     try:
         made = create(path)
     except ServiceError as error:
-        click.echo(f"callboard: {error}", err=True)
-        sys.exit(Exit.BAD_USE)
-    for file in made:
-        click.echo(file)
-    click.echo(f"Now read {path / 'README.md'}.")
+        _fail(error)
+    for text in (*map(str, made), f"Now read {path / 'README.md'}."):
+        click.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def _fail(error: ServiceError) -> NoReturn:
+    """Say on one line why a command cannot do its work, and end with exit code 2."""
+    click.echo(f"callboard: {printable(str(error))}", err=True)
+    sys.exit(Exit.BAD_USE)
 
 
 @main.command("chat")
@@ -83,7 +87,8 @@ def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path
     """Talk with a model through the running service.
 
     With TEXT, or a text piped in, it prints just the reply and ends: with exit code 1 if the reply
-    ended with an error, 3 if no service is running.
+    ended with an error, 3 if no service is running. That a reply was cut off, or refused, is said
+    on standard error; the exit code is 0.
     """
     # What draws on a terminal is of no use to a service.
     from callboard_service.terminal.chat import Wish, chat

@@ -14,7 +14,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from actors import Log
 from callboard_service.line_writer import LineWriter, Write
 from callboard_service.log_repeats import Repeats
-from callboard_service.log_values import TRACE, plain, printable, shorten
+from callboard_service.log_values import (
+    TRACE,
+    colored_at_most,
+    plain,
+    printable_value,
+    shorten,
+)
 
 MAX_LINE: Final = 64 * 1024
 """Bytes of one line. A longer one is replaced by its event alone."""
@@ -94,7 +100,7 @@ class LogLines:
     def put_text(self, text: str) -> None:
         """Hand on a line that somebody printed to standard error."""
         if self._console:
-            self.put(text)
+            self.put(colored_at_most(text))
             return
         shown = plain(text)
         self.put(self._render({"level": "info", "event": "printed", "text": shown}))
@@ -145,7 +151,7 @@ class LogLines:
         if raised:
             fields["exception"] = _trace(raised)
         if self._console:
-            fields = {name: printable(value) for name, value in fields.items()}
+            fields = {name: printable_value(value) for name, value in fields.items()}
         return fields
 
     def _render(self, fields: dict[str, object]) -> str:

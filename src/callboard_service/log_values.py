@@ -1,6 +1,7 @@
 """Make log fields plain and short, whatever they are: rendering must not raise, nor a line grow."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,6 +16,7 @@ ITEMS: Final = 64
 
 DEPTH: Final = 4
 _LARGEST: Final = 2**63
+_COLOR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def plain(value: object, *, depth: int = DEPTH, limit: int = TEXT) -> object:
@@ -56,17 +58,29 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[: limit // 2]}… ({cut} characters left out) …{text[-(limit - limit // 2) :]}"
 
 
-def printable(value: object) -> object:
-    """Return the value without characters that a terminal would act on; line ends and tabs stay."""
+def printable(text: str) -> str:
+    """Return the text without characters that a terminal would act on; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def printable_value(value: object) -> object:
+    """Return a value of `plain` with all its texts `printable`."""
     if isinstance(value, str):
-        if value.isprintable():
-            return value
-        return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in value)
+        return printable(value)
     if isinstance(value, list):
-        return [printable(item) for item in value]
+        return [printable_value(item) for item in value]
     if isinstance(value, dict):
-        return {printable(key): printable(item) for key, item in value.items()}
+        return {printable_value(key): printable_value(item) for key, item in value.items()}
     return value
+
+
+def colored_at_most(text: str) -> str:
+    """Return the text `printable`, but with its colors: Python's own tracebacks have some."""
+    pieces = _COLOR.split(text)
+    pieces[::2] = map(printable, pieces[::2])
+    return "".join(pieces)
 
 
 def _escaped(character: str) -> str:

@@ -19,6 +19,7 @@ from callboard_service.errors import ServiceError, describe_os_error
 from callboard_service.line_writer import LineWriter, descriptor_write
 from callboard_service.log import log_libraries
 from callboard_service.log_lines import LogLines
+from callboard_service.log_values import colored_at_most, printable
 from callboard_service.loop import calm_collector, run, share_interpreter
 from callboard_service.printed import printed_lines
 from callboard_service.service import Ready, Service
@@ -72,7 +73,7 @@ class Process:
 
     def run(self) -> NoReturn:
         """Run the service and leave."""
-        printed = printed_lines(self._print, STANDARD_OUTPUT)
+        printed = printed_lines(self._print_text, STANDARD_OUTPUT)
         errors = printed_lines(self._lines.put_text, STANDARD_ERROR)
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
             try:
@@ -99,10 +100,10 @@ class Process:
     def _code_of(self, error: BaseException) -> int:
         """Say what went wrong; the exit code."""
         if isinstance(error, ServiceError | TransportError):
-            self._lines.put(f"callboard: {error}")
+            self._lines.put(f"callboard: {printable(str(error))}")
             return Exit.BAD_USE
         if isinstance(error, OSError) and not self._is_ready:
-            self._lines.put(f"callboard: cannot start: {describe_os_error(error)}")
+            self._lines.put(f"callboard: cannot start: {printable(describe_os_error(error))}")
             self._log.debug("cannot start", exc_info=error)
             return Exit.BAD_USE
         self._log.error("failed", exc_info=error)
@@ -113,6 +114,10 @@ class Process:
         self._log.error("raised in the event loop, outside of any actor", exc_info=error)
         if self._shutdown is not None:
             self._shutdown.restarted()
+
+    def _print_text(self, text: str) -> None:
+        """Print what an extension or a library prints."""
+        self._print(colored_at_most(text) if os.isatty(STANDARD_OUTPUT) else text)
 
     def _print(self, line: str) -> None:
         self._output.put(line.encode(errors="backslashreplace") + b"\n")

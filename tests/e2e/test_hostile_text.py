@@ -1,7 +1,9 @@
 """Whatever a service says, in whichever field, no command lets it steer the terminal."""
 
 import contextlib
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from aiohttp import WSMsgType, web
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from callboard.v1.chat_pb2 import (
     AskClosed,
@@ -39,7 +42,7 @@ from tests.transport.model_service import served
 
 HOSTILE = (
     "abcd-\x1b]52;c;SE9TVElMRQ==\x07\x1b[77;1H\x9b7m\x9d0;t\x9c\x08\x08\x08\x7f"
-    "\u202eb\u2066c\rOVER\x1bP$q\x1b\\"
+    "\u202eb\u2066c\rOVER\x1bP$q\x1b\\\nFORGED"
 )
 
 STEERS = re.compile(
@@ -51,7 +54,13 @@ SIZE = (30, 100)
 
 
 def filled(message: Message, depth: int = 4) -> None:
-    """Put the hostile text into each field for text, also of messages within, up to this depth."""
+    """Put the hostile text into each field for text, also of messages within, up to this depth.
+
+    Times are out of range.
+    """
+    if isinstance(message, Timestamp):
+        message.seconds = 2**62
+        return
     if isinstance(message, Struct):
         message.update({HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]})
         return
@@ -170,9 +179,11 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
         child.close(force=True)
 
 
-def assert_harmless(shown: str) -> None:
+def assert_harmless(shown: str, *, lines: bool = False) -> None:
+    """Nothing steers. lines: what a model or a tool says may begin one."""
     assert "abcd-" in shown, shown
     assert STEERS.findall(shown) == []
+    assert lines or not re.search(r"[\r\n]FORGED", shown)
 
 
 @pytest.mark.parametrize("error", [False, True])
@@ -198,7 +209,9 @@ def test_a_command_that_ends(tmp_path: Path, arguments: tuple[str, ...], error: 
         on_a_terminal(tmp_path, url, *arguments) as child,
     ):
         child.expect(pexpect.EOF)
-        assert_harmless(child.before)
+        assert "Traceback" not in child.before
+        foreign = ("chat", "sessions show", "sessions export")
+        assert_harmless(child.before, lines=" ".join(arguments).startswith(foreign))
 
 
 def test_a_question_before_deleting(tmp_path: Path) -> None:
@@ -231,6 +244,9 @@ def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
         serving(HostileService()) as url,
         on_a_terminal(tmp_path, url, "chat", "--continue") as child,
     ):
+        child.expect_exact("backend abcd-")
+        child.expect_exact("Ctrl-D ends")
+        assert_harmless("abcd-" + child.before)
         child.expect_exact(OPENED)
         shown = child.before
         child.send("hi\r")
@@ -240,4 +256,49 @@ def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
         shown += child.before
         child.sendcontrol("d")
         child.expect(pexpect.EOF)
-        assert_harmless(shown + child.before)
+        assert_harmless(shown + child.before, lines=True)
+
+
+def run_on_a_terminal(folder: Path, *arguments: str, **settings: str) -> str:
+    """Run a command that needs no service; what it showed."""
+    program, *rest = command(*arguments)
+    child = pexpect.spawn(
+        program, rest, cwd=str(folder), env=environment(folder, **settings), encoding="utf-8",
+        timeout=30, dimensions=SIZE,
+    )  # fmt: skip
+    try:
+        child.expect(pexpect.EOF)
+        assert isinstance(child.before, str)
+        return child.before
+    finally:
+        child.close(force=True)
+
+
+NAME = HOSTILE.replace("\n", "").replace("/", "")
+
+
+def test_a_key_of_a_settings_file(tmp_path: Path) -> None:
+    text = json.dumps({NAME: 1}).removeprefix("{").removesuffix("}").replace(": 1", " = 1")
+    (tmp_path / "callboard.toml").write_text(text)
+    assert_harmless(run_on_a_terminal(tmp_path, "serve", "--backend", "echo"))
+
+
+def test_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    assert_harmless(run_on_a_terminal(folder, "new", str(folder / "some-name")))
+    assert_harmless(run_on_a_terminal(folder, "new", NAME))
+    (folder / "file").touch()
+    shown = run_on_a_terminal(folder, "serve", "--backend", "echo", "--data-dir", "file")
+    assert STEERS.findall(shown) == []
+    model = str(folder / "none.gguf")
+    assert_harmless(run_on_a_terminal(folder, "serve", "--local-model", model))
+
+
+def test_what_a_program_says_that_is_no_opencode_server(tmp_path: Path) -> None:
+    program = tmp_path / "opencode"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(NAME)} >&2\nexit 1\n")
+    program.chmod(0o755)
+    flags = ("--backend", "opencode", "--opencode-command", str(program))
+    shown = run_on_a_terminal(tmp_path, "serve", *flags)
+    assert STEERS.findall(shown) == []

@@ -3,7 +3,7 @@
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from callboard.v1.chat_pb2 import AskEvent, ChatError
+from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatError, StopReason
 from callboard_service.terminal.asks import Answered, read_answers
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.text import (
@@ -14,6 +14,7 @@ from callboard_service.terminal.text import (
     last_lines,
     one_line,
     tame,
+    why_stopped,
 )
 
 
@@ -135,3 +136,23 @@ def test_a_question_may_be_answered_in_ones_own_words(typed: str, multiple: bool
 
 def test_without_options_the_text_is_the_answer() -> None:
     assert read_answers(AskEvent(), " 2, of them ") == Answered(["2, of them"])
+
+
+@pytest.mark.parametrize(
+    ("completed", "said"),
+    [
+        (ChatCompleted(stop_reason=StopReason.STOP_REASON_END_TURN), ""),
+        (ChatCompleted(), ""),
+        (
+            ChatCompleted(stop_reason=StopReason.STOP_REASON_MAX_TOKENS),
+            "the reply is cut off: it has reached the token limit",
+        ),
+        (
+            ChatCompleted(stop_reason=StopReason.STOP_REASON_CONTEXT_FULL),
+            "the reply is cut off: the model's context is full",
+        ),
+        (ChatCompleted(stop_detail="a\nquota\x1b"), "the reply has ended: a quota␛"),
+    ],
+)
+def test_a_reply_that_is_not_simply_complete_says_so(completed: ChatCompleted, said: str) -> None:
+    assert why_stopped(completed) == said

@@ -10,11 +10,9 @@ from rich.console import Console
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
-    ChatCompleted,
     ChatError,
     ChatNotice,
     HistoryEntry,
-    StopReason,
     ToolCallEvent,
     ToolResultEvent,
 )
@@ -168,30 +166,6 @@ def say_everything(view: View) -> None:
             ]
         )
     view.end()
-
-
-@pytest.mark.parametrize(
-    ("completed", "said"),
-    [
-        (ChatCompleted(stop_reason=StopReason.STOP_REASON_END_TURN), ""),
-        (ChatCompleted(), ""),
-        (
-            ChatCompleted(stop_reason=StopReason.STOP_REASON_MAX_TOKENS),
-            "The reply is cut off: it has reached the token limit.\n",
-        ),
-        (
-            ChatCompleted(stop_reason=StopReason.STOP_REASON_CONTEXT_FULL),
-            "The reply is cut off: the model's context is full.\n",
-        ),
-        (ChatCompleted(stop_detail="a\nquota"), "The reply has ended: a quota\n"),
-    ],
-)
-def test_a_reply_that_is_not_simply_complete_says_so(completed: ChatCompleted, said: str) -> None:
-    view, out = screen()
-    view.token("word")
-    view.completed(completed)
-    view.end()
-    assert out.getvalue() == f"word\n{said}"
 
 
 def test_nothing_that_steers_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

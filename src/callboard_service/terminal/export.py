@@ -4,10 +4,10 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from callboard.v1.chat_pb2 import AskEvent, HistoryEntry, SessionInfo
+from callboard_service.terminal.plain import as_dict
 from callboard_service.terminal.text import compact, error_line, one_line
 
 UNTITLED: Final = "(untitled)"
@@ -60,8 +60,7 @@ async def json_list(messages: AsyncIterator[Message], depth: int = 0) -> AsyncGe
 
 
 def _json(message: Message) -> str:
-    fields = MessageToDict(message, preserving_proto_field_name=True)
-    return json.dumps(fields, ensure_ascii=False, indent=2)
+    return json.dumps(as_dict(message), ensure_ascii=False, indent=2)
 
 
 def _section(entry: HistoryEntry) -> str:

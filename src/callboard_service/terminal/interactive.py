@@ -47,7 +47,9 @@ class Chat:
         """Talk until the person ends it. Raises NoService; ConnectionClosed if it is for good."""
         client = await self._link.open()
         self._session = client.welcome.session
-        self._screen.line(f"callboard {__version__}, backend {client.welcome.backend}. {_KEYS}")
+        self._screen.line(
+            f"callboard {__version__}, backend {one_line(client.welcome.backend)}. {_KEYS}"
+        )
         if take_up:
             await self._take_up(client)
         while (text := await self._message()) is not None:
@@ -93,6 +95,8 @@ class Chat:
             reply = Reply(answers, self._screen, self._asking.ask, self._interrupts)
             error = await reply.follow()
             self._screen.end()
+            if reply.why_stopped:
+                self._screen.failure(reply.why_stopped)
             if error is not None:
                 await self._failed(client, error, reply.cancelled)
         except (SessionLost, ConnectionClosed) as lost:
@@ -116,7 +120,7 @@ class Chat:
         client = await self._link.open()
         if client.welcome.session != self._session:
             self._session = client.welcome.session
-            self._screen.line(f"connected again, backend {client.welcome.backend}")
+            self._screen.line(f"connected again, backend {one_line(client.welcome.backend)}")
             await self._check(client)
         return client
 

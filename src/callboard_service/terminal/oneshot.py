@@ -42,6 +42,8 @@ class OneShot:
             self._pipe.failure(f"callboard: {how_lost(lost)}: the reply is lost")
             return Exit.FAILED
         if error is None:
+            if reply.why_stopped:
+                self._pipe.failure(f"callboard: {reply.why_stopped}")
             return Exit.DONE
         if reply.cancelled and error.code == "CANCELLED":
             self._pipe.line("callboard: cancelled")

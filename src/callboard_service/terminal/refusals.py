@@ -32,7 +32,7 @@ def describe(url: str, closed: ConnectionClosed, token_remedy: str) -> str:
     token_remedy: what to do if the token was refused.
     """
     if closed.status:
-        meaning = _STATUSES.get(closed.status, _STATUSES[404])
+        meaning = _STATUSES.get(closed.status, "opens no WebSocket")
         subject = "the service" if closed.status in _OUR_OWN else "what answers"
         return f"{subject} at {url} {meaning} (HTTP {closed.status})"
     match closed.code:

@@ -20,6 +20,7 @@ from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
+from callboard_service.terminal.text import why_stopped
 from callboard_service.terminal.view import View
 from transport.client_stream import Stream
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
@@ -94,6 +95,8 @@ class Reply:
         self, answers: Stream[Answer], view: View, asker: Asker, interrupts: Interrupts
     ) -> None:
         self.cancelled = False
+        self.why_stopped = ""
+        """Why the reply ended, for a person; empty if it is simply complete."""
         self._answers = answers
         self._inbox = Inbox(answers)
         self._view = view
@@ -145,7 +148,7 @@ class Reply:
             case AskEvent():
                 await self._ask(answer)
             case ChatCompleted():
-                view.completed(answer)
+                self.why_stopped = why_stopped(answer)
             case AskClosed():
                 if self._answered.get(answer.ask_id) != list(answer.answers):
                     view.ask_closed(answer)

@@ -21,6 +21,7 @@ from callboard_service.terminal import export as written
 from callboard_service.terminal.errors import BadUse
 from callboard_service.terminal.export import UNTITLED, json_list, title
 from callboard_service.terminal.pages import CALL_TIMEOUT, LISTED, conversations, history
+from callboard_service.terminal.plain import time_of
 from callboard_service.terminal.text import one_line, tame, tame_json
 from callboard_service.terminal.view import make_console, standard_output
 from transport.client import Client
@@ -92,12 +93,12 @@ async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
         if len(name) < _SURE and name != info.id:
             raise BadUse(f"{name!r} is too short to delete by: {info.id} is the whole id")
     infos = {info.id: info for info in found}.values()
-    if ask and not await _agreed([f"{info.id}: {title(info)}" for info in infos]):
+    if ask and not await _agreed([f"{one_line(info.id)}: {title(info)}" for info in infos]):
         raise BadUse("nothing was deleted")
     for info in infos:
         request = DeleteSessionRequest(session_id=info.id)
         await client.call(request, SessionDeleted, timeout=CALL_TIMEOUT)
-        make_console(sys.stderr).print(Text(f"deleted {info.id}: {title(info)}"))
+        make_console(sys.stderr).print(Text(f"deleted {one_line(info.id)}: {title(info)}"))
 
 
 async def _agreed(lines: list[str]) -> bool:
@@ -203,4 +204,4 @@ def print_json(value: object) -> None:
 
 
 def _when(info: SessionInfo) -> str:
-    return info.updated_at.ToDatetime().strftime("%Y-%m-%d %H:%M")
+    return time_of(info.updated_at, "%Y-%m-%d %H:%M")

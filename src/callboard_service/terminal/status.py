@@ -5,7 +5,6 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-from google.protobuf.json_format import MessageToDict
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -15,6 +14,7 @@ from rich.tree import Tree
 from callboard.v1.system_pb2 import ActorStatus, ServiceStatus, ServiceStatusRequest
 from callboard_service.terminal.errors import NoService
 from callboard_service.terminal.pages import CALL_TIMEOUT
+from callboard_service.terminal.plain import NO_TIME, as_dict
 from callboard_service.terminal.refusals import HOW_TO_START, waiting
 from callboard_service.terminal.sessions import print_json
 from callboard_service.terminal.text import error_line, one_line
@@ -41,7 +41,7 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
     """
     status = await fetch(client)
     if as_json:
-        print_json(MessageToDict(status, preserving_proto_field_name=True))
+        print_json(as_dict(status))
         return
     console = make_console(sys.stdout)
     if not watch:
@@ -91,10 +91,10 @@ def render(status: ServiceStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     health = status.backend_health
     mood = Text("ready", "green") if health.ready else Text("not ready", "bold red")
-    backend = Text.assemble(status.backend, "  ", mood, f"  {one_line(health.detail)}")
+    backend = Text.assemble(one_line(status.backend), "  ", mood, f"  {one_line(health.detail)}")
     faults = f"{status.crashes} crashed, {status.restarts} restarted, {status.given_up} given up"
     rows: tuple[tuple[str, str | Text], ...] = (
-        ("callboard", f"{status.version}, up {_since(status)}"),
+        ("callboard", f"{one_line(status.version)}, up {_since(status)}"),
         ("backend", backend),
         ("sessions", _sessions(status)),
         ("requests", _requests(status)),
@@ -115,12 +115,15 @@ def _sessions(status: ServiceStatus) -> str:
 
 def _requests(status: ServiceStatus) -> str:
     refused = sorted(status.refused_requests.items())
-    by_limit = ", ".join(f"{count} by {limit}" for limit, count in refused)
+    by_limit = ", ".join(f"{count} by {one_line(limit)}" for limit, count in refused)
     return f"{status.requests}; refused {by_limit}" if by_limit else str(status.requests)
 
 
 def _since(status: ServiceStatus) -> str:
-    started = status.started_at.ToDatetime(tzinfo=UTC)
+    try:
+        started = status.started_at.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return NO_TIME
     return str(datetime.now(UTC) - started).split(".", maxsplit=1)[0]
 
 
@@ -136,13 +139,13 @@ def _tree(actor: ActorStatus, parent: Tree | None = None) -> Tree:
 
 def _label(actor: ActorStatus) -> Text:
     label = Text(one_line(actor.name), "bold")
-    label.append(f" {actor.type}", "cyan")
+    label.append(f" {one_line(actor.type)}", "cyan")
     if actor.state != "running":
-        label.append(f" {actor.state}", "yellow")
+        label.append(f" {one_line(actor.state)}", "yellow")
     if actor.mailbox:
         label.append(f" mailbox {actor.mailbox}/{actor.mailbox_capacity}", "magenta")
     if actor.message and actor.busy_seconds >= _BUSY:
-        label.append(f" {actor.message} for {actor.busy_seconds:.1f} s", "yellow")
+        label.append(f" {one_line(actor.message)} for {actor.busy_seconds:.1f} s", "yellow")
     if actor.restarts:
         label.append(f" {actor.restarts} restarts", "red")
     if actor.children_crashed:

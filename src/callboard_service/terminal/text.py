@@ -6,7 +6,7 @@ from typing import Final
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from callboard.v1.chat_pb2 import ChatError
+from callboard.v1.chat_pb2 import ChatCompleted, ChatError, StopReason
 from transport.errors import ConnectionClosed, SessionLost
 
 LINE_LIMIT: Final = 200
@@ -110,6 +110,23 @@ def error_line(error: ChatError) -> str:
         return f"{line} (trying again will not help)"
     after = f", in {error.retry_after_ms / 1000:.3g} s" if error.retry_after_ms else ""
     return f"{line} (trying again may help{after})"
+
+
+_STOPPED: Final = {
+    StopReason.STOP_REASON_MAX_TOKENS: "the reply is cut off: it has reached the token limit",
+    StopReason.STOP_REASON_REFUSAL: "the model refused to go on",
+    StopReason.STOP_REASON_CONTENT_FILTER: "the reply was ended by a content filter",
+    StopReason.STOP_REASON_MAX_STEPS: "the agent stopped: it has reached its step limit",
+    StopReason.STOP_REASON_CONTEXT_FULL: "the reply is cut off: the model's context is full",
+}
+
+
+def why_stopped(completed: ChatCompleted) -> str:
+    """Return why a reply ended, on one line; empty if it is simply complete."""
+    if completed.stop_reason in _STOPPED:
+        return _STOPPED[completed.stop_reason]
+    detail = one_line(completed.stop_detail)
+    return f"the reply has ended: {detail}" if detail else ""
 
 
 def how_lost(error: SessionLost | ConnectionClosed) -> str:

@@ -18,11 +18,9 @@ from rich.style import Style
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
-    ChatCompleted,
     ChatError,
     ChatNotice,
     HistoryEntry,
-    StopReason,
     ToolCallEvent,
     ToolResultEvent,
 )
@@ -45,14 +43,6 @@ DIM: Final = Style(dim=True)
 TOOL: Final = Style(color="cyan")
 ASK: Final = Style(color="yellow", bold=True)
 ERROR: Final = Style(color="red")
-
-_STOPPED: Final = {
-    StopReason.STOP_REASON_MAX_TOKENS: "The reply is cut off: it has reached the token limit.",
-    StopReason.STOP_REASON_REFUSAL: "The model refused to go on.",
-    StopReason.STOP_REASON_CONTENT_FILTER: "The reply was ended by a content filter.",
-    StopReason.STOP_REASON_MAX_STEPS: "The agent stopped: it has reached its step limit.",
-    StopReason.STOP_REASON_CONTEXT_FULL: "The reply is cut off: the model's context is full.",
-}
 
 
 class View(ABC):
@@ -114,13 +104,6 @@ class View(ABC):
             self.line("the last token above is void; it comes again")
         elif notice.discard_tokens:
             self.line(f"the last {notice.discard_tokens} tokens above are void; they come again")
-
-    def completed(self, completed: ChatCompleted) -> None:
-        """Say why the reply has ended, unless it is simply complete."""
-        if completed.stop_reason in _STOPPED:
-            self.line(_STOPPED[completed.stop_reason], ERROR)
-        elif completed.stop_detail:
-            self.line(f"The reply has ended: {one_line(completed.stop_detail)}")
 
     def sheet(self, ask: AskEvent) -> Sheet:
         """Return the whole of an ask, with the tool call that it is about, to be printed."""
@@ -238,7 +221,7 @@ class Pipe(View):
         """The reply is over: the one newline."""
         if self._said:
             self._put("\n")
-        self._said = False
+        self._said = self._amid_line = False
         self._newlines = ""
 
     def _put(self, text: str) -> None:
@@ -261,7 +244,7 @@ class Pipe(View):
 
 
 class _Console(Console):
-    """Writes no character that steers a terminal, whoever has put it into what is printed."""
+    """Writes no character that steers a terminal, whatever text it is given."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
