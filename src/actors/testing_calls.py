@@ -75,17 +75,28 @@ class LogLines:
     def __init__(
         self, lines: list[tuple[str, dict[str, object]]] | None = None, **fields: object
     ) -> None:
-        self.lines = [] if lines is None else lines
+        self.lines: list[tuple[str, dict[str, object]]] = [] if lines is None else lines
         self._fields = fields
 
     def bind(self, **fields: object) -> Self:
         """A log whose lines carry these fields too, and go to the same list."""
         return type(self)(self.lines, **{**self._fields, **fields})
 
-    def _add(self, event: str, **fields: object) -> None:
+    def debug(self, event: str, **fields: object) -> None:
+        """Keep a line."""
         self.lines.append((event, {**self._fields, **fields}))
 
-    debug = info = warning = error = _add
+    def info(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.debug(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.debug(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.debug(event, **fields)
 
 
 class _Unwatched:
@@ -99,7 +110,7 @@ class Answers(Generic[Rep]):
     """One request of a test: its answers, pulled one at a time, and what more it is sent."""
 
     def __init__(self, calls: "Calls", request_id: int, replies: tuple[type[Rep], ...]) -> None:
-        self.request_id = request_id
+        self.request_id: int = request_id
         self.notices: list[str] = []
         """What the handler said to the person, so far."""
         self.granted: int | None = None
@@ -175,8 +186,8 @@ class Calls:
     def __init__(
         self, session: ActorRef[SessionMessage], registry: Registry, log: LogLines
     ) -> None:
-        self.registry = registry
-        self.log = log
+        self.registry: Registry = registry
+        self.log: LogLines = log
         self._session = session
         self._outbox: Outbox | None = None
         self._requests: dict[int, Answers[Message]] = {}

@@ -109,7 +109,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         return OpenCodeBackend(_opencode_server(settings), log)
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
-        patience = Patience(silence=settings.openai_silence_ms / 1000)
+        silence = settings.openai_silence_ms / 1000
+        patience = Patience(silence=silence, content=max(silence, Patience().content))
         return OpenAIBackend(
             _model_server(settings), settings.data_dir, log, report, patience=patience
         )

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 # Public attributes without a type of their own, and what is made of them. It goes down only.
-INFERRED_TYPES = {"actors": 165, "transport": 0}
+INFERRED_TYPES = {"actors": 164, "transport": 0}
 INFERRED = "Type is missing type annotation and could be inferred differently by type checkers"
 
 

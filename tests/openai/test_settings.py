@@ -59,6 +59,14 @@ def test_auto_is_openai_if_one_of_its_settings_is_given(
     assert isinstance(make_backend(load({}), LOG), OpenAIBackend)
 
 
+def test_signs_of_life_are_waited_for_at_least_as_long_as_silence() -> None:
+    url = {"openai_base_url": "http://localhost:1"}
+    for seconds, content in ((60, 1800.0), (7200, 7200.0)):
+        backend = make_backend(load({**url, "openai_silence_ms": seconds * 1000}), LOG)
+        assert isinstance(backend, OpenAIBackend)
+        assert (backend._patience.silence, backend._patience.content) == (seconds, content)
+
+
 def test_another_backend_that_is_named_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLBOARD_OPENAI_API_KEY", KEY)
     assert make_backend(load({"backend": "echo"}), LOG).name == "echo"

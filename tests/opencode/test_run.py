@@ -106,6 +106,14 @@ def test_the_last_step_says_why_the_reply_ended(
     assert run.end.stop_reason == reason
 
 
+def test_a_summary_behind_the_reply_is_not_how_it_ended(run: Run) -> None:
+    events = [user(), model("m1", finish="length", completed=True)]
+    summary = model("m2", finish="stop", summary=True, completed=True)
+    play(run, [*events, summary, idle()])
+    assert isinstance(run.end, ChatCompleted)
+    assert run.end.stop_reason == StopReason.STOP_REASON_MAX_TOKENS
+
+
 def test_429_for_ever_is_five_notices_and_an_error(run: Run) -> None:
     """Recorded over 71 seconds: attempts after 2, 5, 8, 20 and 35."""
     why = error("APIError", "rate limited", statusCode=429, isRetryable=True)

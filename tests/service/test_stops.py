@@ -22,6 +22,14 @@ MAX_TOKENS = StopReason.STOP_REASON_MAX_TOKENS
         ("refusal", StopReason.STOP_REASON_REFUSAL),
         ("max_turn_requests", StopReason.STOP_REASON_MAX_STEPS),
         ("context_full", StopReason.STOP_REASON_CONTEXT_FULL),
+        ("model_length", StopReason.STOP_REASON_CONTEXT_FULL),
+        ("eos", END_TURN),
+        ("COMPLETE", END_TURN),
+        ("toolCalls", END_TURN),
+        ("end turn", END_TURN),
+        ("maxTokens", MAX_TOKENS),
+        ("max_output_tokens", MAX_TOKENS),
+        ("PROHIBITED_CONTENT", StopReason.STOP_REASON_CONTENT_FILTER),
     ],
 )
 def test_the_words_of_servers_and_agents(word: str, reason: "StopReason.ValueType") -> None:
@@ -35,5 +43,10 @@ def test_an_unknown_word_is_passed_on() -> None:
     assert len(stopped("x" * 10_000).stop_detail) == 200
 
 
-def test_no_word_says_nothing() -> None:
-    assert stopped("") == ChatCompleted()
+@pytest.mark.parametrize("word", ["", " ", "unknown", "other", "null"])
+def test_a_word_that_says_nothing_is_none(word: str) -> None:
+    assert stopped(word) == ChatCompleted()
+
+
+def test_half_a_surrogate_pair_is_no_failure() -> None:
+    assert stopped("a\ud83d") == ChatCompleted(stop_detail="a\ufffd")

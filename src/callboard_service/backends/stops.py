@@ -1,41 +1,55 @@
 """Why a model stopped, in the contract's terms.
 
 Servers and agents have different words for the same few reasons: OpenAI's API says `length`,
-Anthropic's `max_tokens`, Gemini's `MAX_TOKENS`. A word without a term in the contract is passed on.
+Anthropic's `max_tokens`, Gemini's `MAX_TOKENS`, Cohere's `COMPLETE` and Mistral's `model_length`.
 """
 
+import re
 from typing import Final
 
 from callboard.v1.chat_pb2 import ChatCompleted, StopReason
 
-_KNOWN: Final = {
-    "stop": StopReason.STOP_REASON_END_TURN,
-    "end_turn": StopReason.STOP_REASON_END_TURN,
-    "stop_sequence": StopReason.STOP_REASON_END_TURN,
-    "tool_calls": StopReason.STOP_REASON_END_TURN,
-    "tool_use": StopReason.STOP_REASON_END_TURN,
-    "function_call": StopReason.STOP_REASON_END_TURN,
-    "length": StopReason.STOP_REASON_MAX_TOKENS,
-    "max_tokens": StopReason.STOP_REASON_MAX_TOKENS,
-    "content_filter": StopReason.STOP_REASON_CONTENT_FILTER,
-    "safety": StopReason.STOP_REASON_CONTENT_FILTER,
-    "refusal": StopReason.STOP_REASON_REFUSAL,
-    "max_turn_requests": StopReason.STOP_REASON_MAX_STEPS,
-    "context_full": StopReason.STOP_REASON_CONTEXT_FULL,
-    "model_context_window_exceeded": StopReason.STOP_REASON_CONTEXT_FULL,
-}
+_WORDS: Final = {
+    StopReason.STOP_REASON_END_TURN: (
+        "stop", "stopped", "end", "end_turn", "eos", "eos_token", "stop_sequence", "complete",
+        "completed", "done", "finished", "tool_calls", "tool_call", "tool_use", "function_call",
+    ),
+    StopReason.STOP_REASON_MAX_TOKENS: (
+        "length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "token_limit",
+    ),
+    StopReason.STOP_REASON_CONTENT_FILTER: (
+        "content_filter", "content_filtered", "safety", "image_safety", "prohibited_content",
+        "blocklist", "recitation", "spii", "guardrail_intervened",
+    ),
+    StopReason.STOP_REASON_REFUSAL: ("refusal", "refused"),
+    StopReason.STOP_REASON_MAX_STEPS: ("max_steps", "max_turns", "max_turn_requests"),
+    StopReason.STOP_REASON_CONTEXT_FULL: (
+        "context_full", "context_length", "context_length_exceeded", "model_length",
+        "model_context_window_exceeded",
+    ),
+    # Words that say nothing.
+    StopReason.STOP_REASON_UNSPECIFIED: (
+        "", "unknown", "other", "none", "null", "unspecified", "finish_reason_unspecified",
+    ),
+}  # fmt: skip
+_REASONS: Final = {word: reason for reason, words in _WORDS.items() for word in words}
+
+_BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _MAX_DETAIL: Final = 200
 
 
 def stopped(word: str, *, input_tokens: int = 0, output_tokens: int = 0) -> ChatCompleted:
     """Return the end of a reply whose model stopped for the reason that `word` names.
 
-    An unknown word becomes `stop_detail`, cut to 200 characters. An empty one says nothing.
+    Case, hyphens and spaces do not matter. A word without a term in the contract becomes
+    `stop_detail`, cut to 200 characters.
     """
-    known = _KNOWN.get(word.strip().lower().replace("-", "_"))
+    word = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", word[: 2 * _MAX_DETAIL]).strip()
+    reason = _REASONS.get(_BETWEEN_WORDS.sub("_", word).lower())
     return ChatCompleted(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        stop_reason=known if known is not None else StopReason.STOP_REASON_UNSPECIFIED,
-        stop_detail="" if known is not None else word.strip()[:_MAX_DETAIL],
+        stop_reason=StopReason.STOP_REASON_UNSPECIFIED if reason is None else reason,
+        stop_detail=word[:_MAX_DETAIL] if reason is None else "",
     )

@@ -136,7 +136,7 @@ class Completion:
         events += self._called
         events.append(
             stopped(
-                clean(self._reason),
+                self._reason,
                 input_tokens=self._input_tokens,
                 output_tokens=self._output_tokens,
             )
