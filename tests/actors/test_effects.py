@@ -1,7 +1,8 @@
 import pytest
 
 from actors import effects
-from actors.effects import ends_session
+from actors.effects import draining, ends_session
+from actors.failure import Code
 from transport.codes import CloseCode
 
 
@@ -29,6 +30,12 @@ from transport.codes import CloseCode
 )
 def test_which_close_codes_end_a_session(code: int, by_service: bool, ended: bool) -> None:
     assert ends_session(code, by_service=by_service) is ended
+
+
+def test_what_a_shutdown_ends_may_be_tried_again_when_it_says() -> None:
+    failure = draining(1500)
+    assert (failure.code, failure.retryable) == (Code.UNAVAILABLE, True)
+    assert failure.retry_after_ms == 1500
 
 
 def test_the_codes_are_those_of_the_transport() -> None:

@@ -16,7 +16,7 @@ from actors import (
     Yielded,
 )
 from actors.frames import Request
-from actors.testing import serving, settle
+from actors.testing import LogLines, serving, settle
 from tests.actors.session_kit import Ask, Text
 
 
@@ -145,3 +145,10 @@ async def test_what_waits_for_room_when_the_test_ends_is_left(actor_system: Acto
     calls.stream(Text("to nobody"), Text)
     assert len(calls.log.lines) < 3000
     assert actor_system.dead_letters > 0
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_lines_of_every_level_are_kept_with_what_is_bound(level: str) -> None:
+    log = LogLines(place="here")
+    getattr(log.bind(more=1), level)("it happened", number=2)
+    assert log.lines == [("it happened", {"place": "here", "more": 1, "number": 2})]

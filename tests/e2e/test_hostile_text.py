@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -186,22 +187,32 @@ def assert_harmless(shown: str, *, lines: bool = False) -> None:
     assert lines or not re.search(r"[\r\n]FORGED", shown)
 
 
-@pytest.mark.parametrize("error", [False, True])
+def with_an_error(*arguments: str) -> Any:
+    """The same command, which gets an error."""
+    return pytest.param(arguments, True, id=" ".join((*arguments, "error")))
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "error"),
     [
-        ("sessions", "list"),
-        ("sessions", "list", "--json"),
-        ("sessions", "show", "abcd"),
-        ("sessions", "export", "abcd"),
-        ("sessions", "export", "abcd", "--format", "json"),
-        ("sessions", "delete", "abcd", "--yes"),
-        ("status",),
-        ("status", "--json"),
-        ("chat", "hi"),
-        ("chat", "--continue", "hi"),
+        *(
+            pytest.param(tuple(line.split()), False, id=line)
+            for line in (
+                "sessions list",
+                "sessions list --json",
+                "sessions show abcd",
+                "sessions export abcd",
+                "sessions export abcd --format json",
+                "sessions delete abcd --yes",
+                "status",
+                "status --json",
+                "chat --continue hi",
+            )
+        ),
+        with_an_error("sessions", "list"),
+        with_an_error("status"),
+        with_an_error("chat", "hi"),
     ],
-    ids=" ".join,
 )
 def test_a_command_that_ends(tmp_path: Path, arguments: tuple[str, ...], error: bool) -> None:
     with (
