@@ -4,8 +4,6 @@ Servers agree on little more than `choices[0].delta.content`: everything else ma
 or where another server has it. What has no known form says nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from io import StringIO
 from typing import Final, TypeAlias
 
@@ -16,8 +14,9 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
 )
 from callboard_service.backends.base import ReplyEvent
-from callboard_service.backends.openai.arguments import as_struct, clean
+from callboard_service.backends.openai.arguments import clean
 from callboard_service.backends.openai.refusals import Refusals
+from callboard_service.backends.openai.tool_calls import ToolCalls, TooManyCalls
 from callboard_service.backends.stops import stopped
 
 Chunk: TypeAlias = dict[str, object]
@@ -53,14 +52,6 @@ class _Joined:
         return clean(half)
 
 
-@dataclass(slots=True)
-class _Call:
-    index: int | str
-    call_id: str
-    name: str = ""
-    arguments: StringIO = field(default_factory=StringIO)
-
-
 class Completion:
     """Takes the chunks of one answer and keeps what was said.
 
@@ -76,9 +67,8 @@ class Completion:
         self.ending: list[ReplyEvent] = []
         """What `end` has returned."""
         self._kept = StringIO()
-        self._open: list[_Call] = []
+        self._calls = ToolCalls(MAX_CALLS, MAX_ARGUMENTS)
         self._called: list[ToolCallEvent] = []
-        self._argument_characters = 0
         self._reason = ""
         self._input_tokens = 0
         self._output_tokens = 0
@@ -124,15 +114,7 @@ class Completion:
         if rest := self._text.end():
             self._kept.write(rest)
             events.append(ChatToken(text=rest))
-        for number, call in enumerate(self._open, start=1):
-            self._called.append(
-                ToolCallEvent(
-                    call_id=clean(call.call_id) or f"call-{number}",
-                    name=clean(call.name),
-                    arguments=as_struct(call.arguments.getvalue()),
-                )
-            )
-        self._open = []
+        self._called = self._calls.events()
         events += self._called
         events.append(
             stopped(
@@ -165,49 +147,10 @@ class Completion:
             self._output_tokens = _number(usage.get("completion_tokens"), self._output_tokens)
 
     def _add_calls(self, deltas: object) -> None:
-        for position, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-            if not isinstance(delta, dict):
-                continue
-            call = self._call(_index(delta, position), _text(delta.get("id")))
-            function = delta.get("function")
-            if not isinstance(function, dict):
-                continue
-            if not call.name:
-                call.name = _text(function.get("name"))
-                self._charge(call.name)
-            piece = _text(function.get("arguments"))
-            call.arguments.write(piece)
-            self._charge(piece)
-
-    def _charge(self, piece: str) -> None:
-        """Count what a tool call is made of."""
-        self.said += bool(piece)
-        self._argument_characters += len(piece)
-        if self._argument_characters > MAX_ARGUMENTS:
-            raise self._refusals.malformed("tool calls without end")
-
-    def _call(self, index: int | str, call_id: str) -> _Call:
-        """The call that a delta goes on with. An id that is new is a call that is new."""
-        for call in reversed(self._open):
-            if call.index == index and ("" in (call_id, call.call_id) or call_id == call.call_id):
-                if call_id and not call.call_id:
-                    self._charge(call_id)
-                    call.call_id = call_id
-                return call
-        if len(self._open) == MAX_CALLS:
-            raise self._refusals.malformed(f"more than {MAX_CALLS} tool calls")
-        self._charge(call_id)
-        call = _Call(index, call_id)
-        self._open.append(call)
-        return call
-
-
-def _index(delta: Mapping[object, object], position: int) -> int | str:
-    """The number of the call that a delta belongs to, or whatever short text is in its place."""
-    index = delta.get("index")
-    if isinstance(index, str):
-        return index[:32]
-    return index if isinstance(index, int) else position
+        try:
+            self.said += self._calls.add(deltas)
+        except TooManyCalls as error:
+            raise self._refusals.malformed(str(error)) from None
 
 
 def _text(value: object) -> str:
