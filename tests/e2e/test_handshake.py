@@ -170,10 +170,10 @@ async def test_of_too_many_connections_without_hello_the_oldest_is_cut_off(tmp_p
     with running(tmp_path, "--backend", "echo", "--max-handshakes", "2") as service:
         async with (
             service.connect() as first,
+            service.connect() as second,
             connect(service.url, proxy=None) as oldest,
             connect(service.url, proxy=None) as younger,
             connect(service.url, proxy=None),
-            service.connect() as second,
         ):
             with pytest.raises(ConnectionClosed):
                 await oldest.recv()
