@@ -9,6 +9,7 @@ import pytest
 
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason
 from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.backend import TRIES
 from tests.openai.scripted_server import Exchange, ScriptedServer, never, refusing, saying
 from tests.openai.talk import KEY, Talk, talking, text_of
 
@@ -98,13 +99,12 @@ async def test_a_server_that_refuses_to_count(server: ScriptedServer, talk: Talk
 
 
 async def test_models(server: ScriptedServer, talk: Talk, tmp_path: Path) -> None:
+    """The server decides; its list is only a help."""
+    unknown = refusing(404, {"error": {"message": "no model huge"}})
+    server.will(unknown, saying("I am new"), saying("mine"), saying("mine"), saying("any"))
     failure, _ = await talk.failure(model="huge")
-    assert failure.code.value == "INVALID_ARGUMENT"
-    assert "'huge'" in failure.message
-    assert "'small', 'large'" in failure.message
-    assert await talk.kept() == []
-    server.models = refusing(200, {"data": [{"id": "huge"}]})
-    server.will(saying("I am new"), saying("mine"), saying("mine"), saying("any"))
+    assert failure.code.value == "NOT_FOUND"
+    assert failure.message.endswith(": no model huge; it lists small, large")
     assert text_of(await talk.all(model="huge")) == "I am new"
     async with talking(tmp_path / "2", server.url, model="mine") as configured:
         await configured.all()
@@ -115,7 +115,8 @@ async def test_models(server: ScriptedServer, talk: Talk, tmp_path: Path) -> Non
         failure, _ = await unlisted.failure()
         assert failure.code.value == "FAILED_PRECONDITION"
         assert "CALLBOARD_OPENAI_MODEL" in failure.message
-    assert [chat.body["model"] for chat in server.chats] == ["huge", "mine", "mine", "whatever"]
+    asked = [chat.body["model"] for chat in server.chats]
+    assert asked == ["huge", "huge", "mine", "mine", "whatever"]
 
 
 @pytest.mark.parametrize(
@@ -160,12 +161,12 @@ async def test_busy_servers_are_tried_again_with_notices(
         assert [type(event) for event in await talk.all()][:2] == [ChatNotice, ChatToken]
 
 
-async def test_three_tries_and_no_more(server: ScriptedServer, talk: Talk) -> None:
-    server.will(*[refusing(503, {"error": "loading"})] * 4)
+async def test_so_many_tries_and_no_more(server: ScriptedServer, talk: Talk) -> None:
+    server.will(*[refusing(503, {"error": "overloaded"})] * (TRIES + 1))
     failure, events = await talk.failure()
     assert (failure.code.value, failure.retryable) == ("UNAVAILABLE", True)
-    assert len(server.chats) == 3
-    assert [type(event) for event in events] == [ChatNotice, ChatNotice]
+    assert len(server.chats) == TRIES
+    assert [type(event) for event in events] == [ChatNotice], "the same is said once"
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

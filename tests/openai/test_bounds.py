@@ -41,7 +41,7 @@ async def test_signs_of_life_after_the_end_do_not_hold_the_reply(
         await signs_for_ever(exchange, sign)
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(farewell=0.2)) as talk:
+    async with talking(tmp_path, server.url, patience=Patience(farewell=0.2, doubt=0.2)) as talk:
         async with asyncio.timeout(20):
             events = await talk.all()
         assert [type(event) for event in events] == [ChatToken, ChatCompleted]
@@ -93,7 +93,7 @@ async def test_content_after_the_reason_is_waited_for_anew(
         await exchange.gone.wait()
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(farewell=1.5)) as talk:
+    async with talking(tmp_path, server.url, patience=Patience(farewell=0.1, doubt=1.5)) as talk:
         assert text_of(await talk.all()) == "abcd"
 
 

@@ -53,6 +53,14 @@ def test_statuses(status: int, code: str, retryable: bool, again: bool) -> None:
         {"error": "because"},
         {"message": "because", "object": "error"},
         {"detail": "because"},
+        [{"error": {"message": "because"}}],
+        {"errors": [{"message": "because"}]},
+        {"base_resp": {"status_code": 1004, "status_msg": "because"}},
+        {"code": 40001, "msg": "because"},
+        {"error": {"message": '{"error": {"message": "because"}}'}},
+        {"error": {"message": [{"text": "no"}, {"message": "because"}]}},
+        b"because",
+        b'data: {"error": "because"}',
     ],
 )
 def test_the_message_wherever_a_server_puts_it(body: Any) -> None:
@@ -70,10 +78,11 @@ def test_a_body_that_is_no_error_object_is_not_shown(body: bytes) -> None:
 
 
 def test_a_long_message_is_shortened_and_made_one_line() -> None:
-    message = refuse(400, {"error": "a\n" * 1000}).message
-    assert len(message) < 400
+    message = refuse(400, {"error": f"first\n{'a ' * 1000}last"}).message
+    assert len(message) < 500
     assert "\n" not in message
-    assert message.endswith("…")
+    assert "): first a a" in message
+    assert message.endswith("a a last")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard_service.backends.sse import EventReader, EventTooLong, ServerEvent
+from callboard_service.backends.sse import BARE, EventReader, EventTooLong, ServerEvent
 
 
 def read(*pieces: bytes, limit: int = 1000) -> list[ServerEvent]:
@@ -72,6 +72,24 @@ def test_an_event_of_too_many_lines_is_refused() -> None:
 
 def test_an_event_that_just_fits_and_what_is_not_utf8() -> None:
     assert read(b"data: \xff\xfeok\n\n", limit=10) == [("", "��ok")]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_an_event_at_the_end_of_the_stream(end: str) -> None:
+    reader = EventReader()
+    reader.feed(f"data: a\n\ndata: last{end}".encode())
+    assert reader.next() == ("", "a")
+    assert [reader.end(), reader.end()] == [("", "last"), None]
+
+
+def test_json_without_a_field_name() -> None:
+    text = b'data: a\n\n{"error": 1}\n\ndata: b\n\n{\n  "error": {\n    "code": 2\n  }\n}\n\n'
+    assert read(text) == [
+        ("", "a"),
+        (BARE, '{"error": 1}'),
+        ("", "b"),
+        (BARE, '{\n  "error": {\n    "code": 2\n  }\n}'),
+    ]
 
 
 def test_errors_of_the_old_llama_cpp() -> None:

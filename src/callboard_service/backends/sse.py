@@ -1,7 +1,8 @@
 """Server-sent events from bytes, one at a time, in bounded memory. No I/O.
 
 After the HTML standard, "Server-sent events", 9.2.6: LF, CR LF and CR end a line, an empty line
-ends an event, an event that is not ended when the stream ends is not one.
+ends an event. Lenient where servers are known to err: JSON without `data:` before it is an event of
+the kind BARE, and an event that is not ended when the stream ends can be had by `end`.
 """
 
 import re
@@ -9,6 +10,9 @@ from typing import Final, NamedTuple
 
 MAX_EVENT: Final = 1024 * 1024
 """Bytes of a line, and of the data of one event."""
+
+BARE: Final = "bare"
+"""The kind of an event that is JSON without a field name: how some servers report an error."""
 
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
@@ -62,6 +66,16 @@ class EventReader:
                 return event
         return None
 
+    def end(self) -> ServerEvent | None:
+        """The event that the end of the stream has cut, if there is one; call it until None."""
+        if (event := self.next()) is not None:
+            return event
+        line = bytes(self._buffer[self._start :])
+        self._start = self._scanned = len(self._buffer)
+        if line:
+            self._take(line)
+        return self._dispatch()
+
     def _line(self) -> bytes | None:
         if self._after_cr and self._start < len(self._buffer):
             self._after_cr = False
@@ -81,6 +95,10 @@ class EventReader:
         return line
 
     def _take(self, line: bytes) -> None:
+        if self._kind == BARE or (not self._data and line.startswith((b"{", b"[{"))):
+            self._kind = BARE
+            self._add(line)
+            return
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"event":

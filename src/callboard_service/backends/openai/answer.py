@@ -1,4 +1,8 @@
-"""One streaming answer of a model server, read as it is asked for, and no further."""
+"""One answer of a model server, read as it is asked for, and no further.
+
+It is judged by its first bytes, never by its label: valid streams come as `application/json` or
+`text/html`, whole answers as `text/event-stream`.
+"""
 
 import asyncio
 import json
@@ -9,13 +13,14 @@ import aiohttp
 
 from callboard_service.backends.openai.completion import Chunk
 from callboard_service.backends.openai.refusals import Refusals, Refused
-from callboard_service.backends.sse import EventReader, EventTooLong, ServerEvent
+from callboard_service.backends.sse import BARE, EventReader, EventTooLong, ServerEvent
 
 READ_BYTES: Final = 16 * 1024
 MAX_BODY: Final = 1024 * 1024
 """Bytes of an answer that is not streamed."""
 
 _DONE: Final = "[DONE]"
+_BEFORE_CONTENT: Final = b" \t\r\n\xef\xbb\xbf"
 
 
 class Answer:
@@ -28,7 +33,13 @@ class Answer:
         self._response = response
         self._refusals = refusals
         self._events = EventReader()
-        self._whole = response.content_type == "application/json"
+        self._body: bytearray | None = None
+        """What has come of an answer that is not streamed; None: it is, or nobody knows yet."""
+        self._judged = False
+        self._ended = False
+        """No more bytes come."""
+        self._in_order = False
+        """The server has sent all that it had."""
         self._done = False
         self.parsed = 0
         """Events that were taken out of the bytes so far."""
@@ -46,17 +57,15 @@ class Answer:
         patience: seconds to wait for a sign of life, which may be a comment. until: when to stop
         waiting whatever comes, by the event loop's clock. Raises Refused for anything else.
         """
-        if self._whole:
-            return None if self._done else await self._read_whole(patience)
         while not self._done:
-            try:
-                event = self._events.next()
-            except EventTooLong as error:
-                raise self._refusals.malformed(str(error)) from None
-            if event is None:
+            event = self._next_event()
+            if event is not None:
+                if (chunk := self._parse(event)) is not None:
+                    return chunk
+            elif self._ended:
+                self._finish()
+            else:
                 await self._read(patience, until)
-            elif (chunk := self._parse(event)) is not None:
-                return chunk
         return None
 
     def close(self) -> None:
@@ -65,6 +74,18 @@ class Answer:
             self._response.release()
         else:
             self._response.close()
+
+    def _next_event(self) -> ServerEvent | None:
+        """Return what can be parsed now. Raises Refused."""
+        if self._body is not None:
+            if not self._ended:
+                return None
+            body, self._body = self._body, bytearray()
+            return ServerEvent(BARE, body.decode(errors="replace")) if body else None
+        try:
+            return self._events.end() if self._ended else self._events.next()
+        except EventTooLong as error:
+            raise self._refusals.malformed(str(error)) from None
 
     async def _read(self, patience: float, until: float) -> None:
         # A server faster than its reader would keep others from running.
@@ -75,49 +96,78 @@ class Answer:
                 raise TimeoutError
             async with asyncio.timeout(min(patience, left)):
                 data = await self._response.content.read(READ_BYTES)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._break_off(error, patience)
-            return
-        if data:
-            self._events.feed(data)
-        else:
+        except TimeoutError as error:
             self._done = True
-            self.broken = self._refusals.cut()
+            self.broken = self._refusals.of_exception(error, patience)
+        except (aiohttp.ClientError, OSError):
+            self._end()
+        else:
+            if data:
+                self._take(data)
+            else:
+                self._in_order = True
+                self._end()
 
-    async def _read_whole(self, patience: float) -> Chunk | None:
-        try:
-            async with asyncio.timeout(patience):
-                body = await read_at_most(self._response, MAX_BODY)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._break_off(error, patience)
-            return None
+    def _end(self) -> None:
+        """No more bytes come: what there is may still hold an event, though not whole."""
+        self._ended = True
+        self.broken = self._refusals.cut()
+
+    def _finish(self) -> None:
+        """There is no chunk any more. Raises Refused if there never was anything to make one of."""
         self._done = True
-        if body is None:
+        if not self.parsed and self._in_order:
+            if self._judged:
+                raise self._refusals.malformed("what is no reply")
+            self.broken = self._refusals.empty()
+
+    def _take(self, data: bytes) -> None:
+        """Keep bytes; the first that are not blank say what the answer is. Raises Refused."""
+        if not self._judged:
+            data = data.lstrip(_BEFORE_CONTENT)
+            if not data:
+                return
+            self._judged = True
+            if data[:1] == b"<":
+                raise self._refusals.of_page()
+            if data[:1] in b"{[":
+                self._body = bytearray()
+        if self._body is None:
+            self._events.feed(data)
+            return
+        self._body += data
+        if len(self._body) > MAX_BODY:
             raise self._refusals.malformed(f"an answer of more than {MAX_BODY} bytes")
-        return self._parse(ServerEvent("", body.decode(errors="replace")))
-
-    def _break_off(self, error: Exception, patience: float) -> None:
-        self._done = True
-        silent = isinstance(error, TimeoutError)
-        self.broken = (
-            self._refusals.of_exception(error, patience) if silent else self._refusals.cut()
-        )
 
     def _parse(self, event: ServerEvent) -> Chunk | None:
+        """Return what an event says, if it is a chunk. Raises Refused."""
         self.parsed += 1
-        if event.data.strip() == _DONE:
+        data = event.data.strip()
+        if data == _DONE:
             self._done = True
+            self.broken = None
             return None
         try:
-            value: object = json.loads(event.data)
+            value: object = json.loads(data)
         except (ValueError, RecursionError):
-            if event.kind == "error":
-                raise self._refusals.of_error(event.data) from None
-            raise self._refusals.malformed("what is not JSON") from None
+            self._pass_over(event, data)
+            return None
+        if self._ended and event.kind == BARE:
+            self.broken = None  # an answer that is not streamed is whole
         if event.kind == "error":
             error = value.get("error", value) if isinstance(value, dict) else value
             raise self._refusals.of_error(error)
+        if isinstance(value, list):
+            value = next((item for item in value if isinstance(item, dict)), None)
         return value if isinstance(value, dict) else None
+
+    def _pass_over(self, event: ServerEvent, data: str) -> None:
+        """Do nothing for what is no JSON: a sign of life, or cut by the end. Raises Refused."""
+        if event.kind == "error":
+            raise self._refusals.of_error(event.data)
+        if not data or self._ended or event.kind not in ("", "message", BARE):
+            return
+        raise self._refusals.malformed("what is not JSON")
 
 
 async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

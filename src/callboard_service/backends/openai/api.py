@@ -20,12 +20,15 @@ from yarl import URL
 from actors import Failure, Log
 from callboard_service.backends.openai.answer import READ_BYTES, Answer, read_at_most
 from callboard_service.backends.openai.arguments import clean
-from callboard_service.backends.openai.refusals import Refusals
+from callboard_service.backends.openai.refusals import Refusals, Refused
 
 OPENAI: Final = "https://api.openai.com/v1"
 
 MAX_LIST: Final = 4 * 1024 * 1024
 """Bytes of the list of models; that of OpenRouter has some 500,000."""
+
+_MAX_HEADER: Final = 64 * 1024
+"""Bytes of one header of an answer: gateways put whole policies and traces into one."""
 
 _MAX_ERROR: Final = 64 * 1024
 _MAX_NAME: Final = 256
@@ -59,6 +62,8 @@ class Patience:
 
     content: for something of the reply, while signs of life come (comments, empty chunks).
     farewell: for usage, once the model has said that it ended; signs of life do not extend it.
+    doubt: the same if it said so beside its last words, which may not be the last. loading: for a
+    server that says that it loads the model.
     """
 
     connect: float = 10.0
@@ -66,6 +71,8 @@ class Patience:
     silence: float = 600.0
     content: float = 1800.0
     farewell: float = 5.0
+    doubt: float = 30.0
+    loading: float = 600.0
 
 
 DEFAULT_PATIENCE: Final = Patience()
@@ -100,6 +107,8 @@ class Api:
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BYTES,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
             auto_decompress=False,
             trust_env=False,
         )
@@ -148,7 +157,7 @@ class Api:
             try:
                 return await self._post({**body, "stream_options": {"include_usage": True}})
             except Failure as failure:
-                if not _is_about_usage(failure):
+                if not (isinstance(failure, Refused) and failure.mentions_usage):
                     raise
                 self._log.info("the model server counts no tokens")
                 self._with_usage = False
@@ -185,9 +194,6 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._refusals.of_exception(error, silence) from None
         encoding = response.headers.get("Content-Encoding", "identity")
-        if response.status == 200 and response.content_type in _PAGES:
-            response.close()
-            raise self._refusals.of_page()
         if encoding.strip().lower() not in ("", "identity"):
             response.close()
             raise self._refusals.malformed("a compressed answer, for which it was not asked")
@@ -267,7 +273,3 @@ def _origin(location: str) -> str:
         return str(url.origin()) if url.absolute else ""
     except ValueError:
         return ""
-
-
-def _is_about_usage(failure: Failure) -> bool:
-    return any(word in failure.message for word in ("stream_options", "include_usage"))

@@ -11,7 +11,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
-    stop_after_attempt,
     wait_exponential,
     wait_random,
 )
@@ -29,7 +28,7 @@ from callboard_service.backends.openai.api import (
     ModelServer,
     Patience,
 )
-from callboard_service.backends.openai.completion import Chunk, Completion
+from callboard_service.backends.openai.completion import Chunk, Completion, says_something
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
 from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
@@ -43,8 +42,8 @@ LARGEST_PROMPT: Final = 8 * 1024 * 1024
 LARGE_AT_ONCE: Final = 3
 """Larger prompts that are sent at once, until their answer begins."""
 
-TRIES: Final = 3
-"""How often a request is sent, as long as nothing of its reply has come."""
+TRIES: Final = 5
+"""How often a request is sent, as long as nothing of its reply has come: for some seven seconds."""
 
 MAX_WAITING: Final = 256
 """Replies of one session that may wait for a connection."""
@@ -198,18 +197,13 @@ class OpenAIBackend(StoredConversations):
         name = prompt.conversation_id
         await self.get(name)
         ticket = self._places.enter(prompt.session)
-        message = [HistoryEntry(user_text=prompt.text)]
         completion = Completion(api.refusals)
         mark: list[HistoryEntry] = []
         try:
-            if not prompt.model or models.knows(prompt.model):
-                await self.keep(name, message.pop())
+            await self.keep(name, HistoryEntry(user_text=prompt.text))
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
-            if message:
-                await _check(models, prompt.model, message)
-                await self.keep(name, message.pop())
             async with aclosing(self._complete(api, models, prompt, completion)) as events:
                 async for event in events:
                     yield event
@@ -218,7 +212,7 @@ class OpenAIBackend(StoredConversations):
             raise
         finally:
             ticket.leave()
-            await self.keep(name, *message, *completion.entries(), *mark)
+            await self.keep(name, *completion.entries(), *mark)
         for event in completion.ending:
             yield event
 
@@ -239,6 +233,8 @@ class OpenAIBackend(StoredConversations):
             assert answer is not None
             for event in completion.take(first):
                 yield event
+            if completion.failure is not None:
+                raise completion.failure
             async with aclosing(self._rest(api, answer, completion)) as events:
                 async for event in events:
                     yield event
@@ -285,13 +281,17 @@ class OpenAIBackend(StoredConversations):
         patience, now = self._patience, asyncio.get_running_loop().time
         said, since = completion.said, now()
         while True:
-            limit = patience.farewell if completion.finished else patience.content
+            limit = patience.content
+            if completion.finished:
+                limit = patience.doubt if completion.doubtful else patience.farewell
             silence = min(limit, patience.silence)
             chunk = await answer.next(silence, since + limit)
             if chunk is None:
                 break
             for event in completion.take(chunk):
                 yield event
+            if completion.failure is not None:
+                raise completion.failure
             if completion.said != said:
                 said, since = completion.said, now()
         if completion.finished:
@@ -299,48 +299,62 @@ class OpenAIBackend(StoredConversations):
         # Some end with [DONE] alone, or with the length that they announced.
         if answer.broken is not None:
             raise api.refusals.no_content(limit) if now() >= since + limit else answer.broken
-        if not completion.entries():
-            raise api.refusals.cut()
+        if not completion.said:
+            raise api.refusals.empty()
 
     async def _begin(
         self, api: Api, model: str, messages: Sequence[dict[str, str]]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
-        """Try until there is a first chunk, with a notice for each try but the first."""
+        """Try until the reply begins, with a notice for each other try."""
         tries = AsyncRetrying(
             sleep=self._pause,
-            stop=stop_after_attempt(TRIES),
+            stop=self._is_enough,
             wait=_pause_before_next,
             retry=retry_if_exception(_is_worth_another),
             reraise=True,
         )
         started: Started | None = None
+        told = ""
         async for attempt in tries:
             with attempt:
                 started = await self._start(api, model, messages)
-            state = attempt.retry_state
-            failure = state.outcome.exception() if state.outcome is not None else None
-            if failure is None or state.attempt_number == TRIES:
+            failure = _failure_of(attempt.retry_state)
+            if failure is None or self._is_enough(attempt.retry_state):
                 continue
-            if isinstance(failure, Failure) and _is_worth_another(failure):
+            if _is_worth_another(failure) and failure.message != told:
+                told = failure.message
                 yield ChatNotice(message=f"Trying again: {failure.message}.")
         if started is not None:
             yield started
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        """Return whether to give up: after TRIES, or much later while a model is loaded."""
+        failure = _failure_of(state)
+        if failure is not None and failure.loading:
+            return (state.seconds_since_start or 0.0) > self._patience.loading
+        return state.attempt_number >= TRIES
 
     async def _start(self, api: Api, model: str, messages: Sequence[dict[str, str]]) -> Started:
         try:
             answer = await api.complete(model, messages)
         except Failure as failure:
             self._note(failure)
+            if failure.code is Code.NOT_FOUND and self._models is not None:
+                failure.message += self._models.hint(model)
             raise
         self._note(None)
         try:
             limit, now = self._patience.content, asyncio.get_running_loop().time
             until = now() + limit
             first = await answer.next(self._patience.silence, until)
+            while first is not None and not says_something(first):
+                first = await answer.next(self._patience.silence, until)
             if first is None:
                 late = now() >= until
                 raise (
-                    api.refusals.no_content(limit) if late else answer.broken or api.refusals.cut()
+                    api.refusals.no_content(limit)
+                    if late
+                    else answer.broken or api.refusals.empty()
                 )
         except BaseException:
             answer.close()
@@ -354,15 +368,6 @@ class OpenAIBackend(StoredConversations):
             self._trouble = ""
         elif failure.code in _UNUSABLE:
             self._trouble = failure.message
-
-
-async def _check(models: Models, model: str, message: list[HistoryEntry]) -> None:
-    """Have a message for a model that is not there refused, and not kept."""
-    try:
-        await models.check(model)
-    except Failure:
-        message.clear()
-        raise
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
@@ -380,12 +385,17 @@ def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return messages
 
 
+def _failure_of(state: RetryCallState) -> Refused | None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error if isinstance(error, Refused) else None
+
+
 def _is_worth_another(error: BaseException) -> bool:
     return isinstance(error, Refused) and error.again and error.retry_after_ms <= MAX_PAUSE * 1000
 
 
 def _pause_before_next(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, Refused) and error.retry_after_ms:
-        return error.retry_after_ms / 1000
+    failure = _failure_of(state)
+    if failure is not None and failure.retry_after_ms:
+        return failure.retry_after_ms / 1000
     return _BACKOFF(state)

@@ -4,6 +4,7 @@ Servers agree on little more than `choices[0].delta.content`: everything else ma
 or where another server has it. What has no known form says nothing.
 """
 
+import math
 from io import StringIO
 from typing import Final, TypeAlias
 
@@ -15,7 +16,8 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.openai.arguments import clean
-from callboard_service.backends.openai.refusals import Refusals
+from callboard_service.backends.openai.errors import error_in
+from callboard_service.backends.openai.refusals import Refusals, Refused
 from callboard_service.backends.openai.tool_calls import ToolCalls, TooManyCalls
 from callboard_service.backends.stops import stopped
 
@@ -28,7 +30,20 @@ MAX_TEXT: Final = 4 * 1024 * 1024
 """Bytes of the text of one reply, in UTF-8, and as many of its reasoning: a model that has lost the
 thread would go on for ever."""
 
+_SAYING: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
+
+NO_REASON: Final = "the model server ended without saying why"
+"""The `stop_detail` of a reply that may have been cut (llama-cpp-python ends one so)."""
+
 _MAX_COUNT: Final = 2**32 - 1
+
+_FAILED: Final = frozenset(
+    {
+        "error", "network_error", "server_error", "internal_error", "insufficient_system_resource",
+        "timeout", "abort", "aborted", "cancelled", "canceled",
+    }
+)  # fmt: skip
+"""Reasons to end of a server that failed: the text so far is not a reply."""
 
 
 class _Joined:
@@ -52,11 +67,27 @@ class _Joined:
         return clean(half)
 
 
+def says_something(chunk: Chunk) -> bool:
+    """Return whether a chunk belongs to a reply: one with just a role comes before it begins."""
+    if error_in(chunk) is not None:
+        return True
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return False
+    if choice.get("finish_reason") or choice.get("error"):
+        return True
+    said = choice.get("delta") or choice.get("message")
+    return isinstance(said, dict) and any(said.get(key) for key in _SAYING)
+
+
 class Completion:
     """Takes the chunks of one answer and keeps what was said.
 
     finished: the model has said why it ended; only usage may still come. said: a count that grows
-    with every chunk that says something of the reply, or how it ended for the first time.
+    with every chunk that says something of the reply, or how it ended for the first time. doubtful:
+    the reason to end came with words, so more may follow. failure: the reason to end is one; what
+    came with it is said before.
     """
 
     def __init__(self, refusals: Refusals) -> None:
@@ -64,6 +95,8 @@ class Completion:
         self._text = _Joined()
         self._reasoning = _Joined()
         self.said = 0
+        self.doubtful = False
+        self.failure: Refused | None = None
         self.ending: list[ReplyEvent] = []
         """What `end` has returned."""
         self._kept = StringIO()
@@ -79,32 +112,51 @@ class Completion:
         return bool(self._reason)
 
     def take(self, chunk: Chunk) -> list[ReplyEvent]:
-        """What a chunk says. Raises Refused for an error object and for what has no bounds."""
-        if error := chunk.get("error") or (chunk.get("object") == "error" and chunk):
+        """Return what a chunk says. Raises Refused for an error, and for what has no bounds."""
+        if (error := error_in(chunk)) is not None:
             raise self._refusals.of_error(error)
         self._count(chunk.get("usage"))
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             return []
-        # An answer that is not streamed has `message` where a chunk has `delta`.
-        delta = choice.get("delta") or choice.get("message")
-        events: list[ReplyEvent] = []
-        if isinstance(delta, dict):
-            # Some send one text under both names.
-            thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
-            if reasoning := self._reasoning.add(thought):
-                if self._reasoning.bytes > MAX_TEXT:
-                    raise self._refusals.too_long("reasoning", MAX_TEXT)
-                events.append(ReasoningToken(text=reasoning))
-            events += self._token(_text(delta.get("content")) + _text(delta.get("refusal")))
-            self._add_calls(delta.get("tool_calls"))
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str):
-            self.said += bool(reason and not self._reason)
-            self._reason = reason or self._reason
+        if choice.get("error"):
+            raise self._refusals.of_error(choice["error"])
+        self._count(choice.get("usage"))
+        said = self.said
+        delta = choice.get("delta")
+        # An answer that is not streamed has `message` where a chunk has `delta`. Some servers send
+        # both with the last chunk: then `message` repeats all that was said.
+        if not delta and not said:
+            delta = choice.get("message")
+        events = self._take_delta(delta) if isinstance(delta, dict) else []
         self.said += len(events)
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason:
+            self._end_with(reason, with_content=self.said != said)
         return events
+
+    def _take_delta(self, delta: Chunk) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        content = delta.get("content")
+        # Some send one text under both names.
+        thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
+        if reasoning := self._reasoning.add(thought + _thinking(content)):
+            if self._reasoning.bytes > MAX_TEXT:
+                raise self._refusals.too_long("reasoning", MAX_TEXT)
+            events.append(ReasoningToken(text=reasoning))
+        events += self._token(_text(content) + _text(delta.get("refusal")))
+        self._add_calls(delta.get("tool_calls"))
+        return events
+
+    def _end_with(self, reason: str, *, with_content: bool) -> None:
+        """Take a reason to end, which may be that the server failed."""
+        if reason.strip().lower() in _FAILED:
+            self.failure = self._refusals.of_reason(reason)
+        self.said += not self._reason
+        # One server sends it with every chunk (ollama/ollama#4357), others with the last words.
+        self.doubtful = with_content
+        self._reason = reason
 
     def end(self) -> list[ReplyEvent]:
         """Return what is left when the model has ended: tool calls, the counts, why it stopped."""
@@ -118,7 +170,7 @@ class Completion:
         events += self._called
         events.append(
             stopped(
-                self._reason,
+                self._reason or NO_REASON,
                 input_tokens=self._input_tokens,
                 output_tokens=self._output_tokens,
             )
@@ -143,8 +195,10 @@ class Completion:
 
     def _count(self, usage: object) -> None:
         if isinstance(usage, dict):
-            self._input_tokens = _number(usage.get("prompt_tokens"), self._input_tokens)
-            self._output_tokens = _number(usage.get("completion_tokens"), self._output_tokens)
+            sent = usage.get("prompt_tokens", usage.get("input_tokens"))
+            made = usage.get("completion_tokens", usage.get("output_tokens"))
+            self._input_tokens = _number(sent, self._input_tokens)
+            self._output_tokens = _number(made, self._output_tokens)
 
     def _add_calls(self, deltas: object) -> None:
         try:
@@ -156,9 +210,21 @@ class Completion:
 def _text(value: object) -> str:
     """A text, or the texts of a list of parts."""
     if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+        parts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
     return value if isinstance(value, str) else ""
 
 
+def _thinking(content: object) -> str:
+    """Return the thoughts in a list of parts, as Mistral's reasoning models send them."""
+    if not isinstance(content, list):
+        return ""
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
+    return "".join(_text(part.get("thinking")) for part in parts)
+
+
 def _number(value: object, before: int) -> int:
-    return min(value, _MAX_COUNT) if type(value) is int and value >= 0 else before
+    """Return a count, of whatever type; the one before if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        return before
+    return min(int(value), _MAX_COUNT)

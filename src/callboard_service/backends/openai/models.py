@@ -29,28 +29,17 @@ class Models:
         elif self._default and self._default not in self._names:
             self._log.warning("the model is not in the server's list", model=self._default)
 
-    async def check(self, name: str) -> None:
-        """Raises Failure, INVALID_ARGUMENT, for a name that the server has not in its list."""
-        if not await self._is_there(name):
-            shown = ", ".join(repr(known) for known in (self._names or [])[:_SHOWN]) or "none"
-            more = len(self._names or []) - _SHOWN
-            rest = f" and {more} more" if more > 0 else ""
-            message = f"there is no model {name[:100]!r} here; there are: {shown}{rest}"
-            raise Failure(Code.INVALID_ARGUMENT, message)
+    def hint(self, name: str) -> str:
+        """Return what a person may be told beside the server's refusal of this model; or nothing.
 
-    def knows(self, name: str) -> bool:
-        """Return whether the model is there, as far as that is known without asking the server."""
-        return name == self._default or (self._names is not None and name in self._names)
-
-    async def _is_there(self, name: str) -> bool:
-        if self.knows(name):
-            return True
-        try:
-            await self.refresh()
-        except Failure:
-            # The request itself will tell what is wrong with the server.
-            return self._names is None
-        return self._names is None or name in self._names
+        The list is only a help: servers know models by other names (`llama3` for `llama3:latest`,
+        variants, deployments) and some list just those that are loaded.
+        """
+        if not self._names or name in self._names:
+            return ""
+        shown = ", ".join(self._names[:_SHOWN])
+        more = len(self._names) - _SHOWN
+        return f"; it lists {shown}" + (f" and {more} more" if more > 0 else "")
 
     async def default(self) -> str:
         """The model of a request that names none. Raises Failure."""

@@ -3,7 +3,6 @@
 The server's own words are shortened, and the key is taken out of them: servers echo it.
 """
 
-import json
 import math
 import re
 import ssl
@@ -15,11 +14,11 @@ import aiohttp
 
 from actors import Code, Failure
 from callboard_service.backends.openai.arguments import clean
+from callboard_service.backends.openai.errors import ServerError, error_in_body, error_of, shown
 
 BASE_URL: Final = "CALLBOARD_OPENAI_BASE_URL"
 API_KEY: Final = "CALLBOARD_OPENAI_API_KEY"
 
-_MAX_WORDS: Final = 300
 _MAX_ADVICE: Final = 24 * 3600.0
 _AGAIN: Final = frozenset({429, 502, 503})
 
@@ -59,7 +58,15 @@ _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
 
 
 class Refused(Failure):
-    """A Failure; `again`: worth another try at once, if nothing of the reply has come yet."""
+    """A Failure; `again`: worth another try at once, if nothing of the reply has come yet.
+
+    loading: the server says that it will be ready. too_long: the conversation does not fit into the
+    model's context. mentions_usage: the server may not know `stream_options`.
+    """
+
+    loading = False
+    too_long = False
+    mentions_usage = False
 
     def __init__(
         self, code: Code, message: str, *, retry_after: float = 0.0, again: bool = False
@@ -85,14 +92,16 @@ class Refusals:
 
     def of_status(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
         """An answer with an HTTP status that is not 200."""
-        error = _error_in(body)
-        kinds = _kinds(error)
+        error = error_in_body(body)
         code, meaning = _meaning(status)
         message = self._sentence(f"{meaning} (HTTP {status})", error)
-        if "insufficient_quota" in kinds:
-            return _spent(message)
         advice = self._advice(headers) if status in (429, 503) else 0.0
-        return Refused(code, message, retry_after=advice, again=status in _AGAIN)
+        refused = Refused(code, message, retry_after=advice, again=status in _AGAIN)
+        # Anywhere in the body: some quote the request, some put it behind 300 letters.
+        refused.mentions_usage = status in (400, 422) and any(
+            word in body for word in (b"stream_options", b"include_usage")
+        )
+        return _judged(refused, error)
 
     def of_redirect(self, status: int, target: str) -> Refused:
         """An answer that sends the request, and the key with it, elsewhere; `target`: an origin."""
@@ -106,15 +115,23 @@ class Refusals:
         return Refused(Code.FAILED_PRECONDITION, message)
 
     def of_error(self, error: object) -> Refused:
-        """An error object in the middle of an answer."""
-        kinds = _kinds(error)
-        status = next((int(kind) for kind in kinds if re.fullmatch("[45][0-9]{2}", kind)), 0)
-        status = status or next((_KINDS[kind] for kind in kinds if kind in _KINDS), 500)
+        """An error in the middle of an answer."""
+        found = error if isinstance(error, ServerError) else error_of(error)
+        kinds = (_KINDS[kind.lower()] for kind in found.kinds if kind.lower() in _KINDS)
+        status = found.status or next(kinds, 500)
         code, meaning = _meaning(status)
-        message = self._sentence(meaning, error)
-        if "insufficient_quota" in kinds:
-            return _spent(message)
-        return Refused(code, message, again=status in _AGAIN)
+        refused = Refused(code, self._sentence(meaning, found), again=status in _AGAIN)
+        return _judged(refused, found)
+
+    def of_reason(self, reason: str) -> Refused:
+        """A `finish_reason` that says that the model server failed."""
+        message = f"the model server ended the reply with an error: {shown(clean(reason))}"
+        return Refused(Code.UNAVAILABLE, message, again=True)
+
+    def empty(self) -> Refused:
+        """An answer without any content, by which some servers say that a prompt is too long."""
+        message = "the model server answered with nothing; the conversation may be too long for it"
+        return Refused(Code.UNAVAILABLE, message)
 
     def of_exception(self, error: Exception, silence: float) -> Refused:
         """What aiohttp raises; silence: the seconds that were waited, should it be that."""
@@ -143,8 +160,10 @@ class Refusals:
                 return Refused(Code.UNAVAILABLE, message, again=True)
 
     def malformed(self, what: str) -> Refused:
-        """The server sent what the API does not allow."""
-        return Refused(Code.INTERNAL, f"the model server sent {what}")
+        """The server sent what the API does not allow. Not a fault of ours, so never INTERNAL."""
+        refused = Refused(Code.UNAVAILABLE, f"the model server sent {what}")
+        refused.retryable = False
+        return refused
 
     def too_long(self, what: str, limit: int) -> Refused:
         """The server goes on and on; limit: bytes."""
@@ -162,10 +181,8 @@ class Refusals:
         message = "the model server ended the reply in the middle"
         return Refused(Code.UNAVAILABLE, message, again=True)
 
-    def _sentence(self, meaning: str, error: object) -> str:
-        words = " ".join(self._scrub(clean(_words(error))).split())
-        if len(words) > _MAX_WORDS:
-            words = words[: _MAX_WORDS - 1] + "…"
+    def _sentence(self, meaning: str, error: ServerError) -> str:
+        words = shown(self._scrub(clean(error.words)))
         return f"{meaning}: {words}" if words else meaning
 
     def _scrub(self, text: str) -> str:
@@ -210,10 +227,17 @@ def _pattern(key: str) -> re.Pattern[str]:
     )
 
 
-def _spent(message: str) -> Refused:
-    """Nothing is left of what was paid for: no advice, no other try."""
-    refused = Refused(Code.RESOURCE_EXHAUSTED, message)
-    refused.retryable = False
+def _judged(refused: Refused, error: ServerError) -> Refused:
+    """Return the refusal with what the server's own words add to its status."""
+    if "insufficient_quota" in error.kinds:  # nothing is left of what was paid for
+        refused = Refused(Code.RESOURCE_EXHAUSTED, refused.message)
+        refused.retryable = False
+    elif error.is_about_context:
+        mentions_usage = refused.mentions_usage
+        refused = Refused(Code.INVALID_ARGUMENT, refused.message)
+        refused.too_long, refused.mentions_usage = True, mentions_usage
+    refused.loading = error.is_loading and refused.code is Code.UNAVAILABLE
+    refused.again = refused.again or refused.loading
     return refused
 
 
@@ -225,30 +249,3 @@ def _meaning(status: int) -> tuple[Code, str]:
     if status >= 400:
         return Code.INVALID_ARGUMENT, "the model server refuses the request"
     return Code.FAILED_PRECONDITION, f"the model server gives an answer of no use; see {BASE_URL}"
-
-
-def _error_in(body: bytes) -> object:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None  # a page, or nothing
-    return value.get("error", value) if isinstance(value, dict) else None
-
-
-def _kinds(error: object) -> list[str]:
-    if not isinstance(error, dict):
-        return []
-    return [str(error[key]) for key in ("code", "type", "status") if key in error]
-
-
-def _words(error: object) -> str:
-    """The message for a person, wherever a server puts it."""
-    match error:
-        case str():
-            return error
-        case {"message": str(message)} | {"detail": str(message)} | {"error": str(message)}:
-            return message
-        case {"detail": [{"msg": str(message), "loc": [*place]}, *_]}:
-            return f"{'.'.join(str(part) for part in place)}: {message}"
-        case _:
-            return ""

@@ -1,0 +1,174 @@
+"""What a server says of an error, wherever and in whichever form it puts it. No I/O."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+MAX_WORDS: Final = 400
+"""Characters of a server's own words that are shown."""
+
+_MAX_DEPTH: Final = 4
+
+# MiniMax answers with HTTP 200 and codes of its own (platform.minimax.io, "Error Codes", 2026).
+_BASE_RESPONSES: Final = {
+    1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1024: 500, 1026: 400, 1027: 400,
+    1033: 500, 1039: 429, 1041: 429, 1042: 400, 2013: 400,
+}  # fmt: skip
+
+_SECRETS: Final = re.compile(
+    r"""(?xi)
+    \b(?: (?:sk|pk|rk|gsk|xai|hf|nvapi|fw|r8|pplx|csk|tgp|key|ak)[-_] [a-z0-9_-]{8,} (?<![-_])
+        | AIza [a-z0-9_-]{20,}
+        | eyJ [a-z0-9_-]{10,} \. [a-z0-9_.-]{10,} )
+    | (?<= bearer\  ) [^\s"',;]{6,}
+    | (?<= basic\  ) [a-z0-9+/=]{12,}
+    """
+)
+_NAMED_SECRETS: Final = re.compile(
+    r"""(?xi)
+    ( (?: api[-_\ ]?key | access[-_\ ]?token | auth[-_\ ]?token | secret[-_\ ]?key
+        | client[-_\ ]?secret | password | authorization )
+      ["']? \s* [:=] \s* ["']? (?: bearer \s+ )? )
+    ( [^\s"',;&}]{6,} )
+    """
+)
+_CONTEXT: Final = re.compile(
+    r"""(?xi)
+    context [\s_-]* (?: length | window | size | limit ) | maximum\ context | exceed_context
+    | exceeds?\ (?: the\ )? (?: available\ )? context | (?: prompt | input | request | messages? )
+      \ (?: is | are | was )? \s* too\ (?: long | large ) | too\ many\ (?: input\ )? tokens
+    | (?: input | prompt )\ (?: token | length ).{0,40} exceed | reduce\ the\ length
+    | context_length_exceeded | context.{0,20} exceeded
+    """
+)
+_LOADING: Final = re.compile(r"(?i)loading model|model is (?:currently )?loading|still loading")
+
+
+class ServerError(NamedTuple):
+    """An error of the server's. status: as of HTTP, 0 if it says none; kinds: what it calls it."""
+
+    words: str = ""
+    status: int = 0
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def is_about_context(self) -> bool:
+        """The conversation is too long for the model."""
+        texts = (self.words, *self.kinds)
+        return any(_CONTEXT.search(text) for text in texts)
+
+    @property
+    def is_loading(self) -> bool:
+        """The model is being loaded, and will be there."""
+        return bool(_LOADING.search(self.words))
+
+
+def error_in(value: object) -> ServerError | None:
+    """Return the error that a decoded answer, or a chunk, holds; None if it holds none."""
+    if isinstance(value, list):
+        return next((found for item in value[:4] if (found := error_in(item))), None)
+    if not isinstance(value, dict):
+        return None
+    base = value.get("base_resp")
+    if isinstance(base, dict) and _number(base.get("status_code")):
+        code = _number(base.get("status_code"))
+        return ServerError(
+            _text(base.get("status_msg")), _BASE_RESPONSES.get(code, 500), (str(code),)
+        )
+    for key in ("error", "errors"):
+        if inner := value.get(key):
+            return error_of(inner)
+    if value.get("object") == "error" or value.get("type") == "error":
+        return error_of(value)
+    if "choices" not in value and ("msg" in value or "message" in value or "detail" in value):
+        return error_of(value)
+    return None
+
+
+def error_of(value: object) -> ServerError:
+    """Return what this says, which is known to be an error."""
+    kinds = tuple(dict.fromkeys(_kinds(value, _MAX_DEPTH)))
+    status = next((int(kind) for kind in kinds if re.fullmatch("[45][0-9]{2}", kind)), 0)
+    return ServerError(_words(value, _MAX_DEPTH), status, kinds)
+
+
+def error_in_body(body: bytes) -> ServerError:
+    """Return what the body of a refusal says. A page says nothing."""
+    text = body.decode(errors="replace").strip().removeprefix("data:").strip()
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        is_text = text[:1] not in ("<", "[", "{", "") and "\ufffd" not in text
+        return ServerError(text if is_text else "")
+    if isinstance(value, str):
+        return error_of(value)
+    return error_in(value) or error_of(value)
+
+
+def shown(words: str) -> str:
+    """Return words on one line, with what looks like a key taken out and the middle of long ones.
+
+    What a proxy adds comes first, what the server behind it said last: both ends are kept.
+    """
+    text = _NAMED_SECRETS.sub(r"\1***", words)
+    text = " ".join(_SECRETS.sub("***", text).split())
+    if len(text) <= MAX_WORDS:
+        return text
+    half = (MAX_WORDS - 3) // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+def _words(value: object, depth: int) -> str:
+    """Return the message for a person, wherever it is."""
+    if isinstance(value, str):
+        return _inner(value, depth)
+    if not depth:
+        return ""
+    if isinstance(value, list):
+        return next((found for item in value[:4] if (found := _words(item, depth - 1))), "")
+    if not isinstance(value, dict):
+        return ""
+    place: object = value.get("loc")
+    for key in ("message", "msg", "detail", "error", "errors", "error_description", "description"):
+        if found := _words(value.get(key), depth - 1):
+            if key == "msg" and isinstance(place, list):
+                return f"{'.'.join(map(str, place[:6]))}: {found}"
+            return found
+    return ""
+
+
+def _inner(text: str, depth: int) -> str:
+    """Return the message in a text that is itself JSON, as proxies hand on what they were told."""
+    if depth and text.lstrip()[:1] in ("{", "[") and len(text) < 100_000:
+        try:
+            value: object = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        if isinstance(value, dict | list):
+            return _words(value, depth - 1) or text
+    return text
+
+
+def _kinds(value: object, depth: int) -> Iterator[str]:
+    """Yield what an error calls itself."""
+    if isinstance(value, list) and depth:
+        for item in value[:4]:
+            yield from _kinds(item, depth - 1)
+    if isinstance(value, Mapping):
+        for key in ("status", "status_code", "code", "type", "param"):
+            kind = value.get(key)
+            if isinstance(kind, str | int) and not isinstance(kind, bool):
+                yield str(kind)[:100]
+        for key in ("error", "errors", "message", "detail"):
+            inner = value.get(key)
+            if depth and isinstance(inner, Mapping | list):
+                yield from _kinds(inner, depth - 1)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
