@@ -78,9 +78,18 @@ _LIST: Final = """
     WHERE (updated_at, key) < (?, ?) ORDER BY updated_at DESC, key DESC
 """
 _TURNS: Final = """
-    SELECT id, kind = 'user_text', text FROM entries
-    WHERE conversation = ? AND kind IN ('user_text', 'assistant_text') ORDER BY id DESC
+    SELECT id, kind, text FROM entries
+    WHERE conversation = ? AND (
+        kind IN ('user_text', 'assistant_text') OR (kind = 'error' AND code = 'INVALID_ARGUMENT')
+    ) ORDER BY id DESC
 """
+_UNANSWERED: Final = """
+    SELECT id FROM (
+        SELECT id, kind, text FROM entries
+        WHERE conversation = ? AND kind != 'error' ORDER BY id DESC LIMIT 1
+    ) WHERE kind = 'user_text' AND text = ?
+"""
+"""The newest entry but for errors, if it is the user's and says the same."""
 _OLDER_TURNS: Final = """
     SELECT count(*) FROM entries
     WHERE conversation = ? AND id <= ? AND kind IN ('user_text', 'assistant_text')
@@ -216,17 +225,22 @@ class ConversationStore:
 
         Their ids are new; a time that is set is kept (to the microsecond), one that is not is now.
         The conversation's `updated_at` becomes now, but never goes back. If it has no title, the
-        first line of the first user text becomes it, shortened to 60 characters. Raises
+        first line of the first user text becomes it, shortened to 60 characters. A user text that
+        comes first, and repeats the newest one, to which nothing was said, replaces it. Raises
         UnknownConversation, and ValueError for an entry that says nothing or is of no year from 1
         to 9999.
         """
         now = _microseconds(self._clock())
         kept = [_copy(entry, now) for entry in entries]
         rows = [(entry.at.ToMicroseconds(), *row_of_entry(entry)) for entry in kept]
+        repeated = entries[0].user_text if entries else ""
         heading = next((title for e in entries if (title := title_of(e.user_text))), "")
 
         def insert(transaction: Transaction) -> int:
             key = _key(transaction, conversation_id)
+            if repeated and (before := transaction.row(_UNANSWERED, key, repeated)) is not None:
+                delete = "DELETE FROM entries WHERE conversation = ? AND id >= ?"
+                transaction.change(delete, key, before["id"])
             # Ids are given here, so that any number of entries is one statement. Nobody else gives
             # any meanwhile: this is the only writer.
             last = transaction.number("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
@@ -282,19 +296,25 @@ class ConversationStore:
         """Return what a model is given: who said what, oldest first.
 
         They are the newest turns whose texts have at most `at_most_bytes` of UTF-8 together; the
-        newest one is always there. Raises UnknownConversation.
+        newest one is always there. A message that was refused (an INVALID_ARGUMENT behind it, and
+        nothing said) is not among them: it would be refused again, and all that follow with it.
+        Raises UnknownConversation.
         """
 
         def select(transaction: Transaction) -> RecentTurns:
             key = _key(transaction, conversation_id)
             turns: list[Turn] = []
-            left, left_out = at_most_bytes, 0
-            for number, by_user, text in transaction.each(_TURNS, key):
+            left, left_out, refused = at_most_bytes, 0, False
+            for number, kind, text in transaction.each(_TURNS, key):
+                if kind == "error" or (refused and kind == "user_text"):
+                    refused = kind == "error"
+                    continue
+                refused = False
                 left -= len(text.encode())
                 if turns and left < 0:
                     left_out = transaction.number(_OLDER_TURNS, key, number)
                     break
-                turns.append(("user" if by_user else "assistant", text))
+                turns.append(("user" if kind == "user_text" else "assistant", text))
             turns.reverse()
             return RecentTurns(turns, left_out)
 

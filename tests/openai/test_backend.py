@@ -81,11 +81,77 @@ async def test_an_address_of_another_shape_keeps_its_path_and_query(
 async def test_after_a_failed_reply_the_two_messages_are_one(
     server: ScriptedServer, talk: Talk
 ) -> None:
-    server.will(refusing(400), saying("ok"))
+    server.will(refusing(500), saying("ok"))
     await talk.failure("one")
     await talk.all("two")
     assert server.chats[-1].body["messages"] == [{"role": "user", "content": "one\n\ntwo"}]
     assert await talk.kept() == ["one", "two", "> ok"]
+
+
+async def test_b1_a_refused_message_is_marked_and_not_sent_again(
+    server: ScriptedServer, talk: Talk
+) -> None:
+    filtered = {"error": {"message": "The response was filtered", "code": "content_filter"}}
+    server.will(saying("one"), refusing(400, filtered), saying("two"))
+    await talk.all("first")
+    await talk.failure("bad")
+    await talk.all("second")
+    assert [message["content"] for message in server.chats[-1].body["messages"]] == [
+        "first", "one", "second"
+    ]  # fmt: skip
+    assert await talk.kept() == ["first", "> one", "bad", "! INVALID_ARGUMENT", "second", "> two"]
+
+
+TOO_LONG = refusing(
+    400, {"error": {"message": "the request exceeds the available context size", "code": 400}}
+)
+
+
+async def test_b1_old_turns_are_dropped_when_the_context_is_full(
+    server: ScriptedServer, talk: Talk
+) -> None:
+    for number in range(8):
+        server.will(saying(f"answer {number}"))
+        await talk.all(f"question {number} " + "x" * 100)
+    server.will(TOO_LONG, TOO_LONG, saying("short"), saying("next"))
+    events = await talk.all("hello?")
+    assert text_of(events) == "short"
+    notices = [event.message for event in events if isinstance(event, ChatNotice)]
+    assert len(notices) == 2
+    assert all("were left out" in notice for notice in notices)
+    sizes = [len(chat.body["messages"]) for chat in server.chats]
+    assert sizes[0] == 17
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert all(chat.body["messages"][0]["role"] == "user" for chat in server.chats)
+    # What fits is remembered: the next message is not refused first.
+    assert text_of(await talk.all("and now?")) == "next"
+    assert len(server.chats) == 4
+    assert len(server.chats[-1].body["messages"]) < sizes[1]
+
+
+async def test_b1_a_message_too_long_by_itself_harms_none_that_follows(
+    server: ScriptedServer, talk: Talk
+) -> None:
+    server.will(saying("hello"), TOO_LONG, TOO_LONG, saying("again"))
+    await talk.all("hi")
+    failure, _ = await talk.failure("x" * 1000)
+    assert (failure.code.value, failure.retryable) == ("INVALID_ARGUMENT", False)
+    assert text_of(await talk.all("hello?")) == "again"
+    contents = [message["content"] for message in server.chats[-1].body["messages"]]
+    assert contents == ["hi", "hello", "hello?"]
+
+
+async def test_b2_a_repeat_takes_the_place_of_a_message_without_an_answer(
+    server: ScriptedServer, talk: Talk
+) -> None:
+    server.will(refusing(500), refusing(400), saying("ok"), saying("again"))
+    await talk.failure("one")
+    await talk.failure("one")
+    await talk.all("one")
+    assert server.chats[-1].body["messages"] == [{"role": "user", "content": "one"}]
+    assert await talk.kept() == ["one", "> ok"]
+    await talk.all("one")
+    assert await talk.kept() == ["one", "> ok", "one", "> again"]
 
 
 async def test_a_server_that_refuses_to_count(server: ScriptedServer, talk: Talk) -> None:

@@ -115,6 +115,19 @@ async def test_a_reply_says_why_it_is_not_longer(
     assert (await reply)[-1].stop_reason == reason
 
 
+async def test_o6_the_roles_alternate_after_a_reply_that_never_began(talk: Talk) -> None:
+    conversation = (await talk.backend.create("")).id
+    reply = asyncio.ensure_future(anext(talk.reply(conversation, "one")))
+    await talk.wait_for(1)
+    reply.cancel()
+    await asyncio.gather(reply, return_exceptions=True)
+    second = asyncio.ensure_future(anext(talk.reply(conversation, "two")))
+    await talk.wait_for(2)
+    assert talk.model.asked[1].turns == [("user", "one\n\ntwo")]
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+
+
 async def test_another_client_s_reply_is_next_however_many_one_client_has_waiting(
     talk: Talk,
 ) -> None:

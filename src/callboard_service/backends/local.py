@@ -30,7 +30,7 @@ from callboard_service.backends.model_process import (
     ModelProcess,
 )
 from callboard_service.backends.stops import stopped
-from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
+from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off, joined
 from callboard_service.errors import BackendFailed
 
 DATABASE: Final = "conversations.sqlite3"
@@ -155,7 +155,7 @@ class LocalBackend(StoredConversations):
         said: list[Turn] = [*stored]
         if kept.waits:
             said.append(("user", prompt.text))
-        turns, left_out = fitting(said, self._prompt_bytes)
+        turns, left_out = fitting(joined(said), self._prompt_bytes)
         left_out += stored.left_out
         await self._begin(turns, generation)
         while True:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -28,6 +29,7 @@ from callboard_service.store import (
 )
 
 R = TypeVar("R")
+Role = TypeVar("Role", bound=str)
 
 CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
 """How a reply ends that is not left to end: by a cancel, a deadline, the end of its session."""
@@ -227,9 +229,11 @@ class StoredConversations:
     async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
         """Return what a model is given: the newest turns that fit, oldest first.
 
-        Raises Failure: NOT_FOUND.
+        Neighbours of one role are one turn: the user speaks twice in a row after a reply that
+        failed, and many models take the roles in alternation alone. Raises Failure: NOT_FOUND.
         """
-        return await self._read(lambda store: store.turns(conversation_id, at_most_bytes))
+        turns = await self._read(lambda store: store.turns(conversation_id, at_most_bytes))
+        return RecentTurns(joined(turns), turns.left_out)
 
     async def keep(self, conversation_id: str, *entries: HistoryEntry) -> None:
         """Add entries, all or none. Raises Failure: NOT_FOUND."""
@@ -299,6 +303,17 @@ def cut_off() -> HistoryEntry:
     """What is kept at the end of such a reply, so that its text is not taken for the whole."""
     message = "the reply was ended before it was complete"
     return HistoryEntry(error=ChatError(code=Code.CANCELLED.value, message=message))
+
+
+def joined(turns: Sequence[tuple[Role, str]]) -> list[tuple[Role, str]]:
+    """Return the turns with neighbours of one role as one, with an empty line between them."""
+    groups = groupby(turns, key=lambda turn: turn[0])
+    return [(role, "\n\n".join(text for _, text in group)) for role, group in groups]
+
+
+def refused_entry(failure: Failure) -> HistoryEntry:
+    """Return what is kept behind a message that was refused: it is not sent to a model again."""
+    return HistoryEntry(error=ChatError(code=failure.code.value, message=failure.message))
 
 
 def _failure(error: StoreError) -> Failure:

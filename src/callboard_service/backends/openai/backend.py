@@ -31,13 +31,22 @@ from callboard_service.backends.openai.api import (
 from callboard_service.backends.openai.completion import Chunk, Completion, says_something
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
-from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off
+from callboard_service.backends.stored import (
+    CUT_OFF,
+    StoredConversations,
+    cut_off,
+    refused_entry,
+)
+from callboard_service.store import RecentTurns
 
 SMALL_PROMPT: Final = 256 * 1024
 """Bytes of the texts of a conversation that is sent whenever there is a connection."""
 
 LARGEST_PROMPT: Final = 8 * 1024 * 1024
 """Bytes of the texts that are sent at most: no model has a context for more."""
+
+MAX_REMEMBERED: Final = 1000
+"""Conversations of which it is remembered how much of them fits into the model's context."""
 
 LARGE_AT_ONCE: Final = 3
 """Larger prompts that are sent at once, until their answer begins."""
@@ -148,6 +157,8 @@ class OpenAIBackend(StoredConversations):
         self._trouble = ""
         self._away = False
         self._places = FairPlaces(connections, max_waiting=MAX_WAITING, spare=2)
+        self._fitting: dict[str, int] = {}
+        """Bytes of a conversation that are sent, where all of it was too long for the model."""
         self._large = FairPlaces(LARGE_AT_ONCE, max_waiting=MAX_WAITING)
 
     def spec(self) -> ChildSpec:
@@ -210,6 +221,12 @@ class OpenAIBackend(StoredConversations):
         except CUT_OFF:
             mark.append(cut_off())
             raise
+        except Failure as failure:
+            if failure.code is Code.INVALID_ARGUMENT and not completion.entries():
+                mark.append(refused_entry(failure))
+            elif isinstance(failure, Refused) and failure.too_long:
+                self._drop_older_half(name, await self.turns(name, SMALL_PROMPT))
+            raise
         finally:
             ticket.leave()
             await self.keep(name, *completion.entries(), *mark)
@@ -250,25 +267,54 @@ class OpenAIBackend(StoredConversations):
 
         What is sent takes several times its size in memory, so few large prompts are sent at once.
         """
-        turns = await self.turns(prompt.conversation_id, SMALL_PROMPT)
+        name = prompt.conversation_id
+        turns = await self.turns(name, self._fitting.get(name, SMALL_PROMPT))
         ticket: Ticket | None = None
         try:
-            if turns.left_out:
+            if turns.left_out and name not in self._fitting:
                 ticket = self._large.enter(prompt.session)
                 async with aclosing(ticket.turn()) as waiting:
                     async for notice in waiting:
                         yield notice
-                turns = await self.turns(prompt.conversation_id, LARGEST_PROMPT)
+                turns = await self.turns(name, LARGEST_PROMPT)
             if turns.left_out:
-                count = turns.left_out
-                message = f"The conversation is long: its oldest {count} messages were left out."
-                yield ChatNotice(message=message)
-            async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
+                yield _left_out(turns.left_out)
+            fits = self._fit(api, model, name, turns)
+            async with aclosing(fits) as beginning:
                 async for step in beginning:
                     yield step
         finally:
             if ticket is not None:
                 ticket.leave()
+
+    async def _fit(
+        self, api: Api, model: str, name: str, turns: RecentTurns
+    ) -> AsyncGenerator[ChatNotice | Started, None]:
+        """Send as much of the conversation as the model has a context for: the newest turns."""
+        while True:
+            try:
+                async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
+                    async for step in beginning:
+                        yield step
+            except Refused as refused:
+                if not refused.too_long or len(turns) < 2:
+                    raise
+            else:
+                return
+            turns = self._drop_older_half(name, turns)
+            yield _left_out(turns.left_out)
+
+    def _drop_older_half(self, name: str, turns: RecentTurns) -> RecentTurns:
+        """Return the newer half of these turns, and remember that no more of them fits."""
+        sizes = [len(text.encode()) for _, text in turns]
+        half, left, start = sum(sizes) // 2, sum(sizes), 0
+        while start < len(turns) - 1 and (left > half or turns[start][0] != "user"):
+            left -= sizes[start]
+            start += 1
+        if len(self._fitting) >= MAX_REMEMBERED:
+            self._fitting.pop(next(iter(self._fitting)))
+        self._fitting[name] = max(half, 1)
+        return RecentTurns(turns[start:], turns.left_out + start)
 
     async def _rest(
         self, api: Api, answer: Answer, completion: Completion
@@ -371,18 +417,13 @@ class OpenAIBackend(StoredConversations):
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """The conversation as the API has it.
+    """Return the conversation as the API has it."""
+    return [{"role": role, "content": text} for role, text in turns]
 
-    Neighbours of one role become one message: after a reply that failed the user speaks twice in
-    a row, which the templates of several models refuse.
-    """
-    messages: list[dict[str, str]] = []
-    for role, text in turns:
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n\n{text}"
-        else:
-            messages.append({"role": role, "content": text})
-    return messages
+
+def _left_out(count: int) -> ChatNotice:
+    message = f"The conversation is long: its oldest {count} messages were left out."
+    return ChatNotice(message=message)
 
 
 def _failure_of(state: RetryCallState) -> Refused | None:
