@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from callboard.v1.chat_pb2 import ChatCompleted, StopReason
+from actors import Code
+from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, StopReason, ToolCallEvent
+from callboard_service.backends.foreign import MAX_DEPTH
+from callboard_service.backends.opencode.history import session_info
 from callboard_service.backends.opencode.run import Baseline, Run, State
 from tests.opencode.events import (
     BEGUN,
@@ -318,3 +321,79 @@ def test_a_conversation_deleted_elsewhere_ends_the_reply_at_once(run: Run) -> No
     events = [*BEGUN, event("session.deleted"), error("UnknownError", "Failed query: insert")]
     assert play(run, events) == [("failed", "CANCELLED", "the conversation was deleted", False)]
     assert ending(run)
+
+
+# -- what real servers have done -------------------------------------------------------------
+
+
+def test_o1_an_agent_of_an_earlier_turn_may_ask() -> None:
+    run = Run(SESSION, Baseline(), ["ses_earlier"])
+    asked = {"type": "permission.asked", "properties": {"id": "p1", "sessionID": "ses_earlier",
+             "permission": "bash", "patterns": ["ls"], "metadata": {"command": "ls"}}}  # fmt: skip
+    (ask,) = [said for event in (user(), model(), asked) for said in run.feed(event)]
+    assert isinstance(ask, AskEvent)
+    assert ask.ask_id == "p1"
+
+
+def test_o2_the_newest_message_is_dated_hours_ahead() -> None:
+    ahead = {"info": {"id": "msg_ahead", "role": "assistant", "time": {"created": 10_000_000}}}
+    run = Run(SESSION, Baseline.of([ahead], all_of_them=True))
+    events = [user(created=100), model(), text("p"), delta("p", "hi"), text("p", "hi"), *DONE]
+    assert play(run, events) == [("token", "hi"), ("completed", 0, 0)]
+
+
+def test_o2_the_same_where_events_were_missed() -> None:
+    ahead = {"info": {"id": "msg_ahead", "role": "assistant", "time": {"created": 10_000_000}}}
+    old: dict[str, Any] = {
+        "info": {"id": "msg_old", "role": "assistant", "time": {"created": 1, "completed": 2}},
+        "parts": [{"id": "o", "type": "text", "messageID": "msg_old", "text": "old",
+                   "time": {"start": 1, "end": 2}}],
+    }  # fmt: skip
+    ours: list[dict[str, Any]] = [
+        {"info": {"id": USER, "role": "user", "time": {"created": 3}}},
+        {"info": {"id": MODEL, "role": "assistant", "parentID": USER,
+                  "time": {"created": 4, "completed": 5}},
+         "parts": [{"id": "p", "type": "text", "messageID": MODEL, "text": "hi",
+                    "time": {"start": 4, "end": 5}}]},
+    ]  # fmt: skip
+    run = Run(SESSION, Baseline.of([ahead], all_of_them=False))
+    assert seen(run, State(messages=[old, ahead, *ours])) == [("token", "hi")]
+    assert isinstance(run.end, ChatCompleted)
+
+
+def test_o2_an_answer_to_a_message_of_before_is_of_before(run: Run) -> None:
+    late = model("msg_late", parentID="msg_before", completed=True)
+    assert play(run, [late, part("p", "text", "msg_late", text="late")]) == []
+    assert not run.begun
+
+
+@pytest.mark.parametrize("session", [SESSION, ""])
+def test_o3_an_error_that_may_be_about_the_reply_is_remembered(run: Run, session: str) -> None:
+    event = error("ProviderAuthError", "the key is wrong")
+    event["properties"]["sessionID"] = session
+    assert play(run, [event]) == []
+    assert run.end is None
+    assert run.hint is not None
+    assert run.hint.code is Code.UNAUTHENTICATED
+
+
+def test_o4_half_a_surrogate_pair(run: Run) -> None:
+    """JavaScript cuts strings by UTF-16 units: one delta ends with a half, the next begins so."""
+    events = [*BEGUN, text("p"), delta("p", "a \ud83d"), delta("p", "\ude00 b\ud83d")]
+    assert play(run, events) == [("token", "a "), ("token", "😀 b")]
+    assert play(run, [text("p", "a 😀 b\ud83d")]) == [("token", "\ufffd")]
+    title = session_info({"id": "ses_1", "title": "cut \ud83d"})
+    assert title.title == "cut \ufffd"
+
+
+@pytest.mark.parametrize("depth", [24, 33, 40, 100_000])
+def test_o5_input_that_is_nested_deeply(run: Run, depth: int) -> None:
+    nested: Any = {}
+    for _ in range(depth - 1):
+        nested = {"a": nested}
+    events = [event for each in (*BEGUN, tool("t", "deep", "running", input=nested))
+              for event in run.feed(each)]  # fmt: skip
+    (called,) = events
+    assert isinstance(called, ToolCallEvent)
+    assert type(called).FromString(called.SerializeToString()) == called
+    assert list(called.arguments) == (["a"] if depth <= MAX_DEPTH else ["arguments"])

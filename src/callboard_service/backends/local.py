@@ -21,6 +21,7 @@ from actors import (
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.foreign import clean
 from callboard_service.backends.generation import Event, Generation, Turn, fitting, largest_prompt
 from callboard_service.backends.model_process import (
     Abandon,
@@ -188,7 +189,7 @@ class LocalBackend(StoredConversations):
         """Return a line of the model's process as an event of the reply. Raises Failure."""
         match event.get("event"):
             case "token":
-                return ChatToken(text=str(event.get("text", "")))
+                return ChatToken(text=clean(str(event.get("text", ""))))
             case "done":
                 return self._completed(event)
             case "error":

@@ -18,8 +18,8 @@ import aiohttp
 from yarl import URL
 
 from actors import Failure, Log
+from callboard_service.backends.foreign import clean
 from callboard_service.backends.openai.answer import READ_BYTES, Answer, read_at_most
-from callboard_service.backends.openai.arguments import clean
 from callboard_service.backends.openai.refusals import Refusals, Refused
 
 OPENAI: Final = "https://api.openai.com/v1"

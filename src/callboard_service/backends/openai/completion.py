@@ -15,7 +15,7 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
 )
 from callboard_service.backends.base import ReplyEvent
-from callboard_service.backends.openai.arguments import clean
+from callboard_service.backends.foreign import Joined
 from callboard_service.backends.openai.errors import error_in
 from callboard_service.backends.openai.refusals import Refusals, Refused
 from callboard_service.backends.openai.tool_calls import ToolCalls, TooManyCalls
@@ -46,27 +46,6 @@ _FAILED: Final = frozenset(
 """Reasons to end of a server that failed: the text so far is not a reply."""
 
 
-class _Joined:
-    """Text in pieces; some servers cut a surrogate pair between two of them. bytes: so far."""
-
-    def __init__(self) -> None:
-        self._half = ""
-        self.bytes = 0
-
-    def add(self, piece: str) -> str:
-        """What can be said now."""
-        text = self._half + piece
-        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        said = clean(text[: len(text) - len(self._half)])
-        self.bytes += len(said.encode())
-        return said
-
-    def end(self) -> str:
-        """What is left."""
-        half, self._half = self._half, ""
-        return clean(half)
-
-
 def says_something(chunk: Chunk) -> bool:
     """Return whether a chunk belongs to a reply: one with just a role comes before it begins."""
     if error_in(chunk) is not None:
@@ -92,8 +71,8 @@ class Completion:
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
-        self._text = _Joined()
-        self._reasoning = _Joined()
+        self._text = Joined()
+        self._reasoning = Joined()
         self.said = 0
         self.doubtful = False
         self.failure: Refused | None = None

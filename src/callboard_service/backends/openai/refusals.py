@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from actors import Code, Failure
-from callboard_service.backends.openai.arguments import clean
+from callboard_service.backends.foreign import clean
 from callboard_service.backends.openai.errors import ServerError, error_in_body, error_of, shown
 
 BASE_URL: Final = "CALLBOARD_OPENAI_BASE_URL"

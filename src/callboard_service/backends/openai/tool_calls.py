@@ -18,7 +18,7 @@ from io import StringIO
 from typing import Final
 
 from callboard.v1.chat_pb2 import ToolCallEvent
-from callboard_service.backends.openai.arguments import as_struct, clean
+from callboard_service.backends.foreign import as_struct, clean
 
 _MAX_INDEX: Final = 32
 

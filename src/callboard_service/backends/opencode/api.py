@@ -27,6 +27,9 @@ from callboard_service.backends.opencode.fields import (
 )
 
 USER: Final = "opencode"
+MAX_CHILDREN: Final = 100
+"""Agents of earlier replies whose questions are looked out for."""
+
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of an answer: a page of messages, with what tools have put out."""
 
@@ -131,6 +134,18 @@ class Api:
         if self.directory and text(info, "directory") != self.directory:
             raise unknown(name)
         return info
+
+    async def children(self, name: str) -> list[str]:
+        """The conversations of the agents that replies in this one have started, and theirs."""
+        found: list[str] = []
+        asked = [name]
+        while asked and len(found) < MAX_CHILDREN:
+            answer = await self._call("GET", f"/session/{known(asked.pop())}/children")
+            new = [text(child, "id") for child in as_tables(answer)]
+            new = [child for child in new if child.startswith("ses") and child not in found]
+            found += new
+            asked += new
+        return found[:MAX_CHILDREN]
 
     async def delete(self, name: str) -> None:
         """Delete it; NOT_FOUND."""

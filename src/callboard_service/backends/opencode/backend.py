@@ -136,8 +136,11 @@ class OpenCodeBackend:
         model = await _chosen(api, prompt.model)
         await self._quiet(name)
         await self._streaming()
-        with self._hub.listening(name) as inbox:
-            run = Run(name, Baseline.of((await api.messages(name, _MESSAGES)).messages))
+        children = await api.children(name)
+        with self._hub.listening(name, children) as inbox:
+            page = await api.messages(name, _MESSAGES)
+            before = Baseline.of(page.messages, all_of_them=len(page.messages) < _MESSAGES)
+            run = Run(name, before, children)
             conductor = Conductor(api, run, inbox, prompt, self._patience)
             try:
                 await api.prompt(name, prompt.text, model)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, TypeGuard, cast
 
+from callboard_service.backends.foreign import clean
+
 Table: TypeAlias = Mapping[str, object]
 
 _LONGEST_NAME: Final = 256
@@ -30,7 +32,12 @@ def as_tables(value: object) -> list[Table]:
 
 
 def text(data: Table, key: str) -> str:
-    """A string."""
+    """A string, fit for the contract."""
+    return clean(raw_text(data, key))
+
+
+def raw_text(data: Table, key: str) -> str:
+    """A string as it came: a piece of a text may end in half a character."""
     value = data.get(key)
     return value if isinstance(value, str) else ""
 
@@ -43,7 +50,7 @@ def name(data: Table, key: str) -> str:
 
 def texts(value: object) -> list[str]:
     """The strings of the list that it is."""
-    return [item for item in value if isinstance(item, str)] if _listed(value) else []
+    return [clean(item) for item in value if isinstance(item, str)] if _listed(value) else []
 
 
 def number(data: Table, key: str) -> int:

@@ -5,7 +5,7 @@ The stream cannot be paused. What a reply has not taken is bounded: it is ended 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from enum import Enum
 from typing import Final, TypeAlias
@@ -138,10 +138,16 @@ class Hub:
                 inbox.put(Stream.LOST)
 
     @contextmanager
-    def listening(self, conversation_id: str) -> Generator[Inbox, None, None]:
-        """Have the events of a conversation, and of those that its reply starts."""
+    def listening(
+        self, conversation_id: str, children: Iterable[str] = ()
+    ) -> Generator[Inbox, None, None]:
+        """Have the events of a conversation, and of those that its replies start or have started.
+
+        children: agents of earlier replies, which this one may give more to do.
+        """
         inbox = Inbox(lambda: self._aborted(conversation_id))
         self._inboxes[conversation_id] = inbox
+        self._parents |= dict.fromkeys(children, conversation_id)
         try:
             yield inbox
         finally:
@@ -160,6 +166,9 @@ class Hub:
             root = self._parents.get(parent, parent)
             if name and root in self._inboxes:
                 self._parents[name] = root
+        if kind == "session.error" and not name:  # it may be about any of them
+            for each in self._inboxes.values():
+                each.put(event, size)
         if name not in self._inboxes and kind.startswith(_OF_CHILDREN):
             name = self._parents.get(name, "")
         inbox = self._inboxes.get(name)

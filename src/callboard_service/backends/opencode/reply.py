@@ -111,6 +111,8 @@ class Conductor:
         events = self._run.resync(await patiently(self._state))
         self._doubts = self._doubts + 1 if self._run.unsure else 0
         if self._doubts > self._patience.doubts:
+            if self._run.hint is not None:
+                raise self._run.hint
             message = "the OpenCode server did not finish the reply"
             raise Failure(Code.UNAVAILABLE, message, retryable=True)
         return events

@@ -4,17 +4,26 @@ Events of other replies may come between, come late, twice, or not at all. What 
 good from a State, which is asked for where an event leaves doubt (`unsure`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice
 from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.foreign import Joined
 from callboard_service.backends.opencode.asks import Asks
 from callboard_service.backends.opencode.bounds import check_room
 from callboard_service.backends.opencode.failures import failure_of, readable
-from callboard_service.backends.opencode.fields import Table, name, number, table, tables, text
+from callboard_service.backends.opencode.fields import (
+    Table,
+    name,
+    number,
+    raw_text,
+    table,
+    tables,
+    text,
+)
 from callboard_service.backends.opencode.tools import ToolCalls
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
 from callboard_service.backends.stops import stopped
@@ -29,21 +38,33 @@ class Baseline:
     """What the conversation had before the reply: the newest messages, and when the last came."""
 
     message_ids: frozenset[str] = frozenset()
-    newest: int = 0
+    oldest: int = 0
 
     @classmethod
-    def of(cls, messages: Sequence[Table]) -> "Baseline":
+    def of(cls, messages: Sequence[Table], *, all_of_them: bool) -> "Baseline":
         """From the newest page of messages."""
         infos = [table(message, "info") for message in messages]
+        created = [number(table(info, "time"), "created") for info in infos]
         return cls(
             frozenset(text(info, "id") for info in infos),
-            max((number(table(info, "time"), "created") for info in infos), default=0),
+            0 if all_of_them else min(created, default=0),
         )
 
     def knows(self, info: Table) -> bool:
-        """The message was there before."""
-        created = number(table(info, "time"), "created")
-        return text(info, "id") in self.message_ids or 0 < created < self.newest
+        """The message was there before, or answers one that was.
+
+        The clock may have been set back since the newest was made: only those that are older than
+        all of the page are told by their time.
+        """
+        if text(info, "id") in self.message_ids or text(info, "parentID") in self.message_ids:
+            return True
+        return 0 < number(table(info, "time"), "created") < self.oldest
+
+    def after(self, messages: Sequence[Table]) -> Sequence[Table]:
+        """Return those of these messages, oldest first, that come after all that were there."""
+        ids = [text(table(message, "info"), "id") for message in messages]
+        known = [place for place, name in enumerate(ids) if name in self.message_ids]
+        return messages[known[-1] + 1 :] if known else messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +91,9 @@ class _Message:
 class Run:
     """One reply, from the prompt to its end. `end` is set when it is over, and stays so."""
 
-    def __init__(self, conversation_id: str, before: Baseline) -> None:
+    def __init__(
+        self, conversation_id: str, before: Baseline, children: Iterable[str] = ()
+    ) -> None:
         self.end: ChatCompleted | Failure | None = None
         self.unsure = False
         self.asks = Asks()
@@ -82,8 +105,11 @@ class Run:
         self._transcript = Transcript()
         self._tools = ToolCalls()
         self._error: Failure | None = None
+        self._halves: dict[str, Joined] = {}
+        self.hint: Failure | None = None
+        """An error that may be about this reply: why, if it never ends."""
         self._attempt: tuple[int, int] | None = None
-        self._children: set[str] = set()
+        self._children = set(children)
 
     @property
     def begun(self) -> bool:
@@ -108,6 +134,8 @@ class Run:
             return []
         kind, data = text(event, "type"), table(event, "properties")
         if text(data, "sessionID") != self._conversation_id:
+            if kind == "session.error" and not text(data, "sessionID"):
+                self.hint = failure_of(table(data, "error"))  # nobody can say whose it is
             return self._of_child(kind, data)
         match kind:
             case "message.updated":
@@ -123,8 +151,11 @@ class Run:
                 self._idle()
                 return []
             case "session.error":
-                if self.begun and self._error is None:
-                    self._error = failure_of(table(data, "error"))
+                failure = failure_of(table(data, "error"))
+                if not self.begun:
+                    self.hint = failure
+                elif self._error is None:
+                    self._error = failure
                 return []
             case "session.deleted":
                 self.end = Failure(Code.CANCELLED, DELETED)
@@ -152,9 +183,9 @@ class Run:
             case _:
                 return []
 
-    def _message(self, info: Table) -> None:
+    def _message(self, info: Table, *, is_new: bool = False) -> None:
         message_id, role = name(info, "id"), text(info, "role")
-        if not message_id or self._before.knows(info):
+        if not message_id or (not is_new and self._before.knows(info)):
             return
         if role == "user":
             self._user = self._user or message_id
@@ -183,7 +214,11 @@ class Run:
         message_id, part_id = text(data, "messageID"), name(data, "partID")
         if text(data, "field") != "text" or not part_id or not self._shows(message_id):
             return []
-        return [*self._transcript.delta(message_id, part_id, text(data, "delta"))]
+        if part_id not in self._halves:
+            check_room(self._halves, "parts")
+            self._halves[part_id] = Joined()
+        piece = self._halves[part_id].add(raw_text(data, "delta"))
+        return [*self._transcript.delta(message_id, part_id, piece)]
 
     def _part(self, part: Table) -> list[ReplyEvent]:
         message_id, part_id = text(part, "messageID"), name(part, "id")
@@ -256,9 +291,9 @@ class Run:
         if self.end is not None:
             return []
         events: list[ReplyEvent] = []
-        for message in state.messages:
+        for message in self._before.after(state.messages):
             info = table(message, "info")
-            self._message(info)
+            self._message(info, is_new=True)
             if self._shows(text(info, "id")):
                 events += self._parts(tables(message, "parts"))
         busy = text(state.status, "type") in ("busy", "retry")

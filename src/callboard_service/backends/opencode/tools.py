@@ -1,11 +1,9 @@
 """The tool calls of a reply: each is told once, and so is its result. No I/O."""
 
-import json
-
-from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from callboard.v1.chat_pb2 import ToolCallEvent, ToolResultEvent
+from callboard_service.backends.foreign import struct_of
 from callboard_service.backends.opencode.bounds import check_room, cut
 from callboard_service.backends.opencode.fields import Table, name, table, text
 
@@ -60,10 +58,5 @@ def result_of(part: Table) -> ToolResultEvent:
 
 
 def arguments(given: object) -> Struct:
-    """Arguments as the contract has them; what is no object, or too deep, as text."""
-    if given is None:
-        return Struct()
-    try:
-        return ParseDict(given if isinstance(given, dict) else {"input": given}, Struct())
-    except (ParseError, ValueError, TypeError, RecursionError):
-        return ParseDict({"input": json.dumps(given)[:65536]}, Struct())
+    """Arguments as the contract has them; what is no object is put into one."""
+    return struct_of(given if given is None or isinstance(given, dict) else {"input": given})

@@ -3,7 +3,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from callboard.v1.chat_pb2 import History, HistoryEntry, ToolCallEvent
-from callboard_service.backends.openai.arguments import RAW, as_struct, clean
+from callboard_service.backends.foreign import RAW, as_struct, clean
 
 
 def test_an_object_is_itself_and_nothing_is_an_empty_one() -> None:
