@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,10 @@ REPLY: tuple[type[Message], ...] = (
 
 
 class HostileService(SocketServer):
-    """Answers every request of the commands. error: with an error. depth: of a status."""
+    """Answers every request of the commands. error: with an error."""
 
-    def __init__(self, *, error: bool = False, depth: int = 4) -> None:
+    def __init__(self, *, error: bool = False) -> None:
         self._error = error
-        self._depth = depth
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
@@ -149,9 +149,7 @@ class HostileService(SocketServer):
             case "send_message":
                 return [*(hostile(kind()) for kind in REPLY), hostile(ChatCompleted())]
             case _:
-                status = ServiceStatus()
-                filled(status, self._depth)
-                return [status]
+                return [hostile(ServiceStatus())]
 
     def _info(self) -> SessionInfo:
         info = SessionInfo()
@@ -175,8 +173,11 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
     settings = environment(folder, CALLBOARD_TOKEN="x" * 43)
     settings |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
     child = pexpect.spawn(
-        program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30, dimensions=SIZE
-    )
+        program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30,
+        dimensions=SIZE,
+        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     try:
         yield child
     finally:
@@ -241,13 +242,10 @@ def test_a_question_before_deleting(tmp_path: Path) -> None:
 
 
 def test_a_watched_status(tmp_path: Path) -> None:
-    # A screen that fits into what the system holds of a terminal: a Ctrl-C that comes while a write
-    # waits for more room has been seen to leave it waiting.
     with (
-        serving(HostileService(depth=1)) as url,
+        serving(HostileService()) as url,
         on_a_terminal(tmp_path, url, "status", "--watch") as child,
     ):
-        child.setwinsize(16, 100)
         for _ in range(2):
             child.expect_exact("dead letters")
             assert_harmless(child.before)

@@ -265,8 +265,9 @@ def test_a_model_file_that_is_none_is_one_line_and_exit_2(
         model.write_bytes(content)
     code, out, err = run(tmp_path, "serve", "--local-model", str(model))
     assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1
-    assert str(model) in err
+    # What llama.cpp itself prints meanwhile may be in the log, if it is read in time.
+    (said,) = [line for line in err.splitlines() if not line.startswith("{")]
+    assert str(model) in said
 
 
 async def test_no_callback_holds_the_loop_while_the_model_generates(
