@@ -174,7 +174,7 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
     settings |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
     child = pexpect.spawn(
         program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30,
-        dimensions=SIZE,
+        dimensions=SIZE, codec_errors="replace",
         # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
