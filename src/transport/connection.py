@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
+from aiohttp import WebSocketError, WSMessage, WSMsgType
 
 from actors.clock import Clock, Timer
 from actors.deadlines import Deadlines
@@ -32,7 +32,7 @@ from actors.supervision import Exit
 from transport.calls import Decode
 from transport.codes import NEVER_SENT, CloseCode
 from transport.dropping import Dropping
-from transport.feed import AT_ONCE, FedSocket, Line
+from transport.feed import AT_ONCE, Line
 from transport.framing import BINARY_ONLY, EMPTY_CLOSE, PING, FramePolicy, close_frame, pong_frame
 from transport.outgoing import Outgoing
 from transport.wire import Wire
@@ -47,25 +47,6 @@ LAST_CLOSE_TIMEOUT: Final = 2.5
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that the peer has to take what is left and answer the close; then it is cut off."""
-
-
-class Socket(FedSocket):
-    """A WebSocket whose closing handshake is its channel's affair."""
-
-    def __init__(self, max_message_bytes: int) -> None:
-        super().__init__(
-            compress=False,
-            autoping=False,
-            autoclose=False,
-            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size too
-            writer_limit=0,
-        )
-
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        """Nothing: aiohttp calls it on errors, and at the end."""
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +152,7 @@ class Channel:
         return str(error)
 
     def _drop(self) -> None:
-        """From now on drop what comes: where the next frame begins is not known any more."""
+        """Drop incoming data from now on: frame boundaries are lost."""
         if self._line.transport is None or self._transport is None:
             self._ended = True  # the connection was lost before its fault was looked at
         elif self._dropping is None:

@@ -1,8 +1,8 @@
-"""The end of a connection whose peer still sends what cannot be read any more.
+"""Closes a connection whose peer keeps sending data that can no longer be parsed.
 
-A socket that is closed with unread bytes in it resets the connection, and the reset overtakes what
-was written before: the peer sees 1006 in place of the close code. So what still comes is read and
-dropped until the peer ends the connection too (nginx calls this `lingering_close`).
+Closing a socket with unread bytes resets the connection, and the reset overtakes what was written
+before: the peer sees 1006 instead of the close code. So incoming data is read and dropped until the
+peer closes as well (nginx calls this `lingering_close`).
 """
 
 import asyncio
@@ -22,10 +22,10 @@ LONGEST: Final = 30.0
 
 
 class Dropping(asyncio.Protocol):
-    """Takes the place of a connection's protocol, and drops all that comes.
+    """Replaces a connection's protocol and drops all incoming data.
 
-    What was written before still goes out. The protocol before is told when the peer keeps up with
-    that, and when the connection has ended. Make one only while the connection is open.
+    Data that was written before is still sent. Flow control and the end of the connection are
+    passed on to the replaced protocol. Create one only while the connection is open.
     """
 
     def __init__(self, transport: asyncio.Transport, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class Dropping(asyncio.Protocol):
                 self._expect_more(until)
             else:
                 self._transport.abort()
-                self._end()  # whatever becomes of the transport: nobody waits for it any more
+                self._end()  # a transport that is lost already never reports its end
 
         silence = SILENCE if self._half_closed or unsent else TLS_SILENCE
         self._timer = self._clock.call_later(silence, look)
@@ -83,18 +83,18 @@ class Dropping(asyncio.Protocol):
     # -- as the connection's protocol --------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Count it."""
+        """Drop it, but count it as progress."""
         self._received += len(data)
 
     def pause_writing(self) -> None:
-        """Tell the protocol before."""
+        """Pass it on to the replaced protocol."""
         self._before.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell the protocol before."""
+        """Pass it on to the replaced protocol."""
         self._before.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the protocol before, and whoever waits for the end."""
+        """Tell the replaced protocol, and finish `end`."""
         self._before.connection_lost(exc)
         self._end()

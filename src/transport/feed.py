@@ -18,7 +18,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 try:
     from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -237,3 +237,22 @@ class FedSocket(web.WebSocketResponse):
             left = self._left = _Left(queue, parser)
             request.protocol.set_parser(cast(WebSocketReader, left))
             request.protocol.keep_alive(False)
+
+
+class Socket(FedSocket):
+    """A WebSocket whose closing handshake is its channel's affair."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__(
+            compress=False,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size too
+            writer_limit=0,
+        )
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Nothing: aiohttp calls it on errors, and at the end."""
+        return False

@@ -22,8 +22,8 @@ from actors.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.access import Access, Refusal
 from transport.codes import CloseCode
-from transport.connection import LAST_CLOSE_TIMEOUT, Channel, ChannelEnvironment, Socket
-from transport.feed import AVAILABLE, Kept
+from transport.connection import LAST_CLOSE_TIMEOUT, Channel, ChannelEnvironment
+from transport.feed import AVAILABLE, Kept, Socket
 from transport.greeting import shown_token
 from transport.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.listen import Listener, Place, listen

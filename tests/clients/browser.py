@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from tests.peers.background import Background
+from tests.peers.socket_server import listen
 
 _PROGRAMS: Final = (
     "chromium",
@@ -48,10 +49,8 @@ class Browser:
         app = web.Application()
         app.router.add_get("/", self._serve)
         app.router.add_post("/done", self._take)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.origin = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, port = await listen(app)
+        self.origin = f"http://127.0.0.1:{port}"
 
     async def stop(self) -> None:
         """Listen no more."""

@@ -15,7 +15,8 @@ from aiohttp import web
 from actors import Actor, ActorSystem, Lifecycle, Restart
 from actors.frames import Frame
 from actors.session_messages import Detach, Outbox, Received, SessionMessage
-from transport.connection import Channel, ChannelEnvironment, Socket
+from transport.connection import Channel, ChannelEnvironment
+from transport.feed import Socket
 from transport.framing import FramePolicy, binary_header
 from transport.listen import Place, listen
 from transport.outgoing import Outgoing

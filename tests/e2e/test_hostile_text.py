@@ -38,8 +38,7 @@ from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import ServiceStatus
 from tests.e2e.service_process import command, environment
 from tests.e2e.terminal import OPENED
-from tests.peers.background import Background
-from tests.peers.socket_server import SocketServer
+from tests.peers.socket_server import SocketServer, in_background
 from tests.transport.model_service import served
 
 HOSTILE = (
@@ -158,16 +157,6 @@ class HostileService(SocketServer):
 
 
 @contextlib.contextmanager
-def serving(service: HostileService) -> Iterator[str]:
-    with Background() as background:
-        url = background.run(service.start())
-        try:
-            yield url
-        finally:
-            background.run(service.stop())
-
-
-@contextlib.contextmanager
 def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.spawn[str]"]:
     program, *rest = command(*arguments, "--url", url)
     settings = environment(folder, CALLBOARD_TOKEN="x" * 43)
@@ -220,7 +209,7 @@ def with_an_error(*arguments: str) -> Any:
 )
 def test_a_command_that_ends(tmp_path: Path, arguments: tuple[str, ...], error: bool) -> None:
     with (
-        serving(HostileService(error=error)) as url,
+        in_background(HostileService(error=error)) as url,
         on_a_terminal(tmp_path, url, *arguments) as child,
     ):
         child.expect(pexpect.EOF)
@@ -231,7 +220,7 @@ def test_a_command_that_ends(tmp_path: Path, arguments: tuple[str, ...], error: 
 
 def test_a_question_before_deleting(tmp_path: Path) -> None:
     with (
-        serving(HostileService()) as url,
+        in_background(HostileService()) as url,
         on_a_terminal(tmp_path, url, "sessions", "delete", "abcd") as child,
     ):
         child.expect_exact("[y/N]")
@@ -243,7 +232,7 @@ def test_a_question_before_deleting(tmp_path: Path) -> None:
 
 def test_a_watched_status(tmp_path: Path) -> None:
     with (
-        serving(HostileService()) as url,
+        in_background(HostileService()) as url,
         on_a_terminal(tmp_path, url, "status", "--watch") as child,
     ):
         for _ in range(2):
@@ -256,7 +245,7 @@ def test_a_watched_status(tmp_path: Path) -> None:
 
 def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
     with (
-        serving(HostileService()) as url,
+        in_background(HostileService()) as url,
         on_a_terminal(tmp_path, url, "chat", "--continue") as child,
     ):
         child.expect_exact("backend abcd-")

@@ -7,7 +7,6 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -19,8 +18,7 @@ from callboard.v1.chat_pb2 import ChatError, HistoryEntry
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from tests.e2e.service_process import command, environment, run
-from tests.peers.background import Background
-from tests.peers.socket_server import SocketServer
+from tests.peers.socket_server import SocketServer, in_background
 from tests.service.archive import Archive
 from tests.transport.model_service import served
 
@@ -58,15 +56,8 @@ class ArchiveService(SocketServer):
         return socket
 
 
-@contextlib.contextmanager
-def serving(archive: Archive) -> Iterator[str]:
-    with Background() as background:
-        service = ArchiveService(archive)
-        url = background.run(service.start())
-        try:
-            yield url
-        finally:
-            background.run(service.stop())
+def serving(archive: Archive) -> contextlib.AbstractContextManager[str]:
+    return in_background(ArchiveService(archive))
 
 
 def sessions(folder: Path, url: str, *arguments: str) -> tuple[int, str, str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from actors.testing import ManualClock, running_system
 from callboard_service.backends.openai.api import ModelServer
-from callboard_service.backends.openai.backend import LOOK_AGAIN, OpenAIBackend
+from callboard_service.backends.openai.backend import OpenAIBackend
+from callboard_service.backends.openai.lookout import LOOK_AGAIN
 from tests.openai.scripted_server import refusing, scripted
 from tests.openai.talk import LOG
 

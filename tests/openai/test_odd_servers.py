@@ -115,6 +115,18 @@ async def test_a_reply_whose_end_says_why(
     assert completed.stop_detail == detail
 
 
+async def refused(
+    server: ScriptedServer, talk: Talk, script: Script, end: tuple[str, bool], words: str
+) -> list[Any]:
+    """Ask once; the reply ends with this code and `retryable`. What was said before."""
+    server.will(script)
+    failure, events = await talk.failure()
+    assert (failure.code.value, failure.retryable) == end
+    assert words in failure.message
+    assert len(server.chats) == 1
+    return events
+
+
 TOO_LONG = {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}
 
 
@@ -153,13 +165,9 @@ async def test_a_reply_that_breaks_off_keeps_what_was_said(
     server: ScriptedServer, talk: Talk,
     name: str, script: Script, code: str, retryable: bool, words: str,
 ) -> None:  # fmt: skip
-    server.will(script)
-    failure, events = await talk.failure()
-    assert (failure.code.value, failure.retryable) == (code, retryable)
-    assert words in failure.message
+    events = await refused(server, talk, script, (code, retryable), words)
     assert text_of(events) == "Hel"
     assert (await talk.kept())[:2] == ["hi", "> Hel"]
-    assert len(server.chats) == 1
 
 
 @pytest.mark.parametrize(
@@ -182,12 +190,7 @@ async def test_a_refusal_is_in_the_servers_own_words_and_not_tried_again(
     server: ScriptedServer, talk: Talk,
     name: str, script: Script, code: str, retryable: bool, words: str,
 ) -> None:  # fmt: skip
-    server.will(script)
-    failure, events = await talk.failure()
-    assert (failure.code.value, failure.retryable) == (code, retryable)
-    assert words in failure.message
-    assert events == []
-    assert len(server.chats) == 1
+    assert await refused(server, talk, script, (code, retryable), words) == []
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,20 @@
-"""A WebSocket server for tests, whose answers are up to whoever derives from it."""
+"""Servers on loopback for tests: of any application, and of one WebSocket."""
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from aiohttp import web
+
+from tests.peers.background import Background
+
+
+async def listen(app: web.Application) -> tuple[web.AppRunner, int]:
+    """Serve an application on a free port; return what stops it, and the port."""
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
 
 
 class SocketServer(ABC):
@@ -12,10 +24,8 @@ class SocketServer(ABC):
         """Listen, and return the URL of the WebSocket."""
         app = web.Application()
         app.router.add_get("/ws", self.serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
+        self._runner, port = await listen(app)
+        return f"ws://127.0.0.1:{port}/ws"
 
     async def stop(self) -> None:
         """Close every connection, and listen no more."""
@@ -24,3 +34,14 @@ class SocketServer(ABC):
     @abstractmethod
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Take one connection."""
+
+
+@contextlib.contextmanager
+def in_background(server: SocketServer) -> Iterator[str]:
+    """Run a server on a thread of its own; the URL of its WebSocket."""
+    with Background() as background:
+        url = background.run(server.start())
+        try:
+            yield url
+        finally:
+            background.run(server.stop())

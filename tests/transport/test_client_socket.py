@@ -9,6 +9,7 @@ import psutil
 import pytest
 from aiohttp import BaseConnector, WSMsgType, web
 
+from tests.peers.socket_server import listen
 from transport.client_socket import WebSocketCarrier, WebSockets
 from transport.errors import ConnectionClosed
 
@@ -31,10 +32,8 @@ class Host:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/ws", self.answer)
-        self.runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
-        self.url = f"ws://127.0.0.1:{self.runner.addresses[0][1]}/ws"
+        self.runner, port = await listen(app)
+        self.url = f"ws://127.0.0.1:{port}/ws"
 
     async def dial(self, behave: Behave) -> WebSocketCarrier:
         self.behave = behave

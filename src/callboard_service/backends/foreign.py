@@ -1,7 +1,7 @@
-"""What models, their servers and agents say, made fit for the contract: one place for all backends.
+"""Makes text and arguments from models, servers and agents fit for the contract, for all backends.
 
-Protobuf refuses half a surrogate pair, which JavaScript makes when it cuts a text, and its readers
-refuse messages that are nested too deeply.
+Protobuf rejects half a surrogate pair, which JavaScript makes when it cuts a text, and its readers
+reject messages that are nested too deeply.
 """
 
 import json
@@ -31,39 +31,48 @@ def clean(text: str) -> str:
 
 
 def as_struct(text: str) -> Struct:
-    """The arguments; those that are no JSON object as they are, under the key `RAW`.
+    """Return arguments in JSON; what is no JSON object, or too deep, as text under the key `RAW`.
 
-    None at all are an empty object.
+    An empty text is an empty object.
     """
     if not text.strip():
         return Struct()
     try:
-        value = json.loads(text, parse_constant=_refuse)
-        if isinstance(value, dict) and _fits(value, MAX_DEPTH):
-            return ParseDict(value, Struct())
-    except (ValueError, RecursionError, ParseError):
-        pass
-    return ParseDict({RAW: clean(text)}, Struct())
+        value: object = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        value = None
+    exact = _exact(value)  # an empty one is false
+    return ParseDict({RAW: clean(text)}, Struct()) if exact is None else exact
 
 
 def struct_of(value: object) -> Struct:
-    """Return decoded arguments; those that are no object, or too deep, as text under the key `RAW`.
+    """Return decoded arguments; what is no object, or too deep, as text under the key `RAW`.
 
-    None are an empty object.
+    None is an empty object.
     """
     if value is None:
         return Struct()
+    if (exact := _exact(value)) is not None:
+        return exact
     try:
-        if isinstance(value, dict) and _fits(value, MAX_DEPTH):
-            return ParseDict(value, Struct())
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    except (ValueError, TypeError, RecursionError, ParseError):
+    except (ValueError, TypeError, RecursionError):
         text = "[arguments that are nested too deeply to be shown]"
     return ParseDict({RAW: clean(text[:_MAX_TEXT])}, Struct())
 
 
+def _exact(value: object) -> Struct | None:
+    """Return an object as a Struct; None if it is none, or none that Struct can say."""
+    try:
+        if isinstance(value, dict) and _fits(value, MAX_DEPTH):
+            return ParseDict(value, Struct())
+    except (ValueError, RecursionError, ParseError):
+        pass
+    return None
+
+
 class Joined:
-    """Text in pieces, some of which begin or end with half a surrogate pair. bytes: so far."""
+    """Joins pieces of text that may be cut within a surrogate pair. bytes: of the text so far."""
 
     def __init__(self) -> None:
         self._half = ""
@@ -88,7 +97,7 @@ def _refuse(constant: str) -> Never:
 
 
 def _fits(value: object, depth: int) -> bool:
-    """Struct can say it, and every protobuf reader can read that."""
+    """Return whether Struct can hold the value, and every protobuf reader can read that."""
     match value:
         case dict():
             return depth > 0 and all(

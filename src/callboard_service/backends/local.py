@@ -18,7 +18,7 @@ from actors import (
     Log,
     Undelivered,
 )
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
+from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.foreign import clean
@@ -31,7 +31,13 @@ from callboard_service.backends.model_process import (
     ModelProcess,
 )
 from callboard_service.backends.stops import stopped
-from callboard_service.backends.stored import CUT_OFF, StoredConversations, cut_off, joined
+from callboard_service.backends.stored import (
+    CUT_OFF,
+    StoredConversations,
+    cut_off,
+    joined,
+    left_out,
+)
 from callboard_service.errors import BackendFailed
 
 DATABASE: Final = "conversations.sqlite3"
@@ -156,17 +162,17 @@ class LocalBackend(StoredConversations):
         said: list[Turn] = [*stored]
         if kept.waits:
             said.append(("user", prompt.text))
-        turns, left_out = fitting(joined(said), self._prompt_bytes)
-        left_out += stored.left_out
+        turns, omitted = fitting(joined(said), self._prompt_bytes)
+        omitted += stored.left_out
         await self._begin(turns, generation)
         while True:
             event = await generation.next()
             if event.get("event") == "trimmed":
-                left_out += _count(event, "messages")
+                omitted += _count(event, "messages")
             else:
-                if left_out:
-                    yield _left_out(left_out)
-                    left_out = 0
+                if omitted:
+                    yield left_out(omitted)
+                    omitted = 0
                 reply = self._as_reply(event)
                 yield reply
                 if isinstance(reply, ChatCompleted):
@@ -248,11 +254,6 @@ class _Kept:
         """Return the reply's text, and a mark if it is not whole."""
         text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
         return [*text, cut_off()] if self.cut_off else text
-
-
-def _left_out(count: int) -> ChatNotice:
-    message = f"The conversation is long: its oldest {count} messages were left out."
-    return ChatNotice(message=message)
 
 
 def _count(event: Event, key: str) -> int:

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from callboard.v1.chat_pb2 import ChatCompleted, StopReason
+from callboard_service.backends.foreign import clean
 
 _WORDS: Final = {
     StopReason.STOP_REASON_END_TURN: (
@@ -35,7 +36,6 @@ _WORDS: Final = {
 _REASONS: Final = {word: reason for reason, words in _WORDS.items() for word in words}
 
 _BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _MAX_DETAIL: Final = 200
 
 
@@ -45,7 +45,7 @@ def stopped(word: str, *, input_tokens: int = 0, output_tokens: int = 0) -> Chat
     Case, hyphens and spaces do not matter. A word without a term in the contract becomes
     `stop_detail`, cut to 200 characters.
     """
-    word = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", word[: 2 * _MAX_DETAIL]).strip()
+    word = clean(word[: 2 * _MAX_DETAIL]).strip()
     reason = _REASONS.get(_BETWEEN_WORDS.sub("_", word).lower())
     return ChatCompleted(
         input_tokens=input_tokens,

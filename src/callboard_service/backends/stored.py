@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from actors import Actor, ActorRef, ChildSpec, Code, Failure
-from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo, SessionList
+from callboard.v1.chat_pb2 import (
+    ChatError,
+    ChatNotice,
+    History,
+    HistoryEntry,
+    SessionInfo,
+    SessionList,
+)
 from callboard_service.backends.base import Health
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
@@ -309,6 +316,12 @@ def joined(turns: Sequence[tuple[Role, str]]) -> list[tuple[Role, str]]:
     """Return the turns with neighbours of one role as one, with an empty line between them."""
     groups = groupby(turns, key=lambda turn: turn[0])
     return [(role, "\n\n".join(text for _, text in group)) for role, group in groups]
+
+
+def left_out(count: int) -> ChatNotice:
+    """Return the notice about so many old messages that a model is not given."""
+    message = f"The conversation is long: its oldest {count} messages were left out."
+    return ChatNotice(message=message)
 
 
 def refused_entry(failure: Failure) -> HistoryEntry:

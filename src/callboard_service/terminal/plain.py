@@ -1,4 +1,4 @@
-"""Messages of a service as plain values: what a service sends may be out of any range."""
+"""Converts messages of a service to plain values, which may be out of range."""
 
 from collections.abc import Iterator
 

@@ -34,7 +34,7 @@ class Answer:
         self._refusals = refusals
         self._events = EventReader()
         self._body: bytearray | None = None
-        """What has come of an answer that is not streamed; None: it is, or nobody knows yet."""
+        """The body so far, if the answer is known not to be streamed."""
         self._judged = False
         self._ended = False
         """No more bytes come."""
@@ -109,12 +109,12 @@ class Answer:
                 self._end()
 
     def _end(self) -> None:
-        """No more bytes come: what there is may still hold an event, though not whole."""
+        """Note that no more bytes come; what is buffered may still hold an event."""
         self._ended = True
         self.broken = self._refusals.cut()
 
     def _finish(self) -> None:
-        """There is no chunk any more. Raises Refused if there never was anything to make one of."""
+        """Note that there are no more chunks. Raises Refused if the answer never had an event."""
         self._done = True
         if not self.parsed and self._in_order:
             if self._judged:
@@ -162,7 +162,7 @@ class Answer:
         return value if isinstance(value, dict) else None
 
     def _pass_over(self, event: ServerEvent, data: str) -> None:
-        """Do nothing for what is no JSON: a sign of life, or cut by the end. Raises Refused."""
+        """Ignore data that is not JSON: keep-alives, and events cut by the end. Raises Refused."""
         if event.kind == "error":
             raise self._refusals.of_error(event.data)
         if not data or self._ended or event.kind not in ("", "message", BARE):

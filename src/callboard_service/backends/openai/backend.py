@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Never
+from typing import Final
 
 from tenacity import (
     AsyncRetrying,
@@ -15,7 +14,7 @@ from tenacity import (
     wait_random,
 )
 
-from actors import Actor, ChildSpec, Code, Failure, Lifecycle, Log
+from actors import ChildSpec, Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces, Ticket
@@ -29,12 +28,15 @@ from callboard_service.backends.openai.api import (
     Patience,
 )
 from callboard_service.backends.openai.completion import Chunk, Completion, says_something
+from callboard_service.backends.openai.fitting import Fitting
+from callboard_service.backends.openai.lookout import HttpSession
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
 from callboard_service.backends.stored import (
     CUT_OFF,
     StoredConversations,
     cut_off,
+    left_out,
     refused_entry,
 )
 from callboard_service.store import RecentTurns
@@ -44,9 +46,6 @@ SMALL_PROMPT: Final = 256 * 1024
 
 LARGEST_PROMPT: Final = 8 * 1024 * 1024
 """Bytes of the texts that are sent at most: no model has a context for more."""
-
-MAX_REMEMBERED: Final = 1000
-"""Conversations of which it is remembered how much of them fits into the model's context."""
 
 LARGE_AT_ONCE: Final = 3
 """Larger prompts that are sent at once, until their answer begins."""
@@ -59,9 +58,6 @@ MAX_WAITING: Final = 256
 
 MAX_PAUSE: Final = 10.0
 """Seconds; a server that wants more is not waited for, its client is told."""
-
-LOOK_AGAIN: Final = 30.0
-"""Seconds between two looks at a server that could not be reached."""
 
 _UNUSABLE: Final = frozenset(
     {
@@ -82,48 +78,6 @@ class Started:
     def __init__(self, answer: Answer, first: Chunk) -> None:
         self.answer = answer
         self.first = first
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """See whether a server is back that could not be reached."""
-
-
-class Lookout(Actor[LookAgain]):
-    """Keeps what is known of a server up to date that nobody sends anything to."""
-
-    def __init__(self, owner: "OpenAIBackend") -> None:
-        self._owner = owner
-
-    def started(self) -> None:
-        """Look for the first time in a while."""
-        self.context.after(LOOK_AGAIN, LookAgain())
-
-    async def receive(self, message: LookAgain) -> None:
-        """Look, and again later."""
-        await self._owner.look_again()
-        self.context.after(LOOK_AGAIN, message)
-
-
-class HttpSession(Actor[Never]):
-    """Opens the HTTP session when it starts and closes it when it stops."""
-
-    def __init__(self, owner: "OpenAIBackend") -> None:
-        self._owner = owner
-
-    async def started(self) -> None:
-        """Open it, and see which models there are."""
-        await self._owner.connect()
-        self.context.spawn(
-            lambda: Lookout(self._owner), name="lookout", lifecycle=Lifecycle(shutdown=0.0)
-        )
-
-    def receive(self, message: Never) -> None:
-        """Nothing: the session is used by plain calls, in the actors of the requests."""
-
-    async def stopped(self) -> None:
-        """Close it."""
-        await self._owner.disconnect()
 
 
 class OpenAIBackend(StoredConversations):
@@ -157,8 +111,7 @@ class OpenAIBackend(StoredConversations):
         self._trouble = ""
         self._away = False
         self._places = FairPlaces(connections, max_waiting=MAX_WAITING, spare=2)
-        self._fitting: dict[str, int] = {}
-        """Bytes of a conversation that are sent, where all of it was too long for the model."""
+        self._fitting = Fitting()
         self._large = FairPlaces(LARGE_AT_ONCE, max_waiting=MAX_WAITING)
 
     def spec(self) -> ChildSpec:
@@ -225,7 +178,7 @@ class OpenAIBackend(StoredConversations):
             if failure.code is Code.INVALID_ARGUMENT and not completion.entries():
                 mark.append(refused_entry(failure))
             elif isinstance(failure, Refused) and failure.too_long:
-                self._drop_older_half(name, await self.turns(name, SMALL_PROMPT))
+                self._fitting.halve(name, await self.turns(name, SMALL_PROMPT))
             raise
         finally:
             ticket.leave()
@@ -268,7 +221,7 @@ class OpenAIBackend(StoredConversations):
         What is sent takes several times its size in memory, so few large prompts are sent at once.
         """
         name = prompt.conversation_id
-        turns = await self.turns(name, self._fitting.get(name, SMALL_PROMPT))
+        turns = await self.turns(name, self._fitting.bytes_of(name, SMALL_PROMPT))
         ticket: Ticket | None = None
         try:
             if turns.left_out and name not in self._fitting:
@@ -278,9 +231,8 @@ class OpenAIBackend(StoredConversations):
                         yield notice
                 turns = await self.turns(name, LARGEST_PROMPT)
             if turns.left_out:
-                yield _left_out(turns.left_out)
-            fits = self._fit(api, model, name, turns)
-            async with aclosing(fits) as beginning:
+                yield left_out(turns.left_out)
+            async with aclosing(self._fit(api, model, name, turns)) as beginning:
                 async for step in beginning:
                     yield step
         finally:
@@ -290,7 +242,7 @@ class OpenAIBackend(StoredConversations):
     async def _fit(
         self, api: Api, model: str, name: str, turns: RecentTurns
     ) -> AsyncGenerator[ChatNotice | Started, None]:
-        """Send as much of the conversation as the model has a context for: the newest turns."""
+        """Send the turns; leave older ones out until the rest fits into the model's context."""
         while True:
             try:
                 async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
@@ -301,20 +253,8 @@ class OpenAIBackend(StoredConversations):
                     raise
             else:
                 return
-            turns = self._drop_older_half(name, turns)
-            yield _left_out(turns.left_out)
-
-    def _drop_older_half(self, name: str, turns: RecentTurns) -> RecentTurns:
-        """Return the newer half of these turns, and remember that no more of them fits."""
-        sizes = [len(text.encode()) for _, text in turns]
-        half, left, start = sum(sizes) // 2, sum(sizes), 0
-        while start < len(turns) - 1 and (left > half or turns[start][0] != "user"):
-            left -= sizes[start]
-            start += 1
-        if len(self._fitting) >= MAX_REMEMBERED:
-            self._fitting.pop(next(iter(self._fitting)))
-        self._fitting[name] = max(half, 1)
-        return RecentTurns(turns[start:], turns.left_out + start)
+            turns = self._fitting.halve(name, turns)
+            yield left_out(turns.left_out)
 
     async def _rest(
         self, api: Api, answer: Answer, completion: Completion
@@ -419,11 +359,6 @@ class OpenAIBackend(StoredConversations):
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Return the conversation as the API has it."""
     return [{"role": role, "content": text} for role, text in turns]
-
-
-def _left_out(count: int) -> ChatNotice:
-    message = f"The conversation is long: its oldest {count} messages were left out."
-    return ChatNotice(message=message)
 
 
 def _failure_of(state: RetryCallState) -> Refused | None:

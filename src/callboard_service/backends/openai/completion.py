@@ -50,10 +50,7 @@ def says_something(chunk: Chunk) -> bool:
     """Return whether a chunk belongs to a reply: one with just a role comes before it begins."""
     if error_in(chunk) is not None:
         return True
-    choices = chunk.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        return False
+    choice = _choice(chunk)
     if choice.get("finish_reason") or choice.get("error"):
         return True
     said = choice.get("delta") or choice.get("message")
@@ -65,8 +62,8 @@ class Completion:
 
     finished: the model has said why it ended; only usage may still come. said: a count that grows
     with every chunk that says something of the reply, or how it ended for the first time. doubtful:
-    the reason to end came with words, so more may follow. failure: the reason to end is one; what
-    came with it is said before.
+    the reason to end came in a chunk with content, so more may follow. failure: set if the server
+    failed; raise it after yielding the events that `take` returned.
     """
 
     def __init__(self, refusals: Refusals) -> None:
@@ -95,10 +92,7 @@ class Completion:
         if (error := error_in(chunk)) is not None:
             raise self._refusals.of_error(error)
         self._count(chunk.get("usage"))
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            return []
+        choice = _choice(chunk)
         if choice.get("error"):
             raise self._refusals.of_error(choice["error"])
         self._count(choice.get("usage"))
@@ -192,6 +186,13 @@ def _text(value: object) -> str:
         parts = (part.get("text") for part in value if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
     return value if isinstance(value, str) else ""
+
+
+def _choice(chunk: Chunk) -> Chunk:
+    """Return the first choice of a chunk; empty if it has none."""
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else {}
 
 
 def _thinking(content: object) -> str:

@@ -1,9 +1,11 @@
-"""What a server says of an error, wherever and in whichever form it puts it. No I/O."""
+"""Errors of model servers, read from every form in which servers send them. No I/O."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
+
+from callboard_service.log_values import shorten
 
 MAX_WORDS: Final = 400
 """Characters of a server's own words that are shown."""
@@ -107,16 +109,12 @@ def error_in_body(body: bytes) -> ServerError:
 
 
 def shown(words: str) -> str:
-    """Return words on one line, with what looks like a key taken out and the middle of long ones.
+    """Return a server's words on one line, shortened, without what looks like a key.
 
-    What a proxy adds comes first, what the server behind it said last: both ends are kept.
+    A proxy puts its own words first, and those of the server behind it last: both ends are kept.
     """
     text = _NAMED_SECRETS.sub(r"\1***", words)
-    text = " ".join(_SECRETS.sub("***", text).split())
-    if len(text) <= MAX_WORDS:
-        return text
-    half = (MAX_WORDS - 3) // 2
-    return f"{text[:half]} … {text[-half:]}"
+    return shorten(" ".join(_SECRETS.sub("***", text).split()), MAX_WORDS)
 
 
 def _words(value: object, depth: int) -> str:

@@ -124,12 +124,14 @@ class Refusals:
         return _judged(refused, found)
 
     def of_reason(self, reason: str) -> Refused:
-        """A `finish_reason` that says that the model server failed."""
-        message = f"the model server ended the reply with an error: {shown(clean(reason))}"
+        """Return the failure for a `finish_reason` that says that the model server failed."""
+        message = self._sentence(
+            "the model server ended the reply with an error", ServerError(reason)
+        )
         return Refused(Code.UNAVAILABLE, message, again=True)
 
     def empty(self) -> Refused:
-        """An answer without any content, by which some servers say that a prompt is too long."""
+        """Return the failure for an answer without content: some servers refuse long prompts so."""
         message = "the model server answered with nothing; the conversation may be too long for it"
         return Refused(Code.UNAVAILABLE, message)
 

@@ -1,15 +1,16 @@
 """Tool calls, put together from the pieces of a stream. No I/O.
 
-The API says that each piece carries the index of its call, and the first one its id and name too.
-Servers leave the index out or send 0 for every call, send no id, the same one for two calls, or
-another one with each piece, repeat the name with each piece, or send arguments as an object. So
-none of the three is believed alone:
+In the API each piece has the index of its call, and the first piece also the id and the name.
+Servers omit the index or send 0 for every call; they send no id, one id for all calls, or a new id
+with each piece; they repeat the name with each piece, or send the arguments as an object. So no
+single field decides:
 
-1. A piece with an id that a call has belongs to that call.
-2. A piece with a name that cannot belong to the call that is due starts another one.
-3. A piece without a name goes on with the call of its index, else with the last one.
-4. A call whose arguments are a complete JSON object takes no more of them: a piece with a name or
-   another id starts the next call.
+1. A piece continues the call with its index, unless their ids differ; else the call with its id;
+   else the call with its index after all; else the last call.
+2. A piece with a name starts a new call instead if that call has another name, has its name under
+   another id or index, or has complete arguments (a whole JSON object).
+3. A piece without a name starts a new call only if it has a new id, and either no arguments or the
+   other call's arguments are complete.
 """
 
 import json

@@ -1,0 +1,41 @@
+"""How much of each conversation fits into the model's context, as far as that has been learned.
+
+The API does not say how large the context is. A server that refuses a conversation as too long
+teaches it.
+"""
+
+from typing import Final
+
+from callboard_service.store import RecentTurns
+
+MAX_REMEMBERED: Final = 1000
+"""Conversations that are remembered; the one that was added first is forgotten first."""
+
+
+class Fitting:
+    """Remembers how many bytes of text of a conversation are sent, where all were too many."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, int] = {}
+
+    def __contains__(self, conversation_id: str) -> bool:
+        return conversation_id in self._bytes
+
+    def bytes_of(self, conversation_id: str, otherwise: int) -> int:
+        """Return how many bytes are sent; `otherwise` if the conversation was never too long."""
+        return self._bytes.get(conversation_id, otherwise)
+
+    def halve(self, conversation_id: str, turns: RecentTurns) -> RecentTurns:
+        """Return the newer half of turns that were too long, and remember its size.
+
+        The result begins with a turn of the user's, and has at least the last turn.
+        """
+        sizes = [len(text.encode()) for _, text in turns]
+        half, left, start = sum(sizes) // 2, sum(sizes), 0
+        while start < len(turns) - 1 and (left > half or turns[start][0] != "user"):
+            left -= sizes[start]
+            start += 1
+        if len(self._bytes) >= MAX_REMEMBERED:
+            self._bytes.pop(next(iter(self._bytes)))
+        self._bytes[conversation_id] = max(half, 1)
+        return RecentTurns(turns[start:], turns.left_out + start)
