@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors import Actor, ActorSystem, Code, Failure
 from actors.testing import actor_events, actor_system, manual_clock, settle
-from callboard.v1.chat_pb2 import StopReason
+from callboard.v1.chat_pb2 import ChatToken, ReasoningToken, StopReason
 from callboard_service.backends import local
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.generation import chat_line, fitting, largest_prompt
@@ -113,6 +113,26 @@ async def test_a_reply_says_why_it_is_not_longer(
     done = {"event": "done", "input_tokens": 1, "output_tokens": tokens, "finish": finish}
     talk.model.asked[0].generation.put(done)
     assert (await reply)[-1].stop_reason == reason
+
+
+async def test_o7_thoughts_come_apart_from_the_reply_and_are_not_kept(talk: Talk) -> None:
+    conversation = (await talk.backend.create("")).id
+
+    async def collect() -> list[Any]:
+        return [event async for event in talk.reply(conversation, "two and two?")]
+
+    reply = asyncio.ensure_future(collect())
+    await talk.wait_for(1)
+    for event in (
+        {"event": "thought", "text": "They ask for \ud83d four."},
+        {"event": "token", "text": "four"},
+        DONE,
+    ):
+        talk.model.asked[0].generation.put(event)
+    thought, token, _ = await reply
+    assert thought == ReasoningToken(text="They ask for \ufffd four.")
+    assert token == ChatToken(text="four")
+    assert await talk.texts(conversation) == ["two and two?", "four"]
 
 
 async def test_o6_the_roles_alternate_after_a_reply_that_never_began(talk: Talk) -> None:

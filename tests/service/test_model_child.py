@@ -116,6 +116,38 @@ def cancel(id: int) -> dict[str, object]:
     return {"op": "cancel", "id": id}
 
 
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+"""A chat template of a model that thinks first, as those of DeepSeek R1 and QwQ are."""
+
+
+def thinking_model(folder: Path) -> Path:
+    """The small model with another template in it, of the same length, so that all else holds."""
+    data = model_file().read_bytes()
+    key = b"tokenizer.chat_template"
+    start = data.index(key) + len(key) + 4  # the value's type, then its length, then the value
+    length = int.from_bytes(data[start : start + 8], "little")
+    template = THINKING.encode()
+    template += b"{#" + b" " * (length - len(template) - len("{##}")) + b"#}"
+    path = folder / "thinking.gguf"
+    path.write_bytes(data[: start + 8] + template + data[start + 8 + length :])
+    return path
+
+
+@needs_xllamacpp
+def test_o7_what_a_model_thinks_is_not_its_reply(tmp_path: Path) -> None:
+    with started("--model", str(thinking_model(tmp_path)), "--context", "512") as child:
+        assert child.receive()["event"] == "ready"
+        events, end = child.reply_to(chat(1, user("What is two and two?"), max_tokens=6))
+    assert [event["event"] for event in events] == ["thought"] * len(events)
+    assert "".join(event["text"] for event in events).strip()
+    assert (end["output_tokens"], end["finish"]) == (6, "length")
+
+
 @needs_xllamacpp
 class TestReply:
     def test_comes_token_by_token_up_to_its_limit(self, child: Child) -> None:

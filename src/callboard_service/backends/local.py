@@ -18,7 +18,12 @@ from actors import (
     Log,
     Undelivered,
 )
-from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, HistoryEntry
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatToken,
+    HistoryEntry,
+    ReasoningToken,
+)
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.foreign import clean
@@ -43,7 +48,7 @@ from callboard_service.errors import BackendFailed
 DATABASE: Final = "conversations.sqlite3"
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of the text of one reply, in UTF-8."""
+"""Bytes of the text of one reply, thoughts included, in UTF-8."""
 
 MAX_WAITING: Final = 64
 """Replies of one session that may wait for the model."""
@@ -191,11 +196,13 @@ class LocalBackend(StoredConversations):
         except (AskFailed, Undelivered) as error:
             raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
 
-    def _as_reply(self, event: Event) -> ChatToken | ChatCompleted | None:
+    def _as_reply(self, event: Event) -> ChatToken | ReasoningToken | ChatCompleted | None:
         """Return a line of the model's process as an event of the reply. Raises Failure."""
         match event.get("event"):
             case "token":
                 return ChatToken(text=clean(str(event.get("text", ""))))
+            case "thought":
+                return ReasoningToken(text=clean(str(event.get("text", ""))))
             case "done":
                 return self._completed(event)
             case "error":
@@ -243,11 +250,12 @@ class _Kept:
 
     def take(self, event: ReplyEvent) -> None:
         """Take what was said. Raises Failure if it is too much."""
-        if isinstance(event, ChatToken):
+        if isinstance(event, ChatToken | ReasoningToken):
             self._bytes += len(event.text.encode())
             if self._bytes > MAX_REPLY_BYTES:
                 message = f"the reply is longer than {MAX_REPLY_BYTES} bytes"
                 raise Failure(Code.RESOURCE_EXHAUSTED, message)
+        if isinstance(event, ChatToken):
             self._said.append(event.text)
 
     def entries(self) -> list[HistoryEntry]:

@@ -16,6 +16,7 @@ Standard output gives
     {"event": "failed", "message": "..."}    instead of ready; the process ends with 2
     {"event": "trimmed", "id": 1, "messages": 4}    so many of the oldest did not fit
     {"event": "progress", "id": 1, "tokens": 128, "total": 900}    of the prompt, for each batch
+    {"event": "thought", "id": 1, "text": "..."}    before the tokens, if the model thinks
     {"event": "token", "id": 1, "text": "..."}
     {"event": "done", "id": 1, "input_tokens": 12, "output_tokens": 34, "finish": "stop"}
     {"event": "error", "id": 1, "code": "INTERNAL", "message": "..."}
@@ -123,6 +124,9 @@ class _Job:
 
     def token(self, text: str) -> None:
         self._output.emit({"event": "token", "id": self.id, "text": text})
+
+    def thought(self, text: str) -> None:
+        self._output.emit({"event": "thought", "id": self.id, "text": text})
 
     def run(self, engine: ModelEngine) -> dict[str, object]:
         """Answer the chat, and give the event that ends it."""

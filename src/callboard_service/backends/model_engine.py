@@ -85,6 +85,10 @@ class ReplySink(Protocol):
         """The next piece of the text, of whole characters."""
         ...
 
+    def thought(self, text: str) -> None:
+        """The next piece of what the model thinks before it answers, of whole characters."""
+        ...
+
 
 class TooLargeError(EngineError):
     """The newest message alone does not fit into the context."""
@@ -270,9 +274,13 @@ class _ReplyStream(_Stream):
         if timings := chunk.get("timings"):
             self._output_tokens = timings["predicted_n"]
         for choice in chunk["choices"]:
-            if text := choice["delta"].get("content"):
+            delta = choice["delta"]
+            thought, text = delta.get("reasoning_content"), delta.get("content")
+            if thought:
+                self._sink.thought(thought)
+            if text:
                 self._sink.token(text)
-            else:  # a batch of the prompt, or a token without text
+            elif not thought:  # a batch of the prompt, or a token without text
                 self._sink.progress(self._processed, self._input_tokens)
             if choice["finish_reason"] is not None:
                 self._finish = "length" if choice["finish_reason"] == "length" else "stop"

@@ -102,7 +102,6 @@ def _params(model: Path, context: int, threads: int, parallel: int) -> "xllamacp
         cpu.n_threads = threads
         cpu.poll = 0  # threads that wait do not spin
     params.fit_params = False  # as asked for or not at all; saves half of the time to load
-    params.force_pure_content_parser = True  # all text is the reply, no tool call is looked for
     params.ui = params.endpoint_slots = False
     params.sse_ping_interval, params.n_threads_http = -1, 1
     params.verbosity = -1
