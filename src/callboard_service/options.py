@@ -15,9 +15,24 @@ PROGRAMS: Final = "For programs that start it"
 
 HEADINGS: Final = {
     "Chat": ("backend", "data_dir", "actors"),
-    "Backend local": ("local_model", "local_silence_ms", "local_max_tokens"),
-    "Backend openai": ("openai_base_url", "openai_model", "openai_silence_ms"),
-    "Backend opencode": ("opencode_url", "opencode_command", "opencode_directory"),
+    "Backend local": ("local_model", "local_silence_ms", "local_start_ms", "local_max_tokens"),
+    "Backend openai": (
+        "openai_base_url",
+        "openai_model",
+        "openai_silence_ms",
+        "openai_content_ms",
+        "openai_ending_ms",
+        "openai_loading_ms",
+        "openai_connect_ms",
+        "openai_models_ms",
+    ),
+    "Backend opencode": (
+        "opencode_url",
+        "opencode_command",
+        "opencode_directory",
+        "opencode_start_ms",
+        "opencode_call_ms",
+    ),
     "Where it listens": (
         "host",
         "port",

@@ -38,6 +38,7 @@ from callboard_service.backends.local import LocalBackend, find_model
 from callboard_service.backends.openai.api import OPENAI, ModelServer, Patience
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
+from callboard_service.backends.opencode.reply import Patience as OpenCodePatience
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.errors import (
     BackendFailed,
@@ -106,13 +107,14 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         settings.opencode_directory,
     )
     if settings.backend == "opencode" or (settings.backend == "auto" and any(opencode)):
-        return OpenCodeBackend(_opencode_server(settings), log)
+        times = OpenCodePatience(
+            call=settings.opencode_call_ms / 1000, start=settings.opencode_start_ms / 1000
+        )
+        return OpenCodeBackend(_opencode_server(settings), log, times)
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
-        silence = settings.openai_silence_ms / 1000
-        patience = Patience(silence=silence, content=max(silence, Patience().content))
         return OpenAIBackend(
-            _model_server(settings), settings.data_dir, log, report, patience=patience
+            _model_server(settings), settings.data_dir, log, report, patience=_patience(settings)
         )
     return LocalBackend(
         find_model(settings.local_model),
@@ -121,6 +123,22 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         report,
         silence=settings.local_silence_ms / 1000,
         max_tokens=settings.local_max_tokens,
+        start_timeout=settings.local_start_ms / 1000,
+    )
+
+
+def _patience(settings: Settings) -> Patience:
+    """How long the backend openai waits, and for what."""
+    silence = settings.openai_silence_ms / 1000
+    ending = settings.openai_ending_ms / 1000
+    return Patience(
+        connect=settings.openai_connect_ms / 1000,
+        models=settings.openai_models_ms / 1000,
+        silence=silence,
+        content=max(silence, settings.openai_content_ms / 1000),
+        farewell=min(ending, Patience().farewell),
+        doubt=ending,
+        loading=settings.openai_loading_ms / 1000,
     )
 
 

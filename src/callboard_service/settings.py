@@ -111,6 +111,9 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Tokens of one reply of the model; a longer one is cut off.",
     )
+    local_start_ms: Milliseconds = Field(
+        600_000, description="How long the model may take to load."
+    )
     opencode_url: str | None = Field(
         None, description="Server for the backend opencode; else one is started."
     )
@@ -120,6 +123,12 @@ class Settings(BaseSettings):
     )
     opencode_directory: Path | None = Field(
         None, description="Project for OpenCode; else the working directory."
+    )
+    opencode_start_ms: Milliseconds = Field(
+        120_000, description="How long an OpenCode server that is started here may take."
+    )
+    opencode_call_ms: Milliseconds = Field(
+        30_000, description="How long an OpenCode server may take to answer one call."
     )
     openai_base_url: str | None = Field(
         None, description="Server for the backend openai; with a key and no server: OpenAI's own."
@@ -132,6 +141,25 @@ class Settings(BaseSettings):
         600_000,
         description="How long that server may say nothing of a reply, before it begins and between "
         "two tokens; then the reply ends. A slow machine takes minutes for a long prompt.",
+    )
+    openai_content_ms: Milliseconds = Field(
+        1_800_000,
+        description="How long that server may send signs of life alone, and nothing of the reply; "
+        "at least openai_silence_ms.",
+    )
+    openai_ending_ms: Milliseconds = Field(
+        30_000,
+        description="How long that server may say nothing once it has named, beside words of the "
+        "reply, the reason for which it ended; a few servers do so with each word.",
+    )
+    openai_loading_ms: Milliseconds = Field(
+        600_000, description="How long that server may say that it is still loading the model."
+    )
+    openai_connect_ms: Milliseconds = Field(
+        10_000, description="How long a connection to that server may take."
+    )
+    openai_models_ms: Milliseconds = Field(
+        5_000, description="How long that server may take to list its models."
     )
     token: SecretStr | None = Field(
         None, description="What clients must show; else 256 random bits, made at every start."

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from callboard_service.backends.openai.api import Patience
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.errors import BackendFailed, BadSettings
 from callboard_service.log import make_log
@@ -65,6 +66,24 @@ def test_signs_of_life_are_waited_for_at_least_as_long_as_silence() -> None:
         backend = make_backend(load({**url, "openai_silence_ms": seconds * 1000}), LOG)
         assert isinstance(backend, OpenAIBackend)
         assert (backend._patience.silence, backend._patience.content) == (seconds, content)
+
+
+def test_every_time_out_is_a_setting() -> None:
+    settings = {
+        "openai_base_url": "http://127.0.0.1:1",
+        "openai_connect_ms": 1_000,
+        "openai_models_ms": 2_000,
+        "openai_silence_ms": 3_000,
+        "openai_content_ms": 4_000,
+        "openai_ending_ms": 6_000,
+        "openai_loading_ms": 7_000,
+    }
+    backend = make_backend(load(settings), LOG)
+    assert isinstance(backend, OpenAIBackend)
+    assert backend._patience == Patience(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    unset = make_backend(load({"openai_base_url": "http://127.0.0.1:1"}), LOG)
+    assert isinstance(unset, OpenAIBackend)
+    assert unset._patience == Patience(), "the defaults are stated twice"
 
 
 def test_another_backend_that_is_named_wins(monkeypatch: pytest.MonkeyPatch) -> None:

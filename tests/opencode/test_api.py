@@ -16,17 +16,19 @@ PASSWORD = "the-password-of-the-test"
 
 
 @asynccontextmanager
-async def talking_to(answer: Answer, directory: str = "") -> AsyncIterator[Api]:
+async def talking_to(
+    answer: Answer, directory: str = "", call_timeout: float = 30.0
+) -> AsyncIterator[Api]:
     async with answering(answer) as url:
-        api = Api(Address(url, PASSWORD), directory)
+        api = Api(Address(url, PASSWORD), directory, call_timeout)
         try:
             yield api
         finally:
             await api.close()
 
 
-async def failure_for(answer: Answer) -> Failure:
-    async with talking_to(answer) as api:
+async def failure_for(answer: Answer, call_timeout: float = 30.0) -> Failure:
+    async with talking_to(answer, "", call_timeout) as api:
         with pytest.raises(Failure) as raised:
             await api.version()
     assert PASSWORD not in raised.value.message
@@ -86,14 +88,12 @@ async def test_a_body_without_end_is_not_read_to_its_end(monkeypatch: pytest.Mon
     assert sent < 10_000_000
 
 
-async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALL_TIMEOUT", 0.05)
-
+async def test_a_server_that_never_answers_is_given_up() -> None:
     async def never(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
-    failure = await failure_for(never)
+    failure = await failure_for(never, call_timeout=0.05)
     assert (failure.code.value, failure.retryable) == ("UNAVAILABLE", True)
 
 

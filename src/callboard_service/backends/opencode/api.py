@@ -75,10 +75,16 @@ class Page:
 
 
 class Api:
-    """The calls. Made inside the event loop; `close` it. directory: the project's, "": its own."""
+    """The calls. Made inside the event loop; `close` it.
 
-    def __init__(self, address: Address, directory: str = "") -> None:
+    directory: the project's; empty: the server's own. call_timeout: seconds for each answer.
+    """
+
+    def __init__(
+        self, address: Address, directory: str = "", call_timeout: float = CALL_TIMEOUT
+    ) -> None:
         self.directory = directory
+        self._call_timeout = call_timeout
         self._base = URL(address.url)
         headers = {"User-Agent": "callboard", "Accept-Encoding": "identity"}
         if address.password:
@@ -204,7 +210,7 @@ class Api:
     ) -> object:
         try:
             async with (
-                asyncio.timeout(CALL_TIMEOUT),
+                asyncio.timeout(self._call_timeout),
                 self._answer(method, path, query, body) as answer,
             ):
                 return await _json(answer)
@@ -227,7 +233,8 @@ class Api:
                 self._base.joinpath(path.lstrip("/")).with_query({**(query or {}), **where}),
                 json=body,
                 allow_redirects=False,
-                timeout=timeout or aiohttp.ClientTimeout(total=CALL_TIMEOUT, sock_connect=_CONNECT),
+                timeout=timeout
+                or aiohttp.ClientTimeout(total=self._call_timeout, sock_connect=_CONNECT),
             ) as answer:
                 if answer.status not in (200, 204):
                     raise _refusal(answer.status)

@@ -69,10 +69,12 @@ class OpenCodeBackend:
         def serve(address: Address) -> Server:
             return self._server(address, str(project))
 
-        return ChildSpec("opencode", lambda: Child(program, project, self._log, serve))
+        start = self._patience.start
+        return ChildSpec("opencode", lambda: Child(program, project, self._log, serve, start))
 
     def _server(self, address: Address, directory: str) -> Server:
-        return Server(address, directory, self._hub, self._log, self._listen)
+        call = self._patience.call
+        return Server(address, directory, self._hub, self._log, self._listen, call)
 
     def _listen(self, aborts: ActorRef[AbortMessage]) -> None:
         self._aborts = aborts

@@ -25,7 +25,7 @@ from callboard_service.backends.opencode.api import USER, Address, Api
 from callboard_service.backends.opencode.server import Server
 from callboard_service.errors import BackendFailed
 
-START_TIMEOUT: Final = 60.0
+START_TIMEOUT: Final = 120.0
 """Seconds until the server must listen."""
 
 STOP_TIMEOUT: Final = 3.0
@@ -83,12 +83,18 @@ class Child(Actor[Died]):
     """The process. What `make_server` makes is its child, and ends with it."""
 
     def __init__(
-        self, program: str, directory: Path, log: Log, make_server: Callable[[Address], Server]
+        self,
+        program: str,
+        directory: Path,
+        log: Log,
+        make_server: Callable[[Address], Server],
+        start_timeout: float = START_TIMEOUT,
     ) -> None:
         self._program = program
         self._directory = directory
         self._log = log
         self._make_server = make_server
+        self._start_timeout = start_timeout
         self._process: asyncio.subprocess.Process | None = None
 
     async def started(self) -> None:
@@ -135,7 +141,7 @@ class Child(Actor[Died]):
         """Wait for the line that says where it listens."""
         last: deque[str] = deque(maxlen=_REMEMBERED)
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self._start_timeout):
                 while line := await output.readline():
                     said = line.decode(errors="replace").strip()
                     if found := _READY.search(said):

@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt, ReplyEvent
-from callboard_service.backends.opencode.api import Api
+from callboard_service.backends.opencode.api import CALL_TIMEOUT, Api
+from callboard_service.backends.opencode.child import START_TIMEOUT
 from callboard_service.backends.opencode.hub import Inbox, Stream
 from callboard_service.backends.opencode.run import Run, State
 
@@ -26,11 +27,14 @@ _PAUSE: Final = 0.3
 class Patience:
     """Seconds that are waited for the next event before the server is asked how it stands.
 
+    call: for the answer to one call. start: for a server that is started here to be ready.
     away: how long the stream may be broken before the reply ends.
     begin: for the first event; doubt: where an event has left doubt; silence: otherwise.
     doubts: how often, while nothing runs and nothing has ended.
     """
 
+    call: float = CALL_TIMEOUT
+    start: float = START_TIMEOUT
     away: float = 20.0
     begin: float = 10.0
     doubt: float = 1.0

@@ -5,7 +5,7 @@ from typing import Final, Never
 
 from actors import Actor, ActorRef, Failure, Log
 from callboard_service.backends.opencode.aborts import AbortMessage, Aborts
-from callboard_service.backends.opencode.api import Address, Api
+from callboard_service.backends.opencode.api import CALL_TIMEOUT, Address, Api
 from callboard_service.backends.opencode.feed import FEED, Feed
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.errors import BackendFailed
@@ -24,17 +24,19 @@ class Server(Actor[Never]):
         hub: Hub,
         log: Log,
         on_start: Callable[[ActorRef[AbortMessage]], None],
+        call_timeout: float = CALL_TIMEOUT,
     ) -> None:
         self._address = address
         self._directory = directory
         self._hub = hub
         self._log = log
         self._on_start = on_start
+        self._call_timeout = call_timeout
         self._api: Api | None = None
 
     async def started(self) -> None:
         """See that it is an OpenCode server that takes the password. Raises BackendFailed."""
-        api = self._api = Api(self._address, self._directory)
+        api = self._api = Api(self._address, self._directory, self._call_timeout)
         try:
             version = await api.version()
             api.directory = await api.place()
