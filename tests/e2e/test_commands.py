@@ -188,6 +188,7 @@ def test_status_watch_in_a_pipe_prints_one_after_the_other_until_nobody_reads(
 def test_a_full_disk_is_said_once(
     shared: ServiceProcess, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
+    assert told(shared, tmp_path, "chat", "there is something to list")[0] == 0
     runtime = str(Path(shared.ready["runtime_file"]).parent)
     with open("/dev/full", "wb") as full:
         ended = subprocess.run(
