@@ -197,3 +197,22 @@ def test_nothing_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
             take(delta(tool_calls=[endless]))
     with pytest.raises(Refused, match="more than 10 tool calls"):
         take(delta(tool_calls=[call(index=number, name="x") for number in range(11)]))
+
+
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        (0, StopReason.STOP_REASON_MAX_TOKENS),
+        (101, StopReason.STOP_REASON_MAX_TOKENS),
+        (100, StopReason.STOP_REASON_CONTEXT_FULL),
+    ],
+)
+def test_b17_a_reply_that_fills_the_context_is_cut_by_that(
+    context: int, reason: "StopReason.ValueType"
+) -> None:
+    completion = make()
+    completion.take({"choices": [{"delta": {"content": "hi"}, "finish_reason": "length"}]})
+    completion.take({"choices": [], "usage": {"prompt_tokens": 90, "completion_tokens": 10}})
+    (*_, end) = completion.end(context)
+    assert isinstance(end, ChatCompleted)
+    assert end.stop_reason == reason

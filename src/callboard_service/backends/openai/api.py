@@ -18,8 +18,8 @@ import aiohttp
 from yarl import URL
 
 from actors import Failure, Log
-from callboard_service.backends.foreign import clean
 from callboard_service.backends.openai.answer import READ_BYTES, Answer, read_at_most
+from callboard_service.backends.openai.listing import listed_models
 from callboard_service.backends.openai.refusals import Refusals, Refused
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -31,7 +31,6 @@ _MAX_HEADER: Final = 64 * 1024
 """Bytes of one header of an answer: gateways put whole policies and traces into one."""
 
 _MAX_ERROR: Final = 64 * 1024
-_MAX_NAME: Final = 256
 CONNECTIONS: Final = 256
 """Replies that are made at once."""
 
@@ -133,17 +132,20 @@ class Api:
         """Close every connection."""
         await self._session.close()
 
-    async def models(self) -> list[str] | None:
-        """The models by name; None if the server has no such list. Raises Failure."""
+    async def models(self) -> dict[str, int] | None:
+        """List the models by name, each with the tokens of its context (0: the server names none).
+
+        Return None if the server has no such list. Raises Failure.
+        """
         patience = self._patience.models
         for root in self._roots:
             try:
                 async with asyncio.timeout(patience), self._request("GET", root, "models") as got:
                     if got.status == 200 and got.content_type not in _PAGES:
-                        names = _names(await read_at_most(got, MAX_LIST))
-                        if names is not None:
+                        models = listed_models(await read_at_most(got, MAX_LIST))
+                        if models is not None:
                             self._roots = (root,)
-                            return names
+                            return models
                     elif got.status not in (200, 404, 405, 501):
                         raise await self._refusal(got)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -252,18 +254,6 @@ def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     return made
-
-
-def _names(body: bytes | None) -> list[str] | None:
-    try:
-        value = json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return None
-    models = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(models, list):
-        return None
-    names = (model.get("id") for model in models if isinstance(model, dict))
-    return [clean(name)[:_MAX_NAME] for name in names if isinstance(name, str) and name]
 
 
 def _origin(location: str) -> str:

@@ -211,7 +211,7 @@ class OpenAIBackend(StoredConversations):
         finally:
             if answer is not None:
                 answer.close()
-        completion.end()
+        completion.end(models.context(model))
 
     async def _send(
         self, api: Api, model: str, prompt: Prompt

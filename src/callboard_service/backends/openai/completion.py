@@ -131,8 +131,12 @@ class Completion:
         self.doubtful = with_content
         self._reason = reason
 
-    def end(self) -> list[ReplyEvent]:
-        """Return what is left when the model has ended: tool calls, the counts, why it stopped."""
+    def end(self, context: int = 0) -> list[ReplyEvent]:
+        """Return what is left when the model has ended: tool calls, the counts, why it stopped.
+
+        context: the tokens of the model's context, if they are known. Most servers have one word
+        for the end of the context and for the end of what a reply may have.
+        """
         events: list[ReplyEvent] = []
         if reasoning := self._reasoning.end():
             events.append(ReasoningToken(text=reasoning))
@@ -141,6 +145,8 @@ class Completion:
             events.append(ChatToken(text=rest))
         self._called = self._calls.events()
         events += self._called
+        if 0 < context <= self._input_tokens + self._output_tokens and self._reason == "length":
+            self._reason = "context_full"
         events.append(
             stopped(
                 self._reason or NO_REASON,
