@@ -28,7 +28,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test compiled faults torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
+.PHONY: help setup serve test compiled faults replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -60,6 +60,12 @@ compiled: setup ## Build with the inner modules compiled, and run the tests that
 
 faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
+
+replay: setup ## Replay what real model servers sent, cut at every byte
+	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/openai/test_recorded.py $(ARGS)
+
+recordings: ## Record these streams again: installs four servers, takes ten minutes
+	@$(PYTHON) tools/record_streams.py $(ARGS)
 
 torture: setup ## Everything at once goes wrong, for ten minutes: make torture ARGS="--seconds 60"
 	@'$(BIN)/python' -m tests.torture $(ARGS)
