@@ -79,8 +79,8 @@ EXPECTED: dict[str, Whole | Refusal] = {
     "litellm/unknown-model": Refusal(
         "INVALID_ARGUMENT", "Invalid model name passed in model=no-such-model."
     ),
-    # A key that it does not know, without a database.
-    "litellm/wrong-key": Refusal("INVALID_ARGUMENT", "No connected db."),
+    # It has no database to look the key up in.
+    "litellm/wrong-key": Refusal("UNAUTHENTICATED", "No connected db."),
 }
 
 

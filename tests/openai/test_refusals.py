@@ -47,6 +47,24 @@ def test_statuses(status: int, code: str, retryable: bool, again: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ({"type": "invalid_request_error", "code": "invalid_api_key"}, "UNAUTHENTICATED", False),
+        ({"type": "no_db_connection", "code": "400"}, "UNAUTHENTICATED", False),
+        ({"type": "invalid_request_error", "code": "model_not_found"}, "NOT_FOUND", False),
+        ({"code": "rate_limit_exceeded"}, "RESOURCE_EXHAUSTED", True),
+        ({"code": "something_else"}, "INVALID_ARGUMENT", False),
+    ],
+)
+def test_a_400_is_what_the_server_calls_it(
+    error: dict[str, str], code: str, retryable: bool
+) -> None:
+    refused = refuse(400, {"error": {"message": "because", **error}})
+    assert (refused.code.value, refused.retryable) == (code, retryable)
+    assert refused.message.endswith("(HTTP 400): because")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"error": {"message": "because"}},

@@ -73,6 +73,8 @@ def test_an_error_says_whether_trying_again_may_help() -> None:
     assert error_line(error).endswith("(trying again may help, in 1.5 s)")
     error.retryable = False
     assert error_line(error).endswith("(trying again will not help)")
+    error.message = f"the proxy says: {'x' * 500} the cause"
+    assert " the cause (" in error_line(error)
     assert error_line(ChatError(code="CANCELLED", message="deleted")) == "CANCELLED: deleted"
     assert error_line(ChatError()).startswith("UNKNOWN: no reason given")
 

@@ -12,6 +12,9 @@ from transport.errors import ConnectionClosed, SessionLost
 LINE_LIMIT: Final = 200
 """Characters of a foreign text on one line."""
 
+ERROR_LIMIT: Final = 600
+"""Characters of an error's reason: a proxy puts last what the server behind it said."""
+
 _RETURN: Final = re.compile("\r\n?")
 # C0 without tab and newline, DEL, C1, what changes the direction of text, lone surrogates.
 _STEERING: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -103,7 +106,8 @@ def _plain(value: Value) -> object:
 
 def error_line(error: ChatError) -> str:
     """The error on one line: its code, what it says, and whether trying again may help."""
-    line = f"{one_line(error.code) or 'UNKNOWN'}: {one_line(error.message) or 'no reason given'}"
+    reason = one_line(error.message, ERROR_LIMIT) or "no reason given"
+    line = f"{one_line(error.code) or 'UNKNOWN'}: {reason}"
     if error.code == "CANCELLED":
         return line
     if not error.retryable:

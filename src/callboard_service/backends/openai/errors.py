@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from callboard_service.backends.redaction import redacted
 from callboard_service.log_values import shorten
 
 MAX_WORDS: Final = 400
@@ -18,23 +19,6 @@ _BASE_RESPONSES: Final = {
     1033: 500, 1039: 429, 1041: 429, 1042: 400, 2013: 400,
 }  # fmt: skip
 
-_SECRETS: Final = re.compile(
-    r"""(?xi)
-    \b(?: (?:sk|pk|rk|gsk|xai|hf|nvapi|fw|r8|pplx|csk|tgp|key|ak)[-_] [a-z0-9_-]{8,} (?<![-_])
-        | AIza [a-z0-9_-]{20,}
-        | eyJ [a-z0-9_-]{10,} \. [a-z0-9_.-]{10,} )
-    | (?<= bearer\  ) [^\s"',;]{6,}
-    | (?<= basic\  ) [a-z0-9+/=]{12,}
-    """
-)
-_NAMED_SECRETS: Final = re.compile(
-    r"""(?xi)
-    ( (?: api[-_\ ]?key | access[-_\ ]?token | auth[-_\ ]?token | secret[-_\ ]?key
-        | client[-_\ ]?secret | password | authorization )
-      ["']? \s* [:=] \s* ["']? (?: bearer \s+ )? )
-    ( [^\s"',;&}]{6,} )
-    """
-)
 _CONTEXT: Final = re.compile(
     r"""(?xi)
     context [\s_-]* (?: length | window | size | limit ) | maximum\ context | exceed_context
@@ -113,8 +97,7 @@ def shown(words: str) -> str:
 
     A proxy puts its own words first, and those of the server behind it last: both ends are kept.
     """
-    text = _NAMED_SECRETS.sub(r"\1***", words)
-    return shorten(" ".join(_SECRETS.sub("***", text).split()), MAX_WORDS)
+    return shorten(" ".join(redacted(words).split()), MAX_WORDS)
 
 
 def _words(value: object, depth: int) -> str:

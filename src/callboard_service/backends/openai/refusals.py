@@ -37,13 +37,14 @@ _CODES: Final = {
 _RETRYABLE: Final = frozenset(
     {Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
 )
-# What servers write in `code` or `type` where there is no HTTP status to go by.
+# What servers write in `code` or `type`, where there is no HTTP status to go by or just 400.
 _KINDS: Final = {
     "invalid_request_error": 400,
     "context_length_exceeded": 400,
     "exceed_context_size_error": 400,
     "invalid_api_key": 401,
     "authentication_error": 401,
+    "no_db_connection": 401,  # litellm, of a key that it does not know
     "permission_error": 403,
     "model_not_found": 404,
     "not_found_error": 404,
@@ -93,7 +94,7 @@ class Refusals:
     def of_status(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
         """An answer with an HTTP status that is not 200."""
         error = error_in_body(body)
-        code, meaning = _meaning(status)
+        code, meaning = _meaning(_kind(error) or status if status == 400 else status)
         message = self._sentence(f"{meaning} (HTTP {status})", error)
         advice = self._advice(headers) if status in (429, 503) else 0.0
         refused = Refused(code, message, retry_after=advice, again=status in _AGAIN)
@@ -117,8 +118,7 @@ class Refusals:
     def of_error(self, error: object) -> Refused:
         """An error in the middle of an answer."""
         found = error if isinstance(error, ServerError) else error_of(error)
-        kinds = (_KINDS[kind.lower()] for kind in found.kinds if kind.lower() in _KINDS)
-        status = found.status or next(kinds, 500)
+        status = found.status or _kind(found) or 500
         code, meaning = _meaning(status)
         refused = Refused(code, self._sentence(meaning, found), again=status in _AGAIN)
         return _judged(refused, found)
@@ -241,6 +241,12 @@ def _judged(refused: Refused, error: ServerError) -> Refused:
     refused.loading = error.is_loading and refused.code is Code.UNAVAILABLE
     refused.again = refused.again or refused.loading
     return refused
+
+
+def _kind(error: ServerError) -> int:
+    """Return the HTTP status for what an error calls itself; 0 if that says nothing."""
+    kinds = (_KINDS[kind.lower()] for kind in error.kinds if kind.lower() in _KINDS)
+    return max(kinds, default=0)
 
 
 def _meaning(status: int) -> tuple[Code, str]:

@@ -9,13 +9,11 @@ from typing import Final
 
 from actors import Code, Failure
 from callboard_service.backends.opencode.fields import Table, number, table, text
+from callboard_service.backends.redaction import redacted
 
 STOPPED: Final = "MessageAbortedError"
 
 _LONGEST: Final = 300
-_SECRETS: Final = re.compile(
-    r"(?i)\b(?:bearer|basic)\s+\S+|\b(?:sk|pk|key|api|token|ghp|gho)[-_][\w*.-]{6,}|//[^/\s@]+@"
-)
 _INTERNAL: Final = re.compile(r"(?i)failed query|insert into|select .* from|\bat \S+ \(")
 _STATUS: Final = {
     400: Code.INVALID_ARGUMENT,
@@ -42,7 +40,7 @@ def readable(message: str, otherwise: str) -> str:
     line = next((line.strip() for line in message[:4096].splitlines() if line.strip()), "")
     if not line or _INTERNAL.search(line):
         return otherwise
-    clean = _SECRETS.sub("…", "".join(c if c.isprintable() else " " for c in line))
+    clean = redacted("".join(c if c.isprintable() else " " for c in line))
     return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 1].rstrip()}…"
 
 

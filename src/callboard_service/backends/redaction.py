@@ -1,0 +1,33 @@
+"""Take secrets out of what foreign servers say of their errors.
+
+They quote headers, addresses and settings; a proxy quotes the key of the server behind it.
+"""
+
+import re
+from typing import Final
+
+_SECRETS: Final = re.compile(
+    r"""(?xi)
+    \b(?: (?:sk|pk|rk|gsk|xai|hf|nvapi|fw|r8|pplx|csk|tgp|key|ak|api|token)[-_]
+          [a-z0-9_-]{8,} (?<![-_])
+        | gh[opsu]_ [a-z0-9]{8,}
+        | AIza [a-z0-9_-]{20,}
+        | eyJ [a-z0-9_-]{10,} \. [a-z0-9_.-]{10,} )
+    | (?<= bearer\  ) [^\s"',;]{6,}
+    | (?<= basic\  ) [a-z0-9+/=]{12,}
+    | (?<= // ) [^/\s@]+ (?= @ )
+    """
+)
+_NAMED: Final = re.compile(
+    r"""(?xi)
+    ( (?: api[-_\ ]?key | access[-_\ ]?token | auth[-_\ ]?token | secret[-_\ ]?key
+        | client[-_\ ]?secret | password | authorization )
+      ["']? \s* [:=] \s* ["']? (?: bearer \s+ )? )
+    ( [^\s"',;&}]{6,} )
+    """
+)
+
+
+def redacted(text: str) -> str:
+    """Return the text with `***` for all that looks like a key, a token or a password."""
+    return _SECRETS.sub("***", _NAMED.sub(r"\1***", text))
