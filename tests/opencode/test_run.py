@@ -397,3 +397,17 @@ def test_o5_input_that_is_nested_deeply(run: Run, depth: int) -> None:
     assert isinstance(called, ToolCallEvent)
     assert type(called).FromString(called.SerializeToString()) == called
     assert list(called.arguments) == (["a"] if depth <= MAX_DEPTH else ["arguments"])
+
+
+@pytest.mark.parametrize(
+    ("newest", "overtaken"), [("msg_ahead", True), (USER, False), (MODEL, False)]
+)
+def test_o2_a_message_that_is_not_the_newest_gets_no_answer(newest: str, overtaken: bool) -> None:
+    run = Run(SESSION, Baseline())
+    run.feed(user())
+    state = State(messages=[{"info": {"id": USER}}, {"info": {"id": newest}}])
+    if newest == MODEL:
+        run.feed(model())
+    assert run.is_overtaken(state) == overtaken
+    assert not Run(SESSION, Baseline()).is_overtaken(state)
+    assert not run.is_overtaken(State(messages=[]))

@@ -105,6 +105,7 @@ class OpenCodeServer:
     url: str
     password: str
     project: Path
+    database: Path
 
 
 @contextlib.contextmanager
@@ -133,7 +134,8 @@ def running_opencode(folder: Path, llm_url: str) -> Iterator[OpenCodeServer]:
             assert select.select([process.stdout], [], [], 60)[0], "OpenCode is not ready"
             line = process.stdout.readline().decode()
             assert "listening on" in line, f"OpenCode did not start: {line}{log.read_text()}"
-            yield OpenCodeServer(line.split()[-1], password, project)
+            database = folder / "data" / "opencode" / "opencode.db"
+            yield OpenCodeServer(line.split()[-1], password, project, database)
         finally:
             process.terminate()
             try:

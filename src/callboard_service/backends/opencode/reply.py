@@ -19,6 +19,11 @@ T = TypeVar("T")
 PAGE: Final = 100
 """Messages that are looked at: more steps than one reply has between two looks."""
 
+OVERTAKEN: Final = (
+    "OpenCode gives no answer: the conversation has messages dated later than its clock; "
+    "begin another conversation"
+)
+
 _TRIES: Final = 3
 _PAUSE: Final = 0.3
 
@@ -112,11 +117,14 @@ class Conductor:
 
     async def _look(self) -> list[ReplyEvent]:
         """Ask the server how the conversation stands."""
-        events = self._run.resync(await patiently(self._state))
+        state = await patiently(self._state)
+        events = self._run.resync(state)
         self._doubts = self._doubts + 1 if self._run.unsure else 0
         if self._doubts > self._patience.doubts:
             if self._run.hint is not None:
                 raise self._run.hint
+            if self._run.is_overtaken(state):
+                raise Failure(Code.FAILED_PRECONDITION, OVERTAKEN)
             message = "the OpenCode server did not finish the reply"
             raise Failure(Code.UNAVAILABLE, message, retryable=True)
         return events

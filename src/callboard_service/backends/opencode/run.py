@@ -286,6 +286,15 @@ class Run:
 
     # -- from what the server keeps ----------------------------------------------------------
 
+    def is_overtaken(self, state: State) -> bool:
+        """Return whether the prompt's message is not the newest, and no model has begun on it.
+
+        OpenCode 1.18.33 lists messages by time. Where older ones are dated ahead of its clock, it
+        takes the last of these for the answer and is done.
+        """
+        newest = text(table(state.messages[-1], "info"), "id") if state.messages else ""
+        return self.begun and not self.underway and newest not in ("", self._user)
+
     def resync(self, state: State) -> list[ReplyEvent]:
         """Make good what was missed. `unsure` stays set if nothing runs and nothing has ended."""
         if self.end is not None:
