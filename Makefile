@@ -53,7 +53,7 @@ test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 bound: setup ## Run the tests of runtime and chat with one message a mailbox: what waits in a circle shows
-	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/actors tests/e2e/test_chat.py $(ARGS)
+	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)
 
 compiled: setup ## Build with the inner modules compiled, and run the tests that reach them on that
 	@'$(BIN)/python' -m tools.compiled -n $(JOBS) --dist loadgroup $(ARGS)
@@ -62,7 +62,7 @@ faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
 
 replay: setup ## Replay what real model servers sent, cut at every byte
-	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/openai/test_recorded.py $(ARGS)
+	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/unit/callboard_service/backends/openai/test_recorded.py $(ARGS)
 
 recordings: ## Record these streams again: installs four servers, takes ten minutes
 	@$(PYTHON) tools/record_streams.py $(ARGS)
@@ -91,7 +91,7 @@ $(OPENCODE):
 test-floor: setup ## Test the contract and the wire on the oldest protobuf allowed
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
-	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/transport) $(ARGS)
+	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/unit/transport tests/properties/test_client_properties.py) $(ARGS)
 
 # PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
 # The first of them compiled too, where there is a C compiler.
@@ -110,7 +110,7 @@ $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 	@touch '$@'
 
 # Again after each change: what is compiled is not the source tree.
-$(BUILD)/bench-%-compiled/.installed: $(BENCH_LOCK) pyproject.toml $(wildcard tools/compile.py src/*/*.py src/*/*/*.py)
+$(BUILD)/bench-%-compiled/.installed: $(BENCH_LOCK) pyproject.toml $(wildcard tools/compile.py src/*/*.py src/*/*/*.py src/*/*/*/*.py)
 	@echo 'Compiling, and installing it into $(@D).'
 	@'$(patsubst $*=%,%,$(filter $*=%,$(BENCH)))' -m venv '$(@D)'
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(BENCH_LOCK)

@@ -10,7 +10,7 @@ from typing import Final
 
 from bench.process import pin
 from callboard.v1.chat_pb2 import HistoryEntry
-from callboard_service.store import ConversationStore
+from callboard_service.store.store import ConversationStore
 
 SIZES: Final = (10, 100, 1000, 10_000, 100_000)
 PAGE: Final = 10

@@ -24,7 +24,7 @@ from callboard.v1.chat_pb2 import ChatToken, CreateSessionRequest, SendMessageRe
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Hello
 from transport.client import Client, by_url
-from transport.client_socket import WebSockets
+from transport.client.socket import WebSockets
 
 MIB = 1024 * 1024
 WARM_UP = 0.4

@@ -16,8 +16,8 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from transport.client import Client, by_url
-from transport.client_calls import ClientSettings
-from transport.client_socket import WebSocketCarrier, WebSockets
+from transport.client.calls import ClientSettings
+from transport.client.socket import WebSocketCarrier, WebSockets
 from transport.errors import RequestFailed
 
 SETTINGS = ClientSettings(name="soak", window=64, backoff_initial=0.2, backoff_maximum=2.0)

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from tests.bound import check_reason
-from tests.hangups import stop_ignoring_hangups
+from tests.support.bound import check_reason
+from tests.support.hangups import stop_ignoring_hangups
 
 collect_ignore = [] if "COMPILED" in os.environ else ["compiled"]
 """What `make compiled` alone can run."""

@@ -22,13 +22,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import Int32Value
 from websockets.asyncio.client import connect
 
-import actors.machine
-import actors.output
-import transport.connection
+import actors.protocol.machine
+import actors.protocol.output
+import transport.server.connection
 from actors import RequestActor, StreamActor, Yielded
-from actors.eager import EAGER
-from actors.output import SEVERAL
-from actors.rounds import SEATS
+from actors.protocol.output import SEVERAL
+from actors.runtime.eager import EAGER
+from actors.runtime.rounds import SEATS
 from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
@@ -37,14 +37,14 @@ from callboard_service.log import make_log
 from callboard_service.loop import share_interpreter
 from callboard_service.service import Service
 from callboard_service.settings import load
-from tests.transport.written import Written
-from transport.connection import Channel
+from tests.support.written import Written
+from transport.server.connection import Channel
 
 counts_calls = pytest.mark.skipif(
-    not actors.machine.__file__.endswith(".py"),
+    not actors.protocol.machine.__file__.endswith(".py"),
     reason="compiled, most of these calls are none: the profiler sees nothing of them",
 )
-SOURCES = str(Path(transport.connection.__file__).parents[1])
+SOURCES = str(Path(transport.server.connection.__file__).parents[2])
 BATCH = 64
 TOKENS = 5000
 
@@ -237,7 +237,8 @@ async def streams(
 @counts_calls
 @pytest.mark.parametrize("way", ["in a burst", "one by one", "one by one, of several streams"])
 async def test_calls_of_a_token(fed: Fed, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.output, "GATHERED_FOR", inf)  # else writes depend on the time
+    # Else writes depend on the time.
+    monkeypatch.setattr(actors.protocol.output, "GATHERED_FOR", inf)
     delay = "[[delay:0]]" if way.startswith("one by one") else ""
     at_once = 10 if way.endswith("streams") else 1
     each = TOKENS // at_once

@@ -20,7 +20,7 @@ from callboard.v1.session_pb2 import Hello
 from callboard_service.log import make_log
 from callboard_service.service import Service
 from callboard_service.settings import load
-from transport.server import Server
+from transport.server.server import Server
 
 TOKEN = "t" * 32
 MANY = 100

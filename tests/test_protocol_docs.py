@@ -5,12 +5,12 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from actors.duplex import INPUT_WINDOW
+from actors.requests.duplex import INPUT_WINDOW
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello, Limits
+from callboard_service.chat.turns import MAX_WAITING
 from callboard_service.settings import Settings
-from callboard_service.turns import MAX_WAITING
-from transport.client_comeback import comes_back
+from transport.client.comeback import comes_back
 from transport.codes import CloseCode
 
 TEXT = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -18,9 +18,9 @@ PYTHON: Final = FOLDER / "venv" / sysconfig.get_path("scripts", vars={"base": ""
 
 TESTS: Final = (
     "tests/compiled",
-    "tests/actors",
-    "tests/transport",
-    "--ignore=tests/transport/test_client_properties.py",  # a client and a model: nothing compiled
+    "tests/unit/actors",
+    "tests/unit/transport",
+    "--ignore=tests/properties/test_client_properties.py",  # a client and a model: nothing compiled
     "tests/test_costs.py",
     "tests/e2e/test_credit.py",
     "tests/e2e/test_resume.py",

@@ -13,88 +13,92 @@ from pathlib import Path
 from typing import Final
 
 from coverage import Coverage
+from mutants import path_of
 
-from actors.eager import EAGER
-from actors.rounds import SEATS
+from actors.runtime.eager import EAGER
+from actors.runtime.rounds import SEATS
 
 ROOT: Final = Path(__file__).parents[1]
 
 RUNTIME: Final = {
-    "actor": ("actor", "start", "inbox", "watch", "residents", "interceptors", "burst", "duplex"),
-    "ask": ("ask",),
-    "block": ("output",),
-    "carrier": ("machine", "session"),
-    "cell": (
+    "runtime/actor": (
+        "actor", "start", "inbox", "watch", "residents", "interceptors", "burst", "duplex",
+    ),
+    "runtime/ask": ("ask",),
+    "protocol/block": ("output",),
+    "protocol/carrier": ("machine", "session"),
+    "runtime/cell": (
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "eager", "run"),
-    "clock": ("system",),
-    "crashes": ("crashes",),
-    "cycles": ("cycles",),
-    "deadlines": ("deadlines",),
-    "duplex": ("duplex", "memory"),
-    "eager": ("eager", "request"),
-    "effects": ("effects",),
-    "encoding": ("machine", "burst", "memory"),
-    "ending": ("ending", "misbehaving", "shutdown", "watch", "actor", "regroup", "start"),
+    "runtime/clock": ("system",),
+    "runtime/crashes": ("crashes",),
+    "runtime/cycles": ("cycles",),
+    "runtime/deadlines": ("deadlines",),
+    "requests/duplex": ("duplex", "memory"),
+    "runtime/eager": ("eager", "request"),
+    "protocol/effects": ("effects",),
+    "protocol/encoding": ("machine", "burst", "memory"),
+    "runtime/ending": ("ending", "misbehaving", "shutdown", "watch", "actor", "regroup", "start"),
     "errors": ("mailbox",),
-    "events": ("events",),
-    "failure": ("failure",),
-    "family": ("supervision", "intensity", "shutdown", "regroup", "start"),
-    "frames": ("request", "stream", "session", "memory"),
-    "holding": ("memory", "duplex"),
-    "inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup", "eager"),
-    "interceptors": ("interceptors",),
-    "interleavings": ("interleavings",),
-    "lane": ("lane", "machine", "memory"),
-    "limits": ("limits",),
-    "log": ("request",),
-    "loopwatch": ("loopwatch",),
-    "machine": ("machine", "machine_properties", "burst", "session", "duplex", "memory"),
-    "mailbox": ("mailbox",),
-    "memory": ("memory",),
-    "output": ("output", "burst", "lane", "memory"),
-    "patience": ("patience",),
-    "pull": ("relay", "stream", "burst", "interceptors", "rounds"),
-    "ref": (
+    "runtime/events": ("events",),
+    "protocol/failure": ("failure",),
+    "runtime/family": ("supervision", "intensity", "shutdown", "regroup", "start"),
+    "protocol/frames": ("request", "stream", "session", "memory"),
+    "sessions/holding": ("memory", "duplex"),
+    "runtime/inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "regroup", "eager"),
+    "requests/interceptors": ("interceptors",),
+    "testing/interleavings": ("interleavings",),
+    "protocol/lane": ("lane", "machine", "memory"),
+    "protocol/limits": ("limits",),
+    "runtime/log": ("request",),
+    "runtime/loopwatch": ("loopwatch",),
+    "protocol/machine": ("machine", "machine_properties", "burst", "session", "duplex", "memory"),
+    "runtime/mailbox": ("mailbox",),
+    "protocol/memory": ("memory",),
+    "protocol/output": ("output", "burst", "lane", "memory"),
+    "protocol/patience": ("patience",),
+    "requests/pull": ("relay", "stream", "burst", "interceptors", "rounds"),
+    "runtime/ref": (
         "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "residents", "interceptors",
     ),
-    "registry": ("registry", "residents", "interceptors", "duplex"),
-    "regroup": ("regroup",),
-    "request": (
+    "requests/registry": ("registry", "residents", "interceptors", "duplex"),
+    "runtime/regroup": ("regroup",),
+    "requests/request": (
         "run", "request", "stream", "burst", "duplex", "interceptors", "residents", "memory"),
-    "residents": ("residents",),
-    "restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
-    "rounds": ("rounds",),
-    "run": (
+    "requests/residents": ("residents",),
+    "runtime/restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
+    "runtime/rounds": ("rounds",),
+    "sessions/run": (
         "run", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "residents", "session_resume", "memory", "stalls",
     ),
-    "runqueue": ("runqueue",),
-    "session": (
+    "runtime/runqueue": ("runqueue",),
+    "sessions/session": (
         "eager", "run", "session", "session_resume", "stream", "request", "burst",
         "duplex", "interceptors", "residents", "sessions", "memory",
     ),
-    "session_messages": ("session", "session_resume", "burst", "interceptors"),
-    "sessions": ("sessions", "session"),
-    "stalls": ("stalls",),
-    "supervision": ("intensity", "supervision"),
-    "system": ("system", "events", "loopwatch"),
-    "testing": ("testing",),
-    "testing_calls": ("testing_calls", "duplex"),
-    "turns": (
+    "sessions/messages": ("session", "session_resume", "burst", "interceptors"),
+    "sessions/sessions": ("sessions", "session"),
+    "sessions/stalls": ("stalls",),
+    "runtime/supervision": ("intensity", "supervision"),
+    "runtime/system": ("system", "events", "loopwatch"),
+    "testing/kit": ("testing",),
+    "testing/calls": ("testing_calls", "duplex"),
+    "runtime/turns": (
         "runqueue", "inbox", "ask", "ref", "actor", "ending", "misbehaving", "supervision", "burst",
     ),
-    "watch": ("watch", "start"),
+    "runtime/watch": ("watch", "start"),
 }  # fmt: skip
 """All modules of the runtime, and the test files that are theirs."""
 
 WITHOUT_EAGER: Final = r"(\bif|# where) EAGER\b"
-"""Where no task begins at once (`actors.eager`: before Python 3.12), what is marked so cannot be
-reached. From 3.12 on all of it must be, and so must what stands in for it before (`test_eager`)."""
+"""Where no task begins at once (`actors.runtime.eager`: before Python 3.12), what is marked so
+cannot be reached. From 3.12 on all of it must be, and so must what stands in for it before
+(`test_eager`)."""
 
 WITHOUT_SEATS: Final = r"(\bif|# where) SEATS\b"
-"""The same for `actors.rounds`, before Python 3.13."""
+"""The same for `actors.runtime.rounds`, before Python 3.13."""
 
 NOTHING: Final = r"(?!)"
 """What no line matches."""
@@ -109,7 +113,7 @@ data_file = {data}
 partial_also =
     ^\\s*case\\s
 exclude_also =
-    # A real Ctrl-C goes through everywhere: tests/actors/test_crashes.py tries the one function.
+    # A real Ctrl-C goes through everywhere: test_crashes.py tries the one function.
     if not is_crash\\(
     if TYPE_CHECKING:
     @overload
@@ -122,7 +126,9 @@ exclude_also =
 
 def main() -> int:
     """Run the tests once and judge each module."""
-    found = {path.stem for path in (ROOT / "src" / "actors").glob("*.py")} - {"__init__"}
+    sources = ROOT / "src" / "actors"
+    modules = (path for path in sources.rglob("*.py") if path.stem != "__init__")
+    found = {str(path.relative_to(sources).with_suffix("")) for path in modules}
     if found != set(RUNTIME):
         print("not in the table, or no more there:", *sorted(found ^ set(RUNTIME)))
         return 1
@@ -131,7 +137,8 @@ def main() -> int:
         without = [*([] if EAGER else [WITHOUT_EAGER]), *([] if SEATS else [WITHOUT_SEATS])]
         excluded = "\n    ".join(without or [NOTHING])
         config.write_text(CONFIG.format(data=Path(folder) / "data", excluded=excluded), "utf-8")
-        files = sorted({f"tests/actors/test_{file}.py" for own in RUNTIME.values() for file in own})
+        own_files = {file for own in RUNTIME.values() for file in own}
+        files = sorted(str(path_of(f"test_{file}")) for file in own_files)
         coverage = [sys.executable, "-m", "coverage"]
         tests = subprocess.run(
             [*coverage, "run", f"--rcfile={config}", "-m", "pytest", "-q", "-p", "no:xdist",

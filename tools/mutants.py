@@ -1,7 +1,7 @@
 """Shows that the test of each guarantee can fail: `make mutants`.
 
-Each change of `tests/actors/mutants.toml` is made in a copy of `src`, and the one test that is to
-notice it is run. The run fails if a test passes all the same, or if a change no longer applies.
+Each change of `tests/unit/actors/mutants.toml` is made in a copy of `src`, and the one test that is
+to notice it is run. The run fails if a test passes all the same, or if a change no longer applies.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TESTS = ROOT / "tests" / "actors"
+TESTS = ROOT / "tests" / "unit" / "actors"
+PLACES: Final = (TESTS, ROOT / "tests" / "properties")
 FAILED: Final = 1
 """pytest's exit code for tests that ran and failed, or took too long; else it is no proof."""
 
@@ -57,10 +58,16 @@ def read_mutants() -> list[Mutant]:
     return [Mutant(**entry) for entry in table["mutant"]]
 
 
+def path_of(file: str) -> Path:
+    """The test file with that name, wherever it is among the runtime's."""
+    (path,) = (path for place in PLACES for path in place.rglob(f"{file}.py"))
+    return path
+
+
 def node_of(test: str) -> str:
     """Pytest's name for `test_file::test_name`."""
     file, _, name = test.partition("::")
-    return f"tests/actors/{file}.py::{name}"
+    return f"{path_of(file).relative_to(ROOT)}::{name}"
 
 
 def change(mutant: Mutant, source: Path) -> None:

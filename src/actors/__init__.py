@@ -3,10 +3,6 @@
 Supervision as in Erlang/OTP, typed refs and asks as in Akka, bounded mailboxes always.
 """
 
-from actors.actor import Actor, ActorContext, ChildSpec, Supervisor
-from actors.ask import Reply
-from actors.clock import Clock, LoopClock, Timer
-from actors.duplex import DuplexActor
 from actors.errors import (
     ActorError,
     AlreadyRegistered,
@@ -25,7 +21,17 @@ from actors.errors import (
     StartFailed,
     Undelivered,
 )
-from actors.events import (
+from actors.protocol.failure import Code, Failure
+from actors.protocol.frames import Burst, Closes, Last, Message, Notice, Opens, Relay
+from actors.requests.duplex import DuplexActor
+from actors.requests.interceptors import Call, Ending, Interceptor
+from actors.requests.pull import Yielded
+from actors.requests.registry import Registry
+from actors.requests.request import Handler, RequestActor, RequestContext, StreamActor
+from actors.runtime.actor import Actor, ActorContext, ChildSpec, Supervisor
+from actors.runtime.ask import Reply
+from actors.runtime.clock import Clock, LoopClock, Timer
+from actors.runtime.events import (
     Blocked,
     ChildGivenUp,
     Crashed,
@@ -36,17 +42,11 @@ from actors.events import (
     Stopped,
     Stuck,
 )
-from actors.failure import Code, Failure
-from actors.frames import Burst, Closes, Last, Message, Notice, Opens, Relay
-from actors.interceptors import Call, Ending, Interceptor
-from actors.log import Log
-from actors.mailbox import Mailbox, Overflow
-from actors.pull import Yielded
-from actors.ref import ActorRef, Down
-from actors.registry import Registry
-from actors.request import Handler, RequestActor, RequestContext, StreamActor
-from actors.rounds import next_turn
-from actors.supervision import (
+from actors.runtime.log import Log
+from actors.runtime.mailbox import Mailbox, Overflow
+from actors.runtime.ref import ActorRef, Down
+from actors.runtime.rounds import next_turn
+from actors.runtime.supervision import (
     Backoff,
     Exit,
     Intensity,
@@ -57,7 +57,7 @@ from actors.supervision import (
     Supervision,
     Tally,
 )
-from actors.system import ActorSnapshot, ActorSystem
+from actors.runtime.system import ActorSnapshot, ActorSystem
 
 __all__ = [
     "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",

@@ -17,7 +17,7 @@
     ├── NotRegistered         what is asked for by its type was never registered
     └── NoActor               a handler that is a plain function asks for what an actor has
 
-`Failure` (in `actors.failure`) is not among them: it is an answer, not a fault.
+`Failure` (in `actors.protocol.failure`) is not among them: it is an answer, not a fault.
 """
 
 

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from actors import Code, Crashed, Event, Failure, Started
-from actors.clock import Clock, Timer
+from actors.runtime.clock import Clock, Timer
 from callboard_service.backends.base import ChatBackend, Health
 from callboard_service.errors import OutageTooLong, find_service_error
 

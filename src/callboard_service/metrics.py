@@ -13,8 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Started
-from actors.effects import SLOW_CONSUMER, Limit
-from actors.session_messages import Happening
+from actors.protocol.effects import SLOW_CONSUMER, Limit
+from actors.sessions.messages import Happening
 from callboard_service.request_counts import RequestCounts
 
 

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from actors import Failure, Message
-from actors.frames import Completed
+from actors.protocol.frames import Completed
 from callboard.v1.chat_pb2 import ChatCompleted
 
 SECONDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)

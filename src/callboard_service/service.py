@@ -26,20 +26,22 @@ from actors import (
     Registry,
     StartFailed,
 )
-from actors.limits import SessionLimits
-from actors.memory import Budget
-from actors.residents import Extensions
-from actors.session_messages import SessionEnvironment
-from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
-from callboard_service import __version__, chat, extensions, request_log, status
+from actors.protocol.limits import SessionLimits
+from actors.protocol.memory import Budget
+from actors.requests.residents import Extensions
+from actors.sessions.messages import SessionEnvironment
+from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
+from callboard_service import __version__, extensions, request_log, status
 from callboard_service.backends.base import ChatBackend
-from callboard_service.backends.echo import EchoBackend
-from callboard_service.backends.local import LocalBackend, find_model
+from callboard_service.backends.echo.backend import EchoBackend
+from callboard_service.backends.local.backend import LocalBackend, find_model
 from callboard_service.backends.openai.api import OPENAI, ModelServer, Patience
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.reply import Patience as OpenCodePatience
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
+from callboard_service.chat import chat
+from callboard_service.chat.turns import MAX_WAITING
 from callboard_service.errors import (
     BackendFailed,
     BadExtension,
@@ -51,11 +53,10 @@ from callboard_service.health import BACKEND, STORE, Outages, ServiceHealth
 from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
-from callboard_service.turns import MAX_WAITING
 from transport import discovery
 from transport.folders import make_private
-from transport.server import Server, ServerSettings
-from transport.wire import Wire
+from transport.server.server import Server, ServerSettings
+from transport.wire.codec import Wire
 
 NAME: Final = "callboard"
 """Of the root of all actors."""

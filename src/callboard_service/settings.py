@@ -39,8 +39,8 @@ from callboard_service.setting_files import (
     read_working_folder_file,
     user_file,
 )
-from transport.access import parse_host, parse_origin
-from transport.listen import Place, is_loopback_host
+from transport.server.access import parse_host, parse_origin
+from transport.server.listen import Place, is_loopback_host
 
 __all__ = ["FILE", "PREFIX", "SECRETS", "Settings", "load", "nearest", "unknown_variables"]
 

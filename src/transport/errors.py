@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from google.protobuf.message import Message
 
-from actors.failure import Code, Failure
+from actors.protocol.failure import Code, Failure
 from callboard.v1.chat_pb2 import ChatError
 from transport.codes import CloseCode
 

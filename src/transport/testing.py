@@ -22,25 +22,25 @@ from itertools import count
 from random import Random
 from typing import Final, Self
 
-from actors.block import frames
-from actors.effects import Limit
 from actors.errors import MailboxFull, NotRunning
-from actors.limits import SessionLimits
-from actors.ref import ActorRef, Down
-from actors.registry import Registry
-from actors.residents import Extensions
-from actors.session_messages import Detach, Happening, Outbox, Received, SessionEnvironment
-from actors.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
-from actors.supervision import Exit
-from actors.system import ActorSystem
+from actors.protocol.block import frames
+from actors.protocol.effects import Limit
+from actors.protocol.limits import SessionLimits
+from actors.requests.registry import Registry
+from actors.requests.residents import Extensions
+from actors.runtime.ref import ActorRef, Down
+from actors.runtime.supervision import Exit
+from actors.runtime.system import ActorSystem
+from actors.sessions.messages import Detach, Happening, Outbox, Received, SessionEnvironment
+from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.client import Client, by_url
-from transport.client_calls import ClientSettings
+from transport.client.calls import ClientSettings
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
-from transport.framing import payload_of
-from transport.handshake import Joined, limits_of, open_new, take_up
-from transport.wire import PROTOCOL_VERSION, Wire
+from transport.server.handshake import Joined, limits_of, open_new, take_up
+from transport.wire.codec import PROTOCOL_VERSION, Wire
+from transport.wire.framing import payload_of
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 WRITE_BUDGET: Final = 32 * 1024
@@ -209,7 +209,7 @@ class MemoryCarrier:
 
 
 class _Line:
-    """The session's end (`actors.session_messages.Connection`)."""
+    """The session's end (`actors.sessions.messages.Connection`)."""
 
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
-from tests.peers.background import Background
-from tests.peers.socket_server import listen
+from tests.support.peers.background import Background
+from tests.support.peers.socket_server import listen
 
 _PROGRAMS: Final = (
     "chromium",

@@ -8,8 +8,8 @@ from types import BuiltinFunctionType, FunctionType
 
 import pytest
 
-from actors.machine import SessionMachine
-from actors.registry import Registry
+from actors.protocol.machine import SessionMachine
+from actors.requests.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 

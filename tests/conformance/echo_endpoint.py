@@ -13,14 +13,14 @@ from typing import Final, cast
 from aiohttp import web
 
 from actors import Actor, ActorSystem, Lifecycle, Restart
-from actors.frames import Frame
-from actors.session_messages import Detach, Outbox, Received, SessionMessage
-from transport.connection import Channel, ChannelEnvironment
-from transport.feed import Socket
-from transport.framing import FramePolicy, binary_header
-from transport.listen import Place, listen
-from transport.outgoing import Outgoing
-from transport.wire import Wire
+from actors.protocol.frames import Frame
+from actors.sessions.messages import Detach, Outbox, Received, SessionMessage
+from transport.server.connection import Channel, ChannelEnvironment
+from transport.server.feed import Socket
+from transport.server.listen import Place, listen
+from transport.server.outgoing import Outgoing
+from transport.wire.codec import Wire
+from transport.wire.framing import FramePolicy, binary_header
 
 TEMPORARY: Final = Lifecycle(restart=Restart.TEMPORARY)
 

@@ -23,9 +23,9 @@ from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from tests.e2e.service_process import command, environment
 from tests.e2e.terminal import Terminal
-from tests.peers.background import Background
-from tests.peers.socket_server import SocketServer
-from tests.transport.model_service import served
+from tests.support.model_service import served
+from tests.support.peers.background import Background
+from tests.support.peers.socket_server import SocketServer
 
 
 class AskingService(SocketServer):

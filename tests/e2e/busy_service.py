@@ -10,9 +10,9 @@ from callboard.v1.chat_pb2 import SessionList
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import BackendHealth, ServiceStatus
-from tests.peers.background import Background
-from tests.peers.socket_server import SocketServer
-from tests.transport.model_service import served
+from tests.support.model_service import served
+from tests.support.peers.background import Background
+from tests.support.peers.socket_server import SocketServer
 
 
 class BusyService(SocketServer):

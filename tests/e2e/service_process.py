@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import psutil
 
-from tests.bound import BOUND
 from tests.e2e.contract_client import Contract
+from tests.support.bound import BOUND
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,7 +125,7 @@ def logging_to(
 def command(*arguments: str) -> list[str]:
     """The installed command line."""
     if BOUND:
-        return [sys.executable, "-m", "tests.bound", *arguments]
+        return [sys.executable, "-m", "tests.support.bound", *arguments]
     return [str(Path(sys.executable).with_name("callboard")), *arguments]
 
 

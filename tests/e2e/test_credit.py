@@ -10,7 +10,7 @@ from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.refusals import Refusals
 from tests.e2e.contract_client import message
 from tests.e2e.watched_service import watching
-from tests.openai.scripted_server import Exchange, scripted
+from tests.support.openai.scripted_server import Exchange, scripted
 
 GRANTED = 10
 AHEAD = 16

@@ -99,7 +99,7 @@ def test_a_command_without_standard_output_talks_to_a_service(tmp_path: Path) ->
 
 
 def test_the_model_process_without_them_has_the_null_device_there(tmp_path: Path) -> None:
-    module = "callboard_service.backends.model_child"
+    module = "callboard_service.backends.local.child"
     process = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", module, "--model", "nowhere"],
         stdin=subprocess.DEVNULL,

@@ -38,8 +38,8 @@ from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import ServiceStatus
 from tests.e2e.service_process import command, environment
 from tests.e2e.terminal import OPENED
-from tests.peers.socket_server import SocketServer, in_background
-from tests.transport.model_service import served
+from tests.support.model_service import served
+from tests.support.peers.socket_server import SocketServer, in_background
 
 HOSTILE = (
     "abcd-\x1b]52;c;SE9TVElMRQ==\x07\x1b[77;1H\x9b7m\x9d0;t\x9c\x08\x08\x08\x7f"

@@ -17,7 +17,13 @@ from callboard.v1.chat_pb2 import StopReason
 from callboard_service.settings import Settings
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, run, running
-from tests.openai.scripted_server import Exchange, ScriptedServer, refusing, saying, scripted
+from tests.support.openai.scripted_server import (
+    Exchange,
+    ScriptedServer,
+    refusing,
+    saying,
+    scripted,
+)
 
 KEY = "sk-s3cr3t-of-the-tests"
 

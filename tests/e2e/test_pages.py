@@ -18,9 +18,9 @@ from callboard.v1.chat_pb2 import ChatError, HistoryEntry
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from tests.e2e.service_process import command, environment, run
-from tests.peers.socket_server import SocketServer, in_background
-from tests.service.archive import Archive
-from tests.transport.model_service import served
+from tests.support.archive import Archive
+from tests.support.model_service import served
+from tests.support.peers.socket_server import SocketServer, in_background
 
 MIB = 1024 * 1024
 MEASURED = (

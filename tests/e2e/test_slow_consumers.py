@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from actors.frames import Ping, Signal
-from actors.machine import SessionMachine
+from actors.protocol.frames import Ping, Signal
+from actors.protocol.machine import SessionMachine
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.watched_service import Watched, watching
 

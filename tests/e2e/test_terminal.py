@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from callboard_service.cli import main
 from tests.e2e.service_process import ServiceProcess, command, running
 from tests.e2e.terminal import of, talking
-from tests.peers.cutting_proxy import CuttingProxy
+from tests.support.peers.cutting_proxy import CuttingProxy
 
 
 def once(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.service_process import ServiceProcess, running
-from tests.peers.certificates import Certificate, make_certificate
 from tests.security.raw import Raw, frame, hello, upgrade
+from tests.support.peers.certificates import Certificate, make_certificate
 
 MEGABYTE = 1024 * 1024
 

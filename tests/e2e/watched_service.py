@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from actors import sessions
-from actors.session import SessionActor
+from actors.sessions import sessions
+from actors.sessions.session import SessionActor
 from callboard_service.log import make_log
 from callboard_service.service import Service
 from callboard_service.settings import load
 from tests.e2e.contract_client import Contract
 from tests.e2e.raw_client import RawClient
-from transport.connection import Channel
+from transport.server.connection import Channel
 
 
 class Watched:

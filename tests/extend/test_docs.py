@@ -12,8 +12,8 @@ import pytest
 
 from tests.extend.pages import SERVES, Block, Reader, blocks, even, matches
 from tests.extend.wheel import ROOT, lend, own_environment
-from tests.peers.opencode_server import PROGRAM, isolated, need_opencode, running_opencode
-from tests.peers.scripted_llm import MODEL, scripted_llm
+from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode, running_opencode
+from tests.support.peers.scripted_llm import MODEL, scripted_llm
 
 # To end what hangs: nothing here is a matter of time.
 pytestmark = pytest.mark.timeout(600)

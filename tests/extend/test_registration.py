@@ -18,7 +18,7 @@ from callboard_service.extensions import register_all
 from tests.e2e.contract_client import message
 from tests.e2e.service_process import ServiceProcess, run, running
 from transport.errors import NotProtobuf
-from transport.wire import Wire
+from transport.wire.codec import Wire
 
 GOOD = """
     from google.protobuf.wrappers_pb2 import StringValue
@@ -247,7 +247,7 @@ def test_the_service_says_it_in_one_line_and_does_not_start_half(tmp_path: Path)
     assert out == ""
     assert err == (
         "callboard: --actors rival: ListSessionsRequest is answered by "
-        "callboard_service.chat.register, rival.Upper cannot be registered too\n"
+        "callboard_service.chat.chat.register, rival.Upper cannot be registered too\n"
     )
     assert not list((tmp_path / "run").glob("*"))
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from random import Random
 
-from tests.peers.fault_proxy import CLEAN, Direction, Fault, FaultProxy, Kind, Toxics
+from tests.support.peers.fault_proxy import CLEAN, Direction, Fault, FaultProxy, Kind, Toxics
 
 WEIGHTS = {Kind.CUT: 40, Kind.RESET: 35, Kind.HALF_CLOSE: 18, Kind.BLACK_HOLE: 7}
 EARLY = 400

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.peers.fault_proxy import Direction, Fault, FaultProxy, Kind, Toxics
+from tests.support.peers.fault_proxy import Direction, Fault, FaultProxy, Kind, Toxics
 
 HELLO = b"0123456789" * 10
 

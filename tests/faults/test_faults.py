@@ -16,9 +16,9 @@ from tests.e2e.service_process import running
 from tests.faults.chaos import Chaos
 from tests.faults.traffic import Ledger, User, all_of
 from tests.faults.watched import Record, WatchedSockets
-from tests.peers.fault_proxy import Kind
+from tests.support.peers.fault_proxy import Kind
 from transport.client import Client, by_url
-from transport.client_calls import ClientSettings
+from transport.client.calls import ClientSettings
 
 FAULTS = int(os.environ.get("FAULTS", "300"))
 SEED = int(os.environ.get("SEED", str(randrange(2**32))))

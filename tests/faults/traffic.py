@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
 
-from actors.failure import Code
+from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -22,7 +22,7 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from transport.client import Client
-from transport.client_stream import Stream
+from transport.client.stream import Stream
 from transport.errors import RequestFailed
 
 PAGE: Final = 200

@@ -12,7 +12,7 @@ from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.client_socket import Carrier, WebSockets
+from transport.client.socket import Carrier, WebSockets
 
 
 @dataclass

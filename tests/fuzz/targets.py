@@ -10,8 +10,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from actors import Failure, Registry, RequestActor
-from actors.effects import Close, Deliver, Effect, Refused, Stop, Wake
-from actors.frames import (
+from actors.protocol.effects import Close, Deliver, Effect, Refused, Stop, Wake
+from actors.protocol.frames import (
     COMPLETED,
     Ack,
     Cancel,
@@ -21,15 +21,15 @@ from actors.frames import (
     Request,
     Violation,
 )
-from actors.limits import SessionLimits
-from actors.machine import SessionMachine
+from actors.protocol.limits import SessionLimits
+from actors.protocol.machine import SessionMachine
 from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
-from tests.actors.machine_kit import Start, receive
-from transport.framing import payload_of
-from transport.greeting import shown_token
-from transport.wire import Wire
+from tests.support.machine_kit import Start, receive
+from transport.server.greeting import shown_token
+from transport.wire.codec import Wire
+from transport.wire.framing import payload_of
 
 FRAMES: Final = (Ack, Cancel, Credit, Inform, Ping, Request, Violation)
 EFFECTS: Final = (Close, Deliver, Refused, Start, Stop, Wake)

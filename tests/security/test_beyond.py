@@ -19,8 +19,8 @@ from callboard_service.errors import BadSettings
 from callboard_service.settings import load
 from tests.e2e.contract_client import parse
 from tests.e2e.service_process import ServiceProcess, run, running
-from tests.peers.certificates import Certificate, make_certificate
 from tests.security.raw import hello, refused, upgrade
+from tests.support.peers.certificates import Certificate, make_certificate
 
 ECHO = ("--backend", "echo")
 

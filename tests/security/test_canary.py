@@ -16,9 +16,9 @@ from tests.e2e.contract_client import Contract, message
 from tests.e2e.service_process import ServiceProcess
 from tests.security.raw import frame, greeted, hello, plain, refused, upgrade, upgraded
 from transport.client import Client, by_url
-from transport.client_calls import Endpoint
+from transport.client.calls import Endpoint
 from transport.discovery import RuntimeRecord
-from transport.server import ServerSettings
+from transport.server.server import ServerSettings
 
 
 async def provoke(service: ServiceProcess, canary: str) -> None:

@@ -20,7 +20,7 @@ from tests.security.raw import (
     still_serves,
     upgraded,
 )
-from transport.lobby import REQUESTS
+from transport.server.lobby import REQUESTS
 
 MEGABYTE = 1024 * 1024
 SLOW = 500

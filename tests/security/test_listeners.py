@@ -7,8 +7,8 @@ import psutil
 
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.test_openai import service_for
-from tests.openai.scripted_server import scripted
-from tests.peers.opencode_server import PROGRAM, isolated, need_opencode
+from tests.support.openai.scripted_server import scripted
+from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode
 
 NOWHERE = "http://127.0.0.1:9/v1"
 

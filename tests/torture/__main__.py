@@ -14,7 +14,7 @@ from random import SystemRandom
 from time import monotonic
 from typing import Final
 
-from tests.hangups import stop_ignoring_hangups
+from tests.support.hangups import stop_ignoring_hangups
 from tests.torture import report
 from tests.torture.machine import HINTS, available
 from tests.torture.plan import CONDITIONS, EVERYWHERE, ROUND, Plan, make_plan

@@ -8,7 +8,7 @@ import sys
 from random import Random
 from typing import SupportsIndex
 
-from tests.openai.scripted_server import Exchange, Script, never, refusing, saying, scripted
+from tests.support.openai.scripted_server import Exchange, Script, never, refusing, saying, scripted
 
 SERVER_ERROR = {"error": {"message": "overloaded", "type": "server_error"}}
 

@@ -21,7 +21,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import Health
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
-from callboard_service.store import (
+from callboard_service.store.store import (
     ConversationStore,
     RecentTurns,
     StoreBroken,

@@ -13,8 +13,8 @@ from callboard_service.terminal.errors import NoService
 from callboard_service.terminal.refusals import HOW_TO_START, describe, waiting
 from transport import client as transport_client
 from transport.client import Client, Finder
-from transport.client_calls import ClientSettings
-from transport.client_socket import Dialer
+from transport.client.calls import ClientSettings
+from transport.client.socket import Dialer
 from transport.errors import ConnectionClosed, NotRunning
 
 T = TypeVar("T")

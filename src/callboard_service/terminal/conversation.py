@@ -20,7 +20,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.pages import conversations, newest_entries
 from transport.client import Client
-from transport.client_stream import Stream
+from transport.client.stream import Stream
 
 Answer: TypeAlias = (
     ChatToken

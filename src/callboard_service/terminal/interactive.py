@@ -17,7 +17,7 @@ from callboard_service.terminal.reply import Reply
 from callboard_service.terminal.text import how_lost, one_line
 from callboard_service.terminal.view import Screen
 from transport.client import Client
-from transport.client_comeback import comes_back
+from transport.client.comeback import comes_back
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 _KEYS: Final = "Ctrl-C cancels a reply, Ctrl-D ends."

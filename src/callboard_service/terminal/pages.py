@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from actors.failure import Code
+from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
     GetHistoryRequest,
     History,

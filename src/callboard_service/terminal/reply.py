@@ -22,7 +22,7 @@ from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.text import why_stopped
 from callboard_service.terminal.view import View
-from transport.client_stream import Stream
+from transport.client.stream import Stream
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 PATIENCE: Final = 2.0

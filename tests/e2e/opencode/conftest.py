@@ -7,9 +7,9 @@ import pytest
 
 from tests.e2e.contract_client import Contract
 from tests.e2e.service_process import ServiceProcess, running
-from tests.peers.cutting_proxy import CuttingProxy
-from tests.peers.opencode_server import OpenCodeServer, need_opencode, running_opencode
-from tests.peers.scripted_llm import (
+from tests.support.peers.cutting_proxy import CuttingProxy
+from tests.support.peers.opencode_server import OpenCodeServer, need_opencode, running_opencode
+from tests.support.peers.scripted_llm import (
     ScriptedLLM,
     scripted_llm,
 )

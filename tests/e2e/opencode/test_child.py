@@ -11,9 +11,9 @@ import pytest
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.terminal import talking
-from tests.peers.opencode_server import PROGRAM, isolated
-from tests.peers.scripted_llm import ScriptedLLM, say, script, wait
-from tests.peers.talk import history, listed, until
+from tests.support.peers.opencode_server import PROGRAM, isolated
+from tests.support.peers.scripted_llm import ScriptedLLM, say, script, wait
+from tests.support.peers.talk import history, listed, until
 
 
 @pytest.fixture

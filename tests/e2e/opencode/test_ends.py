@@ -8,9 +8,9 @@ import pytest
 
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess
-from tests.peers.cutting_proxy import CuttingProxy
-from tests.peers.opencode_server import OpenCodeServer
-from tests.peers.scripted_llm import (
+from tests.support.peers.cutting_proxy import CuttingProxy
+from tests.support.peers.opencode_server import OpenCodeServer
+from tests.support.peers.scripted_llm import (
     ScriptedLLM,
     call,
     fail,
@@ -18,7 +18,7 @@ from tests.peers.scripted_llm import (
     script,
     wait,
 )
-from tests.peers.talk import answer, listed, questions, until
+from tests.support.peers.talk import answer, listed, questions, until
 
 # -- what is stopped -------------------------------------------------------------------------
 

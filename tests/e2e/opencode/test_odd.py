@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
-from tests.peers.opencode_server import OpenCodeServer
-from tests.peers.scripted_llm import ScriptedLLM, call, say, script
-from tests.peers.talk import answer, history, listed, until
+from tests.support.peers.opencode_server import OpenCodeServer
+from tests.support.peers.scripted_llm import ScriptedLLM, call, say, script
+from tests.support.peers.talk import answer, history, listed, until
 
 HOURS = 5 * 3600 * 1000
 

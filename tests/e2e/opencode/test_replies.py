@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 
 from tests.e2e.contract_client import Contract, kinds_of, text_of
-from tests.peers.opencode_server import OpenCodeServer
-from tests.peers.scripted_llm import (
+from tests.support.peers.opencode_server import OpenCodeServer
+from tests.support.peers.scripted_llm import (
     ScriptedLLM,
     call,
     cut,
@@ -15,7 +15,7 @@ from tests.peers.scripted_llm import (
     think,
     wait,
 )
-from tests.peers.talk import answer, history, listed, questions, until
+from tests.support.peers.talk import answer, history, listed, questions, until
 
 AT_ONCE = {"retry_after_ms": "20"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.contract_client import Contract
 from tests.e2e.service_process import ServiceProcess
-from tests.peers.scripted_llm import fail, say, script
+from tests.support.peers.scripted_llm import fail, say, script
 
 HEADER = "canary-header-51ab"
 

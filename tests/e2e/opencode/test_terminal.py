@@ -9,10 +9,10 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, told
 from tests.e2e.terminal import Terminal, talking
-from tests.peers.cutting_proxy import CuttingProxy
-from tests.peers.opencode_server import OpenCodeServer
-from tests.peers.scripted_llm import ScriptedLLM, call, cut, fail, say, script, think, wait
-from tests.peers.talk import questions
+from tests.support.peers.cutting_proxy import CuttingProxy
+from tests.support.peers.opencode_server import OpenCodeServer
+from tests.support.peers.scripted_llm import ScriptedLLM, call, cut, fail, say, script, think, wait
+from tests.support.peers.talk import questions
 
 
 @pytest.fixture

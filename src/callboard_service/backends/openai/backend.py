@@ -18,7 +18,7 @@ from actors import ChildSpec, Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces, Ticket
-from callboard_service.backends.local import DATABASE
+from callboard_service.backends.local.backend import DATABASE
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
     CONNECTIONS,
@@ -39,7 +39,7 @@ from callboard_service.backends.stored import (
     left_out,
     refused_entry,
 )
-from callboard_service.store import RecentTurns
+from callboard_service.store.store import RecentTurns
 
 SMALL_PROMPT: Final = 256 * 1024
 """Bytes of the texts of a conversation that is sent whenever there is a connection."""

@@ -6,7 +6,7 @@ teaches it.
 
 from typing import Final
 
-from callboard_service.store import RecentTurns
+from callboard_service.store.store import RecentTurns
 
 MAX_REMEMBERED: Final = 1000
 """Conversations that are remembered; the one that was added first is forgotten first."""

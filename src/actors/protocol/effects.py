@@ -1,0 +1,103 @@
+"""What a session machine wants done, and the failures and close codes that it speaks of."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from actors.protocol.failure import Code, Failure
+from actors.protocol.frames import Input, Message, Request, Sealed
+
+SLOW_CONSUMER: Final = 4002
+PROTOCOL_VIOLATION: Final = 4500
+TAKEN_OVER: Final = 4504
+ABUSE: Final = 4505
+
+CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
+DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
+CRASHED: Final = Failure(Code.INTERNAL, "the service failed on this request")
+UNKNOWN: Final = Failure(Code.UNIMPLEMENTED, "the service does not know this request")
+TOO_MANY: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "too many requests at once in this session", retryable=True
+)
+UNREAD: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "too many answers of this session are unread", retryable=True
+)
+HOLDS_TOO_MUCH: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "this session holds as much memory as it may", retryable=True
+)
+
+
+class Limit(Enum):
+    """The limit that a request was refused by."""
+
+    IN_FLIGHT = "in_flight"
+    MESSAGES = "messages"
+    BYTES = "bytes"
+    UNREAD = "unread"
+    MEMORY = "memory"
+    TYPE = "type"
+
+
+def draining(retry_after_ms: int) -> Failure:
+    """Return the failure for a request that a shutdown ends or refuses."""
+    return Failure(
+        Code.UNAVAILABLE,
+        "the service is shutting down",
+        retryable=True,
+        retry_after_ms=retry_after_ms,
+    )
+
+
+def ends_session(code: int, *, by_service: bool) -> bool:
+    """Return whether a connection that closed with this code ends its session; else it may return.
+
+    A client that says goodbye has no use for its session any more. `close()` of a browser, and of
+    most WebSocket libraries, sends no code unless it is given one, which counts as 1005.
+    """
+    if not by_service:
+        return code in (1000, 1005)
+    return 4500 <= code <= 4599 and code != TAKEN_OVER
+
+
+@dataclass(slots=True)
+class Stop:
+    """The request has ended with this failure; its actor is to stop."""
+
+    request_id: int
+    failure: Failure
+
+
+@dataclass(slots=True)
+class Refused:
+    """The request has ended with this failure, and none of it runs. limit: where that is why."""
+
+    request: Request
+    failure: Failure
+    limit: Limit | None = None
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Hand this message to the request's actor. about: as of `Inform`."""
+
+    request_id: int
+    payload: Message | Sealed | Input
+    about: str | None = None
+
+
+@dataclass(slots=True)
+class Wake:
+    """The request has room again."""
+
+    request_id: int
+
+
+@dataclass(slots=True)
+class Close:
+    """Close the connection."""
+
+    code: int
+    reason: str
+
+
+Effect: TypeAlias = Stop | Refused | Deliver | Wake | Close

@@ -1,0 +1,1 @@
+"""What an extension writes, and how it is found."""

@@ -1,0 +1,156 @@
+"""Duplex requests: the client sends more under the request's id while the answers stream.
+
+gRPC's bidirectional stream. What comes in is bounded as what goes out is, by a credit that only
+grows: the service grants it as the handler takes inputs, and a client that sends beyond it ends
+its request. Each input has a number, so that a client that came back can send one again.
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Generic, TypeVar, cast
+
+from actors.protocol.effects import HOLDS_TOO_MUCH
+from actors.protocol.failure import Code, Failure
+from actors.protocol.frames import Input, Message, Sealed
+from actors.requests.interceptors import Ending
+from actors.requests.pull import Yielded
+from actors.requests.request import AnyHandler
+
+Req = TypeVar("Req", bound=Message)
+In = TypeVar("In", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
+
+INPUT_WINDOW: Final = 16
+"""Inputs that a request holds for its handler. With the largest frames that is 16 MiB."""
+
+
+class Inputs:
+    """The inputs of one request: checked, counted, in order, at most a window of them waiting.
+
+    grant: is told the credit whenever half a window has been taken. started: is called at the first
+    input that the handler takes: from then on the request cannot be run again. hold: counts
+    the bytes of a sealed input, and returns whether there is room; free: is called as it is taken.
+    """
+
+    __slots__ = (
+        "_free", "_grant", "_hold", "_kind", "_last", "_limit", "_queue", "_received",
+        "_started", "_taken", "_waiter", "_window",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: type[Message],
+        grant: Callable[[int], None],
+        started: Callable[[], None],
+        hold: Callable[[int], bool],
+        free: Callable[[Sealed], None],
+        window: int = INPUT_WINDOW,
+    ) -> None:
+        self._kind = kind
+        self._grant = grant
+        self._started = started
+        self._hold = hold
+        self._free = free
+        self._window = window
+        self._limit = window
+        self._queue: deque[Message | Sealed] = deque()
+        self._received = 0
+        self._taken = 0
+        self._last = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Input) -> Failure | None:
+        """Take what the client sent; a Failure is what the request has to end with."""
+        if item.number <= self._received:
+            return None  # sent again
+        failure = self._refuse(item)
+        if failure is not None:
+            return failure
+        self._received = item.number
+        self._last = item.last
+        if item.payload is not None:
+            self._queue.append(cast("Message | Sealed", item.payload))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return None
+
+    def _refuse(self, item: Input) -> Failure | None:
+        payload = item.payload
+        if self._last:
+            return _bad("an input came after the last one")
+        if item.number != self._received + 1:
+            return _bad(f"input {item.number} came where {self._received + 1} was due")
+        if payload is None:
+            return None if item.last else _bad("an input that is not the last needs a payload")
+        if item.number > self._limit:
+            return Failure(Code.RESOURCE_EXHAUSTED, "more inputs than the service has granted")
+        if isinstance(payload, Failure):
+            return payload
+        if not (
+            payload.kind is self._kind
+            if isinstance(payload, Sealed)
+            else isinstance(payload, self._kind)
+        ):
+            return _bad(f"the inputs of this request are {self._kind.__name__}")
+        if isinstance(payload, Sealed) and not self._hold(payload.size):
+            return HOLDS_TOO_MUCH
+        return None
+
+    async def next(self) -> Message | None:
+        """Return the next input, when it is there; None after the last one.
+
+        Raises Failure, INVALID_ARGUMENT, for one that cannot be decoded.
+        """
+        while not self._queue:
+            if self._last:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if not self._taken:
+            self._started()
+        self._taken += 1
+        payload = self._queue.popleft()
+        limit = self._taken + self._window
+        if not self._last and limit - self._limit >= (self._window + 1) // 2:
+            self._limit = limit
+            self._grant(limit)
+        if isinstance(payload, Sealed):
+            self._free(payload)
+            return payload.open()
+        return payload
+
+
+def _bad(message: str) -> Failure:
+    return Failure(Code.INVALID_ARGUMENT, message)
+
+
+class DuplexActor(AnyHandler, Generic[Req, In, Rep]):
+    """Answers a request of type Req with a stream of Rep, and takes messages of In meanwhile.
+
+    It may be declared `restartable`: it is run again if it crashes before its first answer and
+    before it took its first input.
+    """
+
+    @abstractmethod
+    def handle(self, request: Req, inputs: AsyncIterator[In]) -> AsyncIterator[Yielded[Rep]]:
+        """An async generator of answers. Raise Failure to end with an error.
+
+        `inputs` ends when the client has said that nothing follows. It is pulled: what the handler
+        does not take, the client soon may not send. The answers are pulled as a StreamActor's; to
+        return ends the request, whatever the client still has to say.
+        """
+
+    async def run(self) -> Ending:
+        """Pull `handle` and send what it yields."""
+        return await self.pull(self.handle(cast(Req, self.request), self._inputs()))
+
+    async def _inputs(self) -> AsyncIterator[In]:
+        source = self.exchange.inputs
+        assert source is not None, "registered with `register_duplex`, says its type"
+        while (item := await source.next()) is not None:
+            yield cast(In, item)

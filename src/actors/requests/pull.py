@@ -1,0 +1,173 @@
+"""How a stream is pulled: never without room, and its answers sent as they come."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
+
+from actors.protocol.frames import COMPLETED, Burst, Closes, Last, Message, Opens, Relay
+from actors.requests.interceptors import Call, Ending
+from actors.runtime.rounds import Seat, next_turn
+
+if TYPE_CHECKING:
+    from actors.requests.request import Exchange
+
+Rep = TypeVar("Rep", bound=Message)
+
+Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep] | Relay[Rep]
+
+_DIRECTIONS: Final = frozenset({Last, Opens, Closes, Relay})
+
+AT_ONCE: Final = 512
+"""Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
+
+FIRST: Final = 64
+"""The same for its first ones: then it is seen whether it had better wait in the round."""
+
+
+class Pull:
+    """One stream on its way to its exchange. call: who is to see its answers before."""
+
+    def __init__(self, exchange: "Exchange", call: Call[Message] | None) -> None:
+        self._exchange = exchange
+        self._call = call
+        self._answer: Callable[[Message], bool] = self._first if call is None else self._tell
+        self._left = FIRST
+        self._seat: Seat | None = None
+        self._ours: BaseException | None = None
+
+    async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
+        """Advance the stream while there is room, and send what it yields; how it ends."""
+        exchange, source = self._exchange, aiter(stream)
+        try:
+            if not exchange.has_room():
+                await exchange.room()
+            while True:
+                item = await self._pass_on(source, _DIRECTIONS)
+                if item is None:
+                    return COMPLETED
+                if isinstance(item, Last):
+                    return cast("Message", item.answer)
+                if isinstance(item, Relay):
+                    item.stopped_by = None
+                    try:
+                        last = await self._pass_on(item.source, item.until)
+                        item.stopped_by = cast("Rep | None", last)
+                    except BaseException as error:
+                        if error is self._ours:
+                            raise
+                        source = _raise_in(stream, error)
+                else:
+                    await self._send(cast("Opens[Rep] | Closes[Rep]", item))
+                self._left -= 1
+                if not self._left:
+                    await self._pause()
+        except GeneratorExit:  # where SEATS
+            if self._seat is not None:
+                self._seat.close()
+            raise
+        finally:
+            self._answer = exchange.answer  # no circle is left for the garbage collector
+            self._ours = None
+            try:
+                if self._seat is not None:  # where SEATS
+                    await self._seat.leave()
+            finally:
+                close = getattr(stream, "aclose", None)
+                if close is not None:
+                    await close()
+
+    async def _pass_on(
+        self, source: AsyncIterator[Yielded[Rep]], until: Collection[type]
+    ) -> Yielded[Rep] | None:
+        """Send what a stream yields, up to what is of a type in `until`; None: it has ended.
+
+        What is raised here by anything but the source is noted in `_ours`.
+        """
+        exchange, answer, left = self._exchange, self._answer, self._left
+        plain: type | None = None
+        try:
+            async for item in source:
+                try:
+                    if type(item) is plain:  # nearly always
+                        if not answer(item):  # type: ignore[arg-type]  # a plain answer: all others are below
+                            await exchange.room()
+                    elif type(item) in until:
+                        return item
+                    elif isinstance(item, Burst):
+                        await self._send_all(iter(item.answers))
+                    else:
+                        if not self._answer(item):  # type: ignore[arg-type]  # as above
+                            await exchange.room()
+                        plain, answer = type(item), self._answer
+                    left -= 1
+                    if not left:
+                        left = AT_ONCE
+                        await self._pause()
+                except BaseException as error:
+                    self._ours = error
+                    raise
+        finally:
+            self._left = left
+        return None
+
+    async def _pause(self) -> None:
+        """Others get a turn."""
+        self._left = AT_ONCE
+        if self._seat is not None and self._seat.taken:  # where SEATS
+            await next_turn()
+        else:
+            self._seat = await self._exchange.rounds.turn()
+
+    async def _send(self, item: Opens[Rep] | Closes[Rep]) -> None:
+        exchange = self._exchange
+        if isinstance(item, Opens):
+            room = self._answer(item.answer)
+            exchange.owe(item.key, item.closing)
+        else:
+            room = self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
+        if not room:
+            await exchange.room()
+
+    async def _send_all(self, answers: Iterator[Rep]) -> None:
+        exchange, call = self._exchange, self._call
+        pulled: Iterator[Message] = answers
+        if call is not None:
+            pulled = _tell_each(answers, call)
+        while not exchange.answer_all(pulled, AT_ONCE):
+            if exchange.has_room():
+                await next_turn()
+            else:
+                await exchange.room()
+
+    def _first(self, answer: Message) -> bool:
+        room = self._exchange.answer(answer)
+        self._answer = self._exchange.answers()
+        return room
+
+    def _tell(self, answer: Message) -> bool:
+        assert self._call is not None
+        self._call.answered(answer)
+        return self._exchange.answer(answer)
+
+
+def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
+    """Have the interceptors see each answer of a burst before it is sent."""
+    for answer in answers:
+        call.answered(answer)
+        yield answer
+
+
+async def _raise_in(
+    stream: AsyncIterator[Yielded[Rep]], raised: BaseException
+) -> AsyncIterator[Yielded[Rep]]:
+    """The rest of the stream, with this raised where it stands at its `yield`."""
+    if not isinstance(stream, AsyncGenerator):
+        raise raised
+    try:
+        item = await stream.athrow(raised)
+    except StopAsyncIteration:
+        return
+    finally:
+        del raised  # no circle is left for the garbage collector
+    yield item
+    async for item in stream:
+        yield item

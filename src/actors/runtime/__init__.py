@@ -1,0 +1,1 @@
+"""Actors, mailboxes and supervision. This package has never heard of a session."""

@@ -1,0 +1,119 @@
+"""The children of one actor: started, counted, restarted or given up, and stopped in order."""
+
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from actors.errors import GivenUp, NameTaken
+from actors.runtime.events import ChildGivenUp
+from actors.runtime.inbox import STARTING, STOPPING
+from actors.runtime.regroup import Regroup
+from actors.runtime.supervision import Order, Restart, RestartBook, Strategy, Supervision, Tally
+
+if TYPE_CHECKING:
+    from actors.runtime.cell import Cell
+    from actors.runtime.restarting import Restarting
+
+N = TypeVar("N")
+
+TEMPORARY: Final = Restart.TEMPORARY
+ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
+
+
+class Family:
+    """What a supervisor knows of its children. One for each actor that has had a child."""
+
+    __slots__ = ("_book", "members", "parent", "regroup", "tally")
+
+    def __init__(self, parent: "Cell[object]") -> None:
+        self.parent = parent
+        self.members: dict[str, Cell[object]] = {}
+        self.tally = Tally()
+        self._book = RestartBook()
+        self.regroup: Regroup | None = None
+        """Under way: several are restarted together."""
+
+    def add(self, child: "Cell[N]") -> None:
+        """Enter a child under its name, which must be free."""
+        if child.name in self.members:
+            raise NameTaken(child.path)
+        self.members[child.name] = cast("Cell[object]", child)
+        self.tally.started += 1
+
+    def remove(self, name: str) -> None:
+        """Strike out a child that is no more."""
+        del self.members[name]
+        self.tally.stopped += 1
+        self.news()
+
+    def news(self) -> None:
+        """Something has happened to a child, which `regroup` may wait for."""
+        if self.regroup is not None:
+            self.regroup.news()
+
+    @property
+    def together(self) -> bool:
+        """A child is restarted with others, and not by itself."""
+        actor = self.parent.actor
+        return actor is not None and actor.supervision.strategy is not ONE_FOR_ONE
+
+    def restart_group(self, child: "Restarting[N]", delay: float) -> None:
+        """Restart the child and those that go with it, in `delay` seconds."""
+        if self.regroup is None:
+            self.regroup = Regroup(self)
+        self.regroup.add(cast("Cell[object]", child), delay)
+
+    def decide_restart(self, child: "Restarting[N]", error: BaseException) -> float | None:
+        """Seconds until the crashed child is restarted; None if it is not.
+
+        A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
+        """
+        self.tally.crashed += 1
+        lifecycle, parent = child.lifecycle, self.parent
+        record = child.record
+        if (
+            lifecycle.restart is TEMPORARY
+            or child.state >= STOPPING
+            or parent.state >= STOPPING
+            or (child.state is STARTING and not record.restarts)  # its first start
+        ):
+            return None
+        system = parent.system
+        now = system.clock.now()
+        own = lifecycle.intensity
+        if own is not None:
+            allowed = record.book.allows(own, now)
+        else:
+            allowed = self._book.allows(self.supervision.intensity, now)
+        if allowed:
+            return record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
+        self.tally.given_up += 1
+        if system.observed:
+            system.report(ChildGivenUp(child.path, error, escalated=own is None))
+        if own is None:
+            given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")
+            given_up.__cause__ = error
+            parent.push_control(given_up)
+        return None
+
+    def forget_restarts(self) -> None:
+        """Start a new book: the parent was restarted, and no crash is held against it twice."""
+        self._book = RestartBook()
+
+    @property
+    def supervision(self) -> Supervision:
+        """How the parent looks after its children."""
+        actor = self.parent.actor
+        return Supervision() if actor is None else actor.supervision
+
+    async def stop_all(self) -> None:
+        """Stop every child and wait until all are gone, in the order that supervision states."""
+        if self.regroup is not None:
+            self.regroup.cancel()
+            self.regroup = None
+        children = list(self.members.values())
+        children.reverse()
+        if self.supervision.order is Order.TOGETHER:
+            for child in children:
+                child.stop()
+        for child in children:
+            child.stop()
+            await child.join()

@@ -1,0 +1,95 @@
+"""Several children restarted together: OTP's one_for_all and rest_for_one.
+
+The parent takes no part in it and may be at work meanwhile; a task of its own does it, one for a
+supervisor and only while it is needed:
+
+    stop those that go with the crashed child, youngest first → wait for the backoff
+        → start all of them in order, each when the one before it is ready
+
+A crash while this goes on begins it anew, and counts against the intensity like any other.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from actors.runtime.inbox import State
+from actors.runtime.supervision import Restart, Strategy
+
+if TYPE_CHECKING:
+    from actors.runtime.cell import Cell
+    from actors.runtime.family import Family
+
+
+class Regroup:
+    """One restart of a group, until all of it runs again."""
+
+    __slots__ = ("_causes", "_family", "_news", "_task")
+
+    def __init__(self, family: "Family") -> None:
+        self._family = family
+        self._causes: list[tuple[Cell[object], float]] = []
+        self._news: asyncio.Future[None] | None = None
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def add(self, child: "Cell[object]", delay: float) -> None:
+        """This child has crashed and is due in `delay` seconds."""
+        self._causes.append((child, delay))
+        self.news()
+
+    def news(self) -> None:
+        """A child is ready, halted or gone."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def cancel(self) -> None:
+        """The children are stopped: there is nothing left to restart."""
+        self._task.cancel()
+
+    async def _work(self) -> None:
+        while self._causes:
+            causes, self._causes = self._causes, []
+            group = self._group([child for child, _ in causes])
+            await self._halt(group)
+            await self._pause(max(delay for _, delay in causes))
+            await self._start(group)
+        self._family.regroup = None
+
+    def _group(self, crashed: "list[Cell[object]]") -> "list[Cell[object]]":
+        members = list(self._family.members.values())
+        if self._family.supervision.strategy is Strategy.ONE_FOR_ALL:
+            return members
+        places = [members.index(child) for child in crashed if child in members]
+        return members[min(places) :] if places else []
+
+    async def _halt(self, group: "list[Cell[object]]") -> None:
+        for cell in reversed(group):
+            if cell.lifecycle.restart is Restart.TEMPORARY:
+                cell.stop()
+            else:
+                cell.halt()
+            while cell.state not in (State.PAUSED, State.STOPPED) or cell.halting:
+                await self._wait()
+
+    async def _pause(self, delay: float) -> None:
+        due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._family.parent.system.clock.call_later(delay, lambda: due.set_result(None))
+        try:
+            await due
+        finally:
+            timer.cancel()
+
+    async def _start(self, group: "list[Cell[object]]") -> None:
+        for cell in group:
+            if self._causes:
+                return
+            if cell.state is State.PAUSED:
+                cell.resume()
+            while cell.state is State.STARTING and not self._causes:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._news = asyncio.get_running_loop().create_future()
+        try:
+            await self._news
+        finally:
+            self._news = None

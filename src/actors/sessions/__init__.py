@@ -1,0 +1,1 @@
+"""The session actor, which carries out what `actors.protocol` decides."""

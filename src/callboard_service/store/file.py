@@ -1,0 +1,180 @@
+"""The database file itself: whether it is still the one that was opened, and who may read it.
+
+SQLite holds open files. It does not notice that a name leads to another file by now, and goes on
+to write into one that nobody will find again.
+"""
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from callboard_service.store.errors import StoreDamaged, StoreLost
+from callboard_service.store.schema import APPLICATION_ID
+
+LOGS: Final = ("-wal", "-shm")
+"""What SQLite keeps beside a database in WAL mode."""
+
+_MAGIC: Final = b"SQLite format 3\0"
+_APPLICATION: Final = slice(68, 72)
+_HEADER_BYTES: Final = 100
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+Identity = tuple[int, int]
+
+
+class OpenFile:
+    """A database file as it was when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity = _identity(path.stat())
+        self._logs = {log: found for log in _logs(path) if (found := identity(log)) is not None}
+        self._size = 0
+        # Never closed while a connection is open: the process would lose its locks on the file.
+        self._descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
+        self._overwritten = False
+        self._marked = self._header()[_APPLICATION] == _mark()
+
+    def check(self) -> None:
+        """Compare with what is there now, in a few microseconds.
+
+        Raises StoreLost if the file or its log was removed or replaced, and StoreDamaged if it was
+        cut or overwritten.
+        """
+        path = self._path
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise StoreLost(f"{path} was removed while it was open") from None
+        except OSError as error:
+            raise StoreLost(f"{path} cannot be reached any more: {error.strerror}") from error
+        if _identity(status) != self._identity:
+            raise StoreLost(f"{path} was replaced while it was open")
+        if status.st_size < self._size:
+            raise StoreDamaged(f"{path} is damaged: it was cut while it was open")
+        self._size = status.st_size
+        for log, found in self._logs.items():
+            if identity(log) != found:
+                raise StoreLost(f"{log} was removed or replaced while it was open")
+        header = self._header()
+        if header and not (
+            header.startswith(_MAGIC) and (header[_APPLICATION] == _mark() or not self._marked)
+        ):
+            self._overwritten = True
+            raise StoreDamaged(f"{path} is damaged: it was overwritten while it was open")
+
+    def close(self) -> None:
+        """Let go of the file, after the connections to it were closed. Again: nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def part_with_logs(self) -> None:
+        """Set the logs of a file aside that was overwritten, after the connections were closed.
+
+        They belong to what was there before. SQLite would work them into what is there now.
+        """
+        if self._overwritten:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            for log in _logs(self._path):
+                suffix = log.name.removeprefix(self._path.name)
+                aside = self._path.with_name(f"{self._path.name}.damaged-{stamp}{suffix}")
+                with suppress(OSError):
+                    os.link(log, aside)
+                    log.unlink()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Have the file under another name meanwhile, if it still has its own.
+
+        A connection that is closed then leaves the file as it is: SQLite works the log into a
+        database that it closes only where that has its name, and would write into what somebody
+        else has put there.
+        """
+        path, away = self._path, self._path.with_name(f"{self._path.name}.closing")
+        if sys.platform == "win32" or identity(path) != self._identity or away.exists():
+            yield
+            return
+        with suppress(OSError):
+            path.rename(away)
+        try:
+            yield
+        finally:
+            _give_back(away, path)
+
+    def _header(self) -> bytes:
+        """The beginning of the file; empty where it cannot be read."""
+        if sys.platform == "win32" or self._descriptor is None:
+            return b""
+        try:
+            return os.pread(self._descriptor, _HEADER_BYTES, 0)
+        except OSError:
+            return b""
+
+
+def _give_back(away: Path, path: Path) -> None:
+    """Rename `away` to `path`, unless there is a file of that name by now."""
+    try:
+        os.link(away, path)  # unlike a rename it replaces nothing
+        away.unlink()
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        with suppress(OSError):
+            if away.exists() and not path.exists():
+                away.rename(path)
+
+
+def identity(path: Path) -> Identity | None:
+    """Return which file has this name, whatever the name; None if there is none."""
+    try:
+        return _identity(path.stat())
+    except OSError:
+        return None
+
+
+def tighten(path: Path) -> str:
+    """Take the rights of others to a database and to its log away.
+
+    Return one line about what was or could not be changed, and about a folder that others may
+    enter; empty if there is nothing to say. The folder is left as it is: it may hold more than the
+    database.
+    """
+    if sys.platform == "win32":
+        return ""
+    said = []
+    for file in (path, *_logs(path)):
+        with suppress(OSError):  # most have no log
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & _OTHERS:
+                said.append(_tightened(file, mode))
+    with suppress(OSError):
+        mode = stat.S_IMODE(path.parent.stat().st_mode)
+        if mode & _OTHERS:
+            said.append(f"the folder {path.parent} is open to others ({mode:04o}); 0700 is safer")
+    return "; ".join(said)
+
+
+def _tightened(file: Path, mode: int) -> str:
+    try:
+        file.chmod(mode & ~_OTHERS)
+    except OSError as error:
+        return f"{file} is open to others ({mode:04o}), which cannot be changed: {error.strerror}"
+    return f"{file} was open to others ({mode:04o}); it is {mode & ~_OTHERS:04o} now"
+
+
+def _logs(path: Path) -> list[Path]:
+    return [path.with_name(path.name + log) for log in LOGS]
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
+
+
+def _mark() -> bytes:
+    return APPLICATION_ID.to_bytes(4, "big")

@@ -1,0 +1,225 @@
+"""Carries out what the client's state machine wants: connections one after the other, and time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from actors.runtime.clock import Clock, Timer
+from callboard.v1.envelope_pb2 import ServerMessage
+from transport.client.calls import Call, Endpoint
+from transport.client.effects import (
+    Abort,
+    Close,
+    Connect,
+    Deliver,
+    Effect,
+    Failed,
+    Find,
+    Over,
+    Ready,
+    Room,
+)
+from transport.client.protocol import ClientProtocol, Phase
+from transport.client.socket import CLOSE_TIMEOUT, Carrier, Dialer
+from transport.codes import CloseCode
+from transport.errors import ConnectionClosed, NotRunning, TransportError
+
+
+class Receiver(Protocol):
+    """Who gets what comes of the calls."""
+
+    def deliver(self, call: Call, message: ServerMessage) -> None:
+        """The next answer to a call."""
+
+    def fail(self, call: Call, error: TransportError) -> None:
+        """No answer to the call comes any more."""
+
+    def room(self, call: Call) -> None:
+        """The service takes more inputs of the call."""
+
+
+class ClientConnection:
+    """Runs until the protocol is over: one task, and a writer beside it while there is a socket."""
+
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        find: Callable[[], Endpoint],
+        dialer: Dialer,
+        clock: Clock,
+        receiver: Receiver,
+    ) -> None:
+        self.not_running: NotRunning | None = None
+        self._protocol = protocol
+        self._find = find
+        self._dialer = dialer
+        self._clock = clock
+        self._receiver = receiver
+        self._step: Find | Connect | None = None
+        self._cut: Callable[[], object] | None = None
+        self._closing: Close | None = None
+        self._changed = asyncio.Event()
+        self._output = asyncio.Event()
+        self._timer: Timer | None = None
+
+    def now(self) -> float:
+        """The time, by the clock that was handed in."""
+        return self._clock.now()
+
+    async def changed(self) -> None:
+        """Wait until the phase has changed to open, or over."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Connect again and again, until the protocol gives up or is closed.
+
+        What the finder or the dialer raises beyond what they say comes out; the calls end first.
+        """
+        try:
+            self.do(self._protocol.start())
+            while (step := self._step) is not None:
+                self._step = None
+                if isinstance(step, Find):
+                    self.do(self._protocol.found(self._look(), self.now()))
+                else:
+                    await self._connect(step)
+        finally:
+            self.do(self._protocol.close())
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._dialer.close()
+
+    def _look(self) -> Endpoint | None:
+        self.not_running = None
+        try:
+            return self._find()
+        except NotRunning as error:
+            self.not_running = error
+            return None
+
+    # -- one connection ----------------------------------------------------------------------
+
+    async def _connect(self, step: Connect) -> None:
+        await self._pause(step.delay)
+        if self._protocol.phase is Phase.OVER:
+            return
+        self.arm()
+        dialing = asyncio.ensure_future(self._dialer.dial(step.endpoint.url))
+        self._cut = dialing.cancel
+        try:
+            await asyncio.wait([dialing])
+        finally:
+            dialing.cancel()
+            self._cut = None
+        try:
+            carrier = await dialing
+        except asyncio.CancelledError:
+            closed = ConnectionClosed(CloseCode.ABNORMAL, "nothing answered in time")
+        except ConnectionClosed as error:
+            closed = error
+        else:
+            closed = await self._carry(carrier)
+        self.do(self._protocol.disconnected(closed, self.now()))
+
+    async def _pause(self, delay: float) -> None:
+        if delay <= 0:
+            return
+        passed = asyncio.Event()
+        timer = self._clock.call_later(delay, passed.set)
+        self._cut = passed.set
+        try:
+            await passed.wait()
+        finally:
+            self._cut = None
+            timer.cancel()
+
+    async def _carry(self, carrier: Carrier) -> ConnectionClosed:
+        """Read until the connection ends; how it did."""
+        self._output.clear()
+        writer = asyncio.create_task(self._write(carrier), name="callboard client writer")
+        self._cut = carrier.abort
+        try:
+            self.do(self._protocol.connected(self.now()))
+            while True:
+                data = await carrier.receive()
+                if data is None:
+                    self._protocol.heard(self.now())
+                else:
+                    self.do(self._protocol.receive(data, self.now()))
+        except ConnectionClosed as closed:
+            if self._closing is not None:
+                await writer
+            return closed
+        finally:
+            self._cut = None
+            carrier.abort()
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    async def _write(self, carrier: Carrier) -> None:
+        while True:
+            await carrier.send(self._protocol.take())
+            if self._closing is not None:
+                await carrier.close(self._closing.code, self._closing.reason)
+                return
+            await self._output.wait()
+            self._output.clear()
+
+    # -- effects -----------------------------------------------------------------------------
+
+    def do(self, effects: list[Effect]) -> None:
+        """Carry these out, and send what is to be sent."""
+        for effect in effects:
+            match effect:
+                case Deliver(call, message):
+                    self._receiver.deliver(call, message)
+                case Failed(call, error):
+                    self._receiver.fail(call, error)
+                case Room(call):
+                    self._receiver.room(call)
+                case Find() | Connect():
+                    self._step = effect
+                    self.arm()
+                case Abort():
+                    self._cut_off()
+                case Close():
+                    self._closing = effect
+                    self._set_timer(CLOSE_TIMEOUT, self._cut_off)
+                case Ready():
+                    self._changed.set()
+                    self.arm()
+                case Over():
+                    self._changed.set()
+        self.flush()
+
+    def leave(self) -> None:
+        """Close: in order where there is a connection, at once where there is none."""
+        there = self._protocol.phase in (Phase.OPEN, Phase.GREETING)
+        self.do(self._protocol.close())
+        if not there:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        if self._cut is not None:
+            self._cut()
+
+    def flush(self) -> None:
+        """There may be something to send."""
+        if self._protocol.has_output or self._closing is not None:
+            self._output.set()
+
+    def arm(self) -> None:
+        """Be there when the protocol next has something to do."""
+        due = self._protocol.due()
+        if self._closing is None and due is not None:
+            self._set_timer(max(due - self.now(), 0.0), self._tick)
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_later(seconds, callback)
+
+    def _tick(self) -> None:
+        self.do(self._protocol.tick(self.now()))
+        self.arm()

@@ -1,0 +1,75 @@
+"""What the client's state machine wants done."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from callboard.v1 import session_pb2
+from callboard.v1.envelope_pb2 import ServerMessage
+from transport.client.calls import Call, Endpoint
+from transport.errors import ConnectionClosed, TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Look where the service is, and report by `found`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """After `delay` seconds open a WebSocket, and report by `connected` or `disconnected`."""
+
+    endpoint: Endpoint
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Cut the connection, or the attempt to make one, and report `disconnected` with 1006."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send what is in the outbox, close with this code, and report nothing."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The service has let the client in; requests go out from now on."""
+
+    welcome: session_pb2.Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The next answer to a call."""
+
+    call: Call
+    message: ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call has ended, and no answer of the service's says so."""
+
+    call: Call
+    error: TransportError
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The service takes more inputs of this call."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The client does not come back."""
+
+    closed: ConnectionClosed
+
+
+Effect: TypeAlias = Find | Connect | Abort | Close | Ready | Deliver | Failed | Room | Over

@@ -1,0 +1,216 @@
+"""The answers to one request, as a typed iterator."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+from google.protobuf.message import DecodeError, Message
+
+from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice
+from callboard.v1.envelope_pb2 import ServerMessage
+from transport.client.calls import Call
+from transport.errors import TransportError, UnexpectedAnswer, request_failed
+
+if TYPE_CHECKING:
+    from transport.client import Client
+
+R_co = TypeVar("R_co", bound=Message, covariant=True)
+S_contra = TypeVar("S_contra", bound=Message, contravariant=True)
+
+
+class Inbox:
+    """What has come for a call and waits for its consumer; bounded by the call's credit."""
+
+    __slots__ = ("_arrived", "_sender", "_waiter")
+
+    def __init__(self) -> None:
+        self._arrived: deque[ServerMessage | TransportError] = deque()
+        self._sender: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._arrived)
+
+    def put(self, item: ServerMessage | TransportError) -> None:
+        """Keep it; wake the consumer."""
+        self._arrived.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def room(self) -> None:
+        """Wait for word that the service takes more inputs, or that the call has ended."""
+        self._sender = asyncio.get_running_loop().create_future()
+        try:
+            await self._sender
+        finally:
+            self._sender = None
+
+    def wake_sender(self) -> None:
+        """The service takes more, or the call has ended."""
+        if self._sender is not None and not self._sender.done():
+            self._sender.set_result(None)
+
+    async def next(self) -> ServerMessage:
+        """The oldest. Raises what was put, if that is an error."""
+        while not self._arrived:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        item = self._arrived.popleft()
+        if isinstance(item, TransportError):
+            raise item
+        return item
+
+
+class Stream(Generic[R_co]):
+    """The answers to one request. Iterate it once.
+
+    It ends with the request; an error that ends it is raised as RequestFailed. Leaving the
+    iteration before (break, an exception, a cancelled task) cancels the request; where it matters
+    that this is at once on every Python, use the stream as an asynchronous context manager.
+
+    A notice whose type was not asked for is passed over, unless it voids tokens.
+    """
+
+    def __init__(
+        self, client: "Client", call: Call, inbox: Inbox, kinds: Iterable[type[R_co]]
+    ) -> None:
+        self._client = client
+        self._call = call
+        self._inbox = inbox
+        self._kinds: dict[str, type[R_co]] = {kind.DESCRIPTOR.full_name: kind for kind in kinds}
+        self._over = False
+
+    def __aiter__(self) -> AsyncIterator[R_co]:
+        return _Iteration(self)
+
+    async def next(self) -> R_co:
+        """The next answer, of a stream that is not left by cancelling who waits here.
+
+        Raises StopAsyncIteration after the last.
+        """
+        while not self._over:
+            try:
+                message = await self._inbox.next()
+            except TransportError:
+                self._over = True
+                raise
+            self._over = message.end
+            self._client.consumed(self._call)
+            answer = self._unwrap(message)
+            if answer is not None:
+                return answer
+        raise StopAsyncIteration
+
+    def _unwrap(self, message: ServerMessage) -> R_co | None:
+        """The answer in this frame, if there is one for the consumer."""
+        arm = message.WhichOneof("payload")
+        if arm is None:
+            return None  # of a later version of the contract
+        payload: Message = getattr(message, arm)
+        name = payload.DESCRIPTOR.full_name
+        if arm == "reply":
+            name = message.reply.type_url.rpartition("/")[2]
+        kind = self._kinds.get(name)
+        if kind is not None:
+            if arm != "reply":
+                return cast(R_co, payload)
+            try:
+                return kind.FromString(message.reply.value)
+            except DecodeError as error:
+                raise self._unexpected(payload) from error
+        if arm == "error":
+            self.close()
+            raise request_failed(message.error)
+        if isinstance(payload, ChatCompleted) and message.end:
+            return None
+        if isinstance(payload, ChatNotice) and not payload.discard_tokens:
+            return None
+        raise self._unexpected(payload)
+
+    def _unexpected(self, payload: Message) -> UnexpectedAnswer:
+        self.close()
+        return UnexpectedAnswer(payload)
+
+    def answer(self, ask_id: str, answers: Iterable[str], message: str = "") -> None:
+        """Answer an AskEvent of this request; no answers: declined. Harmless once it has ended.
+
+        Raises RequestFailed if the service takes no answer as long as that.
+        """
+        self._client.answer(
+            self._call, AnswerRequest(ask_id=ask_id, answers=answers, message=message)
+        )
+
+    def cancel(self) -> None:
+        """End the request; what still comes of it, RequestFailed with CANCELLED, can be read."""
+        self._client.cancel(self._call)
+
+    def close(self) -> None:
+        """End the request and read no more of it. Harmless once it has ended."""
+        if not self._over:
+            self._over = True
+            self._client.abandon(self._call)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def drop(self) -> None:
+        """As `close`, but soon: for what finds out as garbage that nobody reads any more."""
+        if not self._over:
+            self._over = True
+            self._client.forget(self._call)
+
+    def __del__(self) -> None:
+        self.drop()
+
+
+class Duplex(Stream[R_co], Generic[S_contra, R_co]):
+    """A stream that is sent more messages while its answers come (gRPC's bidirectional stream)."""
+
+    async def send(self, message: S_contra, *, last: bool = False) -> bool:
+        """Send one more, when the service takes it; `last`: nothing follows.
+
+        False: the request has ended, and nobody will see it. It waits while the handler is behind,
+        so answers and inputs belong in two tasks where the handler does not answer each input. One
+        task at a time may send. Raises RequestFailed if the message is larger than the service
+        takes.
+        """
+        while not self._client.takes_input(self._call):
+            await self._inbox.room()
+        return self._client.input(self._call, message, last=last)
+
+    def finish(self) -> None:
+        """Say that nothing follows. Harmless once the request has ended."""
+        self._client.input(self._call, None, last=True)
+
+
+class _Iteration(Generic[R_co]):
+    """One `async for` over a stream: when it is left, nothing refers to it any more."""
+
+    def __init__(self, stream: Stream[R_co]) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R_co:
+        try:
+            return await self._stream.next()
+        except asyncio.CancelledError:
+            self._stream.close()
+            raise
+
+    def __del__(self) -> None:
+        self._stream.drop()

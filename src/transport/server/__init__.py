@@ -1,0 +1,1 @@
+"""The server: it listens, checks who may connect, and feeds sessions."""

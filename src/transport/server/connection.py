@@ -1,0 +1,396 @@
+"""One WebSocket: messages are taken as they are parsed, answers written as they are there.
+
+In the way of a message there is no task: what a read brings is handed to the session, and what
+the session says in one turn of the loop goes out in one write at its end. One task a connection
+reads what is rare (pings, pongs, the close) and what overflows; another is there only while the
+peer does not keep up, and to close.
+
+What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
+it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
+`receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
+read outlives its own timeout, so a deadline here aborts the transport. And `close()` does not wait
+for the peer's close while the reader reads: what the peer still sends then meets a closed socket,
+which resets the connection and loses the close code; where a frame is none it overtakes what was
+said before. So every close is written here, and aiohttp's own does nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from aiohttp import WebSocketError, WSMessage, WSMsgType
+
+from actors.errors import MailboxFull, NotRunning
+from actors.protocol.patience import Patience
+from actors.runtime.clock import Clock, Timer
+from actors.runtime.deadlines import Deadlines
+from actors.runtime.ref import ActorRef, Down
+from actors.runtime.supervision import Exit
+from actors.sessions.messages import Detach, Outbox, Received, SessionMessage
+from transport.codes import NEVER_SENT, CloseCode
+from transport.server.dropping import Dropping
+from transport.server.feed import AT_ONCE, Line
+from transport.server.outgoing import Outgoing
+from transport.wire.calls import Decode
+from transport.wire.codec import Wire
+from transport.wire.framing import (
+    BINARY_ONLY,
+    EMPTY_CLOSE,
+    PING,
+    FramePolicy,
+    close_frame,
+    pong_frame,
+)
+
+Tell: TypeAlias = Callable[[SessionMessage], None]
+
+WRITE_BUDGET: Final = 32 * 1024
+"""Bytes that are written before others get a turn."""
+
+LAST_CLOSE_TIMEOUT: Final = 2.5
+"""Seconds that clients get to close when the service ends, before they are cut off."""
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that the peer has to take what is left and answer the close; then it is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEnvironment:
+    """What all channels of a server share.
+
+    heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
+    the limit that is named to a peer that exceeds it.
+    """
+
+    clock: Clock
+    beats: Deadlines
+    outgoing: Outgoing
+    heartbeat: float
+    slow: float
+    policy: FramePolicy = BINARY_ONLY
+    max_message_bytes: int = 1024 * 1024
+
+
+class Channel:
+    """The frames of one WebSocket that has been accepted. No session yet."""
+
+    def __init__(self, line: Line, environment: ChannelEnvironment) -> None:
+        # In the order of use: an instance keeps attributes in the order of their first setting.
+        self.heard: bool = False
+        self._closing: tuple[int, str] | None = None
+        self._awake = False
+        self._environment = environment
+        self._decode: Decode | None = None
+        self._tell: Tell | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._ended = False
+        self._line = line
+        self._front: tuple[bytes, ...] = ()
+        self._outbox: Outbox | None = None
+        self._clock = environment.clock
+        self._pong = b""
+        self._transport = line.transport
+        self._policy = environment.policy
+        self.close_code: int = CloseCode.ABNORMAL
+        self._silent = 0
+        self._in_turn = 0
+        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
+        self._cutoff: Timer | None = None
+        self._dropping: Dropping | None = None
+        self._patience: Timer | None = None
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def receive(self) -> bytes | None:
+        """The next binary message; None when the connection has ended or is to end."""
+        while self._closing is None:
+            message = await self._next()
+            self.heard = True
+            match message.type:
+                case WSMsgType.BINARY:
+                    data: bytes = message.data
+                    return data
+                case WSMsgType.PING:
+                    self._answer_ping(bytes(message.data))
+                case WSMsgType.PONG:
+                    pass
+                case WSMsgType.TEXT if self._policy.text is not None:
+                    return self._policy.text(message.data)
+                case WSMsgType.TEXT:
+                    self.close(CloseCode.UNSUPPORTED_DATA, "binary frames only")
+                case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
+                    self.close(message.data.code, self._fault(message.data))
+                    self._drop()
+                case _:
+                    self._peer_ended(message)
+                    return None
+        return None
+
+    async def _next(self) -> WSMessage:
+        """Return the next message of any kind; others get a turn after AT_ONCE of them.
+
+        A read may bring 50,000 messages, and to receive one that is there already does not wait.
+        """
+        message = await self._line.receive()
+        self._in_turn += 1
+        if self._in_turn == AT_ONCE:
+            self._in_turn = 0
+            await asyncio.sleep(0)
+        return message
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """At once, or, towards a peer that does not read, the last one alone when it does.
+
+        RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
+        """
+        if self._line.stalled:
+            self._pong = pong_frame(payload)
+            self.wake()
+        else:
+            self._write(pong_frame(payload))
+
+    def _fault(self, error: WebSocketError) -> str:
+        """Return the close reason for a frame that cannot be read."""
+        if error.code == CloseCode.TOO_BIG:
+            most = self._environment.max_message_bytes
+            return f"a message may have {most} bytes (Limits.max_message_bytes)"
+        return str(error)
+
+    def _drop(self) -> None:
+        """Drop incoming data from now on: frame boundaries are lost."""
+        if self._line.transport is None or self._transport is None:
+            self._ended = True  # the connection was lost before its fault was looked at
+        elif self._dropping is None:
+            self._dropping = Dropping(self._transport, self._clock)
+
+    def _peer_ended(self, message: WSMessage) -> None:
+        """The peer's close, or the end of the connection."""
+        self._ended = True
+        if message.type is WSMsgType.CLOSE and self._closing is None:
+            code = int(message.data)
+            self.close_code = code or CloseCode.NO_CODE
+            if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
+                code = CloseCode.PROTOCOL_ERROR
+            self._write(close_frame(code, "") if code else EMPTY_CLOSE)
+
+    async def serve(
+        self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
+    ) -> None:
+        """Carry a session that this channel is attached to, until the connection ends.
+
+        Never raises for what the peer does.
+        """
+        self._outbox = outbox
+        self._front = (welcome,)
+        del welcome  # 150 bytes, which this frame would hold to the end
+        self._decode, self._tell = wire.decode, session.tell_now
+        unwatch = session.watch(self._session_down)
+        self.wake()
+        try:
+            await self._read_in(wire, session)
+        except NotRunning:
+            pass  # it has ended meanwhile, and `_session_down` has said why
+        finally:
+            self._line.take_no_more()
+            unwatch()
+            closed_here = self._closing is not None
+            try:
+                if closed_here:  # what the session has said goes out before it lets go
+                    await self._finish()
+            finally:
+                with suppress(NotRunning):
+                    await session.send(Detach(self, self.close_code, closed_here))
+            if not closed_here:
+                await self._finish()
+
+    async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
+        """Read what is not taken at once: all, where that cannot be; else only what overflows."""
+        self._line.take_with(self)
+        while (data := await self.receive()) is not None:
+            received = Received(self, wire.decode(data), len(data))
+            try:
+                session.tell(received)
+            except MailboxFull:
+                await session.send(received)
+
+    def take(self, data: bytes) -> None:
+        """Hand a message to the session, which handles it at once if it is idle."""
+        decode, tell = self._decode, self._tell
+        if self._closing is None and decode is not None and tell is not None:
+            if not self._awake and self._environment.outgoing.are_many:
+                self._environment.outgoing.write()
+            try:
+                tell(Received(self, decode(data), len(data)))
+            except MailboxFull:
+                self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
+
+    async def refuse(self, code: int, reason: str, *last: bytes) -> None:
+        """End a connection that has no session, after these last messages."""
+        self._front = last
+        self.close(code, reason)
+        await self._finish()
+
+    async def _finish(self) -> None:
+        if self._cutoff is None:  # a peer that closed, and reads no more
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
+        if self._writer is None and self._closing is not None and not self._ended:
+            self._writer = asyncio.ensure_future(self._write_out())
+        # The peer's own frames are still read, so that its answer to the close is seen.
+        while not self._ended and self._dropping is None:
+            await self._discard_one()
+        writer = self._writer
+        if writer is not None:
+            await writer
+        if self._dropping is not None:
+            self._cutoff.cancel()
+            await self._dropping.end()
+        self._ended = True
+        self._pulse.met()
+        transport = self._transport
+        if transport is None or transport.is_closing():  # it is over already
+            self._cutoff.cancel()
+            return
+        # The server ends the connection (RFC 6455, section 7.1.1).
+        transport.close()
+        if not transport.get_write_buffer_size():
+            self._cutoff.cancel()
+
+    async def _discard_one(self) -> None:
+        message = await self._next()
+        if isinstance(message.data, WebSocketError):
+            self._drop()
+        elif message.type not in (
+            WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG,
+        ):  # fmt: skip
+            self._peer_ended(message)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """The session has something to send: in this turn of the loop, in one write."""
+        if not self._awake:
+            self._awake = True
+            self._environment.outgoing.add(self)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close, when what the session has said so far has gone out. The first word counts."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self.close_code = code
+            self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
+            self.wake()
+
+    def abort(self) -> None:
+        """Cut the connection off, unless it has ended.
+
+        asyncio's transport raises AttributeError if it is aborted after its end, but only if it
+        had bytes left when it was closed (CPython 3.11 to 3.13).
+        """
+        if self._line.transport is not None and self._transport is not None:
+            self._transport.abort()
+
+    def flush(self) -> None:
+        """Write what was said in this turn; what must wait for the peer is left to a task."""
+        self._awake = False
+        if self._writer is not None or self._ended:
+            return
+        if self._line.stalled:
+            if self._closing is not None or self._pong or self._has_more():
+                self._writer = asyncio.ensure_future(self._write_out())
+            return
+        outbox = self._outbox
+        if self._front or outbox is None:
+            messages = self._take()
+            if self._has_more():
+                self.wake()
+        else:
+            now = self._clock.now if self._closing is None else None
+            messages = outbox.take(WRITE_BUDGET, now)
+        if messages or self._pong:
+            self._write_messages(messages)
+        if self._closing is not None and not self._awake:
+            self._writer = asyncio.ensure_future(self._write_out())
+
+    def _has_more(self) -> bool:
+        return bool(self._front) or (self._outbox is not None and self._outbox.has_more)
+
+    def _write_messages(self, messages: list[bytes]) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            frames = self._policy.frames(messages)
+            transport.write(self._pong + frames if self._pong else frames)
+        self._pong = b""
+
+    async def _write_out(self) -> None:
+        """Write to a peer that does not keep up until it does; close, if that is to be."""
+        try:
+            while not self._ended:
+                if self._line.stalled:
+                    await self._drain()
+                messages = self._take()
+                if messages or self._pong:
+                    self._write_messages(messages)
+                    await asyncio.sleep(0)
+                elif self._closing is None:
+                    return
+                else:
+                    self._write(close_frame(*self._closing))
+                    return
+        except ConnectionError:
+            self.abort()
+        finally:
+            if self._closing is None:
+                self._writer = None
+
+    def _take(self) -> list[bytes]:
+        if self._front:
+            messages, self._front = list(self._front), ()
+            return messages
+        return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
+
+    async def _drain(self) -> None:
+        """Wait until a peer that reads slowly has read enough."""
+        self._expect_progress(Patience(self._environment.slow, self._gone_out(), self._clock.now()))
+        try:
+            await self._line.drain()
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    def _expect_progress(self, patience: Patience) -> None:
+        def look() -> None:
+            if patience.is_over(self._gone_out(), self._clock.now()):
+                self.close(CloseCode.SLOW_CONSUMER, "nothing has been read for too long")
+            else:
+                self._expect_progress(patience)
+
+        self._patience = self._clock.call_later(patience.interval, look)
+
+    def _gone_out(self) -> int:
+        """Grows with what the system takes from the transport's buffer while we wait for that."""
+        return 0 if self._transport is None else -self._transport.get_write_buffer_size()
+
+    def _write(self, frames: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames)
+
+    # -- timers and the session's end --------------------------------------------------------
+
+    def _beat(self) -> None:
+        environment = self._environment
+        self._pulse = environment.beats.add(environment.heartbeat, self._beat)
+        self._silent = 0 if self.heard else self._silent + 1
+        self.heard = False
+        if self._silent == 2:
+            self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
+        elif self._closing is None and not self._line.stalled:
+            # Towards a peer that does not read it would pass for progress, and tell nothing.
+            self._write(PING)
+
+    def _session_down(self, down: Down) -> None:
+        if down.exit is Exit.CRASHED:
+            self.close(CloseCode.SESSION_CRASHED, "the session failed")
+        elif self._closing is None:
+            self.close(CloseCode.GOING_AWAY, "the session has ended")

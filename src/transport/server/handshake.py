@@ -1,0 +1,94 @@
+"""From a Hello that has shown the token to a session: its own, or a new one."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from actors.errors import ActorError
+from actors.protocol.limits import SessionLimits
+from actors.requests.duplex import INPUT_WINDOW
+from actors.runtime.ref import ActorRef
+from actors.sessions.messages import Attach, Attached, Connection, SessionMessage
+from actors.sessions.sessions import FindSession, Opened, OpenSession, SessionsMessage
+from callboard.v1 import session_pb2
+
+OPEN_TIMEOUT: Final = 5.0
+"""Seconds that a session has to take a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A connection has its session."""
+
+    session: ActorRef[SessionMessage]
+    resume_token: bytes
+    attached: Attached
+
+
+class Full(Exception):
+    """There are as many sessions as there may be."""
+
+
+async def take_up(
+    sessions: ActorRef[SessionsMessage], hello: session_pb2.Hello, connection: Connection
+) -> Joined | None:
+    """Attach the connection to the session that the Hello asks for.
+
+    None: it asks for none, or not all can be had that the client lacks; the session has ended
+    then. There is no third way.
+    """
+    if not hello.HasField("resume"):
+        return None
+    resume = hello.resume
+    try:
+        opened: Opened | None = await sessions.ask(
+            lambda reply: FindSession(resume.resume_token, reply), timeout=OPEN_TIMEOUT
+        )
+        if opened is None:
+            return None
+        return await _attach(opened, hello, connection, resume.last_sequence)
+    except ActorError:  # it has crashed, or is just ending
+        return None
+
+
+async def open_new(
+    sessions: ActorRef[SessionsMessage], hello: session_pb2.Hello, connection: Connection
+) -> Joined | None:
+    """Attach the connection to a new session; None: the service is ending. Raises Full."""
+    try:
+        opened = await sessions.ask(OpenSession, timeout=OPEN_TIMEOUT)
+        if opened is None:
+            raise Full
+        return await _attach(opened, hello, connection, None)
+    except ActorError:
+        return None
+
+
+async def _attach(
+    opened: Opened, hello: session_pb2.Hello, connection: Connection, after: int | None
+) -> Joined | None:
+    attached: Attached | None = await opened.ref.ask(
+        lambda reply: Attach(connection, after, hello.initial_credit, hello.acknowledges, reply),
+        timeout=OPEN_TIMEOUT,
+    )
+    return None if attached is None else Joined(opened.ref, opened.resume_token, attached)
+
+
+def limits_of(
+    limits: SessionLimits, max_message_bytes: int, heartbeat: float, max_queued_turns: int
+) -> session_pb2.Limits:
+    """Return the limits as the client is told them."""
+    return session_pb2.Limits(
+        max_message_bytes=max_message_bytes,
+        max_requests_in_flight=limits.max_requests_in_flight,
+        messages_per_second=limits.messages_per_second,
+        message_burst=limits.message_burst,
+        heartbeat_interval_ms=round(heartbeat * 1000),
+        resume_window_ms=round(limits.resume_window * 1000),
+        resume_buffer_messages=limits.resume_buffer_messages,
+        resume_buffer_bytes=limits.resume_buffer_bytes,
+        bytes_per_second=limits.bytes_per_second,
+        byte_burst=limits.byte_burst,
+        input_window=INPUT_WINDOW,
+        max_answer_bytes=limits.max_answer_bytes,
+        max_queued_turns=max_queued_turns,
+    )

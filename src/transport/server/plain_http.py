@@ -1,0 +1,63 @@
+"""What the service answers to HTTP requests that open no WebSocket: the page, health, metrics."""
+
+import hmac
+from html import escape
+from typing import Final
+
+from aiohttp import web
+
+from transport.server.access import Refusal
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+PAGE_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Callboard</title>
+<h1>Callboard {version}</h1>
+<p>A message router for user interfaces. It answers with the backend <b>{backend}</b>.</p>
+<p>A program connects to <code>{url}</code> and speaks binary <code>callboard.v1</code> protobuf
+messages. The token for its first message is in the service's runtime file; in a terminal,
+<code>callboard chat</code> finds it by itself.</p></html>
+"""
+
+
+def page(version: str, backend: str, url: str) -> web.Response:
+    """Return the page, which runs nothing and can be framed by nobody."""
+    text = PAGE.format(version=escape(version), backend=escape(backend), url=escape(url))
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type="text/html", headers=headers)
+
+
+def health(*, draining: bool, down: str | None) -> web.Response:
+    """Return whether chat requests can be served; `down` names the part that keeps them from it.
+
+    Without the reason: this takes no token.
+    """
+    if draining:
+        return web.json_response({"status": "draining"}, status=503)
+    if down:
+        return web.json_response({"status": "degraded", down: "unavailable"}, status=503)
+    return web.json_response({"status": "ok"})
+
+
+def has_token(request: web.Request, token: bytes) -> bool:
+    """Return whether the request shows the token as a bearer."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    shown = given.strip().encode(errors="replace")
+    return scheme.lower() == "bearer" and hmac.compare_digest(shown, token)
+
+
+def unauthorized() -> web.Response:
+    """Return the answer to a request that does not show the token."""
+    headers = {"WWW-Authenticate": "Bearer"}
+    return web.Response(status=401, text="the token is needed\n", headers=headers)
+
+
+def metrics(counts: bytes) -> web.Response:
+    """Return all counts, for Prometheus."""
+    headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
+    return web.Response(body=counts, headers=headers)
+
+
+def refuse(refusal: Refusal) -> web.Response:
+    """Return an HTTP answer in place of the upgrade, or of the page."""
+    return web.Response(status=refusal.status, text=f"{refusal.reason}\n")

@@ -1,0 +1,48 @@
+"""Fixtures and hooks of the tests of `actors`, for the conftest.py of each of their folders."""
+
+import coverage
+import pytest
+
+from actors import ActorSystem, Mailbox
+from actors.runtime import crashes
+from actors.testing import actor_events, actor_system, leak_check, manual_clock
+from tests.support.bound import BOUND, bounded
+from tests.support.session_kit import Counting, Service
+
+__all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
+
+
+@pytest.fixture
+def service(actor_system: ActorSystem) -> Service:
+    """Sessions, with no actor type registered yet."""
+    return Service(actor_system)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`make coverage` looks at each module through its own test files."""
+    if (measuring := coverage.Coverage.current()) is not None:
+        measuring.switch_context(item.path.stem)
+
+
+@pytest.fixture(autouse=True)
+def bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make bound`: one message a mailbox."""
+    if BOUND:
+        monkeypatch.setattr(Mailbox, "__init__", bounded)
+
+
+@pytest.fixture(autouse=True)
+def fresh_counters() -> None:
+    Counting.pulls = Counting.closed = 0
+
+
+@pytest.fixture
+def ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C raises KeyboardInterrupt, as in a program without a handler of its own."""
+    monkeypatch.setattr(crashes, "interrupts_raise", lambda: True)
+
+
+@pytest.fixture
+def ctrl_c_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C raises nothing, as in the service: only code raises KeyboardInterrupt."""
+    monkeypatch.setattr(crashes, "interrupts_raise", lambda: False)

@@ -1,0 +1,111 @@
+"""The model of the service behind a client's carrier: no socket, and cut when a test says so."""
+
+import asyncio
+from collections.abc import Iterable
+
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from tests.support.model_service import ModelService, ModelSession
+from transport.errors import ConnectionClosed
+
+
+class ModelCarrier:
+    """One connection to the model."""
+
+    def __init__(self, service: ModelService) -> None:
+        self.received: list[ClientMessage] = []
+        self.closed: tuple[int, str] | None = None
+        self.aborted = False
+        self.silent = False
+        self.stuck: asyncio.Event | None = None
+        self._service = service
+        self._session: ModelSession | None = None
+        self._arrived: asyncio.Queue[bytes | ConnectionClosed | None] = asyncio.Queue()
+
+    async def receive(self) -> bytes | None:
+        item = await self._arrived.get()
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        if self.stuck is not None:
+            await self.stuck.wait()
+        if self.aborted:
+            return
+        for data in frames:
+            message = ClientMessage.FromString(data)
+            self.received.append(message)
+            if self.silent:
+                continue
+            if message.HasField("hello") and message.hello.token != self._service.token:
+                self.cut(4501)
+            elif self._session is None:
+                self._session, said = self._service.greet(message)
+                self.say(*said)
+            else:
+                self.say(*self._session.receive(message))
+        self.work()
+
+    def work(self) -> None:
+        """Have every request do what it can."""
+        session = self._session
+        if session is None or self.silent:
+            return
+        going = True
+        while going:
+            going = False
+            for request_id in list(session.running):
+                said = session.work(request_id)
+                if said is not None:
+                    going = True
+                    self.say(said)
+
+    def say(self, *messages: ServerMessage) -> None:
+        for message in messages:
+            self._arrived.put_nowait(message.SerializeToString())
+
+    def ping(self) -> None:
+        """A WebSocket ping."""
+        self._arrived.put_nowait(None)
+
+    def cut(self, code: int = 1006) -> None:
+        self._session = None
+        self._arrived.put_nowait(ConnectionClosed(code))
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+        self.cut(code)
+
+    def abort(self) -> None:
+        self.aborted = True
+        if self.stuck is not None:
+            self.stuck.set()
+        self.cut()
+
+
+class ModelDialer:
+    """Connects to the model, or does not."""
+
+    def __init__(self, service: ModelService | None = None) -> None:
+        self.service = service or ModelService()
+        self.carriers: list[ModelCarrier] = []
+        self.urls: list[str] = []
+        self.refuses = False
+        self.hangs = False
+        self.closed = False
+
+    @property
+    def last(self) -> ModelCarrier:
+        return self.carriers[-1]
+
+    async def dial(self, url: str) -> ModelCarrier:
+        self.urls.append(url)
+        if self.refuses:
+            raise ConnectionClosed(1006, "refused")
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
+        self.carriers.append(ModelCarrier(self.service))
+        return self.last
+
+    async def close(self) -> None:
+        self.closed = True

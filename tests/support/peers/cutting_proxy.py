@@ -1,0 +1,43 @@
+"""A fault proxy in a thread of its own, for peers that outlive the loop of one test."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.peers.background import Background
+from tests.support.peers.fault_proxy import FaultProxy
+
+
+class CuttingProxy:
+    """Passes all on until it is told to cut. `with` it."""
+
+    def __init__(self, target: str, *, as_host: str | None = None) -> None:
+        url = urlsplit(target)
+        assert url.hostname is not None
+        assert url.port is not None
+        self._proxy = FaultProxy(url.hostname, url.port, as_host=as_host)
+        self._background = Background()
+        self.url = ""
+        self.port = 0
+
+    def __enter__(self) -> "CuttingProxy":
+        self._background.__enter__()
+        self._background.run(self._proxy.__aenter__())
+        self.port = self._proxy.port
+        self.url = f"http://127.0.0.1:{self._proxy.port}"
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._background.run(self._proxy.__aexit__())
+        self._background.__exit__(None, None, None)
+
+    def cut(self) -> None:
+        """Cut every connection, and take no new one until `mend`."""
+        self._background.run(self._cut())
+
+    async def _cut(self) -> None:
+        self._proxy.refuses = True
+        self._proxy.cut()
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._proxy.refuses = False

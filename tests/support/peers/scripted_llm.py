@@ -1,0 +1,248 @@
+"""A language model that says what it is told to: an OpenAI-compatible server for tests.
+
+A user message is a script, made by `script`: for each turn (the model is asked again after tool
+calls) the steps to take. A step that waits does so for a word of the test, never for time.
+
+    with ScriptedLLM() as llm:
+        text = script([think("hm"), call("read", filePath="a.txt")], [say("done")])
+
+A message that is no script gets "Understood."; a request without tools (OpenCode's, for a title of
+the conversation) gets "A title".
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from aiohttp import web
+
+from tests.support.peers.background import Background
+
+Step: TypeAlias = Mapping[str, Any]
+
+MODEL = "scripted-1"
+INPUT_TOKENS, OUTPUT_TOKENS = 11, 7
+
+_BEGIN = "script:"
+
+
+def say(*pieces: str) -> Step:
+    """Text, in these pieces."""
+    return {"say": pieces}
+
+
+def think(*pieces: str) -> Step:
+    """Reasoning, in these pieces."""
+    return {"think": pieces}
+
+
+def call(name: str, **arguments: Any) -> Step:
+    """Call a tool; several of one turn are called together."""
+    return {"call": name, "arguments": arguments}
+
+
+def fail(status: int, times: int = 1_000_000, **headers: str) -> Step:
+    """Answer so many times with this HTTP status; `_` in a header's name is `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {"fail": status, "times": times, "headers": named}
+
+
+def cut(times: int = 1) -> Step:
+    """Cut the connection, so many times."""
+    return {"cut": times}
+
+
+def wait(name: str) -> Step:
+    """Go on when the test says `go(name)`."""
+    return {"wait": name}
+
+
+def script(*turns: Sequence[Step]) -> str:
+    """A user message that makes the model do this; no two are alike."""
+    return _BEGIN + json.dumps({"id": uuid4().hex, "turns": turns})
+
+
+@dataclass
+class Asked:
+    """One request to the model. `ended` is set when its answer is at its end or was given up."""
+
+    body: Any
+    authorization: str
+    text: str
+    ended: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
+
+    @property
+    def tool_results(self) -> list[str]:
+        """What the tools gave, as the model got it."""
+        return [_text(m["content"]) for m in self.body["messages"] if m["role"] == "tool"]
+
+    async def end(self, seconds: float = 20.0) -> bool:
+        """Wait for the end; False if it does not come in time."""
+        return await asyncio.to_thread(self.ended.wait, seconds)
+
+
+class ScriptedLLM:
+    """The server, on a port of the kernel's choice."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.url = ""
+        self._times: Counter[str] = Counter()
+        self._gates: dict[str, asyncio.Event] = {}
+        self._background = Background()
+
+    def __enter__(self) -> "ScriptedLLM":
+        self._background.__enter__()
+        self._background.run(self._start())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._background.run(self._runner.cleanup())
+        self._background.__exit__(None, None, None)
+
+    def go(self, name: str) -> None:
+        """Let the model go on where it waits for this."""
+        self._background.loop.call_soon_threadsafe(lambda: self._gate(name).set())
+
+    def about(self, text: str) -> list[Asked]:
+        """The requests that this user message has led to."""
+        return [asked for asked in self.asked if asked.text == text]
+
+    def _gate(self, name: str) -> asyncio.Event:
+        return self._gates.setdefault(name, asyncio.Event())
+
+    async def _start(self) -> None:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
+        # A client that leaves is noticed at once.
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}/v1"
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        messages = body["messages"]
+        last = max((n for n, m in enumerate(messages) if m["role"] == "user"), default=0)
+        text = _text(messages[last]["content"])
+        turn = sum(message["role"] == "assistant" for message in messages[last:])
+        asked = Asked(body, request.headers.get("Authorization", ""), text)
+        if not body.get("tools"):
+            steps: Sequence[Step] = [say("A title")]
+        else:
+            self.asked.append(asked)
+            steps = _steps(text, turn)
+        try:
+            return await self._answer(request, asked, steps, f"{text}:{turn}")
+        except (asyncio.CancelledError, ConnectionError):
+            asked.abandoned = True
+            raise
+        finally:
+            asked.ended.set()
+
+    async def _answer(
+        self, request: web.Request, asked: Asked, steps: Sequence[Step], key: str
+    ) -> web.StreamResponse:
+        for step in steps:
+            if "fail" in step and self._once_more(f"fail:{key}", step["times"]):
+                message = f"scripted failure {step['fail']}"
+                return web.json_response(
+                    {"error": {"message": message, "type": "scripted"}},
+                    status=step["fail"],
+                    headers=step["headers"],
+                )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        stream = _Stream(response)
+        await stream.delta(role="assistant", content="")
+        calls = 0
+        for step in steps:
+            if "cut" in step and self._once_more(f"cut:{key}", step["cut"]):
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            if "wait" in step:
+                await self._gate(step["wait"]).wait()
+            if "call" in step:
+                await stream.call(calls, step["call"], json.dumps(step["arguments"]))
+                calls += 1
+            for piece in step.get("think", ()):
+                await stream.delta(reasoning_content=piece)
+            for piece in step.get("say", ()):
+                await stream.delta(content=piece)
+        await stream.finish("tool_calls" if calls else "stop")
+        return response
+
+    def _once_more(self, key: str, times: int) -> bool:
+        self._times[key] += 1
+        return self._times[key] <= times
+
+
+class _Stream:
+    """An answer as chunks of a chat completion."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+        self._head = {"id": uuid4().hex, "object": "chat.completion.chunk", "model": MODEL}
+
+    async def chunk(self, delta: Mapping[str, Any], reason: str | None, **more: Any) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        data = json.dumps({**self._head, **more, "choices": [choice]})
+        await self._response.write(f"data: {data}\n\n".encode())
+
+    async def delta(self, **delta: Any) -> None:
+        await self.chunk(delta, None)
+
+    async def call(self, index: int, name: str, arguments: str) -> None:
+        """The name first, then the arguments in two halves, as servers do."""
+        function = {"name": name, "arguments": ""}
+        head = {"index": index, "id": f"call_{uuid4().hex[:12]}", "type": "function"}
+        await self.delta(tool_calls=[{**head, "function": function}])
+        middle = len(arguments) // 2
+        for half in (arguments[:middle], arguments[middle:]):
+            await self.delta(tool_calls=[{"index": index, "function": {"arguments": half}}])
+
+    async def finish(self, reason: str) -> None:
+        total = INPUT_TOKENS + OUTPUT_TOKENS
+        usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS}
+        await self.chunk({}, reason, usage={**usage, "total_tokens": total})
+        await self._response.write(b"data: [DONE]\n\n")
+        await self._response.write_eof()
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or [])
+
+
+def _steps(text: str, turn: int) -> Sequence[Step]:
+    begin = text.find(_BEGIN)
+    if begin < 0:
+        return [say("Understood.")]
+    with contextlib.suppress(ValueError):
+        turns: Sequence[Sequence[Step]] = json.JSONDecoder().raw_decode(
+            text[begin + len(_BEGIN) :]
+        )[0]["turns"]
+        return turns[turn] if turn < len(turns) else [say("Nothing more.")]
+    return [say("Understood.")]
+
+
+@contextlib.contextmanager
+def scripted_llm() -> Iterator[ScriptedLLM]:
+    """A model for as long as the block runs."""
+    with ScriptedLLM() as llm:
+        yield llm

@@ -1,0 +1,79 @@
+"""A service behind a client's carrier that says what a test has it say. No socket."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from google.protobuf.message import Message
+
+from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
+from callboard.v1.session_pb2 import Limits, Welcome
+from tests.support.model_service import served
+from transport.errors import ConnectionClosed
+
+Respond = Callable[[ClientMessage], Message | None]
+"""The one answer to a request; None: the test says it later."""
+
+
+def silence(_message: ClientMessage) -> None:
+    """Say nothing."""
+
+
+class ScriptedCarrier:
+    """One connection. What the client sends is in `sent`, in order."""
+
+    def __init__(self, respond: Respond, limits: Limits) -> None:
+        self.sent: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self._respond = respond
+        self._limits = limits
+        self._sequence = 0
+        self._arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
+
+    async def receive(self) -> bytes | None:
+        item = await self._arrived.get()
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
+
+    async def send(self, frames: Iterable[bytes]) -> None:
+        for data in frames:
+            message = ClientMessage.FromString(data)
+            self.sent.put_nowait(message)
+            if message.HasField("hello"):
+                welcome = Welcome(session="scripted", backend="fake", limits=self._limits)
+                self._arrived.put_nowait(served(welcome).SerializeToString())
+            else:
+                answer = self._respond(message)
+                if answer is not None:
+                    self.say(message.request_id, served(answer, end=True))
+
+    def say(self, request_id: int, message: ServerMessage) -> None:
+        """Say this about a request, with the next sequence number."""
+        self._sequence += 1
+        said = ServerMessage(request_id=request_id, sequence=self._sequence)
+        said.MergeFrom(message)
+        self._arrived.put_nowait(said.SerializeToString())
+
+    def cut(self, code: int = 1006) -> None:
+        self._arrived.put_nowait(ConnectionClosed(code))
+
+    async def close(self, code: int, reason: str) -> None:
+        self.cut(code)
+
+    def abort(self) -> None:
+        self.cut()
+
+
+class ScriptedDialer:
+    """Connects to the script."""
+
+    def __init__(self, respond: Respond = silence, limits: Limits | None = None) -> None:
+        self.last: ScriptedCarrier
+        self._respond = respond
+        self._limits = limits or Limits()
+
+    async def dial(self, url: str) -> ScriptedCarrier:
+        self.last = ScriptedCarrier(self._respond, self._limits)
+        return self.last
+
+    async def close(self) -> None:
+        pass

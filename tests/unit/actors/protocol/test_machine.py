@@ -1,0 +1,605 @@
+from collections.abc import Iterator
+
+import pytest
+
+from actors import Code, Failure, Notice
+from actors.protocol.block import frames
+from actors.protocol.effects import (
+    CANCELLED,
+    TOO_MANY,
+    UNKNOWN,
+    UNREAD,
+    Close,
+    Deliver,
+    Effect,
+    Limit,
+    Refused,
+    Stop,
+    Wake,
+)
+from actors.protocol.encoding import Said
+from actors.protocol.frames import (
+    COMPLETED,
+    Ack,
+    Cancel,
+    Credit,
+    Frame,
+    Inform,
+    Ping,
+    Request,
+    Violation,
+)
+from actors.protocol.limits import FLOOD, SessionLimits
+from actors.protocol.machine import SessionMachine
+from tests.support import machine_kit
+from tests.support.machine_kit import Start
+from tests.support.session_kit import Sent, Text, Unspeakable, decode, encode
+
+ALL = 1 << 30
+
+
+def machine(
+    *,
+    in_flight: int = 100,
+    outbox_bytes: int = ALL,
+    buffer_messages: int = 1000,
+    buffer_bytes: int = ALL,
+    initial_credit: int = 0,
+    acknowledges: bool = False,
+) -> SessionMachine:
+    limits = SessionLimits(
+        max_requests_in_flight=in_flight,
+        outbox_bytes=outbox_bytes,
+        resume_buffer_messages=buffer_messages,
+        resume_buffer_bytes=buffer_bytes,
+    )
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=initial_credit, acknowledges=acknowledges)
+    return session
+
+
+def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect | Start]:
+    return machine_kit.receive(session, frame, size, 0.0)
+
+
+def take(session: SessionMachine) -> list[Sent]:
+    return [decode(frame) for frame in frames(session.output.take(ALL))]
+
+
+def opened(session: SessionMachine, *request_ids: int) -> None:
+    for request_id in request_ids:
+        request = Request(request_id, 0, Text())
+        assert receive(session, request) == [Start(request)]
+
+
+# -- 1: ids --------------------------------------------------------------------------------------
+
+
+def test_a_request_starts() -> None:
+    session = machine()
+    opened(session, 1, 2, 7)
+    assert session.in_flight == 3
+    assert session.last_request_id == 7
+    assert take(session) == []
+
+
+@pytest.mark.parametrize("request_id", [0, 4, 5])
+def test_an_id_that_is_not_above_all_is_a_violation(request_id: int) -> None:
+    session = machine()
+    opened(session, 5)
+    (effect,) = receive(session, Request(request_id, 0, Text()))
+    assert isinstance(effect, Close)
+    assert effect.code == 4500
+    assert session.last_request_id == 5
+
+
+def test_an_unknown_request_under_a_new_id_is_unimplemented() -> None:
+    session = machine()
+    frame = Request(1, 0, None)
+    assert receive(session, frame) == [Refused(frame, UNKNOWN)]
+    assert take(session) == [Sent(1, 1, True, "!UNIMPLEMENTED")]
+    assert session.in_flight == 0
+
+
+@pytest.mark.parametrize("request_id", [0, 1, 2])
+def test_an_unknown_payload_under_another_id_is_ignored(request_id: int) -> None:
+    session = machine()
+    opened(session, 2)
+    assert receive(session, Request(request_id, 0, None)) == []
+    assert take(session) == []
+
+
+def test_a_request_that_cannot_be_read_ends_with_what_is_wrong_with_it() -> None:
+    session = machine()
+    failure = Failure(Code.INVALID_ARGUMENT, "garbage")
+    frame = Request(1, 0, failure)
+    assert receive(session, frame) == [Refused(frame, failure)]
+    assert take(session) == [Sent(1, 1, True, "!INVALID_ARGUMENT")]
+
+
+def test_a_violation_of_the_wire_closes() -> None:
+    assert receive(machine(), Violation(1003, "text")) == [Close(1003, "text")]
+
+
+# -- 2: exactly one end --------------------------------------------------------------------------
+
+
+def test_a_request_ends_once_and_nothing_comes_after() -> None:
+    session = machine()
+    opened(session, 1)
+    assert session.answer(1, Text("a"))
+    assert session.end(1, Text("z"))
+    assert not session.end(1, Text("again"))
+    assert not session.answer(1, Text("late"))
+    assert receive(session, Cancel(1)) == []
+    session.gone(1)
+    assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
+
+
+@pytest.mark.parametrize(("frame", "said"), [(Cancel(1), "!CANCELLED"), (None, "!INTERNAL")])
+def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
+    session = machine()
+    opened(session, 1)
+    if frame is None:
+        session.gone(1)
+    else:
+        assert receive(session, frame) == [Stop(1, CANCELLED)]
+    assert not session.end(1, COMPLETED)
+    assert take(session) == [Sent(1, 1, True, said)]
+
+
+def test_failing_all_ends_each_that_is_open() -> None:
+    session = machine()
+    opened(session, 1, 2, 3)
+    session.end(2, COMPLETED)
+    failure = Failure(Code.UNAVAILABLE, "bye", retryable=True)
+    assert session.fail_all(failure) == [Stop(1, failure), Stop(3, failure)]
+    assert [frame.said for frame in take(session)] == [
+        "completed", "!UNAVAILABLE retryable", "!UNAVAILABLE retryable"
+    ]  # fmt: skip
+    assert session.fail_all(failure) == []
+
+
+def test_frames_about_a_request_that_never_was_are_ignored() -> None:
+    session = machine()
+    frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
+    assert [receive(session, frame) for frame in frames] == [[], [], [], []]
+    session.owe(9, "k", Text())
+    assert not session.block(9)
+    session.gone(9)
+    assert not session.pay(9, "k")
+    assert not session.answer(9, Text())
+    assert not session.has_room(9)
+    assert take(session) == []
+
+
+def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
+    session = machine()
+    opened(session, 1)
+    assert receive(session, Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
+    session.end(1, COMPLETED)
+    assert receive(session, Inform(1, Text("yes"))) == []
+
+
+# -- 3: the sequence -----------------------------------------------------------------------------
+
+
+def test_the_sequence_counts_answers_alone() -> None:
+    session = machine()
+    opened(session, 1, 2)
+    session.answer(1, Text("a"))
+    receive(session, Ping(42))
+    session.notify(2, Notice("wait", discard=2))
+    session.drain("update", 500)
+    session.drain("again", 500)
+    session.end(1, COMPLETED)
+    assert take(session) == [
+        Sent(0, 0, False, "pong 42"),
+        Sent(0, 0, False, "going away update 500"),
+        Sent(1, 1, False, "a"),
+        Sent(2, 2, False, "(wait 2)"),
+        Sent(1, 3, True, "completed"),
+    ]
+
+
+def test_what_cannot_be_encoded_leaves_no_gap() -> None:
+    session = machine()
+    opened(session, 1)
+    session.owe(1, "k", Text("closing"))
+    for refused in (
+        lambda: session.answer(1, Unspeakable()),
+        lambda: session.end(1, Unspeakable()),
+        lambda: session.owe(1, "other", Unspeakable()),
+    ):
+        with pytest.raises(TypeError):
+            refused()
+    assert take(session) == []
+    session.gone(1)
+    assert take(session) == [Sent(1, 1, False, "closing"), Sent(1, 2, True, "!INTERNAL")]
+
+
+# -- 4: what is owed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["end", "cancel", "gone", "fail_all"])
+def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
+    session = machine()
+    opened(session, 1)
+    for key in "abc":
+        session.owe(1, key, Text(f"closing {key}"))
+    assert session.pay(1, "b")
+    assert not session.pay(1, "b")
+    match how:
+        case "end":
+            session.end(1, COMPLETED)
+        case "cancel":
+            receive(session, Cancel(1))
+        case "gone":
+            session.gone(1)
+        case _:
+            session.fail_all(CANCELLED)
+    frames = take(session)
+    assert [frame.said for frame in frames[:2]] == ["closing a", "closing c"]
+    assert [frame.end for frame in frames] == [False, False, True]
+    assert [frame.sequence for frame in frames] == [1, 2, 3]
+    assert not session.pay(1, "a")
+
+
+# -- 5: room -------------------------------------------------------------------------------------
+
+
+def test_an_answer_says_whether_there_is_room_for_the_next() -> None:
+    session = machine(initial_credit=2)
+    opened(session, 1)
+    assert session.has_room(1)
+    assert session.answer(1, Text())
+    assert not session.answer(1, Text())
+    assert not session.has_room(1)
+
+
+def test_answers_that_are_there_already_are_pulled_while_there_is_room() -> None:
+    session = machine(initial_credit=3)
+    opened(session, 1, 2)
+    pulled: list[int] = []
+
+    def answers() -> Iterator[Text]:
+        for number in range(6):
+            pulled.append(number)
+            yield Text(str(number))
+
+    burst = answers()
+    assert not session.answer_all(1, burst, 100)
+    assert not session.answer_all(1, burst, 100), "no credit, and nothing is pulled"
+    assert pulled == [0, 1, 2]
+    receive(session, Credit(1, 100))
+    assert not session.answer_all(1, burst, 2)
+    assert session.answer_all(1, burst, 100)
+    assert [frame.said for frame in take(session)] == ["0", "1", "2", "3", "4", "5"]
+    session.end(2, COMPLETED)
+    assert not session.answer_all(2, iter([Text("late")]), 100)
+    assert [frame.said for frame in take(session)] == ["completed"]
+
+
+def test_a_grant_of_inputs_needs_no_credit_and_ends_with_its_request() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    session.grant(1, 24)
+    session.end(1, COMPLETED)
+    session.grant(1, 32)
+    assert [(frame.sequence, frame.said) for frame in take(session)] == [
+        (1, "a"), (2, "grant 24"), (3, "completed")
+    ]  # fmt: skip
+
+
+def test_credit_is_cumulative_and_cannot_fall() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    assert not session.answer(1, Text())
+    assert receive(session, Credit(1, 1)) == []
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
+    assert receive(session, Credit(1, 3)) == []
+    assert receive(session, Credit(1, 2)) == []
+    assert session.answer(1, Text())
+    assert not session.answer(1, Text())
+
+
+def test_credit_means_nothing_to_a_client_that_wants_no_flow_control() -> None:
+    session = machine()
+    opened(session, 1)
+    assert receive(session, Credit(1, 1)) == []
+    assert all(session.answer(1, Text()) for _ in range(100))
+
+
+def test_a_notice_takes_credit_and_waits_for_it() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.notify(1, Notice("first"))
+    assert not session.has_room(1)
+    session.notify(1, Notice("second", discard=2))
+    session.notify(1, Notice("third", discard=3))
+    session.notify(9, Notice("to nobody"))
+    session.block(1)
+    assert [frame.said for frame in take(session)] == ["(first 0)"]
+    assert receive(session, Credit(1, 2)) == []  # the notice has taken it
+    assert [frame.said for frame in take(session)] == ["(third 5)"]
+    assert receive(session, Credit(1, 3)) == [Wake(1)]
+    assert take(session) == []
+
+
+def test_a_notice_that_voids_tokens_goes_out_with_the_end_and_another_does_not() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1, 2)
+    for request_id in (1, 2):
+        session.answer(request_id, Text("a"))
+        session.notify(request_id, Notice("again", discard=request_id - 1))
+        session.end(request_id, COMPLETED)
+    assert [(sent.request_id, sent.said) for sent in take(session)] == [
+        (1, "a"), (1, "completed"), (2, "a"), (2, "(again 1)"), (2, "completed")
+    ]  # fmt: skip
+
+
+def test_the_end_needs_no_credit() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text())
+    assert session.end(1, COMPLETED)
+
+
+def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
+    session = machine(outbox_bytes=400)
+    opened(session, 1, 2)
+    while session.answer(1, Text("x" * 50)):
+        assert session.output.waiting_bytes < 400
+    assert not session.has_room(2)
+    assert session.block(2)
+    assert session.unblocked() == []
+    sent = 0
+    woken: list[Effect] = []
+    while not woken:
+        assert session.output.waiting_bytes > 200 or sent == 0
+        sent += sum(map(len, session.output.take(100)))
+        woken = session.unblocked()
+    assert session.output.waiting_bytes <= 200
+    assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
+    assert session.unblocked() == []
+
+
+def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
+    session = machine(outbox_bytes=10, initial_credit=1)
+    opened(session, 1)
+    session.answer(1, Text("x" * 50))
+    assert receive(session, Credit(1, 2)) == []
+    session.output.take(ALL)
+    assert session.unblocked() == [Wake(1)]
+
+
+def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
+    session = machine(outbox_bytes=1)
+    opened(session, 1)
+    assert not session.answer(1, Text())
+    receive(session, Ping(1))
+    session.end(1, COMPLETED)
+    assert len(take(session)) == 3
+
+
+# -- limits and draining -------------------------------------------------------------------------
+
+
+def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> None:
+    session = machine(in_flight=1)
+    opened(session, 1)
+    receive(session, Cancel(1))
+    assert session.in_flight == 0
+    frame = Request(2, 0, Text())
+    assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
+    session.gone(1)
+    opened(session, 3)
+    assert take(session) == [
+        Sent(1, 1, True, "!CANCELLED"),
+        Sent(2, 2, True, "!RESOURCE_EXHAUSTED retryable"),
+    ]
+
+
+def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
+    session = machine()
+    opened(session, 1)
+    session.drain("bye", 1000)
+    (refused,) = receive(session, Request(2, 0, Text()))
+    assert isinstance(refused, Refused)
+    assert refused.limit is None
+    assert refused.failure.retry_after_ms == 1000
+    assert session.answer(1, Text("on"))
+    assert [frame.said for frame in take(session)] == [
+        "going away bye 1000", "!UNAVAILABLE retryable", "on"
+    ]  # fmt: skip
+
+
+def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
+    limits = SessionLimits(messages_per_second=4.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    session.attach(initial_credit=0, acknowledges=False)
+    assert machine_kit.receive(session, Request(1, 0, Text()), 1, 10.0) == [
+        Start(Request(1, 0, Text()))
+    ]
+    (refused,) = machine_kit.receive(session, Request(2, 0, Text()), 1, 10.125)
+    assert isinstance(refused, Refused)
+    assert refused.limit is Limit.MESSAGES
+    assert refused.failure.retry_after_ms == 125
+    later = Request(3, 0, Text())
+    assert machine_kit.receive(session, later, 1, 10.25) == [Start(later)]
+    for frame in (Cancel(1), Credit(3, 1), Ack(1), Ping(1), Inform(3, Text())):
+        effects = machine_kit.receive(session, frame, 1, 10.25)
+        assert not any(isinstance(effect, Refused | Close) for effect in effects)
+
+
+def test_far_more_frames_of_other_kinds_than_requests_allowed_are_abuse() -> None:
+    limits = SessionLimits(messages_per_second=1.0, message_burst=1)
+    session = SessionMachine(limits, encode)
+    for _ in range(FLOOD):
+        assert session.receive(Ack(0), 1, 0.0) == []
+    (close,) = session.receive(Ack(0), 1, 0.0)
+    assert isinstance(close, Close)
+    assert close.code == 4505
+    assert session.admit(Request(1, 0, Text()), 1, 0.0) is None, "it has a bucket of its own"
+    assert session.admit(Request(2, 0, Text()), 1, 0.0) == [close], "what is refused has not"
+
+
+def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:
+    session = machine(buffer_bytes=100)
+    opened(session, 1, 2)
+    session.end(1, Text("x" * 200))
+    frame = Request(3, 0, Text())
+    assert receive(session, frame) == [Refused(frame, UNREAD, Limit.UNREAD)]
+    session.end(2, Text("y" * 200))
+    assert [sent.said[0] for sent in take(session)] == ["x", "!", "y"]
+    opened(session, 4)
+
+
+@pytest.mark.parametrize("frame", [Ping(1), Request(9, 0, None)])
+def test_who_only_asks_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
+    session = machine(buffer_messages=2)
+    for number in range(7):
+        assert receive(session, Ping(number)) == []
+    *_, close = receive(session, frame)
+    assert isinstance(close, Close)
+    assert close.code == 4002
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    session.answer(1, Text("b"))
+    assert [sent.said for sent in take(session)] == ["a", "b"]
+    session.detach()
+    assert session.answer(1, Text("c"))
+    assert session.end(1, COMPLETED)
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [(sent.sequence, sent.said) for sent in take(session)] == [
+        (2, "b"), (3, "c"), (4, "completed")
+    ]  # fmt: skip
+    assert session.output.size > 0
+    assert session.resume(4)
+    assert (session.output.size, session.output.acknowledged) == (0, 4)
+
+
+def test_what_is_gone_cannot_be_resumed() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    receive(session, Ack(1))
+    assert not session.resume(0)
+    assert not session.resume(2)
+    assert session.resume(1)
+
+
+def test_while_nobody_is_there_streams_stop_at_the_buffer_and_go_on_after() -> None:
+    session = machine(buffer_messages=3)
+    opened(session, 1)
+    session.answer(1, Text("a"))
+    take(session)
+    session.detach()
+    assert session.answer(1, Text("b"))
+    assert not session.answer(1, Text("c"))
+    assert session.unblocked() == []
+    assert session.resume(1)
+    assert session.attach(initial_credit=0, acknowledges=False) == []
+    assert [sent.said for sent in take(session)] == ["b", "c"]
+    assert session.unblocked() == [Wake(1)]
+
+
+def test_a_client_that_acknowledges_is_waited_for() -> None:
+    session = machine(buffer_messages=3, acknowledges=True)
+    opened(session, 1)
+    for text in "ab":
+        assert session.answer(1, Text(text))
+    assert not session.answer(1, Text("c"))
+    take(session)
+    assert [session.unacknowledged] == [True]
+    assert session.unblocked() == []
+    assert receive(session, Ack(2)) == [Wake(1)]
+    assert [session.unacknowledged] == [False]
+    assert session.resume(2)
+    assert [sent.said for sent in take(session)] == ["c"]
+
+
+def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
+    session = machine()
+    receive(session, Ping(1))
+    session.drain("bye", 5)
+    assert session.output.unsent == 2
+    session.attach(initial_credit=0, acknowledges=False)
+    assert [sent.said for sent in take(session)] == ["going away bye 5"]
+
+
+def test_a_resume_sets_the_credit_of_new_requests_anew() -> None:
+    session = machine(initial_credit=1)
+    opened(session, 1)
+    session.attach(initial_credit=2, acknowledges=False)
+    opened(session, 2)
+    assert not session.answer(1, Text())
+    assert session.answer(2, Text())
+    assert not session.answer(2, Text())
+
+
+def test_a_notice_waits_for_room_too() -> None:
+    session = machine(outbox_bytes=40)
+    opened(session, 1, 2)
+    session.answer(1, Text("x" * 40))
+    session.notify(2, Notice("wait"))
+    session.block(2)
+    assert [sent.said[:1] for sent in take(session)] == ["x"]
+    assert session.unblocked() == [Wake(1), Wake(2)]
+    assert [sent.said for sent in take(session)] == ["(wait 0)"]
+
+
+# -- the outbox ----------------------------------------------------------------------------------
+
+
+def test_the_outbox_is_taken_in_order_by_bytes() -> None:
+    session = machine()
+    opened(session, 1)
+    for number in range(10):
+        session.answer(1, Text(str(number)))
+    size = len(encode(1, 1, False, Text("0")))
+    assert [decode(frame).said for frame in session.output.take(3 * size)] == ["0", "1", "2"]
+    assert session.output.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
+    assert [decode(frame).said for frame in session.output.take(2 * size - 1)] == ["3"]
+    assert [decode(frame).said for frame in session.output.take(0)] == ["4"]
+    assert len(session.output.take(ALL)) == 5
+    assert session.output.waiting_bytes == 0
+    assert session.output.take(ALL) == []
+
+
+def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
+    session = machine()
+    opened(session, 1)
+    session.answer(1, Text("x" * 1000))
+    session.answer(1, Text("y"))
+    assert [decode(frame).said[0] for frame in session.output.take(10)] == ["x"]
+    assert [decode(frame).said for frame in session.output.take(1000)] == ["y"]
+    assert session.output.waiting_bytes == 0
+
+
+def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_not() -> None:
+    def choosy(request_id: int, sequence: int, end: bool, said: Said) -> bytes:
+        if isinstance(said, Notice) and said.message == "bad":
+            raise UnicodeEncodeError("utf-8", "bad", 0, 1, "surrogates not allowed")
+        return encode(request_id, sequence, end, said)
+
+    session = SessionMachine(SessionLimits(), choosy)
+    session.attach(initial_credit=1, acknowledges=True)
+    opened(session, 1)
+    for _ in range(2):  # with room, and without
+        with pytest.raises(UnicodeEncodeError):
+            session.notify(1, Notice("bad", discard=1))
+        session.answer(1, Text("a"))
+    assert receive(session, Credit(1, 5)) == [Wake(1)]
+    assert session.end(1, Text("end"))
+    assert not session.gone(1)

@@ -1,0 +1,147 @@
+"""Answers that are there already: pulled like a stream, without its steps."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded
+from actors.protocol.frames import Cancel, Credit
+from actors.protocol.limits import SessionLimits
+from actors.requests.pull import AT_ONCE
+from actors.testing import settle
+from tests.support.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
+
+MANY = 3 * AT_ONCE
+
+
+class Bursting(StreamActor[Text, Text]):
+    """So many answers in one burst, then one by itself."""
+
+    pulls = 0
+    closed = 0
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        try:
+            yield Burst(self._answers(request.text))
+            yield Text("last")
+        finally:
+            type(self).closed += 1
+
+    def _answers(self, text: str) -> Iterator[Text]:
+        for number in range(MANY if text == "many" else 5):
+            type(self).pulls += 1
+            if text == "crash" and number == 3:
+                raise RuntimeError
+            yield Text(f"{number}")
+
+
+@pytest.fixture
+async def client(actor_system: ActorSystem) -> Client:
+    Bursting.pulls = Bursting.closed = 0
+    service = Service(actor_system)
+    service.registry.register(Text, Bursting)
+    return await service.open()
+
+
+async def test_all_of_it_comes_in_order_and_the_stream_goes_on(client: Client) -> None:
+    client.request(Text())
+    assert await client.said(1) == ["0", "1", "2", "3", "4", "last", "completed"]
+    client.check()
+
+
+async def test_it_is_not_pulled_beyond_credit(actor_system: ActorSystem) -> None:
+    Bursting.pulls = 0
+    service = Service(actor_system)
+    service.registry.register(Text, Bursting)
+    client = await service.open(2)
+    client.request(Text())
+    await settle()
+    assert Bursting.pulls == 2
+    client.send(Credit(1, 4))
+    await settle()
+    assert Bursting.pulls == 4
+    client.send(Credit(1, 100))
+    assert await client.said(1) == ["0", "1", "2", "3", "4", "last", "completed"]
+
+
+async def test_what_it_raises_is_a_crash_after_the_answers_before(client: Client) -> None:
+    client.request(Text("crash"))
+    assert await client.said(1) == ["0", "1", "2", "!INTERNAL"]
+    client.check()
+
+
+async def test_others_get_their_turn_within_a_long_one(client: Client) -> None:
+    client.request(Text("many"))
+    client.request(Text("many"))
+    said = [frame.request_id for frame in await client.read()]
+    first_end = len(said) - 1 - said[::-1].index(1)
+    assert said.index(2) < first_end
+    assert len(said) == 2 * (MANY + 2)
+
+
+async def test_cancel_within_a_long_one_closes_the_stream(client: Client) -> None:
+    client.request(Text("many"))
+    client.send(Cancel(1))
+    said = await client.said(1)
+    assert said[-1] == "!CANCELLED"
+    assert Bursting.pulls <= PULLS_BEFORE_A_CANCEL
+    assert Bursting.closed <= 1
+
+
+async def test_a_full_outbox_stops_it(actor_system: ActorSystem) -> None:
+    Bursting.pulls = 0
+    service = Service(actor_system, SessionLimits(outbox_bytes=100))
+    service.registry.register(Text, Bursting)
+    client = await service.open()
+    client.request(Text("many"))
+    await settle()
+    assert 0 < Bursting.pulls < 20
+
+
+class Talking(StreamActor[Text, Text]):
+    """Says something else while its burst is pulled."""
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        yield Burst(self._answers(request.text))
+        yield Text("last")
+
+    def _answers(self, text: str) -> Iterator[Text]:
+        yield Text("0")
+        if text == "abort":
+            self.context.abort(Failure(Code.ABORTED, "enough"))
+        else:
+            self.context.notice("a word")
+        yield Text("1")
+
+
+async def talking(actor_system: ActorSystem, credit: int = 0) -> Client:
+    service = Service(actor_system)
+    service.registry.register(Text, Talking)
+    return await service.open(credit)
+
+
+async def test_a_notice_from_within_comes_behind_it_under_a_number_of_its_own(
+    actor_system: ActorSystem,
+) -> None:
+    client = await talking(actor_system)
+    client.request(Text())
+    assert await client.said(1) == ["0", "1", "(a word 0)", "last", "completed"]
+    client.check()
+
+
+async def test_a_notice_from_within_needs_credit_as_any(actor_system: ActorSystem) -> None:
+    client = await talking(actor_system, 2)
+    client.request(Text())
+    assert await client.said(1) == ["0", "1"]
+    client.send(Credit(1, 3))
+    assert await client.said(1) == ["0", "1", "(a word 0)"]
+    client.send(Credit(1, 5))
+    assert await client.said(1) == ["0", "1", "(a word 0)", "last", "completed"]
+    client.check()
+
+
+async def test_an_abort_from_within_ends_it_right_behind_it(actor_system: ActorSystem) -> None:
+    client = await talking(actor_system, 2)
+    client.request(Text("abort"))
+    assert await client.said(1) == ["0", "1", "!ABORTED"]
+    client.check()

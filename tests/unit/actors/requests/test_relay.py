@@ -1,0 +1,197 @@
+"""Another stream's answers, passed on: as `async for answer in source: yield answer` would."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import pytest
+
+from actors import ActorSystem, Burst, Code, Failure, Last, Relay, StreamActor, Yielded
+from actors.protocol.frames import Cancel, Credit
+from actors.requests.pull import AT_ONCE
+from actors.testing import settle
+from tests.support.kit import Boom, tasks_of_actors
+from tests.support.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
+
+
+@dataclass(frozen=True)
+class Marked(Text):
+    """A message that is not simply passed on."""
+
+
+async def source_of(text: str, notes: list[str]) -> AsyncGenerator[Text | Burst[Text], None]:
+    try:
+        yield Text("a")
+        if text == "wait":
+            await asyncio.get_running_loop().create_future()
+        if text in ("crash", "mend", "mend and end"):
+            raise Boom
+        if text == "fail":
+            raise Failure(Code.NOT_FOUND, "no such thing")
+        if text == "many":
+            for number in range(3 * AT_ONCE):
+                notes.append(f"{number}")
+                yield Text(f"{number}")
+        yield Marked("b")
+        yield Burst([Text("c"), Text("d")])
+        yield Marked("e")
+    finally:
+        notes.append("source left")
+
+
+class Passing(StreamActor[Text, Text]):
+    """Passes on what `source` says, but for what is Marked; notes what happens."""
+
+    notes: list[str]
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        async with aclosing(source_of(request.text, self.notes)) as source:
+            relay = Relay(source, until={Marked})
+            try:
+                yield relay
+                while (marked := relay.stopped_by) is not None:
+                    yield Text(f"{marked.text}!")
+                    yield relay
+            except Boom:
+                self.notes.append("crashed in the handler too")
+                if request.text == "crash":
+                    raise
+                yield Text("mended")
+                if request.text == "mend and end":
+                    yield Last(Text("whole"))
+            except asyncio.CancelledError:
+                self.notes.append("cancelled in the handler too")
+                raise
+            finally:
+                self.notes.append("handler left")
+        yield Text("after")
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    Passing.notes = []
+    return Passing.notes
+
+
+@pytest.fixture
+def service(actor_system: ActorSystem, notes: list[str]) -> Service:
+    service = Service(actor_system)
+    service.registry.register(Text, Passing)
+    return service
+
+
+LEFT = ["source left", "handler left"]
+
+
+async def said(service: Service, text: str) -> list[str]:
+    client = await service.open()
+    client.request(Text(text))
+    answers = await client.said(1)
+    client.check()
+    return answers
+
+
+async def test_all_but_what_is_marked_is_passed_on(service: Service, notes: list[str]) -> None:
+    assert await said(service, "") == ["a", "b!", "c", "d", "e!", "after", "completed"]
+    assert notes == LEFT
+
+
+async def test_what_the_source_raises_is_raised_at_the_yield(
+    service: Service, notes: list[str]
+) -> None:
+    assert await said(service, "crash") == ["a", "!INTERNAL"]
+    assert notes == ["source left", "crashed in the handler too", "handler left"]
+
+
+async def test_a_failure_of_the_source_ends_the_request(service: Service, notes: list[str]) -> None:
+    assert await said(service, "fail") == ["a", "!NOT_FOUND"]
+    assert notes == LEFT
+
+
+async def test_the_handler_may_go_on_after_what_was_raised(
+    service: Service, notes: list[str]
+) -> None:
+    assert await said(service, "mend and end") == ["a", "mended", "whole"]
+    assert await said(service, "mend") == ["a", "mended", "after", "completed"]
+    del notes[3:]
+    assert notes == ["source left", "crashed in the handler too", "handler left"]
+
+
+async def test_the_handler_may_end_after_what_was_raised(service: Service) -> None:
+    class Quiet(StreamActor[Marked, Text]):
+        async def handle(self, request: Marked) -> AsyncIterator[Yielded[Text]]:
+            async with aclosing(source_of("crash", [])) as source:
+                try:
+                    yield Relay(source)
+                except Boom:
+                    return
+
+    service.registry.register(Marked, Quiet)
+    client = await service.open()
+    client.request(Marked())
+    assert await client.said(1) == ["a", "completed"]
+
+
+async def test_a_cancel_is_felt_by_the_source_first(service: Service, notes: list[str]) -> None:
+    client = await service.open()
+    client.request(Text("wait"))
+    await settle()
+    client.send(Cancel(1))
+    assert await client.said(1) == ["a", "!CANCELLED"]
+    await settle()
+    assert notes == ["source left", "cancelled in the handler too", "handler left"]
+    assert tasks_of_actors() == 0
+
+
+async def test_it_is_not_pulled_beyond_credit(service: Service, notes: list[str]) -> None:
+    client = await service.open(3)
+    client.request(Text("many"))
+    await settle()
+    assert notes == ["0", "1"]
+    client.send(Credit(1, 5))
+    await settle()
+    assert notes == ["0", "1", "2", "3"]
+
+
+async def test_a_cancel_while_it_waits_for_credit_closes_both(
+    service: Service, notes: list[str]
+) -> None:
+    client = await service.open(2)
+    client.request(Text("many"))
+    await settle()
+    client.send(Cancel(1))
+    assert await client.said(1) == ["a", "0", "!CANCELLED"]
+    await settle()
+    assert notes[1:] in (LEFT, LEFT[::-1])
+
+
+async def test_others_have_their_turn_meanwhile(service: Service, notes: list[str]) -> None:
+    client = await service.open()
+    client.request(Text("many"))
+    client.send(Cancel(1))
+    await settle()
+    assert len(notes) <= PULLS_BEFORE_A_CANCEL + 3
+
+
+async def test_many_are_passed_on_whole(service: Service) -> None:
+    answers = await said(service, "many")
+    assert answers[1 : 3 * AT_ONCE + 1] == [f"{number}" for number in range(3 * AT_ONCE)]
+
+
+async def test_a_handler_that_is_no_generator_just_fails(service: Service) -> None:
+    class Plain(AsyncIterator[Yielded[Text]]):
+        def __init__(self, source: AsyncIterator[Text | Burst[Text]]) -> None:
+            self.source = source
+
+        async def __anext__(self) -> Relay[Text]:
+            return Relay(self.source)
+
+    class Iterating(StreamActor[Marked, Text]):
+        def handle(self, request: Marked) -> AsyncIterator[Yielded[Text]]:
+            return Plain(source_of("fail", []))
+
+    service.registry.register(Marked, Iterating)
+    client: Client = await service.open()
+    client.request(Marked())
+    assert await client.said(1) == ["a", "!NOT_FOUND"]

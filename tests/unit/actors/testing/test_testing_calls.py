@@ -1,0 +1,154 @@
+"""The client of `serving`: what it says when a handler answers otherwise than the test thinks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from actors import (
+    ActorSystem,
+    Crashed,
+    DuplexActor,
+    Event,
+    Registry,
+    RequestActor,
+    StreamActor,
+    Yielded,
+)
+from actors.protocol.frames import Request
+from actors.testing import LogLines, serving, settle
+from tests.support.session_kit import Ask, Text
+
+
+class Echo(RequestActor[Text, Text]):
+    async def handle(self, request: Text) -> Text:
+        self.context.log.info("asked", text=request.text)
+        return request
+
+
+class Letters(StreamActor[Ask, Text]):
+    """Says each letter and, on "?", waits for what the client says."""
+
+    async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
+        self.context.notice("it begins")
+        for letter in request.text:
+            yield await self.context.received(Text) if letter == "?" else Text(letter)
+        self.context.notice("it ends")
+
+
+def register(registry: Registry) -> None:
+    registry.register(Text, Echo)
+    registry.register(Ask, Letters)
+
+
+async def test_an_answer_of_another_type_is_named(actor_system: ActorSystem) -> None:
+    async with serving(actor_system, register) as calls:
+        with pytest.raises(AssertionError, match=r"the answer is a Text: Text\(text='a'\)"):
+            await calls.call(Text("a"), Ask)
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 0), ("ab", 2)])
+async def test_a_call_that_has_not_one_answer_says_how_many(
+    actor_system: ActorSystem, text: str, count: int
+) -> None:
+    async with serving(actor_system, register) as calls:
+        with pytest.raises(AssertionError, match=f"{count} answers, where there should be one"):
+            await calls.call(Ask(text), Text)
+
+
+async def test_notices_are_kept_beside_the_answers_and_take_their_credit(
+    actor_system: ActorSystem,
+) -> None:
+    async with serving(actor_system, register) as calls:
+        letters = calls.stream(Ask("ab"), Text)
+        assert (await anext(letters)).text == "a"
+        assert letters.notices == ["it begins"]
+        assert [answer.text async for answer in letters] == ["b"]
+        assert letters.notices == ["it begins", "it ends"]
+
+
+async def test_what_is_told_is_received(actor_system: ActorSystem) -> None:
+    async with serving(actor_system, register) as calls:
+        letters = calls.stream(Ask("?!"), Text)
+        letters.tell(Text("yes"))
+        assert [answer.text async for answer in letters] == ["yes", "!"]
+
+
+async def test_the_log_keeps_what_a_handler_writes_and_whose_it_is(
+    actor_system: ActorSystem,
+) -> None:
+    async with serving(actor_system, register) as calls:
+        await calls.call(Text("a"), Text)
+        await calls.call(Text("b"), Text)
+        assert calls.log.lines == [
+            ("asked", {"session": "test", "request": 1, "text": "a"}),
+            ("asked", {"session": "test", "request": 2, "text": "b"}),
+        ]
+
+
+async def test_an_answer_that_no_call_waits_for_is_passed_over(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    async with serving(actor_system, register) as calls:
+        letters = calls.stream(Ask("a?"), Text)
+        assert (await anext(letters)).text == "a"
+        calls.send(Request(2, 0, Text("by hand")))
+        await settle()
+        assert calls.log.lines[-1][1]["text"] == "by hand"
+        letters.tell(Text("b"))
+        assert (await anext(letters)).text == "b"
+    assert not [event for event in actor_events if isinstance(event, Crashed)]
+
+
+async def test_a_session_that_closes_the_connection_says_why(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    async with serving(actor_system, register) as calls:
+        calls.send(Request(0, 0, Text()))
+        await settle()
+    (crash,) = [event for event in actor_events if isinstance(event, Crashed)]
+    assert "the session closed the connection: 4500" in str(crash.error)
+
+
+async def test_more_than_the_session_has_room_for_waits_and_comes_in_order(
+    actor_system: ActorSystem,
+) -> None:
+    taken: list[str] = []
+
+    class Taking(DuplexActor[Ask, Text, Text]):
+        async def handle(
+            self, request: Ask, inputs: AsyncIterator[Text]
+        ) -> AsyncIterator[Yielded[Text]]:
+            taken.extend([item.text async for item in inputs])
+            yield Text("all")
+
+    def duplex(registry: Registry) -> None:
+        registry.register(Text, Echo)
+        registry.register_duplex(Ask, Text, Taking)
+
+    async with serving(actor_system, duplex) as calls:
+        many = 3000  # a session holds 1024
+        echoes = [calls.call(Text(str(number)), Text) for number in range(many)]
+        answers = await asyncio.gather(*echoes)
+        assert [answer.text for answer in answers] == [str(number) for number in range(many)]
+        taking = calls.stream(Ask(), Text)
+        for number in range(10):
+            taking.send(Text(str(number)), last=number == 9)
+        assert [answer.text async for answer in taking] == ["all"]
+        assert taken == [str(number) for number in range(10)]
+
+
+async def test_what_waits_for_room_when_the_test_ends_is_left(actor_system: ActorSystem) -> None:
+    async with serving(actor_system, register) as calls:
+        for number in range(3000):
+            calls.stream(Text(str(number)), Text)
+    calls.stream(Text("to nobody"), Text)
+    assert len(calls.log.lines) < 3000
+    assert actor_system.dead_letters > 0
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_lines_of_every_level_are_kept_with_what_is_bound(level: str) -> None:
+    log = LogLines(place="here")
+    getattr(log.bind(more=1), level)("it happened", number=2)
+    assert log.lines == [("it happened", {"place": "here", "more": 1, "number": 2})]

@@ -1,0 +1,153 @@
+"""Pages of what an OpenCode server keeps: bounded in bytes, whatever the server sends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from actors import Code, Failure
+from callboard_service.backends.opencode import api as opencode_api
+from callboard_service.backends.opencode.api import Address, Api
+from callboard_service.backends.opencode.backend import OpenCodeBackend
+from callboard_service.backends.opencode.sharing import Shared
+from callboard_service.backends.opencode.where import Attached
+from callboard_service.log import make_log
+from tests.unit.callboard_service.backends.opencode.odd_server import answering
+
+NAME = "ses_1"
+KIB = 1024
+
+
+class Kept:
+    """What a server keeps, and how often it was asked for its list."""
+
+    def __init__(self) -> None:
+        self.sessions: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.lists = 0
+        self.counts: list[int] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        match request.path.split("/"):
+            case ["", "session"]:
+                self.lists += 1
+                return web.json_response(self.sessions)
+            case ["", "session", _]:
+                return web.json_response({"id": NAME})
+            case _:
+                limit = int(request.query["limit"])
+                self.counts.append(limit)
+                end = int(request.query.get("before", len(self.messages)))
+                begin = max(end - limit, 0)
+                headers = {"x-next-cursor": str(begin)} if begin else {}
+                return web.json_response(self.messages[begin:end], headers=headers)
+
+    def say(self, *texts: str) -> None:
+        for text in texts:
+            number = f"{len(self.messages):05}"
+            part = {"id": f"p{number}", "type": "text", "text": text}
+            info = {"role": "user", "id": f"m{number}", "time": {"created": 1}}
+            self.messages.append({"info": info, "parts": [part]})
+
+
+@asynccontextmanager
+async def _backend(kept: Kept) -> AsyncIterator[OpenCodeBackend]:
+    async with answering(kept.answer) as url:
+        address = Address(url)
+        backend = OpenCodeBackend(Attached(address, ""), make_log("error"))
+        api = Api(address)
+        backend._hub.attach(api)
+        try:
+            yield backend
+        finally:
+            await api.close()
+
+
+async def test_the_list_is_paged_newest_first_with_tokens() -> None:
+    kept = Kept()
+    kept.sessions = [
+        {"id": f"ses_{n}", "title": "t", "time": {"created": 1, "updated": n // 2}}
+        for n in range(7)
+    ]
+    async with _backend(kept) as backend:
+        found, page = [], ""
+        while True:
+            answer = await backend.conversations(3, page)
+            found.append([info.id for info in answer.sessions])
+            page = answer.next_page
+            if not page:
+                break
+        assert found == [["ses_6", "ses_5", "ses_4"], ["ses_3", "ses_2", "ses_1"], ["ses_0"]]
+        whole = await backend.conversations(0, "", 100)
+        assert whole.ByteSize() <= 130
+        assert whole.next_page
+        with pytest.raises(Failure) as caught:
+            await backend.conversations(0, "?")
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_many_who_list_at_once_cost_the_server_few_answers() -> None:
+    kept = Kept()
+    async with _backend(kept) as backend:
+        await asyncio.gather(*(backend.conversations() for _ in range(100)))
+    assert kept.lists <= 2
+
+
+async def test_a_shared_answer_is_never_older_than_the_question() -> None:
+    state, release = [0], asyncio.Event()
+
+    async def query() -> int:
+        seen = state[0]
+        await release.wait()
+        return seen
+
+    shared = Shared(query)
+    first = asyncio.create_task(shared.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    state[0] = 1
+    later = [asyncio.create_task(shared.get()) for _ in range(5)]
+    later[0].cancel()  # costs the others nothing
+    release.set()
+    assert await first in (0, 1)
+    assert await asyncio.gather(*later[1:]) == [1] * 4
+
+
+async def test_a_history_is_paged_in_bytes_and_all_of_it_is_reached() -> None:
+    kept = Kept()
+    kept.say(*("x" * 200 * KIB for _ in range(7)), "y" * 900 * KIB, *("z" for _ in range(120)))
+    async with _backend(kept) as backend:
+        sizes, before = [], ""
+        while True:
+            history = await backend.history(NAME, 100, before)
+            sizes.append(len(history.entries))
+            if not history.more:
+                break
+            assert len(history.entries) == 1 or history.ByteSize() <= 513 * KIB
+            before = history.entries[0].id
+    assert sizes == [100, 20, 1, 2, 2, 2, 1]
+
+
+async def test_messages_that_are_too_long_for_one_answer_are_read_in_smaller_portions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opencode_api, "MAX_BODY", 300 * KIB)
+    kept = Kept()
+    kept.say(*("x" * 200 * KIB for _ in range(5)))
+    async with _backend(kept) as backend:
+        history = await backend.history(NAME, 2, "")
+        assert len(history.entries) == 2
+        assert history.more
+    assert kept.counts[:3] == [50, 6, 1]
+
+
+async def test_an_unknown_entry_is_an_invalid_argument() -> None:
+    kept = Kept()
+    kept.say("hello")
+    async with _backend(kept) as backend:
+        with pytest.raises(Failure) as caught:
+            await backend.history(NAME, 0, "nothing")
+        assert caught.value.code is Code.INVALID_ARGUMENT

@@ -1,0 +1,146 @@
+"""The conduct of a reply where the server or its stream fails: it ends, in bounded time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from actors import Failure
+from callboard.v1.chat_pb2 import AnswerRequest
+from callboard_service.backends.base import Prompt
+from callboard_service.backends.opencode.api import Address, Api
+from callboard_service.backends.opencode.hub import Inbox, Item, Stream
+from callboard_service.backends.opencode.reply import Conductor, Patience
+from callboard_service.backends.opencode.run import Baseline, Run
+from callboard_service.log import make_log
+from tests.unit.callboard_service.backends.opencode.events import (
+    BEGUN,
+    MODEL,
+    SESSION,
+    USER,
+    delta,
+    event,
+    text,
+)
+from tests.unit.callboard_service.backends.opencode.odd_server import answering
+from tests.unit.callboard_service.backends.opencode.recordings import ending, plain
+
+SHORT = Patience(away=0.05, begin=0.05, doubt=0.01, silence=0.05, doubts=3)
+LONG = Patience(away=30.0, begin=30.0, doubt=30.0, silence=30.0)
+INFO: dict[str, Any] = {
+    "id": MODEL,
+    "role": "assistant",
+    "parentID": USER,
+    "time": {"created": 101, "completed": 102},
+}
+WHOLE = {"id": "p", "messageID": MODEL, "type": "text", "text": "one two", "time": {"end": 2}}
+ENDED = [{"info": INFO, "parts": [WHOLE]}]
+
+
+class Server:
+    """What the server says when it is asked, and how often it was."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers = {"status": {}, "permission": [], "question": [], "message": [], **answers}
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        answer = self.answers.get(request.path.rsplit("/", 1)[-1])
+        return web.json_response(answer, status=404 if answer is None else 200)
+
+
+@asynccontextmanager
+async def conducting(
+    server: Server, patience: Patience
+) -> AsyncIterator[tuple[Inbox, Run, Conductor, "asyncio.Queue[AnswerRequest]"]]:
+    inbox, run = Inbox(lambda: None), Run(SESSION, Baseline())
+    answers: asyncio.Queue[AnswerRequest] = asyncio.Queue()
+    prompt = Prompt(SESSION, "hi", "", answers.get, make_log("error"))
+    async with answering(server.answer) as url:
+        api = Api(Address(url))
+        conductor = Conductor(api, run, inbox, prompt, patience)
+        try:
+            yield inbox, run, conductor, answers
+        finally:
+            await conductor.close()
+            await api.close()
+
+
+def fill(inbox: Inbox, *items: Item) -> None:
+    for item in items:
+        inbox.put(item)
+
+
+async def said(run: Run, conductor: Conductor) -> list[tuple[Any, ...]]:
+    async with asyncio.timeout(10):
+        return [plain(event) async for event in conductor.events()] + ending(run)
+
+
+async def test_a_stream_that_does_not_come_back_ends_the_reply() -> None:
+    server = Server({})
+    async with conducting(server, SHORT) as (inbox, run, conductor, _):
+        fill(inbox, *BEGUN, Stream.LOST)
+        with pytest.raises(Failure, match="UNAVAILABLE"):
+            await said(run, conductor)
+    assert server.asked == []
+
+
+async def test_an_end_that_was_never_told_is_found_out() -> None:
+    async with conducting(Server({"message": ENDED}), SHORT) as (inbox, run, conductor, _):
+        fill(inbox, *BEGUN, text("p"), delta("p", "one "))
+        answers = await said(run, conductor)
+    assert answers == [("token", "one "), ("token", "two"), ("completed", 0, 0)]
+
+
+async def test_what_came_while_the_stream_was_broken_is_fetched_once_it_is_back() -> None:
+    async with conducting(Server({"message": ENDED}), LONG) as (inbox, run, conductor, _):
+        fill(inbox, *BEGUN, text("p"), Stream.LOST, Stream.BACK)
+        answers = await said(run, conductor)
+    assert answers == [("token", "one two"), ("completed", 0, 0)]
+
+
+async def test_a_prompt_that_leads_to_nothing_ends_the_reply() -> None:
+    server = Server({})
+    async with conducting(server, SHORT) as (_, run, conductor, _):
+        with pytest.raises(Failure, match="did not finish") as raised:
+            await said(run, conductor)
+    assert raised.value.retryable
+    assert server.asked.count("/session/status") == SHORT.doubts + 1
+
+
+async def test_an_answer_that_comes_too_late_is_no_error() -> None:
+    """The server does not know the ask any more: whoever settled it was faster."""
+    ask = event("permission.asked", id="per_1", permission="bash", patterns=[], metadata={})
+    server = Server({"message": ENDED, "status": {SESSION: {"type": "busy"}}})
+    patience = Patience(away=30.0, begin=30.0, doubt=0.01, silence=0.05)
+    async with conducting(server, patience) as (inbox, run, conductor, answers):
+        fill(inbox, *BEGUN, ask)
+        answers.put_nowait(AnswerRequest(ask_id="per_1", answers=["once"]))
+        events = conductor.events()
+        seen = [plain(await anext(events)) for _ in range(3)]
+        assert "/permission/per_1/reply" in server.asked
+        server.answers["status"] = {}
+        seen += [plain(event) async for event in events]
+    assert [one[0] for one in seen] == ["ask", "token", "closed"]
+    assert seen[2] == ("closed", "per_1", ["once"])
+    assert ending(run) == [("completed", 0, 0)]
+
+
+async def test_a_server_that_fails_is_asked_again_and_then_given_up() -> None:
+    asked = 0
+
+    class Failing(Server):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
+            nonlocal asked
+            asked += 1
+            return web.Response(status=500)
+
+    async with conducting(Failing({}), LONG) as (inbox, run, conductor, _):
+        inbox.put(Stream.BACK)
+        with pytest.raises(Failure, match="UNAVAILABLE"):
+            await said(run, conductor)
+    assert asked == 3

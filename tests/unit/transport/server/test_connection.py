@@ -1,0 +1,125 @@
+"""A connection's frames, without a socket: by a manual clock."""
+
+import asyncio
+
+import pytest
+from aiohttp import WSMessage, WSMsgType
+
+from actors.runtime.deadlines import Deadlines
+from actors.testing import ManualClock, settle
+from tests.support.written import Written
+from transport.codes import CloseCode
+from transport.server.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment
+from transport.server.feed import AT_ONCE, Taker
+from transport.server.outgoing import Outgoing
+from transport.wire.framing import PING
+
+HEARTBEAT = 1.0
+
+
+class Silent:
+    """A line whose peer says nothing."""
+
+    stalled = False
+
+    def __init__(self) -> None:
+        self.out = Written()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        return self.out
+
+    async def drain(self) -> None: ...
+
+    async def receive(self) -> WSMessage:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def take_with(self, taker: Taker) -> None: ...
+
+    def take_no_more(self) -> None: ...
+
+
+def channel_of(line: Silent, clock: ManualClock) -> Channel:
+    environment = ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
+    return Channel(line, environment)
+
+
+async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:
+    clock, line = ManualClock(), Silent()
+    channel = channel_of(line, clock)
+    await clock.advance(HEARTBEAT + 0.1)
+    assert line.out.written == [PING]
+    for _ in range(3):  # fewer than cut it off
+        await clock.advance(HEARTBEAT + 0.1)
+        await settle()
+        assert [frame[0] for frame in line.out.written] == [PING[0], 0x88]
+    assert channel.close_code == CloseCode.HEARTBEAT_LOST
+
+
+async def test_who_was_heard_between_is_not_silent() -> None:
+    clock, line = ManualClock(), Silent()
+    channel = channel_of(line, clock)
+    for _ in range(5):
+        await clock.advance(HEARTBEAT + 0.1)
+        channel.heard = True
+        await clock.advance(HEARTBEAT + 0.1)
+    assert line.out.written == [PING] * 10
+
+
+class Bursting(Silent):
+    """A line whose peer has sent so many messages in one read."""
+
+    def __init__(self, kind: WSMsgType, count: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.left = count
+
+    async def receive(self) -> WSMessage:
+        if not self.left:
+            await super().receive()
+        self.left -= 1
+        return WSMessage(self.kind, b"", None)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_others_have_their_turn_in_a_burst_of_pings(closing: bool) -> None:
+    line = Bursting(WSMsgType.PING, 10 * AT_ONCE)
+    channel = channel_of(line, ManualClock())
+    reading = asyncio.ensure_future(
+        channel.refuse(CloseCode.BAD_TOKEN, "") if closing else channel.receive()
+    )
+    seen = []
+    while line.left:
+        await asyncio.sleep(0)
+        seen.append(line.left)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    steps = [before - after for before, after in zip([10 * AT_ONCE, *seen], seen, strict=False)]
+    assert max(steps) <= AT_ONCE
+
+
+class Over(Silent):
+    """A line whose connection has ended, and whose transport takes that badly, as asyncio's may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False
+        self.out.abort = self._fail  # type: ignore[method-assign]
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        return None if self.over else self.out
+
+    def _fail(self) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'call_soon'")
+
+
+async def test_a_connection_that_has_ended_is_not_cut_off() -> None:
+    """A transport that was closed with bytes left fails to abort once they have been read."""
+    clock, line = ManualClock(), Over()
+    channel = channel_of(line, clock)
+    channel.close(CloseCode.GOING_AWAY, "the end")
+    line.over = True
+    await clock.advance(CLOSE_TIMEOUT)
+    channel.abort()
