@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from coverage import Coverage
-from mutants import path_of
 
 from actors.runtime.eager import EAGER
 from actors.runtime.rounds import SEATS
+from tools.mutants import path_of
 
 ROOT: Final = Path(__file__).parents[1]
 
