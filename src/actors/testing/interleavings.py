@@ -15,13 +15,11 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from actors.runtime.runqueue import Runnable, RunQueue
 from actors.runtime.system import ActorSystem
-
-if TYPE_CHECKING:
-    from actors.testing import ManualClock
+from actors.testing.kit import ManualClock, running_system
 
 Test: TypeAlias = "Callable[[ActorSystem, ManualClock], Awaitable[None]]"
 
@@ -111,8 +109,6 @@ def interleaved(*, runs: int = 100, first_seed: int = 0) -> Callable[[Test], Cal
 
 def run_with_seed(test: Test, seed: int) -> None:
     """Run the test once, in the order that the seed decides."""
-    from actors.testing import ManualClock, running_system
-
     random = Random(seed)
 
     async def work() -> None:

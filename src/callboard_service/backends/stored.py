@@ -38,6 +38,9 @@ from callboard_service.store.store import (
 R = TypeVar("R")
 Role = TypeVar("Role", bound=str)
 
+DATABASE: Final = "conversations.sqlite3"
+"""The file in the data folder; all backends that keep conversations share it."""
+
 CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
 """How a reply ends that is not left to end: by a cancel, a deadline, the end of its session."""
 

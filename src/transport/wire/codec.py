@@ -5,8 +5,8 @@ them, in place of filling an envelope that protobuf then copies: 13 times the to
 A property test holds the result to protobuf's own.
 """
 
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, cast
 
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -35,7 +35,6 @@ from actors.protocol.frames import (
     Sealed,
     Violation,
 )
-from actors.requests.registry import Registry
 from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
@@ -72,6 +71,32 @@ def _tag(field: FieldDescriptor) -> bytes:
     return varint(field.number << 3 | _LENGTH_DELIMITED)
 
 
+class Registered(Protocol):
+    """An actor type as the codec sees it; `actors.requests.registry.Registration` is one.
+
+    takes: the type of its further messages; None if it takes none. label: its name, for an error.
+    """
+
+    @property
+    def message(self) -> type[Message]:
+        """The type that opens a request."""
+
+    @property
+    def takes(self) -> type[Message] | None:
+        """The type of its inputs."""
+
+    @property
+    def label(self) -> str:
+        """Its module and its name there."""
+
+
+class Registrations(Protocol):
+    """What is registered; `actors.requests.registry.Registry` is one."""
+
+    def registrations(self) -> Iterable[Registered]:
+        """All actor types."""
+
+
 class Wire:
     """The contract's envelopes, bound to what a registry knows.
 
@@ -79,7 +104,7 @@ class Wire:
     own arm, or in `reply`. New arms need no code here.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registrations) -> None:
         self._called: dict[str, type[ProtobufMessage]] = {}
         self._taken: dict[str, type[ProtobufMessage]] = {}
         for registration in registry.registrations():

@@ -45,14 +45,13 @@ from callboard_service.backends.local.process import (
 from callboard_service.backends.stops import stopped
 from callboard_service.backends.stored import (
     CUT_OFF,
+    DATABASE,
     StoredConversations,
     cut_off,
     joined,
     left_out,
 )
 from callboard_service.errors import BackendFailed
-
-DATABASE: Final = "conversations.sqlite3"
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the text of one reply, thoughts included, in UTF-8."""

@@ -18,7 +18,6 @@ from actors import ChildSpec, Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces, Ticket
-from callboard_service.backends.local.backend import DATABASE
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
     CONNECTIONS,
@@ -34,6 +33,7 @@ from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
 from callboard_service.backends.stored import (
     CUT_OFF,
+    DATABASE,
     StoredConversations,
     cut_off,
     left_out,
