@@ -56,11 +56,11 @@ def calls(channels: int, in_flight: int, count: int) -> Load:
     return run
 
 
-def streams(tokens: int, at_once: int, *, yields: bool = False) -> Load:
+def streams(tokens: int, at_once: int) -> Load:
     """Replies of so many tokens, on one channel."""
 
     async def run(address: str, clock: Clock) -> Sample:
-        text = ("[[delay:0]]" if yields else "") + f"[[repeat:{tokens}]]"
+        text = f"[[repeat:{tokens}]]"
         async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
             await _ping(channel)(BytesValue())
             talk = channel.unary_stream(
@@ -83,7 +83,6 @@ def loads(scale: Mapping[str, int]) -> dict[str, Load]:
         "W1": calls(1, 64, scale["calls"] // 8),
         "W2": streams(scale["tokens"] // 4, 1),
         "W2 x 50": streams(scale["slow"] // 4, 50),
-        "W2 x 50, yielding": streams(scale["slow"] // 4, 50, yields=True),
         "W3": calls(scale["sockets"] // 5, 1, scale["sockets"] * scale["each"] // 5),
         "latency": calls(1, 1, scale["latency"] // 2),
     }

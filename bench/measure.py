@@ -16,7 +16,7 @@ from bench.workloads import Sample, Target
 RUN_LIMIT: Final = 120.0
 """Seconds that one workload on one server may take."""
 
-COLUMNS: Final = ("W1", "W2", "W2 x 50", "W2 x 50, yielding", "W3", "latency")
+COLUMNS: Final = ("W1", "W2", "W2 x 50", "W3", "latency")
 
 FULL: Final = {
     "calls": 20_000, "tokens": 10_000, "fast": 10_000, "slow": 1_000, "sockets": 1_000, "each": 30,
@@ -48,7 +48,6 @@ def _loads(contestant: Contestant, scale: dict[str, int]) -> dict[str, workloads
         "W1": workloads.one_socket(scale["calls"], 64),
         "W2": workloads.streams(scale["tokens"], 1),
         "W2 x 50": workloads.streams(tokens, 50),
-        "W2 x 50, yielding": workloads.streams(tokens // 3, 50, yields=True),
         "W3": workloads.many_sockets(scale["sockets"], scale["each"]),
         "latency": workloads.latency(scale["latency"]),
     }

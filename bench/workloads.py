@@ -171,7 +171,7 @@ def one_socket(count: int, in_flight: int) -> Workload:
     return run
 
 
-def streams(tokens: int, at_once: int, *, yields: bool = False) -> Workload:
+def streams(tokens: int, at_once: int) -> Workload:
     """W2: replies of so many tokens each, in conversations of their own, on one socket."""
 
     async def run(target: Target, clock: Clock) -> Sample:
@@ -179,7 +179,7 @@ def streams(tokens: int, at_once: int, *, yields: bool = False) -> Workload:
             target.url, TOKEN, lambda: Listener(target.ours, target.credit), credit=target.credit
         )
         names = await conversations(listener, at_once)
-        text = ("[[delay:0]]" if yields else "") + f"[[repeat:{tokens}]]"
+        text = f"[[repeat:{tokens}]]"
         first = at_once + 1
         requests = b"".join(
             frame(

@@ -28,7 +28,6 @@ import transport.server.connection
 from actors import RequestActor, StreamActor, Yielded
 from actors.protocol.output import SEVERAL
 from actors.runtime.eager import EAGER
-from actors.runtime.rounds import SEATS
 from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
@@ -59,7 +58,7 @@ MEASURED = {  # calls
     "a plain function": 42.36,
     "in a burst": 4.20,  # a token
     "one by one": 28.13,
-    "one by one, of several streams": 19.01 if SEATS else 17.04,
+    "one by one, of several streams": 17.04,
 }
 
 

@@ -15,7 +15,6 @@ from typing import Final
 from coverage import Coverage
 
 from actors.runtime.eager import EAGER
-from actors.runtime.rounds import SEATS
 from tools.mutants import path_of
 
 ROOT: Final = Path(__file__).parents[1]
@@ -57,7 +56,7 @@ RUNTIME: Final = {
     "protocol/memory": ("memory",),
     "protocol/output": ("output", "burst", "lane", "memory"),
     "protocol/patience": ("patience",),
-    "requests/pull": ("relay", "stream", "burst", "interceptors", "rounds"),
+    "requests/pull": ("relay", "stream", "burst", "interceptors"),
     "runtime/ref": (
         "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "residents", "interceptors",
@@ -68,7 +67,6 @@ RUNTIME: Final = {
         "run", "request", "stream", "burst", "duplex", "interceptors", "residents", "memory"),
     "requests/residents": ("residents",),
     "runtime/restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
-    "runtime/rounds": ("rounds",),
     "sessions/run": (
         "run", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "residents", "session_resume", "memory", "stalls",
@@ -96,9 +94,6 @@ WITHOUT_EAGER: Final = r"(\bif|# where) EAGER\b"
 """Where no task begins at once (`actors.runtime.eager`: before Python 3.12), what is marked so
 cannot be reached. From 3.12 on all of it must be, and so must what stands in for it before
 (`test_eager`)."""
-
-WITHOUT_SEATS: Final = r"(\bif|# where) SEATS\b"
-"""The same for `actors.runtime.rounds`, before Python 3.13."""
 
 NOTHING: Final = r"(?!)"
 """What no line matches."""
@@ -134,8 +129,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "coveragerc"
-        without = [*([] if EAGER else [WITHOUT_EAGER]), *([] if SEATS else [WITHOUT_SEATS])]
-        excluded = "\n    ".join(without or [NOTHING])
+        excluded = NOTHING if EAGER else WITHOUT_EAGER
         config.write_text(CONFIG.format(data=Path(folder) / "data", excluded=excluded), "utf-8")
         own_files = {file for own in RUNTIME.values() for file in own}
         files = sorted(str(path_of(f"test_{file}")) for file in own_files)

@@ -45,7 +45,6 @@ from actors.runtime.events import (
 from actors.runtime.log import Log
 from actors.runtime.mailbox import Mailbox, Overflow
 from actors.runtime.ref import ActorRef, Down
-from actors.runtime.rounds import next_turn
 from actors.runtime.supervision import (
     Backoff,
     Exit,
@@ -70,5 +69,4 @@ __all__ = [
     "Observer", "Opens", "Order", "Overflow", "Registry", "Relay", "Reply", "RequestActor",
     "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy", "StreamActor",
     "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
-    "next_turn",
 ]  # fmt: skip

@@ -1,11 +1,11 @@
 """How a stream is pulled: never without room, and its answers sent as they come."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from actors.protocol.frames import COMPLETED, Burst, Closes, Last, Message, Opens, Relay
 from actors.requests.interceptors import Call, Ending
-from actors.runtime.rounds import Seat, next_turn
 
 if TYPE_CHECKING:
     from actors.requests.request import Exchange
@@ -19,9 +19,6 @@ _DIRECTIONS: Final = frozenset({Last, Opens, Closes, Relay})
 AT_ONCE: Final = 512
 """Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
 
-FIRST: Final = 64
-"""The same for its first ones: then it is seen whether it had better wait in the round."""
-
 
 class Pull:
     """One stream on its way to its exchange. call: who is to see its answers before."""
@@ -30,8 +27,7 @@ class Pull:
         self._exchange = exchange
         self._call = call
         self._answer: Callable[[Message], bool] = self._first if call is None else self._tell
-        self._left = FIRST
-        self._seat: Seat | None = None
+        self._left = AT_ONCE
         self._ours: BaseException | None = None
 
     async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
@@ -60,20 +56,12 @@ class Pull:
                 self._left -= 1
                 if not self._left:
                     await self._pause()
-        except GeneratorExit:  # where SEATS
-            if self._seat is not None:
-                self._seat.close()
-            raise
         finally:
             self._answer = exchange.answer  # no circle is left for the garbage collector
             self._ours = None
-            try:
-                if self._seat is not None:  # where SEATS
-                    await self._seat.leave()
-            finally:
-                close = getattr(stream, "aclose", None)
-                if close is not None:
-                    await close()
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
 
     async def _pass_on(
         self, source: AsyncIterator[Yielded[Rep]], until: Collection[type]
@@ -112,10 +100,7 @@ class Pull:
     async def _pause(self) -> None:
         """Others get a turn."""
         self._left = AT_ONCE
-        if self._seat is not None and self._seat.taken:  # where SEATS
-            await next_turn()
-        else:
-            self._seat = await self._exchange.rounds.turn()
+        await asyncio.sleep(0)
 
     async def _send(self, item: Opens[Rep] | Closes[Rep]) -> None:
         exchange = self._exchange
@@ -134,7 +119,7 @@ class Pull:
             pulled = _tell_each(answers, call)
         while not exchange.answer_all(pulled, AT_ONCE):
             if exchange.has_room():
-                await next_turn()
+                await asyncio.sleep(0)
             else:
                 await exchange.room()
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from actors.requests.duplex import Inputs
     from actors.runtime.cell import Cell
     from actors.runtime.clock import Clock
-    from actors.runtime.rounds import Rounds
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -113,10 +112,6 @@ class Exchange(Protocol):
     @property
     def clock(self) -> "Clock":
         """The system's time."""
-
-    @property
-    def rounds(self) -> "Rounds":
-        """Where streams wait for their turn."""
 
     @property
     def cell(self) -> "Cell[object]":

@@ -16,7 +16,6 @@ from actors.runtime.events import Event, Observer
 from actors.runtime.inbox import State
 from actors.runtime.loopwatch import LoopWatch
 from actors.runtime.ref import ActorRef
-from actors.runtime.rounds import Rounds
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
 from actors.runtime.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 
@@ -91,7 +90,6 @@ class ActorSystem:
         self.kill_grace = kill_grace
         self.deadlines = Deadlines(self.clock)
         self.run_queue = run_queue if run_queue is not None else RunQueue()
-        self.rounds: Rounds = Rounds()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
         """Who waits for whom, of the actors that wait for another."""

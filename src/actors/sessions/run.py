@@ -25,7 +25,6 @@ from actors.sessions.stalls import Stall
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
     from actors.runtime.clock import Clock
-    from actors.runtime.rounds import Rounds
     from actors.sessions.session import SessionActor
 
 M = TypeVar("M")
@@ -270,11 +269,6 @@ class Run(Holding):
     def clock(self) -> "Clock":
         """The system's time."""
         return self._session.context.clock
-
-    @property
-    def rounds(self) -> "Rounds":
-        """Where streams wait for their turn."""
-        return self._session.context.system.rounds
 
     @property
     def session(self) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from actors import Burst, Code, Failure, next_turn
+from actors import Burst, Code, Failure
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -116,7 +116,7 @@ class EchoBackend(StoredConversations):
                     case say.Text():
                         for word in step.words():
                             if delay is not None:
-                                await asyncio.sleep(delay)
+                                await asyncio.sleep(delay or 0)
                             said.add(word)
                             yield ChatToken(text=word)
                     case say.Repeat(times) if delay is None:
@@ -129,7 +129,7 @@ class EchoBackend(StoredConversations):
                         said_now = 0
                         try:
                             for token in self._tokens(times):
-                                await (asyncio.sleep(delay) if delay else next_turn())
+                                await asyncio.sleep(delay or 0)
                                 said_now += 1
                                 yield token
                         finally:

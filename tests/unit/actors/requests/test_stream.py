@@ -18,19 +18,23 @@ from actors import (
     Stuck,
     Yielded,
 )
+from actors.protocol.block import frames
 from actors.protocol.frames import Cancel, Credit, Inform
 from actors.protocol.limits import SessionLimits
+from actors.requests.pull import AT_ONCE
 from actors.testing import ManualClock, settle
 from tests.support.bound import BOUND
 from tests.support.kit import Boom, tasks_of_actors
 from tests.support.session_kit import (
     PULLS_BEFORE_A_CANCEL,
+    Ask,
     Counting,
     Sent,
     Service,
     Text,
     Unspeakable,
     client_of,
+    decode,
 )
 
 # -- streams -------------------------------------------------------------------------------------
@@ -352,3 +356,76 @@ async def test_a_flood_of_answers_is_bounded(service: Service, actor_system: Act
     assert request.mailbox == request.capacity == (BOUND or 64)
     assert actor_system.dead_letters == 500 - request.mailbox
     client.send(Cancel(1))
+
+
+# -- turns ---------------------------------------------------------------------------------------
+
+
+class Slow(StreamActor[Text, Text]):
+    """As many answers as it is asked for, each after a turn of the event loop."""
+
+    said = 0
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        task = asyncio.current_task()
+        for number in range(int(request.text)):
+            await asyncio.sleep(0)
+            assert asyncio.current_task() is task
+            Slow.said += 1
+            yield Text(f"{number}")
+
+
+class Paired(StreamActor[Ask, Text]):
+    """Opens and closes, and never waits."""
+
+    async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
+        for number in range(AT_ONCE):
+            yield Opens("key", Text(f"{number}"), Text("closing"))
+            yield Closes("key", Text("closed"))
+
+
+async def test_streams_that_wait_for_turns_are_whole(service: Service) -> None:
+    service.registry.register(Text, Slow)
+    client = await service.open()
+    count = 2 * AT_ONCE + 5
+    for _ in range(3):
+        client.request(Text(f"{count}"))
+    expected = [*map(str, range(count)), "completed"]
+    assert [await client.said(number) for number in (1, 2, 3)] == [expected] * 3
+    client.check()
+
+
+async def test_a_stream_that_waits_for_turns_has_not_one_more_once_it_is_cancelled(
+    service: Service,
+) -> None:
+    service.registry.register(Text, Slow)
+    client = await service.open()
+    for _ in range(3):
+        client.request(Text("100000"))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert Slow.said > 0
+    for number in (1, 2, 3):
+        client.send(Cancel(number))
+    await settle()
+    said = Slow.said
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert Slow.said == said
+    for number in (1, 2, 3):
+        assert (await client.said(number))[-1] == "!CANCELLED"
+    client.check()
+
+
+async def test_what_opens_and_closes_without_a_wait_gives_others_turns(service: Service) -> None:
+    service.registry.register(Ask, Paired)
+    client = await service.open()
+    client.request(Ask())
+    sent: list[Sent] = []
+    turns = 0
+    while not (sent and sent[-1].end):
+        await asyncio.sleep(0)
+        turns += 1
+        sent += map(decode, frames(client.take(1 << 20)))
+    assert len(sent) == 2 * AT_ONCE + 1
+    assert turns > 2
