@@ -335,17 +335,17 @@ class MachineBesideModel(RuleBasedStateMachine):
             assert self.machine.answer(request_id, Text("late")) is False
 
     @rule(which=WHICH, key=st.sampled_from("ab"))
-    def owe(self, which: int, key: str) -> None:
+    def add_closing(self, which: int, key: str) -> None:
         request_id = self.pick(which)
-        self.machine.owe(request_id, key, Text(f"closing {key}"))
+        self.machine.add_closing(request_id, key, Text(f"closing {key}"))
         if self.is_open(request_id):
             self.requests[request_id].owed[key] = f"closing {key}"
 
     @rule(which=WHICH, key=st.sampled_from("ab"))
-    def pay(self, which: int, key: str) -> None:
+    def take_closing(self, which: int, key: str) -> None:
         request_id = self.pick(which)
         due = self.is_open(request_id) and key in self.requests[request_id].owed
-        assert self.machine.pay(request_id, key) == due
+        assert self.machine.take_closing(request_id, key) == due
         if due:
             del self.requests[request_id].owed[key]
 

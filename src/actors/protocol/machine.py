@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from actors.protocol.carrier import NOBODY, Carrier
+from actors.protocol.answer_stream import UNLIMITED, AnswerStream, too_large
+from actors.protocol.connection import NO_CONNECTION, Connection
 from actors.protocol.effects import (
     ABUSE,
     CANCELLED,
@@ -62,7 +63,6 @@ from actors.protocol.frames import (
     Request,
     Signal,
 )
-from actors.protocol.lane import UNLIMITED, Lane, too_large
 from actors.protocol.limits import Gate, SessionLimits
 from actors.protocol.memory import STEP, Account, Budget
 from actors.protocol.output import Output
@@ -93,7 +93,7 @@ class SessionMachine:
         """What goes out, for who carries it; the machine alone puts something in."""
         self._going: GoingAway | None = None
         self._size = limits.resume_buffer_bytes
-        self._requests: dict[int, Lane | None] = {}
+        self._requests: dict[int, AnswerStream | None] = {}
         """Those in flight; None: ENDING."""
         self._most = limits.max_requests_in_flight
         self._gate = Gate(limits)
@@ -102,17 +102,17 @@ class SessionMachine:
         self.filled: bool = False
         """The end that was said last has filled the output."""
         self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._new = Lane(0, UNLIMITED, None, self.output)
+        self._new = AnswerStream(0, UNLIMITED, None, self.output)
 
     # -- connections come and go -------------------------------------------------------------
 
     def attach(
-        self, *, initial_credit: int, acknowledges: bool, carrier: Carrier = NOBODY
+        self, *, initial_credit: int, acknowledges: bool, connection: Connection = NO_CONNECTION
     ) -> list[Effect]:
         """A connection is there. initial_credit 0: new requests have no limit."""
-        self.output.attach(carrier, acknowledges=acknowledges)
+        self.output.attach(connection, acknowledges=acknowledges)
         limit = initial_credit or UNLIMITED
-        self._new = Lane(0, limit, None, self.output)
+        self._new = AnswerStream(0, limit, None, self.output)
         if self._going is not None:
             self.output.add_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
@@ -234,7 +234,7 @@ class SessionMachine:
         known = self._requests.get(request_id)
         if known is None or limit <= known.limit or known.limit == UNLIMITED:
             return []
-        state = self.lane(request_id)
+        state = self.stream(request_id)
         assert state is not None, "it is known"
         state.limit = limit
         if request_id in self.output.blocked and self._has_room_after_notice(request_id):
@@ -270,10 +270,10 @@ class SessionMachine:
 
     def gone(self, request_id: int) -> bool:
         """The request's actor is no more. True: it had not ended, so it has crashed."""
-        lane = self._requests.pop(request_id, None)
-        if lane is None:  # nearly always
+        stream = self._requests.pop(request_id, None)
+        if stream is None:  # nearly always
             return False
-        self._requests[request_id] = lane
+        self._requests[request_id] = stream
         self.end(request_id, CRASHED)
         del self._requests[request_id]
         return True
@@ -282,7 +282,7 @@ class SessionMachine:
 
     def notify(self, request_id: int, notice: Notice) -> None:
         """Send a notice when there is room for it; of those that wait, the newest is kept."""
-        state = self.lane(request_id)
+        state = self.stream(request_id)
         if state is None:
             return
         if self.output.numbering or not state.has_room():
@@ -298,28 +298,28 @@ class SessionMachine:
 
     def answer(self, request_id: int, payload: Message) -> bool:
         """Send one answer; True if there is room for the next. False too once it has ended."""
-        lane = self.lane(request_id)
-        return lane is not None and lane.answer(payload)
+        stream = self.stream(request_id)
+        return stream is not None and stream.answer(payload)
 
     def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
-        """Send several: `Lane.answer_all`. What is to be noticed meanwhile comes behind them."""
-        lane = self.lane(request_id)
-        if lane is None:
+        """Send a batch (`AnswerStream.answer_all`). A notice of that moment comes after it."""
+        stream = self.stream(request_id)
+        if stream is None:
             return False
         try:
-            return lane.answer_all(answers, at_most)
+            return stream.answer_all(answers, at_most)
         finally:
-            if lane.held is not None and self._has_room_after_notice(request_id):
+            if stream.held is not None and self._has_room_after_notice(request_id):
                 self.output.blocked.pop(request_id, None)
 
-    def lane(self, request_id: int) -> Lane | None:
-        """The request's own lane, for all that it says but its end; None: it has ended."""
-        lane = self._requests.get(request_id)
-        if lane is not None and lane.encoder is None:
+    def stream(self, request_id: int) -> AnswerStream | None:
+        """The request's own stream, for all that it says but its end; None: it has ended."""
+        stream = self._requests.get(request_id)
+        if stream is not None and stream.encoder is None:
             encoder = self._encode_stream(request_id)
-            lane = Lane(request_id, lane.limit, encoder, self.output)
-            self._requests[request_id] = lane
-        return lane
+            stream = AnswerStream(request_id, stream.limit, encoder, self.output)
+            self._requests[request_id] = stream
+        return stream
 
     def is_open(self, request_id: int) -> bool:
         """The request has not ended."""
@@ -330,30 +330,30 @@ class SessionMachine:
         if self.is_open(request_id):
             self._say(request_id, Grant(limit))
 
-    def owe(self, request_id: int, key: str, payload: Message) -> None:
+    def add_closing(self, request_id: int, key: str, payload: Message) -> None:
         """Have `payload` sent before the request's end, unless it is paid before.
 
         Raises Failure if it is larger than a frame may be.
         """
-        state = self.lane(request_id)
+        state = self.stream(request_id)
         if state is not None:
             # Tried now, so that the end, whoever brings it, cannot fail on it.
             closing = self._encode(request_id, self.output.sequence + 1, False, payload)
             if len(closing) > self.output.most:
                 raise too_large(len(closing), self.output.most)
-            if state.owed is None:
-                state.owed = {}
-            state.owed[key] = payload
+            if state.closings is None:
+                state.closings = {}
+            state.closings[key] = payload
 
-    def owes(self, request_id: int, key: str) -> bool:
+    def has_closing(self, request_id: int, key: str) -> bool:
         """Return whether something is owed under this key."""
         state = self._requests.get(request_id)
-        return bool(state and state.owed and key in state.owed)
+        return bool(state and state.closings and key in state.closings)
 
-    def pay(self, request_id: int, key: str) -> bool:
+    def take_closing(self, request_id: int, key: str) -> bool:
         """Strike out what is owed; False if nothing is, so that it is not said twice."""
         state = self._requests.get(request_id)
-        return bool(state and state.owed and state.owed.pop(key, None) is not None)
+        return bool(state and state.closings and state.closings.pop(key, None) is not None)
 
     def end(self, request_id: int, payload: Message | Failure | Completed) -> bool:
         """Send the request's last frame; False if that was done before."""
@@ -361,7 +361,7 @@ class SessionMachine:
         if state is None:
             return False
         output = self.output
-        if state.owed is None and state.held is None:
+        if state.closings is None and state.held is None:
             last = self._encode(request_id, output.sequence + 1, True, payload)
             if len(last) > output.most:
                 return self.end(request_id, too_large(len(last), output.most))
@@ -375,9 +375,9 @@ class SessionMachine:
             self.output.blocked.pop(request_id, None)
         return True
 
-    def _settle(self, request_id: int, state: Lane, payload: Said) -> bytes:
+    def _settle(self, request_id: int, state: AnswerStream, payload: Said) -> bytes:
         """Say what is owed; the bytes of the end, which comes next."""
-        owed: list[Message | Notice] = list((state.owed or {}).values())
+        owed: list[Message | Notice] = list((state.closings or {}).values())
         if state.held is not None and state.held.discard:
             owed.insert(0, state.held)  # else the client would keep tokens that are void
         # Encoded first: if it cannot be, nothing has been said and the request is still open.
@@ -414,7 +414,7 @@ class SessionMachine:
 
     def lift_limit(self, request_id: int) -> None:
         """Let the request send what it has, whatever its credit: only its end is left."""
-        state = self.lane(request_id)
+        state = self.stream(request_id)
         if state is not None:
             state.limit = UNLIMITED
 

@@ -15,7 +15,7 @@ from itertools import accumulate, chain, takewhile
 from typing import Final
 
 from actors.protocol.block import Block, count_of, lengths_of, move
-from actors.protocol.carrier import NOBODY, Carrier
+from actors.protocol.connection import NO_CONNECTION, Connection
 from actors.protocol.encoding import Encoded
 from actors.protocol.limits import SessionLimits
 from actors.protocol.memory import STEP, Account, Budget
@@ -44,7 +44,7 @@ class Output:
     __slots__ = (
         "_allowed", "_aside", "_gathers_until", "_in_pieces", "_kept", "_looked", "_messages",
         "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited", "blocked",
-        "carrier", "connected", "handed_out", "kept_bytes", "more", "most", "numbering",
+        "connected", "connection", "handed_out", "kept_bytes", "more", "most", "numbering",
         "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ class Output:
         """Requests that wait for room; who waits longest goes on first."""
         self.awaited: bool = False
         """Somebody may be in `blocked`: asked at each write, and in the cache as that is not."""
-        self.carrier: Carrier = NOBODY
+        self.connection: Connection = NO_CONNECTION
         """Woken when the first answer waits, and for each frame that goes aside."""
         self.urgent: bool = False
         """What waits is not only answers of streams that go on."""
@@ -100,7 +100,7 @@ class Output:
         self.urgent = True
         waiting = self.waiting
         if not waiting:
-            self.carrier.wake()
+            self.connection.wake()
         waiting.append(answer)
         octets = self.waiting_bytes = self.waiting_bytes + len(answer)
         return (octets < self.room_bytes and sequence < self.room_until) or not self.full()
@@ -112,7 +112,7 @@ class Output:
             return
         self.urgent = True
         if not self.waiting:
-            self.carrier.wake()
+            self.connection.wake()
         if len(pieces) == len(lengths):  # each is a frame
             self.waiting.extend(pieces)
         else:
@@ -140,7 +140,7 @@ class Output:
             if self._aside is None:
                 self._aside = []
             self._aside.append(frame)
-            self.carrier.wake()
+            self.connection.wake()
 
     # -- how full ----------------------------------------------------------------------------
 
@@ -374,15 +374,15 @@ class Output:
             self._allowed = self.account.count(self.size)
         self._measure()
 
-    def attach(self, carrier: Carrier, *, acknowledges: bool) -> None:
+    def attach(self, connection: Connection, *, acknowledges: bool) -> None:
         """A connection is there, which is told that there is something to take."""
         self.detach()  # what was to go aside to the connection before is not for this one
-        self.connected, self.acknowledges, self.carrier = True, acknowledges, carrier
+        self.connected, self.acknowledges, self.connection = True, acknowledges, connection
         self._measure()
 
     def detach(self) -> None:
         """The connection is no more: what it was to carry aside goes with it."""
-        self.connected, self.carrier = False, NOBODY
+        self.connected, self.connection = False, NO_CONNECTION
         self._measure()
         self._aside = None
 

@@ -106,9 +106,13 @@ class Pull:
         exchange = self._exchange
         if isinstance(item, Opens):
             room = self._answer(item.answer)
-            exchange.owe(item.key, item.closing)
+            exchange.add_closing(item.key, item.closing)
         else:
-            room = self._answer(item.answer) if exchange.pay(item.key) else exchange.has_room()
+            room = (
+                self._answer(item.answer)
+                if exchange.take_closing(item.key)
+                else exchange.has_room()
+            )
         if not room:
             await exchange.room()
 

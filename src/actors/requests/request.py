@@ -76,10 +76,10 @@ class Exchange(Protocol):
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room, at most so many; True: that was all."""
 
-    def owe(self, key: str, closing: Message) -> None:
+    def add_closing(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
 
-    def pay(self, key: str) -> bool:
+    def take_closing(self, key: str) -> bool:
         """Take back what is owed; False if nothing is."""
 
     def end(self, answer: Message | Failure | Completed) -> None:

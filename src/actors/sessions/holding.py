@@ -60,7 +60,7 @@ class Holding:
             self.receive_sealed(payload)
 
     def _is_due(self, about: str) -> bool:
-        return self._awaits or self._session.machine.owes(self.request_id, about)
+        return self._awaits or self._session.machine.has_closing(self.request_id, about)
 
     def open(self, sealed: Sealed) -> Message:
         """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""

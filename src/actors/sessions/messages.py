@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from actors.protocol.carrier import Carrier
+from actors.protocol.connection import Connection
 from actors.protocol.effects import Limit
 from actors.protocol.encoding import Encode, EncodeStream
 from actors.protocol.failure import Failure
@@ -18,13 +18,6 @@ from actors.runtime.log import Log
 
 if TYPE_CHECKING:
     from actors.sessions.session import SessionActor
-
-
-class Connection(Carrier, Protocol):
-    """What a session needs of the socket that carries it."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Close the socket, when what is in the outbox has gone out."""
 
 
 class Outbox:

@@ -296,8 +296,8 @@ class Run(Holding):
     def answers(self) -> Callable[[Message], bool]:
         """What sends each answer after the first: as `answer` does, in fewer steps."""
         self.enter()
-        lane = self._session.machine.lane(self.request_id)
-        return self.answer if lane is None else lane.answers
+        stream = self._session.machine.stream(self.request_id)
+        return self.answer if stream is None else stream.answers
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room; True: that was all."""
@@ -311,14 +311,14 @@ class Run(Holding):
             session.watch_reader()
         return all_sent
 
-    def owe(self, key: str, closing: Message) -> None:
+    def add_closing(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
         self.enter()
-        self._session.machine.owe(self.request_id, key, closing)
+        self._session.machine.add_closing(self.request_id, key, closing)
 
-    def pay(self, key: str) -> bool:
+    def take_closing(self, key: str) -> bool:
         """Take back what is owed; False if nothing is."""
-        return self._session.machine.pay(self.request_id, key)
+        return self._session.machine.take_closing(self.request_id, key)
 
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from actors.protocol.connection import Connection
 from actors.protocol.effects import (
     CANCELLED,
     CRASHED,
@@ -41,7 +42,7 @@ from actors.protocol.frames import Request
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
 from actors.protocol.memory import STEP
-from actors.protocol.patience import Patience
+from actors.protocol.stall_timeout import StallTimeout
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
@@ -56,7 +57,6 @@ from actors.runtime.supervision import Intensity, Lifecycle, Order, Restart, Sup
 from actors.sessions.messages import (
     Attach,
     Attached,
-    Connection,
     Detach,
     Drain,
     FailAll,
@@ -135,7 +135,7 @@ class SessionActor(Actor[SessionMessage]):
         self.first_steps: FirstSteps = FirstSteps()
         self._window: Deadline | None = None
         self._left = False
-        self._patience: Patience | None = None
+        self._stall_timeout: StallTimeout | None = None
         self._look: Deadline | None = None
         self._drained: list[Reply[None]] = []
         self._making: asyncio.Semaphore | None = None
@@ -199,7 +199,7 @@ class SessionActor(Actor[SessionMessage]):
         effects = self.machine.attach(
             initial_credit=message.initial_credit,
             acknowledges=message.acknowledges,
-            carrier=connection,
+            connection=connection,
         )
         outbox = Outbox(self, connection)
         message.reply.send(
@@ -232,7 +232,7 @@ class SessionActor(Actor[SessionMessage]):
         for deadline in (self._window, self._look):
             if deadline is not None:
                 deadline.met()
-        self._window = self._look = self._patience = None
+        self._window = self._look = self._stall_timeout = None
 
     @property
     def idle(self) -> bool:
@@ -254,21 +254,21 @@ class SessionActor(Actor[SessionMessage]):
 
     def watch_reader(self) -> None:
         """Begin to wait for the client's Ack where the buffer is full for want of it."""
-        if self._patience is None and self.machine.unacknowledged:
+        if self._stall_timeout is None and self.machine.unacknowledged:
             now, mark = self.now(), self.machine.output.acknowledged
-            self._patience = Patience(self.limits.slow_consumer, mark, now)
-            self._look_again(self._patience)
+            self._stall_timeout = StallTimeout(self.limits.slow_consumer, mark, now)
+            self._look_again(self._stall_timeout)
 
-    def _look_again(self, patience: Patience) -> None:
+    def _look_again(self, stall_timeout: StallTimeout) -> None:
         def look() -> None:
             if not self.machine.unacknowledged or self.connection is None:
-                self._patience = None
-            elif patience.is_over(self.machine.output.acknowledged, self.now()):
+                self._stall_timeout = None
+            elif stall_timeout.is_over(self.machine.output.acknowledged, self.now()):
                 self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
             else:
-                self._look_again(patience)
+                self._look_again(stall_timeout)
 
-        self._look = self.context.system.deadlines.add(patience.interval, look)
+        self._look = self.context.system.deadlines.add(stall_timeout.interval, look)
 
     # -- requests ----------------------------------------------------------------------------
 

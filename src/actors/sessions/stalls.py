@@ -8,7 +8,7 @@ reads slowly makes progress, and one that is away is bounded by its resume windo
 from typing import TYPE_CHECKING, Final
 
 from actors.protocol.failure import Code, Failure
-from actors.protocol.patience import LOOKS
+from actors.protocol.stall_timeout import LOOKS
 
 if TYPE_CHECKING:
     from actors.sessions.session import SessionActor
@@ -44,9 +44,9 @@ class Stall:
     def _progress(self) -> tuple[int, int]:
         """Return a mark that moves when the client does what the request's room depends on."""
         machine = self._session.machine
-        lane, output = machine.lane(self._request_id), machine.output
-        if lane is not None and lane.sent >= lane.limit:
-            return lane.limit, -1
+        stream, output = machine.stream(self._request_id), machine.output
+        if stream is not None and stream.sent >= stream.limit:
+            return stream.limit, -1
         return output.acknowledged, output.handed_out
 
     def _look(self) -> None:

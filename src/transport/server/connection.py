@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from aiohttp import WebSocketError, WSMessage, WSMsgType
 
 from actors.errors import MailboxFull, NotRunning
-from actors.protocol.patience import Patience
+from actors.protocol.stall_timeout import StallTimeout
 from actors.runtime.clock import Clock, Timer
 from actors.runtime.deadlines import Deadlines
 from actors.runtime.ref import ActorRef, Down
@@ -99,7 +99,7 @@ class Channel:
         self._pulse = environment.beats.add(environment.heartbeat, self._beat)
         self._cutoff: Timer | None = None
         self._dropping: Dropping | None = None
-        self._patience: Timer | None = None
+        self._stall: Timer | None = None
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -352,21 +352,23 @@ class Channel:
 
     async def _drain(self) -> None:
         """Wait until a peer that reads slowly has read enough."""
-        self._expect_progress(Patience(self._environment.slow, self._gone_out(), self._clock.now()))
+        self._expect_progress(
+            StallTimeout(self._environment.slow, self._gone_out(), self._clock.now())
+        )
         try:
             await self._line.drain()
         finally:
-            if self._patience is not None:
-                self._patience.cancel()
+            if self._stall is not None:
+                self._stall.cancel()
 
-    def _expect_progress(self, patience: Patience) -> None:
+    def _expect_progress(self, stall_timeout: StallTimeout) -> None:
         def look() -> None:
-            if patience.is_over(self._gone_out(), self._clock.now()):
+            if stall_timeout.is_over(self._gone_out(), self._clock.now()):
                 self.close(CloseCode.SLOW_CONSUMER, "nothing has been read for too long")
             else:
-                self._expect_progress(patience)
+                self._expect_progress(stall_timeout)
 
-        self._patience = self._clock.call_later(patience.interval, look)
+        self._stall = self._clock.call_later(stall_timeout.interval, look)
 
     def _gone_out(self) -> int:
         """Grows with what the system takes from the transport's buffer while we wait for that."""

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from actors.errors import ActorError
+from actors.protocol.connection import Connection
 from actors.protocol.limits import SessionLimits
 from actors.requests.duplex import INPUT_WINDOW
 from actors.runtime.ref import ActorRef
-from actors.sessions.messages import Attach, Attached, Connection, SessionMessage
+from actors.sessions.messages import Attach, Attached, SessionMessage
 from actors.sessions.sessions import FindSession, Opened, OpenSession, SessionsMessage
 from callboard.v1 import session_pb2
 

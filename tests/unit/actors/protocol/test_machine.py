@@ -164,10 +164,10 @@ def test_frames_about_a_request_that_never_was_are_ignored() -> None:
     session = machine()
     frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
     assert [receive(session, frame) for frame in frames] == [[], [], [], []]
-    session.owe(9, "k", Text())
+    session.add_closing(9, "k", Text())
     assert not session.block(9)
     session.gone(9)
-    assert not session.pay(9, "k")
+    assert not session.take_closing(9, "k")
     assert not session.answer(9, Text())
     assert not session.has_room(9)
     assert take(session) == []
@@ -205,11 +205,11 @@ def test_the_sequence_counts_answers_alone() -> None:
 def test_what_cannot_be_encoded_leaves_no_gap() -> None:
     session = machine()
     opened(session, 1)
-    session.owe(1, "k", Text("closing"))
+    session.add_closing(1, "k", Text("closing"))
     for refused in (
         lambda: session.answer(1, Unspeakable()),
         lambda: session.end(1, Unspeakable()),
-        lambda: session.owe(1, "other", Unspeakable()),
+        lambda: session.add_closing(1, "other", Unspeakable()),
     ):
         with pytest.raises(TypeError):
             refused()
@@ -226,9 +226,9 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
     session = machine()
     opened(session, 1)
     for key in "abc":
-        session.owe(1, key, Text(f"closing {key}"))
-    assert session.pay(1, "b")
-    assert not session.pay(1, "b")
+        session.add_closing(1, key, Text(f"closing {key}"))
+    assert session.take_closing(1, "b")
+    assert not session.take_closing(1, "b")
     match how:
         case "end":
             session.end(1, COMPLETED)
@@ -242,7 +242,7 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
     assert [frame.said for frame in frames[:2]] == ["closing a", "closing c"]
     assert [frame.end for frame in frames] == [False, False, True]
     assert [frame.sequence for frame in frames] == [1, 2, 3]
-    assert not session.pay(1, "a")
+    assert not session.take_closing(1, "a")
 
 
 # -- 5: room -------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from actors import (
     StreamActor,
     Yielded,
 )
-from actors.protocol.carrier import NOBODY
+from actors.protocol.answer_stream import too_large
+from actors.protocol.connection import NO_CONNECTION
 from actors.protocol.effects import Limit
 from actors.protocol.frames import Ack, Cancel, Credit, Inform, Input, Request, Sealed
-from actors.protocol.lane import too_large
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import LARGE, SessionMachine
 from actors.protocol.memory import STEP, Account, Budget
@@ -720,7 +720,7 @@ def test_streams_wait_where_the_budget_is_used_up(away: bool) -> None:
     budget.held = 4 * STEP  # by others
     output = Output(LIMITS, Account(LIMITS.max_session_bytes, budget))
     if not away:
-        output.attach(NOBODY, acknowledges=False)
+        output.attach(NO_CONNECTION, acknowledges=False)
     sent = 0
     while output.put(bytes(1024)):
         sent += 1

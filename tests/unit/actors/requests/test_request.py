@@ -603,7 +603,7 @@ async def test_a_kind_of_handler_of_ones_own_says_what_it_likes(service: Service
                 case Text("all"):
                     self.exchange.answer_all(iter([Text("said")]), 9)
                 case _:
-                    self.exchange.owe("key", Text("said"))
+                    self.exchange.add_closing("key", Text("said"))
             return COMPLETED
 
     client = await client_of(service, Own)

@@ -6,7 +6,7 @@ LOOKS: Final = 8
 """Looks within the time that is given: what has not moved is found an eighth late at most."""
 
 
-class Patience:
+class StallTimeout:
     """Ends when, at every look for `seconds`, the mark was the same. Look each `interval`."""
 
     __slots__ = ("_mark", "_seconds", "_since", "interval")

@@ -1,4 +1,4 @@
-"""A request's way out: how much it may say and has said, and the one step to the outbox."""
+"""The sending side of a request: its credit, and the one step of an answer to the send queue."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -12,15 +12,23 @@ UNLIMITED: Final = 2**64
 """The credit of a request whose client wants no flow control."""
 
 
-class Lane:
-    """What the session's machine knows of a request that has not ended.
+class AnswerStream:
+    """The answers of one request that has not ended.
 
-    encoder: None is of a lane that all requests share which have said nothing yet: most end with
-    the first thing they say. Of such a lane only `limit` means something, and nothing changes.
+    Requests that have sent nothing share one answer stream, whose `encoder` is None: most requests
+    end with their first answer. In the shared stream only `limit` is valid, and nothing changes.
     """
 
     __slots__ = (
-        "_encode", "_output", "_request_id", "encoder", "held", "limit", "over", "owed", "sent",
+        "_encode",
+        "_output",
+        "_request_id",
+        "closings",
+        "encoder",
+        "held",
+        "limit",
+        "over",
+        "sent",
     )  # fmt: skip
 
     def __init__(
@@ -40,7 +48,7 @@ class Lane:
         """The request has ended."""
         self.held: Notice | None = None
         """The newest notice, which waits for room."""
-        self.owed: dict[str, Message] | None = None
+        self.closings: dict[str, Message] | None = None
         """What is to be said before the end, by key."""
 
     def answer(self, answer: Message) -> bool:
@@ -69,7 +77,7 @@ class Lane:
         output.sequence = sequence
         waiting = output.waiting
         if not waiting:
-            output.carrier.wake()
+            output.connection.wake()
         waiting.append(frame)
         octets = output.waiting_bytes = output.waiting_bytes + len(frame)
         if octets < output.room_bytes and sequence < output.room_until:

@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from actors.protocol.carrier import NOBODY
+from actors.protocol.answer_stream import UNLIMITED, AnswerStream
+from actors.protocol.connection import NO_CONNECTION
 from actors.protocol.encoding import OneByOne
-from actors.protocol.lane import UNLIMITED, Lane
 from actors.protocol.limits import SessionLimits
 from actors.protocol.output import GATHERED, GATHERED_FOR, SEVERAL, Output
 from tests.support.session_kit import Text, encode
@@ -16,17 +16,17 @@ from tests.support.session_kit import Text, encode
 
 def output(*, outbox: int = 10_000) -> Output:
     made = Output(SessionLimits(outbox_bytes=outbox))
-    made.attach(NOBODY, acknowledges=True)
+    made.attach(NO_CONNECTION, acknowledges=True)
     return made
 
 
-def lane(out: Output, limit: int = UNLIMITED) -> Lane:
-    return Lane(7, limit, OneByOne(encode, 7), out)
+def answer_stream(out: Output, limit: int = UNLIMITED) -> AnswerStream:
+    return AnswerStream(7, limit, OneByOne(encode, 7), out)
 
 
 def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
     out = output()
-    way = lane(out, limit=2)
+    way = answer_stream(out, limit=2)
     assert [way.answer(Text("a")), way.answer(Text("b"))] == [True, False]
     assert (out.sequence, way.sent, list(out.blocked)) == (2, 2, [7])
 
@@ -34,7 +34,7 @@ def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
 @pytest.mark.parametrize("limit", [3, UNLIMITED])
 def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
     out = output()
-    way = lane(out, limit=limit)
+    way = answer_stream(out, limit=limit)
     answer = way.answers
     assert [answer(Text(text)) for text in "abc"] == [True, True, limit == UNLIMITED]
     assert (out.sequence, list(out.blocked)) == (3, [] if limit == UNLIMITED else [7])
@@ -46,7 +46,7 @@ def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
 
 def test_the_one_that_fills_the_outbox_says_so() -> None:
     out = output(outbox=100)
-    way = lane(out)
+    way = answer_stream(out)
     said = next(number for number in count(1) if not way.answer(Text("x" * 10)))
     assert said > 1
     assert out.waiting_bytes >= 100
@@ -58,13 +58,13 @@ def test_the_one_that_fills_the_outbox_says_so() -> None:
 
 def test_without_a_connection_there_is_room_until_the_buffer_is_full() -> None:
     out = Output(SessionLimits(resume_buffer_messages=3))
-    way = lane(out)
+    way = answer_stream(out)
     assert [way.answer(Text("a")) for _ in range(3)] == [True, True, False]
 
 
 def test_one_that_is_over_says_nothing_more() -> None:
     out = output()
-    way = lane(out)
+    way = answer_stream(out)
     way.over = True
     assert not way.answer(Text("a"))
     assert not way.answer_all(iter([Text("a")]), 10)
@@ -73,7 +73,7 @@ def test_one_that_is_over_says_nothing_more() -> None:
 
 def test_many_at_once_stop_at_the_credit() -> None:
     out = output()
-    way = lane(out, limit=3)
+    way = answer_stream(out, limit=3)
     answers = iter(Text(str(number)) for number in range(5))
     assert not way.answer_all(answers, 10)
     assert (way.sent, out.sequence, next(answers).text) == (3, 3, "3")
@@ -82,7 +82,7 @@ def test_many_at_once_stop_at_the_credit() -> None:
 @pytest.mark.parametrize("at_once", [False, True])
 def test_the_one_that_all_share_is_not_for_answers(at_once: bool) -> None:
     out = output()
-    shared = Lane(0, UNLIMITED, None, out)
+    shared = AnswerStream(0, UNLIMITED, None, out)
     if at_once:
         assert not shared.answer_all(iter([Text("a")]), 10)
     else:
@@ -98,14 +98,14 @@ def never() -> float:
     raise AssertionError
 
 
-def say(way: Lane, count: int, text: str = "a") -> None:
+def say(way: AnswerStream, count: int, text: str = "a") -> None:
     for _ in range(count):
         way.answer(Text(text))
 
 
 def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> None:
     out, now = output(), 5.0
-    way = lane(out)
+    way = answer_stream(out)
     for _ in range(2):  # and as long when it begins anew
         for passed, more in ((0.0, True), (GATHERED_FOR / 2, True), (GATHERED_FOR / 2, False)):
             now += passed
@@ -116,14 +116,14 @@ def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> N
 
 def test_few_answers_of_a_turn_do_not_wait() -> None:
     out = output()
-    way = lane(out)
+    way = answer_stream(out)
     say(way, SEVERAL - 1)
     assert not out.gathers(never)
 
 
 def test_they_wait_no_longer_when_fewer_follow() -> None:
     out = output()
-    way = lane(out)
+    way = answer_stream(out)
     say(way, SEVERAL)
     assert out.gathers(lambda: 0.0)
     say(way, SEVERAL - 1)
@@ -132,7 +132,7 @@ def test_they_wait_no_longer_when_fewer_follow() -> None:
 
 def test_what_is_large_does_not_wait() -> None:
     out = output(outbox=4 * GATHERED)
-    way = lane(out)
+    way = answer_stream(out)
     say(way, SEVERAL, "a" * (GATHERED // SEVERAL))
     assert not out.gathers(never)
 
@@ -146,9 +146,9 @@ def test_what_is_large_does_not_wait() -> None:
     ],
     ids=["an end", "a pong", "a burst"],
 )
-def test_nothing_else_waits_for_more(say_else: Callable[[Output, Lane], None]) -> None:
+def test_nothing_else_waits_for_more(say_else: Callable[[Output, AnswerStream], None]) -> None:
     out = output()
-    way = lane(out)
+    way = answer_stream(out)
     say(way, SEVERAL)
     say_else(out, way)
     assert not out.gathers(never)
@@ -159,7 +159,7 @@ def test_nothing_else_waits_for_more(say_else: Callable[[Output, Lane], None]) -
 
 def test_what_is_left_of_a_write_or_is_sent_again_does_not_wait() -> None:
     out = output()
-    way = lane(out)
+    way = answer_stream(out)
     say(way, 2 * SEVERAL)
     assert out.take(1)
     assert not out.gathers(never)
