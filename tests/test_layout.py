@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION = 400, 50
 
 STILL_LONG = {
     "actors/protocol/machine.py",
-    "actors/sessions/run.py",
+    "actors/sessions/active_request.py",
     "actors/sessions/session.py",
     "callboard_service/settings.py",
     "transport/client/protocol.py",

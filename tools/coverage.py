@@ -28,7 +28,8 @@ RUNTIME: Final = {
     "protocol/connection": ("machine", "session"),
     "runtime/cell": (
         "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
-        "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "eager", "run"),
+        "intensity", "shutdown", "regroup", "misbehaving", "mailbox", "ref", "eager",
+        "active_request"),
     "runtime/clock": ("system",),
     "runtime/crashes": ("crashes",),
     "runtime/cycles": ("cycles",),
@@ -64,16 +65,17 @@ RUNTIME: Final = {
     "requests/registry": ("registry", "residents", "interceptors", "duplex"),
     "runtime/regroup": ("regroup",),
     "requests/request": (
-        "run", "request", "stream", "burst", "duplex", "interceptors", "residents", "memory"),
+        "active_request", "request", "stream", "burst", "duplex", "interceptors", "residents",
+        "memory"),
     "requests/residents": ("residents",),
     "runtime/restarting": ("supervision", "intensity", "shutdown", "regroup", "runqueue"),
-    "sessions/run": (
-        "run", "eager", "request", "stream", "session", "burst", "duplex",
+    "sessions/active_request": (
+        "active_request", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "residents", "session_resume", "memory", "stalls",
     ),
     "runtime/runqueue": ("runqueue",),
     "sessions/session": (
-        "eager", "run", "session", "session_resume", "stream", "request", "burst",
+        "eager", "active_request", "session", "session_resume", "stream", "request", "burst",
         "duplex", "interceptors", "residents", "sessions", "memory",
     ),
     "sessions/messages": ("session", "session_resume", "burst", "interceptors"),

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Started
 from actors.protocol.effects import SLOW_CONSUMER, Limit
-from actors.sessions.messages import Happening
+from actors.sessions.messages import SessionEvent
 from callboard_service.request_counts import RequestCounts
 
 
@@ -49,7 +49,7 @@ class Metrics:
         self.sessions = Counter(
             "callboard_sessions_opened", "Sessions that were opened.", registry=registry
         )
-        self._happened = Counter(
+        self._session_events = Counter(
             "callboard_sessions_changed",
             "Sessions that lost their connection, were resumed, taken over, not resumed, given up.",
             ["what"],
@@ -109,22 +109,22 @@ class Metrics:
         if code == SLOW_CONSUMER:
             self.session_books.slow_consumers += 1
 
-    def happened(self, what: Happening) -> None:
+    def record(self, event: SessionEvent) -> None:
         """A session lost its connection, or got another, or ended for want of one."""
-        self._happened.labels(what.value).inc()
+        self._session_events.labels(event.value).inc()
         books = self.session_books
-        match what:
-            case Happening.LEFT:
+        match event:
+            case SessionEvent.LEFT:
                 books.away += 1
-            case Happening.RESUMED:
+            case SessionEvent.RESUMED:
                 books.away -= 1
                 books.resumes += 1
-            case Happening.TAKEN_OVER:
+            case SessionEvent.TAKEN_OVER:
                 books.resumes += 1
                 books.take_overs += 1
-            case Happening.ENDED_AWAY:
+            case SessionEvent.ENDED_AWAY:
                 books.away -= 1
-            case Happening.NOT_RESUMED:
+            case SessionEvent.NOT_RESUMED:
                 pass
 
     def limited(self, limit: Limit) -> None:

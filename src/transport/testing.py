@@ -31,7 +31,7 @@ from actors.requests.residents import Extensions
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Exit
 from actors.runtime.system import ActorSystem
-from actors.sessions.messages import Detach, Happening, Outbox, Received, SessionEnvironment
+from actors.sessions.messages import Detach, Outbox, Received, SessionEnvironment, SessionEvent
 from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.client import Client, by_url
@@ -61,7 +61,7 @@ class _Quiet:
 class _Unwatched:
     """Nobody counts what becomes of sessions."""
 
-    def happened(self, what: Happening) -> None: ...
+    def record(self, event: SessionEvent) -> None: ...
     def limited(self, limit: Limit) -> None: ...
 
 

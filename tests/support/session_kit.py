@@ -36,10 +36,10 @@ from actors.sessions.messages import (
     Detach,
     Drain,
     FailAll,
-    Happening,
     OnRequestEnd,
     Received,
     SessionEnvironment,
+    SessionEvent,
     SessionMessage,
 )
 from actors.sessions.sessions import FindSession, Opened, OpenSession, Sessions
@@ -147,11 +147,11 @@ class FakeConnection:
 class Books:
     """Counts what becomes of sessions."""
 
-    happenings: list[str] = field(default_factory=list)
+    session_events: list[str] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
 
-    def happened(self, what: Happening) -> None:
-        self.happenings.append(what.value)
+    def record(self, event: SessionEvent) -> None:
+        self.session_events.append(event.value)
 
     def limited(self, limit: Limit) -> None:
         self.limits.append(limit)

@@ -119,7 +119,7 @@ class FailAll:
 SessionMessage: TypeAlias = Received | Attach | Detach | Drain | FailAll
 
 
-class Happening(Enum):
+class SessionEvent(Enum):
     """What can become of a session, for who counts."""
 
     LEFT = "left"
@@ -136,7 +136,7 @@ class Happening(Enum):
 class SessionWatcher(Protocol):
     """Who counts what becomes of sessions. Called at once; must not raise."""
 
-    def happened(self, what: Happening) -> None:
+    def record(self, event: SessionEvent) -> None:
         """It happened to one session."""
 
     def limited(self, limit: Limit) -> None:

@@ -54,20 +54,20 @@ from actors.runtime.log import Log
 from actors.runtime.mailbox import Overflow
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
+from actors.sessions.active_request import ActiveRequest
 from actors.sessions.messages import (
     Attach,
     Attached,
     Detach,
     Drain,
     FailAll,
-    Happening,
     OnRequestEnd,
     Outbox,
     Received,
     SessionEnvironment,
+    SessionEvent,
     SessionMessage,
 )
-from actors.sessions.run import Run
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
@@ -124,7 +124,7 @@ class SessionActor(Actor[SessionMessage]):
         self._registrations = environment.registry.by_message
         self.on_request_end: OnRequestEnd | None = environment.on_request_end
         self._tally = Tally()
-        self._runs: dict[int, Run] = {}
+        self._requests: dict[int, ActiveRequest] = {}
         self.name: str = name
         self._away = {} if away is None else away
         """All sessions that wait for their client, the one that has waited longest first."""
@@ -184,14 +184,14 @@ class SessionActor(Actor[SessionMessage]):
         if self.connection is not None:
             self.connection.close(TAKEN_OVER, "another connection has taken the session over")
         if not possible:
-            self._happened(Happening.NOT_RESUMED)
+            self._record(SessionEvent.NOT_RESUMED)
             self.connection = None
             self._end()
             message.reply.send(None)
             return
         if after is not None:
             taken_over = self.connection is not None
-            self._happened(Happening.TAKEN_OVER if taken_over else Happening.RESUMED)
+            self._record(SessionEvent.TAKEN_OVER if taken_over else SessionEvent.RESUMED)
         self._left = self._closing = False
         self._away.pop(self.name, None)
         self._stop_waiting()
@@ -216,7 +216,7 @@ class SessionActor(Actor[SessionMessage]):
             return
         self._left = True
         self._away[self.name] = self
-        self._happened(Happening.LEFT)
+        self._record(SessionEvent.LEFT)
         self._await_return(self.limits.resume_window)
 
     def _close(self, code: int, reason: str) -> None:
@@ -237,7 +237,7 @@ class SessionActor(Actor[SessionMessage]):
     @property
     def idle(self) -> bool:
         """Return whether no request is in flight."""
-        return not self._runs
+        return not self._requests
 
     def give_way(self) -> None:
         """End, to make room for a new session."""
@@ -249,8 +249,8 @@ class SessionActor(Actor[SessionMessage]):
         self._carry_out(self.machine.fail_all(CANCELLED))
         self.context.stop()
 
-    def _happened(self, what: Happening) -> None:
-        self._watcher.happened(what)
+    def _record(self, event: SessionEvent) -> None:
+        self._watcher.record(event)
 
     def watch_reader(self) -> None:
         """Begin to wait for the client's Ack where the buffer is full for want of it."""
@@ -274,20 +274,22 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        run = self._runs.get(int(down.name))  # None: it crashed after its end, which came at once
-        if run is not None and self._forget(run):
-            run.ended(CRASHED)
+        active = self._requests.get(
+            int(down.name)
+        )  # None: it crashed after its end, which came at once
+        if active is not None and self._forget(active):
+            active.ended(CRASHED)
             self.watch_reader()
         self._settle_drained()
 
-    def _forget(self, run: Run) -> bool:
+    def _forget(self, active: ActiveRequest) -> bool:
         """The request has nothing more to do. True: it had not ended, so it has crashed."""
-        del self._runs[run.request_id]
-        run.registration.running -= 1
-        run.let_go()
-        if run.expiry is not None:
-            run.expiry.met()
-        return self.machine.gone(run.request_id)
+        del self._requests[active.request_id]
+        active.registration.running -= 1
+        active.let_go()
+        if active.expiry is not None:
+            active.expiry.met()
+        return self.machine.gone(active.request_id)
 
     def stopped(self) -> None:
         """Let go of the connection."""
@@ -295,7 +297,7 @@ class SessionActor(Actor[SessionMessage]):
         self._away.pop(self.name, None)
         self.machine.account.close()
         if self._left:
-            self._happened(Happening.ENDED_AWAY)
+            self._record(SessionEvent.ENDED_AWAY)
         if self.connection is not None:
             self.connection.wake()
 
@@ -303,16 +305,16 @@ class SessionActor(Actor[SessionMessage]):
         for effect in effects:
             match effect:
                 case Deliver(request_id, payload, about):
-                    self._runs[request_id].deliver(payload, about)
+                    self._requests[request_id].deliver(payload, about)
                 case Stop(request_id, failure):
-                    run = self._runs[request_id]
-                    run.ended(failure)
-                    run.kill()
+                    active = self._requests[request_id]
+                    active.ended(failure)
+                    active.kill()
                     self.watch_reader()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
-                    self._runs[request_id].wake()
+                    self._requests[request_id].wake()
                 case Close(code, reason):
                     self._close(code, reason)
                     if ends_session(code, by_service=True):
@@ -324,9 +326,9 @@ class SessionActor(Actor[SessionMessage]):
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
-        run = Run(self, request, registration, size, now)
+        active = ActiveRequest(self, request, registration, size, now)
         try:
-            handler = run.make_handler()
+            handler = active.make_handler()
         except BaseException as error:
             if not is_crash(error):  # a crash costs this request, and not the session
                 raise
@@ -335,21 +337,21 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
-            run.said = BUSY
+            active.said = BUSY
             self._refuse(request, BUSY, Limit.TYPE)
             return
         if request.timeout_ms or handler.deadline is not None:
-            self._set_deadline(run, handler.deadline)
-        run.begin(handler)
+            self._set_deadline(active, handler.deadline)
+        active.begin(handler)
 
-    def enter(self, run: Run) -> None:
+    def enter(self, active: ActiveRequest) -> None:
         """A request is in flight, until it has nothing more to do."""
-        self.machine.open(run.request_id)
-        self.machine.account.input_bytes += run.held
-        if run.held >= STEP:
+        self.machine.open(active.request_id)
+        self.machine.account.input_bytes += active.held
+        if active.held >= STEP:
             self.machine.output.count_bytes()
-        run.registration.running += 1
-        self._runs[run.request_id] = run
+        active.registration.running += 1
+        self._requests[active.request_id] = active
 
     @property
     def making(self) -> asyncio.Semaphore:
@@ -363,26 +365,28 @@ class SessionActor(Actor[SessionMessage]):
         """The session has not begun to stop."""
         return self.context.ref.alive
 
-    def adopt(self, run: Run, handler: AnyHandler, task: asyncio.Task[None]) -> "Cell[object]":
+    def adopt(
+        self, active: ActiveRequest, handler: AnyHandler, task: asyncio.Task[None]
+    ) -> "Cell[object]":
         """Make an actor of a request that runs in this task."""
         return self.context.adopt(
             handler,
-            run.make_handler,
-            name=str(run.request_id),
+            active.make_handler,
+            name=str(active.request_id),
             lifecycle=AGAIN if handler.restartable else ONCE,
             task=task,
         )
 
-    def passed(self, run: Run) -> None:
+    def passed(self, active: ActiveRequest) -> None:
         """A request has ended before it had to wait, and has had no actor."""
         self._tally.started += 1
         self._tally.stopped += 1
-        if run.in_flight:
-            self._forget(run)
+        if active.in_flight:
+            self._forget(active)
             if self._drained:
                 self._settle_drained()
-        elif run.expiry is not None:
-            run.expiry.met()
+        elif active.expiry is not None:
+            active.expiry.met()
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.answer_at_once(request.request_id, failure)
@@ -401,12 +405,12 @@ class SessionActor(Actor[SessionMessage]):
         """The ref of a long-lived actor. Raises NotRegistered."""
         return self._registry.actor(kind, name)
 
-    def _set_deadline(self, run: Run, declared: float | None) -> None:
-        asked = run.request.timeout_ms / 1000 if run.request.timeout_ms else inf
+    def _set_deadline(self, active: ActiveRequest, declared: float | None) -> None:
+        asked = active.request.timeout_ms / 1000 if active.request.timeout_ms else inf
         seconds = min(asked, inf if declared is None else declared)
-        run.deadline = self.context.clock.now() + seconds
-        run.expiry = self.context.system.deadlines.add(
-            seconds, lambda: self.abort(run.request_id, DEADLINE)
+        active.deadline = self.context.clock.now() + seconds
+        active.expiry = self.context.system.deadlines.add(
+            seconds, lambda: self.abort(active.request_id, DEADLINE)
         )
 
     def abort(self, request_id: int, failure: Failure) -> None:

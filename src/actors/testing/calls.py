@@ -39,10 +39,10 @@ from actors.runtime.system import ActorSystem
 from actors.sessions.messages import (
     Attach,
     Attached,
-    Happening,
     Outbox,
     Received,
     SessionEnvironment,
+    SessionEvent,
     SessionMessage,
 )
 from actors.sessions.sessions import RESUME_TOKEN_BYTES, OpenSession, Sessions
@@ -102,7 +102,7 @@ class LogLines:
 class _Unwatched:
     """Nobody counts what becomes of the session."""
 
-    def happened(self, what: Happening) -> None: ...
+    def record(self, event: SessionEvent) -> None: ...
     def limited(self, limit: Limit) -> None: ...
 
 

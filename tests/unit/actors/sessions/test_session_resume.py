@@ -61,7 +61,7 @@ async def test_requests_go_on_while_nobody_is_there(service: Service) -> None:
     assert (client.attached.resumed, client.attached.last_request_id) == (True, 2)
     assert sorted(frame.said for frame in await client.read()) == ["answered", "b"]
     client.check()
-    assert service.books.happenings == ["left", "resumed"]
+    assert service.books.session_events == ["left", "resumed"]
 
 
 async def test_what_comes_over_a_connection_that_was_lost_is_dropped(service: Service) -> None:
@@ -86,7 +86,7 @@ async def test_at_the_end_of_the_window_all_is_cancelled(
     await manual_clock.advance(0.2)
     assert (await client.ref.join()).exit is Exit.NORMAL
     assert tasks_of_actors() == 0
-    assert service.books.happenings == ["left", "ended away"]
+    assert service.books.session_events == ["left", "ended away"]
 
 
 async def test_who_comes_back_in_time_has_a_whole_window_again(
@@ -153,7 +153,7 @@ async def test_a_gap_ends_the_session(service: Service) -> None:
     assert not await client.attach(7)
     assert (await client.ref.join()).exit is Exit.NORMAL
     assert tasks_of_actors() == 0
-    assert service.books.happenings == ["left", "not resumed", "ended away"]
+    assert service.books.session_events == ["left", "not resumed", "ended away"]
 
 
 async def test_a_gap_on_a_take_over_closes_the_first_too(service: Service) -> None:
@@ -162,7 +162,7 @@ async def test_a_gap_on_a_take_over_closes_the_first_too(service: Service) -> No
     assert not await client.attach(7)
     assert first.closed is not None
     assert first.closed[0] == 4504
-    assert service.books.happenings == ["not resumed"]
+    assert service.books.session_events == ["not resumed"]
 
 
 async def test_no_connection_is_attached_for_who_has_gone(service: Service) -> None:
@@ -199,7 +199,7 @@ async def test_a_take_over_fences_the_first_connection(service: Service) -> None
     await settle()
     assert outbox.outbox.take(1000) == []
     assert await client.read() == [Sent(2, 2, True, "of the second")]
-    assert service.books.happenings == ["taken over"]
+    assert service.books.session_events == ["taken over"]
 
 
 # -- room ----------------------------------------------------------------------------------------

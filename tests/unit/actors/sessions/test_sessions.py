@@ -135,4 +135,4 @@ async def test_a_session_that_no_connection_claims_ends(
     assert opened is not None
     await manual_clock.advance(service.environment.limits.resume_window + 0.1)
     assert (await opened.ref.join()).exit is Exit.NORMAL
-    assert service.books.happenings == []
+    assert service.books.session_events == []

@@ -1,4 +1,4 @@
-"""A request that runs: what ties its actor to its session."""
+"""A request in flight: what ties its actor to its session."""
 
 import asyncio
 import inspect
@@ -32,7 +32,7 @@ M = TypeVar("M")
 _FORGOTTEN: Final = Request(0, 0, None)
 
 
-class Run(Holding):
+class ActiveRequest(Holding):
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     # Not defaults of the class, which would be looked up there in vain each time.
@@ -89,7 +89,7 @@ class Run(Holding):
     # -- the actor ---------------------------------------------------------------------------
 
     def begin(self, handler: AnyHandler) -> None:
-        """Run the handler to its end, or to where it first waits, before this returns.
+        """ActiveRequest the handler to its end, or to where it first waits, before this returns.
 
         There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
         it asks for one of them, or crashes. Most requests never do: that is half of what one
