@@ -28,7 +28,7 @@ from actors import (
 )
 from actors.protocol.limits import SessionLimits
 from actors.protocol.memory import Budget
-from actors.requests.residents import Extensions
+from actors.requests.background import Extensions
 from actors.sessions.messages import SessionEnvironment
 from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard_service import __version__, extensions, request_log, status
@@ -244,7 +244,7 @@ class Service:
         await self._start_part(BACKEND, self._backend.spec(), BACKEND_LIFECYCLE)
         try:
             await self.system.start(
-                lambda: Extensions(self.registry.residents), name=status.EXTENSIONS
+                lambda: Extensions(self.registry.background_actors), name=status.EXTENSIONS
             )
         except StartFailed as error:
             raise BadExtension(_innermost(error)) from error

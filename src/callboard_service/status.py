@@ -116,10 +116,10 @@ def _with_given_up(root: ActorStatus, registry: Registry) -> ActorStatus:
     """Add the long-lived actors that were given up, which are in no tree any more."""
     extensions = next((child for child in root.children if child.name == EXTENSIONS), None)
     if extensions is not None:
-        for resident in registry.residents:
-            if resident.ref is not None and not resident.ref.alive:
-                kind = "" if resident.kind is None else resident.kind.__name__
-                extensions.children.add(name=resident.name, type=kind, state=GIVEN_UP)
+        for background in registry.background_actors:
+            if background.ref is not None and not background.ref.alive:
+                kind = "" if background.kind is None else background.kind.__name__
+                extensions.children.add(name=background.name, type=kind, state=GIVEN_UP)
     return root
 
 

@@ -26,8 +26,8 @@ from actors.errors import MailboxFull, NotRunning
 from actors.protocol.block import frames
 from actors.protocol.effects import Limit
 from actors.protocol.limits import SessionLimits
+from actors.requests.background import Extensions
 from actors.requests.registry import Registry
-from actors.requests.residents import Extensions
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Exit
 from actors.runtime.system import ActorSystem
@@ -88,7 +88,7 @@ class MemoryService:
         """Have `system` serve what the registry knows. Raises NotProtobuf."""
         limits = limits or SessionLimits()
         wire = Wire(registry)
-        await system.start(lambda: Extensions(registry.residents), name="extensions")
+        await system.start(lambda: Extensions(registry.background_actors), name="extensions")
         environment = SessionEnvironment(
             registry, limits, wire.encode, _Quiet(), _Unwatched(), encode_stream=wire.answers
         )

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from actors.errors import AlreadyRegistered, NotRegistered
 from actors.protocol.frames import Message
+from actors.requests.background import BACKGROUND, BackgroundActor, BackgroundActors
 from actors.requests.interceptors import Interceptor
-from actors.requests.residents import RESIDENT, Resident, Residents
 from actors.runtime.actor import Actor
 from actors.runtime.ref import ActorRef
 from actors.runtime.supervision import Lifecycle
@@ -70,7 +70,7 @@ class Registry:
         self.by_message: Mapping[type[Message], Registration] = self._registrations
         """The registration for each message type, in the order of registration."""
         self._interceptors: list[tuple[type[Message] | None, Interceptor[Message]]] = []
-        self._residents = Residents()
+        self._background_actors = BackgroundActors()
 
     # -- request actors ----------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Registry:
     # -- long-lived actors -------------------------------------------------------------------
 
     def supervise(
-        self, name: str, factory: Callable[[], Actor[M]], lifecycle: Lifecycle = RESIDENT
+        self, name: str, factory: Callable[[], Actor[M]], lifecycle: Lifecycle = BACKGROUND
     ) -> None:
         """Have the service start an actor and look after it: a cache, a connection, a device.
 
@@ -140,25 +140,25 @@ class Registry:
         crashes, with a pause that grows, and gives it up after 10 crashes within 5 minutes; the
         service lives on. Raises AlreadyRegistered if the name is taken.
         """
-        before = self._residents.named(name)
+        before = self._background_actors.named(name)
         if before is not None:
             raise AlreadyRegistered(
                 f"the actor {name!r} is made by {label(before.factory)}, "
                 f"{label(factory)} cannot have the same name"
             )
-        self._residents.add(Resident(name, factory, lifecycle))
+        self._background_actors.add(BackgroundActor(name, factory, lifecycle))
 
     def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
         """The ref of a long-lived actor that runs. Raises NotRegistered.
 
         For one that needs another: `registry.supervise("b", lambda: B(registry.actor(A)))`.
         """
-        return self._residents.find(kind, name)
+        return self._background_actors.find(kind, name)
 
     @property
-    def residents(self) -> Residents:
+    def background_actors(self) -> BackgroundActors:
         """The long-lived actors, for who starts them."""
-        return self._residents
+        return self._background_actors
 
     def check(self) -> None:
         """Raise NotRegistered if an interceptor is round a message that nobody answers."""

@@ -131,8 +131,8 @@ class ActorContext(Generic[M]):
 
     @property
     def tally(self) -> Tally:
-        """What the children did since the actor was first started; the books themselves."""
-        return self._cell.open_family().tally
+        """What the children did since the actor was first started; the counters themselves."""
+        return self._cell.open_children().tally
 
     async def start(
         self,

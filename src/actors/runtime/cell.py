@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.errors import NormalEnd, StartFailed
 from actors.runtime.actor import Actor
+from actors.runtime.children import Children
 from actors.runtime.crashes import is_crash
 from actors.runtime.eager import EAGER, begin
 from actors.runtime.events import Crashed
-from actors.runtime.family import Family
 from actors.runtime.inbox import PAUSED, RUNNING, STARTING, STOPPED, STOPPING, WaitEnded
 from actors.runtime.mailbox import NOTHING
 from actors.runtime.ref import ActorRef, Down
-from actors.runtime.runqueue import BURST
+from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.supervision import Exit, Lifecycle, Restart
 from actors.runtime.turns import Turns
 
@@ -97,7 +97,7 @@ class Cell(Turns[M], Generic[M]):
         self,
         hook: Awaitable[None] | None = None,
         error: BaseException | None = None,
-        at_most: int = BURST,
+        at_most: int = MESSAGES_PER_TURN,
     ) -> None:
         self._busy = True
         if self.mailbox.first is not NOTHING:
@@ -116,7 +116,7 @@ class Cell(Turns[M], Generic[M]):
         self,
         hook: Awaitable[None] | None,
         error: BaseException | None,
-        at_most: int = BURST,
+        at_most: int = MESSAGES_PER_TURN,
     ) -> None:
         """Do what there is to do, crashes and restarts included; then fall idle, or end.
 
@@ -183,7 +183,7 @@ class Cell(Turns[M], Generic[M]):
             self.mailbox.rest()
 
     async def _live(self, at_most: int) -> None:
-        if self.actor is None and self.restarts % BURST == 0:
+        if self.actor is None and self.restarts % MESSAGES_PER_TURN == 0:
             await asyncio.sleep(0)  # who crashes and crashes without a pause lets others in between
         if self.state >= PAUSED or self.halting:
             return
@@ -229,11 +229,12 @@ class Cell(Turns[M], Generic[M]):
                 if not queue:
                     return
                 if EAGER:
-                    if waits or run_queue.ready or run_queue.left <= BURST:
+                    if waits or run_queue.ready or run_queue.left <= MESSAGES_PER_TURN:
                         return
                 else:
                     await asyncio.sleep(0)
-                given = at_most = BURST  # it would have the next turn too: this saves a task
+                # It would have the next turn too: this saves a task.
+                given = at_most = MESSAGES_PER_TURN
                 continue
             left = at_most
             try:
@@ -287,13 +288,13 @@ class Cell(Turns[M], Generic[M]):
         """Start a child."""
         if self.state >= PAUSED:
             raise StartFailed(f"{self.path}: is stopping and starts no children")
-        family = self.open_family()
+        children = self.open_children()
         if name is None:
             name = self.system.new_name()
-            while name in family.members:
+            while name in children.members:
                 name = self.system.new_name()
-        child: Cell[N] = Cell(self.system, family, name, factory, lifecycle)
-        family.add(child)
+        child: Cell[N] = Cell(self.system, children, name, factory, lifecycle)
+        children.add(child)
         child.launch()
         return child
 
@@ -310,9 +311,9 @@ class Cell(Turns[M], Generic[M]):
         The task must end with `carry_on`. Nothing is refused, since it runs: where this actor has
         been told to stop meanwhile, the child is stopped with the others. Raises NameTaken.
         """
-        family = self.open_family()
-        child: Cell[N] = Cell(self.system, family, name, factory, lifecycle)
-        family.add(child)
+        children = self.open_children()
+        child: Cell[N] = Cell(self.system, children, name, factory, lifecycle)
+        children.add(child)
         child.actor = actor
         child._busy = True
         child._task = task
@@ -335,16 +336,16 @@ class Cell(Turns[M], Generic[M]):
             raise raised
         await self._work(None, error)
 
-    def open_family(self) -> Family:
+    def open_children(self) -> Children:
         """What is known of its children, of whom there may have been none yet."""
-        if self.family is None:
-            self.family = Family(cast("Cell[object]", self))
-        return self.family
+        if self.children is None:
+            self.children = Children(cast("Cell[object]", self))
+        return self.children
 
     def child_gone(self, down: Down) -> None:
         """A child is no more; the actor's hook hears of it, and crashes the actor if it raises."""
-        assert self.family is not None
-        self.family.remove(down.name)
+        assert self.children is not None
+        self.children.remove(down.name)
         if self.actor is None:
             return
         try:

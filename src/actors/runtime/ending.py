@@ -20,8 +20,8 @@ from actors.runtime.supervision import Exit, Lifecycle
 from actors.runtime.watch import Watchers
 
 if TYPE_CHECKING:
+    from actors.runtime.children import Children
     from actors.runtime.clock import Timer
-    from actors.runtime.family import Family
     from actors.runtime.system import ActorSystem
 
 M = TypeVar("M")
@@ -37,21 +37,21 @@ class Ending(Inbox[M], Generic[M]):
         "_up_since",
         "_watchers",
         "actor",
+        "children",
         "current",
-        "family",
         "finished",
     )
 
     def __init__(
         self,
         system: "ActorSystem",
-        siblings: "Family | None",
+        siblings: "Children | None",
         name: str,
         lifecycle: Lifecycle,
     ) -> None:
         super().__init__(system, siblings, name, lifecycle)
         self.actor: Actor[M] | None = None
-        self.family: Family | None = None
+        self.children: Children | None = None
         self.current: object = None
         self.finished = False
         self._up_since: float | None = None
@@ -124,7 +124,7 @@ class Ending(Inbox[M], Generic[M]):
     @property
     def _ends_at_once(self) -> bool:
         """There is nothing to do at the end: no child to stop, no hook to run."""
-        return not (self.family and self.family.members) and (
+        return not (self.children and self.children.members) and (
             self.actor is None or type(self.actor).stopped is Actor.stopped
         )
 
@@ -173,8 +173,8 @@ class Ending(Inbox[M], Generic[M]):
     async def _stop_children(self) -> None:
         """Each has a limit of its own; meanwhile there is none on this actor."""
         self._set_limit(None)
-        if self.family is not None:
-            await self.family.stop_all()
+        if self.children is not None:
+            await self.children.stop_all()
 
     async def _be_killed(self) -> None:
         """Cancelled: the children still end in order, `stopped` does not run."""
@@ -223,8 +223,8 @@ class Ending(Inbox[M], Generic[M]):
         if self._private is not None:
             self._private.drop()
             self._private = None
-        if self.family is not None:
-            self.family.forget_restarts()
+        if self.children is not None:
+            self.children.forget_restarts()
 
     def _end(self, exit: Exit, error: BaseException | None = None) -> None:
         if self.state is STOPPED:

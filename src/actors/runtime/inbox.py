@@ -22,8 +22,8 @@ from actors.runtime.supervision import Lifecycle
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
+    from actors.runtime.children import Children
     from actors.runtime.clock import Timer
-    from actors.runtime.family import Family
     from actors.runtime.system import ActorSystem
 
 M = TypeVar("M")
@@ -93,13 +93,13 @@ class Inbox(ABC, Generic[M]):
     def __init__(
         self,
         system: "ActorSystem",
-        siblings: "Family | None",
+        siblings: "Children | None",
         name: str,
         lifecycle: Lifecycle,
     ) -> None:
         self.system = system
         self.siblings = siblings
-        """The family that the actor is a child of; the root is in none."""
+        """The children that the actor is a child of; the root is in none."""
         self.name = name
         self.lifecycle = lifecycle
         self.state = STARTING

@@ -11,7 +11,7 @@ from actors.runtime.inbox import PAUSED, RUNNING, STARTING, STOPPING
 from actors.runtime.supervision import Exit, Lifecycle, Record, Restart
 
 if TYPE_CHECKING:
-    from actors.runtime.family import Family
+    from actors.runtime.children import Children
     from actors.runtime.system import ActorSystem
 
 M = TypeVar("M")
@@ -27,7 +27,7 @@ class Restarting(Ending[M], Generic[M]):
     def __init__(
         self,
         system: "ActorSystem",
-        siblings: "Family | None",
+        siblings: "Children | None",
         name: str,
         factory: Callable[[], Actor[M]],
         lifecycle: Lifecycle,
@@ -60,8 +60,8 @@ class Restarting(Ending[M], Generic[M]):
             self.system.report(Started(self.path, self.restarts))
         if self._watchers is not None:
             self._watchers.started(None)
-        if self.siblings is not None and self.siblings.regroup is not None:
-            self.siblings.regroup.news()
+        if self.siblings is not None and self.siblings.group_restart is not None:
+            self.siblings.group_restart.news()
 
     async def _recover(self, error: BaseException) -> None:
         """After a crash: fail the askers, end the children, and see to the restart, if any."""
@@ -139,7 +139,7 @@ class Restarting(Ending[M], Generic[M]):
         if self.state is PAUSED:
             self._drop_incarnation()
             self._set_limit(None)
-            assert self.siblings is not None  # whose regroup waits for this
+            assert self.siblings is not None  # whose group_restart waits for this
             self.siblings.news()
 
     def resume(self) -> None:

@@ -11,7 +11,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-BURST: Final = 64
+MESSAGES_PER_TURN: Final = 64
 """Messages that one actor handles in a row before another has its turn."""
 
 TURNS: Final = 256
@@ -45,7 +45,7 @@ class RunQueue:
 
     __slots__ = ("_context", "_in_a_row", "_loop", "left", "ready", "running", "scheduled")
 
-    burst = BURST
+    at_most = MESSAGES_PER_TURN
     """Messages that whoever comes next may handle."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class RunQueue:
         try:
             while self.left > 0 and ready:
                 runnable = self.running = ready.popleft()
-                handled = runnable.step(self.burst)
+                handled = runnable.step(self.at_most)
                 self.left -= handled  # which `step` may have lowered itself
         finally:
             self.running = None

@@ -126,7 +126,7 @@ class Exit(Enum):
     """It raised, and was not started again."""
 
 
-class RestartBook:
+class RestartWindow:
     """The restarts of the recent past, held against an intensity."""
 
     __slots__ = ("_times",)
@@ -144,10 +144,10 @@ class RestartBook:
 class Record:
     """What one child has done since it was first started: of use to nobody until it crashes."""
 
-    __slots__ = ("book", "restarts", "streak")
+    __slots__ = ("restarts", "streak", "window")
 
     def __init__(self) -> None:
-        self.book = RestartBook()
+        self.window = RestartWindow()
         self.restarts: int = 0
         self.streak: int = 0
 

@@ -188,7 +188,7 @@ class ActorSystem:
 
 
 def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
-    family = cell.family
+    children = cell.children
     # In the middle of a plain function it has only begun: nothing else has run since.
     busy = cell.current is not None and cell.system.run_queue.running is not cell
     return ActorSnapshot(
@@ -200,8 +200,8 @@ def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
         message=cell.message_type,
         busy_for=now - cell.since if busy else 0.0,
         restarts=cell.restarts,
-        tally=family.tally if family is not None else Tally(),
-        children=tuple(_snapshot(child, now) for child in family.members.values())
-        if family is not None
+        tally=children.tally if children is not None else Tally(),
+        children=tuple(_snapshot(child, now) for child in children.members.values())
+        if children is not None
         else (),
     )

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from actors.runtime.inbox import PAUSED, RUNNING, STARTING
 from actors.runtime.mailbox import NOTHING
 from actors.runtime.restarting import Restarting
-from actors.runtime.runqueue import BURST
+from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.supervision import Exit, Restart
 
 M = TypeVar("M")
@@ -23,7 +23,7 @@ class Turns(Restarting[M], Generic[M]):
         self,
         hook: Awaitable[None] | None = None,
         error: BaseException | None = None,
-        at_most: int = BURST,
+        at_most: int = MESSAGES_PER_TURN,
     ) -> None:
         """Have a task go on with `hook` or after `error`, and then with that many messages."""
 
@@ -148,7 +148,7 @@ class Turns(Restarting[M], Generic[M]):
                 self._end_turn()
         else:
             if hook is not None:
-                self._start_task(hook, None, BURST - 1)
+                self._start_task(hook, None, MESSAGES_PER_TURN - 1)
             elif self._look or self.mailbox.queue or self._pending:  # type: ignore[redundant-expr]  # by it
                 self._end_turn()
             else:

@@ -31,8 +31,8 @@ from actors.protocol.frames import (
     Request,
 )
 from actors.protocol.limits import SessionLimits
+from actors.requests.background import Extensions
 from actors.requests.registry import Registry
-from actors.requests.residents import Extensions
 from actors.runtime.ask import Reply
 from actors.runtime.ref import ActorRef
 from actors.runtime.system import ActorSystem
@@ -270,7 +270,9 @@ async def serving(
     for register in registers:
         register(registry)
     registry.check()
-    extensions = await system.start(lambda: Extensions(registry.residents), name="extensions")
+    extensions = await system.start(
+        lambda: Extensions(registry.background_actors), name="extensions"
+    )
     environment = SessionEnvironment(registry, UNLIMITED, _encode, log, _Unwatched())
     sessions = await system.start(
         lambda: Sessions(environment, lambda: "test", lambda: bytes(RESUME_TOKEN_BYTES), 1),

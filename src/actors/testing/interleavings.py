@@ -74,7 +74,7 @@ class ShuffledRunQueue(RunQueue):
         self.ready: deque[Runnable] = ShuffledReady(random)
 
     @property
-    def burst(self) -> int:  # type: ignore[override]  # an attribute in the base; here drawn for each turn
+    def at_most(self) -> int:  # type: ignore[override]  # an attribute in the base; here drawn for each turn
         """At most three messages."""
         return self._random.randint(1, 3)
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from actors import Actor, ActorSystem, ChildGivenUp, Code, Event, Failure, Intensity, Registry
-from actors.requests.residents import Extensions
+from actors.requests.background import Extensions
 from actors.runtime.supervision import Lifecycle
 from actors.testing import ManualClock, running_system, settle
 from callboard.v1.system_pb2 import ServiceStatusRequest
@@ -220,7 +220,7 @@ async def test_a_long_lived_actor_that_was_given_up_is_in_the_status(clock: Manu
         registry.supervise(
             "fragile", lambda: Fragile(World()), Lifecycle(intensity=Intensity(0, 1.0))
         )
-        await system.start(lambda: Extensions(registry.residents), name=status.EXTENSIONS)
+        await system.start(lambda: Extensions(registry.background_actors), name=status.EXTENSIONS)
         outages = Outages("system", clock)
         backend = Always()
         subject = status.Subject(
@@ -238,7 +238,7 @@ async def test_a_long_lived_actor_that_was_given_up_is_in_the_status(clock: Manu
         assert [(child.name, child.state) for child in extensions.children] == [
             ("fragile", "running")
         ]
-        ref = next(iter(registry.residents)).ref
+        ref = next(iter(registry.background_actors)).ref
         assert ref is not None
         ref.tell("crash")  # type: ignore[arg-type]  # the registry does not know its messages
         await ref.join()

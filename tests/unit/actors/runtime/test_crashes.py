@@ -225,7 +225,7 @@ async def test_word_of_another_actor_that_exits_crashes_who_hears_it(
     made: Any = type("Hooked", (Parent,), {hook: fail})
     ref = actor_system.spawn(made, name="parent", lifecycle=TEMPORARY)
     await settle()
-    child = actor_system._root.family.members["parent"].family.members["child"]  # type: ignore[union-attr]  # they are there
+    child = actor_system._root.children.members["parent"].children.members["child"]  # type: ignore[union-attr]  # they are there
     child.stop()
     down = await ref.join()
     assert (down.exit, type(down.error)) == (Exit.CRASHED, kind)

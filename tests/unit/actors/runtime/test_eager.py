@@ -20,7 +20,7 @@ from actors import (
 from actors.protocol.frames import Cancel, Inform
 from actors.runtime.eager import EAGER
 from actors.runtime.events import Event
-from actors.runtime.runqueue import BURST
+from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.sessions.messages import SessionMessage
 from actors.testing import ManualClock, settle
 from tests.support.kit import Bare, Boom, Worker, note, tasks_of_actors
@@ -86,12 +86,12 @@ async def test_a_long_queue_of_a_coroutine_function_lets_others_in_between(
 ) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Coroutine), actor_system.spawn(Bare)
-    for _ in range(4 * BURST):
+    for _ in range(4 * MESSAGES_PER_TURN):
         busy.tell(log)
     other.tell(note(log, "other"))
     await settle()
-    assert log.index("other") <= 2 * BURST
-    assert len(log) == 4 * BURST + 1
+    assert log.index("other") <= 2 * MESSAGES_PER_TURN
+    assert len(log) == 4 * MESSAGES_PER_TURN + 1
 
 
 class Doing(RequestActor[Text, Text]):

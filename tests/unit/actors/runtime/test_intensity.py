@@ -14,7 +14,7 @@ from actors import (
     Lifecycle,
     Supervision,
 )
-from actors.runtime.supervision import Record, RestartBook
+from actors.runtime.supervision import Record, RestartWindow
 from actors.testing import ManualClock, running_system, settle
 from tests.support.kit import (
     PERMANENT,
@@ -105,13 +105,13 @@ def test_the_same_seed_gives_the_same_pauses() -> None:
 
 
 def test_an_intensity_counts_the_restarts_of_its_period() -> None:
-    book = RestartBook()
+    window = RestartWindow()
     intensity = Intensity(restarts=2, period=10.0)
-    assert book.allows(intensity, 0.0)
-    assert book.allows(intensity, 5.0)
-    assert book.allows(intensity, 10.0)  # that of 0.0 is past
-    assert not book.allows(intensity, 14.9)
-    assert not RestartBook().allows(Intensity(restarts=0), 0.0)
+    assert window.allows(intensity, 0.0)
+    assert window.allows(intensity, 5.0)
+    assert window.allows(intensity, 10.0)  # that of 0.0 is past
+    assert not window.allows(intensity, 14.9)
+    assert not RestartWindow().allows(Intensity(restarts=0), 0.0)
 
 
 async def test_an_intensity_of_its_own_costs_the_child_alone(

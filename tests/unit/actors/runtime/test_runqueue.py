@@ -5,7 +5,7 @@ import pytest
 
 from actors import Actor, ActorRef, ActorSystem, Backoff, Intensity, Lifecycle, Reply
 from actors.runtime.eager import EAGER
-from actors.runtime.runqueue import ASKS_IN_A_ROW, BURST, TURNS
+from actors.runtime.runqueue import ASKS_IN_A_ROW, MESSAGES_PER_TURN, TURNS
 from actors.testing import settle
 from tests.support.kit import Bare, Boom, Do, Worker, note, sending, tasks_of_actors, wait_for
 
@@ -29,11 +29,11 @@ async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
 async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
-    for _ in range(3 * BURST):
+    for _ in range(3 * MESSAGES_PER_TURN):
         busy.tell(note(log, "busy"))
     other.tell(note(log, "other"))
     await settle()
-    assert log.index("other") == BURST
+    assert log.index("other") == MESSAGES_PER_TURN
 
 
 async def test_actors_that_wake_each_other_do_not_hold_up_the_loop(
@@ -152,19 +152,19 @@ async def test_one_that_waits_now_and_then_lets_others_in_between_too(
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
     busy.tell(wait_for(gate))
     await settle()
-    sender = sending(busy, *[note(log, "busy")] * (3 * BURST))
+    sender = sending(busy, *[note(log, "busy")] * (3 * MESSAGES_PER_TURN))
     await settle()
     gate.set()
     await asyncio.sleep(0)
     other.tell(note(log, "other"))
     await sender
     await settle()
-    assert log.index("other") < 3 * BURST
-    assert log.count("busy") == 3 * BURST
+    assert log.index("other") < 3 * MESSAGES_PER_TURN
+    assert log.count("busy") == 3 * MESSAGES_PER_TURN
 
 
 @pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
-@pytest.mark.parametrize("each", [BURST // 2, 2 * BURST])
+@pytest.mark.parametrize("each", [MESSAGES_PER_TURN // 2, 2 * MESSAGES_PER_TURN])
 async def test_many_with_much_to_do_in_tasks_do_not_hold_up_the_loop(
     actor_system: ActorSystem, each: int
 ) -> None:

@@ -172,7 +172,7 @@ async def test_a_watcher_hears_of_every_end_once_in_any_order(
 
 @interleaved(runs=60)
 async def test_a_group_is_whole_again_in_any_order(system: ActorSystem, clock: ManualClock) -> None:
-    from tests.unit.actors.runtime.test_regroup import CHILDREN, Group, Team
+    from tests.unit.actors.runtime.test_group_restart import CHILDREN, Group, Team
 
     steady = Lifecycle(backoff=STEADY)
     team = Team(system, Group, dict.fromkeys(CHILDREN, steady))

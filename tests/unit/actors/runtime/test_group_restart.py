@@ -328,7 +328,7 @@ async def test_the_stopped_hook_of_a_sibling_has_its_limit(
     await settle()
     refs = {child.name for child in actor_system.snapshot().children[0].children}
     assert refs == {"a", "hanging"}
-    made[0].context._cell.parent.family.members["a"].ref.tell(boom)  # type: ignore[union-attr]  # the sibling
+    made[0].context._cell.parent.children.members["a"].ref.tell(boom)  # type: ignore[union-attr]  # the sibling
     await manual_clock.advance(4.9)
     assert len(made) == 1
     await manual_clock.advance(1.5)

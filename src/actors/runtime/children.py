@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from actors.errors import GivenUp, NameTaken
 from actors.runtime.events import ChildGivenUp
+from actors.runtime.group_restart import GroupRestart
 from actors.runtime.inbox import STARTING, STOPPING
-from actors.runtime.regroup import Regroup
-from actors.runtime.supervision import Order, Restart, RestartBook, Strategy, Supervision, Tally
+from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, Supervision, Tally
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
@@ -18,17 +18,17 @@ TEMPORARY: Final = Restart.TEMPORARY
 ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 
-class Family:
+class Children:
     """What a supervisor knows of its children. One for each actor that has had a child."""
 
-    __slots__ = ("_book", "members", "parent", "regroup", "tally")
+    __slots__ = ("_window", "group_restart", "members", "parent", "tally")
 
     def __init__(self, parent: "Cell[object]") -> None:
         self.parent = parent
         self.members: dict[str, Cell[object]] = {}
         self.tally = Tally()
-        self._book = RestartBook()
-        self.regroup: Regroup | None = None
+        self._window = RestartWindow()
+        self.group_restart: GroupRestart | None = None
         """Under way: several are restarted together."""
 
     def add(self, child: "Cell[N]") -> None:
@@ -45,9 +45,9 @@ class Family:
         self.news()
 
     def news(self) -> None:
-        """Something has happened to a child, which `regroup` may wait for."""
-        if self.regroup is not None:
-            self.regroup.news()
+        """Something has happened to a child, which `group_restart` may wait for."""
+        if self.group_restart is not None:
+            self.group_restart.news()
 
     @property
     def together(self) -> bool:
@@ -57,9 +57,9 @@ class Family:
 
     def restart_group(self, child: "Restarting[N]", delay: float) -> None:
         """Restart the child and those that go with it, in `delay` seconds."""
-        if self.regroup is None:
-            self.regroup = Regroup(self)
-        self.regroup.add(cast("Cell[object]", child), delay)
+        if self.group_restart is None:
+            self.group_restart = GroupRestart(self)
+        self.group_restart.add(cast("Cell[object]", child), delay)
 
     def decide_restart(self, child: "Restarting[N]", error: BaseException) -> float | None:
         """Seconds until the crashed child is restarted; None if it is not.
@@ -80,9 +80,9 @@ class Family:
         now = system.clock.now()
         own = lifecycle.intensity
         if own is not None:
-            allowed = record.book.allows(own, now)
+            allowed = record.window.allows(own, now)
         else:
-            allowed = self._book.allows(self.supervision.intensity, now)
+            allowed = self._window.allows(self.supervision.intensity, now)
         if allowed:
             return record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
         self.tally.given_up += 1
@@ -95,8 +95,8 @@ class Family:
         return None
 
     def forget_restarts(self) -> None:
-        """Start a new book: the parent was restarted, and no crash is held against it twice."""
-        self._book = RestartBook()
+        """Begin a new restart window: after a restart of the parent no crash counts twice."""
+        self._window = RestartWindow()
 
     @property
     def supervision(self) -> Supervision:
@@ -106,9 +106,9 @@ class Family:
 
     async def stop_all(self) -> None:
         """Stop every child and wait until all are gone, in the order that supervision states."""
-        if self.regroup is not None:
-            self.regroup.cancel()
-            self.regroup = None
+        if self.group_restart is not None:
+            self.group_restart.cancel()
+            self.group_restart = None
         children = list(self.members.values())
         children.reverse()
         if self.supervision.order is Order.TOGETHER:

@@ -18,7 +18,7 @@ from actors import (
     RequestActor,
     StartFailed,
 )
-from actors.requests.residents import Extensions
+from actors.requests.background import Extensions
 from actors.testing import ManualClock, serving
 from tests.support.kit import Boom
 from tests.support.session_kit import Ask, Text
@@ -147,7 +147,7 @@ async def test_one_that_does_not_start_stops_those_before_it(actor_system: Actor
     registry.supervise("first", First)
     registry.supervise("second", Second)
     with pytest.raises(StartFailed, match="no device"):
-        await actor_system.start(lambda: Extensions(registry.residents), name="extensions")
+        await actor_system.start(lambda: Extensions(registry.background_actors), name="extensions")
     assert stopped == ["first"]
 
 

@@ -10,13 +10,13 @@ from actors.runtime.supervision import Backoff, Intensity, Lifecycle
 
 M = TypeVar("M")
 
-RESIDENT: Final = Lifecycle(
+BACKGROUND: Final = Lifecycle(
     backoff=Backoff(initial=0.1, maximum=30.0), intensity=Intensity(restarts=10, period=300.0)
 )
 """One that crashes again and again is given up alone: it costs its extension, not the service."""
 
 
-class Resident:
+class BackgroundActor:
     """A long-lived actor: how it is made and, once it has been, its type and its ref."""
 
     __slots__ = ("factory", "kind", "lifecycle", "name", "ref")
@@ -37,20 +37,20 @@ class Resident:
         return actor
 
 
-class Residents:
+class BackgroundActors:
     """All of them, in the order in which they start."""
 
     def __init__(self) -> None:
-        self._members: dict[str, Resident] = {}
+        self._members: dict[str, BackgroundActor] = {}
 
-    def __iter__(self) -> Iterator[Resident]:
+    def __iter__(self) -> Iterator[BackgroundActor]:
         return iter(self._members.values())
 
-    def add(self, resident: Resident) -> None:
+    def add(self, background: BackgroundActor) -> None:
         """One more; its name is not taken."""
-        self._members[resident.name] = resident
+        self._members[background.name] = background
 
-    def named(self, name: str) -> Resident | None:
+    def named(self, name: str) -> BackgroundActor | None:
         """The one of that name."""
         return self._members.get(name)
 
@@ -81,14 +81,14 @@ class Extensions(Actor[Never]):
     If one does not start, those before it are stopped again and this one has not started.
     """
 
-    def __init__(self, residents: Residents) -> None:
-        self._residents = residents
+    def __init__(self, background_actors: BackgroundActors) -> None:
+        self._background_actors = background_actors
 
     async def started(self) -> None:
         """Start them, each when the one before it is ready."""
-        for resident in self._residents:
-            resident.ref = await self.context.start(
-                resident.make, name=resident.name, lifecycle=resident.lifecycle
+        for background in self._background_actors:
+            background.ref = await self.context.start(
+                background.make, name=background.name, lifecycle=background.lifecycle
             )
 
     def receive(self, message: Never) -> None:

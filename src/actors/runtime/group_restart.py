@@ -17,16 +17,16 @@ from actors.runtime.supervision import Restart, Strategy
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
-    from actors.runtime.family import Family
+    from actors.runtime.children import Children
 
 
-class Regroup:
+class GroupRestart:
     """One restart of a group, until all of it runs again."""
 
-    __slots__ = ("_causes", "_family", "_news", "_task")
+    __slots__ = ("_causes", "_children", "_news", "_task")
 
-    def __init__(self, family: "Family") -> None:
-        self._family = family
+    def __init__(self, children: "Children") -> None:
+        self._children = children
         self._causes: list[tuple[Cell[object], float]] = []
         self._news: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._work())
@@ -52,11 +52,11 @@ class Regroup:
             await self._halt(group)
             await self._pause(max(delay for _, delay in causes))
             await self._start(group)
-        self._family.regroup = None
+        self._children.group_restart = None
 
     def _group(self, crashed: "list[Cell[object]]") -> "list[Cell[object]]":
-        members = list(self._family.members.values())
-        if self._family.supervision.strategy is Strategy.ONE_FOR_ALL:
+        members = list(self._children.members.values())
+        if self._children.supervision.strategy is Strategy.ONE_FOR_ALL:
             return members
         places = [members.index(child) for child in crashed if child in members]
         return members[min(places) :] if places else []
@@ -72,7 +72,7 @@ class Regroup:
 
     async def _pause(self, delay: float) -> None:
         due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._family.parent.system.clock.call_later(delay, lambda: due.set_result(None))
+        timer = self._children.parent.system.clock.call_later(delay, lambda: due.set_result(None))
         try:
             await due
         finally:
