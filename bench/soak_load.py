@@ -17,7 +17,7 @@ from callboard.v1.chat_pb2 import (
 )
 from transport.client import Client, by_url
 from transport.client.calls import ClientSettings
-from transport.client.socket import WebSocketCarrier, WebSockets
+from transport.client.socket import AiohttpWebSocket, WebSockets
 from transport.errors import RequestFailed
 
 SETTINGS = ClientSettings(name="soak", window=64, backoff_initial=0.2, backoff_maximum=2.0)
@@ -54,9 +54,9 @@ class Cuttable:
 
     def __init__(self) -> None:
         self._inner = WebSockets()
-        self._last: WebSocketCarrier | None = None
+        self._last: AiohttpWebSocket | None = None
 
-    async def dial(self, url: str) -> WebSocketCarrier:
+    async def dial(self, url: str) -> AiohttpWebSocket:
         """Open a WebSocket."""
         self._last = await self._inner.dial(url)
         return self._last

@@ -37,7 +37,7 @@ from callboard_service.loop import share_interpreter
 from callboard_service.service import Service
 from callboard_service.settings import load
 from tests.support.written import Written
-from transport.server.connection import Channel
+from transport.server.connection import ServerConnection
 
 counts_calls = pytest.mark.skipif(
     not actors.protocol.machine.__file__.endswith(".py"),
@@ -84,7 +84,7 @@ class Counting(StreamActor[Int32Value, Int32Value]):
 class Fed:
     """A connection of a running service, fed by hand."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ServerConnection) -> None:
         self.transport = Written()
         channel._transport = self.transport
         self._channel = channel

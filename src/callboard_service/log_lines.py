@@ -28,7 +28,7 @@ MAX_LINE: Final = 64 * 1024
 _LEVELS: Final = {"exception": "error", "warn": "warning", "msg": "info"}
 
 
-class Output(Protocol):
+class LogOutput(Protocol):
     """Takes whole lines; never blocks and never raises."""
 
     def put(self, line: bytes) -> None:
@@ -75,14 +75,14 @@ class LogLines:
             stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
         self._renderer, self._stamp = renderer, stamp
         self._repeats = Repeats(now)
-        self._output: Output | None = None
+        self._output: LogOutput | None = None
         self._writer: LineWriter | None = None
         self._counting = False
         """The writer's thread knows that counts will be due."""
 
     # -- outputs ---------------------------------------------------------------------------------
 
-    def write_to(self, output: Output) -> None:
+    def write_to(self, output: LogOutput) -> None:
         """Hand lines to this output from now on."""
         self._output = output
 

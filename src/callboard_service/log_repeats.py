@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 INTERVAL: Final = 10.0
 """Seconds between two lines that say how often an event was repeated."""
 
-BURST: Final = 20
+LINES_PER_INTERVAL: Final = 20
 """Lines of one event that differ, in each interval."""
 
 MOST: Final = 1000
@@ -46,7 +46,11 @@ class Repeats:
     """Decides which lines are written. now: the time in seconds. May be used from any thread."""
 
     def __init__(
-        self, now: Callable[[], float], *, interval: float = INTERVAL, burst: int = BURST
+        self,
+        now: Callable[[], float],
+        *,
+        interval: float = INTERVAL,
+        burst: int = LINES_PER_INTERVAL,
     ) -> None:
         self._now = now
         self._interval = interval

@@ -35,10 +35,10 @@ from callboard_service import __version__, extensions, request_log, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.backends.local.backend import LocalBackend, find_model
-from callboard_service.backends.openai.api import OPENAI, ModelServer, Patience
+from callboard_service.backends.openai.api import OPENAI, ModelServer, OpenAITimeouts
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.opencode.backend import OpenCodeBackend
-from callboard_service.backends.opencode.reply import Patience as OpenCodePatience
+from callboard_service.backends.opencode.reply import OpenCodeTimeouts
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.chat import chat
 from callboard_service.chat.turns import MAX_WAITING
@@ -108,7 +108,7 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         settings.opencode_directory,
     )
     if settings.backend == "opencode" or (settings.backend == "auto" and any(opencode)):
-        times = OpenCodePatience(
+        times = OpenCodeTimeouts(
             call=settings.opencode_call_ms / 1000, start=settings.opencode_start_ms / 1000
         )
         return OpenCodeBackend(_opencode_server(settings), log, times)
@@ -128,16 +128,16 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
     )
 
 
-def _patience(settings: Settings) -> Patience:
+def _patience(settings: Settings) -> OpenAITimeouts:
     """How long the backend openai waits, and for what."""
     silence = settings.openai_silence_ms / 1000
     ending = settings.openai_ending_ms / 1000
-    return Patience(
+    return OpenAITimeouts(
         connect=settings.openai_connect_ms / 1000,
         models=settings.openai_models_ms / 1000,
         silence=silence,
         content=max(silence, settings.openai_content_ms / 1000),
-        farewell=min(ending, Patience().farewell),
+        farewell=min(ending, OpenAITimeouts().farewell),
         doubt=ending,
         loading=settings.openai_loading_ms / 1000,
     )

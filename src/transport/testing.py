@@ -78,7 +78,7 @@ class MemoryService:
         self.limits = limits
         self.wire = wire
         self.sessions = sessions
-        self.carriers: set[MemoryCarrier] = set()
+        self.websockets: set[MemoryWebSocket] = set()
         self._system = system
 
     @classmethod
@@ -116,8 +116,8 @@ class MemoryService:
 
     def cut(self) -> None:
         """Lose every connection, as a network does: what was on its way is gone."""
-        for carrier in list(self.carriers):
-            carrier.abort()
+        for websocket in list(self.websockets):
+            websocket.abort()
 
     def welcome(self, joined: Joined) -> bytes:
         """The first frame to a client."""
@@ -141,22 +141,22 @@ class _MemoryDialer:
     def __init__(self, service: MemoryService) -> None:
         self._service = service
 
-    async def dial(self, url: str) -> "MemoryCarrier":
+    async def dial(self, url: str) -> "MemoryWebSocket":
         """Connect, whatever the URL."""
-        return MemoryCarrier(self._service)
+        return MemoryWebSocket(self._service)
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-class MemoryCarrier:
+class MemoryWebSocket:
     """The client's end of a connection without a socket."""
 
     def __init__(self, service: MemoryService) -> None:
         self._service = service
         self._line = _Line()
         self._joined: Joined | None = None
-        service.carriers.add(self)
+        service.websockets.add(self)
 
     async def receive(self) -> bytes | None:
         """What the session has sent. Raises ConnectionClosed."""
@@ -198,7 +198,7 @@ class MemoryCarrier:
         self._end(CloseCode.ABNORMAL, "")
 
     def _end(self, code: int, reason: str) -> None:
-        self._service.carriers.discard(self)
+        self._service.websockets.discard(self)
         by_service = self._line.ended
         self._line.end(code, reason)
         joined, self._joined = self._joined, None

@@ -15,8 +15,8 @@ from aiohttp import web
 from actors import Actor, ActorSystem, Lifecycle, Restart
 from actors.protocol.frames import Frame
 from actors.sessions.messages import Detach, Outbox, Received, SessionMessage
-from transport.server.connection import Channel, ChannelEnvironment
-from transport.server.feed import Socket
+from transport.server.connection import ConnectionEnvironment, ServerConnection
+from transport.server.feed import UnfedWebSocket
 from transport.server.listen import Place, listen
 from transport.server.outgoing import Outgoing
 from transport.wire.codec import Wire
@@ -52,7 +52,7 @@ def _frames(messages: Iterable[bytes]) -> bytes:
 class Echo(Actor[SessionMessage]):
     """A session that says what it hears."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ServerConnection) -> None:
         self._said: deque[bytes] = deque()
         self._channel = channel
 
@@ -93,14 +93,16 @@ async def echo_endpoint() -> AsyncIterator[str]:
     system = ActorSystem(name="echo")
     tasks: set[asyncio.Task[None]] = set()
     policy = FramePolicy(text=_take_text, frames=_frames)
-    environment = ChannelEnvironment(system.clock, system.deadlines, Outgoing(), 60.0, 60.0, policy)
+    environment = ConnectionEnvironment(
+        system.clock, system.deadlines, Outgoing(), 60.0, 60.0, policy
+    )
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        socket = Socket(_MAX_BYTES)
+        socket = UnfedWebSocket(_MAX_BYTES)
         await socket.prepare(request)
         line = socket.leave(request)
         assert line is not None
-        channel = Channel(line, environment)
+        channel = ServerConnection(line, environment)
         echo = Echo(channel)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
         serving = channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())

@@ -14,7 +14,7 @@ from callboard_service.service import Service
 from callboard_service.settings import load
 from tests.e2e.contract_client import Contract
 from tests.e2e.raw_client import RawClient
-from transport.server.connection import Channel
+from transport.server.connection import ServerConnection
 
 
 class Watched:
@@ -41,7 +41,7 @@ class Watched:
 
     def in_transport(self, name: str) -> int:
         channel = self.session(name).connection
-        assert isinstance(channel, Channel)
+        assert isinstance(channel, ServerConnection)
         return 0 if channel._transport is None else channel._transport.get_write_buffer_size()
 
 

@@ -1,4 +1,4 @@
-"""A client's carrier that holds each frame of the service's to the contract before passing it on.
+"""A client's websocket that holds each frame of the service's to the contract before passing it on.
 
 The client would forgive what is repeated; this does not.
 """
@@ -12,7 +12,7 @@ from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.client.socket import Carrier, WebSockets
+from transport.client.socket import ClientWebSocket, WebSockets
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Record:
     ends: Counter[tuple[bytes, int]] = field(default_factory=Counter)
 
 
-class WatchedCarrier:
+class WatchedWebSocket:
     """One connection."""
 
-    def __init__(self, inner: Carrier, record: Record) -> None:
+    def __init__(self, inner: ClientWebSocket, record: Record) -> None:
         self._inner = inner
         self._record = record
         self._session = b""
@@ -111,8 +111,8 @@ class WatchedSockets:
         self._inner = WebSockets(lambda: TCPConnector(resolver=Detour(proxy_port)))
         self._record = record
 
-    async def dial(self, url: str) -> WatchedCarrier:
-        return WatchedCarrier(await self._inner.dial(url), self._record)
+    async def dial(self, url: str) -> WatchedWebSocket:
+        return WatchedWebSocket(await self._inner.dial(url), self._record)
 
     async def close(self) -> None:
         await self._inner.close()

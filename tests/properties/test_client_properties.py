@@ -13,7 +13,7 @@ from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import AnswerRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from tests.support.model_service import ModelService, ModelSession
-from transport.client.calls import Call, ClientSettings, Endpoint
+from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.effects import Connect, Deliver, Effect, Failed, Find
 from transport.client.protocol import ClientProtocol, Phase
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
@@ -48,7 +48,7 @@ class Lossy(RuleBasedStateMachine):
         self.session: ModelSession | None = None
         self.up: deque[ClientMessage] = deque()
         self.down: deque[ServerMessage] = deque()
-        self.asked: dict[Call, Asked] = {}
+        self.asked: dict[ClientCall, Asked] = {}
         self.restarts = 0
         self.number = 0
         self.do(self.protocol.start())
@@ -74,7 +74,7 @@ class Lossy(RuleBasedStateMachine):
         self.up.extend(ClientMessage.FromString(data) for data in self.protocol.take())
 
     @property
-    def open_calls(self) -> list[Call]:
+    def open_calls(self) -> list[ClientCall]:
         return [call for call, asked in self.asked.items() if not asked.ended]
 
     # -- the user ----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from actors.runtime.mailbox import NOTHING
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.supervision import Exit, Lifecycle, Restart
-from actors.runtime.turns import Turns
+from actors.runtime.turns import RunQueueTurns
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +38,7 @@ M = TypeVar("M")
 N = TypeVar("N")
 
 
-class Cell(Turns[M], Generic[M]):
+class Cell(RunQueueTurns[M], Generic[M]):
     """The runtime's side of an actor."""
 
     __slots__ = ()

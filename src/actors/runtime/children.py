@@ -10,7 +10,7 @@ from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, 
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
-    from actors.runtime.restarting import Restarting
+    from actors.runtime.restarting import RestartingCell
 
 N = TypeVar("N")
 
@@ -55,13 +55,13 @@ class Children:
         actor = self.parent.actor
         return actor is not None and actor.supervision.strategy is not ONE_FOR_ONE
 
-    def restart_group(self, child: "Restarting[N]", delay: float) -> None:
+    def restart_group(self, child: "RestartingCell[N]", delay: float) -> None:
         """Restart the child and those that go with it, in `delay` seconds."""
         if self.group_restart is None:
             self.group_restart = GroupRestart(self)
         self.group_restart.add(cast("Cell[object]", child), delay)
 
-    def decide_restart(self, child: "Restarting[N]", error: BaseException) -> float | None:
+    def decide_restart(self, child: "RestartingCell[N]", error: BaseException) -> float | None:
         """Seconds until the crashed child is restarted; None if it is not.
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.

@@ -14,7 +14,7 @@ from actors.errors import AskDropped
 from actors.runtime.actor import Actor
 from actors.runtime.crashes import is_crash
 from actors.runtime.events import Crashed, Stopped, Stuck
-from actors.runtime.inbox import STOPPED, STOPPING, Inbox
+from actors.runtime.inbox import STOPPED, STOPPING, ReceivingCell
 from actors.runtime.ref import Down
 from actors.runtime.supervision import Exit, Lifecycle
 from actors.runtime.watch import Watchers
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-class Ending(Inbox[M], Generic[M]):
+class EndingCell(ReceivingCell[M], Generic[M]):
     """The end of an actor, and of each of its incarnations."""
 
     __slots__ = (

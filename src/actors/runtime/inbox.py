@@ -71,7 +71,7 @@ class Private:
             unwatch()
 
 
-class Inbox(ABC, Generic[M]):
+class ReceivingCell(ABC, Generic[M]):
     """What reaches an actor, and in what order."""
 
     __slots__ = (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from actors.errors import AskCrashed, AskDropped
 from actors.runtime.actor import Actor
-from actors.runtime.ending import Ending
+from actors.runtime.ending import EndingCell
 from actors.runtime.events import Crashed, Started
 from actors.runtime.inbox import PAUSED, RUNNING, STARTING, STOPPING
 from actors.runtime.supervision import Exit, Lifecycle, Record, Restart
@@ -19,7 +19,7 @@ M = TypeVar("M")
 TEMPORARY: Final = Restart.TEMPORARY
 
 
-class Restarting(Ending[M], Generic[M]):
+class RestartingCell(EndingCell[M], Generic[M]):
     """The incarnations of an actor. The ref, the mailbox and its order outlive them."""
 
     __slots__ = ("_record", "factory", "since")

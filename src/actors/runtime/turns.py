@@ -6,14 +6,14 @@ from typing import Generic, TypeVar
 
 from actors.runtime.inbox import PAUSED, RUNNING, STARTING
 from actors.runtime.mailbox import NOTHING
-from actors.runtime.restarting import Restarting
+from actors.runtime.restarting import RestartingCell
 from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.supervision import Exit, Restart
 
 M = TypeVar("M")
 
 
-class Turns(Restarting[M], Generic[M]):
+class RunQueueTurns(RestartingCell[M], Generic[M]):
     """What an actor does without a task of its own. The first handler that waits gets one."""
 
     __slots__ = ()

@@ -37,7 +37,7 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
-from callboard_service.chat.turns import Clear, Turns, turn
+from callboard_service.chat.turns import Clear, ConversationTurns, turn
 from callboard_service.pages import (
     MAX_ENTRY_BYTES,
     PAGE_BYTES,
@@ -121,7 +121,9 @@ class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
         name = request.session_id
         await self._backend.get(name)
         try:
-            await self.context.actor(Turns).ask(lambda reply: Clear(name, reply), timeout=30.0)
+            await self.context.actor(ConversationTurns).ask(
+                lambda reply: Clear(name, reply), timeout=30.0
+            )
         except (AskFailed, Undelivered) as error:
             raise Failure(
                 Code.UNAVAILABLE, "the running reply does not end", retryable=True
@@ -171,7 +173,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
             raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
         completed = ChatCompleted()
         # The turn comes first: messages are answered in the order in which they were sent.
-        async with turn(self.context.actor(Turns), request.session_id, self.context):
+        async with turn(self.context.actor(ConversationTurns), request.session_id, self.context):
             if self._available is not None:
                 await self._available()
             prompt = Prompt(
@@ -238,7 +240,7 @@ def register(
     available: returns once the backend can be asked for a reply, or raises the Failure that ends
     the request.
     """
-    registry.supervise("turns", Turns, DEFAULT_LIFECYCLE)
+    registry.supervise("turns", ConversationTurns, DEFAULT_LIFECYCLE)
     registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(backend))
     registry.register(DeleteSessionRequest, lambda: DeleteSession(backend))

@@ -71,7 +71,7 @@ TurnMessage: TypeAlias = Take | Await | Release | Clear
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class TurnPlace:
     """Where one stands in the line of a conversation. calls: tells it that its turn has come."""
 
     take: Take
@@ -79,12 +79,12 @@ class Place:
     calls: Reply[None] | None = None
 
 
-class Turns(Actor[TurnMessage]):
+class ConversationTurns(Actor[TurnMessage]):
     """The lines of all conversations: first who answers, then who waits. None is kept empty."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, list[Place]] = {}
-        self._places: dict[str, Place] = {}
+        self._lines: dict[str, list[TurnPlace]] = {}
+        self._places: dict[str, TurnPlace] = {}
         self._clearing: dict[str, list[Reply[None]]] = {}
 
     def receive(self, message: TurnMessage) -> None:
@@ -122,7 +122,7 @@ class Turns(Actor[TurnMessage]):
         if len(line) > MAX_WAITING:
             take.reply.fail(_busy())
             return
-        place = Place(take, self.context.watch(take.owner))
+        place = TurnPlace(take, self.context.watch(take.owner))
         line.append(place)
         self._places[take.owner.path] = place
         take.reply.send(len(line) - 1)

@@ -9,7 +9,7 @@ from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.asks import Answered, read_answers
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.prompts import Prompts, Turn
-from callboard_service.terminal.reply import Inbox
+from callboard_service.terminal.reply import AnswersAndInterrupts
 from callboard_service.terminal.sheet import NARROWEST, Sheet
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import Screen
@@ -43,7 +43,7 @@ class Asking:
         self._prompts = prompts
         self._size = size
 
-    async def ask(self, ask: AskEvent, inbox: Inbox) -> Answered | None:
+    async def ask(self, ask: AskEvent, inbox: AnswersAndInterrupts) -> Answered | None:
         """Show an ask and return its answers; None if it was settled meanwhile.
 
         Until its last page was shown it can only be refused. Keys that were pressed before that
@@ -58,7 +58,9 @@ class Asking:
             return Answered()
         return await self._answer(ask, hint, inbox)
 
-    async def _show(self, sheet: Sheet, hint: str, ask_id: str, inbox: Inbox) -> Turn | None:
+    async def _show(
+        self, sheet: Sheet, hint: str, ask_id: str, inbox: AnswersAndInterrupts
+    ) -> Turn | None:
         """Print page by page; MORE once all of it was shown."""
         start, number = 0, 1
         while True:
@@ -75,7 +77,9 @@ class Asking:
             if self._size() == size:  # else the page may have been cut off: it is shown again
                 start, number = page.end, number + 1
 
-    async def _answer(self, ask: AskEvent, hint: str, inbox: Inbox) -> Answered | None:
+    async def _answer(
+        self, ask: AskEvent, hint: str, inbox: AnswersAndInterrupts
+    ) -> Answered | None:
         while True:
             typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
             if typed is None:

@@ -58,7 +58,7 @@ def by_url(url: str, token: str) -> Way:
 class Link:
     """The way to a client that is not over. Use it as an asynchronous context manager.
 
-    dialer: another carrier than a WebSocket. tell: is called with a line for a person while a
+    dialer: another way to connect than a WebSocket. tell: called with a line for a person while a
     service that takes nobody in now is tried again.
     """
 

@@ -13,7 +13,7 @@ from callboard_service.terminal.errors import InputEnded, Interrupted
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.prompts import Prompts
-from callboard_service.terminal.reply import Reply
+from callboard_service.terminal.reply import ReplyView
 from callboard_service.terminal.text import how_lost, one_line
 from callboard_service.terminal.view import Screen
 from transport.client import Client
@@ -92,7 +92,7 @@ class Chat:
         try:
             client = await self._connected()
             answers = await self._conversation.say(client, text)
-            reply = Reply(answers, self._screen, self._asking.ask, self._interrupts)
+            reply = ReplyView(answers, self._screen, self._asking.ask, self._interrupts)
             error = await reply.follow()
             self._screen.end()
             if reply.why_stopped:

@@ -6,7 +6,7 @@ from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.exits import Exit
 from callboard_service.terminal.interrupts import Interrupts
-from callboard_service.terminal.reply import Inbox, Reply
+from callboard_service.terminal.reply import AnswersAndInterrupts, ReplyView
 from callboard_service.terminal.text import error_line, how_lost, one_line
 from callboard_service.terminal.view import Pipe
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
@@ -33,7 +33,7 @@ class OneShot:
         except RequestFailed as failed:
             self._pipe.failure(f"callboard: {error_line(failed.error)}")
             return Exit.FAILED
-        reply = Reply(answers, self._pipe, self._decline, self._interrupts)
+        reply = ReplyView(answers, self._pipe, self._decline, self._interrupts)
         try:
             error = await reply.follow()
             self._pipe.end()
@@ -51,7 +51,7 @@ class OneShot:
         self._pipe.failure(f"callboard: {error_line(error)}")
         return Exit.FAILED
 
-    async def _decline(self, ask: AskEvent, _inbox: Inbox) -> Answered:
+    async def _decline(self, ask: AskEvent, _inbox: AnswersAndInterrupts) -> Answered:
         self._pipe.ask(ask)
         title = one_line(ask.title) or "a question"
         self._pipe.line(f"callboard: declined, since nobody can answer here: {title}")

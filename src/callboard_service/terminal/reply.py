@@ -29,7 +29,7 @@ PATIENCE: Final = 2.0
 """Seconds after which a cancelled reply that does not end is spoken of."""
 
 
-class Inbox:
+class AnswersAndInterrupts:
     """The answers in order, with a look ahead: whether an ask is settled already.
 
     What was looked at is not lost. A reply that fails shows first what came before.
@@ -83,12 +83,12 @@ def _closes(answer: Answer, ask_id: str) -> bool:
     return isinstance(answer, AskClosed) and answer.ask_id == ask_id
 
 
-Asker = Callable[[AskEvent, Inbox], Awaitable["Answered | None"]]
+Asker = Callable[[AskEvent, AnswersAndInterrupts], Awaitable["Answered | None"]]
 """Show an ask and find its answers. None: it was settled meanwhile. May raise
 Interrupted: the reply is not wanted any more."""
 
 
-class Reply:
+class ReplyView:
     """A reply that runs. `follow` it once."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Reply:
         self.why_stopped = ""
         """Why the reply ended, for a person; empty if it is simply complete."""
         self._answers = answers
-        self._inbox = Inbox(answers)
+        self._inbox = AnswersAndInterrupts(answers)
         self._view = view
         self._asker = asker
         self._interrupts = interrupts

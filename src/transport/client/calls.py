@@ -66,7 +66,7 @@ class ClientSettings:
             raise ValueError("a window lets at least one answer wait")
 
 
-class Call:
+class ClientCall:
     """A request, from when it is opened until it has ended."""
 
     __slots__ = (

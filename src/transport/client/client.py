@@ -13,11 +13,11 @@ from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.session_pb2 import Welcome
 from transport import discovery
-from transport.client.calls import Call, ClientSettings, Endpoint
+from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.connection import ClientConnection
 from transport.client.protocol import ClientProtocol, Phase
 from transport.client.socket import Dialer, WebSockets
-from transport.client.stream import Duplex, Inbox, Stream
+from transport.client.stream import AnswerQueue, Duplex, Stream
 from transport.errors import TransportError, UnexpectedAnswer
 
 R = TypeVar("R", bound=Message)
@@ -55,7 +55,7 @@ class Client:
     Every request raises RequestFailed if it ends with an error, SessionLost (one of them) if the
     session could not be taken up, and ConnectionClosed once the client has given up (`over`).
 
-    clock, random, dialer: for tests, and for other carriers than a WebSocket.
+    clock, random, dialer: for tests, and for other ways to connect.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Client:
         self._find = find
         self._clock = clock
         self._dialer = dialer
-        self._inboxes: dict[Call, Inbox] = {}
+        self._inboxes: dict[ClientCall, AnswerQueue] = {}
         self._connection: ClientConnection
         self._loop: asyncio.AbstractEventLoop
 
@@ -222,9 +222,9 @@ class Client:
         call, inbox = self._begin(request, timeout)
         return Stream(self, call, inbox, answers)
 
-    def _begin(self, request: Message, timeout: float | None) -> tuple[Call, Inbox]:
+    def _begin(self, request: Message, timeout: float | None) -> tuple[ClientCall, AnswerQueue]:
         call = self.protocol.open(request, timeout, self._connection.now())
-        inbox = self._inboxes[call] = Inbox()
+        inbox = self._inboxes[call] = AnswerQueue()
         self._connection.flush()
         if timeout is not None and not self.connected:
             self._connection.arm()
@@ -232,54 +232,54 @@ class Client:
 
     # -- what a stream says ------------------------------------------------------------------
 
-    def consumed(self, call: Call) -> None:
+    def consumed(self, call: ClientCall) -> None:
         """The consumer has taken one answer."""
         self.protocol.consumed(call)
         self._connection.flush()
 
-    def answer(self, call: Call, answer: AnswerRequest) -> None:
+    def answer(self, call: ClientCall, answer: AnswerRequest) -> None:
         """Answer an ask."""
         self.protocol.answer(call, answer)
         self._connection.flush()
 
-    def takes_input(self, call: Call) -> bool:
+    def takes_input(self, call: ClientCall) -> bool:
         """The service takes one more input of this call, or the call has ended."""
         return self.protocol.takes_input(call)
 
-    def input(self, call: Call, message: Message | None, *, last: bool) -> bool:
+    def input(self, call: ClientCall, message: Message | None, *, last: bool) -> bool:
         """Send an input; False: the call has ended."""
         sent = self.protocol.input(call, message, last=last)
         self._connection.flush()
         return sent
 
-    def room(self, call: Call) -> None:
+    def room(self, call: ClientCall) -> None:
         """The service takes more inputs of the call."""
         inbox = self._inboxes.get(call)
         if inbox is not None:
             inbox.wake_sender()
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: ClientCall) -> None:
         """End a call."""
         self._connection.do(self.protocol.cancel(call))
 
-    def abandon(self, call: Call) -> None:
+    def abandon(self, call: ClientCall) -> None:
         """End a call whose consumer has gone."""
         self._connection.do(self.protocol.abandon(call))
         self._let_go(call)
 
-    def forget(self, call: Call) -> None:
+    def forget(self, call: ClientCall) -> None:
         """As `abandon`, but soon: garbage is collected anywhere, and in any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.abandon, call)
 
     # -- what the connection says ------------------------------------------------------------
 
-    def _let_go(self, call: Call) -> None:
+    def _let_go(self, call: ClientCall) -> None:
         inbox = self._inboxes.pop(call, None)
         if inbox is not None:
             inbox.wake_sender()
 
-    def deliver(self, call: Call, message: ServerMessage) -> None:
+    def deliver(self, call: ClientCall, message: ServerMessage) -> None:
         """Hand an answer to its consumer."""
         inbox = self._inboxes.get(call)
         if inbox is not None:
@@ -287,7 +287,7 @@ class Client:
             if message.end:
                 self._let_go(call)
 
-    def fail(self, call: Call, error: TransportError) -> None:
+    def fail(self, call: ClientCall, error: TransportError) -> None:
         """Tell the consumer that no more answers come."""
         inbox = self._inboxes.get(call)
         self._let_go(call)

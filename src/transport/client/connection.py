@@ -6,9 +6,9 @@ from typing import Protocol
 
 from actors.runtime.clock import Clock, Timer
 from callboard.v1.envelope_pb2 import ServerMessage
-from transport.client.calls import Call, Endpoint
+from transport.client.calls import ClientCall, Endpoint
 from transport.client.effects import (
-    Abort,
+    AbortConnection,
     Close,
     Connect,
     Deliver,
@@ -20,7 +20,7 @@ from transport.client.effects import (
     Room,
 )
 from transport.client.protocol import ClientProtocol, Phase
-from transport.client.socket import CLOSE_TIMEOUT, Carrier, Dialer
+from transport.client.socket import CLOSE_TIMEOUT, ClientWebSocket, Dialer
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, NotRunning, TransportError
 
@@ -28,13 +28,13 @@ from transport.errors import ConnectionClosed, NotRunning, TransportError
 class Receiver(Protocol):
     """Who gets what comes of the calls."""
 
-    def deliver(self, call: Call, message: ServerMessage) -> None:
+    def deliver(self, call: ClientCall, message: ServerMessage) -> None:
         """The next answer to a call."""
 
-    def fail(self, call: Call, error: TransportError) -> None:
+    def fail(self, call: ClientCall, error: TransportError) -> None:
         """No answer to the call comes any more."""
 
-    def room(self, call: Call) -> None:
+    def room(self, call: ClientCall) -> None:
         """The service takes more inputs of the call."""
 
 
@@ -113,13 +113,13 @@ class ClientConnection:
             dialing.cancel()
             self._cut = None
         try:
-            carrier = await dialing
+            websocket = await dialing
         except asyncio.CancelledError:
             closed = ConnectionClosed(CloseCode.ABNORMAL, "nothing answered in time")
         except ConnectionClosed as error:
             closed = error
         else:
-            closed = await self._carry(carrier)
+            closed = await self._carry(websocket)
         self.do(self._protocol.disconnected(closed, self.now()))
 
     async def _pause(self, delay: float) -> None:
@@ -134,15 +134,15 @@ class ClientConnection:
             self._cut = None
             timer.cancel()
 
-    async def _carry(self, carrier: Carrier) -> ConnectionClosed:
+    async def _carry(self, websocket: ClientWebSocket) -> ConnectionClosed:
         """Read until the connection ends; how it did."""
         self._output.clear()
-        writer = asyncio.create_task(self._write(carrier), name="callboard client writer")
-        self._cut = carrier.abort
+        writer = asyncio.create_task(self._write(websocket), name="callboard client writer")
+        self._cut = websocket.abort
         try:
             self.do(self._protocol.connected(self.now()))
             while True:
-                data = await carrier.receive()
+                data = await websocket.receive()
                 if data is None:
                     self._protocol.heard(self.now())
                 else:
@@ -153,15 +153,15 @@ class ClientConnection:
             return closed
         finally:
             self._cut = None
-            carrier.abort()
+            websocket.abort()
             writer.cancel()
             await asyncio.wait([writer])
 
-    async def _write(self, carrier: Carrier) -> None:
+    async def _write(self, websocket: ClientWebSocket) -> None:
         while True:
-            await carrier.send(self._protocol.take())
+            await websocket.send(self._protocol.take())
             if self._closing is not None:
-                await carrier.close(self._closing.code, self._closing.reason)
+                await websocket.close(self._closing.code, self._closing.reason)
                 return
             await self._output.wait()
             self._output.clear()
@@ -181,7 +181,7 @@ class ClientConnection:
                 case Find() | Connect():
                     self._step = effect
                     self.arm()
-                case Abort():
+                case AbortConnection():
                     self._cut_off()
                 case Close():
                     self._closing = effect

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from callboard.v1 import session_pb2
 from callboard.v1.envelope_pb2 import ServerMessage
-from transport.client.calls import Call, Endpoint
+from transport.client.calls import ClientCall, Endpoint
 from transport.errors import ConnectionClosed, TransportError
 
 
@@ -23,7 +23,7 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
+class AbortConnection:
     """Cut the connection, or the attempt to make one, and report `disconnected` with 1006."""
 
 
@@ -46,7 +46,7 @@ class Ready:
 class Deliver:
     """The next answer to a call."""
 
-    call: Call
+    call: ClientCall
     message: ServerMessage
 
 
@@ -54,7 +54,7 @@ class Deliver:
 class Failed:
     """The call has ended, and no answer of the service's says so."""
 
-    call: Call
+    call: ClientCall
     error: TransportError
 
 
@@ -62,7 +62,7 @@ class Failed:
 class Room:
     """The service takes more inputs of this call."""
 
-    call: Call
+    call: ClientCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +72,6 @@ class Over:
     closed: ConnectionClosed
 
 
-Effect: TypeAlias = Find | Connect | Abort | Close | Ready | Deliver | Failed | Room | Over
+Effect: TypeAlias = (
+    Find | Connect | AbortConnection | Close | Ready | Deliver | Failed | Room | Over
+)

@@ -33,7 +33,7 @@ from callboard.v1 import chat_pb2, session_pb2
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from transport.client.calls import (
     Acknowledger,
-    Call,
+    ClientCall,
     ClientSettings,
     Endpoint,
     envelope,
@@ -41,7 +41,7 @@ from transport.client.calls import (
 )
 from transport.client.comeback import Comeback
 from transport.client.effects import (
-    Abort,
+    AbortConnection,
     Close,
     Connect,
     Deliver,
@@ -84,8 +84,8 @@ class ClientProtocol:
         self.resumes: int = 0
         self.closed: ConnectionClosed = ConnectionClosed(CloseCode.ABNORMAL)
         self._comeback = Comeback(settings, random or Random().random)
-        self._calls: dict[Call, None] = {}
-        self._by_id: dict[int, Call] = {}
+        self._calls: dict[ClientCall, None] = {}
+        self._by_id: dict[int, ClientCall] = {}
         self._last_id = 0
         self._outbox: deque[bytes] = deque()
         self._acks = Acknowledger()
@@ -198,7 +198,7 @@ class ClientProtocol:
                 self._put(ClientMessage(ping=session_pb2.Ping()))
             else:
                 self._heard = now  # time to carry it out
-                effects.append(Abort())
+                effects.append(AbortConnection())
         return effects
 
     def heard(self, now: float) -> None:
@@ -208,7 +208,7 @@ class ClientProtocol:
 
     # -- calls -------------------------------------------------------------------------------
 
-    def open(self, message: Message, timeout: float | None, now: float) -> Call:
+    def open(self, message: Message, timeout: float | None, now: float) -> ClientCall:
         """Open a request; it is sent now, or when there is a connection.
 
         timeout: seconds after which it ends with DEADLINE_EXCEEDED. Raises ConnectionClosed, and
@@ -216,7 +216,9 @@ class ClientProtocol:
         """
         if self.phase is Phase.OVER:
             raise self.closed
-        call = Call(envelope(message), None if timeout is None else now + timeout, self.settings)
+        call = ClientCall(
+            envelope(message), None if timeout is None else now + timeout, self.settings
+        )
         if excess := self._excess(call.envelope):
             raise excess
         self._calls[call] = None
@@ -227,7 +229,7 @@ class ClientProtocol:
     def _excess(self, about: ClientMessage) -> RequestFailed | None:
         return too_large(about, self.welcome.limits)
 
-    def _send(self, call: Call, now: float) -> None:
+    def _send(self, call: ClientCall, now: float) -> None:
         if not call.request_id:
             self._last_id += 1
             call.request_id = self._last_id
@@ -244,7 +246,7 @@ class ClientProtocol:
                 self._send(call, now)
         return effects
 
-    def cancel(self, call: Call) -> list[Effect]:
+    def cancel(self, call: ClientCall) -> list[Effect]:
         """End the call; its last answer still comes. Harmless once it has ended, or twice."""
         if call not in self._calls or call.cancelled:
             return []
@@ -255,12 +257,12 @@ class ClientProtocol:
             self._put(call.about(chat_pb2.CancelRequest()))
         return []
 
-    def abandon(self, call: Call) -> list[Effect]:
+    def abandon(self, call: ClientCall) -> list[Effect]:
         """Cancel the call, and deliver nothing of it any more."""
         call.abandoned = True
         return self.cancel(call)
 
-    def _end_here(self, call: Call, error: RequestFailed) -> list[Effect]:
+    def _end_here(self, call: ClientCall, error: RequestFailed) -> list[Effect]:
         """End a call for its user; the service, if it knows it, still has to end it."""
         failed: list[Effect] = [] if call.abandoned else [Failed(call, error)]
         if call.request_id:
@@ -270,7 +272,7 @@ class ClientProtocol:
             del self._calls[call]
         return failed
 
-    def answer(self, call: Call, answer: chat_pb2.AnswerRequest) -> None:
+    def answer(self, call: ClientCall, answer: chat_pb2.AnswerRequest) -> None:
         """Answer an ask of the call. Kept until the ask is closed, and sent again after a cut.
 
         Raises RequestFailed if the answer is larger than the service takes.
@@ -283,13 +285,13 @@ class ClientProtocol:
         if self.phase is Phase.OPEN:
             self._put(call.about(answer))
 
-    def takes_input(self, call: Call) -> bool:
+    def takes_input(self, call: ClientCall) -> bool:
         """One more input of the call may be sent now. Nobody waits for one that has ended."""
         if call not in self._calls or call.cancelled:
             return True
         return call.inputs.has_room(self.welcome.limits.input_window)
 
-    def input(self, call: Call, message: Message | None, *, last: bool) -> bool:
+    def input(self, call: ClientCall, message: Message | None, *, last: bool) -> bool:
         """Send one more message of the call's; None: just say that nothing follows.
 
         Kept until the service has taken it, and sent again after a cut. False: the call has ended.
@@ -305,7 +307,7 @@ class ClientProtocol:
             self._put(call.about(made))
         return True
 
-    def consumed(self, call: Call) -> None:
+    def consumed(self, call: ClientCall) -> None:
         """The call's consumer has handled one answer: there is room for another."""
         if call.consume() and call in self._calls and self.phase is Phase.OPEN:
             self._put(call.about(session_pb2.Credit(limit=call.granted)))
@@ -381,7 +383,7 @@ class ClientProtocol:
         if message.sequence <= self.sequence:
             return []
         if message.sequence != self.sequence + 1:
-            return [Abort()]  # what is missing comes again after the resume
+            return [AbortConnection()]  # what is missing comes again after the resume
         self.sequence = message.sequence
         if self._acks.count(message, size, self.welcome.limits):
             self._put(ClientMessage(ack=session_pb2.Ack(sequence=self.sequence)))

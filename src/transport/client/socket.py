@@ -34,7 +34,7 @@ CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the service has to answer a close."""
 
 
-class Carrier(Protocol):
+class ClientWebSocket(Protocol):
     """One connection that is open."""
 
     async def receive(self) -> bytes | None:
@@ -53,14 +53,14 @@ class Carrier(Protocol):
 class Dialer(Protocol):
     """Makes connections."""
 
-    async def dial(self, url: str) -> Carrier:
+    async def dial(self, url: str) -> ClientWebSocket:
         """Connect. Raises ConnectionClosed (1006) if nothing answers there."""
 
     async def close(self) -> None:
         """Let go of everything."""
 
 
-class WebSocketCarrier:
+class AiohttpWebSocket:
     """A WebSocket."""
 
     def __init__(self, websocket: "_WebSocket", max_answer: int) -> None:
@@ -137,7 +137,7 @@ class WebSockets:
         self._max_answer = max_answer
         self._sessions: dict[Path | None, ClientSession] = {}
 
-    async def dial(self, url: str) -> WebSocketCarrier:
+    async def dial(self, url: str) -> AiohttpWebSocket:
         """Open a WebSocket.
 
         Raises ConnectionClosed: 1015 where the certificate is not trusted, 1006 for all else, also
@@ -160,7 +160,7 @@ class WebSockets:
         except (ClientError, OSError, ValueError) as error:
             raise ConnectionClosed(CloseCode.ABNORMAL, str(error)) from error
         assert isinstance(websocket, _WebSocket)
-        return WebSocketCarrier(websocket, self._max_answer)
+        return AiohttpWebSocket(websocket, self._max_answer)
 
     def _session(self, unix_socket: Path | None) -> ClientSession:
         session = self._sessions.get(unix_socket)

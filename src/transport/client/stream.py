@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice
 from callboard.v1.envelope_pb2 import ServerMessage
-from transport.client.calls import Call
+from transport.client.calls import ClientCall
 from transport.errors import TransportError, UnexpectedAnswer, request_failed
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ R_co = TypeVar("R_co", bound=Message, covariant=True)
 S_contra = TypeVar("S_contra", bound=Message, contravariant=True)
 
 
-class Inbox:
+class AnswerQueue:
     """What has come for a call and waits for its consumer; bounded by the call's credit."""
 
     __slots__ = ("_arrived", "_sender", "_waiter")
@@ -77,7 +77,7 @@ class Stream(Generic[R_co]):
     """
 
     def __init__(
-        self, client: "Client", call: Call, inbox: Inbox, kinds: Iterable[type[R_co]]
+        self, client: "Client", call: ClientCall, inbox: AnswerQueue, kinds: Iterable[type[R_co]]
     ) -> None:
         self._client = client
         self._call = call

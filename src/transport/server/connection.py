@@ -31,7 +31,7 @@ from actors.runtime.supervision import Exit
 from actors.sessions.messages import Detach, Outbox, Received, SessionMessage
 from transport.codes import NEVER_SENT, CloseCode
 from transport.server.dropping import Dropping
-from transport.server.feed import AT_ONCE, Line
+from transport.server.feed import AT_ONCE, WebSocket
 from transport.server.outgoing import Outgoing
 from transport.wire.calls import Decode
 from transport.wire.codec import Wire
@@ -57,7 +57,7 @@ CLOSE_TIMEOUT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelEnvironment:
+class ConnectionEnvironment:
     """What all channels of a server share.
 
     heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
@@ -73,10 +73,10 @@ class ChannelEnvironment:
     max_message_bytes: int = 1024 * 1024
 
 
-class Channel:
+class ServerConnection:
     """The frames of one WebSocket that has been accepted. No session yet."""
 
-    def __init__(self, line: Line, environment: ChannelEnvironment) -> None:
+    def __init__(self, websocket: WebSocket, environment: ConnectionEnvironment) -> None:
         # In the order of use: an instance keeps attributes in the order of their first setting.
         self.heard: bool = False
         self._closing: tuple[int, str] | None = None
@@ -86,12 +86,12 @@ class Channel:
         self._tell: Tell | None = None
         self._writer: asyncio.Future[None] | None = None
         self._ended = False
-        self._line = line
+        self._websocket = websocket
         self._front: tuple[bytes, ...] = ()
         self._outbox: Outbox | None = None
         self._clock = environment.clock
         self._pong = b""
-        self._transport = line.transport
+        self._transport = websocket.transport
         self._policy = environment.policy
         self.close_code: int = CloseCode.ABNORMAL
         self._silent = 0
@@ -133,7 +133,7 @@ class Channel:
 
         A read may bring 50,000 messages, and to receive one that is there already does not wait.
         """
-        message = await self._line.receive()
+        message = await self._websocket.receive()
         self._in_turn += 1
         if self._in_turn == AT_ONCE:
             self._in_turn = 0
@@ -145,7 +145,7 @@ class Channel:
 
         RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
         """
-        if self._line.stalled:
+        if self._websocket.stalled:
             self._pong = pong_frame(payload)
             self.wake()
         else:
@@ -160,7 +160,7 @@ class Channel:
 
     def _drop(self) -> None:
         """Drop incoming data from now on: frame boundaries are lost."""
-        if self._line.transport is None or self._transport is None:
+        if self._websocket.transport is None or self._transport is None:
             self._ended = True  # the connection was lost before its fault was looked at
         elif self._dropping is None:
             self._dropping = Dropping(self._transport, self._clock)
@@ -193,7 +193,7 @@ class Channel:
         except NotRunning:
             pass  # it has ended meanwhile, and `_session_down` has said why
         finally:
-            self._line.take_no_more()
+            self._websocket.take_no_more()
             unwatch()
             closed_here = self._closing is not None
             try:
@@ -207,7 +207,7 @@ class Channel:
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
         """Read what is not taken at once: all, where that cannot be; else only what overflows."""
-        self._line.take_with(self)
+        self._websocket.take_with(self)
         while (data := await self.receive()) is not None:
             received = Received(self, wire.decode(data), len(data))
             try:
@@ -288,7 +288,7 @@ class Channel:
         asyncio's transport raises AttributeError if it is aborted after its end, but only if it
         had bytes left when it was closed (CPython 3.11 to 3.13).
         """
-        if self._line.transport is not None and self._transport is not None:
+        if self._websocket.transport is not None and self._transport is not None:
             self._transport.abort()
 
     def flush(self) -> None:
@@ -296,7 +296,7 @@ class Channel:
         self._awake = False
         if self._writer is not None or self._ended:
             return
-        if self._line.stalled:
+        if self._websocket.stalled:
             if self._closing is not None or self._pong or self._has_more():
                 self._writer = asyncio.ensure_future(self._write_out())
             return
@@ -327,7 +327,7 @@ class Channel:
         """Write to a peer that does not keep up until it does; close, if that is to be."""
         try:
             while not self._ended:
-                if self._line.stalled:
+                if self._websocket.stalled:
                     await self._drain()
                 messages = self._take()
                 if messages or self._pong:
@@ -356,7 +356,7 @@ class Channel:
             StallTimeout(self._environment.slow, self._gone_out(), self._clock.now())
         )
         try:
-            await self._line.drain()
+            await self._websocket.drain()
         finally:
             if self._stall is not None:
                 self._stall.cancel()
@@ -387,7 +387,7 @@ class Channel:
         self.heard = False
         if self._silent == 2:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
-        elif self._closing is None and not self._line.stalled:
+        elif self._closing is None and not self._websocket.stalled:
             # Towards a peer that does not read it would pass for progress, and tell nothing.
             self._write(PING)
 

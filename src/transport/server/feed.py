@@ -54,7 +54,7 @@ class Taker(Protocol):
         """A binary message has come. Must not raise: who called could not."""
 
 
-class Line(Protocol):
+class WebSocket(Protocol):
     """An accepted WebSocket, without its closing handshake."""
 
     @property
@@ -208,12 +208,12 @@ if AVAILABLE:
             self._taker = self._queue.taker = None
 
 
-class FedSocket(web.WebSocketResponse):
+class FedWebSocket(web.WebSocketResponse):
     """A WebSocket that can leave the HTTP server which has accepted it."""
 
     _left: "_Left | None" = None
 
-    def leave(self, request: web.Request) -> Line | None:
+    def leave(self, request: web.Request) -> WebSocket | None:
         """Go on without the handler, which is to return this response now; None: it cannot be."""
         left, transport = self._left, request.transport
         if left is None or transport is None:
@@ -239,7 +239,7 @@ class FedSocket(web.WebSocketResponse):
             request.protocol.keep_alive(False)
 
 
-class Socket(FedSocket):
+class UnfedWebSocket(FedWebSocket):
     """A WebSocket whose closing handshake is its channel's affair."""
 
     def __init__(self, max_message_bytes: int) -> None:

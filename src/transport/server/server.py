@@ -22,8 +22,8 @@ from actors.sessions.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.codes import CloseCode
 from transport.server.access import Access, Refusal
-from transport.server.connection import LAST_CLOSE_TIMEOUT, Channel, ChannelEnvironment
-from transport.server.feed import AVAILABLE, Kept, Socket
+from transport.server.connection import LAST_CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
+from transport.server.feed import AVAILABLE, Kept, UnfedWebSocket
 from transport.server.greeting import shown_token
 from transport.server.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.server.listen import Listener, Place, listen
@@ -106,10 +106,10 @@ class Server:
         self._clock = clock
         self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
-        self._channels: dict[Channel, asyncio.Task[None] | None] = {}
+        self._channels: dict[ServerConnection, asyncio.Task[None] | None] = {}
         # One timer for all: one each takes 450 bytes of a connection.
         self._beats = Deadlines(clock, settings.heartbeat / BEATS)
-        self._environment = ChannelEnvironment(
+        self._environment = ConnectionEnvironment(
             clock,
             self._beats,
             Outgoing(),
@@ -217,7 +217,7 @@ class Server:
             self._watcher.refused(refusal.status)
             self._log.warning("refused", status=refusal.status, reason=refusal.reason)
             return refuse(refusal)
-        socket = Socket(self._settings.max_message_bytes)
+        socket = UnfedWebSocket(self._settings.max_message_bytes)
         if not socket.can_prepare(request).ok:
             return refuse(Refusal(426, "this address is for WebSockets"))
         try:
@@ -225,7 +225,7 @@ class Server:
         except ConnectionError:  # it has gone meanwhile, and reads no answer
             return refuse(Refusal(400, "the connection has ended"))
         line = socket.leave(request)
-        channel = Channel(line or Kept(socket, request), self._environment)
+        channel = ServerConnection(line or Kept(socket, request), self._environment)
         self._channels[channel] = None
         self._quiet.clear()
         self._lobby.enter(channel)
@@ -237,7 +237,7 @@ class Server:
 
     # -- a connection ------------------------------------------------------------------------
 
-    async def _carry(self, channel: Channel) -> None:
+    async def _carry(self, channel: ServerConnection) -> None:
         try:
             joined = await self._shake_hands(channel)
             if joined is not None:
@@ -261,7 +261,7 @@ class Server:
     def _crowded(self) -> None:
         self._log.warning("cut off", reason="too many connections that send no Hello")
 
-    async def _shake_hands(self, channel: Channel) -> Joined | None:
+    async def _shake_hands(self, channel: ServerConnection) -> Joined | None:
         joined = await self._greet(channel)
         if joined is not None:
             session, resumed = joined.attached.session, joined.attached.resumed
@@ -269,7 +269,7 @@ class Server:
             self._log.info("session resumed" if resumed else "session opened", session=session)
         return joined
 
-    async def _greet(self, channel: Channel) -> Joined | None:
+    async def _greet(self, channel: ServerConnection) -> Joined | None:
         try:
             async with asyncio.timeout(self._settings.handshake):
                 data = await channel.receive()
@@ -292,7 +292,7 @@ class Server:
             return None
         return await self._join(channel, hello)
 
-    async def _join(self, channel: Channel, hello: session_pb2.Hello) -> Joined | None:
+    async def _join(self, channel: ServerConnection, hello: session_pb2.Hello) -> Joined | None:
         joined = await take_up(self._sessions, hello, channel)
         try:
             if joined is None and not self._draining:
@@ -305,7 +305,7 @@ class Server:
             await self._turn_away(channel, "the service is shutting down")
         return joined
 
-    async def _turn_away(self, channel: Channel, reason: str) -> None:
+    async def _turn_away(self, channel: ServerConnection, reason: str) -> None:
         advice = GoingAway(reason, round(self._settings.reconnect_after * 1000))
         last = self._wire.encode(0, 0, False, advice)
         await channel.refuse(CloseCode.GOING_AWAY, reason, last)

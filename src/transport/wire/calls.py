@@ -24,7 +24,7 @@ Decode: TypeAlias = Callable[[bytes], Frame]
 Parse: TypeAlias = Callable[[bytes], ProtobufMessage]
 
 
-class Calls:
+class CallDecoder:
     """The short way of requests in `call`.
 
     by_url: the request types that are known. otherwise: decodes all that is none, or another.

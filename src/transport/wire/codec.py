@@ -47,7 +47,7 @@ from transport.wire.answers import (
     Arm,
     before_payload,
 )
-from transport.wire.calls import Calls, Decode
+from transport.wire.calls import CallDecoder, Decode
 from transport.wire.framing import SHORT, binary_header
 from transport.wire.varint import SMALL, varint
 
@@ -124,7 +124,7 @@ class Wire:
         self._ends: dict[type, tuple[Callable[[Said], bytes], dict[int, bytes]]] = {}
         """How to serialize a type; what stands in front of an end's payload, by its length."""
         by_url = {(_TYPE_PREFIX + name).encode(): kind for name, kind in self._called.items()}
-        self.decode: Decode = Calls(by_url, self._decode_any).decode
+        self.decode: Decode = CallDecoder(by_url, self._decode_any).decode
         """The frame that these bytes hold. Never raises: what is none is a Violation."""
 
     # -- from the client ---------------------------------------------------------------------

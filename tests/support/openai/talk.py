@@ -12,9 +12,9 @@ from callboard.v1.chat_pb2 import AnswerRequest, ChatToken
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.openai.api import (
     CONNECTIONS,
-    DEFAULT_PATIENCE,
+    DEFAULT_TIMEOUTS,
     ModelServer,
-    Patience,
+    OpenAITimeouts,
 )
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.log import make_log
@@ -65,7 +65,7 @@ async def talking(
     *,
     key: str = KEY,
     model: str = "",
-    patience: Patience = DEFAULT_PATIENCE,
+    patience: OpenAITimeouts = DEFAULT_TIMEOUTS,
     connections: int = CONNECTIONS,
 ) -> AsyncIterator[Talk]:
     pauses: list[float] = []

@@ -19,7 +19,7 @@ from actors.testing import ManualClock
 from callboard_service.line_writer import LineWriter, descriptor_write
 from callboard_service.log import EventLog, LibraryLog, log_libraries, make_log
 from callboard_service.log_lines import MAX_LINE, LogLines
-from callboard_service.log_repeats import BURST, Repeats
+from callboard_service.log_repeats import LINES_PER_INTERVAL, Repeats
 from callboard_service.log_values import ITEMS, TEXT, plain
 from callboard_service.printed import printed_lines
 
@@ -81,9 +81,9 @@ async def test_lines_of_one_event_that_differ_are_written_up_to_a_burst(
     for number in range(1000):
         log.info("connection closed", session=f"s{number}", code=1000)
     lines.flush(0.0)
-    assert len(kept.lines) == BURST + 1
+    assert len(kept.lines) == LINES_PER_INTERVAL + 1
     last = kept.lines[-1]
-    assert (last["event"], last["repeats"]) == ("connection closed", 1000 - BURST)
+    assert (last["event"], last["repeats"]) == ("connection closed", 1000 - LINES_PER_INTERVAL)
 
 
 async def test_errors_that_differ_are_all_written(lines: LogLines, kept: Kept) -> None:
@@ -101,8 +101,11 @@ async def test_one_error_of_many_requests_is_written_up_to_a_burst(
     for number in range(100):
         log(Crashed(f"callboard/sessions/s1/{number}", ValueError("same"), "Text", None))
     lines.flush(0.0)
-    assert len(kept.lines) == BURST + 1
-    assert (kept.lines[-1]["message"], kept.lines[-1]["repeats"]) == ("Text", 100 - BURST)
+    assert len(kept.lines) == LINES_PER_INTERVAL + 1
+    assert (kept.lines[-1]["message"], kept.lines[-1]["repeats"]) == (
+        "Text",
+        100 - LINES_PER_INTERVAL,
+    )
     assert "exception" not in kept.lines[-1]
 
 

@@ -153,7 +153,7 @@ async def test_a_client_that_leaves_ends_its_session(
     await settle()
     sessions = next(c for c in actor_system.snapshot().children if c.name == "sessions")
     assert not sessions.children
-    assert not service.carriers
+    assert not service.websockets
 
 
 async def test_a_system_that_stops_takes_its_clients_along(

@@ -47,10 +47,10 @@ from typing import BinaryIO, Literal, NoReturn
 from callboard_service.backends.local.engine import (
     Chat,
     EngineError,
+    EngineReply,
     LoadError,
     Message,
     ModelEngine,
-    Reply,
     TooLargeError,
 )
 from callboard_service.descriptors import open_standard_descriptors
@@ -97,7 +97,7 @@ def _error(id: int | None, code: Code, message: str) -> dict[str, object]:
     return {"event": "error", "id": id, "code": code, "message": message}
 
 
-def _done(id: int, reply: Reply) -> dict[str, object]:
+def _done(id: int, reply: EngineReply) -> dict[str, object]:
     return {"event": "done", "id": id, **asdict(reply)}
 
 
@@ -173,7 +173,7 @@ class _Jobs:
             if job is not None:
                 self._waiting.remove(job)
         if job is not None:
-            self._output.emit(_done(id, Reply(0, 0, "cancelled")))
+            self._output.emit(_done(id, EngineReply(0, 0, "cancelled")))
 
     def work(self, engine: ModelEngine) -> NoReturn:
         """Answer one chat after the other."""

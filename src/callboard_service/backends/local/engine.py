@@ -23,11 +23,11 @@ from callboard_service.backends.local.load import EngineError, LoadError, load_m
 __all__ = [
     "Chat",
     "EngineError",
+    "EngineReply",
     "Finish",
     "LoadError",
     "Message",
     "ModelEngine",
-    "Reply",
     "ReplySink",
     "TooLargeError",
 ]
@@ -58,7 +58,7 @@ class Chat:
 
 
 @dataclass(frozen=True)
-class Reply:
+class EngineReply:
     """How a reply ended. `input_tokens` is 0 if it was cancelled before the model saw it."""
 
     input_tokens: int
@@ -113,7 +113,7 @@ class ModelEngine:
         """The tokens of prompt and reply together that a chat has room for."""
         return self._context
 
-    def reply(self, chat: Chat, sink: ReplySink) -> Reply:
+    def reply(self, chat: Chat, sink: ReplySink) -> EngineReply:
         """Answer `chat`, and give the text to `sink` piece by piece, as the model makes it.
 
         When not all of it fits, the oldest turns are left out, so that the rest has room for a
@@ -286,10 +286,10 @@ class _ReplyStream(_Stream):
                 self._finish = "length" if choice["finish_reason"] == "length" else "stop"
         return False
 
-    def result(self) -> Reply:
+    def result(self) -> EngineReply:
         if self._finish is None and not self._sink.cancelled():
             raise EngineError("the model stopped without an end of its reply")
-        return Reply(self._input_tokens, self._output_tokens, self._finish or "cancelled")
+        return EngineReply(self._input_tokens, self._output_tokens, self._finish or "cancelled")
 
 
 def _weight(message: Message) -> int:

@@ -74,7 +74,7 @@ class Abandon:
 
 
 @dataclass(slots=True)
-class Said:
+class ModelSaid:
     """A line of the child whose standard output is `source`, of so many bytes."""
 
     source: asyncio.StreamReader
@@ -95,7 +95,7 @@ class Look:
     """Time to see whether the child has said anything."""
 
 
-ModelMessage: TypeAlias = Generate | Abandon | Said | Ended | Look
+ModelMessage: TypeAlias = Generate | Abandon | ModelSaid | Ended | Look
 
 
 class ModelDied(Exception):
@@ -117,7 +117,7 @@ class ModelOutput(Actor[Never]):
                 event = json.loads(line)
                 if not isinstance(event, dict):
                     raise ValueError("a line is no JSON object")
-                await self._owner.send(Said(source, event, len(line)))
+                await self._owner.send(ModelSaid(source, event, len(line)))
         except (ValueError, RecursionError) as error:  # readline raises one for a line too long
             reason = f"the model's process says what makes no sense: {str(error)[:200]}"
         self._owner.tell(Ended(source, reason))
@@ -240,7 +240,7 @@ class ModelProcess(Actor[ModelMessage]):
                 self._generate(message)
             case Abandon(generation):
                 self._abandon(generation)
-            case Said(source, event, size):
+            case ModelSaid(source, event, size):
                 if source is self._output:
                     self._heard += 1
                     self._hand_on(event, size)

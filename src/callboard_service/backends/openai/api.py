@@ -56,7 +56,7 @@ class ModelServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class OpenAITimeouts:
     """Seconds that are waited: for a connection, for the models, for the next sign of life.
 
     content: for something of the reply, while signs of life come (comments, empty chunks).
@@ -74,7 +74,7 @@ class Patience:
     loading: float = 600.0
 
 
-DEFAULT_PATIENCE: Final = Patience()
+DEFAULT_TIMEOUTS: Final = OpenAITimeouts()
 
 
 class Api:
@@ -84,7 +84,7 @@ class Api:
         self,
         server: ModelServer,
         log: Log,
-        patience: Patience,
+        patience: OpenAITimeouts,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._server = server

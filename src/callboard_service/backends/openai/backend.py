@@ -21,10 +21,10 @@ from callboard_service.backends.fair import FairPlaces, Ticket
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
     CONNECTIONS,
-    DEFAULT_PATIENCE,
+    DEFAULT_TIMEOUTS,
     Api,
     ModelServer,
-    Patience,
+    OpenAITimeouts,
 )
 from callboard_service.backends.openai.completion import Chunk, Completion, says_something
 from callboard_service.backends.openai.fitting import Fitting
@@ -97,7 +97,7 @@ class OpenAIBackend(StoredConversations):
         log: Log,
         report: Callable[[str], None],
         *,
-        patience: Patience = DEFAULT_PATIENCE,
+        patience: OpenAITimeouts = DEFAULT_TIMEOUTS,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         connections: int = CONNECTIONS,
     ) -> None:

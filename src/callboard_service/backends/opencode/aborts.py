@@ -28,7 +28,7 @@ _BETWEEN: Final = 0.1
 
 
 @dataclass(slots=True)
-class Abort:
+class AbortReply:
     """Stop what runs in a conversation. `underway`: it was seen to run."""
 
     conversation_id: str
@@ -43,13 +43,13 @@ class Quiet:
     reply: Reply[None]
 
 
-AbortMessage: TypeAlias = Abort | Quiet
+AbortMessage: TypeAlias = AbortReply | Quiet
 
 
 class Stopping(Actor[Never]):
     """Stops one conversation's reply."""
 
-    def __init__(self, api: Api, what: Abort, log: Log) -> None:
+    def __init__(self, api: Api, what: AbortReply, log: Log) -> None:
         self._api = api
         self._what = what
         self._log = log

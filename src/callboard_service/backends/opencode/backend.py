@@ -7,13 +7,13 @@ from typing import Final
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
 from callboard.v1.chat_pb2 import History, SessionInfo, SessionList
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
-from callboard_service.backends.opencode.aborts import Abort, AbortMessage, Quiet
+from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet
 from callboard_service.backends.opencode.api import TOO_LONG, Address, Api, Page, known
 from callboard_service.backends.opencode.child import Child
 from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.history import HistoryReader, positions, session_info
 from callboard_service.backends.opencode.hub import Hub
-from callboard_service.backends.opencode.reply import DEFAULT_PATIENCE, Conductor, Patience
+from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import DELETED, Baseline, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
@@ -40,7 +40,7 @@ class OpenCodeBackend:
     holds_place = False
 
     def __init__(
-        self, where: Attached | Supervised, log: Log, patience: Patience = DEFAULT_PATIENCE
+        self, where: Attached | Supervised, log: Log, patience: OpenCodeTimeouts = DEFAULT_TIMEOUTS
     ) -> None:
         self._where = where
         self._log = log
@@ -169,7 +169,7 @@ class OpenCodeBackend:
     def _abort(self, name: str, *, underway: bool) -> None:
         """Have the reply stopped. Nothing is waited for: who asks may be ending."""
         if self._aborts is not None:
-            self._aborts.tell(Abort(name, underway))
+            self._aborts.tell(AbortReply(name, underway))
 
     async def _quiet(self, name: str) -> None:
         """Wait until nothing is being stopped there: it would stop what comes next."""

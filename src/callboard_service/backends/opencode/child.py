@@ -1,6 +1,6 @@
 """The OpenCode server as a process of ours: started, checked, and started again when it dies.
 
-Child ─┬ Output   reads what it prints
+Child ─┬ OutputReader   reads what it prints
        └ Server   what the backend does with it
 """
 
@@ -62,7 +62,7 @@ class ServerDied(Exception):
     """The process ended without being told to."""
 
 
-class Output(Actor[Never]):
+class OutputReader(Actor[Never]):
     """Reads what the process prints, so that it never waits for that."""
 
     def __init__(self, output: asyncio.StreamReader, owner: ActorRef[Died]) -> None:
@@ -116,7 +116,7 @@ class Child(Actor[Died]):
             await self._end()
             raise
         self.context.spawn(
-            lambda: Output(output, me), name="output", lifecycle=Lifecycle(shutdown=0.0)
+            lambda: OutputReader(output, me), name="output", lifecycle=Lifecycle(shutdown=0.0)
         )
         self._log.info("OpenCode started", pid=process.pid, url=url)
 

@@ -37,7 +37,7 @@ class Stream(Enum):
 Item: TypeAlias = Table | Stream | AnswerRequest
 
 
-class Inbox:
+class ReplyEvents:
     """What waits for one reply."""
 
     def __init__(self, overflowed: Callable[[], None]) -> None:
@@ -85,7 +85,7 @@ class Hub:
     def __init__(self, aborted: Callable[[str], None]) -> None:
         self._aborted = aborted
         self._api: Api | None = None
-        self._inboxes: dict[str, Inbox] = {}
+        self._inboxes: dict[str, ReplyEvents] = {}
         self._parents: dict[str, str] = {}
         self._there = asyncio.Event()
         self.streaming = asyncio.Event()
@@ -140,12 +140,12 @@ class Hub:
     @contextmanager
     def listening(
         self, conversation_id: str, children: Iterable[str] = ()
-    ) -> Generator[Inbox, None, None]:
+    ) -> Generator[ReplyEvents, None, None]:
         """Have the events of a conversation, and of those that its replies start or have started.
 
         children: agents of earlier replies, which this one may give more to do.
         """
-        inbox = Inbox(lambda: self._aborted(conversation_id))
+        inbox = ReplyEvents(lambda: self._aborted(conversation_id))
         self._inboxes[conversation_id] = inbox
         self._parents |= dict.fromkeys(children, conversation_id)
         try:

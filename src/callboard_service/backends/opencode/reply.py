@@ -11,7 +11,7 @@ from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.opencode.api import CALL_TIMEOUT, Api
 from callboard_service.backends.opencode.child import START_TIMEOUT
-from callboard_service.backends.opencode.hub import Inbox, Stream
+from callboard_service.backends.opencode.hub import ReplyEvents, Stream
 from callboard_service.backends.opencode.run import Run, State
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ _PAUSE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class OpenCodeTimeouts:
     """Seconds that are waited for the next event before the server is asked how it stands.
 
     call: for the answer to one call. start: for a server that is started here to be ready.
@@ -47,14 +47,14 @@ class Patience:
     doubts: int = 5
 
 
-DEFAULT_PATIENCE: Final = Patience()
+DEFAULT_TIMEOUTS: Final = OpenCodeTimeouts()
 
 
 class Conductor:
     """Carries out one reply over the server, until `run.end` is set or a Failure is raised."""
 
     def __init__(
-        self, api: Api, run: Run, inbox: Inbox, prompt: Prompt, patience: Patience
+        self, api: Api, run: Run, inbox: ReplyEvents, prompt: Prompt, patience: OpenCodeTimeouts
     ) -> None:
         self._api = api
         self._run = run

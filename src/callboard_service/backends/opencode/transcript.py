@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from callboard.v1.chat_pb2 import ChatNotice, ChatToken, ReasoningToken
 from callboard_service.backends.opencode.bounds import MAX_REPLY_BYTES, check_room, too_long
 
-Said: TypeAlias = ChatToken | ReasoningToken | ChatNotice
+ShownAnswer: TypeAlias = ChatToken | ReasoningToken | ChatNotice
 
 AGAIN: Final = "What was said last is void; it comes again."
 
@@ -63,7 +63,7 @@ class Transcript:
             if not part.done:
                 part.gap = True
 
-    def delta(self, message_id: str, part_id: str, piece: str) -> list[Said]:
+    def delta(self, message_id: str, part_id: str, piece: str) -> list[ShownAnswer]:
         """The next piece of a part."""
         part = self._parts.get(part_id)
         if part is None:
@@ -76,7 +76,7 @@ class Transcript:
 
     def snapshot(
         self, message_id: str, part_id: str, kind: str, whole: str | None, *, live: bool
-    ) -> list[Said]:
+    ) -> list[ShownAnswer]:
         """A part as it stands; `whole`: its text, once that is final.
 
         live: this came in the stream, so that the pieces that follow are all there are.
@@ -98,7 +98,7 @@ class Transcript:
         correction = self._void({part_id}, "The text was corrected.")
         return [*correction, self._say(part_id, part, whole)]
 
-    def give_up(self, message_id: str | None, *, message: str) -> list[Said]:
+    def give_up(self, message_id: str | None, *, message: str) -> list[ShownAnswer]:
         """The open parts (of that message; None: of all) get no further: they are void.
 
         Not those that are known from the server's state alone: they may be newer than this.
@@ -112,7 +112,7 @@ class Transcript:
         }
         return self._void(lost, message)
 
-    def give_up_before(self, part_ids: set[str]) -> list[Said]:
+    def give_up_before(self, part_ids: set[str]) -> list[ShownAnswer]:
         """Those of these parts that are open are void: another attempt follows them."""
         lost = {name for name in part_ids if not self._parts[name].done}
         return self._void(lost, AGAIN)
@@ -122,7 +122,7 @@ class Transcript:
         self._parts[part_id] = part
         return part
 
-    def _say(self, part_id: str, part: Part, piece: str) -> Said:
+    def _say(self, part_id: str, part: Part, piece: str) -> ShownAnswer:
         is_text, size = part.kind == "text", len(piece.encode(errors="replace"))
         self._bytes[is_text] += size
         if self._bytes[is_text] > MAX_REPLY_BYTES:
@@ -145,7 +145,7 @@ class Transcript:
         self._bytes[part.kind == "text"] -= part.size
         part.text, part.length, part.size = StringIO(), 0, 0
 
-    def _void(self, part_ids: set[str], message: str) -> list[Said]:
+    def _void(self, part_ids: set[str], message: str) -> list[ShownAnswer]:
         """Take back the tokens of these parts; what others said since then is said again."""
         for part_id in part_ids:
             part = self._parts[part_id]
@@ -156,7 +156,7 @@ class Transcript:
             return []
         taken, self._runs = self._runs[first:], self._runs[:first]
         count = sum(run.tokens for run in taken)
-        said: list[Said] = [ChatNotice(message=message, discard_tokens=count)]
+        said: list[ShownAnswer] = [ChatNotice(message=message, discard_tokens=count)]
         for run in taken:
             if run.part_id not in part_ids:
                 again = self._parts[run.part_id].text.getvalue()[run.start : run.end]

@@ -19,7 +19,14 @@ from actors.testing import (
     settle,
 )
 from callboard_service.chat import turns as module
-from callboard_service.chat.turns import MAX_WAIT, MAX_WAITING, UNSAID, Clear, Turns, turn
+from callboard_service.chat.turns import (
+    MAX_WAIT,
+    MAX_WAITING,
+    UNSAID,
+    Clear,
+    ConversationTurns,
+    turn,
+)
 
 __all__ = ["actor_events", "actor_system", "manual_clock"]
 
@@ -34,7 +41,7 @@ class Service:
         self.later = asyncio.Event()
         self.later.set()
         self.calls: Calls
-        self.made: list[Turns] = []
+        self.made: list[ConversationTurns] = []
 
     def register(self, registry: Registry) -> None:
         """What an extension does."""
@@ -42,15 +49,15 @@ class Service:
         registry.supervise("turns", self._make, DEFAULT_LIFECYCLE)
         registry.register(StringValue, lambda: Hold(self))
 
-    def _make(self) -> Turns:
-        made = Turns()
+    def _make(self) -> ConversationTurns:
+        made = ConversationTurns()
         self.made.append(made)
         return made
 
     @property
     def turns(self) -> ActorRef[module.TurnMessage]:
         """The actor."""
-        return self.registry.actor(Turns)
+        return self.registry.actor(ConversationTurns)
 
     async def ask(self, name: str) -> Answers[StringValue]:
         """A request NAME, such as "a1": the conversation, and which one it is there."""
@@ -87,7 +94,7 @@ class Hold(RequestActor[StringValue, StringValue]):
         """Until it is let go."""
         service, name = self._service, request.value
         wait = service.waits[name] = asyncio.Event()
-        async with turn(self.context.actor(Turns), name[0], self.context):
+        async with turn(self.context.actor(ConversationTurns), name[0], self.context):
             service.holding.append(name)
             try:
                 await wait.wait()
@@ -174,13 +181,13 @@ async def test_a_turn_may_be_over_before_its_request(service: Service) -> None:
 async def test_one_that_cannot_say_that_it_ends_gives_its_turn_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receive = Turns.receive
+    receive = ConversationTurns.receive
 
-    def deaf(turns: Turns, message: module.TurnMessage) -> None:
+    def deaf(turns: ConversationTurns, message: module.TurnMessage) -> None:
         if not isinstance(message, module.Release):
             receive(turns, message)
 
-    monkeypatch.setattr(Turns, "receive", deaf)
+    monkeypatch.setattr(ConversationTurns, "receive", deaf)
     for name in ("a1", "a2"):
         await service.ask(name)
     await service.let_go("a1")
@@ -235,7 +242,7 @@ async def test_a_crash_loses_the_lines_and_leaves_nobody_waiting(
     await service.ask("a1")
     second = await service.ask("a2")
     with monkeypatch.context() as patch:
-        patch.setattr(Turns, "_enter", _crash)
+        patch.setattr(ConversationTurns, "_enter", _crash)
         third = await service.ask("b1")
     assert (await _failure(third)).code is Code.UNAVAILABLE
     assert (await _failure(second)).code is Code.UNAVAILABLE

@@ -15,7 +15,7 @@ from callboard.v1.session_pb2 import Limits
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.memory import Memory
-from tests.support.scripted_carrier import ScriptedDialer
+from tests.support.scripted_websocket import ScriptedDialer
 from transport.client import Client, by_url
 from transport.errors import RequestFailed
 

@@ -24,7 +24,7 @@ from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.pages import conversations, history, newest_entries
 from callboard_service.terminal.text import tame_json
 from tests.support.archive import Archive
-from tests.support.scripted_carrier import ScriptedDialer
+from tests.support.scripted_websocket import ScriptedDialer
 from transport.client import Client, by_url
 from transport.errors import RequestFailed
 

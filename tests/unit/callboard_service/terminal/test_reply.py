@@ -31,9 +31,9 @@ from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import InputEnded, Interrupted, OutputFailed
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.prompts import Prompts
-from callboard_service.terminal.reply import Inbox, Reply
+from callboard_service.terminal.reply import AnswersAndInterrupts, ReplyView
 from callboard_service.terminal.view import Pipe, Screen, make_console
-from tests.support.scripted_carrier import ScriptedCarrier, ScriptedDialer
+from tests.support.scripted_websocket import ScriptedDialer, ScriptedWebSocket
 from transport.client import Client, by_url
 from transport.client.stream import Stream
 from transport.errors import ConnectionClosed
@@ -58,7 +58,7 @@ async def started() -> None:
 class Stage:
     """A reply that a test drives."""
 
-    carrier: ScriptedCarrier
+    websocket: ScriptedWebSocket
     answers: Stream[Answer]
     out: io.StringIO
     screen: Screen
@@ -67,24 +67,24 @@ class Stage:
     keyboard: PipeInput
     asked: list[str] = field(default_factory=list)
 
-    def reply(self) -> Reply:
+    def reply(self) -> ReplyView:
         """The reply; an ask is put at the prompt."""
 
-        async def ask(ask: AskEvent, inbox: Inbox) -> Answered | None:
+        async def ask(ask: AskEvent, inbox: AnswersAndInterrupts) -> Answered | None:
             self.asked.append(ask.ask_id)
             self.screen.ask(ask)
             typed = await self.prompts.answer("?", inbox.settled(ask.ask_id))
             return None if typed is None else Answered([typed])
 
-        return Reply(self.answers, self.screen, ask, self.interrupts)
+        return ReplyView(self.answers, self.screen, ask, self.interrupts)
 
     def put(self, *messages: ServerMessage | None) -> None:
         """The service says this; None: the client is thrown out."""
         for message in messages:
             if message is None:
-                self.carrier.cut(4504)
+                self.websocket.cut(4504)
             else:
-                self.carrier.say(1, message)
+                self.websocket.say(1, message)
 
     async def shown(self, text: str) -> None:
         """Wait until the output ends with this."""
@@ -93,7 +93,7 @@ class Stage:
 
     async def sent(self) -> str | None:
         """What the client says next."""
-        kind: str | None = (await self.carrier.sent.get()).WhichOneof("payload")
+        kind: str | None = (await self.websocket.sent.get()).WhichOneof("payload")
         return kind
 
 
@@ -123,7 +123,7 @@ async def test_a_reply_is_shown_to_its_end(stage: Stage) -> None:
     stage.put(token("a"), token(" b"), ServerMessage(), COMPLETED)
     assert await stage.reply().follow() is None
     assert stage.out.getvalue() == "a b"
-    assert stage.carrier.sent.empty()
+    assert stage.websocket.sent.empty()
 
 
 async def test_a_reply_that_failed_says_how(stage: Stage) -> None:
@@ -189,12 +189,12 @@ async def test_output_that_fails_cancels_the_reply(stage: Stage) -> None:
 
     pipe = Pipe(Full(), make_console(io.StringIO()))
 
-    async def decline(_ask: AskEvent, _inbox: Inbox) -> Answered:
+    async def decline(_ask: AskEvent, _inbox: AnswersAndInterrupts) -> Answered:
         return Answered()
 
     stage.put(token("a"))
     with pytest.raises(OutputFailed):
-        await Reply(stage.answers, pipe, decline, stage.interrupts).follow()
+        await ReplyView(stage.answers, pipe, decline, stage.interrupts).follow()
     assert await stage.sent() == "cancel"
 
 
@@ -202,7 +202,7 @@ async def test_an_ask_is_answered_and_its_close_not_repeated(stage: Stage) -> No
     stage.put(ASK)
     following = asyncio.create_task(stage.reply().follow())
     stage.keyboard.send_text("yes\r")
-    answer = (await stage.carrier.sent.get()).answer
+    answer = (await stage.websocket.sent.get()).answer
     assert answer == AnswerRequest(ask_id="a", answers=["yes"])
     stage.put(CLOSED, COMPLETED)
     await following
@@ -215,7 +215,7 @@ async def test_an_ask_settled_elsewhere_closes_the_prompt(stage: Stage) -> None:
     stage.keyboard.send_text("half an ans")
     stage.put(token("before"), CLOSED, token("after"), COMPLETED)
     await following
-    assert stage.carrier.sent.empty()
+    assert stage.websocket.sent.empty()
     assert stage.out.getvalue() == "? Well?\nbefore\n  answered elsewhere: yes\nafter"
 
 
@@ -237,7 +237,7 @@ async def test_an_ask_that_was_settled_before_it_is_shown_is_not_put(stage: Stag
     stage.put(other, other_closed, CLOSED, COMPLETED)
     await following
     assert stage.asked == ["a"]
-    assert stage.carrier.sent.empty()
+    assert stage.websocket.sent.empty()
     assert stage.out.getvalue().splitlines() == [
         "? Well?",
         "? And?",
@@ -269,14 +269,14 @@ TALL = ServerMessage(
 )
 
 
-def paged(stage: Stage, sizes: list[tuple[int, int]]) -> Reply:
+def paged(stage: Stage, sizes: list[tuple[int, int]]) -> ReplyView:
     """A reply whose asks are shown on a screen that has these sizes, one at each look."""
 
     def size() -> os.terminal_size:
         return os.terminal_size(sizes.pop(0) if len(sizes) > 1 else sizes[0])
 
     asking = Asking(stage.screen, stage.prompts, size)
-    return Reply(stage.answers, stage.screen, asking.ask, stage.interrupts)
+    return ReplyView(stage.answers, stage.screen, asking.ask, stage.interrupts)
 
 
 async def test_an_ask_is_answered_once_its_last_page_was_shown(stage: Stage) -> None:
@@ -286,7 +286,7 @@ async def test_an_ask_is_answered_once_its_last_page_was_shown(stage: Stage) -> 
         stage.keyboard.send_text(keys)
         await stage.shown("  | 5\n" if keys == " " else "  2. no\n")
     stage.keyboard.send_text("1\r")
-    answer = (await stage.carrier.sent.get()).answer
+    answer = (await stage.websocket.sent.get()).answer
     assert answer == AnswerRequest(ask_id="a", answers=["yes"])
     stage.put(CLOSED, COMPLETED)
     await following
@@ -297,7 +297,7 @@ async def test_an_ask_is_refused_between_its_pages(stage: Stage, key: str) -> No
     stage.put(TALL)
     following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
     stage.keyboard.send_text("1yes\x1b[200~1\r\x1b[201~" + key)
-    answer = (await stage.carrier.sent.get()).answer
+    answer = (await stage.websocket.sent.get()).answer
     assert answer == AnswerRequest(ask_id="a")
     stage.put(ServerMessage(ask_closed=AskClosed(ask_id="a")), COMPLETED)
     await following
@@ -317,7 +317,7 @@ async def test_an_ask_settled_elsewhere_closes_the_prompt_between_its_pages(stag
     stage.put(TALL, CLOSED, COMPLETED)
     following = asyncio.create_task(paged(stage, [(80, 4)]).follow())
     await following
-    assert stage.carrier.sent.empty()
+    assert stage.websocket.sent.empty()
     assert stage.out.getvalue().endswith("  answered elsewhere: yes\n")
 
 
@@ -327,7 +327,7 @@ async def test_a_page_during_which_the_screen_was_resized_is_shown_again(stage: 
     stage.keyboard.send_text("\r")
     await stage.shown("? Well?\n  | 1\n  | 2\n  | 3\n  | 4\n? Well?\n  | 1\n  | 2\n")
     stage.keyboard.send_text("r")
-    assert (await stage.carrier.sent.get()).answer == AnswerRequest(ask_id="a")
+    assert (await stage.websocket.sent.get()).answer == AnswerRequest(ask_id="a")
     stage.put(ServerMessage(ask_closed=AskClosed(ask_id="a")), COMPLETED)
     await following
 
@@ -374,5 +374,5 @@ async def test_a_keyboard_that_is_gone_ends_the_input(stage: Stage) -> None:
 
 async def test_ctrl_d_at_an_ask_is_an_empty_line(stage: Stage) -> None:
     stage.keyboard.send_text("\x04")
-    inbox = Inbox(stage.answers)
+    inbox = AnswersAndInterrupts(stage.answers)
     assert await stage.prompts.answer("?", inbox.settled("a")) == ""

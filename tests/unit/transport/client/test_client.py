@@ -31,8 +31,8 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
-from tests.support.model_carrier import ModelDialer
 from tests.support.model_service import served
+from tests.support.model_websocket import ModelDialer
 from transport.client import Client, by_runtime_file, by_url
 from transport.client.calls import ClientSettings, Endpoint
 from transport.client.stream import Stream
@@ -376,9 +376,9 @@ async def test_a_silent_service_is_left_and_found_again(stage: Stage) -> None:
     await stage.clock.advance(0.9)
     stage.dialer.last.ping()
     await stage.clock.advance(1.9)
-    assert len(stage.dialer.carriers) == 1
+    assert len(stage.dialer.websockets) == 1
     assert [token.text async for token in _after(stage, stream, 5.0)] == ["0 ", "1 "]
-    assert stage.dialer.carriers[0].aborted
+    assert stage.dialer.websockets[0].aborted
 
 
 async def _after(

@@ -20,10 +20,10 @@ from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import GoingAway, Limits, Pong, Welcome
 from callboard.v1.system_pb2 import ServiceStatusRequest
 from tests.support.model_service import LIMITS, served
-from transport.client.calls import Acknowledger, Call, ClientSettings, Endpoint
+from transport.client.calls import Acknowledger, ClientCall, ClientSettings, Endpoint
 from transport.client.comeback import comes_back
 from transport.client.effects import (
-    Abort,
+    AbortConnection,
     Close,
     Connect,
     Deliver,
@@ -78,7 +78,7 @@ class Peer:
     def cut(self, code: int = 1006) -> list[Effect]:
         return self.protocol.disconnected(ConnectionClosed(code), self.now)
 
-    def open(self, text: str = "hi", timeout: float | None = None) -> Call:
+    def open(self, text: str = "hi", timeout: float | None = None) -> ClientCall:
         return self.protocol.open(SendMessageRequest(text=text), timeout, self.now)
 
     def sent(self) -> list[ClientMessage]:
@@ -104,7 +104,7 @@ def kinds(messages: list[ClientMessage]) -> list[tuple[int, str | None]]:
     return [(message.request_id, message.WhichOneof("payload")) for message in messages]
 
 
-def failed(effects: list[Effect]) -> list[tuple[Call, Exception]]:
+def failed(effects: list[Effect]) -> list[tuple[ClientCall, Exception]]:
     return [(effect.call, effect.error) for effect in effects if isinstance(effect, Failed)]
 
 
@@ -451,7 +451,7 @@ def test_answers_are_delivered_once_and_in_order(open_peer: Peer) -> None:
 
 def test_a_gap_cuts_the_connection_so_that_the_rest_comes_again(open_peer: Peer) -> None:
     open_peer.open()
-    assert open_peer.hear(ChatToken(), 1, 2) == [Abort()]
+    assert open_peer.hear(ChatToken(), 1, 2) == [AbortConnection()]
     assert open_peer.protocol.sequence == 0
 
 
@@ -623,7 +623,7 @@ def test_a_silent_service_is_pinged_then_cut(open_peer: Peer) -> None:
     protocol.heard(2.5)
     assert protocol.due() == 3.5
     open_peer.tick(1.5)
-    assert open_peer.tick(1.0) == [Abort()]
+    assert open_peer.tick(1.0) == [AbortConnection()]
     assert protocol.due() == 6.5
 
 
@@ -639,10 +639,10 @@ def test_connection_and_welcome_have_their_time(peer: Peer) -> None:
     assert peer.protocol.due() is None
     peer.protocol.found(HERE, 0.0)
     assert peer.tick(9.9) == []
-    assert peer.tick(0.1) == [Abort()]
+    assert peer.tick(0.1) == [AbortConnection()]
     peer.protocol.connected(peer.now)
     assert peer.tick(9.9) == []
-    assert peer.tick(0.1) == [Abort()]
+    assert peer.tick(0.1) == [AbortConnection()]
 
 
 def test_a_deadline_is_sent_as_the_time_that_is_left(open_peer: Peer) -> None:

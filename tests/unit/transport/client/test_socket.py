@@ -10,7 +10,7 @@ import pytest
 from aiohttp import BaseConnector, WSMsgType, web
 
 from tests.support.peers.socket_server import listen
-from transport.client.socket import WebSocketCarrier, WebSockets
+from transport.client.socket import AiohttpWebSocket, WebSockets
 from transport.errors import ConnectionClosed
 
 Behave = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -35,7 +35,7 @@ class Host:
         self.runner, port = await listen(app)
         self.url = f"ws://127.0.0.1:{port}/ws"
 
-    async def dial(self, behave: Behave) -> WebSocketCarrier:
+    async def dial(self, behave: Behave) -> AiohttpWebSocket:
         self.behave = behave
         return await self.dialer.dial(self.url)
 
@@ -53,11 +53,11 @@ async def host() -> AsyncIterator[Host]:
     await host.runner.cleanup()
 
 
-async def ended(carrier: WebSocketCarrier) -> ConnectionClosed:
+async def ended(websocket: AiohttpWebSocket) -> ConnectionClosed:
     with pytest.raises(ConnectionClosed) as caught:
         while True:
-            await carrier.receive()
-    carrier.abort()
+            await websocket.receive()
+    websocket.abort()
     return caught.value
 
 
@@ -72,19 +72,19 @@ async def test_frames_go_both_ways_and_pings_are_answered(host: Host) -> None:
         await websocket.pong(b"unasked")
         await websocket.close(code=4001, message=b"away")
 
-    carrier = await host.dial(behave)
-    await carrier.send([b"one", b"two"])
-    assert [await carrier.receive() for _ in range(4)] == [b"one", b"two", None, None]
-    closed = await ended(carrier)
+    websocket = await host.dial(behave)
+    await websocket.send([b"one", b"two"])
+    assert [await websocket.receive() for _ in range(4)] == [b"one", b"two", None, None]
+    closed = await ended(websocket)
     assert (closed.code, closed.reason) == (4001, "away")
     assert pongs == [b"beat"]
-    await carrier.send([b"too late"])
-    carrier.abort()
+    await websocket.send([b"too late"])
+    websocket.abort()
 
 
 async def test_a_text_frame_ends_it(host: Host) -> None:
-    carrier = await host.dial(lambda websocket: websocket.send_str("hello"))
-    assert (await ended(carrier)).code == 1003
+    websocket = await host.dial(lambda websocket: websocket.send_str("hello"))
+    assert (await ended(websocket)).code == 1003
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
@@ -103,9 +103,9 @@ async def test_an_answer_of_the_largest_size_is_taken_and_a_larger_one_named(
 
     dialer = WebSockets(max_answer=limit)
     host.behave = behave
-    carrier = await dialer.dial(host.url)
-    assert await carrier.receive() == bytes(limit)
-    closed = await ended(carrier)
+    websocket = await dialer.dial(host.url)
+    assert await websocket.receive() == bytes(limit)
+    closed = await ended(websocket)
     assert closed.code == 1009
     assert closed.reason == "the service sent more than 3000 bytes in one message"
     await dialer.close()
@@ -127,9 +127,9 @@ async def test_closing_says_the_code_and_the_reason(host: Host) -> None:
         message = await websocket.receive()
         heard.append((message.data, message.extra))
 
-    carrier = await host.dial(behave)
-    reading = asyncio.create_task(ended(carrier))
-    await carrier.close(1000, "bye")
+    websocket = await host.dial(behave)
+    reading = asyncio.create_task(ended(websocket))
+    await websocket.close(1000, "bye")
     await reading
     assert heard == [(1000, "bye")]
 
@@ -140,8 +140,8 @@ async def test_a_reset_is_1006(host: Host) -> None:
         assert transport is not None
         transport.shutdown(socket.SHUT_RDWR)
 
-    carrier = await host.dial(behave)
-    assert (await ended(carrier)).code == 1006
+    websocket = await host.dial(behave)
+    assert (await ended(websocket)).code == 1006
 
 
 async def test_abort_ends_it_at_once_and_twice_is_once(host: Host) -> None:
@@ -153,12 +153,12 @@ async def test_abort_ends_it_at_once_and_twice_is_once(host: Host) -> None:
 
     for waits in (False, True):
         seen.clear()
-        carrier = await host.dial(behave)
-        reading = asyncio.create_task(ended(carrier))
+        websocket = await host.dial(behave)
+        reading = asyncio.create_task(ended(websocket))
         if waits:
             await asyncio.sleep(0)
-        carrier.abort()
-        carrier.abort()
+        websocket.abort()
+        websocket.abort()
         assert (await reading).code == 1006
         await seen.wait()
 
@@ -168,15 +168,15 @@ async def test_a_ping_that_cannot_be_answered_is_an_end(host: Host) -> None:
         await websocket.ping()
         await websocket.send_bytes(b"after")
 
-    carrier = await host.dial(behave)
-    websocket = carrier._websocket
+    websocket = await host.dial(behave)
+    inner = websocket._websocket
 
     async def broken(message: bytes = b"") -> None:
         raise ConnectionResetError
 
-    websocket.pong = broken  # type: ignore[method-assign] # a write that fails cannot be timed
-    assert (await ended(carrier)).code == 1006
-    carrier.abort()
+    inner.pong = broken  # type: ignore[method-assign] # a write that fails cannot be timed
+    assert (await ended(websocket)).code == 1006
+    websocket.abort()
 
 
 @pytest.mark.parametrize("path", ["ws://127.0.0.1:1/ws", "nonsense", "ws://"])
@@ -208,9 +208,9 @@ async def test_a_dialer_that_never_dialled_opens_nothing_and_closes() -> None:
 async def test_no_descriptor_is_left(host: Host) -> None:
     before = psutil.Process().num_fds()
     for _ in range(20):
-        carrier = await host.dial(_silence)
-        carrier.abort()
-        await ended(carrier)
+        websocket = await host.dial(_silence)
+        websocket.abort()
+        await ended(websocket)
     await host.dialer.close()
     await host.runner.cleanup()
     gc.collect()

@@ -9,7 +9,7 @@ from actors.runtime.deadlines import Deadlines
 from actors.testing import ManualClock, settle
 from tests.support.written import Written
 from transport.codes import CloseCode
-from transport.server.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment
+from transport.server.connection import CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
 from transport.server.feed import AT_ONCE, Taker
 from transport.server.outgoing import Outgoing
 from transport.wire.framing import PING
@@ -40,9 +40,9 @@ class Silent:
     def take_no_more(self) -> None: ...
 
 
-def channel_of(line: Silent, clock: ManualClock) -> Channel:
-    environment = ChannelEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
-    return Channel(line, environment)
+def channel_of(line: Silent, clock: ManualClock) -> ServerConnection:
+    environment = ConnectionEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
+    return ServerConnection(line, environment)
 
 
 async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:

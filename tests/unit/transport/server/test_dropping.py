@@ -12,7 +12,7 @@ from actors.testing import ManualClock, settle
 from tests.support.peers.certificates import make_certificate
 from tests.support.written import Written
 from transport.codes import CloseCode
-from transport.server.connection import CLOSE_TIMEOUT, Channel, ChannelEnvironment
+from transport.server.connection import CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
 from transport.server.dropping import LONGEST, SILENCE, TLS_SILENCE, Dropping
 from transport.server.feed import Taker
 from transport.server.outgoing import Outgoing
@@ -181,9 +181,11 @@ class Faulty:
 FAULT = WSMessage(WSMsgType.ERROR, WebSocketError(1002, "a bad frame"), None)
 
 
-def channel_of(line: Faulty, clock: ManualClock | None = None) -> Channel:
+def channel_of(line: Faulty, clock: ManualClock | None = None) -> ServerConnection:
     clock = clock or ManualClock()
-    return Channel(line, ChannelEnvironment(clock, Deadlines(clock), Outgoing(), 10.0, slow=60.0))
+    return ServerConnection(
+        line, ConnectionEnvironment(clock, Deadlines(clock), Outgoing(), 10.0, slow=60.0)
+    )
 
 
 async def test_the_close_says_what_was_wrong() -> None:

@@ -26,7 +26,7 @@ from callboard_service.service import Ready, Service
 from callboard_service.settings import load
 from transport.codes import CloseCode
 from transport.server import feed
-from transport.server.connection import Channel
+from transport.server.connection import ServerConnection
 
 TOKEN = "t" * 32
 
@@ -84,13 +84,13 @@ def test_the_locked_aiohttp_has_what_the_short_way_needs() -> None:
 
 async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    take = Channel.take
+    take = ServerConnection.take
 
-    def note(channel: Channel, data: bytes) -> None:
+    def note(channel: ServerConnection, data: bytes) -> None:
         taken.append(len(data))
         take(channel, data)
 
-    monkeypatch.setattr(Channel, "take", note)
+    monkeypatch.setattr(ServerConnection, "take", note)
     await talk(ready)
     assert taken
 
@@ -138,7 +138,7 @@ async def test_a_connection_that_fails_is_cut_off(
     async def fail(*_: object) -> None:
         raise RuntimeError("a fault of the service")
 
-    monkeypatch.setattr(Channel, "serve", fail)
+    monkeypatch.setattr(ServerConnection, "serve", fail)
     async with connect(ready.url, proxy=None, compression=None) as socket:
         hello = Hello(token=TOKEN, protocol_version=1)
         await socket.send(ClientMessage(hello=hello).SerializeToString())
@@ -154,7 +154,7 @@ async def test_a_shutdown_cuts_off_who_does_not_end(
     async def hang(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Channel, "serve", hang)
+    monkeypatch.setattr(ServerConnection, "serve", hang)
     monkeypatch.setattr(transport.server.server, "LAST_CLOSE_TIMEOUT", 0.01)
     async with connect(ready.url, proxy=None, compression=None) as socket:
         hello = Hello(token=TOKEN, protocol_version=1)
@@ -167,12 +167,12 @@ async def test_a_shutdown_cuts_off_who_does_not_end(
 
 
 async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(feed.FedSocket, "_post_start")
+    monkeypatch.delattr(feed.FedWebSocket, "_post_start")
 
-    def never(channel: Channel, data: bytes) -> None:
+    def never(channel: ServerConnection, data: bytes) -> None:
         raise AssertionError(data)
 
-    monkeypatch.setattr(Channel, "take", never)
+    monkeypatch.setattr(ServerConnection, "take", never)
     await talk(ready)
 
 
@@ -181,7 +181,7 @@ async def test_a_close_code_arrives_while_the_peer_still_sends(
     ready: Ready, monkeypatch: pytest.MonkeyPatch, short_way: bool
 ) -> None:
     if not short_way:
-        monkeypatch.delattr(feed.FedSocket, "_post_start")
+        monkeypatch.delattr(feed.FedWebSocket, "_post_start")
     socket = await connect(ready.url, proxy=None, compression=None)
     await socket.send(ClientMessage(hello=Hello(token=TOKEN)).SerializeToString())
     await socket.recv()
@@ -199,14 +199,14 @@ async def test_what_overflows_one_read_is_answered_in_its_turn(
     monkeypatch.setattr(feed, "AT_ONCE", 4)
     monkeypatch.setattr(transport.server.connection, "AT_ONCE", 4)
     received: list[int] = []
-    read_in = Channel.receive
+    read_in = ServerConnection.receive
 
-    async def note(channel: Channel) -> bytes | None:
+    async def note(channel: ServerConnection) -> bytes | None:
         data = await read_in(channel)
         received.append(0 if data is None else len(data))
         return data
 
-    monkeypatch.setattr(Channel, "receive", note)
+    monkeypatch.setattr(ServerConnection, "receive", note)
     packed = AnyMessage()
     packed.Pack(Duration(seconds=1))
     async with greeted(ready) as socket:

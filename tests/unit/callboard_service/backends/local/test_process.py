@@ -20,7 +20,7 @@ from callboard_service.backends.local.process import (
     Loaded,
     ModelMessage,
     ModelProcess,
-    Said,
+    ModelSaid,
 )
 from callboard_service.log import make_log
 
@@ -101,7 +101,7 @@ class Model:
         """Have the process say this, as far as the actor can tell."""
         source = self.lives[-1]._output
         assert source is not None
-        self.ref.tell(Said(source, event, 10))
+        self.ref.tell(ModelSaid(source, event, 10))
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ async def test_what_concerns_the_process_before_does_not_reach_the_one_after(
     after = await model.chat("work")
     assert after.number == before.number
     model.ref.tell(Abandon(before))
-    model.ref.tell(Said(source, {"event": "token", "id": after.number, "text": "stale"}, 10))
+    model.ref.tell(ModelSaid(source, {"event": "token", "id": after.number, "text": "stale"}, 10))
     await model.say({"event": "token", "id": after.number, "text": "fresh"})
     assert (await next_of(after))["text"] == "fresh"
 

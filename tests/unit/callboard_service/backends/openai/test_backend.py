@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason
-from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import TRIES
 from tests.support.openai.scripted_server import Exchange, ScriptedServer, never, refusing, saying
 from tests.support.openai.talk import KEY, Talk, talking, text_of
@@ -202,7 +202,7 @@ async def test_a_list_of_models_that_is_none_hinders_nobody(
 ) -> None:
     server.models = models
     server.will(saying("ok"))
-    patience = Patience(models=0.2 if models is never else 60.0)
+    patience = OpenAITimeouts(models=0.2 if models is never else 60.0)
     async with talking(tmp_path, server.url, model="mine", patience=patience) as talk:
         assert text_of(await talk.all()) == "ok"
 

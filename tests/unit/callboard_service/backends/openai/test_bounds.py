@@ -9,7 +9,7 @@ import pytest
 
 from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, HistoryEntry
-from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import SMALL_PROMPT
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, saying
 from tests.support.openai.talk import Talk, talking, text_of
@@ -41,7 +41,9 @@ async def test_signs_of_life_after_the_end_do_not_hold_the_reply(
         await signs_for_ever(exchange, sign)
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(farewell=0.2, doubt=0.2)) as talk:
+    async with talking(
+        tmp_path, server.url, patience=OpenAITimeouts(farewell=0.2, doubt=0.2)
+    ) as talk:
         async with asyncio.timeout(20):
             events = await talk.all()
         assert [type(event) for event in events] == [ChatToken, ChatCompleted]
@@ -59,7 +61,7 @@ async def test_signs_of_life_without_content_hold_the_reply_for_a_bounded_time(
         await signs_for_ever(exchange, sign)
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(content=0.3)) as talk:
+    async with talking(tmp_path, server.url, patience=OpenAITimeouts(content=0.3)) as talk:
         async with asyncio.timeout(20):
             failure, events = await talk.failure()
         assert (failure.code.value, failure.retryable) == ("DEADLINE_EXCEEDED", True)
@@ -78,7 +80,7 @@ async def test_a_slow_server_that_shows_signs_of_life_is_waited_for(
         await exchange.finish()
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(silence=1.5)) as talk:
+    async with talking(tmp_path, server.url, patience=OpenAITimeouts(silence=1.5)) as talk:
         assert text_of(await talk.all()) == "there"
 
 
@@ -93,7 +95,9 @@ async def test_content_after_the_reason_is_waited_for_anew(
         await exchange.gone.wait()
 
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(farewell=0.1, doubt=1.5)) as talk:
+    async with talking(
+        tmp_path, server.url, patience=OpenAITimeouts(farewell=0.1, doubt=1.5)
+    ) as talk:
         assert text_of(await talk.all()) == "abcd"
 
 

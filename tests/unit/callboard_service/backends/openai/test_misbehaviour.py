@@ -16,7 +16,7 @@ import pytest
 from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken
 from callboard_service.backends.openai.answer import READ_BYTES
-from callboard_service.backends.openai.api import Api, ModelServer, Patience
+from callboard_service.backends.openai.api import Api, ModelServer, OpenAITimeouts
 from tests.support.openai.scripted_server import (
     Exchange,
     ScriptedServer,
@@ -126,7 +126,7 @@ async def test_a_server_that_falls_silent(server: ScriptedServer, tmp_path: Path
         await exchange.delta(content="Well")
         await exchange.gone.wait()
 
-    async with talking(tmp_path, server.url, patience=Patience(silence=1.0)) as talk:
+    async with talking(tmp_path, server.url, patience=OpenAITimeouts(silence=1.0)) as talk:
         for script, text in ((never, ""), (mute, "Well")):
             server.will(script)
             failure, events = await talk.failure()
@@ -160,7 +160,9 @@ async def test_ends_that_servers_leave_out(server: ScriptedServer, tmp_path: Pat
         await exchange.delta("stop", content="ok")
         await exchange.gone.wait()
 
-    async with talking(tmp_path, server.url, patience=Patience(farewell=0.1, doubt=0.1)) as talk:
+    async with talking(
+        tmp_path, server.url, patience=OpenAITimeouts(farewell=0.1, doubt=0.1)
+    ) as talk:
         for script in (no_done, no_reason, cut_after_reason, open_for_ever):
             server.will(script)
             events = []
@@ -194,7 +196,7 @@ async def test_no_more_is_read_than_is_asked_for(server: ScriptedServer) -> None
             await exchange.delta(content="x" * 100)
 
     server.will(flood)
-    api = Api(ModelServer(server.url), LOG, Patience())
+    api = Api(ModelServer(server.url), LOG, OpenAITimeouts())
     try:
         answer = await api.complete("small", [])
         for _ in range(10):
@@ -230,7 +232,9 @@ async def test_a_burst_is_not_swallowed(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        api = Api(ModelServer(f"http://127.0.0.1:{listener.getsockname()[1]}/v1"), LOG, Patience())
+        api = Api(
+            ModelServer(f"http://127.0.0.1:{listener.getsockname()[1]}/v1"), LOG, OpenAITimeouts()
+        )
         try:
             answer = await api.complete("small", [])
             full.wait()

@@ -14,7 +14,7 @@ from callboard.v1.chat_pb2 import (
     StopReason,
     ToolCallEvent,
 )
-from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.api import OpenAITimeouts
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, refusing, saying
 from tests.support.openai.talk import Talk, talking, text_of
 
@@ -240,7 +240,9 @@ async def test_b4_words_that_follow_a_reason_late_are_waited_for(
 
     late = asyncio.Event()
     server.will(script)
-    async with talking(tmp_path, server.url, patience=Patience(farewell=0.0, doubt=60.0)) as talk:
+    async with talking(
+        tmp_path, server.url, patience=OpenAITimeouts(farewell=0.0, doubt=60.0)
+    ) as talk:
         events = []
         async for event in talk.reply():
             events.append(event)

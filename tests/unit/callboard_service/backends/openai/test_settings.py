@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard_service.backends.openai.api import Patience
+from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.errors import BackendFailed, BadSettings
 from callboard_service.log import make_log
@@ -80,10 +80,10 @@ def test_every_time_out_is_a_setting() -> None:
     }
     backend = make_backend(load(settings), LOG)
     assert isinstance(backend, OpenAIBackend)
-    assert backend._patience == Patience(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    assert backend._patience == OpenAITimeouts(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
     unset = make_backend(load({"openai_base_url": "http://127.0.0.1:1"}), LOG)
     assert isinstance(unset, OpenAIBackend)
-    assert unset._patience == Patience(), "the defaults are stated twice"
+    assert unset._patience == OpenAITimeouts(), "the defaults are stated twice"
 
 
 def test_another_backend_that_is_named_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from callboard_service.backends.opencode import hub as hub_module
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.feed import FEED, Feed, decode
 from callboard_service.backends.opencode.fields import Table
-from callboard_service.backends.opencode.hub import Hub, Inbox, Stream
+from callboard_service.backends.opencode.hub import Hub, ReplyEvents, Stream
 from tests.unit.callboard_service.backends.opencode.odd_server import answering, stream
 
 CONNECTED = b'data: {"type":"server.connected","properties":{}}\n\n'
@@ -29,7 +29,7 @@ def line(event: Table) -> bytes:
 @asynccontextmanager
 async def feeding(
     *connections: Callable[[web.StreamResponse], Awaitable[None]],
-) -> AsyncIterator[tuple[Inbox, list[Event]]]:
+) -> AsyncIterator[tuple[ReplyEvents, list[Event]]]:
     """A feed on a server that serves these connections, one after the other, the last for ever."""
     served = 0
     reports: list[Event] = []
@@ -64,7 +64,7 @@ async def hello(response: web.StreamResponse) -> None:
     await asyncio.Event().wait()
 
 
-async def taken(inbox: Inbox, count: int) -> list[object]:
+async def taken(inbox: ReplyEvents, count: int) -> list[object]:
     async with asyncio.timeout(10):
         return [await inbox.take() for _ in range(count)]
 

@@ -12,8 +12,8 @@ from actors import Failure
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.opencode.api import Address, Api
-from callboard_service.backends.opencode.hub import Inbox, Item, Stream
-from callboard_service.backends.opencode.reply import Conductor, Patience
+from callboard_service.backends.opencode.hub import Item, ReplyEvents, Stream
+from callboard_service.backends.opencode.reply import Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import Baseline, Run
 from callboard_service.log import make_log
 from tests.unit.callboard_service.backends.opencode.events import (
@@ -28,8 +28,8 @@ from tests.unit.callboard_service.backends.opencode.events import (
 from tests.unit.callboard_service.backends.opencode.odd_server import answering
 from tests.unit.callboard_service.backends.opencode.recordings import ending, plain
 
-SHORT = Patience(away=0.05, begin=0.05, doubt=0.01, silence=0.05, doubts=3)
-LONG = Patience(away=30.0, begin=30.0, doubt=30.0, silence=30.0)
+SHORT = OpenCodeTimeouts(away=0.05, begin=0.05, doubt=0.01, silence=0.05, doubts=3)
+LONG = OpenCodeTimeouts(away=30.0, begin=30.0, doubt=30.0, silence=30.0)
 INFO: dict[str, Any] = {
     "id": MODEL,
     "role": "assistant",
@@ -55,9 +55,9 @@ class Server:
 
 @asynccontextmanager
 async def conducting(
-    server: Server, patience: Patience
-) -> AsyncIterator[tuple[Inbox, Run, Conductor, "asyncio.Queue[AnswerRequest]"]]:
-    inbox, run = Inbox(lambda: None), Run(SESSION, Baseline())
+    server: Server, patience: OpenCodeTimeouts
+) -> AsyncIterator[tuple[ReplyEvents, Run, Conductor, "asyncio.Queue[AnswerRequest]"]]:
+    inbox, run = ReplyEvents(lambda: None), Run(SESSION, Baseline())
     answers: asyncio.Queue[AnswerRequest] = asyncio.Queue()
     prompt = Prompt(SESSION, "hi", "", answers.get, make_log("error"))
     async with answering(server.answer) as url:
@@ -70,7 +70,7 @@ async def conducting(
             await api.close()
 
 
-def fill(inbox: Inbox, *items: Item) -> None:
+def fill(inbox: ReplyEvents, *items: Item) -> None:
     for item in items:
         inbox.put(item)
 
@@ -116,7 +116,7 @@ async def test_an_answer_that_comes_too_late_is_no_error() -> None:
     """The server does not know the ask any more: whoever settled it was faster."""
     ask = event("permission.asked", id="per_1", permission="bash", patterns=[], metadata={})
     server = Server({"message": ENDED, "status": {SESSION: {"type": "busy"}}})
-    patience = Patience(away=30.0, begin=30.0, doubt=0.01, silence=0.05)
+    patience = OpenCodeTimeouts(away=30.0, begin=30.0, doubt=0.01, silence=0.05)
     async with conducting(server, patience) as (inbox, run, conductor, answers):
         fill(inbox, *BEGUN, ask)
         answers.put_nowait(AnswerRequest(ask_id="per_1", answers=["once"]))

@@ -1,4 +1,4 @@
-"""A service behind a client's carrier that says what a test has it say. No socket."""
+"""A service behind a client's websocket that says what a test has it say. No socket."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ def silence(_message: ClientMessage) -> None:
     """Say nothing."""
 
 
-class ScriptedCarrier:
+class ScriptedWebSocket:
     """One connection. What the client sends is in `sent`, in order."""
 
     def __init__(self, respond: Respond, limits: Limits) -> None:
@@ -67,12 +67,12 @@ class ScriptedDialer:
     """Connects to the script."""
 
     def __init__(self, respond: Respond = silence, limits: Limits | None = None) -> None:
-        self.last: ScriptedCarrier
+        self.last: ScriptedWebSocket
         self._respond = respond
         self._limits = limits or Limits()
 
-    async def dial(self, url: str) -> ScriptedCarrier:
-        self.last = ScriptedCarrier(self._respond, self._limits)
+    async def dial(self, url: str) -> ScriptedWebSocket:
+        self.last = ScriptedWebSocket(self._respond, self._limits)
         return self.last
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The model of the service behind a client's carrier: no socket, and cut when a test says so."""
+"""The model of the service behind a client's websocket: no socket, and cut when a test says so."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from tests.support.model_service import ModelService, ModelSession
 from transport.errors import ConnectionClosed
 
 
-class ModelCarrier:
+class ModelWebSocket:
     """One connection to the model."""
 
     def __init__(self, service: ModelService) -> None:
@@ -88,23 +88,23 @@ class ModelDialer:
 
     def __init__(self, service: ModelService | None = None) -> None:
         self.service = service or ModelService()
-        self.carriers: list[ModelCarrier] = []
+        self.websockets: list[ModelWebSocket] = []
         self.urls: list[str] = []
         self.refuses = False
         self.hangs = False
         self.closed = False
 
     @property
-    def last(self) -> ModelCarrier:
-        return self.carriers[-1]
+    def last(self) -> ModelWebSocket:
+        return self.websockets[-1]
 
-    async def dial(self, url: str) -> ModelCarrier:
+    async def dial(self, url: str) -> ModelWebSocket:
         self.urls.append(url)
         if self.refuses:
             raise ConnectionClosed(1006, "refused")
         if self.hangs:
             await asyncio.get_running_loop().create_future()
-        self.carriers.append(ModelCarrier(self.service))
+        self.websockets.append(ModelWebSocket(self.service))
         return self.last
 
     async def close(self) -> None:
