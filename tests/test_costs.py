@@ -159,7 +159,7 @@ async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: None) -> 
         await socket.send(ClientMessage(hello=hello).SerializeToString())
         await socket.recv()
         assert service._server is not None
-        (channel,) = service._server._channels
+        (channel,) = service._server._connections
         real = channel._transport
         fed = Fed(channel)
         fed.feed(*fed.calls(BATCH))

@@ -52,9 +52,9 @@ def _frames(messages: Iterable[bytes]) -> bytes:
 class Echo(Actor[SessionMessage]):
     """A session that says what it hears."""
 
-    def __init__(self, channel: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
         self._said: deque[bytes] = deque()
-        self._channel = channel
+        self._channel = connection
 
     def receive(self, message: SessionMessage) -> None:
         match message:
@@ -102,10 +102,10 @@ async def echo_endpoint() -> AsyncIterator[str]:
         await socket.prepare(request)
         line = socket.leave(request)
         assert line is not None
-        channel = ServerConnection(line, environment)
-        echo = Echo(channel)
+        connection = ServerConnection(line, environment)
+        echo = Echo(connection)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
-        serving = channel.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
+        serving = connection.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
         task = asyncio.create_task(serving)
         tasks.add(task)
         task.add_done_callback(tasks.discard)

@@ -58,7 +58,7 @@ CLOSE_TIMEOUT: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnvironment:
-    """What all channels of a server share.
+    """What all connections of a server share.
 
     heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
     the limit that is named to a peer that exceeds it.
@@ -178,7 +178,7 @@ class ServerConnection:
     async def serve(
         self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
     ) -> None:
-        """Carry a session that this channel is attached to, until the connection ends.
+        """Carry a session that this connection is attached to, until the connection ends.
 
         Never raises for what the peer does.
         """

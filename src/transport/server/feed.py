@@ -240,7 +240,7 @@ class FedWebSocket(web.WebSocketResponse):
 
 
 class UnfedWebSocket(FedWebSocket):
-    """A WebSocket whose closing handshake is its channel's affair."""
+    """A WebSocket whose closing handshake is its connection's affair."""
 
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__(

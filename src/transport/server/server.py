@@ -106,7 +106,7 @@ class Server:
         self._clock = clock
         self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
-        self._channels: dict[ServerConnection, asyncio.Task[None] | None] = {}
+        self._connections: dict[ServerConnection, asyncio.Task[None] | None] = {}
         # One timer for all: one each takes 450 bytes of a connection.
         self._beats = Deadlines(clock, settings.heartbeat / BEATS)
         self._environment = ConnectionEnvironment(
@@ -127,7 +127,7 @@ class Server:
     @property
     def connections(self) -> int:
         """Sockets that are open now."""
-        return len(self._channels)
+        return len(self._connections)
 
     @property
     def url(self) -> str:
@@ -225,90 +225,92 @@ class Server:
         except ConnectionError:  # it has gone meanwhile, and reads no answer
             return refuse(Refusal(400, "the connection has ended"))
         line = socket.leave(request)
-        channel = ServerConnection(line or Kept(socket, request), self._environment)
-        self._channels[channel] = None
+        connection = ServerConnection(line or Kept(socket, request), self._environment)
+        self._connections[connection] = None
         self._quiet.clear()
-        self._lobby.enter(channel)
+        self._lobby.enter(connection)
         if line is None:
-            await self._carry(channel)
+            await self._carry(connection)
         else:
-            self._channels[channel] = asyncio.create_task(self._carry(channel))
+            self._connections[connection] = asyncio.create_task(self._carry(connection))
         return socket
 
     # -- a connection ------------------------------------------------------------------------
 
-    async def _carry(self, channel: ServerConnection) -> None:
+    async def _carry(self, connection: ServerConnection) -> None:
         try:
-            joined = await self._shake_hands(channel)
+            joined = await self._shake_hands(connection)
             if joined is not None:
-                await channel.serve(
+                await connection.serve(
                     self._wire, joined.session, joined.attached.outbox, self._welcome(joined)
                 )
-                session, code = joined.attached.session, int(channel.close_code)
+                session, code = joined.attached.session, int(connection.close_code)
                 self._log.info("connection closed", session=session, code=code)
         except BaseException as error:
-            channel.abort()
+            connection.abort()
             if not isinstance(error, Exception):
                 raise
             self._log.error("connection failed", exc_info=error)
         finally:
-            self._lobby.leave(channel)
-            del self._channels[channel]
-            self._watcher.closed(channel.close_code)
-            if not self._channels:
+            self._lobby.leave(connection)
+            del self._connections[connection]
+            self._watcher.closed(connection.close_code)
+            if not self._connections:
                 self._quiet.set()
 
     def _crowded(self) -> None:
         self._log.warning("cut off", reason="too many connections that send no Hello")
 
-    async def _shake_hands(self, channel: ServerConnection) -> Joined | None:
-        joined = await self._greet(channel)
+    async def _shake_hands(self, connection: ServerConnection) -> Joined | None:
+        joined = await self._greet(connection)
         if joined is not None:
             session, resumed = joined.attached.session, joined.attached.resumed
             self._watcher.opened(resumed=resumed)
             self._log.info("session resumed" if resumed else "session opened", session=session)
         return joined
 
-    async def _greet(self, channel: ServerConnection) -> Joined | None:
+    async def _greet(self, connection: ServerConnection) -> Joined | None:
         try:
             async with asyncio.timeout(self._settings.handshake):
-                data = await channel.receive()
+                data = await connection.receive()
         except TimeoutError:
-            await channel.refuse(CloseCode.NO_HELLO, "no Hello in time")
+            await connection.refuse(CloseCode.NO_HELLO, "no Hello in time")
             return None
         if data is None:
-            await channel.refuse(channel.close_code, "")
+            await connection.refuse(connection.close_code, "")
             return None
         shown = shown_token(data)
         if shown is not None and not hmac.compare_digest(shown, self._token):
             self._log.warning("bad token")
-            await channel.refuse(CloseCode.BAD_TOKEN, "bad token")
+            await connection.refuse(CloseCode.BAD_TOKEN, "bad token")
             return None
         hello = None if shown is None else self._wire.greeting(data)
         if hello is not None:
-            self._lobby.leave(channel)
+            self._lobby.leave(connection)
         else:
-            await channel.refuse(CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello")
+            await connection.refuse(
+                CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello"
+            )
             return None
-        return await self._join(channel, hello)
+        return await self._join(connection, hello)
 
-    async def _join(self, channel: ServerConnection, hello: session_pb2.Hello) -> Joined | None:
-        joined = await take_up(self._sessions, hello, channel)
+    async def _join(self, connection: ServerConnection, hello: session_pb2.Hello) -> Joined | None:
+        joined = await take_up(self._sessions, hello, connection)
         try:
             if joined is None and not self._draining:
-                joined = await open_new(self._sessions, hello, channel)
+                joined = await open_new(self._sessions, hello, connection)
         except Full:
             self._log.warning("too many sessions", client=hello.client_name[:64])
-            await self._turn_away(channel, "too many sessions")
+            await self._turn_away(connection, "too many sessions")
             return None
         if joined is None:
-            await self._turn_away(channel, "the service is shutting down")
+            await self._turn_away(connection, "the service is shutting down")
         return joined
 
-    async def _turn_away(self, channel: ServerConnection, reason: str) -> None:
+    async def _turn_away(self, connection: ServerConnection, reason: str) -> None:
         advice = GoingAway(reason, round(self._settings.reconnect_after * 1000))
         last = self._wire.encode(0, 0, False, advice)
-        await channel.refuse(CloseCode.GOING_AWAY, reason, last)
+        await connection.refuse(CloseCode.GOING_AWAY, reason, last)
 
     def _welcome(self, joined: Joined) -> bytes:
         settings, attached = self._settings, joined.attached
@@ -343,14 +345,14 @@ class Server:
             waiting = {session.path.rpartition("/")[2] for session in sessions}
             with self._telling(waiting):
                 await asyncio.gather(*(self._drain(session, waiting) for session in sessions))
-        for channel in list(self._channels):
-            channel.close(CloseCode.GOING_AWAY, "the service is shutting down")
+        for connection in list(self._connections):
+            connection.close(CloseCode.GOING_AWAY, "the service is shutting down")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_CLOSE_TIMEOUT):
                 await self._quiet.wait()
-        for channel in list(self._channels):
-            channel.abort()
-        left = [task for task in self._channels.values() if task is not None]
+        for connection in list(self._connections):
+            connection.abort()
+        left = [task for task in self._connections.values() if task is not None]
         for task in left:
             task.cancel()
         if left:

@@ -40,29 +40,29 @@ class Silent:
     def take_no_more(self) -> None: ...
 
 
-def channel_of(line: Silent, clock: ManualClock) -> ServerConnection:
+def connection_of(line: Silent, clock: ManualClock) -> ServerConnection:
     environment = ConnectionEnvironment(clock, Deadlines(clock), Outgoing(), HEARTBEAT, slow=60.0)
     return ServerConnection(line, environment)
 
 
 async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:
     clock, line = ManualClock(), Silent()
-    channel = channel_of(line, clock)
+    connection = connection_of(line, clock)
     await clock.advance(HEARTBEAT + 0.1)
     assert line.out.written == [PING]
     for _ in range(3):  # fewer than cut it off
         await clock.advance(HEARTBEAT + 0.1)
         await settle()
         assert [frame[0] for frame in line.out.written] == [PING[0], 0x88]
-    assert channel.close_code == CloseCode.HEARTBEAT_LOST
+    assert connection.close_code == CloseCode.HEARTBEAT_LOST
 
 
 async def test_who_was_heard_between_is_not_silent() -> None:
     clock, line = ManualClock(), Silent()
-    channel = channel_of(line, clock)
+    connection = connection_of(line, clock)
     for _ in range(5):
         await clock.advance(HEARTBEAT + 0.1)
-        channel.heard = True
+        connection.heard = True
         await clock.advance(HEARTBEAT + 0.1)
     assert line.out.written == [PING] * 10
 
@@ -85,9 +85,9 @@ class Bursting(Silent):
 @pytest.mark.parametrize("closing", [False, True])
 async def test_others_have_their_turn_in_a_burst_of_pings(closing: bool) -> None:
     line = Bursting(WSMsgType.PING, 10 * AT_ONCE)
-    channel = channel_of(line, ManualClock())
+    connection = connection_of(line, ManualClock())
     reading = asyncio.ensure_future(
-        channel.refuse(CloseCode.BAD_TOKEN, "") if closing else channel.receive()
+        connection.refuse(CloseCode.BAD_TOKEN, "") if closing else connection.receive()
     )
     seen = []
     while line.left:
@@ -118,8 +118,8 @@ class Over(Silent):
 async def test_a_connection_that_has_ended_is_not_cut_off() -> None:
     """A transport that was closed with bytes left fails to abort once they have been read."""
     clock, line = ManualClock(), Over()
-    channel = channel_of(line, clock)
-    channel.close(CloseCode.GOING_AWAY, "the end")
+    connection = connection_of(line, clock)
+    connection.close(CloseCode.GOING_AWAY, "the end")
     line.over = True
     await clock.advance(CLOSE_TIMEOUT)
-    channel.abort()
+    connection.abort()

@@ -181,7 +181,7 @@ class Faulty:
 FAULT = WSMessage(WSMsgType.ERROR, WebSocketError(1002, "a bad frame"), None)
 
 
-def channel_of(line: Faulty, clock: ManualClock | None = None) -> ServerConnection:
+def connection_of(line: Faulty, clock: ManualClock | None = None) -> ServerConnection:
     clock = clock or ManualClock()
     return ServerConnection(
         line, ConnectionEnvironment(clock, Deadlines(clock), Outgoing(), 10.0, slow=60.0)
@@ -190,9 +190,9 @@ def channel_of(line: Faulty, clock: ManualClock | None = None) -> ServerConnecti
 
 async def test_the_close_says_what_was_wrong() -> None:
     line = Faulty(FAULT)
-    channel = channel_of(line)
-    assert await channel.receive() is None
-    ending = asyncio.ensure_future(channel.refuse(CloseCode.PROTOCOL_ERROR, "not this"))
+    connection = connection_of(line)
+    assert await connection.receive() is None
+    ending = asyncio.ensure_future(connection.refuse(CloseCode.PROTOCOL_ERROR, "not this"))
     await settle()
     assert line.out.written == [close_frame(1002, "a bad frame"), b"EOF"]
     line.out.lose()
@@ -201,7 +201,7 @@ async def test_the_close_says_what_was_wrong() -> None:
 
 async def test_a_fault_while_a_close_is_answered_is_dropped_too() -> None:
     line = Faulty(WSMessage(WSMsgType.BINARY, b"", None), FAULT)
-    ending = asyncio.ensure_future(channel_of(line).refuse(CloseCode.BAD_TOKEN, "bad token"))
+    ending = asyncio.ensure_future(connection_of(line).refuse(CloseCode.BAD_TOKEN, "bad token"))
     await settle()
     assert line.out.written == [close_frame(4501, "bad token"), b"EOF"]
     assert not ending.done()
@@ -212,18 +212,18 @@ async def test_a_fault_while_a_close_is_answered_is_dropped_too() -> None:
 async def test_a_fault_that_is_looked_at_after_the_end_is_not_waited_for() -> None:
     """As when pings come before the fault in one read, and a reset right behind it."""
     line = Faulty(FAULT)
-    channel = channel_of(line)
+    connection = connection_of(line)
     line.over = True
-    assert await channel.receive() is None
-    await channel.refuse(CloseCode.PROTOCOL_ERROR, "not this")
+    assert await connection.receive() is None
+    await connection.refuse(CloseCode.PROTOCOL_ERROR, "not this")
     assert line.out.protocol is line.out.before
 
 
 async def test_whoever_sends_on_has_longer_than_a_close_takes() -> None:
     line, clock = Faulty(FAULT), ManualClock()
-    channel = channel_of(line, clock)
-    assert await channel.receive() is None
-    ending = asyncio.ensure_future(channel.refuse(CloseCode.PROTOCOL_ERROR, "not this"))
+    connection = connection_of(line, clock)
+    assert await connection.receive() is None
+    ending = asyncio.ensure_future(connection.refuse(CloseCode.PROTOCOL_ERROR, "not this"))
     for _ in range(4):
         await clock.advance(CLOSE_TIMEOUT / 2)
         line.out.receive(b"x")

@@ -86,9 +86,9 @@ async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch)
     taken: list[int] = []
     take = ServerConnection.take
 
-    def note(channel: ServerConnection, data: bytes) -> None:
+    def note(connection: ServerConnection, data: bytes) -> None:
         taken.append(len(data))
-        take(channel, data)
+        take(connection, data)
 
     monkeypatch.setattr(ServerConnection, "take", note)
     await talk(ready)
@@ -169,7 +169,7 @@ async def test_a_shutdown_cuts_off_who_does_not_end(
 async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(feed.FedWebSocket, "_post_start")
 
-    def never(channel: ServerConnection, data: bytes) -> None:
+    def never(connection: ServerConnection, data: bytes) -> None:
         raise AssertionError(data)
 
     monkeypatch.setattr(ServerConnection, "take", never)
@@ -201,8 +201,8 @@ async def test_what_overflows_one_read_is_answered_in_its_turn(
     received: list[int] = []
     read_in = ServerConnection.receive
 
-    async def note(channel: ServerConnection) -> bytes | None:
-        data = await read_in(channel)
+    async def note(connection: ServerConnection) -> bytes | None:
+        data = await read_in(connection)
         received.append(0 if data is None else len(data))
         return data
 
@@ -246,26 +246,26 @@ async def test_connections_write_after_the_reads_of_a_turn_and_many_before_the_n
     written: list[str] = []
     async with greeted(ready), greeted(ready), greeted(ready):
         assert service._server is not None
-        channels = dict(zip("abc", service._server._channels, strict=True))
-        real = [channel._transport for channel in channels.values()]
-        for name, channel in channels.items():
-            channel._transport = Recorded(name, written)  # type: ignore[assignment]
-        channels["a"].take(calls[0])
+        connections = dict(zip("abc", service._server._connections, strict=True))
+        real = [connection._transport for connection in connections.values()]
+        for name, connection in connections.items():
+            connection._transport = Recorded(name, written)  # type: ignore[assignment]
+        connections["a"].take(calls[0])
         await settle()
         assert written == ["a"], "what waits for nobody is written at the end of its turn"
         for name in "ab":
-            channels[name].take(calls[1])
-        channels["b"].take(ClientMessage(request_id=3, call=packed).SerializeToString())
+            connections[name].take(calls[1])
+        connections["b"].take(ClientMessage(request_id=3, call=packed).SerializeToString())
         await settle()
         assert sorted(written[1:]) == ["a", "b"], "one write each, whatever they have said"
         if EAGER:  # else nothing has been said before the turn ends
             written.clear()
-            for name, channel in channels.items():
-                channel.take(ClientMessage(request_id=9, call=packed).SerializeToString())
+            for name, connection in connections.items():
+                connection.take(ClientMessage(request_id=9, call=packed).SerializeToString())
                 if name == "b":
                     assert written == []
             assert written == ["a", "b"], "before the third was handled"
             await settle()
             assert written == ["a", "b", "c"]
-        for channel, kept in zip(channels.values(), real, strict=True):
-            channel._transport = kept
+        for connection, kept in zip(connections.values(), real, strict=True):
+            connection._transport = kept
