@@ -26,7 +26,7 @@ from actors.protocol.machine import SessionMachine
 from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
-from tests.support.machine_kit import Start, receive
+from tests.support.machine_kit import Start, receive, stream
 from transport.server.greeting import shown_token
 from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
@@ -107,10 +107,10 @@ class Driven:
         match what % 8:
             case 0 | 1 | 2:
                 self.react(receive(self.machine, WIRE.decode(data), len(data), self.now))
-            case 3 if self.machine.has_room(which):
-                self.machine.answer(which, ChatToken(text="x" * (what // 8)))
+            case 3 if stream(self.machine, which).has_room():
+                stream(self.machine, which).answer(ChatToken(text="x" * (what // 8)))
             case 4 if which:
-                self.machine.end(which, COMPLETED)
+                stream(self.machine, which).end(COMPLETED)
                 self.gone(which)
             case 5 if which:
                 self.gone(which)

@@ -24,7 +24,7 @@ from actors.protocol.frames import (
 )
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
-from tests.support.machine_kit import Start, receive
+from tests.support.machine_kit import Start, receive, stream
 from tests.support.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
@@ -214,7 +214,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             assert effects == [Start(frame)]
             if at_once:
                 self.expect(request_id, "at once", end=True)
-                assert self.machine.filled == self.full()
+                assert self.machine.output.filled == self.full()
             else:
                 self.requests[request_id] = Modelled(self.initial_credit or 2**64)
             return
@@ -308,15 +308,15 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.answer_once(request_id, text)
 
     def answer_once(self, request_id: int, text: str) -> None:
-        assert self.machine.has_room(request_id) == self.room(request_id)
+        assert stream(self.machine, request_id).has_room() == self.room(request_id)
         if not self.room(request_id):
-            assert self.machine.block(request_id) == self.is_open(request_id)
+            assert stream(self.machine, request_id).block() == self.is_open(request_id)
             if self.is_open(request_id):
                 self.wait(request_id)
             return
         self.requests[request_id].sent += 1
         self.expect(request_id, text)
-        room = self.machine.answer(request_id, Text(text))
+        room = stream(self.machine, request_id).answer(Text(text))
         assert room == self.room(request_id)
         if not room:
             self.wait(request_id)
@@ -326,18 +326,18 @@ class MachineBesideModel(RuleBasedStateMachine):
         request_id = self.pick(which)
         if self.is_open(request_id):
             self.expect_notice(request_id, text, discard)
-        self.machine.notify(request_id, Notice(text, discard))
+        stream(self.machine, request_id).notify(Notice(text, discard))
 
     @rule(which=WHICH)
     def answer_too_late(self, which: int) -> None:
         request_id = self.pick(which)
         if not self.is_open(request_id):
-            assert self.machine.answer(request_id, Text("late")) is False
+            assert stream(self.machine, request_id).answer(Text("late")) is False
 
     @rule(which=WHICH, key=st.sampled_from("ab"))
     def add_closing(self, which: int, key: str) -> None:
         request_id = self.pick(which)
-        self.machine.add_closing(request_id, key, Text(f"closing {key}"))
+        stream(self.machine, request_id).add_closing(key, Text(f"closing {key}"))
         if self.is_open(request_id):
             self.requests[request_id].owed[key] = f"closing {key}"
 
@@ -345,7 +345,7 @@ class MachineBesideModel(RuleBasedStateMachine):
     def take_closing(self, which: int, key: str) -> None:
         request_id = self.pick(which)
         due = self.is_open(request_id) and key in self.requests[request_id].owed
-        assert self.machine.take_closing(request_id, key) == due
+        assert stream(self.machine, request_id).take_closing(key) == due
         if due:
             del self.requests[request_id].owed[key]
 
@@ -357,7 +357,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.expect_end(request_id, how)
         ends: dict[str, Failure | Completed] = {"completed": COMPLETED, "!CANCELLED": CANCEL}
         said = ends.get(how) or Text(how)
-        assert self.machine.end(request_id, said) == is_open
+        assert stream(self.machine, request_id).end(said) == is_open
 
     @rule(which=WHICH)
     def actor_gone(self, which: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from actors.protocol.answer_stream import UNLIMITED, AnswerStream
 from actors.protocol.effects import Effect
 from actors.protocol.frames import Frame, Message, Request
 from actors.protocol.machine import SessionMachine
@@ -28,3 +29,14 @@ def receive(
     else:
         machine.answer_at_once(frame.request_id, answer)
     return [Start(frame)]
+
+
+def stream(machine: SessionMachine, request_id: int) -> AnswerStream:
+    """The answers of a request in flight; of any other, a stream that is over."""
+    if (found := machine._requests.get(request_id)) is not None:
+        return found
+    over = AnswerStream(
+        request_id, UNLIMITED, machine._encode, machine._encode_stream, machine.output
+    )
+    over.over = True
+    return over

@@ -1,11 +1,22 @@
-"""The sending side of a request: its credit, and the one step of an answer to the send queue."""
+"""The sending side of a request: its credit, what it still owes, and its end.
+
+States of a request, by what happens:
+
+    state    | answer | end, cancel, deadline | actor gone
+    ---------+--------+-----------------------+-------------------
+    OPEN     | OPEN   | ENDING                | (INTERNAL) gone
+    ENDING   | ignored| ENDING                | gone
+
+One that is answered at once, in the turn that admits it, goes through none of them.
+A request that is ENDING has sent its end; its actor is still cleaning up and counts as in flight.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from actors.protocol.encoding import Encoded, StreamEncoder
+from actors.protocol.encoding import Encode, Encoded, EncodeStream, Said, StreamEncoder
 from actors.protocol.failure import Code, Failure
-from actors.protocol.frames import Message, Notice
+from actors.protocol.frames import Completed, Grant, Message, Notice
 from actors.protocol.output import Output
 
 UNLIMITED: Final = 2**64
@@ -13,62 +24,68 @@ UNLIMITED: Final = 2**64
 
 
 class AnswerStream:
-    """The answers of one request that has not ended.
+    """The answers of one request in flight, which holds it; all of them go to the send queue.
 
-    Requests that have sent nothing share one answer stream, whose `encoder` is None: most requests
-    end with their first answer. In the shared stream only `limit` is valid, and nothing changes.
+    Raises what encoding raises, and Failure for an answer that is larger than a frame may be.
     """
 
     __slots__ = (
-        "_encode",
-        "_output",
-        "_request_id",
-        "closings",
-        "encoder",
-        "held",
-        "limit",
-        "over",
-        "sent",
+        "_encode", "_encode_one", "_encode_stream", "_output", "closings", "encoder", "held",
+        "limit", "over", "request_id", "sent",
     )  # fmt: skip
 
     def __init__(
         self,
         request_id: int,
         limit: int,
-        encoder: StreamEncoder | None,
+        encode: Encode,
+        encode_stream: EncodeStream,
         output: Output,
     ) -> None:
-        self._request_id = request_id
-        self._output = output
-        self.encoder: StreamEncoder | None = encoder
-        self._encode = _encode_nothing if encoder is None else encoder.encode
+        self.request_id: int = request_id
         self.limit: int = limit
+        self._encode_one = encode
+        self._encode_stream = encode_stream
+        self._output = output
+        self.encoder: StreamEncoder | None = None
+        """Made with the first answer: most requests end with the first thing they say."""
+        self._encode = _encode_nothing
         self.sent: int = 0
         self.over: bool = False
-        """The request has ended."""
+        """The request is ENDING."""
         self.held: Notice | None = None
         """The newest notice, which waits for room."""
         self.closings: dict[str, Message] | None = None
-        """What is to be said before the end, by key."""
+        """What is sent before the end, by key."""
+
+    # -- answers -----------------------------------------------------------------------------
 
     def answer(self, answer: Message) -> bool:
-        """Send one; True if there is room for the next. False too once the request has ended."""
+        """Send one; return whether there is room for the next. False too once it has ended."""
         if self.over:
             return False
+        if self.encoder is None:
+            self._begin()
         has_room = self._answer(answer)
         sent = self.sent = self.sent + 1
         if sent < self.limit:
             return has_room
-        self._output.block(self._request_id)
+        self._output.block(self.request_id)
         return False
 
     @property
     def answers(self) -> Callable[[Message], bool]:
-        """`answer`, in fewer steps where there is no limit."""
-        return self._answer if self.limit == UNLIMITED else self.answer
+        """Return what sends each answer after the first: `answer`, in fewer steps."""
+        return self._answer if self.limit == UNLIMITED and self.encoder is not None else self.answer
+
+    def _begin(self) -> StreamEncoder:
+        """Make the encoder, which remembers what the answers of a stream share."""
+        encoder = self.encoder = self._encode_stream(self.request_id)
+        self._encode = encoder.encode
+        return encoder
 
     def _answer(self, answer: Message) -> bool:
-        """Send one, whatever the credit; `Output.put`, written out: in the way of every token."""
+        """Send one, whatever the credit. `Output.put` inlined: every token passes here."""
         if self.over:
             return False
         output = self._output
@@ -89,18 +106,29 @@ class AnswerStream:
             raise too_large(len(frame), output.most)
         if not output.full():
             return True
-        self._output.block(self._request_id)
+        self._output.block(self.request_id)
         return False
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
-        """Send answers while there are any and there is room, at most so many; True: that was all.
+        """Send a batch while there is room, at most so many; return whether that was all.
 
-        What `answers` raises comes through, after those before it have been sent.
+        What `answers` raises comes through, after those before it have been sent. A notice of that
+        moment comes after them.
         """
-        output, encoder = self._output, self.encoder
+        if self.over:
+            return False
+        encoder = self._begin() if self.encoder is None else self.encoder
+        try:
+            return self._answer_all(encoder, answers, at_most)
+        finally:
+            if self.held is not None and self.has_room_after_notice():
+                self._output.blocked.pop(self.request_id, None)
+
+    def _answer_all(self, encoder: StreamEncoder, answers: Iterator[Message], at_most: int) -> bool:
+        output = self._output
         room, size = output.room()
         at_most = min(at_most, room, self.limit - self.sent)
-        if self.over or at_most <= 0 or size <= 0 or encoder is None:
+        if at_most <= 0 or size <= 0:
             return False
         encoded = Encoded()
         output.numbering = True
@@ -116,9 +144,117 @@ class AnswerStream:
             raise too_large(too_long, output.most)
         return all_sent
 
+    def notify(self, notice: Notice) -> None:
+        """Send a notice when there is room for it; of those that wait, the newest is kept."""
+        if self.over:
+            return
+        if self._output.numbering or not self.has_room():
+            discard = notice.discard + (self.held.discard if self.held is not None else 0)
+            held = Notice(notice.message, discard)
+            # Tried now, so that who makes room, or brings the end, cannot fail on it.
+            self._encode_next(held)
+            self.held = held
+            self._output.block(self.request_id)
+            return
+        self._say(notice)
+        self.sent += 1
+
+    def grant(self, limit: int) -> None:
+        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
+        if not self.over:
+            self._say(Grant(limit))
+
+    # -- room --------------------------------------------------------------------------------
+
     def has_room(self) -> bool:
-        """The request has credit, and the outbox room."""
-        return self.sent < self.limit and not self._output.full()
+        """Return whether one more answer may be sent: by the credit, and by the send queue."""
+        return not self.over and self.sent < self.limit and not self._output.full()
+
+    def has_room_after_notice(self) -> bool:
+        """Send the notice that waits, if there is room; return whether there is still some."""
+        if self.held is not None and self.has_room():
+            held, self.held = self.held, None
+            self.notify(held)
+        return self.has_room()
+
+    def block(self) -> bool:
+        """Have a Wake when there is room; return False if the request has ended."""
+        if self.over:
+            return False
+        self._output.block(self.request_id)
+        return True
+
+    def lift_limit(self) -> None:
+        """Send what there is whatever the credit: only the end is left."""
+        if not self.over:
+            self.limit = UNLIMITED
+
+    # -- what is owed before the end ---------------------------------------------------------
+
+    def add_closing(self, key: str, closing: Message) -> None:
+        """Have `closing` sent before the end, unless it is taken back before.
+
+        Raises Failure if it is larger than a frame may be.
+        """
+        if self.over:
+            return
+        # Tried now, so that the end, whoever brings it, cannot fail on it.
+        size = len(self._encode_next(closing))
+        if size > self._output.most:
+            raise too_large(size, self._output.most)
+        if self.closings is None:
+            self.closings = {}
+        self.closings[key] = closing
+
+    def has_closing(self, key: str) -> bool:
+        """Return whether something is to be sent under this key."""
+        return bool(self.closings and key in self.closings)
+
+    def take_closing(self, key: str) -> bool:
+        """Take back what is to be sent; return False if nothing is: it is not said twice."""
+        return bool(self.closings and self.closings.pop(key, None) is not None)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def end(self, payload: Message | Failure | Completed) -> bool:
+        """Send the last frame; return False if that was done before."""
+        if self.over:
+            return False
+        output = self._output
+        if self.closings is None and self.held is None:
+            last = self._encode_one(self.request_id, output.sequence + 1, True, payload)
+            if len(last) > output.most:
+                return self.end(too_large(len(last), output.most))
+        else:
+            last = self._settle(payload)
+        output.filled = not output.put(last)
+        self.over = True
+        if output.blocked:
+            output.blocked.pop(self.request_id, None)
+        return True
+
+    def _settle(self, payload: Said) -> bytes:
+        """Send what is owed; return the bytes of the end, which comes next."""
+        output = self._output
+        owed: list[Message | Notice] = list((self.closings or {}).values())
+        if self.held is not None and self.held.discard:
+            owed.insert(0, self.held)  # else the client would keep tokens that are void
+        # Encoded first: if it cannot be, nothing has been said and the request is still open.
+        number = output.sequence + len(owed) + 1
+        last = self._encode_one(self.request_id, number, True, payload)
+        if len(last) > output.most:
+            payload = too_large(len(last), output.most)
+            last = self._encode_one(self.request_id, number, True, payload)
+        for closing in owed:
+            self._say(closing)
+        self.closings = self.held = None
+        return last
+
+    def _say(self, payload: Said) -> None:
+        self._output.put(self._encode_next(payload))
+
+    def _encode_next(self, payload: Said) -> bytes:
+        return self._encode_one(self.request_id, self._output.sequence + 1, False, payload)
 
 
 def too_large(size: int, most: int) -> Failure:

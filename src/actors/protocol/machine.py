@@ -9,19 +9,10 @@ Rules, from which the rest follows:
 5. At the limit of its credit, or with the output full, a request has no room; its end always has.
 6. All of it outlives the connection: a resume has every answer that was not handled, or none.
 
-States of a request, by what happens:
-
-    state    | answer | end, cancel, deadline | actor gone
-    ---------+--------+-----------------------+-------------------
-    OPEN     | OPEN   | ENDING                | (INTERNAL) gone
-    ENDING   | ignored| ENDING                | gone
-
-One that is answered at once, in the turn that admits it, goes through none of them.
-A request that is ENDING has sent its end; its actor is still cleaning up and counts as in flight.
-Frames and facts go in, effects come out; bytes come from the `encode` that was handed in.
+Frames and facts go in, effects come out; bytes come from the `encode` that was handed in. What one
+request sends, and the states that it has, are in `actors.protocol.answer_stream`.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -46,7 +37,7 @@ from actors.protocol.effects import (
     Wake,
     draining,
 )
-from actors.protocol.encoding import Encode, EncodeStream, OneByOne, Said
+from actors.protocol.encoding import Encode, EncodeStream, OneByOne
 from actors.protocol.failure import Failure
 from actors.protocol.frames import (
     Ack,
@@ -54,10 +45,8 @@ from actors.protocol.frames import (
     Completed,
     Credit,
     GoingAway,
-    Grant,
     Inform,
     Message,
-    Notice,
     Ping,
     Pong,
     Request,
@@ -93,16 +82,14 @@ class SessionMachine:
         """What goes out, for who carries it; the machine alone puts something in."""
         self._going: GoingAway | None = None
         self._size = limits.resume_buffer_bytes
-        self._requests: dict[int, AnswerStream | None] = {}
-        """Those in flight; None: ENDING."""
+        self._requests: dict[int, AnswerStream] = {}
+        """Those in flight."""
         self._most = limits.max_requests_in_flight
         self._gate = Gate(limits)
         self._meter = self._gate.requests
         self._encode = encode
-        self.filled: bool = False
-        """The end that was said last has filled the output."""
         self._encode_stream = encode_stream or partial(OneByOne, encode)
-        self._new = AnswerStream(0, UNLIMITED, None, self.output)
+        self._initial_limit = UNLIMITED
 
     # -- connections come and go -------------------------------------------------------------
 
@@ -111,8 +98,7 @@ class SessionMachine:
     ) -> list[Effect]:
         """A connection is there. initial_credit 0: new requests have no limit."""
         self.output.attach(connection, acknowledges=acknowledges)
-        limit = initial_credit or UNLIMITED
-        self._new = AnswerStream(0, limit, None, self.output)
+        self._initial_limit = initial_credit or UNLIMITED
         if self._going is not None:
             self.output.add_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
@@ -174,9 +160,15 @@ class SessionMachine:
             return None
         return self._refuse(request, size, now)
 
-    def open(self, request_id: int) -> None:
-        """Have the request that was admitted last in flight, until it is `gone`."""
-        self._requests[request_id] = self._new
+    def open(self, request_id: int) -> AnswerStream:
+        """Have the request that was admitted last in flight, until it is `gone`.
+
+        Return its answer stream.
+        """
+        stream = self._requests[request_id] = AnswerStream(
+            request_id, self._initial_limit, self._encode, self._encode_stream, self.output
+        )
+        return stream
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
         """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
@@ -185,7 +177,7 @@ class SessionMachine:
         if len(last) > output.most:
             payload = too_large(len(last), output.most)
             last = self._encode(request_id, output.sequence + 1, True, payload)
-        self.filled = not output.put(last)
+        output.filled = not output.put(last)
 
     def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
         """What `admit` does not run; it counts as any other frame does."""
@@ -231,28 +223,21 @@ class SessionMachine:
         return []
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:
-        known = self._requests.get(request_id)
-        if known is None or limit <= known.limit or known.limit == UNLIMITED:
+        stream = self._requests.get(request_id)
+        if stream is None or stream.over or limit <= stream.limit or stream.limit == UNLIMITED:
             return []
-        state = self.stream(request_id)
-        assert state is not None, "it is known"
-        state.limit = limit
-        if request_id in self.output.blocked and self._has_room_after_notice(request_id):
+        stream.limit = limit
+        if request_id in self.output.blocked and stream.has_room_after_notice():
             self.output.blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
 
-    def _has_room_after_notice(self, request_id: int) -> bool:
-        state = self._requests[request_id]
-        assert state is not None, "who waits is open"
-        if state.held is not None and state.has_room():
-            held, state.held = state.held, None
-            self.notify(request_id, held)
-        return state.has_room()
-
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, its backend lost."""
-        return [Stop(request_id, failure)] if self.end(request_id, failure) else []
+        stream = self._requests.get(request_id)
+        if stream is None or not stream.end(failure):
+            return []
+        return [Stop(request_id, failure)]
 
     def fail_all(self, failure: Failure) -> list[Effect]:
         """End every request that has not ended."""
@@ -269,125 +254,16 @@ class SessionMachine:
             self.output.add_aside(self._encode(0, 0, False, self._going))
 
     def gone(self, request_id: int) -> bool:
-        """The request's actor is no more. True: it had not ended, so it has crashed."""
+        """Forget the request, whose actor is no more; return whether it had crashed: not ended."""
         stream = self._requests.pop(request_id, None)
-        if stream is None:  # nearly always
-            return False
-        self._requests[request_id] = stream
-        self.end(request_id, CRASHED)
-        del self._requests[request_id]
-        return True
-
-    # -- what a request says -----------------------------------------------------------------
-
-    def notify(self, request_id: int, notice: Notice) -> None:
-        """Send a notice when there is room for it; of those that wait, the newest is kept."""
-        state = self.stream(request_id)
-        if state is None:
-            return
-        if self.output.numbering or not state.has_room():
-            discard = notice.discard + (state.held.discard if state.held is not None else 0)
-            held = Notice(notice.message, discard)
-            # Tried now, so that who makes room, or brings the end, cannot fail on it.
-            self._encode(request_id, self.output.sequence + 1, False, held)
-            state.held = held
-            self.output.block(request_id)
-            return
-        self._say(request_id, notice)
-        state.sent += 1
-
-    def answer(self, request_id: int, payload: Message) -> bool:
-        """Send one answer; True if there is room for the next. False too once it has ended."""
-        stream = self.stream(request_id)
-        return stream is not None and stream.answer(payload)
-
-    def answer_all(self, request_id: int, answers: Iterator[Message], at_most: int) -> bool:
-        """Send a batch (`AnswerStream.answer_all`). A notice of that moment comes after it."""
-        stream = self.stream(request_id)
-        if stream is None:
-            return False
-        try:
-            return stream.answer_all(answers, at_most)
-        finally:
-            if stream.held is not None and self._has_room_after_notice(request_id):
-                self.output.blocked.pop(request_id, None)
-
-    def stream(self, request_id: int) -> AnswerStream | None:
-        """The request's own stream, for all that it says but its end; None: it has ended."""
-        stream = self._requests.get(request_id)
-        if stream is not None and stream.encoder is None:
-            encoder = self._encode_stream(request_id)
-            stream = AnswerStream(request_id, stream.limit, encoder, self.output)
-            self._requests[request_id] = stream
-        return stream
+        return stream is not None and stream.end(CRASHED)
 
     def is_open(self, request_id: int) -> bool:
-        """The request has not ended."""
-        return self._requests.get(request_id) is not None
+        """Return whether the request is in flight and has not ended."""
+        stream = self._requests.get(request_id)
+        return stream is not None and not stream.over
 
-    def grant(self, request_id: int, limit: int) -> None:
-        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
-        if self.is_open(request_id):
-            self._say(request_id, Grant(limit))
-
-    def add_closing(self, request_id: int, key: str, payload: Message) -> None:
-        """Have `payload` sent before the request's end, unless it is paid before.
-
-        Raises Failure if it is larger than a frame may be.
-        """
-        state = self.stream(request_id)
-        if state is not None:
-            # Tried now, so that the end, whoever brings it, cannot fail on it.
-            closing = self._encode(request_id, self.output.sequence + 1, False, payload)
-            if len(closing) > self.output.most:
-                raise too_large(len(closing), self.output.most)
-            if state.closings is None:
-                state.closings = {}
-            state.closings[key] = payload
-
-    def has_closing(self, request_id: int, key: str) -> bool:
-        """Return whether something is owed under this key."""
-        state = self._requests.get(request_id)
-        return bool(state and state.closings and key in state.closings)
-
-    def take_closing(self, request_id: int, key: str) -> bool:
-        """Strike out what is owed; False if nothing is, so that it is not said twice."""
-        state = self._requests.get(request_id)
-        return bool(state and state.closings and state.closings.pop(key, None) is not None)
-
-    def end(self, request_id: int, payload: Message | Failure | Completed) -> bool:
-        """Send the request's last frame; False if that was done before."""
-        state = self._requests.get(request_id)
-        if state is None:
-            return False
-        output = self.output
-        if state.closings is None and state.held is None:
-            last = self._encode(request_id, output.sequence + 1, True, payload)
-            if len(last) > output.most:
-                return self.end(request_id, too_large(len(last), output.most))
-        else:
-            last = self._settle(request_id, state, payload)
-        self.filled = not output.put(last)
-        if state.encoder is not None:
-            state.over = True
-        self._requests[request_id] = None
-        if self.output.blocked:
-            self.output.blocked.pop(request_id, None)
-        return True
-
-    def _settle(self, request_id: int, state: AnswerStream, payload: Said) -> bytes:
-        """Say what is owed; the bytes of the end, which comes next."""
-        owed: list[Message | Notice] = list((state.closings or {}).values())
-        if state.held is not None and state.held.discard:
-            owed.insert(0, state.held)  # else the client would keep tokens that are void
-        # Encoded first: if it cannot be, nothing has been said and the request is still open.
-        last = self._encode(request_id, self.output.sequence + len(owed) + 1, True, payload)
-        if len(last) > self.output.most:
-            payload = too_large(len(last), self.output.most)
-            last = self._encode(request_id, self.output.sequence + len(owed) + 1, True, payload)
-        for closing in owed:
-            self._say(request_id, closing)
-        return last
+    # -- memory ------------------------------------------------------------------------------
 
     def hold(self, size: int) -> bool:
         """Count so many bytes from the client as held; return False where there is no room."""
@@ -412,27 +288,6 @@ class SessionMachine:
             and payload.ByteSize() > LARGE
         )
 
-    def lift_limit(self, request_id: int) -> None:
-        """Let the request send what it has, whatever its credit: only its end is left."""
-        state = self.stream(request_id)
-        if state is not None:
-            state.limit = UNLIMITED
-
-    def has_room(self, request_id: int) -> bool:
-        """The request has credit, and the outbox room."""
-        state = self._requests.get(request_id)
-        return state is not None and state.has_room()
-
-    def block(self, request_id: int) -> bool:
-        """Have a Wake when there is room; False if there never will be: the request has ended."""
-        if not self.is_open(request_id):
-            return False
-        self.output.block(request_id)
-        return True
-
-    def _say(self, request_id: int, payload: Said) -> None:
-        self.output.put(self._encode(request_id, self.output.sequence + 1, False, payload))
-
     # -- what goes out -----------------------------------------------------------------------
 
     @property
@@ -444,7 +299,7 @@ class SessionMachine:
     @property
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        return sum(state is not None for state in self._requests.values())
+        return sum(not stream.over for stream in self._requests.values())
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
@@ -456,7 +311,7 @@ class SessionMachine:
         woken = [
             request_id
             for request_id in list(self.output.blocked)
-            if self._has_room_after_notice(request_id)
+            if self._requests[request_id].has_room_after_notice()
         ]
         for request_id in woken:
             del self.output.blocked[request_id]

@@ -36,16 +36,15 @@ GATHERED_FOR: Final = 0.002
 class Output:
     """Counts the sequence, and keeps answers in order. Says when there is no room for more.
 
-    Room, for a client that acknowledges: `resume_buffer` is not full of what is unacknowledged,
-    and `outbox_bytes` not of what waits. For one that does not, the oldest leave instead of
-    filling the buffer. While no connection is there nothing leaves, for either.
+    There is room while `outbox_bytes` are not waiting and, for a client that acknowledges, the
+    replay buffer is not full; for one that does not, the oldest answers leave that buffer instead.
     """
 
     __slots__ = (
         "_allowed", "_aside", "_gathers_until", "_in_pieces", "_kept", "_looked", "_messages",
         "_outbox", "_size", "account", "acknowledged", "acknowledges", "awaited", "blocked",
-        "connected", "connection", "handed_out", "kept_bytes", "more", "most", "numbering",
-        "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
+        "connected", "connection", "filled", "handed_out", "kept_bytes", "more", "most",
+        "numbering", "room_bytes", "room_until", "sequence", "urgent", "waiting", "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: SessionLimits, account: Account | None = None) -> None:
@@ -67,15 +66,16 @@ class Output:
         self.connection: Connection = NO_CONNECTION
         """Woken when the first answer waits, and for each frame that goes aside."""
         self.urgent: bool = False
-        """What waits is not only answers of streams that go on."""
+        """True if pending answers must not be delayed for batching."""
+        self.filled: bool = False
+        """The end that was sent last has filled the send queue."""
         self._in_pieces = False
         """Some of what waits may be a Block."""
         self.handed_out: int = 0
         """The highest sequence that a connection has taken."""
         self._looked = 0
         self._gathers_until = 0.0
-        # Lists: three deques take 2 KiB of a session that is idle, and many leave these at once.
-        # `_aside` is nearly always empty, and looked at for each write: None is in the cache.
+        # Lists: three deques take 2 KiB of an idle session. `_aside` is nearly always empty.
         self._aside: list[bytes] | None = None
         self.waiting: list[bytes] = []
         self._kept: list[bytes] = []

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.errors import NoActor
+from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, Message, Notice, Request, Sealed
 from actors.requests.duplex import Inputs
@@ -58,6 +59,7 @@ class ActiveRequest(Holding):
         self._making = None
         self._awaits = False
         self._has_one = False
+        self.stream = None
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
@@ -150,6 +152,11 @@ class ActiveRequest(Holding):
         self._calling = self.begun = False
         return start
 
+    def _sending(self) -> AnswerStream | None:
+        """Enter, and return the answer stream; None if the request had ended before it entered."""
+        self.enter()
+        return self.stream
+
     def enter(self) -> None:
         """Be in flight: by its id the request is to be found. Once, and not after its end.
 
@@ -158,7 +165,7 @@ class ActiveRequest(Holding):
         """
         if not self.in_flight and self.said is None:
             self.in_flight = True
-            self._session.enter(self)
+            self.stream = self._session.enter(self)
 
     def look(self) -> None:
         """Become an actor, if the first step has been taken and the handler waits."""
@@ -257,8 +264,8 @@ class ActiveRequest(Holding):
             self._early = [*(self._early or ()), payload]
 
     def _grant(self, limit: int) -> None:
-        self.enter()
-        self._session.machine.grant(self.request_id, limit)
+        if (stream := self._sending()) is not None:
+            stream.grant(limit)
 
     def _run_once(self) -> None:
         self._only_once = True
@@ -282,43 +289,41 @@ class ActiveRequest(Holding):
 
     def notify(self, notice: Notice) -> None:
         """Send a notice, when there is credit for it."""
-        self.enter()
-        self._session.machine.notify(self.request_id, notice)
+        if (stream := self._sending()) is not None:
+            stream.notify(notice)
         self._mark_answered()
 
     def answer(self, answer: Message) -> bool:
-        """Send one; True if there is room for the next."""
-        self.enter()
-        room = self._session.machine.answer(self.request_id, answer)
+        """Send one; return whether there is room for the next."""
+        stream = self._sending()
+        room = stream is not None and stream.answer(answer)
         self._mark_answered()
         return room
 
     def answers(self) -> Callable[[Message], bool]:
-        """What sends each answer after the first: as `answer` does, in fewer steps."""
-        self.enter()
-        stream = self._session.machine.stream(self.request_id)
-        return self.answer if stream is None else stream.answers
+        """Return what sends each answer after the first: as `answer` does, in fewer steps."""
+        stream = self._sending()
+        return self.answer if stream is None or stream.over else stream.answers
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
-        """Send answers while there is room; True: that was all."""
-        self.enter()
-        session = self._session
+        """Send answers while there is room; return whether that was all."""
+        stream = self._sending()
         try:
-            all_sent = session.machine.answer_all(self.request_id, answers, at_most)
+            all_sent = stream is not None and stream.answer_all(answers, at_most)
         finally:
             self._mark_answered()
         if not all_sent:
-            session.watch_reader()
+            self._session.watch_reader()
         return all_sent
 
     def add_closing(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
-        self.enter()
-        self._session.machine.add_closing(self.request_id, key, closing)
+        if (stream := self._sending()) is not None:
+            stream.add_closing(key, closing)
 
     def take_closing(self, key: str) -> bool:
-        """Take back what is owed; False if nothing is."""
-        return self._session.machine.take_closing(self.request_id, key)
+        """Take back what is to be sent before the end; return False if nothing is."""
+        return self.stream is not None and self.stream.take_closing(key)
 
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""
@@ -326,13 +331,13 @@ class ActiveRequest(Holding):
         if not self.in_flight and self.said is None:
             session.machine.answer_at_once(self.request_id, answer)
             self.ended(answer)
-        elif session.machine.end(self.request_id, answer):
+        elif self.stream is not None and self.stream.end(answer):
             self.ended(answer)
         self._only_once = True
         if self._cell is not None:
             self._cell.ref.restart_never()
             self._cell.finish()
-        if session.machine.filled:
+        if session.machine.output.filled:
             session.watch_reader()
 
     async def finish(self, answer: Message | Failure | Completed) -> None:
@@ -347,18 +352,19 @@ class ActiveRequest(Holding):
             self._run_once()
 
     def has_room(self) -> bool:
-        """One more answer may be sent."""
-        self.enter()
-        return self._session.machine.has_room(self.request_id)
+        """Return whether one more answer may be sent."""
+        stream = self._sending()
+        return stream is not None and stream.has_room()
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
         self._session.watch_reader()
         while not self.has_room():
-            if not self._session.machine.block(self.request_id):
+            stream = self.stream
+            if stream is None or not stream.block():
                 raise asyncio.CancelledError  # a handler that did not end when it was told to
             self._waiter = asyncio.get_running_loop().create_future()
-            stall = Stall(self._session, self.request_id) if self.ends_if_stalled else None
+            stall = Stall(self._session, stream) if self.ends_if_stalled else None
             try:
                 await self._waiter
             finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
+from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.effects import HOLDS_TOO_MUCH
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Completed, Input, Message, Sealed
@@ -31,6 +32,7 @@ class Holding:
 
     __slots__ = (
         "_awaits", "_has_one", "_making", "_session", "held", "in_flight", "inputs", "request_id",
+        "stream",
     )  # fmt: skip
 
     _session: "SessionActor"
@@ -41,6 +43,8 @@ class Holding:
     in_flight: bool
     inputs: "Inputs | None"
     request_id: int
+    stream: AnswerStream | None
+    """Its answers, from when it has entered."""
 
     # -- from the client ---------------------------------------------------------------------
 
@@ -60,7 +64,7 @@ class Holding:
             self.receive_sealed(payload)
 
     def _is_due(self, about: str) -> bool:
-        return self._awaits or self._session.machine.has_closing(self.request_id, about)
+        return self._awaits or (self.stream is not None and self.stream.has_closing(about))
 
     def open(self, sealed: Sealed) -> Message:
         """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
@@ -153,7 +157,8 @@ class Holding:
         self.enter()
         if not self._hold(answer.ByteSize()):
             return HOLDS_TOO_MUCH
-        self._session.machine.lift_limit(self.request_id)
+        if self.stream is not None:
+            self.stream.lift_limit()
         await self.room()
         return answer
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.connection import Connection
 from actors.protocol.effects import (
     CANCELLED,
@@ -344,14 +345,15 @@ class SessionActor(Actor[SessionMessage]):
             self._set_deadline(active, handler.deadline)
         active.begin(handler)
 
-    def enter(self, active: ActiveRequest) -> None:
-        """A request is in flight, until it has nothing more to do."""
-        self.machine.open(active.request_id)
+    def enter(self, active: ActiveRequest) -> AnswerStream:
+        """Have a request in flight, until it has nothing more to do; return its answer stream."""
+        stream = self.machine.open(active.request_id)
         self.machine.account.input_bytes += active.held
         if active.held >= STEP:
             self.machine.output.count_bytes()
         active.registration.running += 1
         self._requests[active.request_id] = active
+        return stream
 
     @property
     def making(self) -> asyncio.Semaphore:

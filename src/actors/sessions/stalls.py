@@ -7,6 +7,7 @@ reads slowly makes progress, and one that is away is bounded by its resume windo
 
 from typing import TYPE_CHECKING, Final
 
+from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.failure import Code, Failure
 from actors.protocol.stall_timeout import LOOKS
 
@@ -27,11 +28,11 @@ class Stall:
     finds the client away does not count.
     """
 
-    __slots__ = ("_counted", "_deadline", "_interval", "_mark", "_request_id", "_session")
+    __slots__ = ("_counted", "_deadline", "_interval", "_mark", "_session", "_stream")
 
-    def __init__(self, session: "SessionActor", request_id: int) -> None:
+    def __init__(self, session: "SessionActor", stream: AnswerStream) -> None:
         self._session = session
-        self._request_id = request_id
+        self._stream = stream
         self._interval = session.limits.slow_consumer / LOOKS
         self._counted = 0
         self._mark = self._progress()
@@ -43,9 +44,8 @@ class Stall:
 
     def _progress(self) -> tuple[int, int]:
         """Return a mark that moves when the client does what the request's room depends on."""
-        machine = self._session.machine
-        stream, output = machine.stream(self._request_id), machine.output
-        if stream is not None and stream.sent >= stream.limit:
+        stream, output = self._stream, self._session.machine.output
+        if stream.sent >= stream.limit:
             return stream.limit, -1
         return output.acknowledged, output.handed_out
 
@@ -57,6 +57,6 @@ class Stall:
         elif session.connection is not None:
             self._counted += 1
         if self._counted >= LOOKS:
-            session.abort(self._request_id, STALLED)
+            session.abort(self._stream.request_id, STALLED)
         else:
             self._deadline = session.context.system.deadlines.add(self._interval, self._look)

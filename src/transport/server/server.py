@@ -285,13 +285,11 @@ class Server:
             await connection.refuse(CloseCode.BAD_TOKEN, "bad token")
             return None
         hello = None if shown is None else self._wire.greeting(data)
-        if hello is not None:
-            self._lobby.leave(connection)
-        else:
-            await connection.refuse(
-                CloseCode.PROTOCOL_VIOLATION, "the first message must be a Hello"
-            )
+        if hello is None:
+            reason = "the first message must be a Hello"
+            await connection.refuse(CloseCode.PROTOCOL_VIOLATION, reason)
             return None
+        self._lobby.leave(connection)
         return await self._join(connection, hello)
 
     async def _join(self, connection: ServerConnection, hello: session_pb2.Hello) -> Joined | None:

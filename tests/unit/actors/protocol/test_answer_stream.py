@@ -21,7 +21,7 @@ def output(*, outbox: int = 10_000) -> Output:
 
 
 def answer_stream(out: Output, limit: int = UNLIMITED) -> AnswerStream:
-    return AnswerStream(7, limit, OneByOne(encode, 7), out)
+    return AnswerStream(7, limit, encode, partial(OneByOne, encode), out)
 
 
 def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
@@ -35,8 +35,10 @@ def test_answers_are_in_a_row_until_the_credit_is_used() -> None:
 def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
     out = output()
     way = answer_stream(out, limit=limit)
+    assert way.answer(Text("a"))
     answer = way.answers
-    assert [answer(Text(text)) for text in "abc"] == [True, True, limit == UNLIMITED]
+    assert (answer == way.answer) == (limit != UNLIMITED)
+    assert [answer(Text(text)) for text in "bc"] == [True, limit == UNLIMITED]
     assert (out.sequence, list(out.blocked)) == (3, [] if limit == UNLIMITED else [7])
     way.over = True
     out.blocked.clear()
@@ -79,15 +81,12 @@ def test_many_at_once_stop_at_the_credit() -> None:
     assert (way.sent, out.sequence, next(answers).text) == (3, 3, "3")
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_the_one_that_all_share_is_not_for_answers(at_once: bool) -> None:
+def test_the_short_way_is_not_for_the_first_answer() -> None:
     out = output()
-    shared = AnswerStream(0, UNLIMITED, None, out)
-    if at_once:
-        assert not shared.answer_all(iter([Text("a")]), 10)
-    else:
-        with pytest.raises(AssertionError):
-            shared.answer(Text("a"))
+    way = answer_stream(out)
+    assert way.answers == way.answer
+    with pytest.raises(AssertionError):
+        way._answer(Text("a"))
     assert out.sequence == 0
 
 

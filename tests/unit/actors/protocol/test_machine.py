@@ -32,7 +32,7 @@ from actors.protocol.frames import (
 from actors.protocol.limits import FLOOD, SessionLimits
 from actors.protocol.machine import SessionMachine
 from tests.support import machine_kit
-from tests.support.machine_kit import Start
+from tests.support.machine_kit import Start, stream
 from tests.support.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -127,10 +127,10 @@ def test_a_violation_of_the_wire_closes() -> None:
 def test_a_request_ends_once_and_nothing_comes_after() -> None:
     session = machine()
     opened(session, 1)
-    assert session.answer(1, Text("a"))
-    assert session.end(1, Text("z"))
-    assert not session.end(1, Text("again"))
-    assert not session.answer(1, Text("late"))
+    assert stream(session, 1).answer(Text("a"))
+    assert stream(session, 1).end(Text("z"))
+    assert not stream(session, 1).end(Text("again"))
+    assert not stream(session, 1).answer(Text("late"))
     assert receive(session, Cancel(1)) == []
     session.gone(1)
     assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
@@ -144,14 +144,14 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
         session.gone(1)
     else:
         assert receive(session, frame) == [Stop(1, CANCELLED)]
-    assert not session.end(1, COMPLETED)
+    assert not stream(session, 1).end(COMPLETED)
     assert take(session) == [Sent(1, 1, True, said)]
 
 
 def test_failing_all_ends_each_that_is_open() -> None:
     session = machine()
     opened(session, 1, 2, 3)
-    session.end(2, COMPLETED)
+    stream(session, 2).end(COMPLETED)
     failure = Failure(Code.UNAVAILABLE, "bye", retryable=True)
     assert session.fail_all(failure) == [Stop(1, failure), Stop(3, failure)]
     assert [frame.said for frame in take(session)] == [
@@ -164,12 +164,12 @@ def test_frames_about_a_request_that_never_was_are_ignored() -> None:
     session = machine()
     frames = (Cancel(9), Credit(9, 5), Inform(9, Text()), Ack(7))
     assert [receive(session, frame) for frame in frames] == [[], [], [], []]
-    session.add_closing(9, "k", Text())
-    assert not session.block(9)
+    stream(session, 9).add_closing("k", Text())
+    assert not stream(session, 9).block()
     session.gone(9)
-    assert not session.take_closing(9, "k")
-    assert not session.answer(9, Text())
-    assert not session.has_room(9)
+    assert not stream(session, 9).take_closing("k")
+    assert not stream(session, 9).answer(Text())
+    assert not stream(session, 9).has_room()
     assert take(session) == []
 
 
@@ -177,7 +177,7 @@ def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
     session = machine()
     opened(session, 1)
     assert receive(session, Inform(1, Text("yes"))) == [Deliver(1, Text("yes"))]
-    session.end(1, COMPLETED)
+    stream(session, 1).end(COMPLETED)
     assert receive(session, Inform(1, Text("yes"))) == []
 
 
@@ -187,12 +187,12 @@ def test_a_message_for_a_request_is_delivered_until_it_ends() -> None:
 def test_the_sequence_counts_answers_alone() -> None:
     session = machine()
     opened(session, 1, 2)
-    session.answer(1, Text("a"))
+    stream(session, 1).answer(Text("a"))
     receive(session, Ping(42))
-    session.notify(2, Notice("wait", discard=2))
+    stream(session, 2).notify(Notice("wait", discard=2))
     session.drain("update", 500)
     session.drain("again", 500)
-    session.end(1, COMPLETED)
+    stream(session, 1).end(COMPLETED)
     assert take(session) == [
         Sent(0, 0, False, "pong 42"),
         Sent(0, 0, False, "going away update 500"),
@@ -205,11 +205,11 @@ def test_the_sequence_counts_answers_alone() -> None:
 def test_what_cannot_be_encoded_leaves_no_gap() -> None:
     session = machine()
     opened(session, 1)
-    session.add_closing(1, "k", Text("closing"))
+    stream(session, 1).add_closing("k", Text("closing"))
     for refused in (
-        lambda: session.answer(1, Unspeakable()),
-        lambda: session.end(1, Unspeakable()),
-        lambda: session.add_closing(1, "other", Unspeakable()),
+        lambda: stream(session, 1).answer(Unspeakable()),
+        lambda: stream(session, 1).end(Unspeakable()),
+        lambda: stream(session, 1).add_closing("other", Unspeakable()),
     ):
         with pytest.raises(TypeError):
             refused()
@@ -226,12 +226,12 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
     session = machine()
     opened(session, 1)
     for key in "abc":
-        session.add_closing(1, key, Text(f"closing {key}"))
-    assert session.take_closing(1, "b")
-    assert not session.take_closing(1, "b")
+        stream(session, 1).add_closing(key, Text(f"closing {key}"))
+    assert stream(session, 1).take_closing("b")
+    assert not stream(session, 1).take_closing("b")
     match how:
         case "end":
-            session.end(1, COMPLETED)
+            stream(session, 1).end(COMPLETED)
         case "cancel":
             receive(session, Cancel(1))
         case "gone":
@@ -242,7 +242,7 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
     assert [frame.said for frame in frames[:2]] == ["closing a", "closing c"]
     assert [frame.end for frame in frames] == [False, False, True]
     assert [frame.sequence for frame in frames] == [1, 2, 3]
-    assert not session.take_closing(1, "a")
+    assert not stream(session, 1).take_closing("a")
 
 
 # -- 5: room -------------------------------------------------------------------------------------
@@ -251,10 +251,10 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
 def test_an_answer_says_whether_there_is_room_for_the_next() -> None:
     session = machine(initial_credit=2)
     opened(session, 1)
-    assert session.has_room(1)
-    assert session.answer(1, Text())
-    assert not session.answer(1, Text())
-    assert not session.has_room(1)
+    assert stream(session, 1).has_room()
+    assert stream(session, 1).answer(Text())
+    assert not stream(session, 1).answer(Text())
+    assert not stream(session, 1).has_room()
 
 
 def test_answers_that_are_there_already_are_pulled_while_there_is_room() -> None:
@@ -268,25 +268,25 @@ def test_answers_that_are_there_already_are_pulled_while_there_is_room() -> None
             yield Text(str(number))
 
     burst = answers()
-    assert not session.answer_all(1, burst, 100)
-    assert not session.answer_all(1, burst, 100), "no credit, and nothing is pulled"
+    assert not stream(session, 1).answer_all(burst, 100)
+    assert not stream(session, 1).answer_all(burst, 100), "no credit, and nothing is pulled"
     assert pulled == [0, 1, 2]
     receive(session, Credit(1, 100))
-    assert not session.answer_all(1, burst, 2)
-    assert session.answer_all(1, burst, 100)
+    assert not stream(session, 1).answer_all(burst, 2)
+    assert stream(session, 1).answer_all(burst, 100)
     assert [frame.said for frame in take(session)] == ["0", "1", "2", "3", "4", "5"]
-    session.end(2, COMPLETED)
-    assert not session.answer_all(2, iter([Text("late")]), 100)
+    stream(session, 2).end(COMPLETED)
+    assert not stream(session, 2).answer_all(iter([Text("late")]), 100)
     assert [frame.said for frame in take(session)] == ["completed"]
 
 
 def test_a_grant_of_inputs_needs_no_credit_and_ends_with_its_request() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
-    session.answer(1, Text("a"))
-    session.grant(1, 24)
-    session.end(1, COMPLETED)
-    session.grant(1, 32)
+    stream(session, 1).answer(Text("a"))
+    stream(session, 1).grant(24)
+    stream(session, 1).end(COMPLETED)
+    stream(session, 1).grant(32)
     assert [(frame.sequence, frame.said) for frame in take(session)] == [
         (1, "a"), (2, "grant 24"), (3, "completed")
     ]  # fmt: skip
@@ -295,31 +295,31 @@ def test_a_grant_of_inputs_needs_no_credit_and_ends_with_its_request() -> None:
 def test_credit_is_cumulative_and_cannot_fall() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
-    assert not session.answer(1, Text())
+    assert not stream(session, 1).answer(Text())
     assert receive(session, Credit(1, 1)) == []
     assert receive(session, Credit(1, 3)) == [Wake(1)]
     assert receive(session, Credit(1, 3)) == []
     assert receive(session, Credit(1, 2)) == []
-    assert session.answer(1, Text())
-    assert not session.answer(1, Text())
+    assert stream(session, 1).answer(Text())
+    assert not stream(session, 1).answer(Text())
 
 
 def test_credit_means_nothing_to_a_client_that_wants_no_flow_control() -> None:
     session = machine()
     opened(session, 1)
     assert receive(session, Credit(1, 1)) == []
-    assert all(session.answer(1, Text()) for _ in range(100))
+    assert all(stream(session, 1).answer(Text()) for _ in range(100))
 
 
 def test_a_notice_takes_credit_and_waits_for_it() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
-    session.notify(1, Notice("first"))
-    assert not session.has_room(1)
-    session.notify(1, Notice("second", discard=2))
-    session.notify(1, Notice("third", discard=3))
-    session.notify(9, Notice("to nobody"))
-    session.block(1)
+    stream(session, 1).notify(Notice("first"))
+    assert not stream(session, 1).has_room()
+    stream(session, 1).notify(Notice("second", discard=2))
+    stream(session, 1).notify(Notice("third", discard=3))
+    stream(session, 9).notify(Notice("to nobody"))
+    stream(session, 1).block()
     assert [frame.said for frame in take(session)] == ["(first 0)"]
     assert receive(session, Credit(1, 2)) == []  # the notice has taken it
     assert [frame.said for frame in take(session)] == ["(third 5)"]
@@ -331,9 +331,9 @@ def test_a_notice_that_voids_tokens_goes_out_with_the_end_and_another_does_not()
     session = machine(initial_credit=1)
     opened(session, 1, 2)
     for request_id in (1, 2):
-        session.answer(request_id, Text("a"))
-        session.notify(request_id, Notice("again", discard=request_id - 1))
-        session.end(request_id, COMPLETED)
+        stream(session, request_id).answer(Text("a"))
+        stream(session, request_id).notify(Notice("again", discard=request_id - 1))
+        stream(session, request_id).end(COMPLETED)
     assert [(sent.request_id, sent.said) for sent in take(session)] == [
         (1, "a"), (1, "completed"), (2, "a"), (2, "(again 1)"), (2, "completed")
     ]  # fmt: skip
@@ -342,17 +342,17 @@ def test_a_notice_that_voids_tokens_goes_out_with_the_end_and_another_does_not()
 def test_the_end_needs_no_credit() -> None:
     session = machine(initial_credit=1)
     opened(session, 1)
-    session.answer(1, Text())
-    assert session.end(1, COMPLETED)
+    stream(session, 1).answer(Text())
+    assert stream(session, 1).end(COMPLETED)
 
 
 def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
     session = machine(outbox_bytes=400)
     opened(session, 1, 2)
-    while session.answer(1, Text("x" * 50)):
+    while stream(session, 1).answer(Text("x" * 50)):
         assert session.output.waiting_bytes < 400
-    assert not session.has_room(2)
-    assert session.block(2)
+    assert not stream(session, 2).has_room()
+    assert stream(session, 2).block()
     assert session.unblocked() == []
     sent = 0
     woken: list[Effect] = []
@@ -368,7 +368,7 @@ def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
 def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
     session = machine(outbox_bytes=10, initial_credit=1)
     opened(session, 1)
-    session.answer(1, Text("x" * 50))
+    stream(session, 1).answer(Text("x" * 50))
     assert receive(session, Credit(1, 2)) == []
     session.output.take(ALL)
     assert session.unblocked() == [Wake(1)]
@@ -377,9 +377,9 @@ def test_credit_alone_does_not_wake_while_the_outbox_is_full() -> None:
 def test_an_end_and_a_pong_find_room_in_a_full_outbox() -> None:
     session = machine(outbox_bytes=1)
     opened(session, 1)
-    assert not session.answer(1, Text())
+    assert not stream(session, 1).answer(Text())
     receive(session, Ping(1))
-    session.end(1, COMPLETED)
+    stream(session, 1).end(COMPLETED)
     assert len(take(session)) == 3
 
 
@@ -409,7 +409,7 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
     assert isinstance(refused, Refused)
     assert refused.limit is None
     assert refused.failure.retry_after_ms == 1000
-    assert session.answer(1, Text("on"))
+    assert stream(session, 1).answer(Text("on"))
     assert [frame.said for frame in take(session)] == [
         "going away bye 1000", "!UNAVAILABLE retryable", "on"
     ]  # fmt: skip
@@ -448,10 +448,10 @@ def test_far_more_frames_of_other_kinds_than_requests_allowed_are_abuse() -> Non
 def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:
     session = machine(buffer_bytes=100)
     opened(session, 1, 2)
-    session.end(1, Text("x" * 200))
+    stream(session, 1).end(Text("x" * 200))
     frame = Request(3, 0, Text())
     assert receive(session, frame) == [Refused(frame, UNREAD, Limit.UNREAD)]
-    session.end(2, Text("y" * 200))
+    stream(session, 2).end(Text("y" * 200))
     assert [sent.said[0] for sent in take(session)] == ["x", "!", "y"]
     opened(session, 4)
 
@@ -472,12 +472,12 @@ def test_who_only_asks_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
 def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
     session = machine()
     opened(session, 1)
-    session.answer(1, Text("a"))
-    session.answer(1, Text("b"))
+    stream(session, 1).answer(Text("a"))
+    stream(session, 1).answer(Text("b"))
     assert [sent.said for sent in take(session)] == ["a", "b"]
     session.detach()
-    assert session.answer(1, Text("c"))
-    assert session.end(1, COMPLETED)
+    assert stream(session, 1).answer(Text("c"))
+    assert stream(session, 1).end(COMPLETED)
     assert session.resume(1)
     assert session.attach(initial_credit=0, acknowledges=False) == []
     assert [(sent.sequence, sent.said) for sent in take(session)] == [
@@ -491,7 +491,7 @@ def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
 def test_what_is_gone_cannot_be_resumed() -> None:
     session = machine()
     opened(session, 1)
-    session.answer(1, Text("a"))
+    stream(session, 1).answer(Text("a"))
     take(session)
     receive(session, Ack(1))
     assert not session.resume(0)
@@ -502,11 +502,11 @@ def test_what_is_gone_cannot_be_resumed() -> None:
 def test_while_nobody_is_there_streams_stop_at_the_buffer_and_go_on_after() -> None:
     session = machine(buffer_messages=3)
     opened(session, 1)
-    session.answer(1, Text("a"))
+    stream(session, 1).answer(Text("a"))
     take(session)
     session.detach()
-    assert session.answer(1, Text("b"))
-    assert not session.answer(1, Text("c"))
+    assert stream(session, 1).answer(Text("b"))
+    assert not stream(session, 1).answer(Text("c"))
     assert session.unblocked() == []
     assert session.resume(1)
     assert session.attach(initial_credit=0, acknowledges=False) == []
@@ -518,8 +518,8 @@ def test_a_client_that_acknowledges_is_waited_for() -> None:
     session = machine(buffer_messages=3, acknowledges=True)
     opened(session, 1)
     for text in "ab":
-        assert session.answer(1, Text(text))
-    assert not session.answer(1, Text("c"))
+        assert stream(session, 1).answer(Text(text))
+    assert not stream(session, 1).answer(Text("c"))
     take(session)
     assert [session.unacknowledged] == [True]
     assert session.unblocked() == []
@@ -543,17 +543,17 @@ def test_a_resume_sets_the_credit_of_new_requests_anew() -> None:
     opened(session, 1)
     session.attach(initial_credit=2, acknowledges=False)
     opened(session, 2)
-    assert not session.answer(1, Text())
-    assert session.answer(2, Text())
-    assert not session.answer(2, Text())
+    assert not stream(session, 1).answer(Text())
+    assert stream(session, 2).answer(Text())
+    assert not stream(session, 2).answer(Text())
 
 
 def test_a_notice_waits_for_room_too() -> None:
     session = machine(outbox_bytes=40)
     opened(session, 1, 2)
-    session.answer(1, Text("x" * 40))
-    session.notify(2, Notice("wait"))
-    session.block(2)
+    stream(session, 1).answer(Text("x" * 40))
+    stream(session, 2).notify(Notice("wait"))
+    stream(session, 2).block()
     assert [sent.said[:1] for sent in take(session)] == ["x"]
     assert session.unblocked() == [Wake(1), Wake(2)]
     assert [sent.said for sent in take(session)] == ["(wait 0)"]
@@ -566,7 +566,7 @@ def test_the_outbox_is_taken_in_order_by_bytes() -> None:
     session = machine()
     opened(session, 1)
     for number in range(10):
-        session.answer(1, Text(str(number)))
+        stream(session, 1).answer(Text(str(number)))
     size = len(encode(1, 1, False, Text("0")))
     assert [decode(frame).said for frame in session.output.take(3 * size)] == ["0", "1", "2"]
     assert session.output.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
@@ -580,8 +580,8 @@ def test_the_outbox_is_taken_in_order_by_bytes() -> None:
 def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     session = machine()
     opened(session, 1)
-    session.answer(1, Text("x" * 1000))
-    session.answer(1, Text("y"))
+    stream(session, 1).answer(Text("x" * 1000))
+    stream(session, 1).answer(Text("y"))
     assert [decode(frame).said[0] for frame in session.output.take(10)] == ["x"]
     assert [decode(frame).said for frame in session.output.take(1000)] == ["y"]
     assert session.output.waiting_bytes == 0
@@ -598,8 +598,8 @@ def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_n
     opened(session, 1)
     for _ in range(2):  # with room, and without
         with pytest.raises(UnicodeEncodeError):
-            session.notify(1, Notice("bad", discard=1))
-        session.answer(1, Text("a"))
+            stream(session, 1).notify(Notice("bad", discard=1))
+        stream(session, 1).answer(Text("a"))
     assert receive(session, Credit(1, 5)) == [Wake(1)]
-    assert session.end(1, Text("end"))
+    assert stream(session, 1).end(Text("end"))
     assert not session.gone(1)

@@ -31,6 +31,7 @@ from actors.protocol.memory import STEP, Account, Budget
 from actors.protocol.output import Output
 from actors.testing import ManualClock, settle
 from tests.support.kit import Boom
+from tests.support.machine_kit import stream
 from tests.support.session_kit import Ask, Client, Service, Text, encode
 
 MIB = 1024 * 1024
@@ -705,13 +706,13 @@ def test_a_limit_is_lifted_only_of_a_request_that_has_not_ended() -> None:
     machine.attach(initial_credit=1, acknowledges=False)
     machine.admit(Request(1, 0, Text()), 10, 0.0)
     machine.open(1)
-    machine.answer(1, Text("a"))
-    assert not machine.has_room(1)
-    machine.lift_limit(1)
-    assert machine.has_room(1)
-    machine.end(1, Text("b"))
-    machine.lift_limit(1)
-    assert not machine.has_room(1)
+    stream(machine, 1).answer(Text("a"))
+    assert not stream(machine, 1).has_room()
+    stream(machine, 1).lift_limit()
+    assert stream(machine, 1).has_room()
+    stream(machine, 1).end(Text("b"))
+    stream(machine, 1).lift_limit()
+    assert not stream(machine, 1).has_room()
 
 
 @pytest.mark.parametrize("away", [False, True])
