@@ -49,7 +49,7 @@ RUNTIME: Final = {
     "runtime/inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "group_restart", "eager"),
     "requests/interceptors": ("interceptors",),
     "testing/interleavings": ("interleavings",),
-    "protocol/answer_stream": ("answer_stream", "machine", "memory"),
+    "protocol/answer_stream": ("answer_stream", "machine", "memory", "burst"),
     "protocol/limits": ("limits",),
     "runtime/log": ("request",),
     "runtime/loopwatch": ("loopwatch",),

@@ -12,11 +12,13 @@ A request that is ENDING has sent its end; its actor is still cleaning up and co
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from actors.protocol.encoding import Encode, Encoded, EncodeStream, Said, StreamEncoder
+from actors.protocol.encoding import Encode, Encoded, EncodeStream, OneByOne, Said, StreamEncoder
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Completed, Grant, Message, Notice
+from actors.protocol.limits import SessionLimits
 from actors.protocol.output import Output
 
 UNLIMITED: Final = 2**64
@@ -266,3 +268,14 @@ def too_large(size: int, most: int) -> Failure:
 
 def _encode_nothing(sequence: int, answer: Message) -> bytes:
     raise AssertionError(answer)
+
+
+def _encode_no_frame(request_id: int, sequence: int, end: bool, said: Said) -> bytes:
+    raise AssertionError(said)
+
+
+NO_STREAM: Final = AnswerStream(
+    0, 0, _encode_no_frame, partial(OneByOne, _encode_no_frame), Output(SessionLimits())
+)
+"""Of a request that is not in flight: it is over, so all its methods do nothing."""
+NO_STREAM.over = True

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.errors import NoActor
-from actors.protocol.answer_stream import AnswerStream
+from actors.protocol.answer_stream import NO_STREAM, AnswerStream
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, Message, Notice, Request, Sealed
 from actors.requests.duplex import Inputs
@@ -59,7 +59,7 @@ class ActiveRequest(Holding):
         self._making = None
         self._awaits = False
         self._has_one = False
-        self.stream = None
+        self.stream = NO_STREAM
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
@@ -152,8 +152,8 @@ class ActiveRequest(Holding):
         self._calling = self.begun = False
         return start
 
-    def _sending(self) -> AnswerStream | None:
-        """Enter, and return the answer stream; None if the request had ended before it entered."""
+    def _sending(self) -> AnswerStream:
+        """Enter, and return the answer stream; it is over if the request has ended."""
         self.enter()
         return self.stream
 
@@ -264,8 +264,7 @@ class ActiveRequest(Holding):
             self._early = [*(self._early or ()), payload]
 
     def _grant(self, limit: int) -> None:
-        if (stream := self._sending()) is not None:
-            stream.grant(limit)
+        self._sending().grant(limit)
 
     def _run_once(self) -> None:
         self._only_once = True
@@ -289,27 +288,24 @@ class ActiveRequest(Holding):
 
     def notify(self, notice: Notice) -> None:
         """Send a notice, when there is credit for it."""
-        if (stream := self._sending()) is not None:
-            stream.notify(notice)
+        self._sending().notify(notice)
         self._mark_answered()
 
     def answer(self, answer: Message) -> bool:
         """Send one; return whether there is room for the next."""
-        stream = self._sending()
-        room = stream is not None and stream.answer(answer)
+        room = self._sending().answer(answer)
         self._mark_answered()
         return room
 
     def answers(self) -> Callable[[Message], bool]:
         """Return what sends each answer after the first: as `answer` does, in fewer steps."""
-        stream = self._sending()
-        return self.answer if stream is None or stream.over else stream.answers
+        return self._sending().answers
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
         """Send answers while there is room; return whether that was all."""
         stream = self._sending()
         try:
-            all_sent = stream is not None and stream.answer_all(answers, at_most)
+            all_sent = stream.answer_all(answers, at_most)
         finally:
             self._mark_answered()
         if not all_sent:
@@ -318,12 +314,11 @@ class ActiveRequest(Holding):
 
     def add_closing(self, key: str, closing: Message) -> None:
         """Have `closing` sent before the end."""
-        if (stream := self._sending()) is not None:
-            stream.add_closing(key, closing)
+        self._sending().add_closing(key, closing)
 
     def take_closing(self, key: str) -> bool:
         """Take back what is to be sent before the end; return False if nothing is."""
-        return self.stream is not None and self.stream.take_closing(key)
+        return self.stream.take_closing(key)
 
     def end(self, answer: Message | Failure | Completed) -> None:
         """Send the last one."""
@@ -331,7 +326,7 @@ class ActiveRequest(Holding):
         if not self.in_flight and self.said is None:
             session.machine.answer_at_once(self.request_id, answer)
             self.ended(answer)
-        elif self.stream is not None and self.stream.end(answer):
+        elif self.stream.end(answer):
             self.ended(answer)
         self._only_once = True
         if self._cell is not None:
@@ -353,18 +348,16 @@ class ActiveRequest(Holding):
 
     def has_room(self) -> bool:
         """Return whether one more answer may be sent."""
-        stream = self._sending()
-        return stream is not None and stream.has_room()
+        return self._sending().has_room()
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
         self._session.watch_reader()
         while not self.has_room():
-            stream = self.stream
-            if stream is None or not stream.block():
+            if not self.stream.block():
                 raise asyncio.CancelledError  # a handler that did not end when it was told to
             self._waiter = asyncio.get_running_loop().create_future()
-            stall = Stall(self._session, stream) if self.ends_if_stalled else None
+            stall = Stall(self._session, self.stream) if self.ends_if_stalled else None
             try:
                 await self._waiter
             finally:

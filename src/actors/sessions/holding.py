@@ -43,8 +43,8 @@ class Holding:
     in_flight: bool
     inputs: "Inputs | None"
     request_id: int
-    stream: AnswerStream | None
-    """Its answers, from when it has entered."""
+    stream: AnswerStream
+    """Its answers; NO_STREAM until it has entered."""
 
     # -- from the client ---------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ class Holding:
             self.receive_sealed(payload)
 
     def _is_due(self, about: str) -> bool:
-        return self._awaits or (self.stream is not None and self.stream.has_closing(about))
+        return self._awaits or self.stream.has_closing(about)
 
     def open(self, sealed: Sealed) -> Message:
         """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
@@ -157,8 +157,7 @@ class Holding:
         self.enter()
         if not self._hold(answer.ByteSize()):
             return HOLDS_TOO_MUCH
-        if self.stream is not None:
-            self.stream.lift_limit()
+        self.stream.lift_limit()
         await self.room()
         return answer
 

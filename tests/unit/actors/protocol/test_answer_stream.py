@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from actors.protocol.answer_stream import UNLIMITED, AnswerStream
+from actors import Notice
+from actors.protocol.answer_stream import NO_STREAM, UNLIMITED, AnswerStream
 from actors.protocol.connection import NO_CONNECTION
 from actors.protocol.encoding import OneByOne
 from actors.protocol.limits import SessionLimits
@@ -68,7 +69,6 @@ def test_one_that_is_over_says_nothing_more() -> None:
     out = output()
     way = answer_stream(out)
     way.over = True
-    assert not way.answer(Text("a"))
     assert not way.answer_all(iter([Text("a")]), 10)
     assert (out.sequence, out.blocked) == (0, {})
 
@@ -164,3 +164,20 @@ def test_what_is_left_of_a_write_or_is_sent_again_does_not_wait() -> None:
     assert not out.gathers(never)
     out.resume(0)
     assert not out.gathers(never)
+
+
+def test_no_stream_does_nothing() -> None:
+    assert not NO_STREAM.answer(Text("a"))
+    assert not NO_STREAM.answers(Text("a"))
+    assert not NO_STREAM.answer_all(iter([Text("a")]), 1)
+    assert not NO_STREAM.end(Text("a"))
+    assert not NO_STREAM.has_room()
+    assert not NO_STREAM.block()
+    assert not NO_STREAM.take_closing("key")
+    NO_STREAM.add_closing("key", Text("a"))
+    NO_STREAM.notify(Notice("a"))
+    NO_STREAM.grant(1)
+    NO_STREAM.lift_limit()
+    assert not NO_STREAM.has_closing("key")
+    with pytest.raises(AssertionError):
+        NO_STREAM._encode_one(1, 1, True, Text("a"))
