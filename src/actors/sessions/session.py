@@ -19,7 +19,7 @@ one that is attached is dropped: that is the fence of a take-over.
 import asyncio
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.connection import Connection
@@ -27,7 +27,6 @@ from actors.protocol.effects import (
     CANCELLED,
     CRASHED,
     DEADLINE,
-    SLOW_CONSUMER,
     TAKEN_OVER,
     Close,
     Deliver,
@@ -43,7 +42,6 @@ from actors.protocol.frames import Request
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
 from actors.protocol.memory import STEP
-from actors.protocol.stall_timeout import StallTimeout
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
@@ -52,10 +50,10 @@ from actors.runtime.deadlines import Deadline
 from actors.runtime.eager import FirstSteps
 from actors.runtime.events import Crashed
 from actors.runtime.log import Log
-from actors.runtime.mailbox import Overflow
 from actors.runtime.ref import ActorRef, Down
-from actors.runtime.supervision import Intensity, Lifecycle, Order, Restart, Supervision, Tally
+from actors.runtime.supervision import Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
+from actors.sessions.lifecycles import AGAIN, BUSY, MAKING, ONCE, UNCLAIMED
 from actors.sessions.messages import (
     Attach,
     Attached,
@@ -69,38 +67,12 @@ from actors.sessions.messages import (
     SessionEvent,
     SessionMessage,
 )
+from actors.sessions.stalls import ReaderWatch
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
 
 M = TypeVar("M")
-
-ONCE: Final = Lifecycle(
-    restart=Restart.TEMPORARY, shutdown=0.0, capacity=64, overflow=Overflow.DROP_NEWEST
-)
-"""A request: never run again, cancelled at once. What a client sends to it is bounded."""
-
-AGAIN: Final = Lifecycle(
-    restart=Restart.TRANSIENT,
-    shutdown=0.0,
-    capacity=64,
-    overflow=Overflow.DROP_NEWEST,
-    intensity=Intensity(restarts=3, period=30.0),
-)
-"""A request that is safe to run again."""
-
-SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
-"""A session that crashed is gone; its client comes back to a new one (close code 4004)."""
-
-MAKING: Final = 2
-"""Requests of one session that make a large answer at once; the others wait."""
-
-UNCLAIMED: Final = 10.0
-"""Seconds that a new session waits for its first connection, if the resume window is shorter."""
-
-BUSY: Final = Failure(
-    Code.RESOURCE_EXHAUSTED, "too many requests of this kind at once", retryable=True
-)
 
 
 class SessionActor(Actor[SessionMessage]):
@@ -136,8 +108,8 @@ class SessionActor(Actor[SessionMessage]):
         self.first_steps: FirstSteps = FirstSteps()
         self._window: Deadline | None = None
         self._left = False
-        self._stall_timeout: StallTimeout | None = None
-        self._look: Deadline | None = None
+        self.reader: ReaderWatch | None = None
+        """Waits for the client to acknowledge, while the buffer is full."""
         self._drained: list[Reply[None]] = []
         self._making: asyncio.Semaphore | None = None
 
@@ -220,7 +192,7 @@ class SessionActor(Actor[SessionMessage]):
         self._record(SessionEvent.LEFT)
         self._await_return(self.limits.resume_window)
 
-    def _close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Close the connection; what it has sent beyond this is not handled any more."""
         assert self.connection is not None, "what is handled came over one"
         self._closing = True
@@ -230,10 +202,10 @@ class SessionActor(Actor[SessionMessage]):
         self._window = self.context.system.deadlines.add(seconds, self._end)
 
     def _stop_waiting(self) -> None:
-        for deadline in (self._window, self._look):
-            if deadline is not None:
-                deadline.met()
-        self._window = self._look = self._stall_timeout = None
+        for waiting in (self._window, self.reader):
+            if waiting is not None:
+                waiting.met()
+        self._window = self.reader = None
 
     @property
     def idle(self) -> bool:
@@ -255,21 +227,8 @@ class SessionActor(Actor[SessionMessage]):
 
     def watch_reader(self) -> None:
         """Begin to wait for the client's Ack where the buffer is full for want of it."""
-        if self._stall_timeout is None and self.machine.unacknowledged:
-            now, mark = self.now(), self.machine.output.acknowledged
-            self._stall_timeout = StallTimeout(self.limits.slow_consumer, mark, now)
-            self._look_again(self._stall_timeout)
-
-    def _look_again(self, stall_timeout: StallTimeout) -> None:
-        def look() -> None:
-            if not self.machine.unacknowledged or self.connection is None:
-                self._stall_timeout = None
-            elif stall_timeout.is_over(self.machine.output.acknowledged, self.now()):
-                self._close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
-            else:
-                self._look_again(stall_timeout)
-
-        self._look = self.context.system.deadlines.add(stall_timeout.interval, look)
+        if self.reader is None and self.machine.unacknowledged:
+            self.reader = ReaderWatch(self)
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -317,7 +276,7 @@ class SessionActor(Actor[SessionMessage]):
                 case Wake(request_id):
                     self._requests[request_id].wake()
                 case Close(code, reason):
-                    self._close(code, reason)
+                    self.close(code, reason)
                     if ends_session(code, by_service=True):
                         self._end()
 

@@ -8,8 +8,10 @@ reads slowly makes progress, and one that is away is bounded by its resume windo
 from typing import TYPE_CHECKING, Final
 
 from actors.protocol.answer_stream import AnswerStream
+from actors.protocol.effects import SLOW_CONSUMER
 from actors.protocol.failure import Code, Failure
-from actors.protocol.stall_timeout import LOOKS
+from actors.protocol.stall_timeout import LOOKS, StallTimeout
+from actors.runtime.deadlines import Deadline
 
 if TYPE_CHECKING:
     from actors.sessions.session import SessionActor
@@ -60,3 +62,34 @@ class Stall:
             session.abort(self._stream.request_id, STALLED)
         else:
             self._deadline = session.context.system.deadlines.add(self._interval, self._look)
+
+
+class ReaderWatch:
+    """Closes the connection of a session whose client acknowledges nothing for too long.
+
+    Begun when the replay buffer is full; it ends when it is not, or when the client is away.
+    """
+
+    __slots__ = ("_deadline", "_session", "_timeout")
+
+    def __init__(self, session: "SessionActor") -> None:
+        self._session = session
+        acknowledged = session.machine.output.acknowledged
+        self._timeout = StallTimeout(session.limits.slow_consumer, acknowledged, session.now())
+        self._deadline = self._wait()
+
+    def met(self) -> None:
+        """Wait no longer."""
+        self._deadline.met()
+
+    def _wait(self) -> Deadline:
+        return self._session.context.system.deadlines.add(self._timeout.interval, self._look)
+
+    def _look(self) -> None:
+        session = self._session
+        if not session.machine.unacknowledged or session.connection is None:
+            session.reader = None
+        elif self._timeout.is_over(session.machine.output.acknowledged, session.now()):
+            session.close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
+        else:
+            self._deadline = self._wait()

@@ -69,6 +69,7 @@ def test_one_that_is_over_says_nothing_more() -> None:
     out = output()
     way = answer_stream(out)
     way.over = True
+    assert not way.answer(Text("a"))
     assert not way.answer_all(iter([Text("a")]), 10)
     assert (out.sequence, out.blocked) == (0, {})
 
