@@ -12,8 +12,8 @@ from itertools import count
 import psutil
 import structlog
 
+from callboard_service.load_settings import load
 from callboard_service.service import Service
-from callboard_service.settings import load
 
 
 async def main() -> None:

@@ -32,10 +32,10 @@ from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Ack, Hello
+from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.loop import share_interpreter
 from callboard_service.service import Service
-from callboard_service.settings import load
 from tests.support.written import Written
 from transport.server.connection import ServerConnection
 

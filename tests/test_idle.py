@@ -17,9 +17,9 @@ from websockets.frames import Frame, Opcode
 from actors.testing import settle
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Hello
+from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.service import Service
-from callboard_service.settings import load
 from transport.server.server import Server
 
 TOKEN = "t" * 32

@@ -10,10 +10,10 @@ import click
 from callboard_service import __version__
 from callboard_service.errors import ServiceError
 from callboard_service.launch import leave_working_folder_out
+from callboard_service.load_settings import load
 from callboard_service.log_values import printable
 from callboard_service.options import Grouped, settings_options
 from callboard_service.serve import Lifeline, serve
-from callboard_service.settings import load
 from callboard_service.terminal.exits import Exit
 
 if TYPE_CHECKING:

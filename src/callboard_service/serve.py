@@ -17,13 +17,14 @@ from callboard_service import own_files
 from callboard_service.descriptors import STANDARD_ERROR, STANDARD_INPUT, STANDARD_OUTPUT
 from callboard_service.errors import ServiceError, describe_os_error
 from callboard_service.line_writer import LineWriter, descriptor_write
+from callboard_service.load_settings import unknown_variables
 from callboard_service.log import log_libraries
 from callboard_service.log_lines import LogLines
 from callboard_service.log_values import colored_at_most, printable
 from callboard_service.loop import calm_collector, run, share_interpreter
 from callboard_service.printed import printed_lines
 from callboard_service.service import Ready, Service
-from callboard_service.settings import Settings, unknown_variables
+from callboard_service.settings import Settings
 from callboard_service.shutdown import EXIT_FAILED, Shutdown
 from callboard_service.terminal.exits import Exit
 from transport.errors import TransportError

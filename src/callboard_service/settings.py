@@ -5,10 +5,7 @@ one in the user's configuration folder. Secrets are never flags: an argument lis
 file in the working directory may hold harmless settings alone (`setting_files.py`).
 """
 
-import os
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -18,11 +15,9 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -31,18 +26,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from callboard_service.errors import BadSettings
 from callboard_service.loop import LoopName
 from callboard_service.setting_files import (
     FILE,
     read_user_file,
     read_working_folder_file,
-    user_file,
 )
 from transport.server.access import parse_host, parse_origin
 from transport.server.listen import Place, is_loopback_host
 
-__all__ = ["FILE", "PREFIX", "SECRETS", "Settings", "load", "nearest", "unknown_variables"]
+__all__ = ["FILE", "PREFIX", "SECRETS", "Settings"]
 
 PREFIX: Final = "CALLBOARD_"
 """Of the environment variables, which are the service's alone."""
@@ -358,59 +351,3 @@ def _secrets(settings_cls: type[BaseSettings]) -> frozenset[str]:
 
 
 SECRETS: Final = _secrets(Settings)
-
-
-def nearest(name: str) -> str | None:
-    """The setting that was probably meant."""
-    return next(iter(get_close_matches(name, Settings.model_fields, 1)), None)
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | None]]:
-    """The variables with our prefix that nothing reads, each with the one that was meant."""
-    names = sorted(key for key in environment if key.upper().startswith(PREFIX))
-    asked = [(key, key.upper().removeprefix(PREFIX).lower()) for key in names]
-    unknown = [(key, nearest(name)) for key, name in asked if name not in Settings.model_fields]
-    return [(key, None if near is None else PREFIX + near.upper()) for key, near in unknown]
-
-
-def load(flags: dict[str, object]) -> Settings:
-    """The settings in force. Raises BadSettings, which names each that is wrong."""
-    try:
-        _check_files()
-        settings = Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
-    except ValidationError as error:
-        raise BadSettings("; ".join(map(_line, error.errors()))) from None
-    except (ValueError, OSError) as error:
-        raise BadSettings(str(error)) from None
-    except RuntimeError as error:  # a user without a home directory
-        raise BadSettings(str(error)) from None
-    _check_paths(settings)
-    variables = {name.upper() for name, value in os.environ.items() if value}
-    settings._actors_are_asked_for = "actors" in flags or f"{PREFIX}ACTORS" in variables
-    return settings
-
-
-def _check_files() -> None:
-    """Raise BadSettings where a folder has the name of a settings file, which would be ignored."""
-    for file in (Path(FILE), user_file()):
-        if file.is_dir():
-            raise BadSettings(f"{file}: is a directory")
-
-
-def _check_paths(settings: Settings) -> None:
-    """Raise BadSettings for a path that no system call takes."""
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Path) and "\0" in str(value):
-            raise BadSettings(f"{name}: a path has no null character")
-
-
-def _line(problem: ErrorDetails) -> str:
-    """One error of pydantic's in our words: `max_sesions: there is no such setting; ...`."""
-    name = ".".join(map(str, problem["loc"]))
-    reason = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        near = nearest(name)
-        meant = f"; did you mean {near}?" if near else ""
-        reason = f"there is no such setting{meant}"
-    return f"{name}: {reason}" if name else reason

@@ -9,9 +9,9 @@ import pytest
 
 from actors.sessions import sessions
 from actors.sessions.session import SessionActor
+from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.service import Service
-from callboard_service.settings import load
 from tests.e2e.contract_client import Contract
 from tests.e2e.raw_client import RawClient
 from transport.server.connection import ServerConnection

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientSession, ClientSSLError, UnixConnector, WSMsgType, WSServerHandshakeError
 
 from callboard_service.errors import BadSettings
-from callboard_service.settings import load
+from callboard_service.load_settings import load
 from tests.e2e.contract_client import parse
 from tests.e2e.service_process import ServiceProcess, run, running
 from tests.security.raw import hello, refused, upgrade

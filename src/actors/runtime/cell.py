@@ -154,21 +154,30 @@ class Cell(RunQueueTurns[M], Generic[M]):
                         return
                     await self._shut_down()
                 except BaseException as raised:
-                    if self._is_crash(raised):
-                        # A wait that the stop has ended is no fault.
-                        over = isinstance(raised, WaitEnded) or self._recover_at_once(raised)
-                        error = None if over else raised
-                    elif isinstance(raised, asyncio.CancelledError):
-                        if self.halting and self.state < STOPPING:
-                            task.uncancel()
-                            continue
-                        await self._be_killed()
-                    else:
-                        if not isinstance(raised, GeneratorExit):  # else the loop is gone already
-                            self._end(Exit.CRASHED, raised)
-                        raise
+                    error = await self._take_raised(raised, task)
         finally:
             del self.system.at_work[task]
+
+    async def _take_raised(
+        self, raised: BaseException, task: asyncio.Task[None]
+    ) -> BaseException | None:
+        """Return the crash to recover from, None if there is none; raise what ends the program."""
+        try:
+            if self._is_crash(raised):
+                # A wait that the stop has ended is no fault.
+                over = isinstance(raised, WaitEnded) or self._recover_at_once(raised)
+                return None if over else raised
+            if not isinstance(raised, asyncio.CancelledError):
+                if not isinstance(raised, GeneratorExit):  # else the loop is gone already
+                    self._end(Exit.CRASHED, raised)
+                raise raised
+            if self.halting and self.state < STOPPING:
+                task.uncancel()
+            else:
+                await self._be_killed()
+            return None
+        finally:
+            del raised  # no circle is left for the garbage collector
 
     def _fall_idle(self) -> None:
         self._task = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from callboard_service.errors import BadSettings
-from callboard_service.settings import load
+from callboard_service.load_settings import load
 from callboard_service.terminal.command import Where
 from callboard_service.terminal.connect import PATIENT, SETTINGS, Link, Way
 from callboard_service.terminal.conversation import Conversation

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from callboard_service.errors import BadSettings
-from callboard_service.settings import load
+from callboard_service.load_settings import load
 from callboard_service.terminal.connect import (
     PATIENT,
     SETTINGS,

@@ -5,8 +5,9 @@ import re
 from click.testing import CliRunner
 
 from callboard_service.cli import main, serve_command
+from callboard_service.load_settings import unknown_variables
 from callboard_service.options import HEADINGS
-from callboard_service.settings import FILE, SECRETS, Settings, unknown_variables
+from callboard_service.settings import FILE, SECRETS, Settings
 
 
 def test_every_option_stands_under_one_heading() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from callboard_service.load_settings import load
 from callboard_service.own_files import loose_files, mode_of
-from callboard_service.settings import Settings, load
+from callboard_service.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 

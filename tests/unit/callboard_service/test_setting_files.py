@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from callboard_service.errors import BadSettings
+from callboard_service.load_settings import load
 from callboard_service.options import HEADINGS
 from callboard_service.setting_files import FILE, HARMLESS
-from callboard_service.settings import SECRETS, Settings, load
+from callboard_service.settings import SECRETS, Settings
 
 REDIRECTING = {
     "openai_base_url": '"http://127.0.0.1:9/v1"',

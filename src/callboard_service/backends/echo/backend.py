@@ -6,7 +6,7 @@ Needs no model; for tests, benchmarks and first steps. Its conversations live in
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import compress, count, cycle, islice
-from typing import Final
+from typing import Final, NoReturn
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
@@ -101,9 +101,8 @@ class EchoBackend(StoredConversations):
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Carry out the text, step by step, and keep what was said."""
-        conversation_id = prompt.conversation_id
-        await self.keep(conversation_id, HistoryEntry(user_text=prompt.text))
-        said = _Said()
+        name, words, said = prompt.conversation_id, len(prompt.text.split()), _Said()
+        await self.keep(name, HistoryEntry(user_text=prompt.text))
         entries: list[HistoryEntry] = []
         mark: list[HistoryEntry] = []
         delay: float | None = None
@@ -116,7 +115,7 @@ class EchoBackend(StoredConversations):
                     case say.Text():
                         for word in step.words():
                             if delay is not None:
-                                await asyncio.sleep(delay or 0)
+                                await asyncio.sleep(delay)
                             said.add(word)
                             yield ChatToken(text=word)
                     case say.Repeat(times) if delay is None:
@@ -134,28 +133,21 @@ class EchoBackend(StoredConversations):
                                 yield token
                         finally:
                             said.add_numbered(cycle(self._texts), said_now)
-                    case say.Error(code):
-                        retryable = code in _RETRYABLE
-                        raise Failure(code, "the text asked for this error", retryable=retryable)
                     case say.Stop(reason):
                         stop = reason
                         break
-                    case say.Crash():
-                        raise RuntimeError("the text asked for a crash")
+                    case say.Error() | say.Crash():
+                        _fail(step)
                     case _:
                         async for event in self._events(step, f"{number + 1}", prompt):
-                            entry = _as_entry(event)
-                            if entry is not None and len(entries) < 2 * MAX_KEPT_CALLS:
-                                entries.append(entry)
+                            _keep(event, entries)
                             yield event
         except CUT_OFF:
             mark.append(cut_off())
             raise
         finally:
-            await self.keep(conversation_id, *entries, *said.entries(), *mark)
-        yield ChatCompleted(
-            input_tokens=len(prompt.text.split()), output_tokens=said.tokens, stop_reason=stop
-        )
+            await self.keep(name, *entries, *said.entries(), *mark)
+        yield ChatCompleted(input_tokens=words, output_tokens=said.tokens, stop_reason=stop)
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
         """So many tokens, numbered from 0 modulo 1000; the objects are shared, not copied."""
@@ -183,6 +175,21 @@ class EchoBackend(StoredConversations):
                 while answer.ask_id != ask_id:
                     answer = await prompt.answered()
                 yield AskClosed(ask_id=ask_id, answers=answer.answers)
+
+
+def _fail(step: say.Error | say.Crash) -> NoReturn:
+    """Raise what the text asks for."""
+    if isinstance(step, say.Crash):
+        raise RuntimeError("the text asked for a crash")
+    retryable = step.code in _RETRYABLE
+    raise Failure(step.code, "the text asked for this error", retryable=retryable)
+
+
+def _keep(event: ReplyEvent, entries: list[HistoryEntry]) -> None:
+    """Keep an event for the history, if it belongs there and there are not too many."""
+    entry = _as_entry(event)
+    if entry is not None and len(entries) < 2 * MAX_KEPT_CALLS:
+        entries.append(entry)
 
 
 def _as_entry(event: ReplyEvent) -> HistoryEntry | None:

@@ -21,9 +21,9 @@ from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello
+from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.service import Ready, Service
-from callboard_service.settings import load
 from transport.codes import CloseCode
 from transport.server import feed
 from transport.server.connection import ServerConnection

@@ -5,9 +5,10 @@ import pytest
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.errors import BackendFailed, BadSettings
+from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.service import make_backend
-from callboard_service.settings import SECRETS, load
+from callboard_service.settings import SECRETS
 
 KEY = "sk-s3cr3t"
 LOG = make_log("error")
