@@ -1,7 +1,13 @@
-"""The close codes of the protocol: a client comes back on 4000-4499, and gives up on 4500-4999."""
+"""The protocol's version and close codes.
+
+A client comes back on 4000-4499, and gives up on 4500-4999.
+"""
 
 from enum import IntEnum
 from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+"""What a Hello and a Welcome carry."""
 
 NEVER_SENT: Final = frozenset({1005, 1006, 1015})
 """Codes that stand for what was seen, and are in no frame (RFC 6455, section 7.4.1)."""

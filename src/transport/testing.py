@@ -36,10 +36,10 @@ from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessa
 from callboard.v1 import session_pb2
 from transport.client import Client, by_url
 from transport.client.calls import ClientSettings
-from transport.codes import CloseCode
+from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.errors import ConnectionClosed
 from transport.server.handshake import Joined, limits_of, open_new, take_up
-from transport.wire.codec import PROTOCOL_VERSION, Wire
+from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024

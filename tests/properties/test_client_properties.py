@@ -15,7 +15,8 @@ from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from tests.support.model_service import ModelService, ModelSession
 from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.effects import Connect, Deliver, Effect, Failed, Find
-from transport.client.protocol import ClientProtocol, Phase
+from transport.client.phase import Phase
+from transport.client.protocol import ClientProtocol
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 WINDOW = 3

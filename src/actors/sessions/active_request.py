@@ -57,15 +57,13 @@ class ActiveRequest(Holding):
         self.request_id: int = request.request_id
         self.held = size
         self._making = None
-        self._awaits = False
-        self._has_one = False
+        self._awaits = self._has_one = self._calling = self._only_once = False
         self.stream = NO_STREAM
         self.registration: Registration = registration
         self.begun: bool = False
         """The first step has been taken, or is not going to be."""
         self.in_flight: bool = False
         """It has entered: its session and its registration know of it, until it is gone."""
-        self._calling = False
         self.said: Message | Failure | Completed | None = None
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
@@ -75,7 +73,6 @@ class ActiveRequest(Holding):
         self._first: float | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._early: list[Message | Sealed] | None = None
-        self._only_once = False
         self.ends_if_stalled: bool = False
         self.inputs = None
         if registration.takes is not None:
@@ -91,14 +88,12 @@ class ActiveRequest(Holding):
     # -- the actor ---------------------------------------------------------------------------
 
     def begin(self, handler: AnyHandler) -> None:
-        """ActiveRequest the handler to its end, or to where it first waits, before this returns.
+        """Run the handler to its end, or to where it first waits, before this returns.
 
-        There it becomes an actor, with a cell, a mailbox and a place in the tree; or earlier, when
-        it asks for one of them, or crashes. Most requests never do: that is half of what one
-        costs. Nobody can tell: until it waits no other code runs, which could look at it, send it
-        a message or stop it; so it need not `enter` either. Where tasks do not begin at once
-        (Python 3.11), other code does run before the first step: what it sends is kept until then,
-        and a stop is an end without one.
+        Where it first waits it becomes an actor, or earlier, when it asks for a cell or crashes.
+        Most requests never do, which saves half of their cost. The difference cannot be observed:
+        no other code runs before that. On Python 3.11 tasks do not begin at once; what is sent
+        to the request before its first step is kept until then.
         """
         self._handler = handler
         start: Callable[[], Awaitable[Ending]] | None
@@ -120,10 +115,9 @@ class ActiveRequest(Holding):
     def _call(
         self, handler: RequestActor[Message, Message]
     ) -> Callable[[], Awaitable[Ending]] | None:
-        """Run a handler that is a plain function: it waits for nothing, so it needs no task.
+        """Run a plain function; return what needs a task after all, None if nothing does.
 
-        What needs one after all: a crash, which is judged as of any actor, and what such a function
-        returns that is to be awaited.
+        A crash does, which is judged as in any actor, and an awaitable that it returns.
         """
         self._calling = self.begun = True
         answer: Message | Failure | Awaitable[Message]
@@ -158,10 +152,10 @@ class ActiveRequest(Holding):
         return self.stream
 
     def enter(self) -> None:
-        """Be in flight: by its id the request is to be found. Once, and not after its end.
+        """Put the request in flight, once, unless it has ended: now it can be found by its id.
 
-        It is to before it waits, and before anything but its end goes by its id: an answer, a
-        notice, room, an abort, its actor. Most requests never do, and cost a seventh less.
+        Call it before the request waits, and before anything but its end uses its id. Requests
+        that never wait skip this, which makes them a seventh cheaper.
         """
         if not self.in_flight and self.said is None:
             self.in_flight = True
@@ -381,16 +375,14 @@ class ActiveRequest(Holding):
         self.request = _FORGOTTEN
 
     def ended(self, said: Message | Failure | Completed) -> None:
-        """Tell who watches requests how this one went."""
+        """Report how the request went to whoever watches requests."""
         self.said = said
-        session = self._session
+        session, began, first = self._session, self._began, self._first
         if session.on_request_end is None:
             return
-        began, first = self._began, self._first
         last = session.now() - began
-        session.on_request_end(
-            self.registration.name, said, last if first is None else first - began, last
-        )
+        name = self.registration.name
+        session.on_request_end(name, said, last if first is None else first - began, last)
 
     def make_handler(self) -> AnyHandler:
         """The actor that handles the request; a new one for each try."""

@@ -15,7 +15,8 @@ from callboard.v1.session_pb2 import Welcome
 from transport import discovery
 from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.connection import ClientConnection
-from transport.client.protocol import ClientProtocol, Phase
+from transport.client.phase import Phase
+from transport.client.protocol import ClientProtocol
 from transport.client.socket import Dialer, WebSockets
 from transport.client.stream import AnswerQueue, Duplex, Stream
 from transport.errors import TransportError, UnexpectedAnswer

@@ -19,7 +19,8 @@ from transport.client.effects import (
     Ready,
     Room,
 )
-from transport.client.protocol import ClientProtocol, Phase
+from transport.client.phase import Phase
+from transport.client.protocol import ClientProtocol
 from transport.client.socket import CLOSE_TIMEOUT, ClientWebSocket, Dialer
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, NotRunning, TransportError

@@ -8,21 +8,10 @@ with the time; effects come out, and bytes to send wait in an outbox. Rules:
 3. What was never sent is sent when there is a connection. What was sent is sent again only if the
    service says that it never came: no request runs twice.
 4. A call that was sent is lost with its session, and only with it.
-
-Phases, by what happens (`found`, `connected`, `receive`, `disconnected`, `close`):
-
-    phase      | goes to
-    -----------+------------------------------------------------------------------------
-    FINDING    | CONNECTING when an endpoint is found; OVER, or FINDING later, when none is
-    CONNECTING | GREETING when connected; FINDING when refused
-    GREETING   | OPEN with Welcome; FINDING with 4501, 4001; CONNECTING again by the close code
-    OPEN       | CONNECTING again with a close code that comes back, else OVER
-    OVER       | nothing
 """
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from random import Random
 from typing import Final
 
@@ -52,25 +41,12 @@ from transport.client.effects import (
     Ready,
     Room,
 )
-from transport.codes import CloseCode
+from transport.client.phase import Phase
+from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
-PROTOCOL_VERSION: Final = 1
 CANCELLED: Final = (Code.CANCELLED, "the request was cancelled")
 DEADLINE: Final = (Code.DEADLINE_EXCEEDED, "the request took longer than it may")
-
-_PROTOCOL_ERROR: Final = 1002
-_INVALID_DATA: Final = 1007
-
-
-class Phase(Enum):
-    """Where the connection is."""
-
-    FINDING = "finding"
-    CONNECTING = "connecting"
-    GREETING = "greeting"
-    OPEN = "open"
-    OVER = "over"
 
 
 class ClientProtocol:
@@ -321,7 +297,7 @@ class ClientProtocol:
         try:
             message = ServerMessage.FromString(data)
         except DecodeError:
-            return self._broken(_INVALID_DATA, "not a ServerMessage")
+            return self._broken(CloseCode.INVALID_TEXT, "not a ServerMessage")
         self.heard(now)
         kind = message.WhichOneof("payload")
         if kind == "going_away":
@@ -330,7 +306,9 @@ class ClientProtocol:
         if kind == "welcome" and self.phase is Phase.GREETING:
             return self._welcomed(message.welcome, now)
         if kind == "welcome" or self.phase is Phase.GREETING:
-            return self._broken(_PROTOCOL_ERROR, "the first frame, and no other, is a Welcome")
+            return self._broken(
+                CloseCode.PROTOCOL_ERROR, "the first frame, and no other, is a Welcome"
+            )
         self._comeback.proved()
         return self._take(message, len(data)) if message.request_id else []
 
@@ -340,7 +318,7 @@ class ClientProtocol:
 
     def _welcomed(self, welcome: session_pb2.Welcome, now: float) -> list[Effect]:
         if welcome.resumed and not self.welcome.resume_token:
-            return self._broken(_PROTOCOL_ERROR, "resumed what was never there")
+            return self._broken(CloseCode.PROTOCOL_ERROR, "resumed what was never there")
         lost = [] if welcome.resumed else self._forget_session()
         self.welcome = welcome
         self.phase = Phase.OPEN

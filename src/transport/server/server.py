@@ -20,7 +20,7 @@ from actors.runtime.ref import ActorRef
 from actors.sessions.messages import Drain, FailAll, SessionMessage
 from actors.sessions.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
-from transport.codes import CloseCode
+from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.server.access import Access, Refusal
 from transport.server.connection import LAST_CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
 from transport.server.feed import AVAILABLE, Kept, UnfedWebSocket
@@ -30,7 +30,7 @@ from transport.server.listen import Listener, Place, listen
 from transport.server.lobby import Lobby, requests_at_once
 from transport.server.outgoing import Outgoing
 from transport.server.plain_http import has_token, health, metrics, page, refuse, unauthorized
-from transport.wire.codec import PROTOCOL_VERSION, Wire
+from transport.wire.codec import Wire
 
 BEATS: Final = 64
 """A heartbeat is late by at most this part of its interval; all that are due by then go out."""

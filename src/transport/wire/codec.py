@@ -51,8 +51,6 @@ from transport.wire.calls import CallDecoder, Decode
 from transport.wire.framing import SHORT, binary_header
 from transport.wire.varint import SMALL, varint
 
-PROTOCOL_VERSION: Final = 1
-
 LONGEST_TEXT: Final = 2000
 """Characters of the message of an error or a notice."""
 

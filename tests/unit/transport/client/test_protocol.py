@@ -33,7 +33,8 @@ from transport.client.effects import (
     Over,
     Ready,
 )
-from transport.client.protocol import ClientProtocol, Phase
+from transport.client.phase import Phase
+from transport.client.protocol import ClientProtocol
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 HERE = Endpoint("ws://here", "the token", 1.0)
