@@ -8,31 +8,23 @@ And the connection leaves aiohttp's HTTP server once it is a WebSocket: `leave` 
 its own in the place of aiohttp's, which is told that its connection is over. The request with its
 headers, the response, the HTTP parser and two tasks, 9 KiB a connection, end there.
 
-This rests on names that aiohttp keeps for itself: the queue, the parser, `_post_start`,
-`BaseProtocol`. Where one of them is missing (`AVAILABLE` is False) the service works without, at
-two thirds of the speed and with the memory of both.
+This rests on names that aiohttp keeps for itself. Where one of them is not what it was
+(`transport.server.aiohttp_internals.AVAILABLE` is False) the service works without, at two thirds
+of the speed and with the memory of both.
 """
 
 import asyncio
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-try:
+from transport.server.aiohttp_internals import AVAILABLE
+
+if AVAILABLE:
     from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
     from aiohttp.base_protocol import BaseProtocol
     from aiohttp.streams import EofStream
-
-    AVAILABLE: Final = list(inspect.signature(web.WebSocketResponse._post_start).parameters) == [
-        "self",
-        "request",
-        "protocol",
-        "writer",
-    ] and {"_paused", "_reading_paused", "_upgraded", "transport"} <= set(BaseProtocol.__slots__)
-except (ImportError, AttributeError):  # pragma: no cover - an aiohttp to come
-    AVAILABLE = False  # type: ignore[misc]  # Final where it was found
 
 if TYPE_CHECKING:
     from aiohttp._websocket.models import WSMessageTextBytes

@@ -22,8 +22,9 @@ from actors.sessions.sessions import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.server.access import Access, Refusal
+from transport.server.aiohttp_internals import AVAILABLE
 from transport.server.connection import LAST_CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
-from transport.server.feed import AVAILABLE, Kept, UnfedWebSocket
+from transport.server.feed import Kept, UnfedWebSocket
 from transport.server.greeting import shown_token
 from transport.server.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.server.listen import Listener, Place, listen

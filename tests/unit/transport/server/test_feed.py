@@ -25,7 +25,7 @@ from callboard_service.load_settings import load
 from callboard_service.log import make_log
 from callboard_service.service import Ready, Service
 from transport.codes import CloseCode
-from transport.server import feed
+from transport.server import aiohttp_internals, feed
 from transport.server.connection import ServerConnection
 
 TOKEN = "t" * 32
@@ -79,7 +79,7 @@ async def talk(ready: Ready) -> None:
 
 
 def test_the_locked_aiohttp_has_what_the_short_way_needs() -> None:
-    assert feed.AVAILABLE
+    assert aiohttp_internals.AVAILABLE
 
 
 async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
