@@ -30,7 +30,7 @@ from actors.protocol.limits import SessionLimits
 from actors.protocol.memory import Budget
 from actors.requests.background import Extensions
 from actors.sessions.messages import SessionEnvironment
-from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
+from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard_service import __version__, extensions, request_log, status
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo.backend import EchoBackend

@@ -32,13 +32,13 @@ from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Exit
 from actors.runtime.system import ActorSystem
 from actors.sessions.messages import Detach, Outbox, Received, SessionEnvironment, SessionEvent
-from actors.sessions.sessions import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
+from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.client import Client, by_url
 from transport.client.calls import ClientSettings
 from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.errors import ConnectionClosed
-from transport.server.handshake import Joined, limits_of, open_new, take_up
+from transport.server.join_session import Joined, limits_of, open_new, take_up
 from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
 

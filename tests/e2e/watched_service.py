@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.sessions import sessions
+from actors.sessions import session_supervisor
 from actors.sessions.session import SessionActor
 from callboard_service.load_settings import load
 from callboard_service.log import make_log
@@ -57,7 +57,7 @@ async def watching(
             super().__init__(*arguments)
             actors.append(self)
 
-    monkeypatch.setattr(sessions, "SessionActor", Recorded)
+    monkeypatch.setattr(session_supervisor, "SessionActor", Recorded)
     monkeypatch.chdir(folder)
     defaults = {"runtime_dir": folder, "data_dir": folder, "drain_ms": 0}
     service = Service(load({**defaults, **settings}), make_log("error"))

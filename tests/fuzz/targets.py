@@ -27,7 +27,7 @@ from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
 from tests.support.machine_kit import Start, receive, stream
-from transport.server.greeting import shown_token
+from transport.server.authentication import shown_token
 from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
 

@@ -42,7 +42,7 @@ from actors.sessions.messages import (
     SessionEvent,
     SessionMessage,
 )
-from actors.sessions.sessions import FindSession, Opened, OpenSession, Sessions
+from actors.sessions.session_supervisor import FindSession, Opened, OpenSession, Sessions
 from actors.testing import settle
 from tests.support.bound import BOUND
 

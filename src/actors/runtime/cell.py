@@ -24,10 +24,11 @@ from actors.runtime.children import Children
 from actors.runtime.crashes import is_crash
 from actors.runtime.eager import EAGER, begin
 from actors.runtime.events import Crashed
-from actors.runtime.inbox import PAUSED, RUNNING, STARTING, STOPPED, STOPPING, WaitEnded
+from actors.runtime.inbox import WaitEnded
 from actors.runtime.mailbox import NOTHING
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.runqueue import MESSAGES_PER_TURN
+from actors.runtime.states import PAUSED, RUNNING, STARTING, STOPPED, STOPPING
 from actors.runtime.supervision import Exit, Lifecycle, Restart
 from actors.runtime.turns import RunQueueTurns
 

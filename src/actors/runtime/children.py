@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from actors.errors import GivenUp, NameTaken
 from actors.runtime.events import ChildGivenUp
 from actors.runtime.group_restart import GroupRestart
-from actors.runtime.inbox import STARTING, STOPPING
+from actors.runtime.states import STARTING, STOPPING
 from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, Supervision, Tally
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from actors.errors import AskDropped
 from actors.runtime.actor import Actor
 from actors.runtime.crashes import is_crash
 from actors.runtime.events import Crashed, Stopped, Stuck
-from actors.runtime.inbox import STOPPED, STOPPING, ReceivingCell
+from actors.runtime.inbox import ReceivingCell
 from actors.runtime.ref import Down
+from actors.runtime.states import STOPPED, STOPPING
 from actors.runtime.supervision import Exit, Lifecycle
 from actors.runtime.watch import Watchers
 

@@ -12,7 +12,7 @@ A crash while this goes on begins it anew, and counts against the intensity like
 import asyncio
 from typing import TYPE_CHECKING
 
-from actors.runtime.inbox import State
+from actors.runtime.states import State
 from actors.runtime.supervision import Restart, Strategy
 
 if TYPE_CHECKING:

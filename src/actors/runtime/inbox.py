@@ -8,8 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.errors import AskDropped, AskFailed, MailboxFull, NotRunning
 from actors.runtime.ask import Asked, Reply
@@ -18,6 +17,7 @@ from actors.runtime.eager import EAGER
 from actors.runtime.events import DeadLetter
 from actors.runtime.mailbox import Mailbox, Overflow
 from actors.runtime.ref import ActorRef, Down
+from actors.runtime.states import STARTING, STOPPING
 from actors.runtime.supervision import Lifecycle
 
 if TYPE_CHECKING:
@@ -29,24 +29,6 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 N = TypeVar("N")
 R = TypeVar("R")
-
-
-class State(IntEnum):
-    """Where in its life an actor is (the picture is in `actors.runtime.cell`)."""
-
-    STARTING = 0
-    RUNNING = 1
-    PAUSED = 2
-    STOPPING = 3
-    STOPPED = 4
-
-
-STARTING: Final = State.STARTING
-RUNNING: Final = State.RUNNING
-PAUSED: Final = State.PAUSED
-STOPPING: Final = State.STOPPING
-STOPPED: Final = State.STOPPED
-"""Read for each message: a global is found sooner (by 30 ns) than a member of an enum."""
 
 
 class WaitEnded(asyncio.CancelledError):

@@ -7,7 +7,7 @@ from actors.errors import AskCrashed, AskDropped
 from actors.runtime.actor import Actor
 from actors.runtime.ending import EndingCell
 from actors.runtime.events import Crashed, Started
-from actors.runtime.inbox import PAUSED, RUNNING, STARTING, STOPPING
+from actors.runtime.states import PAUSED, RUNNING, STARTING, STOPPING
 from actors.runtime.supervision import Exit, Lifecycle, Record, Restart
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from actors.runtime.crashes import is_crash
 from actors.runtime.cycles import Waiting
 from actors.runtime.deadlines import Deadlines, DeadlineStatistics
 from actors.runtime.events import Event, Observer
-from actors.runtime.inbox import State
 from actors.runtime.loopwatch import LoopWatch
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
+from actors.runtime.states import State
 from actors.runtime.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 
 N = TypeVar("N")

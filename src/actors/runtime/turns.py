@@ -4,10 +4,10 @@ from abc import abstractmethod
 from collections.abc import Awaitable
 from typing import Generic, TypeVar
 
-from actors.runtime.inbox import PAUSED, RUNNING, STARTING
 from actors.runtime.mailbox import NOTHING
 from actors.runtime.restarting import RestartingCell
 from actors.runtime.runqueue import MESSAGES_PER_TURN
+from actors.runtime.states import PAUSED, RUNNING, STARTING
 from actors.runtime.supervision import Exit, Restart
 
 M = TypeVar("M")

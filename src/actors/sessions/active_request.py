@@ -20,7 +20,7 @@ from actors.runtime.deadlines import Deadline
 from actors.runtime.eager import begin
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
-from actors.sessions.holding import Holding
+from actors.sessions.request_memory import RequestMemory
 from actors.sessions.stalls import Stall
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ M = TypeVar("M")
 _FORGOTTEN: Final = Request(0, 0, None)
 
 
-class ActiveRequest(Holding):
+class ActiveRequest(RequestMemory):
     """A request that runs: its Exchange, and the session's own notes about it."""
 
     # Not defaults of the class, which would be looked up there in vain each time.

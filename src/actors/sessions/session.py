@@ -53,7 +53,6 @@ from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
-from actors.sessions.lifecycles import AGAIN, BUSY, MAKING, ONCE, UNCLAIMED
 from actors.sessions.messages import (
     Attach,
     Attached,
@@ -67,6 +66,7 @@ from actors.sessions.messages import (
     SessionEvent,
     SessionMessage,
 )
+from actors.sessions.policies import AGAIN, BUSY, MAKING, ONCE, UNCLAIMED
 from actors.sessions.stalls import ReaderWatch
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ from actors.sessions.messages import (
     SessionEvent,
     SessionMessage,
 )
-from actors.sessions.sessions import RESUME_TOKEN_BYTES, OpenSession, Sessions
+from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, OpenSession, Sessions
 
 Rep = TypeVar("Rep", bound=Message)
 

@@ -1,6 +1,5 @@
 """What the service answers to HTTP requests that open no WebSocket: the page, health, metrics."""
 
-import hmac
 from html import escape
 from typing import Final
 
@@ -37,13 +36,6 @@ def health(*, draining: bool, down: str | None) -> web.Response:
     if down:
         return web.json_response({"status": "degraded", down: "unavailable"}, status=503)
     return web.json_response({"status": "ok"})
-
-
-def has_token(request: web.Request, token: bytes) -> bool:
-    """Return whether the request shows the token as a bearer."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    shown = given.strip().encode(errors="replace")
-    return scheme.lower() == "bearer" and hmac.compare_digest(shown, token)
 
 
 def unauthorized() -> web.Response:

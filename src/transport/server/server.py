@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -18,19 +17,19 @@ from actors.runtime.deadlines import Deadlines
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
 from actors.sessions.messages import Drain, FailAll, SessionMessage
-from actors.sessions.sessions import AllSessions, SessionsMessage
+from actors.sessions.session_supervisor import AllSessions, SessionsMessage
 from callboard.v1 import session_pb2
 from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.server.access import Access, Refusal
 from transport.server.aiohttp_internals import AVAILABLE
+from transport.server.authentication import has_token, is_right, shown_token
 from transport.server.connection import LAST_CLOSE_TIMEOUT, ConnectionEnvironment, ServerConnection
 from transport.server.feed import Kept, UnfedWebSocket
-from transport.server.greeting import shown_token
-from transport.server.handshake import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
+from transport.server.join_session import OPEN_TIMEOUT, Full, Joined, limits_of, open_new, take_up
 from transport.server.listen import Listener, Place, listen
 from transport.server.lobby import Lobby, requests_at_once
 from transport.server.outgoing import Outgoing
-from transport.server.plain_http import has_token, health, metrics, page, refuse, unauthorized
+from transport.server.plain_http import health, metrics, page, refuse, unauthorized
 from transport.wire.codec import Wire
 
 BEATS: Final = 64
@@ -281,7 +280,7 @@ class Server:
             await connection.refuse(connection.close_code, "")
             return None
         shown = shown_token(data)
-        if shown is not None and not hmac.compare_digest(shown, self._token):
+        if shown is not None and not is_right(shown, self._token):
             self._log.warning("bad token")
             await connection.refuse(CloseCode.BAD_TOKEN, "bad token")
             return None

@@ -8,7 +8,7 @@ from actors.protocol.frames import Request
 from actors.protocol.limits import SessionLimits
 from actors.runtime.ask import Reply
 from actors.sessions.messages import Attach, Attached, Received, SessionEnvironment
-from actors.sessions.sessions import OpenSession, Sessions
+from actors.sessions.session_supervisor import OpenSession, Sessions
 from actors.testing import ManualClock, running_system, settle
 from callboard.v1.system_pb2 import ServiceStatusRequest
 from callboard_service import status

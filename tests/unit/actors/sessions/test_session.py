@@ -20,7 +20,7 @@ from actors import (
 from actors.protocol.frames import Cancel, Credit, Inform, Ping, Request, Violation
 from actors.protocol.limits import SessionLimits
 from actors.sessions.messages import Attach, Attached, Outbox
-from actors.sessions.sessions import Opened, OpenSession
+from actors.sessions.session_supervisor import Opened, OpenSession
 from actors.testing import ManualClock, settle
 from tests.support.kit import Boom, tasks_of_actors
 from tests.support.session_kit import Ask, Client, FakeConnection, Sent, Service, Text

@@ -23,7 +23,7 @@ SMALL: Final = 4096
 NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
 
-class Holding:
+class RequestMemory:
     """The part of a request that is counted in its session's account.
 
     held: bytes that the session counts for it while it is in flight. What finds no room is

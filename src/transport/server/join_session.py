@@ -9,7 +9,7 @@ from actors.protocol.limits import SessionLimits
 from actors.requests.duplex import INPUT_WINDOW
 from actors.runtime.ref import ActorRef
 from actors.sessions.messages import Attach, Attached, SessionMessage
-from actors.sessions.sessions import FindSession, Opened, OpenSession, SessionsMessage
+from actors.sessions.session_supervisor import FindSession, Opened, OpenSession, SessionsMessage
 from callboard.v1 import session_pb2
 
 OPEN_TIMEOUT: Final = 5.0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Hello
-from transport.server.greeting import MAX_BYTES, shown_token
+from transport.server.authentication import MAX_BYTES, shown_token
 
 
 @given(st.text(), st.text(), st.integers(0, 2**32 - 1))

@@ -1,11 +1,13 @@
-"""The token in a first message, whatever else is in it.
+"""The token of a client: found in a first message or a header, and compared.
 
 A contract's string must be UTF-8, and protobuf decodes no message in which one is not. A token that
 is not UTF-8 is a wrong token like any other, and must be told so on the same path as any other.
 """
 
+import hmac
 from typing import Final
 
+from aiohttp import web
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
@@ -49,3 +51,15 @@ def _last(data: bytes, number: int) -> bytes | None:
         if field.field_number == number and field.wire_type == _LENGTH_DELIMITED:
             found = field.data
     return found
+
+
+def is_right(shown: bytes, token: bytes) -> bool:
+    """Return whether a token is the service's, in a time that says nothing of it."""
+    return hmac.compare_digest(shown, token)
+
+
+def has_token(request: web.Request, token: bytes) -> bool:
+    """Return whether the request shows the token as a bearer."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    shown = given.strip().encode(errors="replace")
+    return scheme.lower() == "bearer" and is_right(shown, token)

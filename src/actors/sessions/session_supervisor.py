@@ -9,8 +9,8 @@ from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Order, Supervision
-from actors.sessions.lifecycles import SESSION
 from actors.sessions.messages import SessionEnvironment, SessionMessage
+from actors.sessions.policies import SESSION
 from actors.sessions.session import SessionActor
 
 RESUME_TOKEN_BYTES: Final = 32

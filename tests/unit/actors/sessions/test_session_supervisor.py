@@ -2,7 +2,7 @@ import pytest
 
 from actors import ActorSystem, Exit, RequestActor
 from actors.protocol.frames import Ping
-from actors.sessions.sessions import AllSessions, OpenSession
+from actors.sessions.session_supervisor import AllSessions, OpenSession
 from actors.testing import ManualClock, settle
 from tests.support.session_kit import Service, Text
 
