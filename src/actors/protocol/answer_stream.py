@@ -64,10 +64,14 @@ class AnswerStream:
 
     def answer(self, answer: Message) -> bool:
         """Send one; return whether there is room for the next. False too once it has ended."""
+        if self.encoder is None and not self.over:
+            self._begin()
+        return self._answer_within_limit(answer)
+
+    def _answer_within_limit(self, answer: Message) -> bool:
+        """Send one, and count it."""
         if self.over:
             return False
-        if self.encoder is None:
-            self._begin()
         has_room = self._answer(answer)
         sent = self.sent = self.sent + 1
         if sent < self.limit:
@@ -78,7 +82,9 @@ class AnswerStream:
     @property
     def answers(self) -> Callable[[Message], bool]:
         """Return what sends each answer after the first: `answer`, in fewer steps."""
-        return self._answer if self.limit == UNLIMITED and self.encoder is not None else self.answer
+        if self.encoder is None:
+            return self.answer
+        return self._answer if self.limit == UNLIMITED else self._answer_within_limit
 
     def _begin(self) -> StreamEncoder:
         """Make the encoder, which remembers what the answers of a stream share."""
