@@ -20,7 +20,8 @@ TESTS: Final = (
     "tests/compiled",
     "tests/unit/actors",
     "tests/unit/transport",
-    "--ignore=tests/properties/test_client_properties.py",  # a client and a model: nothing compiled
+    "tests/properties/test_machine_properties.py",
+    "tests/properties/test_supervision_properties.py",
     "tests/test_costs.py",
     "tests/e2e/test_credit.py",
     "tests/e2e/test_resume.py",
