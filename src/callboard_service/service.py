@@ -115,7 +115,11 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
         return OpenAIBackend(
-            _model_server(settings), settings.data_dir, log, report, patience=_patience(settings)
+            _model_server(settings),
+            settings.data_dir,
+            log,
+            report,
+            patience=_openai_timeouts(settings),
         )
     return LocalBackend(
         find_model(settings.local_model),
@@ -128,7 +132,7 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
     )
 
 
-def _patience(settings: Settings) -> OpenAITimeouts:
+def _openai_timeouts(settings: Settings) -> OpenAITimeouts:
     """How long the backend openai waits, and for what."""
     silence = settings.openai_silence_ms / 1000
     ending = settings.openai_ending_ms / 1000

@@ -9,7 +9,18 @@ from actors.testing import actor_events, actor_system, leak_check, manual_clock
 from tests.support.bound import BOUND, bounded
 from tests.support.session_kit import Counting, Service
 
-__all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
+__all__ = [
+    "actor_events",
+    "actor_system",
+    "bound",
+    "ctrl_c_is_handled",
+    "ctrl_c_raises",
+    "fresh_counters",
+    "leak_check",
+    "manual_clock",
+    "pytest_runtest_setup",
+    "service",
+]
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ class AnswerStream:
         if self._output.numbering or not self.has_room():
             discard = notice.discard + (self.held.discard if self.held is not None else 0)
             held = Notice(notice.message, discard)
-            # Tried now, so that who makes room, or brings the end, cannot fail on it.
+            # Encode it now, so that sending it later cannot fail.
             self._encode_next(held)
             self.held = held
             self._output.block(self.request_id)
@@ -186,7 +186,7 @@ class AnswerStream:
         return self.has_room()
 
     def block(self) -> bool:
-        """Have a Wake when there is room; return False if the request has ended."""
+        """Ask for a Wake when there is room; return False if the request has ended."""
         if self.over:
             return False
         self._output.block(self.request_id)
@@ -206,7 +206,7 @@ class AnswerStream:
         """
         if self.over:
             return
-        # Tried now, so that the end, whoever brings it, cannot fail on it.
+        # Encode it now, so that the end cannot fail on it.
         size = len(self._encode_next(closing))
         if size > self._output.most:
             raise too_large(size, self._output.most)
@@ -247,7 +247,7 @@ class AnswerStream:
         owed: list[Message | Notice] = list((self.closings or {}).values())
         if self.held is not None and self.held.discard:
             owed.insert(0, self.held)  # else the client would keep tokens that are void
-        # Encoded first: if it cannot be, nothing has been said and the request is still open.
+        # Encode it first: if that fails, nothing has been sent and the request is still open.
         number = output.sequence + len(owed) + 1
         last = self._encode_one(self.request_id, number, True, payload)
         if len(last) > output.most:
@@ -283,5 +283,6 @@ def _encode_no_frame(request_id: int, sequence: int, end: bool, said: Said) -> b
 NO_STREAM: Final = AnswerStream(
     0, 0, _encode_no_frame, partial(OneByOne, _encode_no_frame), Output(SessionLimits())
 )
-"""Of a request that is not in flight: it is over, so all its methods do nothing."""
+"""The stream of a request that is not in flight: it is over, so its methods do nothing."""
+
 NO_STREAM.over = True

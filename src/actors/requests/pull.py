@@ -108,11 +108,8 @@ class Pull:
             room = self._answer(item.answer)
             exchange.add_closing(item.key, item.closing)
         else:
-            room = (
-                self._answer(item.answer)
-                if exchange.take_closing(item.key)
-                else exchange.has_room()
-            )
+            is_open = exchange.take_closing(item.key)
+            room = self._answer(item.answer) if is_open else exchange.has_room()
         if not room:
             await exchange.room()
 

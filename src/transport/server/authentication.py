@@ -54,7 +54,7 @@ def _last(data: bytes, number: int) -> bytes | None:
 
 
 def is_right(shown: bytes, token: bytes) -> bool:
-    """Return whether a token is the service's, in a time that says nothing of it."""
+    """Return whether a token is the service's. Takes the same time wherever they differ."""
     return hmac.compare_digest(shown, token)
 
 

@@ -94,7 +94,7 @@ class Refusals:
     def of_status(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
         """An answer with an HTTP status that is not 200."""
         error = error_in_body(body)
-        code, meaning = _meaning(_kind(error) or status if status == 400 else status)
+        code, meaning = _meaning((_kind(error) or status) if status == 400 else status)
         message = self._sentence(f"{meaning} (HTTP {status})", error)
         advice = self._advice(headers) if status in (429, 503) else 0.0
         refused = Refused(code, message, retry_after=advice, again=status in _AGAIN)
