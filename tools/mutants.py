@@ -13,7 +13,9 @@ import sys
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Lock
 from typing import Final, NamedTuple
 
 import pytest
@@ -37,6 +39,11 @@ FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "_pytest.python", "hypothesis", "pytest_asyncio.plugin"])
 """Each test runs in a fork of a process that has loaded what all need, and nothing of the project:
 to load it takes longer than most tests."""
+
+ONE_AT_A_TIME: Final = Lock()
+"""Held by a thread that starts a process or asks for an exit code. To start one also collects the
+exit codes of the others (CPython's multiprocessing.process._cleanup), each of which can be read
+once: of two threads that read the same one, the second gets 255."""
 
 
 class Mutant(NamedTuple):
@@ -83,13 +90,17 @@ def run_tests(source: Path, *nodes: str) -> tuple[int, str]:
     """Run tests on that source tree instead of the project's: pytest's exit code, and its words."""
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as words:
         process = FORKS.Process(target=run_pytest, args=(source, words.name, nodes))
-        process.start()
-        process.join(4 * LIMIT)
-        if process.exitcode is None:  # without memory its own watchman is dead too
-            process.kill()
+        with ONE_AT_A_TIME:
+            process.start()
+        ended = wait([process.sentinel], 4 * LIMIT)
+        with ONE_AT_A_TIME:
+            if not ended:  # without memory its own watchman is dead too
+                process.kill()
             process.join()
+            code = process.exitcode
+        if not ended or code is None:
             return FAILED, "did not end"
-        return process.exitcode, words.read()
+        return code, words.read()
 
 
 def run_pytest(source: Path, words: str, nodes: tuple[str, ...]) -> None:
