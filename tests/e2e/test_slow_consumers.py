@@ -135,7 +135,7 @@ async def test_a_session_that_crashes_is_4004_and_hurts_no_other(
 ) -> None:
     receive = SessionMachine.receive
 
-    def break_on_666(self: SessionMachine, frame: Signal, size: int, now: float) -> Any:
+    def break_on_666(self: SessionMachine[Any], frame: Signal, size: int, now: float) -> Any:
         if isinstance(frame, Ping) and frame.nonce == 666:
             raise RuntimeError("a fault in the session")
         return receive(self, frame, size, now)

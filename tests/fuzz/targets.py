@@ -26,7 +26,7 @@ from actors.protocol.machine import SessionMachine
 from callboard.v1.chat_pb2 import ChatToken
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.system_pb2 import ServiceStatus, ServiceStatusRequest
-from tests.support.machine_kit import Start, receive, stream
+from tests.support.machine_kit import Machine, Start, gone, receive, stream
 from transport.server.authentication import shown_token
 from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
@@ -93,7 +93,7 @@ class Driven:
     """A session machine, and what its client has got. One byte says what happens next."""
 
     def __init__(self) -> None:
-        self.machine = SessionMachine(LIMITS, WIRE.encode)
+        self.machine: Machine = SessionMachine(LIMITS, WIRE.encode)
         self.machine.attach(initial_credit=2, acknowledges=False)
         self.now = 0.0
         self.got: list[bytes] = []
@@ -125,7 +125,7 @@ class Driven:
         assert self.machine.in_flight <= LIMITS.max_requests_in_flight
 
     def gone(self, request_id: int) -> None:
-        self.machine.gone(request_id)
+        gone(self.machine, request_id)
         self.running.remove(request_id)
 
     def react(self, effects: Sequence[Effect | Start]) -> None:

@@ -24,7 +24,7 @@ from actors.protocol.frames import (
 )
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
-from tests.support.machine_kit import Start, receive, stream
+from tests.support.machine_kit import Machine, Start, gone, receive, stream
 from tests.support.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
@@ -74,7 +74,7 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = SessionMachine(LIMITS, encode)
+        self.machine: Machine = SessionMachine(LIMITS, encode)
         self.requests: dict[int, Modelled] = {}
         self.waits: list[int] = []
         """Requests that have asked for room, the first that did so first."""
@@ -366,7 +366,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.expect_end(request_id, "!INTERNAL")
         if request_id in self.requests:
             self.requests[request_id].gone = True
-        self.machine.gone(request_id)
+        gone(self.machine, request_id)
 
     # What the connection and the service do.
 
@@ -481,7 +481,7 @@ def test_no_series_of_frames_makes_it_raise(frames: list[tuple[Frame, int, float
     limits = SessionLimits(
         max_requests_in_flight=2, messages_per_second=3.0, message_burst=2, byte_burst=2**20
     )
-    machine = SessionMachine(limits, encode)
+    machine: Machine = SessionMachine(limits, encode)
     machine.attach(initial_credit=1, acknowledges=True)
     now, highest, started = 0.0, 0, set[int]()
     for frame, length, later in frames:

@@ -1,11 +1,23 @@
 """A session's machine, given frames of every kind."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from actors.protocol.answer_stream import UNLIMITED, AnswerStream
+from actors.protocol.answer_stream import NO_STREAM, UNLIMITED, AnswerStream
 from actors.protocol.effects import Effect
 from actors.protocol.frames import Frame, Message, Request
 from actors.protocol.machine import SessionMachine
+
+
+@dataclass(slots=True)
+class Asker:
+    """A request in flight with nobody behind it."""
+
+    request_id: int
+    stream: AnswerStream = NO_STREAM
+
+
+Machine: TypeAlias = SessionMachine[Asker]
 
 
 @dataclass
@@ -16,7 +28,7 @@ class Start:
 
 
 def receive(
-    machine: SessionMachine, frame: Frame, size: int, now: float, answer: Message | None = None
+    machine: Machine, frame: Frame, size: int, now: float, answer: Message | None = None
 ) -> list[Effect | Start]:
     """answer: what a request that is admitted is answered with at once; None: it is open then."""
     if not isinstance(frame, Request):
@@ -25,18 +37,24 @@ def receive(
     if effects is not None:
         return [*effects]
     if answer is None:
-        machine.open(frame.request_id)
+        machine.open(Asker(frame.request_id))
     else:
         machine.answer_at_once(frame.request_id, answer)
     return [Start(frame)]
 
 
-def stream(machine: SessionMachine, request_id: int) -> AnswerStream:
+def stream(machine: Machine, request_id: int) -> AnswerStream:
     """The answers of a request in flight; of any other, a stream that is over."""
-    if (found := machine._requests.get(request_id)) is not None:
-        return found
+    if (found := machine.requests.get(request_id)) is not None:
+        return found.stream
     over = AnswerStream(
         request_id, UNLIMITED, machine._encode, machine._encode_stream, machine.output
     )
     over.over = True
     return over
+
+
+def gone(machine: Machine, request_id: int) -> bool:
+    """The request's actor is no more, if it had one. Whether it had crashed."""
+    found = machine.requests.get(request_id)
+    return found is not None and machine.gone(found)

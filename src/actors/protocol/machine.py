@@ -14,7 +14,7 @@ request sends, and the states that it has, are in `actors.protocol.answer_stream
 """
 
 from functools import partial
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from actors.protocol.answer_stream import UNLIMITED, AnswerStream, too_large
 from actors.protocol.connection import NO_CONNECTION, Connection
@@ -62,8 +62,19 @@ LARGE: Final = 32 * 1024
 ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
 
 
-class SessionMachine:
-    """All that a session knows.
+class InFlight(Protocol):
+    """A request in flight, as the machine sees it."""
+
+    request_id: int
+    stream: AnswerStream
+    """Set by `SessionMachine.open`."""
+
+
+R = TypeVar("R", bound=InFlight)
+
+
+class SessionMachine(Generic[R]):
+    """All that a session knows. R: what the session keeps for a request in flight.
 
     Raises what `encode` raises, and Failure for an answer that is larger than a frame may be.
     """
@@ -82,8 +93,8 @@ class SessionMachine:
         """What goes out, for who carries it; the machine alone puts something in."""
         self._going: GoingAway | None = None
         self._size = limits.resume_buffer_bytes
-        self._requests: dict[int, AnswerStream] = {}
-        """Those in flight."""
+        self.requests: dict[int, R] = {}
+        """Those in flight: the session's one table of them."""
         self._most = limits.max_requests_in_flight
         self._gate = Gate(limits)
         self._meter = self._gate.requests
@@ -153,22 +164,20 @@ class SessionMachine:
                 (held < self._size and held + self.account.input_bytes + size < self.account.high)
                 or (not output.swamped() and output.has_room_for(size))
             )
-            and len(self._requests) < self._most
+            and len(self.requests) < self._most
             and self._meter.draw(size, now)
         ):
             self.last_request_id = request_id
             return None
         return self._refuse(request, size, now)
 
-    def open(self, request_id: int) -> AnswerStream:
-        """Have the request that was admitted last in flight, until it is `gone`.
-
-        Return its answer stream.
-        """
-        stream = self._requests[request_id] = AnswerStream(
+    def open(self, request: R) -> None:
+        """Have a request that was admitted in flight, until it is `gone`; set its answer stream."""
+        request_id = request.request_id
+        request.stream = AnswerStream(
             request_id, self._initial_limit, self._encode, self._encode_stream, self.output
         )
-        return stream
+        self.requests[request_id] = request
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
         """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
@@ -212,7 +221,7 @@ class SessionMachine:
             return UNREAD, Limit.UNREAD
         if not self.output.has_room_for(size):
             return HOLDS_TOO_MUCH, Limit.MEMORY
-        if len(self._requests) >= self._most:
+        if len(self.requests) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
         return None
 
@@ -223,8 +232,11 @@ class SessionMachine:
         return []
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:
-        stream = self._requests.get(request_id)
-        if stream is None or stream.over or limit <= stream.limit or stream.limit == UNLIMITED:
+        request = self.requests.get(request_id)
+        if request is None:
+            return []
+        stream = request.stream
+        if stream.over or limit <= stream.limit or stream.limit == UNLIMITED:
             return []
         stream.limit = limit
         if request_id in self.output.blocked and stream.has_room_after_notice():
@@ -234,8 +246,8 @@ class SessionMachine:
 
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, its backend lost."""
-        stream = self._requests.get(request_id)
-        if stream is None or not stream.end(failure):
+        request = self.requests.get(request_id)
+        if request is None or not request.stream.end(failure):
             return []
         return [Stop(request_id, failure)]
 
@@ -243,7 +255,7 @@ class SessionMachine:
         """End every request that has not ended."""
         return [
             effect
-            for request_id in list(self._requests)
+            for request_id in list(self.requests)
             for effect in self.fail(request_id, failure)
         ]
 
@@ -253,15 +265,15 @@ class SessionMachine:
             self._going = GoingAway(reason, reconnect_after_ms)
             self.output.add_aside(self._encode(0, 0, False, self._going))
 
-    def gone(self, request_id: int) -> bool:
+    def gone(self, request: R) -> bool:
         """Forget the request, whose actor is no more; return whether it had crashed: not ended."""
-        stream = self._requests.pop(request_id, None)
-        return stream is not None and stream.end(CRASHED)
+        del self.requests[request.request_id]
+        return request.stream.end(CRASHED)
 
     def is_open(self, request_id: int) -> bool:
         """Return whether the request is in flight and has not ended."""
-        stream = self._requests.get(request_id)
-        return stream is not None and not stream.over
+        request = self.requests.get(request_id)
+        return request is not None and not request.stream.over
 
     # -- memory ------------------------------------------------------------------------------
 
@@ -299,7 +311,7 @@ class SessionMachine:
     @property
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        return sum(not stream.over for stream in self._requests.values())
+        return sum(not request.stream.over for request in self.requests.values())
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
@@ -311,7 +323,7 @@ class SessionMachine:
         woken = [
             request_id
             for request_id in list(self.output.blocked)
-            if self._requests[request_id].has_room_after_notice()
+            if self.requests[request_id].stream.has_room_after_notice()
         ]
         for request_id in woken:
             del self.output.blocked[request_id]

@@ -159,7 +159,7 @@ class ActiveRequest(RequestMemory):
         """
         if not self.in_flight and self.said is None:
             self.in_flight = True
-            self.stream = self._session.enter(self)
+            self._session.enter(self)
 
     def look(self) -> None:
         """Become an actor, if the first step has been taken and the handler waits."""

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.connection import Connection
 from actors.protocol.effects import (
     CANCELLED,
@@ -91,13 +90,12 @@ class SessionActor(Actor[SessionMessage]):
         self._closing = False
         self.now: Callable[[], float] = float
         """The system's time; from the start on."""
-        self.machine: SessionMachine = SessionMachine(
+        self.machine: SessionMachine[ActiveRequest] = SessionMachine(
             environment.limits, environment.encode, environment.encode_stream, environment.budget
         )
         self._registrations = environment.registry.by_message
         self.on_request_end: OnRequestEnd | None = environment.on_request_end
         self._tally = Tally()
-        self._requests: dict[int, ActiveRequest] = {}
         self.name: str = name
         self._away = {} if away is None else away
         """All sessions that wait for their client, the one that has waited longest first."""
@@ -210,7 +208,7 @@ class SessionActor(Actor[SessionMessage]):
     @property
     def idle(self) -> bool:
         """Return whether no request is in flight."""
-        return not self._requests
+        return not self.machine.requests
 
     def give_way(self) -> None:
         """End, to make room for a new session."""
@@ -234,9 +232,8 @@ class SessionActor(Actor[SessionMessage]):
 
     def child_ended(self, down: Down) -> None:
         """A request's actor is no more: whatever became of it, the request has its end."""
-        active = self._requests.get(
-            int(down.name)
-        )  # None: it crashed after its end, which came at once
+        # None: it crashed after its end, which came at once.
+        active = self.machine.requests.get(int(down.name))
         if active is not None and self._forget(active):
             active.ended(CRASHED)
             self.watch_reader()
@@ -244,12 +241,11 @@ class SessionActor(Actor[SessionMessage]):
 
     def _forget(self, active: ActiveRequest) -> bool:
         """The request has nothing more to do. True: it had not ended, so it has crashed."""
-        del self._requests[active.request_id]
         active.registration.running -= 1
         active.let_go()
         if active.expiry is not None:
             active.expiry.met()
-        return self.machine.gone(active.request_id)
+        return self.machine.gone(active)
 
     def stopped(self) -> None:
         """Let go of the connection."""
@@ -262,19 +258,20 @@ class SessionActor(Actor[SessionMessage]):
             self.connection.wake()
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        requests = self.machine.requests
         for effect in effects:
             match effect:
                 case Deliver(request_id, payload, about):
-                    self._requests[request_id].deliver(payload, about)
+                    requests[request_id].deliver(payload, about)
                 case Stop(request_id, failure):
-                    active = self._requests[request_id]
+                    active = requests[request_id]
                     active.ended(failure)
                     active.kill()
                     self.watch_reader()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
-                    self._requests[request_id].wake()
+                    requests[request_id].wake()
                 case Close(code, reason):
                     self.close(code, reason)
                     if ends_session(code, by_service=True):
@@ -304,15 +301,13 @@ class SessionActor(Actor[SessionMessage]):
             self._set_deadline(active, handler.deadline)
         active.begin(handler)
 
-    def enter(self, active: ActiveRequest) -> AnswerStream:
-        """Have a request in flight, until it has nothing more to do; return its answer stream."""
-        stream = self.machine.open(active.request_id)
+    def enter(self, active: ActiveRequest) -> None:
+        """Have a request in flight, with an answer stream, until it has nothing more to do."""
+        self.machine.open(active)
         self.machine.account.input_bytes += active.held
         if active.held >= STEP:
             self.machine.output.count_bytes()
         active.registration.running += 1
-        self._requests[active.request_id] = active
-        return stream
 
     @property
     def making(self) -> asyncio.Semaphore:

@@ -32,7 +32,7 @@ from actors.protocol.frames import (
 from actors.protocol.limits import FLOOD, SessionLimits
 from actors.protocol.machine import SessionMachine
 from tests.support import machine_kit
-from tests.support.machine_kit import Start, stream
+from tests.support.machine_kit import Machine, Start, gone, stream
 from tests.support.session_kit import Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -46,27 +46,27 @@ def machine(
     buffer_bytes: int = ALL,
     initial_credit: int = 0,
     acknowledges: bool = False,
-) -> SessionMachine:
+) -> Machine:
     limits = SessionLimits(
         max_requests_in_flight=in_flight,
         outbox_bytes=outbox_bytes,
         resume_buffer_messages=buffer_messages,
         resume_buffer_bytes=buffer_bytes,
     )
-    session = SessionMachine(limits, encode)
+    session: Machine = SessionMachine(limits, encode)
     session.attach(initial_credit=initial_credit, acknowledges=acknowledges)
     return session
 
 
-def receive(session: SessionMachine, frame: Frame, size: int = 10) -> list[Effect | Start]:
+def receive(session: Machine, frame: Frame, size: int = 10) -> list[Effect | Start]:
     return machine_kit.receive(session, frame, size, 0.0)
 
 
-def take(session: SessionMachine) -> list[Sent]:
+def take(session: Machine) -> list[Sent]:
     return [decode(frame) for frame in frames(session.output.take(ALL))]
 
 
-def opened(session: SessionMachine, *request_ids: int) -> None:
+def opened(session: Machine, *request_ids: int) -> None:
     for request_id in request_ids:
         request = Request(request_id, 0, Text())
         assert receive(session, request) == [Start(request)]
@@ -132,7 +132,7 @@ def test_a_request_ends_once_and_nothing_comes_after() -> None:
     assert not stream(session, 1).end(Text("again"))
     assert not stream(session, 1).answer(Text("late"))
     assert receive(session, Cancel(1)) == []
-    session.gone(1)
+    gone(session, 1)
     assert take(session) == [Sent(1, 1, False, "a"), Sent(1, 2, True, "z")]
 
 
@@ -141,7 +141,7 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
     session = machine()
     opened(session, 1)
     if frame is None:
-        session.gone(1)
+        gone(session, 1)
     else:
         assert receive(session, frame) == [Stop(1, CANCELLED)]
     assert not stream(session, 1).end(COMPLETED)
@@ -166,7 +166,7 @@ def test_frames_about_a_request_that_never_was_are_ignored() -> None:
     assert [receive(session, frame) for frame in frames] == [[], [], [], []]
     stream(session, 9).add_closing("k", Text())
     assert not stream(session, 9).block()
-    session.gone(9)
+    gone(session, 9)
     assert not stream(session, 9).take_closing("k")
     assert not stream(session, 9).answer(Text())
     assert not stream(session, 9).has_room()
@@ -214,7 +214,7 @@ def test_what_cannot_be_encoded_leaves_no_gap() -> None:
         with pytest.raises(TypeError):
             refused()
     assert take(session) == []
-    session.gone(1)
+    gone(session, 1)
     assert take(session) == [Sent(1, 1, False, "closing"), Sent(1, 2, True, "!INTERNAL")]
 
 
@@ -235,7 +235,7 @@ def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
         case "cancel":
             receive(session, Cancel(1))
         case "gone":
-            session.gone(1)
+            gone(session, 1)
         case _:
             session.fail_all(CANCELLED)
     frames = take(session)
@@ -393,7 +393,7 @@ def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> Non
     assert session.in_flight == 0
     frame = Request(2, 0, Text())
     assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
-    session.gone(1)
+    gone(session, 1)
     opened(session, 3)
     assert take(session) == [
         Sent(1, 1, True, "!CANCELLED"),
@@ -417,7 +417,7 @@ def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
 
 def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
     limits = SessionLimits(messages_per_second=4.0, message_burst=1)
-    session = SessionMachine(limits, encode)
+    session: Machine = SessionMachine(limits, encode)
     session.attach(initial_credit=0, acknowledges=False)
     assert machine_kit.receive(session, Request(1, 0, Text()), 1, 10.0) == [
         Start(Request(1, 0, Text()))
@@ -435,7 +435,7 @@ def test_a_refusal_by_rate_says_when_it_will_be_admitted() -> None:
 
 def test_far_more_frames_of_other_kinds_than_requests_allowed_are_abuse() -> None:
     limits = SessionLimits(messages_per_second=1.0, message_burst=1)
-    session = SessionMachine(limits, encode)
+    session: Machine = SessionMachine(limits, encode)
     for _ in range(FLOOD):
         assert session.receive(Ack(0), 1, 0.0) == []
     (close,) = session.receive(Ack(0), 1, 0.0)
@@ -593,7 +593,7 @@ def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_n
             raise UnicodeEncodeError("utf-8", "bad", 0, 1, "surrogates not allowed")
         return encode(request_id, sequence, end, said)
 
-    session = SessionMachine(SessionLimits(), choosy)
+    session: Machine = SessionMachine(SessionLimits(), choosy)
     session.attach(initial_credit=1, acknowledges=True)
     opened(session, 1)
     for _ in range(2):  # with room, and without
@@ -602,4 +602,4 @@ def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_n
         stream(session, 1).answer(Text("a"))
     assert receive(session, Credit(1, 5)) == [Wake(1)]
     assert stream(session, 1).end(Text("end"))
-    assert not session.gone(1)
+    assert not gone(session, 1)

@@ -31,7 +31,7 @@ from actors.protocol.memory import STEP, Account, Budget
 from actors.protocol.output import Output
 from actors.testing import ManualClock, settle
 from tests.support.kit import Boom
-from tests.support.machine_kit import stream
+from tests.support.machine_kit import Asker, Machine, stream
 from tests.support.session_kit import Ask, Client, Service, Text, encode
 
 MIB = 1024 * 1024
@@ -702,10 +702,10 @@ def test_a_budget_is_never_exceeded_and_is_whole_again(
 
 
 def test_a_limit_is_lifted_only_of_a_request_that_has_not_ended() -> None:
-    machine = SessionMachine(LIMITS, encode)
+    machine: Machine = SessionMachine(LIMITS, encode)
     machine.attach(initial_credit=1, acknowledges=False)
     machine.admit(Request(1, 0, Text()), 10, 0.0)
-    machine.open(1)
+    machine.open(Asker(1))
     stream(machine, 1).answer(Text("a"))
     assert not stream(machine, 1).has_room()
     stream(machine, 1).lift_limit()
