@@ -74,6 +74,10 @@ RUNTIME: Final = {
         "active_request", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "background", "session_resume", "memory", "stalls",
     ),
+    "sessions/execution": (
+        "active_request", "eager", "request", "stream", "session", "duplex", "interceptors",
+        "burst", "background", "session_resume", "memory"),
+    "sessions/request_states": ("active_request",),
     "runtime/runqueue": ("runqueue",),
     "sessions/session": (
         "eager", "active_request", "session", "session_resume", "stream", "request", "burst",

@@ -15,6 +15,7 @@ class Asker:
 
     request_id: int
     stream: AnswerStream = NO_STREAM
+    size: int = 0
 
 
 Machine: TypeAlias = SessionMachine[Asker]

@@ -66,6 +66,8 @@ class InFlight(Protocol):
     """A request in flight, as the machine sees it."""
 
     request_id: int
+    size: int
+    """Bytes of its frame, which are counted as held."""
     stream: AnswerStream
     """Set by `SessionMachine.open`."""
 
@@ -178,6 +180,9 @@ class SessionMachine(Generic[R]):
             request_id, self._initial_limit, self._encode, self._encode_stream, self.output
         )
         self.requests[request_id] = request
+        self.account.input_bytes += request.size
+        if request.size >= STEP:
+            self.output.count_bytes()
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
         """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
@@ -268,6 +273,7 @@ class SessionMachine(Generic[R]):
     def gone(self, request: R) -> bool:
         """Forget the request, whose actor is no more; return whether it had crashed: not ended."""
         del self.requests[request.request_id]
+        self.count_input(-request.size)
         return request.stream.end(CRASHED)
 
     def is_open(self, request_id: int) -> bool:
@@ -277,26 +283,23 @@ class SessionMachine(Generic[R]):
 
     # -- memory ------------------------------------------------------------------------------
 
-    def hold(self, size: int) -> bool:
-        """Count so many bytes from the client as held; return False where there is no room."""
-        if not self.output.has_room_for(size):
-            return False
-        self.account.input_bytes += size
-        if size >= STEP:
-            self.output.count_bytes()
-        return True
+    def has_room_for(self, size: int) -> bool:
+        """Return whether the session may hold so many bytes more."""
+        return self.output.has_room_for(size)
 
-    def release(self, size: int) -> None:
-        """Give back what `hold` counted."""
-        self.account.input_bytes -= size
-        if size >= STEP:
+    def count_input(self, size: int) -> None:
+        """Count so many bytes as held for requests, or, below 0, as held no more."""
+        self.account.input_bytes += size
+        if size >= STEP or size <= -STEP:
             self.output.count_bytes()
 
     def crowded(self, payload: Message | Failure | Completed) -> bool:
         """Return whether an end is so large that it has to wait, and has no room yet."""
+        output = self.output
         return (
-            not isinstance(payload, (Failure, Completed))
-            and self.output.full()
+            output.waiting_bytes >= output.room_bytes
+            and not isinstance(payload, (Failure, Completed))
+            and output.full()
             and payload.ByteSize() > LARGE
         )
 

@@ -98,6 +98,11 @@ class Inputs:
             return HOLDS_TOO_MUCH
         return None
 
+    @property
+    def begun(self) -> bool:
+        """Return whether the handler has taken an input: what it did with it must stand."""
+        return self._taken > 0
+
     async def next(self) -> Message | None:
         """Return the next input, when it is there; None after the last one.
 
@@ -111,9 +116,9 @@ class Inputs:
                 await self._waiter
             finally:
                 self._waiter = None
-        if not self._taken:
-            self._started()
         self._taken += 1
+        if self._taken == 1:
+            self._started()
         payload = self._queue.popleft()
         limit = self._taken + self._window
         if not self._last and limit - self._limit >= (self._window + 1) // 2:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import Final, Protocol
+from typing import Final
 
 EAGER: Final = sys.version_info >= (3, 12)
 """A task can begin at once and, if it need not wait, end at once: a third of the cost of one that
@@ -20,35 +20,3 @@ def begin(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         return loop.create_task(work)
     # Checked as for 3.11, whose stubs do not have it; from 3.12 on there is nothing to ignore.
     return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]  # where EAGER, which 3.11's stubs do not know
-
-
-class Stepping(Protocol):
-    """What runs in a task that may not have taken its first step."""
-
-    begun: bool
-
-    def look(self) -> None:
-        """The first step has been taken."""
-
-
-class FirstSteps:
-    """The requests whose first step waits for its turn of the loop: each is looked at after it."""
-
-    __slots__ = ("_runs",)
-
-    def __init__(self) -> None:
-        self._runs: list[Stepping] = []
-
-    def wait_for(self, run: Stepping) -> None:
-        """Have this one become an actor, if it waits then."""
-        if not self._runs:
-            asyncio.get_running_loop().call_soon(self._look)
-        self._runs.append(run)
-
-    def _look(self) -> None:
-        runs, self._runs = self._runs, []
-        for run in runs:
-            if run.begun:
-                run.look()
-            else:
-                self.wait_for(run)

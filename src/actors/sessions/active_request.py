@@ -1,26 +1,27 @@
-"""A request in flight: what ties its actor to its session."""
+"""A request in flight: what ties its handler to its session."""
 
 import asyncio
-import inspect
-import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.errors import NoActor
 from actors.protocol.answer_stream import NO_STREAM, AnswerStream
-from actors.protocol.failure import Failure
-from actors.protocol.frames import Completed, Message, Notice, Request, Sealed
+from actors.protocol.effects import HOLDS_TOO_MUCH
+from actors.protocol.failure import Code, Failure
+from actors.protocol.frames import Completed, Input, Message, Notice, Request, Sealed
 from actors.requests.duplex import Inputs
 from actors.requests.interceptors import Ending, Interceptor
 from actors.requests.registry import Registration
-from actors.requests.request import AnyHandler, RequestActor, settled
+from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
 from actors.runtime.deadlines import Deadline
-from actors.runtime.eager import begin
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
+from actors.sessions.execution import Execution, call
 from actors.sessions.request_memory import RequestMemory
+from actors.sessions.request_states import ACTOR, ENDED, ENDING, OPEN, UNSEEN, Standing
 from actors.sessions.stalls import Stall
 
 if TYPE_CHECKING:
@@ -32,15 +33,20 @@ M = TypeVar("M")
 
 _FORGOTTEN: Final = Request(0, 0, None)
 
+NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs")
 
-class ActiveRequest(RequestMemory):
-    """A request that runs: its Exchange, and the session's own notes about it."""
+
+class ActiveRequest:
+    """A request from its receipt to its end: its Exchange, and the session's notes about it.
+
+    Its states are in `actors.sessions.request_states`.
+    """
 
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
-        "_began", "_calling", "_cell", "_early", "_first", "_handler", "_only_once", "_task",
-        "_waiter", "begun", "deadline", "ends_if_stalled", "expiry", "registration", "request",
-        "said",
+        "_awaits", "_began", "_execution", "_first", "_memory", "_waiter", "deadline",
+        "ends_if_stalled", "expiry", "inputs", "registration", "request", "request_id", "said",
+        "session_actor", "size", "standing", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -51,30 +57,26 @@ class ActiveRequest(RequestMemory):
         size: int,
         began: float,
     ) -> None:
-        self._session = session
+        self.session_actor: SessionActor = session
         self._began = began
         self.request = request
         self.request_id: int = request.request_id
-        self.held = size
-        self._making = None
-        self._awaits = self._has_one = self._calling = self._only_once = False
-        self.stream = NO_STREAM
+        self.size: int = size
+        self._memory: RequestMemory | None = None
+        self._awaits = False
+        self.stream: AnswerStream = NO_STREAM
+        """Its answers; NO_STREAM until it has entered."""
         self.registration: Registration = registration
-        self.begun: bool = False
-        """The first step has been taken, or is not going to be."""
-        self.in_flight: bool = False
-        """It has entered: its session and its registration know of it, until it is gone."""
+        self.standing: Standing = UNSEEN
         self.said: Message | Failure | Completed | None = None
+        """What it has ended with."""
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
-        self._cell: Cell[object] | None = None
-        self._handler: AnyHandler | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._execution: Execution | None = None
         self._first: float | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._early: list[Message | Sealed] | None = None
         self.ends_if_stalled: bool = False
-        self.inputs = None
+        self.inputs: Inputs | None = None
         if registration.takes is not None:
             self.inputs = Inputs(
                 registration.takes, self._grant, self._run_once, self._hold, self._free
@@ -85,71 +87,60 @@ class ActiveRequest(RequestMemory):
         """What is put round the handler."""
         return self.registration.interceptors
 
-    # -- the actor ---------------------------------------------------------------------------
+    # -- its handler -------------------------------------------------------------------------
+
+    def make_handler(self) -> AnyHandler:
+        """The actor that handles the request; a new one for each try."""
+        handler = self.registration.factory()
+        handler.exchange = self
+        handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
+        return handler
 
     def begin(self, handler: AnyHandler) -> None:
-        """Run the handler to its end, or to where it first waits, before this returns.
-
-        Where it first waits it becomes an actor, or earlier, when it asks for a cell or crashes.
-        Most requests never do, which saves half of their cost. The difference cannot be observed:
-        no other code runs before that. On Python 3.11 tasks do not begin at once; what is sent
-        to the request before its first step is kept until then.
-        """
-        self._handler = handler
+        """Run the handler to its end, or to where it first waits, before this returns."""
         start: Callable[[], Awaitable[Ending]] | None
         if self.registration.interceptors:
             start = handler.attempt
         elif handler.handle_is_plain:
-            start = self._call(handler)  # type: ignore[arg-type]  # a RequestActor; to look takes 0.2 us
+            start = call(self, handler)  # type: ignore[arg-type]  # a RequestActor; to look takes 0.2 us
             if start is None:
                 return
         else:
             start = handler.run
-        self._task = begin(self._work(start))
-        if not self.begun:
-            self.enter()
-            self._session.first_steps.wait_for(self)
-        elif self._handler is not None:  # where EAGER: it waits
-            self.look()
+        execution = self._execution = Execution(self, handler)
+        execution.begin(start)
 
-    def _call(
-        self, handler: RequestActor[Message, Message]
-    ) -> Callable[[], Awaitable[Ending]] | None:
-        """Run a plain function; return what needs a task after all, None if nothing does.
+    @property
+    def cell(self) -> "Cell[object]":
+        """The request as an actor; it becomes one if it was none. Raises NoActor."""
+        if self._execution is None:
+            raise NoActor(f"{self.registration.label}: a plain function is no actor")
+        return self._execution.cell
 
-        A crash does, which is judged as in any actor, and an awaitable that it returns.
-        """
-        self._calling = self.begun = True
-        answer: Message | Failure | Awaitable[Message]
-        start: Callable[[], Awaitable[Ending]]
-        try:
-            try:
-                answer = handler.handle(handler.request)
-            except Failure as failure:
-                answer = failure.alone()
-            # Remembered: to ask a message for an `__await__` takes protobuf's types a microsecond.
-            kind, known = type(answer), self.registration.said_at_once
-            if kind not in known and not isinstance(answer, Awaitable):
-                known.add(kind)
-            aborted = self.said is not None  # by itself: it is not to wait for anything any more
-            if aborted and inspect.iscoroutine(answer):
-                answer.close()
-            if aborted or (kind in known and not self._is_crowded(answer)):  # type: ignore[arg-type]  # as below
-                self.end(answer)  # type: ignore[arg-type]  # awaited by nobody: no Awaitable, or too late
-                self._calling = False
-                self._handler = None  # no circle is left for the garbage collector
-                self._session.passed(self)
-                return None
-            start = partial(settled, answer)
-        except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
-            start = partial(_raise, error)
-        self._calling = self.begun = False
-        return start
+    def became(self, cell: "Cell[object]") -> None:
+        """Note the cell of a new handler: the request is an actor, or is run again."""
+        assert self._execution is not None
+        self._execution.became(cell, only_once=self.only_once)
 
-    def _sending(self) -> AnswerStream:
-        """Enter, and return the answer stream; it is over if the request has ended."""
-        self.enter()
-        return self.stream
+    def kill(self) -> None:
+        """Stop the handler, without waiting; a plain function that runs cannot be stopped."""
+        if self._execution is not None:
+            self._execution.kill()
+
+    @property
+    def only_once(self) -> bool:
+        """Return whether it must not be run again: something came of it, or is used up."""
+        return (
+            self._first is not None
+            or self.said is not None
+            or (self.inputs is not None and self.inputs.begun)
+        )
+
+    def _run_once(self) -> None:
+        if self._execution is not None:
+            self._execution.run_once()
+
+    # -- in flight ---------------------------------------------------------------------------
 
     def enter(self) -> None:
         """Put the request in flight, once, unless it has ended: now it can be found by its id.
@@ -157,128 +148,94 @@ class ActiveRequest(RequestMemory):
         Call it before the request waits, and before anything but its end uses its id. Requests
         that never wait skip this, which makes them a seventh cheaper.
         """
-        if not self.in_flight and self.said is None:
-            self.in_flight = True
-            self._session.enter(self)
+        if self.standing is UNSEEN:
+            self.standing = OPEN
+            self.session_actor.enter(self)
 
-    def look(self) -> None:
-        """Become an actor, if the first step has been taken and the handler waits."""
-        if self._cell is not None or self._handler is None:
-            return
-        self.enter()
-        if self._session.alive:
-            _ = self.cell
-        else:  # there is nobody any more to be an actor for
-            assert self._task is not None
-            self._handler = None
-            self._task.cancel()
+    def let_go(self) -> None:
+        """Give everything back, the request's bytes too: handler and exchange are a circle by now.
 
-    async def _work(self, start: Callable[[], Awaitable[Ending]]) -> None:
-        self.begun = True
-        if self._task is None:  # where EAGER: its actor may be asked for in another's task
-            self._task = asyncio.current_task()
-        elif not self._may_begin():
-            return
-        raised: BaseException | None = None
-        ending: Ending | Failure
+        A handler that ignored its cancellation may still run. It holds nothing from now on.
+        """
+        self.standing = ENDED
+        if self._memory is not None:
+            self._memory.let_go()
+        self.request = _FORGOTTEN
+
+    # -- from the client ---------------------------------------------------------------------
+
+    def deliver(self, payload: Message | Sealed | Input, about: str | None = None) -> None:
+        """Take what the client sends to this request; it ends the request if there is no room."""
+        if isinstance(payload, Input):
+            failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
+            if failure is not None:
+                self.abort(failure)
+        elif about is not None and not (self._awaits or self.stream.has_closing(about)):
+            pass  # nothing waits for it
+        elif isinstance(payload, Sealed) and not (
+            self.memory.hold(payload.size) or self.memory.hold_one(payload.size)
+        ):
+            self.abort(HOLDS_TOO_MUCH)
+        else:
+            assert self._execution is not None, "nothing comes while a plain function runs"
+            self._execution.tell(payload)
+
+    def open(self, sealed: Sealed) -> Message:
+        """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
+        self._free(sealed)
+        return sealed.open()
+
+    @asynccontextmanager
+    async def awaiting(self) -> AsyncIterator[None]:
+        """Let in, meanwhile, what settles nothing that is open: the handler waits for a message."""
+        self._awaits = True
         try:
-            # As `handler.main()`, without one more coroutine.
-            try:
-                ending = await start()
-            except Failure as failure:
-                ending = failure.alone()
-            if self._is_crowded(ending):
-                ending = await self._have_room_for(ending)
-            self.end(ending)
-        except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
-            raised = error
-        if self._cell is None and (raised is None or self._handler is None):
-            self._handler = None  # no circle is left for the garbage collector
-            self._session.passed(self)
-            return
-        try:
-            await self.cell.carry_on(raised)
+            yield
         finally:
-            if raised is not None:  # it is kept, and would keep the handler with its request
-                traceback.clear_frames(raised.__traceback__)
-            del raised, start
-
-    def _may_begin(self) -> bool:
-        """Where tasks wait for their turn, much may have happened before the first step."""
-        if self._handler is not None and self._session.alive:
-            return True
-        self._handler = None
-        self._session.passed(self)
-        return False
-
-    def became(self, cell: "Cell[object]") -> None:
-        """The request is an actor now."""
-        self._cell = cell
-        self._handler = None
-        if self._only_once:
-            cell.ref.restart_never()
-        for message in self._early or ():
-            cell.ref.tell(message)
-        self._early = None
+            self._awaits = False
 
     @property
-    def cell(self) -> "Cell[object]":
-        """The request as an actor; it becomes one if it was none."""
-        if self._cell is None:
-            if self._calling:
-                raise NoActor(f"{self.registration.label}: a plain function is no actor")
-            assert self._handler is not None
-            assert self._task is not None
-            self.enter()
-            cell = self._session.adopt(self, self._handler, self._task)
-            self.became(cell)
-            return cell
-        return self._cell
+    def memory(self) -> RequestMemory:
+        """What it holds besides its own bytes; made when it is asked for, as few hold anything."""
+        if self._memory is None:
+            is_over = self.standing is UNSEEN or self.standing is ENDED
+            self._memory = RequestMemory(self.session_actor.machine, over=is_over)
+        return self._memory
 
-    def kill(self) -> None:
-        """Stop the actor, without waiting."""
-        if not self.begun:
-            self._handler = None
-        elif self._calling:
-            return  # it has ended, and what it still does nobody can stop
-        elif self._cell is not None or self._handler is not None:
-            self.cell.ref.kill()
+    def _hold(self, size: int) -> bool:
+        return self.memory.hold(size)
+
+    def _free(self, sealed: Sealed) -> None:
+        self.memory.free(sealed.size)
 
     # -- its way back into the session -------------------------------------------------------
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """The ref of a long-lived actor. Raises NotRegistered."""
-        return self._session.find_actor(kind, name)
-
-    def receive_sealed(self, payload: Message | Sealed) -> None:
-        """Hand on what the client sent; what comes before the first step is kept until then."""
-        if self.begun:
-            self.cell.ref.tell(payload)
-        else:
-            self._early = [*(self._early or ()), payload]
-
-    def _grant(self, limit: int) -> None:
-        self._sending().grant(limit)
-
-    def _run_once(self) -> None:
-        self._only_once = True
-        if self._cell is not None:
-            self._cell.ref.restart_never()
+        return self.session_actor.find_actor(kind, name)
 
     @property
     def clock(self) -> "Clock":
         """The system's time."""
-        return self._session.context.clock
+        return self.session_actor.context.clock
 
     @property
     def session(self) -> str:
         """The session's name."""
-        return self._session.name
+        return self.session_actor.name
 
     @property
     def log(self) -> Log:
         """A log for this request."""
-        return self._session.request_log(self.request_id)
+        return self.session_actor.request_log(self.request_id)
+
+    def _sending(self) -> AnswerStream:
+        """Enter, and return the answer stream; it is over if the request has ended."""
+        self.enter()
+        return self.stream
+
+    def _grant(self, limit: int) -> None:
+        self._sending().grant(limit)
 
     def notify(self, notice: Notice) -> None:
         """Send a notice, when there is credit for it."""
@@ -303,7 +260,7 @@ class ActiveRequest(RequestMemory):
         finally:
             self._mark_answered()
         if not all_sent:
-            self._session.watch_reader()
+            self.session_actor.watch_reader()
         return all_sent
 
     def add_closing(self, key: str, closing: Message) -> None:
@@ -314,31 +271,12 @@ class ActiveRequest(RequestMemory):
         """Take back what is to be sent before the end; return False if nothing is."""
         return self.stream.take_closing(key)
 
-    def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one."""
-        session = self._session
-        if not self.in_flight and self.said is None:
-            session.machine.answer_at_once(self.request_id, answer)
-            self.ended(answer)
-        elif self.stream.end(answer):
-            self.ended(answer)
-        self._only_once = True
-        if self._cell is not None:
-            self._cell.ref.restart_never()
-            self._cell.finish()
-        if session.machine.output.filled:
-            session.watch_reader()
-
-    async def finish(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one, when there is room for it."""
-        if self._is_crowded(answer):
-            answer = await self._have_room_for(answer)
-        self.end(answer)
-
     def _mark_answered(self) -> None:
         if self._first is None:
-            self._first = self._session.now()
+            self._first = self.session_actor.now()
             self._run_once()
+
+    # -- room --------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
         """Return whether one more answer may be sent."""
@@ -346,12 +284,12 @@ class ActiveRequest(RequestMemory):
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
-        self._session.watch_reader()
+        self.session_actor.watch_reader()
         while not self.has_room():
             if not self.stream.block():
                 raise asyncio.CancelledError  # a handler that did not end when it was told to
             self._waiter = asyncio.get_running_loop().create_future()
-            stall = Stall(self._session, self.stream) if self.ends_if_stalled else None
+            stall = Stall(self.session_actor, self.stream) if self.ends_if_stalled else None
             try:
                 await self._waiter
             finally:
@@ -364,36 +302,71 @@ class ActiveRequest(RequestMemory):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    async def reserve(self, size: int, at_least: int | None = None) -> int:
+        """Wait until the session has room for an answer of so many bytes, and reserve it.
+
+        Few requests of a session have such a reservation at once, first come, first served. It ends
+        with the request. Returns `size`, or `at_least` where there is room for no more. Raises
+        Failure where the session holds too much.
+        """
+        self.enter()
+        await self.memory.take_turn(self.session_actor.making)
+        await self.room()
+        if self.memory.hold(size):
+            return size
+        if at_least is None or not self.memory.hold(at_least):
+            raise copy(HOLDS_TOO_MUCH)  # one for all would keep the frames of each
+        return at_least
+
+    async def have_room_for(
+        self, answer: Message | Failure | Completed
+    ) -> Message | Failure | Completed:
+        """Wait until there is room for an end; return it, or what takes its place."""
+        assert not isinstance(answer, (Failure, Completed)), "they are never so large"
+        self.enter()
+        if not self.memory.hold(answer.ByteSize()):
+            return HOLDS_TOO_MUCH
+        self.stream.lift_limit()
+        await self.room()
+        return answer
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def end(self, answer: Message | Failure | Completed) -> None:
+        """Send the last one, whatever room there is; harmless once that was done."""
+        session = self.session_actor
+        if self.standing is UNSEEN:
+            session.machine.answer_at_once(self.request_id, answer)
+            self.ended(answer)
+        elif self.stream.end(answer):
+            self.ended(answer)
+        if self._execution is not None and self._execution.phase is ACTOR:
+            self._execution.finish()
+        if session.machine.output.filled:
+            session.watch_reader()
+
+    async def finish(self, answer: Message | Failure | Completed) -> None:
+        """Send the last one, when there is room for it."""
+        if self.session_actor.machine.crowded(answer):
+            answer = await self.have_room_for(answer)
+        self.end(answer)
+
     def abort(self, failure: Failure) -> None:
         """End the request and stop its actor."""
         self.enter()
-        self._session.abort(self.request_id, failure)
-
-    def let_go(self) -> None:
-        """Give everything back, the request's bytes too: run and actor are a circle by now."""
-        super().let_go()
-        self.request = _FORGOTTEN
+        self.session_actor.abort(self.request_id, failure)
 
     def ended(self, said: Message | Failure | Completed) -> None:
-        """Report how the request went to whoever watches requests."""
+        """Note what the request has ended with, and report it to whoever watches requests."""
         self.said = said
-        session, began, first = self._session, self._began, self._first
+        self.standing = ENDING if self.standing is OPEN else ENDED
+        session, began, first = self.session_actor, self._began, self._first
         if session.on_request_end is None:
             return
         last = session.now() - began
         name = self.registration.name
         session.on_request_end(name, said, last if first is None else first - began, last)
 
-    def make_handler(self) -> AnyHandler:
-        """The actor that handles the request; a new one for each try."""
-        handler = self.registration.factory()
-        handler.exchange = self
-        handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
-        return handler
-
-
-async def _raise(error: BaseException) -> Ending:
-    try:
-        raise error
-    finally:
-        del error  # no circle is left for the garbage collector
+    def refused(self, failure: Failure) -> None:
+        """Note that it is not run at all: what has the exchange already can do nothing with it."""
+        self.said, self.standing = failure, ENDED

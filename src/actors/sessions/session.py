@@ -40,18 +40,17 @@ from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Request
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
-from actors.protocol.memory import STEP
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
 from actors.runtime.crashes import is_crash
 from actors.runtime.deadlines import Deadline
-from actors.runtime.eager import FirstSteps
 from actors.runtime.events import Crashed
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef, Down
 from actors.runtime.supervision import Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
+from actors.sessions.execution import FirstSteps
 from actors.sessions.messages import (
     Attach,
     Attached,
@@ -66,6 +65,7 @@ from actors.sessions.messages import (
     SessionMessage,
 )
 from actors.sessions.policies import AGAIN, BUSY, MAKING, ONCE, UNCLAIMED
+from actors.sessions.request_states import ENDED
 from actors.sessions.stalls import ReaderWatch
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class SessionActor(Actor[SessionMessage]):
             self._refuse(request, CRASHED)
             return
         if handler.at_most is not None and registration.running >= handler.at_most:
-            active.said = BUSY
+            active.refused(BUSY)
             self._refuse(request, BUSY, Limit.TYPE)
             return
         if request.timeout_ms or handler.deadline is not None:
@@ -304,9 +304,6 @@ class SessionActor(Actor[SessionMessage]):
     def enter(self, active: ActiveRequest) -> None:
         """Have a request in flight, with an answer stream, until it has nothing more to do."""
         self.machine.open(active)
-        self.machine.account.input_bytes += active.held
-        if active.held >= STEP:
-            self.machine.output.count_bytes()
         active.registration.running += 1
 
     @property
@@ -337,7 +334,7 @@ class SessionActor(Actor[SessionMessage]):
         """A request has ended before it had to wait, and has had no actor."""
         self._tally.started += 1
         self._tally.stopped += 1
-        if active.in_flight:
+        if active.standing is not ENDED:
             self._forget(active)
             if self._drained:
                 self._settle_drained()
