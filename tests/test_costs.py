@@ -22,11 +22,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import Int32Value
 from websockets.asyncio.client import connect
 
+import actors.protocol.gathering
 import actors.protocol.machine
-import actors.protocol.output
 import transport.server.connection
 from actors import RequestActor, StreamActor, Yielded
-from actors.protocol.output import SEVERAL
+from actors.protocol.gathering import SEVERAL
 from actors.runtime.eager import EAGER
 from actors.testing import settle
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
@@ -237,7 +237,7 @@ async def streams(
 @pytest.mark.parametrize("way", ["in a burst", "one by one", "one by one, of several streams"])
 async def test_calls_of_a_token(fed: Fed, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Else writes depend on the time.
-    monkeypatch.setattr(actors.protocol.output, "GATHERED_FOR", inf)
+    monkeypatch.setattr(actors.protocol.gathering, "GATHERED_FOR", inf)
     delay = "[[delay:0]]" if way.startswith("one by one") else ""
     at_once = 10 if way.endswith("streams") else 1
     each = TOKENS // at_once

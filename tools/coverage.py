@@ -56,7 +56,11 @@ RUNTIME: Final = {
     "protocol/machine": ("machine", "machine_properties", "burst", "session", "duplex", "memory"),
     "runtime/mailbox": ("mailbox",),
     "protocol/memory": ("memory",),
+    "protocol/flow_control": ("output", "burst", "answer_stream", "memory", "machine"),
+    "protocol/gathering": ("gathering",),
     "protocol/output": ("output", "burst", "answer_stream", "memory"),
+    "protocol/replay_buffer": ("output",),
+    "protocol/send_queue": ("output", "burst", "machine"),
     "protocol/stall_timeout": ("stall_timeout",),
     "requests/pull": ("relay", "stream", "burst", "interceptors"),
     "runtime/ref": (

@@ -122,7 +122,7 @@ async def test_who_asks_and_asks_and_never_reads_gets_4002_at_once(watched: Watc
             await greedy._writer.drain()
             await asyncio.sleep(0)
             session = watched.session(name)
-            assert session.machine.output.unsent <= 4 * 100
+            assert session.machine.output.flow.unsent <= 4 * 100
             if session.connection is None or session.connection._closing:  # type: ignore[attr-defined]  # a Channel
                 break
     else:

@@ -37,7 +37,7 @@ class Watched:
         return found
 
     def held(self, name: str) -> int:
-        return self.session(name).machine.output.size
+        return self.session(name).machine.output.flow.size
 
     def in_transport(self, name: str) -> int:
         channel = self.session(name).connection

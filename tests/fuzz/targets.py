@@ -121,7 +121,7 @@ class Driven:
                 self.reconnect(max(0, self.at - what // 8))
             case _:
                 pass
-        assert self.machine.output.size <= MOST_HELD
+        assert self.machine.output.flow.size <= MOST_HELD
         assert self.machine.in_flight <= LIMITS.max_requests_in_flight
 
     def gone(self, request_id: int) -> None:

@@ -153,6 +153,8 @@ class MachineBesideModel(RuleBasedStateMachine):
         return self.answers[self.gone :]
 
     def full(self) -> bool:
+        if self.flooded():
+            return True
         if self.connected and (size(self.waiting) >= OUTBOX or len(self.waiting) >= KEPT):
             return True
         if self.connected and not self.acknowledges:
@@ -208,13 +210,13 @@ class MachineBesideModel(RuleBasedStateMachine):
             refusal = "!UNIMPLEMENTED"
         elif self.draining:
             refusal = "!UNAVAILABLE retryable"
-        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES:
+        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES or self.flooded():
             refusal = "!RESOURCE_EXHAUSTED retryable"
         else:
             assert effects == [Start(frame)]
             if at_once:
                 self.expect(request_id, "at once", end=True)
-                assert self.machine.output.filled == self.full()
+                assert self.machine.output.flow.filled == self.full()
             else:
                 self.requests[request_id] = Modelled(self.initial_credit or 2**64)
             return
@@ -278,10 +280,10 @@ class MachineBesideModel(RuleBasedStateMachine):
         after = max(self.taken - behind, 0)
         possible = self.gone <= after <= self.taken
         output = self.machine.output
-        before = output.sequence, output.size, output.waiting_bytes
+        before = output.queue.sequence, output.flow.size, output.queue.size
         assert self.machine.resume(after) == possible
         if not possible:
-            assert before == (output.sequence, output.size, output.waiting_bytes)
+            assert before == (output.queue.sequence, output.flow.size, output.queue.size)
             return
         del self.handled[after:]
         self.taken = self.gone = after
@@ -373,7 +375,7 @@ class MachineBesideModel(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     @rule(at_most=st.sampled_from([0, 30, 60, 100, 400]))
     def take(self, at_most: int) -> None:
-        before = self.machine.output.waiting_bytes
+        before = self.machine.output.queue.size
         taken = list(frames(self.machine.output.take(at_most)))
         sent = [decode(frame) for frame in taken]
         assert sum(map(len, taken)) <= at_most or len(taken) == 1
@@ -386,7 +388,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         assert sent[len(aside) :] == expected
         self.taken += len(expected)
         self.handled += expected
-        assert self.machine.output.waiting_bytes == size(self.waiting)
+        assert self.machine.output.queue.size == size(self.waiting)
         if not self.acknowledges:
             while self.gone < self.taken and (
                 len(self.kept) > KEPT or size(self.kept) > KEPT_BYTES
@@ -410,17 +412,17 @@ class MachineBesideModel(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         assert self.machine.last_request_id == self.last_id
-        assert self.machine.output.sequence == len(self.answers)
-        assert self.machine.output.acknowledged == self.gone
-        assert self.machine.output.size == size(self.kept)
-        assert self.machine.output.unsent == len(self.waiting) + len(self.aside)
+        assert self.machine.output.queue.sequence == len(self.answers)
+        assert self.machine.output.replay.acknowledged == self.gone
+        assert self.machine.output.flow.size == size(self.kept)
+        assert self.machine.output.flow.unsent == len(self.waiting) + len(self.aside)
         assert self.machine.in_flight == sum(map(self.is_open, self.requests))
         stuck = len(self.kept) >= KEPT or size(self.kept) >= KEPT_BYTES
         assert self.machine.unacknowledged == (self.connected and self.acknowledges and stuck)
 
     @invariant()
     def nothing_is_kept_of_a_request_that_has_ended(self) -> None:
-        assert list(self.machine.output.blocked) == self.waits
+        assert list(self.machine.output.flow.blocked) == self.waits
         assert all(map(self.is_open, self.waits))
 
     @invariant()

@@ -17,6 +17,7 @@ from typing import Final
 
 from actors.protocol.encoding import Encode, Encoded, EncodeStream, OneByOne, Said, StreamEncoder
 from actors.protocol.failure import Code, Failure
+from actors.protocol.flow_control import ROOM
 from actors.protocol.frames import Completed, Grant, Message, Notice
 from actors.protocol.limits import SessionLimits
 from actors.protocol.output import Output
@@ -32,8 +33,8 @@ class AnswerStream:
     """
 
     __slots__ = (
-        "_encode", "_encode_one", "_encode_stream", "_output", "closings", "encoder", "held",
-        "limit", "over", "request_id", "sent",
+        "_encode", "_encode_one", "_encode_stream", "_flow", "_queue", "closings", "encoder",
+        "held", "limit", "over", "request_id", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -48,7 +49,8 @@ class AnswerStream:
         self.limit: int = limit
         self._encode_one = encode
         self._encode_stream = encode_stream
-        self._output = output
+        self._queue = output.queue
+        self._flow = output.flow
         self.encoder: StreamEncoder | None = None
         """Made with the first answer: most requests end with the first thing they say."""
         self._encode = _encode_nothing
@@ -76,7 +78,7 @@ class AnswerStream:
         sent = self.sent = self.sent + 1
         if sent < self.limit:
             return has_room
-        self._output.block(self.request_id)
+        self._flow.block(self.request_id)
         return False
 
     @property
@@ -93,28 +95,29 @@ class AnswerStream:
         return encoder
 
     def _answer(self, answer: Message) -> bool:
-        """Send one, whatever the credit. `Output.put` inlined: every token passes here."""
+        """Send one, whatever the credit. `SendQueue.put` inlined: every token passes here."""
         if self.over:
             return False
-        output = self._output
-        sequence = output.sequence + 1
+        queue = self._queue
+        sequence = queue.sequence + 1
         frame = self._encode(sequence, answer)
-        output.sequence = sequence
-        waiting = output.waiting
+        queue.sequence = sequence
+        waiting = queue.waiting
         if not waiting:
-            output.connection.wake()
+            queue.connection.wake()
         waiting.append(frame)
-        octets = output.waiting_bytes = output.waiting_bytes + len(frame)
-        if octets < output.room_bytes and sequence < output.room_until:
+        size = queue.size = queue.size + len(frame)
+        if size < queue.room_size and sequence < queue.room_until:
             return True
-        if len(frame) > output.most:
+        flow = self._flow
+        if len(frame) > flow.most:
             waiting.pop()
-            output.sequence -= 1
-            output.waiting_bytes -= len(frame)
-            raise too_large(len(frame), output.most)
-        if not output.full():
+            queue.sequence -= 1
+            queue.size -= len(frame)
+            raise too_large(len(frame), flow.most)
+        if flow.verdict() is ROOM:
             return True
-        self._output.block(self.request_id)
+        flow.block(self.request_id)
         return False
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
@@ -130,39 +133,39 @@ class AnswerStream:
             return self._answer_all(encoder, answers, at_most)
         finally:
             if self.held is not None and self.has_room_after_notice():
-                self._output.blocked.pop(self.request_id, None)
+                self._flow.blocked.pop(self.request_id, None)
 
     def _answer_all(self, encoder: StreamEncoder, answers: Iterator[Message], at_most: int) -> bool:
-        output = self._output
-        room, size = output.room()
+        queue, flow = self._queue, self._flow
+        room, size = flow.room()
         at_most = min(at_most, room, self.limit - self.sent)
         if at_most <= 0 or size <= 0:
             return False
         encoded = Encoded()
-        output.numbering = True
+        queue.numbering = True
         too_long: int | None = None
         try:
-            all_sent = encoder.encode_all(output.sequence + 1, answers, encoded, at_most, size)
+            all_sent = encoder.encode_all(queue.sequence + 1, answers, encoded, at_most, size)
         finally:
-            output.numbering = False
-            too_long = encoded.cut_at(output.most)
-            output.add_all(encoded)
+            queue.numbering = False
+            too_long = encoded.cut_at(flow.most)
+            queue.add_all(encoded)
             self.sent += len(encoded.lengths)
         if too_long is not None:
-            raise too_large(too_long, output.most)
+            raise too_large(too_long, flow.most)
         return all_sent
 
     def notify(self, notice: Notice) -> None:
         """Send a notice when there is room for it; of those that wait, the newest is kept."""
         if self.over:
             return
-        if self._output.numbering or not self.has_room():
+        if self._queue.numbering or not self.has_room():
             discard = notice.discard + (self.held.discard if self.held is not None else 0)
             held = Notice(notice.message, discard)
             # Encode it now, so that sending it later cannot fail.
             self._encode_next(held)
             self.held = held
-            self._output.block(self.request_id)
+            self._flow.block(self.request_id)
             return
         self._say(notice)
         self.sent += 1
@@ -176,7 +179,7 @@ class AnswerStream:
 
     def has_room(self) -> bool:
         """Return whether one more answer may be sent: by the credit, and by the send queue."""
-        return not self.over and self.sent < self.limit and not self._output.full()
+        return not self.over and self.sent < self.limit and self._flow.verdict() is ROOM
 
     def has_room_after_notice(self) -> bool:
         """Send the notice that waits, if there is room; return whether there is still some."""
@@ -189,7 +192,7 @@ class AnswerStream:
         """Ask for a Wake when there is room; return False if the request has ended."""
         if self.over:
             return False
-        self._output.block(self.request_id)
+        self._flow.block(self.request_id)
         return True
 
     def lift_limit(self) -> None:
@@ -208,8 +211,8 @@ class AnswerStream:
             return
         # Encode it now, so that the end cannot fail on it.
         size = len(self._encode_next(closing))
-        if size > self._output.most:
-            raise too_large(size, self._output.most)
+        if size > self._flow.most:
+            raise too_large(size, self._flow.most)
         if self.closings is None:
             self.closings = {}
         self.closings[key] = closing
@@ -228,30 +231,29 @@ class AnswerStream:
         """Send the last frame; return False if that was done before."""
         if self.over:
             return False
-        output = self._output
+        queue, flow = self._queue, self._flow
         if self.closings is None and self.held is None:
-            last = self._encode_one(self.request_id, output.sequence + 1, True, payload)
-            if len(last) > output.most:
-                return self.end(too_large(len(last), output.most))
+            last = self._encode_one(self.request_id, queue.sequence + 1, True, payload)
+            if len(last) > flow.most:
+                return self.end(too_large(len(last), flow.most))
         else:
             last = self._settle(payload)
-        output.filled = not output.put(last)
+        flow.filled = not queue.put(last) and flow.verdict() is not ROOM
         self.over = True
-        if output.blocked:
-            output.blocked.pop(self.request_id, None)
+        if flow.blocked:
+            flow.blocked.pop(self.request_id, None)
         return True
 
     def _settle(self, payload: Said) -> bytes:
         """Send what is owed; return the bytes of the end, which comes next."""
-        output = self._output
         owed: list[Message | Notice] = list((self.closings or {}).values())
         if self.held is not None and self.held.discard:
             owed.insert(0, self.held)  # else the client would keep tokens that are void
         # Encode it first: if that fails, nothing has been sent and the request is still open.
-        number = output.sequence + len(owed) + 1
+        number = self._queue.sequence + len(owed) + 1
         last = self._encode_one(self.request_id, number, True, payload)
-        if len(last) > output.most:
-            payload = too_large(len(last), output.most)
+        if len(last) > self._flow.most:
+            payload = too_large(len(last), self._flow.most)
             last = self._encode_one(self.request_id, number, True, payload)
         for closing in owed:
             self._say(closing)
@@ -259,10 +261,10 @@ class AnswerStream:
         return last
 
     def _say(self, payload: Said) -> None:
-        self._output.put(self._encode_next(payload))
+        self._queue.put(self._encode_next(payload))
 
     def _encode_next(self, payload: Said) -> bytes:
-        return self._encode_one(self.request_id, self._output.sequence + 1, False, payload)
+        return self._encode_one(self.request_id, self._queue.sequence + 1, False, payload)
 
 
 def too_large(size: int, most: int) -> Failure:

@@ -39,6 +39,7 @@ from actors.protocol.effects import (
 )
 from actors.protocol.encoding import Encode, EncodeStream, OneByOne
 from actors.protocol.failure import Failure
+from actors.protocol.flow_control import CLOSE, REFUSE, ROOM
 from actors.protocol.frames import (
     Ack,
     Cancel,
@@ -92,9 +93,9 @@ class SessionMachine(Generic[R]):
         self.last_request_id: int = 0
         self.account: Account = Account(limits.max_session_bytes, budget or Budget(2**62))
         self.output: Output = Output(limits, self.account)
-        """What goes out, for who carries it; the machine alone puts something in."""
+        """What goes out, for whoever carries it; the machine alone puts something in."""
+        self._flow = self.output.flow
         self._going: GoingAway | None = None
-        self._size = limits.resume_buffer_bytes
         self.requests: dict[int, R] = {}
         """Those in flight: the session's one table of them."""
         self._most = limits.max_requests_in_flight
@@ -113,7 +114,7 @@ class SessionMachine(Generic[R]):
         self.output.attach(connection, acknowledges=acknowledges)
         self._initial_limit = initial_credit or UNLIMITED
         if self._going is not None:
-            self.output.add_aside(self._encode(0, 0, False, self._going))
+            self.output.put_aside(self._encode(0, 0, False, self._going))
         return self.unblocked()
 
     def resume(self, last_sequence: int) -> bool:
@@ -141,7 +142,7 @@ class SessionMachine(Generic[R]):
             case Inform(request_id, payload, about):
                 return [Deliver(request_id, payload, about)] if self.is_open(request_id) else []
             case Ping(nonce):
-                self.output.add_aside(self._encode(0, 0, False, Pong(nonce)))
+                self.output.put_aside(self._encode(0, 0, False, Pong(nonce)))
                 return self._check_reader()
             case Ack(sequence):
                 self.output.acknowledge(sequence)
@@ -155,16 +156,21 @@ class SessionMachine(Generic[R]):
         What comes next is `open`; or `answer_at_once`, where its end is known already.
         This is `_refusal` inlined: every request passes here.
         """
-        request_id, payload, output = request.request_id, request.payload, self.output
-        held = output.waiting_bytes + output.kept_bytes
+        request_id, payload, flow = request.request_id, request.payload, self._flow
+        queue, account = self.output.queue, self.account
+        held = queue.size + self.output.replay.size + account.input_bytes
         if (
             request_id > self.last_request_id
             and payload is not None
             and not isinstance(payload, Failure)
             and self._going is None
             and (
-                (held < self._size and held + self.account.input_bytes + size < self.account.high)
-                or (not output.swamped() and output.has_room_for(size))
+                (
+                    queue.size < queue.room_size
+                    and queue.sequence < queue.room_until
+                    and held + size < account.high
+                )
+                or (flow.verdict() < REFUSE and flow.has_room_for(size))
             )
             and len(self.requests) < self._most
             and self._meter.draw(size, now)
@@ -182,16 +188,16 @@ class SessionMachine(Generic[R]):
         self.requests[request_id] = request
         self.account.input_bytes += request.size
         if request.size >= STEP:
-            self.output.count_bytes()
+            self._flow.count_bytes()
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
         """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
-        output = self.output
-        last = self._encode(request_id, output.sequence + 1, True, payload)
-        if len(last) > output.most:
-            payload = too_large(len(last), output.most)
-            last = self._encode(request_id, output.sequence + 1, True, payload)
-        output.filled = not output.put(last)
+        queue, flow = self.output.queue, self._flow
+        last = self._encode(request_id, queue.sequence + 1, True, payload)
+        if len(last) > flow.most:
+            payload = too_large(len(last), flow.most)
+            last = self._encode(request_id, queue.sequence + 1, True, payload)
+        flow.filled = not queue.put(last) and flow.verdict() is not ROOM
 
     def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
         """What `admit` does not run; it counts as any other frame does."""
@@ -222,9 +228,9 @@ class SessionMachine(Generic[R]):
             return payload, None
         if self._going is not None:
             return draining(self._going.reconnect_after_ms), None
-        if self.output.swamped():
+        if self._flow.verdict() >= REFUSE:
             return UNREAD, Limit.UNREAD
-        if not self.output.has_room_for(size):
+        if not self._flow.has_room_for(size):
             return HOLDS_TOO_MUCH, Limit.MEMORY
         if len(self.requests) >= self._most:
             return TOO_MANY, Limit.IN_FLIGHT
@@ -232,7 +238,7 @@ class SessionMachine(Generic[R]):
 
     def _check_reader(self) -> list[Effect]:
         """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
-        if self.output.flooded():
+        if self._flow.verdict() is CLOSE:
             return [Close(SLOW_CONSUMER, "too many answers are unread")]
         return []
 
@@ -244,8 +250,8 @@ class SessionMachine(Generic[R]):
         if stream.over or limit <= stream.limit or stream.limit == UNLIMITED:
             return []
         stream.limit = limit
-        if request_id in self.output.blocked and stream.has_room_after_notice():
-            self.output.blocked.pop(request_id, None)
+        if request_id in self._flow.blocked and stream.has_room_after_notice():
+            self._flow.blocked.pop(request_id, None)
             return [Wake(request_id)]
         return []
 
@@ -268,7 +274,7 @@ class SessionMachine(Generic[R]):
         """Take no new requests, and tell the client."""
         if self._going is None:
             self._going = GoingAway(reason, reconnect_after_ms)
-            self.output.add_aside(self._encode(0, 0, False, self._going))
+            self.output.put_aside(self._encode(0, 0, False, self._going))
 
     def gone(self, request: R) -> bool:
         """Forget the request, whose actor is no more; return whether it had crashed: not ended."""
@@ -285,21 +291,21 @@ class SessionMachine(Generic[R]):
 
     def has_room_for(self, size: int) -> bool:
         """Return whether the session may hold so many bytes more."""
-        return self.output.has_room_for(size)
+        return self._flow.has_room_for(size)
 
     def count_input(self, size: int) -> None:
         """Count so many bytes as held for requests, or, below 0, as held no more."""
         self.account.input_bytes += size
         if size >= STEP or size <= -STEP:
-            self.output.count_bytes()
+            self._flow.count_bytes()
 
     def crowded(self, payload: Message | Failure | Completed) -> bool:
         """Return whether an end is so large that it has to wait, and has no room yet."""
-        output = self.output
+        queue = self.output.queue
         return (
-            output.waiting_bytes >= output.room_bytes
+            queue.size >= queue.room_size
             and not isinstance(payload, (Failure, Completed))
-            and output.full()
+            and self._flow.verdict() is not ROOM
             and payload.ByteSize() > LARGE
         )
 
@@ -308,8 +314,7 @@ class SessionMachine(Generic[R]):
     @property
     def unacknowledged(self) -> bool:
         """The buffer is full of what a client that is there has not acknowledged."""
-        output = self.output
-        return output.is_full_size and output.unacknowledged()
+        return self._flow.lacks_ack()
 
     @property
     def in_flight(self) -> int:
@@ -318,16 +323,17 @@ class SessionMachine(Generic[R]):
 
     def unblocked(self) -> list[Effect]:
         """The requests that waited and have room now."""
-        if not self.output.blocked:
-            self.output.awaited = False
+        flow = self._flow
+        if not flow.blocked:
+            flow.awaited = False
             return []
-        if not self.output.drained():
+        if not flow.may_go_on():
             return []
         woken = [
             request_id
-            for request_id in list(self.output.blocked)
+            for request_id in list(flow.blocked)
             if self.requests[request_id].stream.has_room_after_notice()
         ]
         for request_id in woken:
-            del self.output.blocked[request_id]
+            del flow.blocked[request_id]
         return [Wake(request_id) for request_id in woken]

@@ -342,7 +342,7 @@ class ActiveRequest:
             self.ended(answer)
         if self._execution is not None and self._execution.phase is ACTOR:
             self._execution.finish()
-        if session.machine.output.filled:
+        if session.machine.output.flow.filled:
             session.watch_reader()
 
     async def finish(self, answer: Message | Failure | Completed) -> None:

@@ -10,6 +10,7 @@ from actors.protocol.effects import Limit
 from actors.protocol.encoding import Encode, EncodeStream
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, Frame, Message
+from actors.protocol.gathering import Gathering
 from actors.protocol.limits import SessionLimits
 from actors.protocol.memory import Budget
 from actors.requests.registry import Registry
@@ -23,29 +24,34 @@ if TYPE_CHECKING:
 class Outbox:
     """A connection's end of a session: what it has to send, until another takes over."""
 
-    __slots__ = ("_connection", "_session")
+    __slots__ = ("_connection", "_gathering", "_session")
 
     def __init__(self, session: "SessionActor", connection: Connection) -> None:
         self._session = session
         self._connection = connection
+        self._gathering: Gathering | None = None
 
     def take(self, at_most: int, now: Callable[[], float] | None = None) -> list[bytes]:
         """Frames to send, in order, of at most so many bytes; streams that waited go on.
 
         Where that is not all, the connection is woken again. now: if given, nothing is taken while
-        more is worth a wait (`Output.gathers`), and the connection is woken in the next turn.
+        more is worth a wait (`Gathering`), and the connection is woken in the next turn.
         """
         session, connection = self._session, self._connection
         if session.connection is not connection:
             return []
         output = session.machine.output
-        if now is not None and not output.urgent and output.gathers(now):
-            connection.wake()
-            return []
+        queue = output.queue
+        if now is not None and not queue.urgent:
+            if self._gathering is None:
+                self._gathering = Gathering()
+            if self._gathering.goes_on(output, now):
+                connection.wake()
+                return []
         frames = output.take(at_most)
-        if output.more:
+        if queue.more:
             connection.wake()
-        if output.awaited:
+        if output.flow.awaited:
             session.unblock()
         return frames
 
@@ -53,7 +59,7 @@ class Outbox:
     def has_more(self) -> bool:
         """There is something to send."""
         session = self._session
-        return session.connection is self._connection and session.machine.output.has_some
+        return session.connection is self._connection and session.machine.output.queue.has_some
 
 
 @dataclass(slots=True)

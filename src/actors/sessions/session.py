@@ -371,7 +371,7 @@ class SessionActor(Actor[SessionMessage]):
 
         In the midst of a Burst, whose answers have numbers but are not out: right after it.
         """
-        if self.machine.output.numbering:
+        if self.machine.output.queue.numbering:
             asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
             return
         self._carry_out(self.machine.fail(request_id, failure))

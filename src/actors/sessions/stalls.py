@@ -46,10 +46,10 @@ class Stall:
 
     def _progress(self) -> tuple[int, int]:
         """Return a mark that moves when the client does what the request's room depends on."""
-        stream, output = self._stream, self._session.machine.output
+        stream, replay = self._stream, self._session.machine.output.replay
         if stream.sent >= stream.limit:
             return stream.limit, -1
-        return output.acknowledged, output.handed_out
+        return replay.acknowledged, replay.last
 
     def _look(self) -> None:
         session = self._session
@@ -74,7 +74,7 @@ class ReaderWatch:
 
     def __init__(self, session: "SessionActor") -> None:
         self._session = session
-        acknowledged = session.machine.output.acknowledged
+        acknowledged = session.machine.output.replay.acknowledged
         self._timeout = StallTimeout(session.limits.slow_consumer, acknowledged, session.now())
         self._deadline = self._wait()
 
@@ -89,7 +89,7 @@ class ReaderWatch:
         session = self._session
         if not session.machine.unacknowledged or session.connection is None:
             session.reader = None
-        elif self._timeout.is_over(session.machine.output.acknowledged, session.now()):
+        elif self._timeout.is_over(session.machine.output.replay.acknowledged, session.now()):
             session.close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
         else:
             self._deadline = self._wait()

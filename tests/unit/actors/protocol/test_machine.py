@@ -350,17 +350,17 @@ def test_a_full_outbox_leaves_no_room_until_half_of_it_has_gone() -> None:
     session = machine(outbox_bytes=400)
     opened(session, 1, 2)
     while stream(session, 1).answer(Text("x" * 50)):
-        assert session.output.waiting_bytes < 400
+        assert session.output.queue.size < 400
     assert not stream(session, 2).has_room()
     assert stream(session, 2).block()
     assert session.unblocked() == []
     sent = 0
     woken: list[Effect] = []
     while not woken:
-        assert session.output.waiting_bytes > 200 or sent == 0
+        assert session.output.queue.size > 200 or sent == 0
         sent += sum(map(len, session.output.take(100)))
         woken = session.unblocked()
-    assert session.output.waiting_bytes <= 200
+    assert session.output.queue.size <= 200
     assert sorted(effect.request_id for effect in woken if isinstance(effect, Wake)) == [1, 2]
     assert session.unblocked() == []
 
@@ -483,9 +483,9 @@ def test_a_resume_has_every_answer_and_the_stream_goes_on() -> None:
     assert [(sent.sequence, sent.said) for sent in take(session)] == [
         (2, "b"), (3, "c"), (4, "completed")
     ]  # fmt: skip
-    assert session.output.size > 0
+    assert session.output.flow.size > 0
     assert session.resume(4)
-    assert (session.output.size, session.output.acknowledged) == (0, 4)
+    assert (session.output.flow.size, session.output.replay.acknowledged) == (0, 4)
 
 
 def test_what_is_gone_cannot_be_resumed() -> None:
@@ -533,7 +533,7 @@ def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
     session = machine()
     receive(session, Ping(1))
     session.drain("bye", 5)
-    assert session.output.unsent == 2
+    assert session.output.flow.unsent == 2
     session.attach(initial_credit=0, acknowledges=False)
     assert [sent.said for sent in take(session)] == ["going away bye 5"]
 
@@ -569,11 +569,11 @@ def test_the_outbox_is_taken_in_order_by_bytes() -> None:
         stream(session, 1).answer(Text(str(number)))
     size = len(encode(1, 1, False, Text("0")))
     assert [decode(frame).said for frame in session.output.take(3 * size)] == ["0", "1", "2"]
-    assert session.output.waiting_bytes == 7 * size + 1  # the tenth has a longer sequence
+    assert session.output.queue.size == 7 * size + 1  # the tenth has a longer sequence
     assert [decode(frame).said for frame in session.output.take(2 * size - 1)] == ["3"]
     assert [decode(frame).said for frame in session.output.take(0)] == ["4"]
     assert len(session.output.take(ALL)) == 5
-    assert session.output.waiting_bytes == 0
+    assert session.output.queue.size == 0
     assert session.output.take(ALL) == []
 
 
@@ -584,7 +584,7 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     stream(session, 1).answer(Text("y"))
     assert [decode(frame).said[0] for frame in session.output.take(10)] == ["x"]
     assert [decode(frame).said for frame in session.output.take(1000)] == ["y"]
-    assert session.output.waiting_bytes == 0
+    assert session.output.queue.size == 0
 
 
 def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_not() -> None:

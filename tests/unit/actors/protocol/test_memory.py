@@ -24,6 +24,7 @@ from actors import (
 from actors.protocol.answer_stream import too_large
 from actors.protocol.connection import NO_CONNECTION
 from actors.protocol.effects import Limit
+from actors.protocol.flow_control import ROOM
 from actors.protocol.frames import Ack, Cancel, Credit, Inform, Input, Request, Sealed
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import LARGE, SessionMachine
@@ -206,13 +207,13 @@ async def test_one_small_answer_is_let_in_however_little_is_free(
     assert client.attached is not None
     output = client.attached.outbox._session.machine.output
     for _ in range(3):
-        output.put(bytes(STEP))  # unread
+        output.queue.put(bytes(STEP))  # unread
     budget.held += budget.limit  # by others
-    output.count_bytes()
+    output.flow.count_bytes()
     client.send(Inform(1, sealed("yes"), about="ask"))
     await settle()
     budget.held -= budget.limit
-    assert output.sequence == 5, "the ask, three unread answers, and what settles the ask"
+    assert output.queue.sequence == 5, "the ask, three unread answers, and what settles the ask"
 
 
 async def test_of_small_messages_that_nobody_takes_one_is_let_in(
@@ -226,7 +227,7 @@ async def test_of_small_messages_that_nobody_takes_one_is_let_in(
     assert client.attached is not None
     output = client.attached.outbox._session.machine.output
     for _ in range(3):
-        output.put(bytes(STEP))
+        output.queue.put(bytes(STEP))
     client.send(Inform(1, sealed("one")))
     await settle()
     assert before < counted(client) < before + 1024
@@ -375,7 +376,7 @@ async def test_a_large_answer_waits_for_room_and_comes_whole(
     await settle()
     assert client.attached is not None
     output = client.attached.outbox._session.machine.output
-    assert output.waiting_bytes < 3 * MIB
+    assert output.queue.size < 3 * MIB
     assert budget.held <= LIMITS.max_session_bytes + STEP
     said = {frame.request_id: frame for frame in await client.read() if frame.end}
     assert set(said) == set(range(1, 41))
@@ -393,7 +394,7 @@ async def test_a_small_answer_does_not_wait(actor_system: ActorSystem) -> None:
     client.request(Text(str(LARGE // 2)))
     await settle()
     assert client.attached is not None
-    assert client.attached.outbox._session.machine.output.sequence == 2
+    assert client.attached.outbox._session.machine.output.queue.sequence == 2
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ async def test_few_large_answers_are_made_at_once_and_all_arrive(
     await settle()
     assert client.attached is not None
     session = client.attached.outbox._session
-    assert session.machine.output.waiting_bytes < 3 * MIB
+    assert session.machine.output.queue.size < 3 * MIB
     assert Reserving.most <= 2
     ends = [frame for frame in await client.read() if frame.end]
     assert [frame.request_id for frame in ends] == list(range(1, 41))
@@ -518,7 +519,7 @@ async def test_a_large_answer_of_a_second_try_waits_too(
     await settle()
     assert LargeAgain.tries == 2
     assert client.attached is not None
-    assert client.attached.outbox._session.machine.output.sequence == 1
+    assert client.attached.outbox._session.machine.output.queue.sequence == 1
     assert [len(said) for said in await client.said(2)] == [MIB]
 
 
@@ -723,11 +724,11 @@ def test_streams_wait_where_the_budget_is_used_up(away: bool) -> None:
     if not away:
         output.attach(NO_CONNECTION, acknowledges=False)
     sent = 0
-    while output.put(bytes(1024)):
+    while output.queue.put(bytes(1024)) or output.flow.verdict() is ROOM:
         sent += 1
     assert STEP // 1024 - 2 <= sent <= STEP // 1024 + 1, "so much each may hold"
     budget.held = 0
-    assert not output.full()
+    assert output.flow.verdict() is ROOM
 
 
 class SmallBursts(StreamActor[Text, Text]):

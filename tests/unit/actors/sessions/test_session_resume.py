@@ -10,8 +10,8 @@ from actors import ActorSystem, Exit, RequestActor, StreamActor, Yielded
 from actors.protocol.block import frames
 from actors.protocol.effects import Limit
 from actors.protocol.frames import Ack, Cancel, Inform, Ping, Violation
+from actors.protocol.gathering import SEVERAL
 from actors.protocol.limits import SessionLimits
-from actors.protocol.output import SEVERAL
 from actors.testing import ManualClock, settle
 from tests.support.kit import tasks_of_actors
 from tests.support.session_kit import Ask, Client, Counting, Sent, Service, Text, client_of
