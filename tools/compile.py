@@ -35,7 +35,7 @@ class CompileHook(BuildHookInterface[Any]):
         self._folder = tempfile.mkdtemp(prefix="callboard-")
         work, root = Path(self._folder), Path(self.root)
         done = subprocess.run(
-            [sys.executable, __file__, self._folder, *self.config["modules"]],
+            [sys.executable, __file__, self._folder, *modules_of(self.config, root / "src")],
             cwd=root / "src",
             env={**os.environ, "MYPYPATH": os.pathsep.join([str(root / "typings"), "."])},
             stdout=subprocess.PIPE,
@@ -55,6 +55,17 @@ class CompileHook(BuildHookInterface[Any]):
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Take the folder away."""
         shutil.rmtree(self._folder)
+
+
+def modules_of(config: dict[str, list[str]], source: Path) -> list[str]:
+    """Return the names of the modules to compile: all in `packages`, but those in `except`."""
+    names = [
+        f"{package}.{path.stem}"
+        for package in config["packages"]
+        for path in sorted((source / package.replace(".", "/")).glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    return [name for name in names if name not in config["except"]]
 
 
 def compile_modules(folder: Path, modules: list[str]) -> None:

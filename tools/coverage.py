@@ -21,15 +21,15 @@ ROOT: Final = Path(__file__).parents[1]
 
 RUNTIME: Final = {
     "runtime/actor": (
-        "actor", "start", "inbox", "watch", "background", "interceptors", "burst", "duplex",
+        "actor", "start", "cell", "watch", "background", "interceptors", "burst", "duplex",
     ),
     "runtime/ask": ("ask",),
     "protocol/block": ("output",),
     "protocol/connection": ("machine", "session"),
     "runtime/cell": (
-        "actor", "ask", "inbox", "start", "supervision", "ending", "runqueue", "system",
+        "actor", "ask", "cell", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
-        "active_request"),
+        "active_request", "watch"),
     "runtime/clock": ("system",),
     "runtime/crashes": ("crashes",),
     "runtime/cycles": ("cycles",),
@@ -46,7 +46,12 @@ RUNTIME: Final = {
     "runtime/children": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "protocol/frames": ("request", "stream", "session", "memory"),
     "sessions/request_memory": ("memory", "duplex"),
-    "runtime/inbox": ("inbox", "ask", "mailbox", "watch", "cycles", "group_restart", "eager"),
+    "runtime/incarnation": ("cell", "ask", "mailbox", "watch", "group_restart"),
+    "runtime/receiving": ("cell", "ask", "mailbox", "cycles", "system"),
+    "runtime/work": (
+        "actor", "ask", "cell", "start", "supervision", "ending", "runqueue", "system",
+        "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
+        "active_request", "watch"),
     "requests/interceptors": ("interceptors",),
     "testing/interleavings": ("interleavings",),
     "protocol/answer_stream": ("answer_stream", "machine", "memory", "burst"),
@@ -91,13 +96,13 @@ RUNTIME: Final = {
     "sessions/session_supervisor": ("session_supervisor", "session"),
     "sessions/policies": ("session",),
     "sessions/stalls": ("stalls", "session", "session_resume"),
-    "runtime/states": ("inbox",),
+    "runtime/states": ("states",),
     "runtime/supervision": ("intensity", "supervision"),
     "runtime/system": ("system", "events", "loopwatch"),
     "testing/kit": ("testing",),
     "testing/calls": ("testing_calls", "duplex"),
     "runtime/turns": (
-        "runqueue", "inbox", "ask", "ref", "actor", "ending", "misbehaving", "supervision", "burst",
+        "runqueue", "cell", "ask", "ref", "actor", "ending", "misbehaving", "supervision", "burst",
     ),
     "runtime/watch": ("watch", "start"),
 }  # fmt: skip

@@ -44,9 +44,10 @@ from actors.runtime.events import (
 )
 from actors.runtime.log import Log
 from actors.runtime.mailbox import Mailbox, Overflow
-from actors.runtime.ref import ActorRef, Down
+from actors.runtime.ref import ActorRef
 from actors.runtime.supervision import (
     Backoff,
+    Down,
     Exit,
     Intensity,
     Lifecycle,

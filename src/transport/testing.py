@@ -28,8 +28,8 @@ from actors.protocol.effects import Limit
 from actors.protocol.limits import SessionLimits
 from actors.requests.background import Extensions
 from actors.requests.registry import Registry
-from actors.runtime.ref import ActorRef, Down
-from actors.runtime.supervision import Exit
+from actors.runtime.ref import ActorRef
+from actors.runtime.supervision import Down, Exit
 from actors.runtime.system import ActorSystem
 from actors.sessions.messages import Detach, Outbox, Received, SessionEnvironment, SessionEvent
 from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, Sessions, SessionsMessage

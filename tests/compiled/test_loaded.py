@@ -10,18 +10,18 @@ import pytest
 
 from actors.protocol.machine import SessionMachine
 from actors.requests.registry import Registry
+from tools.compile import modules_of
 
 ROOT = Path(__file__).parents[2]
 
 
-def listed() -> list[str]:
+def to_compile() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    modules = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
-    assert isinstance(modules, list)
-    return modules
+    config = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    return modules_of(config, ROOT / "src")
 
 
-@pytest.mark.parametrize("name", listed())
+@pytest.mark.parametrize("name", to_compile())
 def test_the_module_is_compiled(name: str) -> None:
     file = import_module(name).__file__
     assert file is not None
@@ -30,6 +30,6 @@ def test_the_module_is_compiled(name: str) -> None:
     assert source.read_text() == (ROOT / "src" / f"{name.replace('.', '/')}.py").read_text()
 
 
-def test_what_is_not_listed_is_not_compiled() -> None:
+def test_what_is_elsewhere_is_not_compiled() -> None:
     assert isinstance(Registry.register, FunctionType)
     assert not isinstance(SessionMachine.receive, FunctionType | BuiltinFunctionType)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from actors.runtime.cell import Cell
     from actors.runtime.clock import Clock
-    from actors.runtime.ref import ActorRef, Down
+    from actors.runtime.ref import ActorRef
+    from actors.runtime.supervision import Down
     from actors.runtime.system import ActorSystem
 
 M = TypeVar("M")

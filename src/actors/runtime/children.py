@@ -10,7 +10,6 @@ from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, 
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
-    from actors.runtime.restarting import RestartingCell
 
 N = TypeVar("N")
 
@@ -52,39 +51,41 @@ class Children:
     @property
     def together(self) -> bool:
         """A child is restarted with others, and not by itself."""
-        actor = self.parent.actor
+        actor = self.parent.incarnation.actor
         return actor is not None and actor.supervision.strategy is not ONE_FOR_ONE
 
-    def restart_group(self, child: "RestartingCell[N]", delay: float) -> None:
+    def restart_group(self, child: "Cell[N]", delay: float) -> None:
         """Restart the child and those that go with it, in `delay` seconds."""
         if self.group_restart is None:
             self.group_restart = GroupRestart(self)
         self.group_restart.add(cast("Cell[object]", child), delay)
 
-    def decide_restart(self, child: "RestartingCell[N]", error: BaseException) -> float | None:
+    def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
         """Seconds until the crashed child is restarted; None if it is not.
 
         A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
         """
         self.tally.crashed += 1
         lifecycle, parent = child.lifecycle, self.parent
-        record = child.record
         if (
             lifecycle.restart is TEMPORARY
             or child.state >= STOPPING
             or parent.state >= STOPPING
-            or (child.state is STARTING and not record.restarts)  # its first start
+            or (child.state is STARTING and not child.restarts)  # its first start
         ):
             return None
         system = parent.system
         now = system.clock.now()
+        record = child.open_record()
         own = lifecycle.intensity
         if own is not None:
             allowed = record.window.allows(own, now)
         else:
             allowed = self._window.allows(self.supervision.intensity, now)
         if allowed:
-            return record.next_pause(lifecycle.backoff, child.ran_for(now), system.random)
+            return record.next_pause(
+                lifecycle.backoff, child.incarnation.ran_for(now), system.random
+            )
         self.tally.given_up += 1
         if system.observed:
             system.report(ChildGivenUp(child.path, error, escalated=own is None))
@@ -101,7 +102,7 @@ class Children:
     @property
     def supervision(self) -> Supervision:
         """How the parent looks after its children."""
-        actor = self.parent.actor
+        actor = self.parent.incarnation.actor
         return Supervision() if actor is None else actor.supervision
 
     async def stop_all(self) -> None:

@@ -67,7 +67,7 @@ class GroupRestart:
                 cell.stop()
             else:
                 cell.halt()
-            while cell.state not in (State.PAUSED, State.STOPPED) or cell.halting:
+            while cell.state not in (State.PAUSED, State.STOPPED) or cell.incarnation.halting:
                 await self._wait()
 
     async def _pause(self, delay: float) -> None:

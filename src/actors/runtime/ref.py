@@ -2,30 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from actors.errors import AskCycle, AskTimeout
 from actors.runtime.ask import Reply
 from actors.runtime.cycles import Waiting, asker_of, find_cycle
 from actors.runtime.mailbox import MailboxStatistics
-from actors.runtime.supervision import Exit, Restart
+from actors.runtime.supervision import Down, Restart
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
 
 M_contra = TypeVar("M_contra", contravariant=True)
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Down:
-    """An actor is no more. `error`: what it crashed with."""
-
-    path: str
-    name: str
-    exit: Exit
-    error: BaseException | None = None
 
 
 class ActorRef(Generic[M_contra]):

@@ -126,6 +126,16 @@ class Exit(Enum):
     """It raised, and was not started again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Down:
+    """An actor is no more. `error`: what it crashed with."""
+
+    path: str
+    name: str
+    exit: Exit
+    error: BaseException | None = None
+
+
 class RestartWindow:
     """The restarts of the recent past, held against an intensity."""
 

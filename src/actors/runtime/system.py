@@ -188,12 +188,12 @@ class ActorSystem:
 
 
 def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
-    children = cell.children
+    actor, children = cell.incarnation.actor, cell.children
     # In the middle of a plain function it has only begun: nothing else has run since.
     busy = cell.current is not None and cell.system.run_queue.running is not cell
     return ActorSnapshot(
         name=cell.name,
-        type="" if cell.actor is None else type(cell.actor).__name__,
+        type="" if actor is None else type(actor).__name__,
         state=cell.state.name.lower(),
         mailbox=len(cell.mailbox),
         capacity=cell.mailbox.capacity,

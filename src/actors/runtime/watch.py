@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from actors.runtime.ref import Down
+from actors.runtime.supervision import Down
 
 Callback: TypeAlias = Callable[[Down], None]
 

@@ -47,8 +47,8 @@ from actors.runtime.crashes import is_crash
 from actors.runtime.deadlines import Deadline
 from actors.runtime.events import Crashed
 from actors.runtime.log import Log
-from actors.runtime.ref import ActorRef, Down
-from actors.runtime.supervision import Order, Supervision, Tally
+from actors.runtime.ref import ActorRef
+from actors.runtime.supervision import Down, Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
 from actors.sessions.execution import FirstSteps
 from actors.sessions.messages import (

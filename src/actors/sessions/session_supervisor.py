@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
-from actors.runtime.ref import ActorRef, Down
-from actors.runtime.supervision import Order, Supervision
+from actors.runtime.ref import ActorRef
+from actors.runtime.supervision import Down, Order, Supervision
 from actors.sessions.messages import SessionEnvironment, SessionMessage
 from actors.sessions.policies import SESSION
 from actors.sessions.session import SessionActor

@@ -13,8 +13,9 @@ import pytest
 
 from actors.runtime.actor import Actor
 from actors.runtime.events import Event
-from actors.runtime.ref import ActorRef, Down
+from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue
+from actors.runtime.supervision import Down
 from actors.runtime.system import ActorSystem
 
 M = TypeVar("M")

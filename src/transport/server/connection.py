@@ -26,8 +26,8 @@ from actors.errors import MailboxFull, NotRunning
 from actors.protocol.stall_timeout import StallTimeout
 from actors.runtime.clock import Clock, Timer
 from actors.runtime.deadlines import Deadlines
-from actors.runtime.ref import ActorRef, Down
-from actors.runtime.supervision import Exit
+from actors.runtime.ref import ActorRef
+from actors.runtime.supervision import Down, Exit
 from actors.sessions.messages import Detach, Outbox, Received, SessionMessage
 from transport.codes import NEVER_SENT, CloseCode
 from transport.server.dropping import Dropping

@@ -300,7 +300,7 @@ async def test_replies_that_were_given_are_not_kept(actor_system: ActorSystem) -
     question = ask(ref, keep)
     for n in range(50):
         assert await ref.ask(answer(n), timeout=1.0) == n
-    pending = ref._cell._pending
+    pending = ref._cell.incarnation.pending
     assert pending is not None
     assert len(pending) <= 2
     question.cancel()

@@ -164,9 +164,7 @@ async def test_a_watch_that_is_over_leaves_nothing_behind(actor_system: ActorSys
         watcher.context.watch(other)
     await settle()
     assert len(downs) == 200
-    private = watcher.context._cell._private
-    assert private is not None
-    assert not private.watching
+    assert not watcher.context._cell.incarnation.watching
 
 
 async def test_a_stopped_actor_watches_nobody(actor_system: ActorSystem) -> None:
