@@ -31,6 +31,7 @@ RUNTIME: Final = {
         "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
         "active_request", "watch"),
     "runtime/clock": ("system",),
+    "protocol/close_codes": ("effects",),
     "runtime/crashes": ("crashes",),
     "runtime/cycles": ("cycles",),
     "runtime/deadlines": ("deadlines",),

@@ -13,7 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Started
-from actors.protocol.effects import SLOW_CONSUMER, Limit
+from actors.protocol.close_codes import CloseCode
+from actors.protocol.effects import Limit
 from actors.sessions.messages import SessionEvent
 from callboard_service.request_counts import RequestCounts
 
@@ -106,7 +107,7 @@ class Metrics:
     def closed(self, code: int) -> None:
         """A connection ended. Codes that a client may invent count as one."""
         self._closed.labels(str(code) if code in _CODES else "other").inc()
-        if code == SLOW_CONSUMER:
+        if code == CloseCode.SLOW_CONSUMER:
             self.session_books.slow_consumers += 1
 
     def record(self, event: SessionEvent) -> None:

@@ -9,6 +9,12 @@ from google.protobuf.message import Message
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import HistoryEntry, SessionInfo, SessionList
 
+DEFAULT_PAGE: Final = 200
+"""Entries of a page where the client names no number."""
+
+LARGEST_PAGE: Final = 1000
+"""Entries of a page at most."""
+
 PAGE_BYTES: Final = 512 * 1024
 """Encoded bytes of the entries of one page. A page has at least one entry, whatever its size."""
 

@@ -38,12 +38,12 @@ from transport.client import Client, by_url
 from transport.client.calls import ClientSettings
 from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.errors import ConnectionClosed
+from transport.server.connection import WRITE_BUDGET
 from transport.server.join_session import Joined, limits_of, open_new, take_up
 from transport.wire.codec import Wire
 from transport.wire.framing import payload_of
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-WRITE_BUDGET: Final = 32 * 1024
 
 
 class _Quiet:

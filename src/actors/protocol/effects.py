@@ -1,16 +1,12 @@
-"""What a session machine wants done, and the failures and close codes that it speaks of."""
+"""What a session machine wants done, and the failures that it speaks of."""
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Input, Message, Request, Sealed
-
-SLOW_CONSUMER: Final = 4002
-PROTOCOL_VIOLATION: Final = 4500
-TAKEN_OVER: Final = 4504
-ABUSE: Final = 4505
 
 CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
 DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
@@ -55,8 +51,8 @@ def ends_session(code: int, *, by_service: bool) -> bool:
     most WebSocket libraries, sends no code unless it is given one, which counts as 1005.
     """
     if not by_service:
-        return code in (1000, 1005)
-    return 4500 <= code <= 4599 and code != TAKEN_OVER
+        return code in (CloseCode.NORMAL, CloseCode.NO_CODE)
+    return 4500 <= code <= 4599 and code != CloseCode.TAKEN_OVER
 
 
 @dataclass(slots=True)

@@ -17,14 +17,12 @@ from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from actors.protocol.answer_stream import UNLIMITED, AnswerStream, too_large
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.connection import NO_CONNECTION, Connection
 from actors.protocol.effects import (
-    ABUSE,
     CANCELLED,
     CRASHED,
     HOLDS_TOO_MUCH,
-    PROTOCOL_VIOLATION,
-    SLOW_CONSUMER,
     TOO_MANY,
     UNKNOWN,
     UNREAD,
@@ -60,7 +58,7 @@ from actors.protocol.output import Output
 LARGE: Final = 32 * 1024
 """Bytes of an end that waits for room, as the answers of a stream do."""
 
-ABUSIVE: Final = Close(ABUSE, "far more messages than the limits allow")
+ABUSIVE: Final = Close(CloseCode.ABUSE, "far more messages than the limits allow")
 
 
 class InFlight(Protocol):
@@ -215,8 +213,8 @@ class SessionMachine(Generic[R]):
         if request.payload is None:
             return []
         if request.request_id == 0:
-            return [Close(PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
-        return [Close(PROTOCOL_VIOLATION, "a request_id must be above all before it")]
+            return [Close(CloseCode.PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
+        return [Close(CloseCode.PROTOCOL_VIOLATION, "a request_id must be above all before it")]
 
     def _refusal(
         self, payload: Message | Failure | None, size: int
@@ -239,7 +237,7 @@ class SessionMachine(Generic[R]):
     def _check_reader(self) -> list[Effect]:
         """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
         if self._flow.verdict() is CLOSE:
-            return [Close(SLOW_CONSUMER, "too many answers are unread")]
+            return [Close(CloseCode.SLOW_CONSUMER, "too many answers are unread")]
         return []
 
     def _raise_limit(self, request_id: int, limit: int) -> list[Effect]:

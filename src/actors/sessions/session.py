@@ -21,12 +21,12 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.connection import Connection
 from actors.protocol.effects import (
     CANCELLED,
     CRASHED,
     DEADLINE,
-    TAKEN_OVER,
     Close,
     Deliver,
     Effect,
@@ -153,7 +153,9 @@ class SessionActor(Actor[SessionMessage]):
         after = message.last_sequence
         possible = after is None or self.machine.resume(after)
         if self.connection is not None:
-            self.connection.close(TAKEN_OVER, "another connection has taken the session over")
+            self.connection.close(
+                CloseCode.TAKEN_OVER, "another connection has taken the session over"
+            )
         if not possible:
             self._record(SessionEvent.NOT_RESUMED)
             self.connection = None

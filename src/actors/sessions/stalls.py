@@ -8,7 +8,7 @@ reads slowly makes progress, and one that is away is bounded by its resume windo
 from typing import TYPE_CHECKING, Final
 
 from actors.protocol.answer_stream import AnswerStream
-from actors.protocol.effects import SLOW_CONSUMER
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.failure import Code, Failure
 from actors.protocol.stall_timeout import LOOKS, StallTimeout
 from actors.runtime.deadlines import Deadline
@@ -90,6 +90,6 @@ class ReaderWatch:
         if not session.machine.unacknowledged or session.connection is None:
             session.reader = None
         elif self._timeout.is_over(session.machine.output.replay.acknowledged, session.now()):
-            session.close(SLOW_CONSUMER, "nothing has been acknowledged for too long")
+            session.close(CloseCode.SLOW_CONSUMER, "nothing has been acknowledged for too long")
         else:
             self._deadline = self._wait()

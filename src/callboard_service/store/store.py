@@ -12,6 +12,8 @@ from uuid import uuid4
 
 from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo, SessionList
 from callboard_service.pages import (
+    DEFAULT_PAGE,
+    LARGEST_PAGE,
     PAGE_BYTES,
     TURNS_BYTES,
     PageBudget,
@@ -60,8 +62,6 @@ __all__ = [
 
 Turn: TypeAlias = tuple[Literal["user", "assistant"], str]
 
-DEFAULT_PAGE: Final = 200
-LARGEST_PAGE: Final = 1000
 LONGEST_TITLE: Final = 60
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

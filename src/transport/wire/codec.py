@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
-from actors.protocol.effects import PROTOCOL_VIOLATION
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.encoding import Said
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import (
@@ -140,7 +140,7 @@ class Wire:
         try:
             envelope = ClientMessage.FromString(data)
         except DecodeError:
-            return Violation(PROTOCOL_VIOLATION, "not a ClientMessage")
+            return Violation(CloseCode.PROTOCOL_VIOLATION, "not a ClientMessage")
         arm = envelope.WhichOneof("payload")
         request_id = envelope.request_id
         match arm:
@@ -161,7 +161,7 @@ class Wire:
             case "input":
                 return Inform(request_id, self._input(envelope.input))
             case "hello":
-                return Violation(PROTOCOL_VIOLATION, "a second Hello")
+                return Violation(CloseCode.PROTOCOL_VIOLATION, "a second Hello")
             case "call":
                 return Request(request_id, envelope.timeout_ms, self._unpack(envelope.call))
             case _:

@@ -18,10 +18,7 @@ from callboard_service.backends.opencode.run import DELETED, Baseline, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.where import Attached, Supervised
-from callboard_service.pages import decode_position, page_of
-
-DEFAULT_PAGE: Final = 200
-LARGEST_PAGE: Final = 1000
+from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 STREAM_WAIT: Final = 10.0
 """Seconds that a reply waits for the event stream before it begins."""

@@ -1,9 +1,7 @@
 import pytest
 
-from actors.protocol import effects
 from actors.protocol.effects import draining, ends_session
 from actors.protocol.failure import Code
-from transport.codes import CloseCode
 
 
 @pytest.mark.parametrize(
@@ -36,10 +34,3 @@ def test_what_a_shutdown_ends_may_be_tried_again_when_it_says() -> None:
     failure = draining(1500)
     assert (failure.code, failure.retryable) == (Code.UNAVAILABLE, True)
     assert failure.retry_after_ms == 1500
-
-
-def test_the_codes_are_those_of_the_transport() -> None:
-    assert CloseCode.SLOW_CONSUMER.value == effects.SLOW_CONSUMER
-    assert CloseCode.PROTOCOL_VIOLATION.value == effects.PROTOCOL_VIOLATION
-    assert CloseCode.TAKEN_OVER.value == effects.TAKEN_OVER
-    assert CloseCode.ABUSE.value == effects.ABUSE

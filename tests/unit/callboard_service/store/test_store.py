@@ -9,9 +9,9 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
+from callboard_service.pages import LARGEST_PAGE
 from callboard_service.store.entries import Json
 from callboard_service.store.store import (
-    LARGEST_PAGE,
     ConversationStore,
     StoreError,
     StoreFailed,

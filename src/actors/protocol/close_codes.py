@@ -1,0 +1,34 @@
+"""Why the service closes a connection.
+
+A client comes back on 4000-4499, and gives up on 4500-4999.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+NEVER_SENT: Final = frozenset({1005, 1006, 1015})
+"""Codes that stand for what was seen, and are in no frame (RFC 6455, section 7.4.1)."""
+
+
+class CloseCode(IntEnum):
+    """The codes of Callboard's own, and those of RFC 6455, section 7.4.1, that it uses."""
+
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_CODE = 1005
+    ABNORMAL = 1006
+    INVALID_TEXT = 1007
+    TOO_BIG = 1009
+    TLS_FAILED = 1015
+
+    GOING_AWAY = 4001
+    SLOW_CONSUMER = 4002
+    HEARTBEAT_LOST = 4003
+    SESSION_CRASHED = 4004
+
+    PROTOCOL_VIOLATION = 4500
+    BAD_TOKEN = 4501
+    NO_HELLO = 4502
+    TAKEN_OVER = 4504
+    ABUSE = 4505
