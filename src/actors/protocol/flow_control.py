@@ -209,7 +209,8 @@ class FlowControl:
                 self.note_less()
             self._shrink(limits.resume_buffer_bytes)
             self.measure()
-        if self._is_miscounted:
+        account = self.account
+        if not account.low <= queue.size + replay.size + account.input_bytes < account.high:
             self.count_bytes()
 
     def measure(self) -> None:

@@ -19,18 +19,18 @@ class ReplayBuffer:
     size: bytes.
     """
 
-    __slots__ = ("_kept", "acknowledged", "last", "size")
+    __slots__ = ("acknowledged", "kept", "last", "size")
 
     def __init__(self) -> None:
         self.acknowledged: int = 0
         self.last: int = 0
         self.size: int = 0
         # A list: a deque takes 700 bytes more of an idle session.
-        self._kept: list[bytes] = []
+        self.kept: list[bytes] = []
 
     def keep(self, taken: list[bytes], size: int, last: int) -> None:
         """Keep what follows: pieces of so many bytes in all, up to this sequence."""
-        self._kept += taken
+        self.kept += taken
         self.size += size
         self.last = last
 
@@ -45,14 +45,14 @@ class ReplayBuffer:
         """Let go of the oldest, at least so many bytes; return False if that is none."""
         if excess <= 0:
             return False
-        lengths = chain.from_iterable(map(lengths_of, self._kept))
+        lengths = chain.from_iterable(map(lengths_of, self.kept))
         before = takewhile(lambda total: total < excess, accumulate(lengths))
         self.let_go(min(sum(1 for _ in before) + 1, self.last - self.acknowledged))
         return True
 
     def let_go(self, count: int) -> None:
         """Let go of the oldest, exactly so many, which must be there."""
-        kept, gone = self._kept, 0
+        kept, gone = self.kept, 0
         self.acknowledged += count
         for answer in kept:
             frames = count_of(answer)
@@ -73,6 +73,6 @@ class ReplayBuffer:
         if not self.acknowledged <= after <= self.last:
             return None
         self.acknowledge(after)
-        kept, self._kept = self._kept, []
+        kept, self.kept = self.kept, []
         self.size, self.last = 0, after
         return kept

@@ -122,7 +122,9 @@ class SendQueue:
             # An encoding of a test's own makes frames of a type of its own, and they are all alike.
             if len(taken) > FEW and not self._in_pieces and type(taken[0]) is bytes:
                 taken = [Block.of(taken, list(map(len, taken)))]
-            replay.keep(taken, self.size, self.sequence)
+            replay.kept += taken  # ReplayBuffer.keep inlined
+            replay.size += self.size
+            replay.last = self.sequence
             self.waiting, self.size = [], 0
             self.more = self.urgent = self._in_pieces = False
         return taken

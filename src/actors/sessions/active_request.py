@@ -1,7 +1,7 @@
 """A request in flight: what ties its handler to its session."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -12,16 +12,16 @@ from actors.protocol.effects import HOLDS_TOO_MUCH
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Completed, Input, Message, Notice, Request, Sealed
 from actors.requests.duplex import Inputs
-from actors.requests.interceptors import Ending, Interceptor
+from actors.requests.interceptors import Interceptor
 from actors.requests.registry import Registration
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
 from actors.runtime.deadlines import Deadline
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
-from actors.sessions.execution import Execution, call
+from actors.sessions import execution
 from actors.sessions.request_memory import RequestMemory
-from actors.sessions.request_states import ACTOR, ENDED, ENDING, OPEN, UNSEEN, Standing
+from actors.sessions.request_states import ENDED, ENDING, NEW, OPEN, UNSEEN, Phase, Standing
 from actors.sessions.stalls import Stall
 
 if TYPE_CHECKING:
@@ -44,9 +44,28 @@ class ActiveRequest:
 
     # Not defaults of the class, which would be looked up there in vain each time.
     __slots__ = (
-        "_awaits", "_began", "_execution", "_first", "_memory", "_waiter", "deadline",
-        "ends_if_stalled", "expiry", "inputs", "registration", "request", "request_id", "said",
-        "session_actor", "size", "standing", "stream",
+        "_awaits",
+        "_began",
+        "_first",
+        "_memory",
+        "_waiter",
+        "deadline",
+        "early",
+        "ends_if_stalled",
+        "expiry",
+        "handler",
+        "inputs",
+        "own_cell",
+        "phase",
+        "registration",
+        "request",
+        "request_id",
+        "said",
+        "session_actor",
+        "size",
+        "standing",
+        "stream",
+        "task",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +91,13 @@ class ActiveRequest:
         """What it has ended with."""
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
-        self._execution: Execution | None = None
+        self.phase: Phase = NEW
+        """How far its task is; NEW too for a plain function, which is called and has none."""
+        self.handler: AnyHandler | None = None
+        """Until it is an actor, or over."""
+        self.task: asyncio.Task[None] | None = None
+        self.own_cell: Cell[object] | None = None
+        self.early: list[Message | Sealed] | None = None
         self._first: float | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.ends_if_stalled: bool = False
@@ -96,36 +121,16 @@ class ActiveRequest:
         handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
         return handler
 
-    def begin(self, handler: AnyHandler) -> None:
-        """Run the handler to its end, or to where it first waits, before this returns."""
-        start: Callable[[], Awaitable[Ending]] | None
-        if self.registration.interceptors:
-            start = handler.attempt
-        elif handler.handle_is_plain:
-            start = call(self, handler)  # type: ignore[arg-type]  # a RequestActor; to look takes 0.2 us
-            if start is None:
-                return
-        else:
-            start = handler.run
-        execution = self._execution = Execution(self, handler)
-        execution.begin(start)
+    begin = execution.begin
+    became = execution.became
+    kill = execution.kill
 
     @property
     def cell(self) -> "Cell[object]":
         """The request as an actor; it becomes one if it was none. Raises NoActor."""
-        if self._execution is None:
+        if self.own_cell is None and self.handler is None:
             raise NoActor(f"{self.registration.label}: a plain function is no actor")
-        return self._execution.cell
-
-    def became(self, cell: "Cell[object]") -> None:
-        """Note the cell of a new handler: the request is an actor, or is run again."""
-        assert self._execution is not None
-        self._execution.became(cell, only_once=self.only_once)
-
-    def kill(self) -> None:
-        """Stop the handler, without waiting; a plain function that runs cannot be stopped."""
-        if self._execution is not None:
-            self._execution.kill()
+        return execution.cell_of(self)
 
     @property
     def only_once(self) -> bool:
@@ -135,10 +140,6 @@ class ActiveRequest:
             or self.said is not None
             or (self.inputs is not None and self.inputs.begun)
         )
-
-    def _run_once(self) -> None:
-        if self._execution is not None:
-            self._execution.run_once()
 
     # -- in flight ---------------------------------------------------------------------------
 
@@ -177,8 +178,7 @@ class ActiveRequest:
         ):
             self.abort(HOLDS_TOO_MUCH)
         else:
-            assert self._execution is not None, "nothing comes while a plain function runs"
-            self._execution.tell(payload)
+            execution.tell(self, payload)
 
     def open(self, sealed: Sealed) -> Message:
         """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
@@ -201,6 +201,9 @@ class ActiveRequest:
             is_over = self.standing is UNSEEN or self.standing is ENDED
             self._memory = RequestMemory(self.session_actor.machine, over=is_over)
         return self._memory
+
+    def _run_once(self) -> None:
+        execution.run_once(self)
 
     def _hold(self, size: int) -> bool:
         return self.memory.hold(size)
@@ -274,7 +277,7 @@ class ActiveRequest:
     def _mark_answered(self) -> None:
         if self._first is None:
             self._first = self.session_actor.now()
-            self._run_once()
+            execution.run_once(self)
 
     # -- room --------------------------------------------------------------------------------
 
@@ -340,8 +343,9 @@ class ActiveRequest:
             self.ended(answer)
         elif self.stream.end(answer):
             self.ended(answer)
-        if self._execution is not None and self._execution.phase is ACTOR:
-            self._execution.finish()
+        if self.own_cell is not None:
+            self.own_cell.ref.restart_never()
+            self.own_cell.finish()
         if session.machine.output.flow.filled:
             session.watch_reader()
 

@@ -18,7 +18,7 @@ How its handler is run (`Phase`), by what happens:
     ACTOR    |            | ACTOR    | ACTOR, or no more  | no more    | no more
     OVER     |            |          |                    |            |
 
-A plain function that answers is called at once and has no phase. What becomes of an ACTOR is the
+A plain function that answers is called at once and stays NEW. What becomes of an ACTOR is the
 business of `actors.runtime`; its session hears of the end (`SessionActor.child_ended`).
 """
 
@@ -50,7 +50,7 @@ class Phase(IntEnum):
     """How far the task of a request's handler is."""
 
     NEW = 0
-    """Its first step waits for a turn of the loop; only on Python 3.11, or after a plain call."""
+    """Its first step waits for a turn of the loop, as on Python 3.11; or it has no task."""
     RUNNING = 1
     """It has not had to wait so far, and is no actor."""
     ACTOR = 2
