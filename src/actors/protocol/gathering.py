@@ -1,6 +1,7 @@
 """When answers of streams wait, for up to 2 ms, to be written together with the next ones.
 
-A write to a socket costs as much as ten answers.
+A write to a socket costs as much as ten answers. An optimization: `SEVERAL` is its switch
+(2**63: nothing ever waits), docs/adr/0027 its reasons.
 """
 
 from collections.abc import Callable

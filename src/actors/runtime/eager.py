@@ -1,4 +1,7 @@
-"""Tasks that begin at once (`eager_start` of asyncio.Task, Python 3.12)."""
+"""Tasks that begin at once (`eager_start` of asyncio.Task, Python 3.12).
+
+An optimization: `EAGER` is its switch, docs/adr/0028 and 0030 its reasons.
+"""
 
 import asyncio
 import sys

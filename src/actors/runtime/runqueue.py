@@ -2,7 +2,7 @@
 
 One callback of the event loop gives them their turns, one after the other. So a message to an idle
 actor costs no task and no turn of the loop: round a ring of actors it goes 10 times as fast as
-with a task for each wake-up (`bench/actors.py`, column ring).
+with a task for each wake-up (`bench/actors.py`, column ring). The reasons are in docs/adr/0006.
 """
 
 import asyncio

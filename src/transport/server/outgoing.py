@@ -3,6 +3,7 @@
 A write that wakes the peer's process costs two or three times one towards a peer that is still at
 the answer before: on a machine where both run, answers to many connections, written as each is
 there, wake it once for each. (The same idea within one socket: `transport.server.connection`.)
+An optimization: `TOGETHER` is its switch (1: each writes at once), docs/adr/0026 its reasons.
 """
 
 import asyncio
