@@ -28,7 +28,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test compiled faults replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
+.PHONY: help setup serve test faults replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -54,9 +54,6 @@ test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 
 bound: setup ## Run the tests of runtime and chat with one message a mailbox: what waits in a circle shows
 	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)
-
-compiled: setup ## Build with the inner modules compiled, and run the tests that reach them on that
-	@'$(BIN)/python' -m tools.compiled -n $(JOBS) --dist loadgroup $(ARGS)
 
 faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
@@ -94,9 +91,8 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/unit/transport tests/properties/test_client_properties.py) $(ARGS)
 
 # PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
-# The first of them compiled too, where there is a C compiler.
 BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
-BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair)))) $(if $(shell command -v cc),$(addsuffix -compiled,$(firstword $(subst =, ,$(BENCH)))))
+BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair))))
 BENCH_PYTHONS := $(foreach name,$(BENCH_NAMES),$(name)=$(BUILD)/bench-$(name)/bin/python)
 
 bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Measure beside other servers: make bench ARGS=--quick
@@ -107,14 +103,6 @@ $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 	@'$(patsubst $*=%,%,$(filter $*=%,$(BENCH)))' -m venv '$(@D)'
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(BENCH_LOCK)
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch '$@'
-
-# Again after each change: what is compiled is not the source tree.
-$(BUILD)/bench-%-compiled/.installed: $(BENCH_LOCK) pyproject.toml $(wildcard tools/compile.py src/*/*.py src/*/*/*.py src/*/*/*/*.py)
-	@echo 'Compiling, and installing it into $(@D).'
-	@'$(patsubst $*=%,%,$(filter $*=%,$(BENCH)))' -m venv '$(@D)'
-	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(BENCH_LOCK)
-	@HATCH_BUILD_HOOKS_ENABLE=1 '$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
 	@touch '$@'
 
 coverage: setup ## Show that each module of the runtime is covered whole by its own tests

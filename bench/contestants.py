@@ -10,8 +10,7 @@ class Contestant:
 
     ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
     as many as it likes. every: it takes part in each so-manieth round. streams: it has some, of its
-    own. actors: MODULE or MODULE:FUNCTION with the actor types of one of ours. installed: it runs
-    what is installed, not `src`.
+    own. actors: MODULE or MODULE:FUNCTION with the actor types of one of ours.
     """
 
     name: str
@@ -23,7 +22,6 @@ class Contestant:
     every: int = 1
     streams: bool = True
     actors: str = "bench.servers.ping"
-    installed: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -58,7 +56,6 @@ CONTESTANTS: Final = (
     _with_coroutine("Callboard, coroutines", "3.13"),
     _ours("Callboard, credit 256", "uvloop", "3.13", credit=256),
     _ours("Callboard, asyncio", "asyncio", "3.13"),
-    replace(_ours("Callboard, compiled", "uvloop", "3.13-compiled"), installed=True),
     Contestant("plain handler, asyncio", "plain", "asyncio"),
     _ours("Callboard, 3.11", "uvloop", "3.11"),
     _with_coroutine("Callboard, 3.11, coroutines", "3.11"),

@@ -35,9 +35,7 @@ class ServerProcess:
         self._folder = TemporaryDirectory(prefix="callboard-bench-")
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT)
-            if contestant.installed
-            else f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
             "CALLBOARD_TOKEN": TOKEN,
             "CALLBOARD_RUNTIME_DIR": self._folder.name,
             "CALLBOARD_DATA_DIR": self._folder.name,

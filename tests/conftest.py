@@ -1,12 +1,7 @@
-import os
-
 import pytest
 
 from tests.support.bound import check_reason
 from tests.support.hangups import stop_ignoring_hangups
-
-collect_ignore = [] if "COMPILED" in os.environ else ["compiled"]
-"""What `make compiled` alone can run."""
 
 
 def pytest_configure() -> None:

@@ -23,7 +23,6 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from websockets.asyncio.client import connect
 
 import actors.protocol.gathering
-import actors.protocol.machine
 import transport.server.connection
 from actors import RequestActor, StreamActor, Yielded
 from actors.protocol.gathering import SEVERAL
@@ -39,10 +38,6 @@ from callboard_service.service import Service
 from tests.support.written import Written
 from transport.server.connection import ServerConnection
 
-counts_calls = pytest.mark.skipif(
-    not actors.protocol.machine.__file__.endswith(".py"),
-    reason="compiled, most of these calls are none: the profiler sees nothing of them",
-)
 SOURCES = str(Path(transport.server.connection.__file__).parents[2])
 BATCH = 64
 TOKENS = 5000
@@ -196,7 +191,6 @@ def within(counts: Counter[str], units: int, measured: float) -> None:
     assert each > 0.8 * measured, f"{each:.2f} calls, far below {measured}: lower the bound"
 
 
-@counts_calls
 @pytest.mark.parametrize("answered_by", ANSWERED_BY)
 async def test_calls_of_a_unary_request(fed: Fed, answered_by: str) -> None:
     requests = fed.calls(10 * BATCH, ANSWERED_BY[answered_by])
@@ -233,7 +227,6 @@ async def streams(
     return await fed.finish(at_once)
 
 
-@counts_calls
 @pytest.mark.parametrize("way", ["in a burst", "one by one", "one by one, of several streams"])
 async def test_calls_of_a_token(fed: Fed, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Else writes depend on the time.

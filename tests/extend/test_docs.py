@@ -36,7 +36,6 @@ TEMPLATE = ROOT / "src/callboard_service/template/README.md.txt"
 NOT_RUN = {
     "$ make test\n": "it would run itself",
     "make bench ": "minutes, in an environment of its own that the network fills",
-    "HATCH_BUILD_HOOKS_ENABLE=1 ": "half a minute; `make compiled` in .ci/run does it",
 }
 """How blocks begin that no test runs, and why."""
 

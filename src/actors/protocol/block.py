@@ -1,7 +1,6 @@
 """Answers that were encoded together, in one piece.
 
-An optimization; its reasons are in docs/adr/0022. This module is never compiled: mypyc has no
-subclasses of builtin types.
+An optimization; its reasons are in docs/adr/0022.
 """
 
 from collections.abc import Iterable, Iterator
