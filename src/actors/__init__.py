@@ -29,7 +29,7 @@ from actors.requests.pull import Yielded
 from actors.requests.registry import Registry
 from actors.requests.request import Handler, RequestActor, RequestContext, StreamActor
 from actors.runtime.actor import Actor, ActorContext, ChildSpec, Supervisor
-from actors.runtime.ask import Reply
+from actors.runtime.ask import Question, Reply
 from actors.runtime.clock import Clock, LoopClock, Timer
 from actors.runtime.events import (
     Blocked,
@@ -67,7 +67,7 @@ __all__ = [
     "Handler",
     "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull",
     "Message", "NameTaken", "NoActor", "NormalEnd", "NotRegistered", "NotRunning", "Notice",
-    "Observer", "Opens", "Order", "Overflow", "Registry", "Relay", "Reply", "RequestActor",
-    "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy", "StreamActor",
-    "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+    "Observer", "Opens", "Order", "Overflow", "Question", "Registry", "Relay", "Reply",
+    "RequestActor", "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy",
+    "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
 ]  # fmt: skip

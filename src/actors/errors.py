@@ -30,8 +30,8 @@ class Undelivered(ActorError):
 
     def __init__(self, path: str, undelivered: object) -> None:
         super().__init__(f"{path}: {self.reason}")
-        self.path = path
-        self.undelivered = undelivered
+        self.path: str = path
+        self.undelivered: object = undelivered
 
     reason = "message not delivered"
 

@@ -10,12 +10,12 @@ import pytest
 
 from actors import ActorSystem, Code, Failure, Registry, StartFailed
 from actors.testing import ManualClock, actor_events, actor_system, manual_clock, serving
-from examples.load.actors import register as register_load
+from examples.load.handlers import register as register_load
 from examples.load.load_pb2 import Load, WatchLoad
-from examples.notes.actors import LONGEST, PAGE, AddOne, ListAll, Notebook
+from examples.notes.handlers import LONGEST, PAGE, AddOne, ListAll, Notebook
 from examples.notes.notes_pb2 import AddNote, ListNotes, Note
-from examples.search.actors import LONGEST_LINE, Search, parse
-from examples.search.actors import running as running_process
+from examples.search.handlers import LONGEST_LINE, Search, parse
+from examples.search.handlers import running as running_process
 from examples.search.search_pb2 import Match, Searched, SearchRequest
 from tests.e2e.service_process import run, running
 from transport.client import Client, by_url
@@ -182,7 +182,7 @@ async def test_a_file_that_is_no_database_ends_the_start(
             pass
     # And the service ends: no thread of the database's holds it up.
     settings = {"NOTES_FILE": str(tmp_path / "notes.db"), "PYTHONPATH": str(ROOT)}
-    flags = ("--backend=echo", "--actors=examples.notes.actors")
+    flags = ("--backend=echo", "--actors=examples.notes.handlers")
     code, out, err = await asyncio.to_thread(run, tmp_path, "serve", *flags, **settings)
     assert (code, out) == (2, "")
     assert "file is not a database" in err.splitlines()[-1]
@@ -193,7 +193,7 @@ async def test_a_file_that_is_no_database_ends_the_start(
 
 async def test_all_three_are_served(tmp_path: Path) -> None:
     (tmp_path / "found.txt").write_text("a needle\n")
-    flags = [f"--actors=examples.{name}.actors" for name in ("load", "search", "notes")]
+    flags = [f"--actors=examples.{name}.handlers" for name in ("load", "search", "notes")]
     with running(
         tmp_path,
         "--backend=echo",

@@ -33,10 +33,10 @@ class Failure(Exception):
         self, code: Code, message: str, *, retryable: bool = False, retry_after_ms: int = 0
     ) -> None:
         super().__init__(code, message)
-        self.code = code
-        self.message = message
-        self.retryable = retryable
-        self.retry_after_ms = retry_after_ms
+        self.code: Code = code
+        self.message: str = message
+        self.retryable: bool = retryable
+        self.retry_after_ms: int = retry_after_ms
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"

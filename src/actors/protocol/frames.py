@@ -24,7 +24,7 @@ class Message(Protocol):
         """The length of these bytes."""
 
 
-Rep = TypeVar("Rep", bound=Message)
+Rep_co = TypeVar("Rep_co", bound=Message, covariant=True)
 
 
 # -- from the client -------------------------------------------------------------------------
@@ -183,25 +183,25 @@ COMPLETED: Final = Completed()
 
 
 @dataclass(slots=True)
-class Last(Generic[Rep]):
+class Last(Generic[Rep_co]):
     """The answer that ends the stream; it goes out in the frame with `end`."""
 
-    answer: Rep
+    answer: Rep_co
 
 
 @dataclass(slots=True)
-class Burst(Generic[Rep]):
+class Burst(Generic[Rep_co]):
     """Answers that are there already: more than one came at once, or none needs to be waited for.
 
     Pulled one by one like the stream itself, never without room, and without a step of the
     generator for each: several times the answers a CPU second. Others get their turn meanwhile.
     """
 
-    answers: Iterable[Rep]
+    answers: Iterable[Rep_co]
 
 
 @dataclass(slots=True, eq=False)
-class Relay(Generic[Rep]):
+class Relay(Generic[Rep_co]):
     """The answers of another stream, up to one of a type that is in `until`, which is not sent.
 
     As `async for answer in source: yield answer`, without a step of this generator for each: what
@@ -209,26 +209,26 @@ class Relay(Generic[Rep]):
     goes on with `stopped_by`, None: the source has ended. To yield it again goes on with the rest.
     """
 
-    source: AsyncIterator[Rep | Burst[Rep]]
+    source: AsyncIterator[Rep_co | Burst[Rep_co]]
     until: Collection[type[Message]] = ()
-    stopped_by: Rep | None = None
+    stopped_by: Rep_co | None = None
 
 
 @dataclass(slots=True)
-class Opens(Generic[Rep]):
+class Opens(Generic[Rep_co]):
     """An answer that owes another: `closing` goes out before the end, unless `Closes(key)` came.
 
     However the request ends (cancel, deadline, crash), what is owed is paid first.
     """
 
     key: str
-    answer: Rep
-    closing: Rep
+    answer: Rep_co
+    closing: Rep_co
 
 
 @dataclass(slots=True)
-class Closes(Generic[Rep]):
+class Closes(Generic[Rep_co]):
     """The answer that pays what `Opens(key)` owed."""
 
     key: str
-    answer: Rep
+    answer: Rep_co

@@ -24,9 +24,9 @@ class BackgroundActor:
     def __init__(
         self, name: str, factory: Callable[[], Actor[Never]], lifecycle: Lifecycle
     ) -> None:
-        self.name = name
-        self.factory = factory
-        self.lifecycle = lifecycle
+        self.name: str = name
+        self.factory: Callable[[], Actor[Never]] = factory
+        self.lifecycle: Lifecycle = lifecycle
         self.kind: type[Actor[Never]] | None = None
         self.ref: ActorRef[Never] | None = None
 

@@ -41,8 +41,8 @@ class Call(Generic[Req_co]):
     __slots__ = ("_ending", "_listeners", "answers", "context", "request")
 
     def __init__(self, request: Req_co, context: "RequestContext") -> None:
-        self.request = request
-        self.context = context
+        self.request: Req_co = request
+        self.context: RequestContext = context
         self.answers: int = 0
         """How many answers the handler has sent, the last one not counted."""
         self._ending: Ending | Failure | None = None

@@ -35,11 +35,11 @@ class Registration:
         factory: "Callable[[], AnyHandler]",
         takes: type[Message] | None = None,
     ) -> None:
-        self.message = message
+        self.message: type[Message] = message
         self.name: str = message.__name__
-        self.factory = factory
-        self.takes = takes
-        self.running = 0
+        self.factory: Callable[[], AnyHandler] = factory
+        self.takes: type[Message] | None = takes
+        self.running: int = 0
         self.said_at_once: set[type] = set()
         """What plain functions have returned that is not to be awaited."""
         self.interceptors: Sequence[Interceptor[Message]] = ()

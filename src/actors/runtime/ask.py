@@ -9,9 +9,10 @@ await ref.ask(lambda reply: Add(2, reply), timeout=1.0)
 """
 
 import asyncio
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 R = TypeVar("R")
+M_co = TypeVar("M_co", covariant=True)
 
 
 class Reply(Generic[R]):
@@ -38,12 +39,45 @@ class Reply(Generic[R]):
             self._future.set_exception(error)
 
 
+class Question(Generic[R]):
+    """A message that is asked: `reply` takes an answer of type R, and `ask` returns that type.
+
+    Most simply a dataclass of its own:
+
+        @dataclass
+        class Add(Question[int]):
+            text: str
+
+        number = await ref.ask(Add("milk"), timeout=1.0)   # -> int, for every type checker
+
+    The actor answers with `message.reply.send(...)`. Each question is asked once.
+    """
+
+    __slots__ = ("reply",)
+
+    reply: Reply[R]
+
+    def asked(self, reply: Reply[R]) -> Self:
+        """Take the way back for the answer. Raises ValueError the second time."""
+        if hasattr(self, "reply"):
+            raise ValueError(f"this question was asked before: {self!r}")
+        object.__setattr__(self, "reply", reply)  # a dataclass may be frozen
+        return self
+
+
+class Askable(Protocol[M_co, R]):
+    """A question whose actor takes messages of type M: what `ask` infers both types from."""
+
+    def asked(self, reply: Reply[R]) -> M_co:
+        """Take the way back for the answer."""
+
+
 class Asked:
     """A question in a mailbox, together with its way back, so that the runtime can fail it."""
 
     __slots__ = ("message", "opened", "reply")
 
     def __init__(self, message: object, reply: Reply[object]) -> None:
-        self.message = message
-        self.reply = reply
-        self.opened = False
+        self.message: object = message
+        self.reply: Reply[object] = reply
+        self.opened: bool = False

@@ -60,12 +60,12 @@ class Cell(Generic[M]):
         factory: Callable[[], Actor[M]],
         lifecycle: Lifecycle,
     ) -> None:
-        self.system = system
-        self.siblings = siblings
+        self.system: ActorSystem = system
+        self.siblings: Children | None = siblings
         """The children that the actor is a child of; the root is in none."""
-        self.name = name
+        self.name: str = name
         self.factory: Callable[[], Actor[M]] | None = factory
-        self.lifecycle = lifecycle
+        self.lifecycle: Lifecycle = lifecycle
         self.state: State = STARTING
         self.mailbox: Mailbox[M | Asked] = Mailbox(lifecycle.capacity, lifecycle.overflow)
         self.incarnation: Incarnation[M] = Incarnation()

@@ -23,7 +23,7 @@ class Children:
     __slots__ = ("_window", "group_restart", "members", "parent", "tally")
 
     def __init__(self, parent: "Cell[object]") -> None:
-        self.parent = parent
+        self.parent: Cell[object] = parent
         self.members: dict[str, Cell[object]] = {}
         self.tally = Tally()
         self._window = RestartWindow()

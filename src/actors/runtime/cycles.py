@@ -20,8 +20,8 @@ class Waiting:
     __slots__ = ("asked", "target")
 
     def __init__(self, target: "Cell[Never]", asked: "Asked | None") -> None:
-        self.target = target
-        self.asked = asked
+        self.target: Cell[Never] = target
+        self.asked: Asked | None = asked
 
     @property
     def holds(self) -> bool:

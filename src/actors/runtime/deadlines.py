@@ -20,7 +20,7 @@ class Deadline:
     __slots__ = ("_slot", "callback")
 
     def __init__(self, callback: Callable[[], None], slot: dict["Deadline", None]) -> None:
-        self.callback = callback
+        self.callback: Callable[[], None] = callback
         self._slot = slot
 
     def met(self) -> None:

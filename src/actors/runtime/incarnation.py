@@ -35,8 +35,8 @@ class Incarnation(Generic[M]):
     def __init__(self) -> None:
         self.actor: Actor[M] | None = None
         self.up_since: float | None = None
-        self.finished = False
-        self.halting = False
+        self.finished: bool = False
+        self.halting: bool = False
         self.pending: list[Reply[object]] | None = None
         """Those whose question it has taken, answered ones among them."""
         self.controls: deque[Down | BaseException] | None = None

@@ -76,7 +76,7 @@ class Mailbox(Generic[M]):
         self.overflow: Overflow = overflow
         self.first: M | Nothing = NOTHING
         self.queue: deque[M] = cast("deque[M]", NO_QUEUE)
-        self.room = 0
+        self.room: int = 0
         self.mixed: bool = False
         self.dropped: int = 0
         self.line: deque[_Waiting[M]] | None = None

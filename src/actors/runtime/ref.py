@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast, overload
 
 from actors.errors import AskCycle, AskTimeout
-from actors.runtime.ask import Reply
+from actors.runtime.ask import Askable, Reply
 from actors.runtime.cycles import Waiting, asker_of, find_cycle
 from actors.runtime.mailbox import MailboxStatistics
 from actors.runtime.supervision import Down, Restart
@@ -80,8 +80,19 @@ class ActorRef(Generic[M_contra]):
         """
         await self._cell.put_waiting(message)
 
-    async def ask(self, make: Callable[[Reply[R]], M_contra], *, timeout: float) -> R:
-        """Send the message that `make` builds round a Reply, and return what is replied.
+    @overload
+    async def ask(self, question: Askable[M_contra, R], *, timeout: float) -> R: ...
+
+    @overload
+    async def ask(self, question: Callable[[Reply[R]], M_contra], *, timeout: float) -> R: ...
+
+    async def ask(
+        self,
+        question: Askable[M_contra, R] | Callable[[Reply[R]], M_contra],
+        *,
+        timeout: float,
+    ) -> R:
+        """Send a question and return the answer: a `Question`, or what makes one from a Reply.
 
         Raises AskTimeout after `timeout` seconds (waiting for room in the mailbox included),
         AskCrashed at once if the actor crashes on it, AskDropped if it stops or drops it,
@@ -99,13 +110,14 @@ class ActorRef(Generic[M_contra]):
             timeout, lambda: reply.fail(AskTimeout(f"{cell.path}: no answer in {timeout} s"))
         )
         try:
-            question = cell.put_question(make(reply), reply)
+            message = question(reply) if callable(question) else question.asked(reply)
+            asked = cell.put_question(message, reply)
             if asker is not None:
-                cell.system.waiting[asker] = Waiting(cast("Cell[Never]", cell), question)
+                cell.system.waiting[asker] = Waiting(cast("Cell[Never]", cell), asked)
             try:
                 return await future
             finally:
-                cell.withdraw(question)
+                cell.withdraw(asked)
                 if asker is not None:
                     del cell.system.waiting[asker]
         finally:

@@ -82,18 +82,18 @@ class ActorSystem:
         self._loop = asyncio.get_running_loop()
         self.clock: Clock = clock if clock is not None else LoopClock()
         self.random = random if random is not None else Random()
-        self.observed = False
+        self.observed: bool = False
         """Somebody listens: only then are events made."""
         self._observers: tuple[Observer, ...] = ()
         if observer is not None:
             self.subscribe(observer)
-        self.kill_grace = kill_grace
+        self.kill_grace: float = kill_grace
         self.deadlines = Deadlines(self.clock)
         self.run_queue = run_queue if run_queue is not None else RunQueue()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
         """Who waits for whom, of the actors that wait for another."""
-        self.dead_letters = 0
+        self.dead_letters: int = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._root: Cell[Never] = Cell(self, None, name, Root, DEFAULT_LIFECYCLE)

@@ -18,7 +18,7 @@ class _Watch:
     __slots__ = ("_all", "tell")
 
     def __init__(self, tell: Callback, all_of_them: "dict[_Watch, None]") -> None:
-        self.tell = tell
+        self.tell: Callback = tell
         self._all = all_of_them
 
     def __call__(self) -> None:

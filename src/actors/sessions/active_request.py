@@ -78,7 +78,7 @@ class ActiveRequest:
     ) -> None:
         self.session_actor: SessionActor = session
         self._began = began
-        self.request = request
+        self.request: Request = request
         self.request_id: int = request.request_id
         self.size: int = size
         self._memory: RequestMemory | None = None

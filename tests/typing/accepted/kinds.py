@@ -15,6 +15,7 @@ from actors import (
     Failure,
     Last,
     Message,
+    Question,
     Registry,
     Reply,
     RequestActor,
@@ -27,8 +28,12 @@ from callboard.v1.envelope_pb2 import ServerMessage
 
 
 @dataclass
-class Get:
+class Get(Question[int]):
     key: str
+
+
+@dataclass
+class Count:
     reply: Reply[int]
 
 
@@ -38,15 +43,17 @@ class Put:
     value: int
 
 
-class Cache(Actor[Get | Put]):
+class Cache(Actor[Get | Put | Count]):
     def __init__(self, size: int = 10) -> None:
         self._values: dict[str, int] = {}
         self._size = size
 
-    def receive(self, message: Get | Put) -> None:
+    def receive(self, message: Get | Put | Count) -> None:
         match message:
-            case Get(key, reply):
-                reply.send(self._values.get(key, 0))
+            case Get(key):
+                message.reply.send(self._values.get(key, 0))
+            case Count(reply):
+                reply.send(len(self._values))
             case Put(key, value):
                 self._values[key] = value
             case _:
@@ -58,10 +65,11 @@ class Create(RequestActor[CreateSessionRequest, SessionInfo]):
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         cache = self.context.actor(Cache)
-        assert_type(cache, ActorRef[Get | Put])
+        assert_type(cache, ActorRef[Get | Put | Count])
         cache.tell(Put(request.title, 1))
-        count: int = await cache.ask(lambda reply: Get(request.title, reply), timeout=1.0)
-        if not count:
+        count = await cache.ask(Get(request.title), timeout=1.0)
+        assert_type(count, int)
+        if count > await cache.ask(Count, timeout=1.0):
             raise Failure(Code.NOT_FOUND, "nothing of that title")
         return SessionInfo(title=request.title)
 
@@ -111,7 +119,7 @@ def register(registry: Registry) -> None:
     registry.intercept_all(timed)
     registry.intercept(CreateSessionRequest, titled)
     registry.intercept(GetHistoryRequest, timed)
-    assert_type(registry.actor(Cache), ActorRef[Get | Put])
+    assert_type(registry.actor(Cache), ActorRef[Get | Put | Count])
 
 
 def arm(envelope: ServerMessage) -> str:

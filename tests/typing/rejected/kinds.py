@@ -2,12 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
-from actors import Call, DuplexActor, Message, Registry, RequestActor, StreamActor
+from actors import Call, DuplexActor, Message, Question, Registry, RequestActor, StreamActor
 from callboard.v1.chat_pb2 import ChatToken, CreateSessionRequest, GetHistoryRequest, SessionInfo
 from callboard.v1.envelope_pb2 import ServerMessage
-from tests.typing.accepted.kinds import Cache, Create, Get, Put, Read, Talk, timed, titled
+from tests.typing.accepted.kinds import Cache, Count, Create, Get, Put, Read, Talk, timed, titled
+
+
+@dataclass
+class Foreign(Question[int]):
+    key: str
+
 
 Infos: TypeAlias = AsyncIterator[SessionInfo]
 
@@ -64,10 +71,18 @@ class WrongTell(RequestActor[CreateSessionRequest, SessionInfo]):
         cache.tell(request)  # error: arg-type
         cache.tell(Put(request.title, "one"))  # error: arg-type
         key = request.title
-        name: str = await cache.ask(lambda reply: Get(key, reply), timeout=1.0)  # error: arg-type
-        any_ = await cache.ask(lambda reply: Get(key, reply), timeout=1.0)  # error: var-annotated
-        late: int = await cache.ask(lambda reply: Get(key, reply))  # error: call-arg
-        return SessionInfo(title=f"{name} {any_} {late}")
+        name: str = await cache.ask(Get(key), timeout=1.0)  # error: arg-type
+        await cache.ask(Get(1), timeout=1.0)  # error: arg-type
+        await cache.ask(Foreign(key), timeout=1.0)  # error: arg-type
+        await cache.ask(Put(key, 1), timeout=1.0)  # error: call-overload
+        late = await cache.ask(Get(key))  # error: call-overload
+        return SessionInfo(title=f"{name} {late}")
+
+
+class Answering(Cache):
+    def receive(self, message: Get | Put | Count) -> None:
+        if isinstance(message, Get):
+            message.reply.send("one")  # error: arg-type
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import pytest
 
 from actors import (
+    Actor,
     ActorRef,
     ActorSystem,
     AskCrashed,
@@ -14,6 +16,7 @@ from actors import (
     MailboxFull,
     NotRunning,
     Overflow,
+    Question,
     Reply,
 )
 from actors.runtime.deadlines import TICK
@@ -332,3 +335,37 @@ async def test_the_first_answer_counts(actor_system: ActorSystem) -> None:
     assert await ref.ask(answer_twice, timeout=1.0) == 1
     assert await ref.ask(answer_twice, timeout=1.0) == 1
     assert actor_system.snapshot().tally.crashed == 0
+
+
+@dataclass
+class Named(Question[int]):
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen(Question[str]):
+    name: str
+
+
+class Answering(Actor[Named | Frozen]):
+    def receive(self, message: Named | Frozen) -> None:
+        match message:
+            case Named(name):
+                message.reply.send(len(name))
+            case Frozen(name):
+                message.reply.send(name.upper())
+
+
+async def test_a_question_brings_its_own_reply(actor_system: ActorSystem) -> None:
+    ref = actor_system.spawn(Answering)
+    assert await ref.ask(Named("four"), timeout=1.0) == 4
+    assert await ref.ask(Frozen("four"), timeout=1.0) == "FOUR"
+
+
+async def test_a_question_is_asked_once(actor_system: ActorSystem) -> None:
+    ref = actor_system.spawn(Answering)
+    question = Named("four")
+    assert await ref.ask(question, timeout=1.0) == 4
+    with pytest.raises(ValueError, match="asked before: Named"):
+        await ref.ask(question, timeout=1.0)
+    assert len(actor_system.deadlines) == 0

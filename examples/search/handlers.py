@@ -1,6 +1,6 @@
 """A search by `grep`, a process for each request: cancel ends the request and the process.
 
-    SEARCH_FOLDER=docs callboard serve --backend echo --actors examples.search.actors
+    SEARCH_FOLDER=docs callboard serve --backend echo --actors examples.search.handlers
 
 No shell is between, the text is one argument behind `--`, and the folder is the service's choice,
 not the client's.

@@ -1,6 +1,6 @@
 """The machine's CPU and memory, as a stream.
 
-    callboard serve --backend echo --actors examples.load.actors
+    callboard serve --backend echo --actors examples.load.handlers
     python -m examples.load.watch
 
 A client that takes nothing slows it down and piles nothing up: the next value is measured when

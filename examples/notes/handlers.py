@@ -1,6 +1,6 @@
 """Notes in SQLite, behind one long-lived actor: the database has one owner and one queue.
 
-    NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.actors
+    NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.handlers
 
 If the actor crashes, the service starts it again and it opens the file anew; requests that come
 meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from actors import Actor, Code, Failure, Registry, Reply, RequestActor, StreamActor
+from actors import Actor, Code, Failure, Question, Registry, RequestActor, StreamActor
 from examples.notes.notes_pb2 import AddNote, ListNotes, Note
 
 T = TypeVar("T")
@@ -29,20 +29,18 @@ LONGEST: Final = 10_000
 
 
 @dataclass(slots=True)
-class Add:
-    """Keep a note; the reply is its number."""
+class Add(Question[int]):
+    """Keep a note; the answer is its number."""
 
     text: str
-    reply: Reply[int]
 
 
 @dataclass(slots=True)
-class Page:
+class Page(Question[list[Note]]):
     """The next notes above a number that contain a text."""
 
     above: int
     containing: str
-    reply: Reply[list[Note]]
 
 
 class Notebook(Actor[Add | Page]):
@@ -70,10 +68,10 @@ class Notebook(Actor[Add | Page]):
     async def receive(self, message: Add | Page) -> None:
         """One at a time."""
         match message:
-            case Add(text, reply):
-                reply.send(await self._in_thread(partial(self._add, text)))
-            case Page(above, containing, reply):
-                reply.send(await self._in_thread(partial(self._page, above, containing)))
+            case Add(text):
+                message.reply.send(await self._in_thread(partial(self._add, text)))
+            case Page(above, containing):
+                message.reply.send(await self._in_thread(partial(self._page, above, containing)))
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
@@ -116,7 +114,7 @@ class AddOne(RequestActor[AddNote, Note]):
             message = f"a note has 1 to {LONGEST} characters"
             raise Failure(Code.INVALID_ARGUMENT, message)
         notebook = self.context.actor(Notebook)
-        number: int = await notebook.ask(lambda reply: Add(text, reply), timeout=10.0)
+        number = await notebook.ask(Add(text), timeout=10.0)
         return Note(number=number, text=text)
 
 
@@ -133,10 +131,7 @@ class ListAll(StreamActor[ListNotes, Note]):
 
     async def _page(self, above: int, containing: str) -> list[Note]:
         notebook = self.context.actor(Notebook)
-        page: list[Note] = await notebook.ask(
-            lambda reply: Page(above, containing, reply), timeout=10.0
-        )
-        return page
+        return await notebook.ask(Page(above, containing), timeout=10.0)
 
 
 def register(registry: Registry) -> None:
