@@ -16,7 +16,7 @@ from callboard_service.errors import BadPath
 from callboard_service.new import create
 from tests.extend.pages import Reader, blocks
 from tests.extend.wheel import ROOT, Installed, make_venv, own_environment
-from tests.typing.test_typing import PYRIGHT, needs_pyright
+from tests.typing.checkers import PYRIGHT, needs_pyright
 
 pytestmark = [
     pytest.mark.xdist_group("wheel"),  # built once

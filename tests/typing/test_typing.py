@@ -1,29 +1,20 @@
 """Type checking as a feature: files that must pass, and files in which each wrong line must fail.
 
-A line that ends with `# error: CODE` must have an error of mypy with that code, and an error of
-pyright; no other line may have any.
+A line that ends with `# error: CODE` must have an error of mypy with that code; no other line may
+have any. What other checkers say of these files is in `test_checkers.py`.
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 ACCEPTED = ROOT / "tests/typing/accepted"
 REJECTED = ROOT / "tests/typing/rejected"
 MARK = re.compile(r"# error: ([a-z-]+)$")
-PYRIGHT = sorted(ROOT.glob(".build/pyright-*/node_modules/pyright/index.js"))
-
-needs_pyright = pytest.mark.skipif(
-    not PYRIGHT and os.environ.get("CI") != "true", reason="pyright needs npm: make peers"
-)
 
 
 def marked(folder: Path) -> dict[tuple[str, int], str]:
@@ -54,31 +45,6 @@ def mypy(folder: Path) -> dict[tuple[str, int], set[str]]:
     return dict(found)
 
 
-def pyright(*arguments: str, cwd: Path = ROOT) -> dict[str, object]:
-    node = shutil.which("node")
-    assert node is not None, "pyright needs node"
-    done = subprocess.run(
-        [node, str(PYRIGHT[-1]), "--outputjson", "--pythonpath", sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
-    report: dict[str, object] = json.loads(done.stdout)
-    return report
-
-
-def pyright_errors(folder: Path) -> dict[tuple[str, int], set[str]]:
-    found = defaultdict(set)
-    diagnostics = pyright(str(folder))["generalDiagnostics"]
-    assert isinstance(diagnostics, list)
-    for error in diagnostics:
-        if error["severity"] == "error":
-            line = error["range"]["start"]["line"] + 1
-            found[Path(error["file"]).name, line].add(error["message"])
-    return dict(found)
-
-
 def test_what_fits_is_accepted() -> None:
     assert mypy(ACCEPTED) == {}
 
@@ -88,13 +54,3 @@ def test_what_does_not_fit_is_rejected_where_it_stands() -> None:
     assert len(wanted) > 30
     assert set(found) == set(wanted)
     assert not {place: found[place] for place, code in wanted.items() if code not in found[place]}
-
-
-@needs_pyright
-def test_pyright_accepts_what_fits() -> None:
-    assert pyright_errors(ACCEPTED) == {}
-
-
-@needs_pyright
-def test_pyright_rejects_the_same_lines() -> None:
-    assert set(pyright_errors(REJECTED)) == set(marked(REJECTED))
