@@ -1,1 +1,1 @@
-"""Actors, mailboxes and supervision. This package has never heard of a session."""
+"""Actors, mailboxes and supervision. This package does not depend on sessions or requests."""

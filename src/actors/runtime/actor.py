@@ -1,7 +1,7 @@
-"""What one writes: an actor, with its hooks and its context.
+"""The base class of actors, with its hooks and its context.
 
-An actor is an object that handles one message at a time. It has no task while it has nothing to
-do: the first message starts one that drains the mailbox and ends (3 times the throughput of a task
+An actor is an object that handles one message at a time. It has a task only while one of its hooks
+waits: an idle actor has none, and plain functions run without one (3 times the throughput of a task
 that waits on an `asyncio.Queue`, and a twentieth of its memory).
 """
 
@@ -29,25 +29,25 @@ N = TypeVar("N")
 class Actor(ABC, Generic[M_contra]):
     """An actor that handles messages of type M, one at a time.
 
-    A hook may be a plain function or a coroutine function. One that raises crashes the actor, and
-    its supervisor decides. A restart makes a new object by the same factory: the ref, the mailbox
-    and its order stay, the message that crashed the actor is gone.
+    A hook may be a plain function or a coroutine function. If it raises, the actor crashes and its
+    supervisor decides what follows. A restart makes a new object with the same factory; the ref,
+    the mailbox and its order are kept, but the message that crashed the actor is gone.
     """
 
     supervision: ClassVar[Supervision] = Supervision()
-    """How this actor looks after its children."""
+    """How this actor supervises its children."""
 
     context: "ActorContext[M_contra]"
     """Set by the runtime before any hook runs."""
 
     def started(self) -> Awaitable[None] | None:
-        """Get ready: no message is handled before this has ended. OTP's `init`."""
+        """Initialize the actor; no message is handled before this has ended (OTP: `init`)."""
         return None
 
     def main(self) -> Awaitable[None] | None:
-        """Do an errand of one's own, after `started` and before any message.
+        """Do the actor's own work, after `started` and before any message is handled.
 
-        What arrives meanwhile waits in the mailbox; `context.next()` takes it. (OTP:
+        Messages that arrive meanwhile wait in the mailbox; `context.next()` takes them. (OTP:
         `handle_continue`)
         """
         return None
@@ -57,27 +57,27 @@ class Actor(ABC, Generic[M_contra]):
         """Handle one message."""
 
     def down(self, down: "Down") -> Awaitable[None] | None:
-        """Learn that an actor watched by `context.watch` is no more. Overtakes messages."""
+        """Handle the end of an actor watched with `context.watch`. Runs before waiting messages."""
         return None
 
     def child_ended(self, down: "Down") -> None:
-        """Learn that a child is no more and will not be restarted. A plain function, at once."""
+        """Handle the end of a child that is not restarted. A plain function, called at once."""
 
     def bind(self, cell: "Cell[M_contra]") -> None:
-        """Take the context. Called by the runtime, before any hook."""
+        """Set the context. Called by the runtime before any hook."""
         self.context = ActorContext(cell)
 
     def stopped(self) -> Awaitable[None] | None:
         """Clean up, after the last message and after all children have ended.
 
-        Runs once for each incarnation whose `started` has ended well: on a normal end, on a stop
-        and after a crash; not when the actor is killed. (OTP: `terminate`)
+        Runs once for each incarnation whose `started` has succeeded: on a normal end, on a stop, on
+        a group restart and after a crash, but not when the actor is killed. (OTP: `terminate`)
         """
         return None
 
 
 class ActorContext(Generic[M]):
-    """What the runtime does for one actor. Belongs to it; of no use to others."""
+    """What the runtime offers to one actor. Only that actor may use it."""
 
     __slots__ = ("_cell",)
 
@@ -96,12 +96,12 @@ class ActorContext(Generic[M]):
 
     @property
     def system(self) -> "ActorSystem":
-        """The system that the actor lives in."""
+        """The system that the actor belongs to."""
         return self._cell.system
 
     @property
     def clock(self) -> "Clock":
-        """The system's time."""
+        """The system's clock."""
         return self._cell.system.clock
 
     def spawn(
@@ -111,10 +111,11 @@ class ActorContext(Generic[M]):
         name: str | None = None,
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> "ActorRef[N]":
-        """Start a child and go on; messages to it wait until it is ready.
+        """Start a child without waiting for it, and return its ref.
 
-        Raises StartFailed if the factory does, and NameTaken. If `started` raises, the child ends
-        as crashed and is not restarted.
+        Messages to the child wait until it is ready. Raises StartFailed if the factory raises or
+        this actor is ending, and NameTaken. If `started` raises, the child ends as crashed and is
+        not restarted.
         """
         return self._cell.spawn(factory, name, lifecycle).ref
 
@@ -127,12 +128,12 @@ class ActorContext(Generic[M]):
         lifecycle: Lifecycle,
         task: "asyncio.Task[None]",
     ) -> "Cell[N]":
-        """Make a child of what runs already in this task: see `Cell.adopt`."""
+        """Make a child of an actor that already runs in `task`; see `Cell.adopt`."""
         return self._cell.adopt(actor, factory, name, lifecycle, task)
 
     @property
     def tally(self) -> Tally:
-        """What the children did since the actor was first started; the counters themselves."""
+        """Counters of the children since the actor was first started: the live object, no copy."""
         return self._cell.open_children().tally
 
     async def start(
@@ -142,41 +143,45 @@ class ActorContext(Generic[M]):
         name: str | None = None,
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> "ActorRef[N]":
-        """Start a child and wait until it is ready. Raises StartFailed if it does not get there."""
+        """Start a child, wait until it is ready, and return its ref.
+
+        Raises NameTaken, and StartFailed if it does not get ready.
+        """
         cell = self._cell.spawn(factory, name, lifecycle)
         await cell.ready()
         return cell.ref
 
     async def next(self) -> M:
-        """Take the next message from the own mailbox, inside a hook (Erlang's nested `receive`).
+        """Wait in a hook for the actor's next message, and return it (Erlang's nested `receive`).
 
-        Controls (a down, a stop) do not come this way. A stop ends the wait with CancelledError,
-        and so does GivenUp, as itself, when a child has spent the intensity.
+        Controls (a down, a stop) are not returned. A stop or a group restart raises CancelledError
+        here. A crash caused by a child is raised as itself: GivenUp when a child has exceeded the
+        intensity, or what `child_ended` raised.
         """
         return await self._cell.take_next()
 
     def after(self, delay: float, message: M) -> Callable[[], None]:
-        """Tell oneself `message` in `delay` seconds; the result takes it back.
+        """Send `message` to this actor in `delay` seconds; return a function that cancels it.
 
-        A timer dies with the incarnation that set it.
+        The timer is cancelled when the incarnation that set it ends.
         """
         return self._cell.tell_after(delay, message)
 
     def watch(self, ref: "ActorRef[N]") -> Callable[[], None]:
-        """Have `down` called when that actor is no more; at once if it is already so.
+        """Have `down` called when that actor ends, or soon if it has ended already.
 
-        The result ends the watch.
+        Returns a function that ends the watch, even if `down` is due but has not run yet.
         """
         return self._cell.watch_other(ref)
 
     def stop(self) -> None:
-        """End normally, after the message in hand. A permanent actor is then started again."""
+        """End normally after the current message. A permanent actor is then restarted."""
         self._cell.finish()
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A child that a `Supervisor` starts: its name, what makes it, how it lives."""
+    """A child that a `Supervisor` starts: its name, its factory and its lifecycle."""
 
     name: str
     factory: Callable[[], Actor[Never]]
@@ -184,18 +189,18 @@ class ChildSpec:
 
 
 class Supervisor(Actor[Never]):
-    """An actor that only looks after children: starts them in order, stops them in reverse.
+    """An actor that only supervises children: it starts them in order and stops them in reverse.
 
-    If one does not start, those before it are stopped again and the supervisor has not started.
+    If one does not start, those before it are stopped again and the supervisor does not start.
     """
 
     def __init__(self, *children: ChildSpec) -> None:
         self._children = children
 
     async def started(self) -> None:
-        """Start the children, each when the one before it is ready."""
+        """Start the children in order, each when the one before it is ready."""
         for spec in self._children:
             await self.context.start(spec.factory, name=spec.name, lifecycle=spec.lifecycle)
 
     def receive(self, message: Never) -> None:
-        """Nothing: a supervisor has no messages."""
+        """Do nothing: a supervisor has no messages."""

@@ -1,4 +1,4 @@
-"""Questions: a message that carries the way back for its answer (Akka typed's `ask`).
+"""Asks: messages that carry a Reply for their answer (Akka typed's `ask`).
 
 @dataclass
 class Count:
@@ -16,7 +16,7 @@ M_co = TypeVar("M_co", covariant=True)
 
 
 class Reply(Generic[R]):
-    """Where the answer to one question goes. The first answer counts, later ones are ignored."""
+    """The way to answer one ask. The first answer counts; later ones are ignored."""
 
     __slots__ = ("_future",)
 
@@ -25,11 +25,11 @@ class Reply(Generic[R]):
 
     @property
     def done(self) -> bool:
-        """The asker has its answer, an error, or has gone."""
+        """Return whether the asker has an answer or an error, or no longer waits."""
         return self._future.done()
 
     def send(self, answer: R) -> None:
-        """Answer the question."""
+        """Answer the ask."""
         if not self._future.done():
             self._future.set_result(answer)
 
@@ -73,7 +73,10 @@ class Askable(Protocol[M_co, R]):
 
 
 class Asked:
-    """A question in a mailbox, together with its way back, so that the runtime can fail it."""
+    """An ask in a mailbox: the message with its Reply, so that the runtime can fail it.
+
+    opened: the actor has taken the message.
+    """
 
     __slots__ = ("message", "opened", "reply")
 

@@ -1,11 +1,11 @@
-"""The runtime's side of an actor: its mailbox, its incarnations, and who watches it.
+"""The runtime's side of an actor: its mailbox, its incarnations and its watchers.
 
-A cell stays while its actor objects come and go; `actors.runtime.states` is its life as a table.
-Messages are handled on its turn in the run queue (`actors.runtime.turns`), as long as the handlers
-are plain functions. Whatever must wait is done in a task, one at most (`actors.runtime.work`).
+A cell outlives its actor objects; `actors.runtime.states` has its life cycle as a table. Handlers
+run in the cell's turn in the run queue (`actors.runtime.turns`) until one must wait. Whatever must
+wait is done in a task, of which there is at most one (`actors.runtime.work`).
 
-How it ends is in `actors.runtime.ending`, what follows a crash in `actors.runtime.restarting`. All
-of it runs on one event loop; nothing here locks.
+`actors.runtime.ending` has the end of an actor, `actors.runtime.restarting` what follows a crash.
+Everything runs on one event loop, so there are no locks.
 """
 
 import asyncio
@@ -40,10 +40,11 @@ N = TypeVar("N")
 class Cell(Generic[M]):
     """One actor, as the runtime sees it.
 
-    busy: somebody will look into the mailbox: the run queue, a task, or a timer that restarts.
-    look: before the next message there is something else: a control, a stop, the end. current: the
-    message in hand. since: when it was taken, or the turn began in which it was. exit: how the
-    actor ends, from `STOPPING` on. limit: runs when the time for what is under way is over.
+    busy: the mailbox will be looked at (by the run queue, a task or a restart timer), or the actor
+    is stopping. look: something may come before the next message: a control, a stop, the end.
+    current: the message being handled. since: when a task last began to await a handler. exit:
+    how the actor ends, valid from STOPPING on. limit: the timer for the current step, such as a
+    shutdown limit or a backoff.
     """
 
     __slots__ = (
@@ -60,9 +61,9 @@ class Cell(Generic[M]):
         factory: Callable[[], Actor[M]],
         lifecycle: Lifecycle,
     ) -> None:
-        self.system: ActorSystem = system
+        self.system: "ActorSystem" = system
         self.siblings: Children | None = siblings
-        """The children that the actor is a child of; the root is in none."""
+        """The child table that contains this actor; None for the root."""
         self.name: str = name
         self.factory: Callable[[], Actor[M]] | None = factory
         self.lifecycle: Lifecycle = lifecycle
@@ -81,16 +82,16 @@ class Cell(Generic[M]):
         self.down: Down | None = None
         self.limit: Timer | None = None
 
-    # -- what others ask ---------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------
 
     @property
     def ref(self) -> ActorRef[M]:
-        """The address for others."""
+        """The actor's address."""
         return ActorRef(self)
 
     @property
     def parent(self) -> "Cell[object] | None":
-        """Who looks after the actor; None: it is the root."""
+        """The supervisor's cell; None for the root."""
         return None if self.siblings is None else self.siblings.parent
 
     @property
@@ -101,48 +102,48 @@ class Cell(Generic[M]):
 
     @property
     def alive(self) -> bool:
-        """The actor takes messages."""
+        """Return whether the actor takes messages."""
         return self.state < STOPPING
 
     @property
     def message_type(self) -> str:
-        """The type of the message in hand."""
+        """The type of the message being handled; empty if there is none."""
         return "" if self.current is None else type(self.current).__name__
 
     @property
     def restarts(self) -> int:
-        """How often the actor was started again."""
+        """How often the actor has been restarted."""
         return 0 if self.record is None else self.record.restarts
 
     @property
     def ends_at_once(self) -> bool:
-        """There is nothing to do at the end: no child to stop, no hook to run."""
+        """Return whether the end has nothing to wait for: no child to stop, no `stopped` to run."""
         actor = self.incarnation.actor
         return not (self.children and self.children.members) and (
             actor is None or type(actor).stopped is Actor.stopped
         )
 
     def crashed_with(self, error: BaseException) -> bool:
-        """Return whether that is the actor's own doing; else someone ends its task or the loop."""
+        """Return whether `error` is a crash of the actor, not its task or the loop being ended."""
         if isinstance(error, asyncio.CancelledError):
             task = self.task
             return self.exit is not Exit.KILLED and (task is None or not task.cancelling())
         return is_crash(error)
 
-    # -- its life ----------------------------------------------------------------------------
+    # -- life cycle --------------------------------------------------------------------------
 
     def move(self, trigger: Trigger) -> None:
-        """Go on to the state that the table has for this trigger."""
+        """Enter the state that the transition table has for this trigger."""
         self.state = TRANSITIONS[self.state][trigger]
 
     def launch(self) -> None:
-        """Make the actor and get it going. Raises StartFailed if the factory raises."""
+        """Make the actor and start it. Raises StartFailed if the factory raises."""
         try:
             ready = self.make_ready()
         except BaseException as error:
             if not is_crash(error):
                 raise
-            assert self.siblings is not None  # the root's does not raise
+            assert self.siblings is not None  # the root's factory does not raise
             self.siblings.tally.crashed += 1
             ending.end(self, Exit.CRASHED, error)
             raise StartFailed(f"{self.path}: did not start: {error!r}") from error
@@ -151,22 +152,22 @@ class Cell(Generic[M]):
             self.schedule()
 
     def make_ready(self) -> bool:
-        """Make the actor. False: something is to be done before its first message."""
+        """Make the actor; return whether it is ready for messages, with no hook to run first."""
         assert self.factory is not None, "a temporary actor is made once"
         actor = self.incarnation.actor = self.factory()
         if self.lifecycle.restart is restarting.TEMPORARY:
-            self.factory = None  # a closure mostly, with what it holds: 200 bytes
+            self.factory = None  # usually a closure; dropping it saves 200 bytes
         actor.bind(self)
         kind = type(actor)
         if kind.started is not Actor.started or kind.main is not Actor.main:
             return False
-        if self.state is not STARTING:  # told to stop by its own factory
+        if self.state is not STARTING:  # stopped by its own factory
             return False
         self.set_running()
         return True
 
     def set_running(self) -> None:
-        """The actor is ready: tell who waits for that."""
+        """Enter RUNNING and notify those who wait for the start."""
         self.move(Trigger.READY)
         self.incarnation.up_since = self.system.clock.now()
         if self.system.observed:
@@ -177,7 +178,7 @@ class Cell(Generic[M]):
             self.siblings.group_restart.news()
 
     async def ready(self) -> None:
-        """Wait until the actor runs; raise StartFailed if it ends before."""
+        """Wait until the actor is ready. Raises StartFailed if it ends before that."""
         if self.down is not None:
             raise StartFailed(f"{self.path}: did not start") from self.down.error
         if self.state is STARTING:
@@ -188,7 +189,7 @@ class Cell(Generic[M]):
                 raise StartFailed(f"{self.path}: did not start: {down.error!r}") from down.error
 
     def finish(self) -> None:
-        """End normally, after the message in hand."""
+        """End normally after the current message."""
         if self.alive:
             self.incarnation.finished = True
             self.look = True
@@ -199,26 +200,26 @@ class Cell(Generic[M]):
     resume = restarting.resume
 
     def add_watcher(self, callback: Callable[[Down], None]) -> Callable[[], None]:
-        """Call back once, at the end; at once if that was before."""
+        """Call `callback` once, when the actor ends, or now if it has; return what removes it."""
         if self.down is not None:
             callback(self.down)
             return lambda: None
         return self.open_watchers().add(callback)
 
     def open_record(self) -> Record:
-        """Return what the supervisor holds against this child; made at its first crash."""
+        """Return the child's restart record, creating it on first use."""
         if self.record is None:
             self.record = Record()
         return self.record
 
     def open_watchers(self) -> Watchers:
-        """Who hears of its start and its end; made when the first one asks."""
+        """Return the watchers, creating the object on first use."""
         if self.watchers is None:
             self.watchers = Watchers()
         return self.watchers
 
     async def join(self) -> Down:
-        """Wait for the end."""
+        """Wait until the actor has ended, and return its Down."""
         if self.down is not None:
             return self.down
         gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
@@ -231,7 +232,7 @@ class Cell(Generic[M]):
     # -- messages ----------------------------------------------------------------------------
 
     def put(self, message: M) -> None:
-        """Take a message that nobody waits for."""
+        """Take a message that nobody waits for. Raises MailboxFull under WAIT and REFUSE."""
         if not self.busy:
             self.busy = True
             self.mailbox.first = message
@@ -257,23 +258,29 @@ class Cell(Generic[M]):
     take_next = work.take_next
 
     def push_control(self, control: Down | BaseException) -> None:
-        """Take what overtakes messages and is never refused: a down, or a crash from outside."""
+        """Queue a control: a Down or a crash from outside, which is handled before any message.
+
+        It is never refused, but dropped once the actor is stopping.
+        """
         if self.state < STOPPING:
             self.incarnation.add_control(control)
             self.look = True
             self.notify()
 
     def watch_other(self, ref: ActorRef[N]) -> Callable[[], None]:
-        """Get that actor's end as a control. The result ends the watch."""
+        """Receive that actor's end as a control; return a function that ends the watch."""
         return self.incarnation.add_watch(ref.watch, self.push_control)
 
     def tell_after(self, delay: float, message: M) -> Callable[[], None]:
-        """Put a message into the own mailbox later, unless this incarnation ends before."""
+        """Put `message` into the actor's own mailbox in `delay` seconds; return what cancels it.
+
+        The timer is cancelled when the incarnation ends.
+        """
 
         def put() -> None:
             try:
                 self.put(message)
-            except MailboxFull:  # nobody is there to hear of it
+            except MailboxFull:  # there is no sender to raise it in
                 self.discard(message)
 
         return self.incarnation.call_later(self.system.clock, delay, put)
@@ -284,7 +291,7 @@ class Cell(Generic[M]):
     put_now = turns.put_now
 
     def schedule(self) -> None:
-        """Have the actor work: nobody does so far."""
+        """Schedule the actor's work. Call only while nothing else runs or schedules it."""
         if EAGER or not self._needs_task:
             self.system.run_queue.add(self)
         else:
@@ -292,7 +299,7 @@ class Cell(Generic[M]):
 
     @property
     def _needs_task(self) -> bool:
-        """A turn would but start a task, which begins one turn of the loop later still."""
+        """Return whether a turn would only start a task, one turn of the loop later."""
         actor = self.incarnation.actor
         if actor is None or self.state is not RUNNING:
             return True
@@ -300,7 +307,7 @@ class Cell(Generic[M]):
         return code is not None and code.co_flags & inspect.CO_COROUTINE != 0
 
     def notify(self) -> None:
-        """Have whoever works for the actor look again; if nobody does, somebody will."""
+        """Wake the actor's task if it waits for messages; schedule the actor if it is idle."""
         if not self.busy:
             self.busy = True
             self.schedule()
@@ -315,7 +322,10 @@ class Cell(Generic[M]):
         error: BaseException | None = None,
         at_most: int = MESSAGES_PER_TURN,
     ) -> None:
-        """Have a task go on with `hook` or after `error`, and then with that many messages."""
+        """Start a task that awaits `hook` or recovers from `error`, then handles further messages.
+
+        at_most: messages to handle after that before other actors get a turn.
+        """
         self.busy = True
         if self.mailbox.first is not NOTHING:
             self.mailbox.unfold()
@@ -323,16 +333,16 @@ class Cell(Generic[M]):
 
     def _begin(self, task: Coroutine[object, object, None]) -> None:
         if EAGER and self.system.run_queue.running is self:
-            _ = begin(task)  # `work` keeps its own task
+            _ = begin(task)  # `work` stores its own task
             if self.task is not None:
-                self.look = True  # it has waited: from now on each message is timed
+                self.look = True  # it waits: have `_drain` record `since` from now on
         else:
             self.task = asyncio.get_running_loop().create_task(task)
 
     # -- as a parent -------------------------------------------------------------------------
 
     def open_children(self) -> Children:
-        """Return the table of its children; made for the first one."""
+        """Return the child table, creating it on first use."""
         if self.children is None:
             self.children = Children(cast("Cell[object]", self))
         return self.children
@@ -340,7 +350,10 @@ class Cell(Generic[M]):
     def spawn(
         self, factory: Callable[[], Actor[N]], name: str | None, lifecycle: Lifecycle
     ) -> "Cell[N]":
-        """Start a child."""
+        """Start a child and return its cell.
+
+        Raises NameTaken, and StartFailed if the factory raises or this actor is paused or stopping.
+        """
         if self.state >= PAUSED:
             raise StartFailed(f"{self.path}: is stopping and starts no children")
         children = self.open_children()
@@ -361,10 +374,10 @@ class Cell(Generic[M]):
         lifecycle: Lifecycle,
         task: "asyncio.Task[None]",
     ) -> "Cell[N]":
-        """Make a child of what runs already as `actor.main()` in this task.
+        """Make a child of an `actor.main()` that already runs in `task`; return its cell.
 
-        The task must end with `carry_on`. Nothing is refused, since it runs: where this actor has
-        been told to stop meanwhile, the child is stopped with the others. Raises NameTaken.
+        The task must end with `carry_on`. Since the work already runs, it is accepted even if this
+        actor has been told to stop; the child is then stopped with the others. Raises NameTaken.
         """
         children = self.open_children()
         child: Cell[N] = Cell(self.system, children, name, factory, lifecycle)
@@ -379,7 +392,7 @@ class Cell(Generic[M]):
     carry_on = work.carry_on
 
     def child_gone(self, down: Down) -> None:
-        """A child is no more; the actor's hook hears of it, and crashes the actor if it raises."""
+        """Remove a child that has ended, and call `child_ended`; what that raises is a crash."""
         assert self.children is not None
         self.children.remove(down.name)
         actor = self.incarnation.actor

@@ -1,4 +1,4 @@
-"""The children of one actor: started, counted, restarted or given up, and stopped in order."""
+"""The children of one actor: their table, their restarts, and the order in which they stop."""
 
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -18,7 +18,7 @@ ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 
 class Children:
-    """What a supervisor knows of its children. One for each actor that has had a child."""
+    """The child table of one actor, created on first use."""
 
     __slots__ = ("_window", "group_restart", "members", "parent", "tally")
 
@@ -28,42 +28,42 @@ class Children:
         self.tally = Tally()
         self._window = RestartWindow()
         self.group_restart: GroupRestart | None = None
-        """Under way: several are restarted together."""
+        """The group restart in progress, if any."""
 
     def add(self, child: "Cell[N]") -> None:
-        """Enter a child under its name, which must be free."""
+        """Add a child under its name. Raises NameTaken."""
         if child.name in self.members:
             raise NameTaken(child.path)
         self.members[child.name] = cast("Cell[object]", child)
         self.tally.started += 1
 
     def remove(self, name: str) -> None:
-        """Strike out a child that is no more."""
+        """Remove a child that has ended."""
         del self.members[name]
         self.tally.stopped += 1
         self.news()
 
     def news(self) -> None:
-        """Something has happened to a child, which `group_restart` may wait for."""
+        """Wake the group restart, if any: a child has changed its state."""
         if self.group_restart is not None:
             self.group_restart.news()
 
     @property
     def together(self) -> bool:
-        """A child is restarted with others, and not by itself."""
+        """Return whether children are restarted as a group."""
         actor = self.parent.incarnation.actor
         return actor is not None and actor.supervision.strategy is not ONE_FOR_ONE
 
     def restart_group(self, child: "Cell[N]", delay: float) -> None:
-        """Restart the child and those that go with it, in `delay` seconds."""
+        """Restart the child and those that its strategy includes, in `delay` seconds."""
         if self.group_restart is None:
             self.group_restart = GroupRestart(self)
         self.group_restart.add(cast("Cell[object]", child), delay)
 
     def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
-        """Seconds until the crashed child is restarted; None if it is not.
+        """Return the seconds until the crashed child is restarted, or None if it is not.
 
-        A child over the supervisor's intensity is escalated: the supervisor crashes with GivenUp.
+        If the child exceeds the supervisor's intensity, the supervisor crashes with GivenUp.
         """
         self.tally.crashed += 1
         lifecycle, parent = child.lifecycle, self.parent
@@ -96,17 +96,17 @@ class Children:
         return None
 
     def forget_restarts(self) -> None:
-        """Begin a new restart window: after a restart of the parent no crash counts twice."""
+        """Begin a new restart window: a restarted parent begins with no restarts counted."""
         self._window = RestartWindow()
 
     @property
     def supervision(self) -> Supervision:
-        """How the parent looks after its children."""
+        """The parent's supervision of its children."""
         actor = self.parent.incarnation.actor
         return Supervision() if actor is None else actor.supervision
 
     async def stop_all(self) -> None:
-        """Stop every child and wait until all are gone, in the order that supervision states."""
+        """Stop all children in the order that supervision sets, and wait until they are gone."""
         if self.group_restart is not None:
             self.group_restart.cancel()
             self.group_restart = None

@@ -1,4 +1,4 @@
-"""Time, handed in: the runtime reads no clock but this one, so a test can own it."""
+"""The only clock that the runtime reads. It is passed in, so that a test can control time."""
 
 import asyncio
 import time
@@ -7,20 +7,20 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """A callback that is due later."""
+    """A callback that is scheduled to run later."""
 
     def cancel(self) -> None:
-        """Make sure that the callback does not run; harmless when it has."""
+        """Prevent the callback from running. Does nothing once it has run."""
 
 
 class Clock(Protocol):
     """A monotonic clock, in seconds."""
 
     def now(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Return the seconds since some fixed moment; never decreases."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Run `callback` once, `delay` seconds from now."""
+        """Run `callback` once, `delay` seconds from now; return its timer."""
 
 
 class LoopClock:
@@ -28,7 +28,8 @@ class LoopClock:
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        # What asyncio's own loop calls, without the call: it is asked at each message that waits.
+        # asyncio's own `time` only calls `time.monotonic`. Calling that directly saves a call for
+        # each message that waits.
         own = type(loop).time is asyncio.BaseEventLoop.time
         self.now: Callable[[], float] = time.monotonic if own else loop.time
         self.call_later: Callable[[float, Callable[[], None]], Timer] = loop.call_later

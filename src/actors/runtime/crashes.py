@@ -1,4 +1,4 @@
-"""What counts as a crash of the code that raised it, and what is meant for the whole program."""
+"""Decide which exceptions are crashes of the code that raised them, and which end the program."""
 
 import asyncio
 import functools
@@ -6,10 +6,11 @@ import signal
 
 
 def is_crash(error: BaseException) -> bool:
-    """Return whether this concerns only the actor, the request or the callback that raised it.
+    """Return whether `error` affects only the actor, request or callback that raised it.
 
-    That is every exception but CancelledError and GeneratorExit, which end a task or a generator,
-    and the KeyboardInterrupt of a real Ctrl-C. `sys.exit()` in a handler does not end the program.
+    This holds for every exception except CancelledError and GeneratorExit, which end a task or a
+    generator, and the KeyboardInterrupt of a real Ctrl-C. `sys.exit()` in a handler is a crash and
+    does not end the program.
     """
     if isinstance(error, Exception):
         return True
@@ -19,9 +20,9 @@ def is_crash(error: BaseException) -> bool:
 
 
 def interrupts_raise() -> bool:
-    """Return whether Ctrl-C raises KeyboardInterrupt: SIGINT has Python's handler, or asyncio's.
+    """Return whether Ctrl-C raises KeyboardInterrupt: SIGINT has Python's handler or asyncio's.
 
-    asyncio.Runner cancels its main task at the first Ctrl-C and raises at the second.
+    asyncio.Runner cancels its main task on the first Ctrl-C and raises on the second.
     """
     handler = signal.getsignal(signal.SIGINT)
     if isinstance(handler, functools.partial):

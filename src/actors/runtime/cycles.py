@@ -1,8 +1,8 @@
-"""Actors that wait for each other in a circle, found before the last of them begins to wait.
+"""Find actors that wait for each other in a cycle, before the last of them begins to wait.
 
-An actor waits in its own task, for one other at a time: so who waits for whom is a path, and it is
-walked when one more is about to be added. Questions asked in tasks that a handler has started are
-not seen (their actor goes on meanwhile, so they need not be a circle): those end at their deadline.
+An actor waits in its own task, and for one other actor at a time. The waits therefore form a path,
+which is walked before a wait is added to it. Asks made in tasks that a handler has started are not
+seen: their actor goes on meanwhile, so they need not be a cycle. They end at their timeout.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """An actor waits for `target`: for the answer to `asked`, or (None) for room in its mailbox."""
+    """A wait for `target`: for the answer to `asked`, or (None) for room in its mailbox."""
 
     __slots__ = ("asked", "target")
 
@@ -25,19 +25,22 @@ class Waiting:
 
     @property
     def holds(self) -> bool:
-        """The target cannot end the wait before its own: the question is unread, or in its hand."""
+        """Return whether the target, while it waits itself, cannot end this wait.
+
+        That is so while it handles the question, has not read it, or has no room for the message.
+        """
         asked = self.asked
         return asked is None or not asked.opened or self.target.current is asked.message
 
 
 def asker_of(system: "ActorSystem") -> "Cell[Never] | None":
-    """The actor whose task this is; None: it is nobody's, or a task that an actor has started."""
+    """Return the actor whose own task is running, or None in any other task or outside of one."""
     task = asyncio.current_task()
     return None if task is None else system.at_work.get(cast("asyncio.Task[None]", task))
 
 
 def find_cycle(asker: "Cell[Never]", target: "Cell[Never]") -> str | None:
-    """The paths round the circle that closes if the asker waits for the target."""
+    """Return the paths along the cycle that arises if the asker waits for the target, or None."""
     paths = [asker.path]
     cell = target
     while cell is not asker:

@@ -1,7 +1,8 @@
-"""How an actor ends: told to stop, killed, crashed or left behind; and who hears of it.
+"""How an actor ends (by a stop, a kill or a crash, or abandoned) and who is notified.
 
-A stop lets the message in hand finish, ends the children, runs `stopped`, each within its limit.
-Past a limit the task is cancelled. What does not react even to that is named (`Stuck`) and left.
+A stop lets the current message finish, stops the children and runs `stopped`, each within its
+limit. When a limit passes, the task is cancelled. A task that does not react to its cancellation
+is reported as `Stuck` and abandoned.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ M = TypeVar("M")
 
 
 def stop(cell: "Cell[M]", limit: float | None = None) -> None:
-    """Have the actor end within `limit` seconds (None: its own), then cancel it."""
+    """Tell the actor to stop; cancel it after `limit` seconds (None: its lifecycle's limit)."""
     if limit is None:
         limit = cell.lifecycle.shutdown
     if cell.state >= STOPPING and (limit > 0 or cell.exit is Exit.KILLED):
@@ -46,9 +47,9 @@ def stop(cell: "Cell[M]", limit: float | None = None) -> None:
 
 
 def begin_stop(cell: "Cell[M]", exit: Exit) -> None:
-    """Take no more messages, unless that is so already."""
+    """Refuse further messages and empty the mailbox. Does nothing if the actor is stopping."""
     if cell.state < STOPPING:
-        cell.busy = True  # for good: no message begins anything any more
+        cell.busy = True  # stays set, so that no message starts any work
         cell.look = True
         cell.move(Trigger.STOP)
         cell.exit = exit
@@ -59,7 +60,7 @@ def begin_stop(cell: "Cell[M]", exit: Exit) -> None:
 def set_limit(
     cell: "Cell[M]", seconds: float | None, then: Callable[[], None] | None = None
 ) -> None:
-    """Call `then` in so many seconds, in place of any other limit; None: have no limit."""
+    """Replace the current limit: call `then` in `seconds`. None or infinity: no limit."""
     if cell.limit is not None:
         cell.limit.cancel()
     cell.limit = None
@@ -69,12 +70,12 @@ def set_limit(
 
 def _kill(cell: "Cell[M]") -> None:
     cell.exit = Exit.KILLED
-    if cell.task is not None:  # else by its own plain function, after which `work` looks at `exit`
+    if cell.task is not None:  # else its plain function is running, and `work` checks `exit` next
         _cancel_task(cell, cell.task)
 
 
 def cut_short(cell: "Cell[M]") -> None:
-    """Cancel an incarnation that halts, past its limit; `stopped` does not run."""
+    """Cancel an incarnation that did not halt within its limit; `stopped` does not run."""
     cell.incarnation.up_since = None
     if cell.task is not None:
         _cancel_task(cell, cell.task)
@@ -83,8 +84,8 @@ def cut_short(cell: "Cell[M]") -> None:
 def _cancel_task(cell: "Cell[M]", task: "asyncio.Task[None]") -> None:
     set_limit(cell, cell.system.kill_grace, lambda: _abandon(cell))
     coroutine = task.get_coro()
-    # A task that is cancelled before its first step would never take it, and nobody would hear of
-    # the end: `work` looks at `exit` and `halting` itself.
+    # A task that is cancelled before its first step would never run, and nobody would be told of
+    # the end. Leave it to `work`, which checks `exit` and `halting` itself.
     if (
         not inspect.iscoroutine(coroutine)
         or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
@@ -93,23 +94,23 @@ def _cancel_task(cell: "Cell[M]", task: "asyncio.Task[None]") -> None:
 
 
 def _abandon(cell: "Cell[M]") -> None:
-    """The task did not react to being cancelled: say so, and go on without it."""
+    """Report a task that ignored its cancellation, and end the actor in a new task."""
     cell.system.report(Stuck(cell.path, cell.message_type, cell.system.kill_grace))
     cell.task = asyncio.get_running_loop().create_task(be_killed(cell))
 
 
-# -- the last things ----------------------------------------------------------------------------
+# -- the steps of the end -----------------------------------------------------------------------
 
 
 async def stop_children(cell: "Cell[M]") -> None:
-    """Wait until all are gone. Each has a limit; meanwhile there is none on this actor."""
+    """Stop all children and wait until they are gone. This actor's limit is lifted meanwhile."""
     set_limit(cell, None)
     if cell.children is not None:
         await cell.children.stop_all()
 
 
 async def be_killed(cell: "Cell[M]") -> None:
-    """End, cancelled: the children still end in order, `stopped` does not run."""
+    """End a killed actor: the children are still stopped in order, but `stopped` does not run."""
     begin_stop(cell, Exit.KILLED)
     cell.exit = Exit.KILLED
     cell.incarnation.fail_pending(AskDropped, f"{cell.path}: killed before it answered")
@@ -120,14 +121,14 @@ async def be_killed(cell: "Cell[M]") -> None:
 
 
 async def shut_down(cell: "Cell[M]", error: BaseException | None = None) -> None:
-    """End in order; `error`: after this crash."""
+    """Stop the children, run `stopped` and end. `error`: the crash that ended the actor, if any."""
     await stop_children(cell)
     await (_clean_up(cell) if error is None else clean_up_quietly(cell))
     end(cell, cell.exit if error is None else Exit.CRASHED, error)
 
 
 async def _clean_up(cell: "Cell[M]") -> None:
-    """Run `stopped`, once, for an incarnation that was ready."""
+    """Run `stopped`, at most once, if the incarnation became ready and was not killed."""
     incarnation = cell.incarnation
     actor = incarnation.actor
     if actor is None or incarnation.up_since is None or cell.exit is Exit.KILLED:
@@ -145,7 +146,7 @@ async def _clean_up(cell: "Cell[M]") -> None:
 
 
 async def clean_up_quietly(cell: "Cell[M]") -> None:
-    """Run `stopped` after a crash; what it raises must not hide the first error."""
+    """Run `stopped` after a crash or a halt; report what it raises, so that it hides no error."""
     try:
         await _clean_up(cell)
     except BaseException as error:
@@ -155,7 +156,7 @@ async def clean_up_quietly(cell: "Cell[M]") -> None:
 
 
 def drop_incarnation(cell: "Cell[M]") -> None:
-    """Let go of the actor, its timers and its watches; what comes next begins anew."""
+    """Drop the actor, its timers, its watches and its children's restart window."""
     over, cell.incarnation = cell.incarnation, Incarnation()
     over.end()
     if cell.children is not None:
@@ -163,7 +164,7 @@ def drop_incarnation(cell: "Cell[M]") -> None:
 
 
 def end(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None:
-    """Be no more, and tell everybody. Harmless the second time."""
+    """Enter STOPPED and notify the parent, the watchers and the observers. Idempotent."""
     if cell.state is STOPPED:
         return
     begin_stop(cell, exit)

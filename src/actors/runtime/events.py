@@ -1,4 +1,4 @@
-"""What the runtime reports, to whoever subscribes. Nobody listens: no event is even made."""
+"""The events that the runtime reports to observers. Without any, most are not even created."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +17,22 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The actor raised `error` while it handled a message of type `message` ("" in a hook)."""
+    """The actor raised `error` while it handled a message of type `message`.
+
+    message: "" in `started`, `main` or `down`; "stopped", "child_ended" or "watch" for an error in
+    that hook or in a watch callback that does not restart the actor.
+    """
 
     path: str
     error: BaseException
     message: str
     restart_in: float | None
-    """Seconds; None: it is not started again."""
+    """Seconds until the restart; None if this error causes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildGivenUp:
-    """The child spent the intensity. `escalated`: its supervisor crashes for it."""
+    """The child exceeded the intensity. `escalated`: its supervisor crashes for that reason."""
 
     path: str
     error: BaseException
@@ -37,7 +41,7 @@ class ChildGivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The actor is no more."""
+    """The actor has ended."""
 
     path: str
     exit: Exit
@@ -53,7 +57,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The actor was cancelled and did not end for `seconds`; it is left behind."""
+    """The actor was cancelled and did not end within `seconds`; it is abandoned."""
 
     path: str
     message: str
@@ -62,10 +66,10 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The event loop gives no sign of life for `seconds`, and this actor has the turn.
+    """The event loop has not responded for `seconds` while this actor ran.
 
-    path, message: empty if it is no actor that has it. where: the line of code that runs.
-    Alone of all events it comes from another thread, at once: the loop's own is the one held up.
+    path, message: empty if no actor ran. where: the line of code that was running. This is the only
+    event that is reported from another thread, because the loop's own thread is blocked.
     """
 
     path: str

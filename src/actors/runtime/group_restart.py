@@ -1,12 +1,12 @@
-"""Several children restarted together: OTP's one_for_all and rest_for_one.
+"""Restart several children together: OTP's one_for_all and rest_for_one.
 
-The parent takes no part in it and may be at work meanwhile; a task of its own does it, one for a
-supervisor and only while it is needed:
+A separate task does this, so the parent may handle messages meanwhile. There is one for each
+supervisor, and only while it is needed:
 
-    stop those that go with the crashed child, youngest first → wait for the backoff
+    halt the crashed child's group, youngest first → wait for the backoff
         → start all of them in order, each when the one before it is ready
 
-A crash while this goes on begins it anew, and counts against the intensity like any other.
+A crash during a group restart begins it again, and counts against the intensity as usual.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GroupRestart:
-    """One restart of a group, until all of it runs again."""
+    """One group restart, which lasts until the whole group runs again."""
 
     __slots__ = ("_causes", "_children", "_news", "_task")
 
@@ -32,17 +32,17 @@ class GroupRestart:
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def add(self, child: "Cell[object]", delay: float) -> None:
-        """This child has crashed and is due in `delay` seconds."""
+        """Add a crashed child whose restart is due in `delay` seconds."""
         self._causes.append((child, delay))
         self.news()
 
     def news(self) -> None:
-        """A child is ready, halted or gone."""
+        """Wake the task: a child is ready, halted or gone."""
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
     def cancel(self) -> None:
-        """The children are stopped: there is nothing left to restart."""
+        """Cancel the restart, because all children are being stopped."""
         self._task.cancel()
 
     async def _work(self) -> None:

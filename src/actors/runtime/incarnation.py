@@ -1,7 +1,7 @@
-"""One incarnation of an actor: its object, and what ends with it.
+"""One incarnation of an actor: its object, and everything that ends with it.
 
-The cell, the ref and the mailbox outlive it. There is one from the moment that a start is due, even
-before the object is made.
+The cell, the ref and the mailbox outlive it. A cell always has an incarnation, even before its
+actor object is made.
 """
 
 import asyncio
@@ -21,10 +21,11 @@ M = TypeVar("M")
 
 
 class Incarnation(Generic[M]):
-    """What a restart makes anew.
+    """The state that a restart replaces.
 
-    up_since: when it was ready; None: it is not, or `stopped` has run. finished: it ends by itself
-    after the message in hand. halting: it ends as on a stop, and another is to follow.
+    up_since: when it became ready; None if it is not, or once its cleanup has begun. finished: it
+    ends by itself after the current message. halting: it ends as on a stop, to be followed by
+    another incarnation.
     """
 
     __slots__ = (
@@ -38,28 +39,28 @@ class Incarnation(Generic[M]):
         self.finished: bool = False
         self.halting: bool = False
         self.pending: list[Reply[object]] | None = None
-        """Those whose question it has taken, answered ones among them."""
+        """Replies to the asks that it has taken; some may be answered already."""
         self.controls: deque[Down | BaseException] | None = None
-        """What overtakes the messages."""
+        """What is handled before the messages."""
         self.timers: set[Timer] | None = None
         self.watching: dict[object, Callable[[], None]] | None = None
-        """For each actor that it watches, what ends the watch."""
+        """For each watch, the function that ends it."""
         self.wake: asyncio.Future[None] | None = None
-        """Its task waits for a message, or for news of its cell."""
+        """Set while its task waits for a message or a change of state; resolved to wake it."""
 
     @property
     def must_look(self) -> bool:
-        """Return whether there is something before the next message."""
+        """Return whether something must be handled before the next message."""
         return self.finished or self.halting or bool(self.controls)
 
     def ran_for(self, now: float) -> float:
-        """Return the seconds since it was ready; 0 if it did not get there."""
+        """Return the seconds since it became ready; 0 if it did not."""
         return 0.0 if self.up_since is None else now - self.up_since
 
-    # -- questions ---------------------------------------------------------------------------
+    # -- asks --------------------------------------------------------------------------------
 
     def add_pending(self, reply: Reply[object]) -> None:
-        """Note that this reply's asker waits now, and forget those that do not any more."""
+        """Add the reply of an ask that was taken, and forget those that are done."""
         pending = self.pending
         if pending is None:
             self.pending = [reply]
@@ -68,7 +69,7 @@ class Incarnation(Generic[M]):
             self.pending.append(reply)
 
     def settle_pending(self) -> None:
-        """Forget those that do not wait any more."""
+        """Forget the replies that are done."""
         pending = self.pending
         if pending and (len(pending) > 1 or pending[0].done):
             self.pending = [reply for reply in pending if not reply.done] or None
@@ -76,7 +77,7 @@ class Incarnation(Generic[M]):
     def fail_pending(
         self, kind: type[AskFailed], message: str, cause: BaseException | None = None
     ) -> None:
-        """Raise an error of this kind in all that wait."""
+        """Fail all pending asks with an error of this kind."""
         pending, self.pending = self.pending, None
         for reply in pending or ():
             error = kind(message)
@@ -86,23 +87,23 @@ class Incarnation(Generic[M]):
     # -- controls, watches, timers -----------------------------------------------------------
 
     def add_control(self, control: Down | BaseException) -> None:
-        """Take what overtakes messages."""
+        """Queue a control, to be handled before messages."""
         controls = self.controls = self.controls if self.controls is not None else deque()
         if isinstance(control, BaseException):
-            # First of all: `take_next` hears of it although it leaves downs where they are.
+            # At the front, where `take_next` looks for it; downs stay in the queue.
             controls.appendleft(control)
         else:
             controls.append(control)
 
     def take_control(self) -> Down | BaseException:
-        """Return what overtakes the messages next, which must be there."""
+        """Remove and return the next control. Call only while there is one."""
         assert self.controls
         return self.controls.popleft()
 
     def take_crash(self) -> BaseException | None:
-        """Return a crash that came from outside; None: there is none."""
+        """Remove and return a crash from outside, or return None."""
         if self.controls and isinstance(self.controls[0], BaseException):
-            return self.controls.popleft()  # type: ignore[return-value]  # as the line before says
+            return self.controls.popleft()  # type: ignore[return-value]  # checked above
         return None
 
     def add_watch(
@@ -110,10 +111,10 @@ class Incarnation(Generic[M]):
         watch: Callable[[Callable[[Down], None]], Callable[[], None]],
         tell: Callable[[Down], None],
     ) -> Callable[[], None]:
-        """Watch another actor; a watch that is over leaves nothing behind.
+        """Watch another actor; return a function that ends the watch.
 
-        watch: the method of its ref. tell: is called with its end. The result ends the watch, and
-        takes back what was told and not taken.
+        watch: the `watch` method of its ref. tell: called with its Down. Ending the watch also
+        removes a Down that is queued as a control but has not been taken.
         """
         watching = self.watching = self.watching if self.watching is not None else {}
         key = object()
@@ -139,7 +140,7 @@ class Incarnation(Generic[M]):
     def call_later(
         self, clock: "Clock", delay: float, callback: Callable[[], None]
     ) -> Callable[[], None]:
-        """Call back later, unless this has ended before; the result takes it back."""
+        """Call `callback` in `delay` seconds, unless this ends first; return what cancels it."""
         timers = self.timers = self.timers if self.timers is not None else set()
 
         def due() -> None:
@@ -155,7 +156,7 @@ class Incarnation(Generic[M]):
         return cancel
 
     def end(self) -> None:
-        """Let go of everything: it is over."""
+        """Cancel all timers and end all watches."""
         for timer in self.timers or ():
             timer.cancel()
         for unwatch in list((self.watching or {}).values()):

@@ -1,22 +1,22 @@
-"""The shape of a log, so that the runtime needs none of its own (structlog's fits)."""
+"""The interface of a log, so that the runtime depends on no logging library (structlog's fits)."""
 
 from typing import Protocol, Self
 
 
 class Log(Protocol):
-    """Takes events with fields; knows nothing of where they go."""
+    """A structured log: events with fields. Where they go is not its concern."""
 
     def bind(self, **fields: object) -> Self:
-        """A log whose lines carry these fields too."""
+        """Return a log whose lines carry these fields too."""
 
     def debug(self, event: str, **fields: object) -> object:
-        """Of use to who looks for a fault."""
+        """Log a detail that helps to find a fault."""
 
     def info(self, event: str, **fields: object) -> object:
-        """In the normal course of things."""
+        """Log something that is part of normal operation."""
 
     def warning(self, event: str, **fields: object) -> object:
-        """Not right, but mended."""
+        """Log a problem from which the program has recovered."""
 
     def error(self, event: str, **fields: object) -> object:
-        """Someone should look at this."""
+        """Log a problem that somebody should look at."""

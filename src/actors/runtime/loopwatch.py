@@ -1,8 +1,8 @@
-"""Finds the actor that holds up the event loop: which, in which message, where, and how long.
+"""Find the actor that blocks the event loop: which, on which message, where and for how long.
 
-The loop cannot see this of itself, so a thread asks it for a sign of life and, if none comes, looks
-who has the turn. Nothing is interrupted: Python has no safe way to. The report goes out while the
-loop is held up, so that one which is never free again is named too.
+A blocked loop cannot detect this itself, so a thread asks it to respond and, if it does not, looks
+up which actor is running. Nothing is interrupted: Python has no safe way to do that. The report is
+sent while the loop is blocked, so an actor that blocks it forever is reported too.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from actors.runtime.system import ActorSystem
 
 LOOKS: Final = 4
-"""Looks in the time that is allowed: a report is late by a quarter of it at most."""
+"""Looks per allowed period: a report is late by at most a quarter of it."""
 
 
 class LoopWatch:
-    """Reports `Blocked` once for each time that the loop gives no sign for `after` seconds."""
+    """Reports `Blocked` once for each time that the loop does not respond for `after` seconds."""
 
     def __init__(
         self, system: "ActorSystem", after: float, now: Callable[[], float] = time.monotonic
@@ -40,12 +40,12 @@ class LoopWatch:
         self._reported = False
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._watch, name="loop watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the thread and wait for it."""
         self._end.set()
         if self._thread is not None:
             self._thread.join()
@@ -58,7 +58,7 @@ class LoopWatch:
                 return
 
     def look(self) -> None:
-        """Ask the loop for a sign of life, or report that it has given none."""
+        """Ask the loop to respond, or report that it has not responded."""
         now = self._now()
         if self._answered:
             self._answered = self._reported = False

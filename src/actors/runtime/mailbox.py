@@ -1,7 +1,7 @@
-"""Bounded mailboxes: what waits for an actor, in order, and what happens at the bound.
+"""Bounded mailboxes: the ordered messages of an actor, and what happens when there is no room.
 
-The bound is not optional (ractor and Pekko default to none; a queue without a bound hides a slow
-actor until memory ends). What happens at it is one of four policies.
+The bound is not optional: an unbounded queue (the default of ractor and Pekko) hides a slow actor
+until memory runs out. One of four overflow policies applies when a mailbox is full.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ _Waiting: TypeAlias = "tuple[M, asyncio.Future[None] | None]"
 
 
 NO_QUEUE: Final[deque[Never]] = deque(maxlen=0)
-"""What a mailbox at rest has for a queue: a deque of its own is 760 bytes."""
+"""The queue of a mailbox at rest. It is shared, since a deque of its own takes 760 bytes."""
 
 
 class Nothing(Enum):
-    """No message: None may be one."""
+    """The sentinel for "no message", since None is a valid message."""
 
     NOTHING = 0
 
@@ -30,41 +30,40 @@ NOTHING: Final = Nothing.NOTHING
 
 
 class Overflow(Enum):
-    """What a full mailbox does with one message more."""
+    """What a full mailbox does with one more message."""
 
     WAIT = "wait"
-    """`send` and `ask` wait for room, first come, first served; `tell` raises MailboxFull."""
+    """`send` and `ask` wait for room in order of arrival; `tell` raises MailboxFull."""
     REFUSE = "refuse"
-    """The sender gets MailboxFull."""
+    """MailboxFull is raised in the sender."""
     DROP_OLDEST = "drop oldest"
-    """The oldest message leaves as a dead letter, the new one is taken."""
+    """The oldest message becomes a dead letter and the new one is taken."""
     DROP_NEWEST = "drop newest"
     """The new message becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatistics:
-    """A mailbox at one moment."""
+    """A snapshot of a mailbox."""
 
     messages: int
     capacity: int
     senders_waiting: int
     dropped: int
-    """Messages that left by the overflow policy, since the actor was first started."""
+    """Messages dropped by the overflow policy since the actor was first started."""
 
 
 class Mailbox(Generic[M]):
-    """A bounded queue with senders that wait in order.
+    """A bounded queue whose senders wait in order.
 
-    Guarantees: messages leave in the order in which they were taken; a sender that waits is served
-    before any that comes later; a sender that is cancelled before its turn has sent nothing.
+    Guarantees: messages leave in the order in which they were taken; a waiting sender is served
+    before any later one; a sender that is cancelled before its turn has sent nothing.
 
-    first, queue, room, mixed: for the runtime's inner loops, which do without a call. A mailbox at
-    rest takes its next message as `first`, and has a queue from the second one on: most messages
-    come to an actor that is idle (without that queue round a ring of actors in half the time,
-    `bench/actors.py`). While fewer than `room` messages are in `queue`, one more may be appended
-    to it, and nobody needs to be told. While it is not `mixed`, all are messages that nobody waits
-    for, and nobody stands in line.
+    first, queue, room, mixed: read and written directly by the runtime's inner loops, to save
+    calls. A mailbox at rest stores its next message in `first` and gets a queue with the second:
+    most messages find their actor idle (a ring of actors takes half the time without the queue,
+    `bench/actors.py`). While `queue` has fewer than `room` messages, a sender may append one
+    without waking anything. While `mixed` is false, the mailbox has no asks and no waiting senders.
     """
 
     __slots__ = ("capacity", "dropped", "first", "line", "mixed", "overflow", "queue", "room")
@@ -86,20 +85,20 @@ class Mailbox(Generic[M]):
 
     @property
     def full(self) -> bool:
-        """One more message meets the overflow policy."""
+        """Return whether the overflow policy applies to the next message."""
         return len(self) >= self.capacity
 
     @property
     def waiting(self) -> int:
-        """Senders that wait for room."""
+        """The number of senders that wait for room."""
         return len(self.line) if self.line else 0
 
     def statistics(self) -> "MailboxStatistics":
-        """What is in it and who waits for it."""
+        """Return its counts of messages and of waiting senders."""
         return MailboxStatistics(len(self), self.capacity, self.waiting, self.dropped)
 
     def unfold(self) -> None:
-        """Have a queue, the first message in it."""
+        """Switch from `first` to a queue, which then starts with that message."""
         if self.queue is NO_QUEUE:
             self.queue = deque()
             self.room = self.capacity
@@ -108,9 +107,9 @@ class Mailbox(Generic[M]):
                 self.first = NOTHING
 
     def offer(self, message: M) -> M | None:
-        """Take `message` without waiting; return the one that leaves for it, if one does.
+        """Take `message` without waiting; return the message that the policy drops, or None.
 
-        Raises asyncio.QueueFull where the policy is WAIT or REFUSE and there is no room.
+        Raises asyncio.QueueFull if there is no room and the policy is WAIT or REFUSE.
         """
         self.unfold()
         if len(self.queue) < self.capacity:
@@ -127,7 +126,7 @@ class Mailbox(Generic[M]):
         return oldest
 
     async def wait(self, message: M) -> None:
-        """Put `message` in as soon as it has room and its turn (policy WAIT)."""
+        """Wait for this sender's turn and for room, and put `message` in (policy WAIT)."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.queue_up(message, turn)
         try:
@@ -137,7 +136,7 @@ class Mailbox(Generic[M]):
             raise
 
     def queue_up(self, message: M, turn: "asyncio.Future[None] | None") -> None:
-        """Stand in line for room; `turn`, if there is one, is done when the message is in."""
+        """Add `message` to the line for room; `turn`, if any, completes when the message is in."""
         self.unfold()
         self.mixed = True
         if self.line is None:
@@ -145,11 +144,11 @@ class Mailbox(Generic[M]):
         self.line.append((message, turn))
 
     def withdraw(self, message: M) -> None:
-        """Leave the line; harmless for one that does not stand in it."""
+        """Remove `message` from the line. Does nothing if it is not in it."""
         self._leave(lambda entry: entry[0] is message)
 
     def _leave(self, wanted: "Callable[[_Waiting[M]], bool]") -> None:
-        # By identity: two may wait with equal messages, or with the same one.
+        # Compared by identity: two senders may wait with equal messages, or with the same one.
         for place, entry in enumerate(self.line or ()):
             if wanted(entry):
                 assert self.line is not None
@@ -157,7 +156,7 @@ class Mailbox(Generic[M]):
                 return
 
     def take(self) -> M:
-        """Remove the oldest message; the sender that waits longest gets the room."""
+        """Remove and return the oldest message; the longest-waiting sender gets its room."""
         self.unfold()
         message = self.queue.popleft()
         if self.line:
@@ -165,7 +164,7 @@ class Mailbox(Generic[M]):
         return message
 
     def admit(self, line: "deque[_Waiting[M]]") -> None:
-        """Give the room that there is to those who wait longest."""
+        """Move messages from the line into the queue, oldest first, while there is room."""
         while line and len(self.queue) < self.capacity:
             message, turn = line.popleft()
             if turn is None:
@@ -175,9 +174,9 @@ class Mailbox(Generic[M]):
                 turn.set_result(None)
 
     def close(self, refusal: Callable[[M], Exception]) -> list[M]:
-        """Empty the mailbox and the line; a sender in it gets its refusal.
+        """Empty the mailbox and the line; return, in order, what no sender waits for.
 
-        Returns, in order, the messages that no sender waits for.
+        refusal: makes the error that is raised in a sender that waits in the line.
         """
         left = list(self.queue) if self.first is NOTHING else [self.first]
         self.first = NOTHING
@@ -192,7 +191,7 @@ class Mailbox(Generic[M]):
         return left
 
     def rest(self) -> None:
-        """Keep no queue while there is nothing to keep in it. To be called when it is empty."""
+        """Release the empty queue. Call only when the mailbox is empty."""
         self.room = 0
         self.mixed = False
         self.queue = cast("deque[M]", NO_QUEUE)

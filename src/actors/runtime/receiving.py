@@ -1,6 +1,6 @@
-"""How messages reach an actor: at once, with a sender that waits for room, or as questions.
+"""How messages enter a mailbox when somebody waits: a sender for room, or an asker for an answer.
 
-`Cell.put` is the short way, for messages that nobody waits for.
+Messages that nobody waits for take the shorter path through `Cell.put`.
 """
 
 import asyncio
@@ -21,7 +21,10 @@ N = TypeVar("N")
 
 
 async def put_waiting(cell: "Cell[M]", message: M) -> None:
-    """Take a message whose sender waits for room."""
+    """Take a message; wait for room if the mailbox is full and its policy is WAIT.
+
+    Raises NotRunning, and MailboxFull under REFUSE or if the wait would complete a cycle.
+    """
     if cell.state >= STOPPING:
         raise NotRunning(cell.path, message)
     if not (cell.mailbox.full and cell.mailbox.overflow is Overflow.WAIT):
@@ -43,7 +46,10 @@ async def put_waiting(cell: "Cell[M]", message: M) -> None:
 
 
 def put_question(cell: "Cell[M]", message: M, reply: Reply[N]) -> Asked:
-    """Take a question; where the policy is WAIT it stands in line for room."""
+    """Take an ask without waiting; a full mailbox with the policy WAIT puts it in line for room.
+
+    Raises NotRunning and MailboxFull.
+    """
     if cell.state >= STOPPING:
         raise NotRunning(cell.path, message)
     asked = Asked(message, cast(Reply[object], reply))
@@ -52,7 +58,7 @@ def put_question(cell: "Cell[M]", message: M, reply: Reply[N]) -> Asked:
     if not cell.busy:
         cell.busy = True
         mailbox.first = asked
-        # Somebody waits for what comes of it.
+        # The asker waits, so run the actor at once if possible.
         if not cell.system.run_queue.run_now(cell):
             cell.schedule()
     elif len(mailbox.queue) < mailbox.room:
@@ -67,13 +73,13 @@ def put_question(cell: "Cell[M]", message: M, reply: Reply[N]) -> Asked:
 
 
 def withdraw(cell: "Cell[M]", asked: Asked) -> None:
-    """Take a question back that still stands in line."""
+    """Remove an ask that is still in line for room."""
     if cell.mailbox.line:
         cell.mailbox.withdraw(asked)
 
 
 def offer(cell: "Cell[M]", item: M | Asked, message: M) -> None:
-    """Take an item by the mailbox's policy. Raises MailboxFull, with the message."""
+    """Take an item according to the overflow policy. Raises MailboxFull with `message`."""
     try:
         displaced = cell.mailbox.offer(item)
     except asyncio.QueueFull:
@@ -83,7 +89,7 @@ def offer(cell: "Cell[M]", item: M | Asked, message: M) -> None:
 
 
 def discard(cell: "Cell[M]", item: M | Asked) -> None:
-    """Count what nobody will handle, and fail the asker of a question."""
+    """Count and report an item as a dead letter; if it is an ask, fail it with AskDropped."""
     if isinstance(item, Asked):
         item.reply.fail(AskDropped(f"{cell.path}: the question was dropped"))
     cell.system.dead_letters += 1
@@ -93,9 +99,9 @@ def discard(cell: "Cell[M]", item: M | Asked) -> None:
 
 
 def unwrap(cell: "Cell[M]", item: M | Asked) -> M:
-    """The message in what has been taken out of the queue; its room goes to who stands in line.
+    """Return the message in an item that has left the queue, and let the line have its room.
 
-    The asker of a question now waits for this actor.
+    If the item is an ask, note that its asker now waits for this incarnation.
     """
     mailbox = cell.mailbox
     if mailbox.line:

@@ -1,4 +1,4 @@
-"""The address of an actor: all that others hold of it. Stays valid across restarts."""
+"""The address of an actor, through which others use it. It stays valid across restarts."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class ActorRef(Generic[M_contra]):
-    """Where messages of type M go. Cheap, comparable by identity of the actor."""
+    """The address of an actor that takes messages of type M. Refs to one actor are equal."""
 
     __slots__ = ("_cell", "_mailbox")
 
@@ -43,19 +43,20 @@ class ActorRef(Generic[M_contra]):
 
     @property
     def alive(self) -> bool:
-        """The actor takes messages (it may be starting, or between crash and restart)."""
+        """Return whether the actor takes messages; it may be starting or about to restart."""
         return self._cell.alive
 
     @property
     def state(self) -> str:
-        """Where in its life the actor is: starting, running, paused, stopping or stopped."""
+        """The actor's state: starting, running, paused, stopping or stopped."""
         return self._cell.state.name.lower()
 
     def tell(self, message: M_contra) -> None:
-        """Put a message into the mailbox, at once.
+        """Put a message into the mailbox without waiting.
 
-        Messages from one sender are handled in the order in which they were told. Raises
-        MailboxFull by the mailbox's policy. To an actor that is no more: a dead letter.
+        Messages from one sender are handled in the order in which they were sent. Raises
+        MailboxFull if there is no room and the policy is WAIT or REFUSE. A message to an actor that
+        is stopping or has ended becomes a dead letter.
         """
         mailbox = self._mailbox
         queue = mailbox.queue
@@ -66,17 +67,18 @@ class ActorRef(Generic[M_contra]):
 
     @property
     def tell_now(self) -> Callable[[M_contra], None]:
-        """`tell`, but handled before it returns, where the actor is idle and need not wait.
+        """`tell`, but an idle actor handles the message before this returns, until it must wait.
 
-        Order, and one message at a time, are as with `tell`: whatever stands before the message is
-        handled before it. For who is called by the event loop itself, and holds nothing.
+        Order and one message at a time are guaranteed as for `tell`: earlier messages are handled
+        first. For callbacks that the event loop calls directly and that hold no state half-changed.
         """
         return self._cell.put_now
 
     async def send(self, message: M_contra) -> None:
-        """`tell`, but wait for room where the policy is WAIT. Raises NotRunning too.
+        """Send a message as `tell` does, but wait for room if the policy is WAIT.
 
-        Raises MailboxFull for one actor of a circle in which each waits for room at the next.
+        Raises NotRunning if the actor is stopping or has ended, and MailboxFull if the policy is
+        REFUSE or if the wait would complete a cycle of actors that wait for each other.
         """
         await self._cell.put_waiting(message)
 
@@ -94,9 +96,11 @@ class ActorRef(Generic[M_contra]):
     ) -> R:
         """Send a question and return the answer: a `Question`, or what makes one from a Reply.
 
-        Raises AskTimeout after `timeout` seconds (waiting for room in the mailbox included),
-        AskCrashed at once if the actor crashes on it, AskDropped if it stops or drops it,
-        NotRunning or MailboxFull if it was not taken, AskCycle if the actor waits for the asker.
+        Raises AskTimeout after `timeout` seconds (including the wait for room in the mailbox),
+        AskCrashed as soon as the actor, having taken the message, crashes without an answer,
+        AskDropped if it stops or its group is restarted first or the mailbox drops the message,
+        NotRunning or MailboxFull if the mailbox does not take the message, and AskCycle if the
+        actor waits for the asker.
         """
         cell = self._cell
         asker = asker_of(cell.system)
@@ -125,33 +129,34 @@ class ActorRef(Generic[M_contra]):
             future.cancel()
 
     def stop(self) -> None:
-        """Tell the actor to stop: after the message in hand, its children first.
+        """Tell the actor to stop after the current message, its children first.
 
-        What is still in its mailbox becomes dead letters. Past its shutdown limit it is cancelled.
+        The messages left in its mailbox become dead letters. It is cancelled after its shutdown
+        limit.
         """
         self._cell.stop()
 
     def kill(self) -> None:
-        """Stop the actor without waiting for the message in hand: its task is cancelled."""
+        """Stop the actor without waiting for the current message, by cancelling its task."""
         self._cell.stop(limit=0.0)
 
     def restart_never(self) -> None:
-        """From now on a crash is the end of the actor: what it did must not be done twice."""
+        """Make the actor temporary: a crash then ends it, so that its work is not repeated."""
         if self._cell.lifecycle.restart is Restart.TEMPORARY:
             return
         self._cell.lifecycle = replace(self._cell.lifecycle, restart=Restart.TEMPORARY)
 
     async def join(self) -> Down:
-        """Wait until the actor is no more."""
+        """Wait until the actor has ended, and return its Down."""
         return await self._cell.join()
 
     def statistics(self) -> MailboxStatistics:
-        """How its mailbox stands. After trio's `.statistics()`."""
+        """Return the statistics of its mailbox (after trio's `.statistics()`)."""
         return self._mailbox.statistics()
 
     def watch(self, callback: Callable[[Down], None]) -> Callable[[], None]:
-        """Call `callback` once when the actor is no more; at once if it is already so.
+        """Call `callback` once when the actor ends, or at once if it has ended already.
 
-        The result ends the watch. (OTP: `monitor`)
+        Returns a function that ends the watch. (OTP: `monitor`)
         """
         return self._cell.add_watcher(callback)

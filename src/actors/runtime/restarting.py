@@ -1,6 +1,6 @@
-"""One incarnation after the other: from a crash, or a sibling's, to the restart.
+"""From a crash, or a group restart caused by a sibling's crash, to the next incarnation.
 
-The ref, the mailbox and its order outlive them.
+The ref, the mailbox and the order of its messages are kept.
 """
 
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -20,7 +20,7 @@ TEMPORARY: Final = Restart.TEMPORARY
 
 
 async def recover(cell: "Cell[M]", error: BaseException) -> None:
-    """After a crash: fail the askers, end the children, and see to the restart, if any."""
+    """Recover from a crash: fail pending asks, stop the children, and restart the actor or end."""
     delay = _judge(cell, error)
     if cell.state >= STOPPING:
         await ending.shut_down(cell, error)
@@ -32,11 +32,11 @@ async def recover(cell: "Cell[M]", error: BaseException) -> None:
 
 
 def recover_at_once(cell: "Cell[M]", error: BaseException) -> bool:
-    """`recover` where no child and no hook is to be waited for; False: some are."""
+    """Recover without waiting; return False if a child or a hook has to be waited for."""
     if not cell.ends_at_once:
         return False
     delay = _judge(cell, error)
-    if cell.state >= STOPPING:  # told so, perhaps by who has just heard of the crash
+    if cell.state >= STOPPING:  # perhaps stopped by an observer of the crash
         ending.end(cell, Exit.CRASHED, error)
     else:
         cell.move(Trigger.FAILED)
@@ -45,7 +45,7 @@ def recover_at_once(cell: "Cell[M]", error: BaseException) -> bool:
 
 
 def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
-    """Tell who is to hear of the crash. Seconds until the restart; None: this is the end."""
+    """Report the crash; return the seconds until the restart, or None if the actor ends."""
     system = cell.system
     message = cell.message_type if system.observed else ""
     incarnation = cell.incarnation
@@ -63,12 +63,12 @@ def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
 
 
 def _follow(cell: "Cell[M]", delay: float | None, error: BaseException) -> None:
-    """The crashed incarnation is over: end, or have another one `delay` seconds later."""
+    """End the actor if `delay` is None, else schedule its restart `delay` seconds from now."""
     if delay is None:
         ending.end(cell, Exit.CRASHED, error)
         return
     ending.drop_incarnation(cell)
-    if cell.state is not PAUSED:  # told to stop meanwhile
+    if cell.state is not PAUSED:  # told to stop in the meantime
         return
     siblings = cell.siblings
     if siblings is not None and siblings.together:
@@ -80,7 +80,7 @@ def _follow(cell: "Cell[M]", delay: float | None, error: BaseException) -> None:
 
 
 def halt(cell: "Cell[M]") -> None:
-    """End this incarnation as on a stop, and wait for `resume` with ref and mailbox kept."""
+    """End this incarnation as on a stop, but keep ref and mailbox until `resume` is called."""
     incarnation = cell.incarnation
     if cell.state >= PAUSED or incarnation.halting:
         return
@@ -95,7 +95,7 @@ def halt(cell: "Cell[M]") -> None:
 
 
 async def be_halted(cell: "Cell[M]") -> None:
-    """End the incarnation, after the message in hand."""
+    """End the incarnation once the current message is finished, and enter PAUSED."""
     cell.incarnation.fail_pending(AskDropped, f"{cell.path}: restarted before it answered")
     cell.current = None
     cell.move(Trigger.FAILED)
@@ -104,12 +104,12 @@ async def be_halted(cell: "Cell[M]") -> None:
     if cell.state is PAUSED:
         ending.drop_incarnation(cell)
         ending.set_limit(cell, None)
-        assert cell.siblings is not None  # whose group_restart waits for this
+        assert cell.siblings is not None  # their group restart waits for this
         cell.siblings.news()
 
 
 def resume(cell: "Cell[M]") -> None:
-    """Start anew: the restart is due. Not for one that has been told to stop."""
+    """Start a new incarnation. Call only while the actor is PAUSED."""
     ending.set_limit(cell, None)
     _renew(cell)
     cell.schedule()

@@ -1,8 +1,8 @@
-"""Whose turn it is: the actors that have something to do and no task to do it in.
+"""The run queue: the actors that have work to do and no task to do it in.
 
-One callback of the event loop gives them their turns, one after the other. So a message to an idle
-actor costs no task and no turn of the loop: round a ring of actors it goes 10 times as fast as
-with a task for each wake-up (`bench/actors.py`, column ring). The reasons are in docs/adr/0006.
+One callback of the event loop gives each of them a turn. A message to an idle actor therefore costs
+neither a task nor a turn of the loop: it passes around a ring of actors 10 times as fast as with a
+task for each wake-up (`bench/actors.py`, column ring). docs/adr/0006 has the reasons.
 """
 
 import asyncio
@@ -12,26 +12,29 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 MESSAGES_PER_TURN: Final = 64
-"""Messages that one actor handles in a row before another has its turn."""
+"""Messages that one actor handles in a row before the next actor's turn."""
 
 TURNS: Final = 256
-"""Messages that are handled in a row, of all actors, before the event loop has its turn."""
+"""Messages that all actors together handle in a row before the event loop's turn."""
 
 
 ASKS_IN_A_ROW: Final = 16
-"""Questions that are answered at once before the event loop has its turn."""
+"""Asks that are handled at once, in a row, before the event loop's turn."""
 
 
 class Runnable(Protocol):
-    """What can be given a turn."""
+    """Something that can be given a turn."""
 
     def step(self, at_most: int) -> int:
-        """Handle up to so many messages; how many it were, and at least 1. Does not raise."""
+        """Handle up to `at_most` messages; return how many, but at least 1.
+
+        Handles crashes itself; raises only what is meant to end the program.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class RunQueueStatistics:
-    """The run queue at one moment; `ready`: actors that wait for their turn."""
+    """A snapshot of the run queue. `ready`: actors that wait for their turn."""
 
     ready: int
 
@@ -39,48 +42,48 @@ class RunQueueStatistics:
 class RunQueue:
     """Actors in the order in which they were woken.
 
-    Handlers run in a copy of the context (`contextvars`) in which the system was made: what a
-    sender has set there is not seen by the actor that it happens to wake.
+    Turns run in a copy of the context (`contextvars`) in which the system was created, so an actor
+    does not see what the sender that woke it has set there.
     """
 
     __slots__ = ("_context", "_in_a_row", "_loop", "left", "ready", "running", "scheduled")
 
     at_most = MESSAGES_PER_TURN
-    """Messages that whoever comes next may handle."""
+    """Messages that the next actor may handle in its turn."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         self._in_a_row = 0
         self.left: int = 0
-        """Messages that may still be handled before the event loop has its turn."""
+        """Messages that may still be handled before the event loop's turn."""
         self.scheduled: bool = False
-        """`_run` will come."""
+        """Whether the event loop is going to call `_run`."""
         self.ready: deque[Runnable] = deque()
         self.running: Runnable | None = None
-        """Who has its turn now, if it is in a plain function."""
+        """The actor whose turn is running now, or None."""
 
     def statistics(self) -> RunQueueStatistics:
-        """Who waits for a turn."""
+        """Return how many actors wait for a turn."""
         return RunQueueStatistics(len(self.ready))
 
     def add(self, runnable: Runnable) -> None:
-        """Stand last in the queue."""
+        """Append `runnable` to the queue."""
         self.ready.append(runnable)
         if not self.scheduled:
             self.schedule()
 
     def schedule(self) -> None:
-        """Have the event loop give the turns. For who stands in `ready`, while not `scheduled`."""
+        """Schedule `_run`. Call only while `ready` is non-empty and no run is scheduled."""
         self.scheduled = True
         self._loop.call_soon(self._run, context=self._context)
 
     def run_now(self, runnable: Runnable) -> bool:
-        """Give it one turn before all others, inside the task that asks it; False: not now.
+        """Run one turn now, ahead of the queue and in the asker's task; return False if it cannot.
 
-        An ask of an idle actor is then answered without a turn of the event loop, of which it
-        would need two: 1.6 times as fast (`bench/actors.py`, column ask). After a few in a row the
-        loop has its turn, so that who asks and asks holds up nobody.
+        An ask of an idle actor is then answered without a turn of the event loop, instead of two:
+        1.6 times as fast (`bench/actors.py`, column ask). After ASKS_IN_A_ROW of them the loop gets
+        its turn, so that a series of asks does not block it.
         """
         if self.running is not None or self._in_a_row >= ASKS_IN_A_ROW:
             return False
@@ -100,7 +103,7 @@ class RunQueue:
             while self.left > 0 and ready:
                 runnable = self.running = ready.popleft()
                 handled = runnable.step(self.at_most)
-                self.left -= handled  # which `step` may have lowered itself
+                self.left -= handled  # `step` may have lowered it too
         finally:
             self.running = None
             if ready:

@@ -1,11 +1,11 @@
-"""The life of an actor as a table: its states, and what each event makes of them.
+"""The life cycle of an actor as a table: its states, and the next state for each trigger.
 
     STARTING ──▶ RUNNING ──▶ STOPPING ──▶ STOPPED
         ▲           │
-        └─ PAUSED ◀─┘   from a crash until the restart is due
+        └─ PAUSED ◀─┘   from a crash, or a halt for a group restart, until the restart is due
 
-In the style of h11's `_state.py`: the states are data, and what is not in the table cannot happen.
-`Cell.move` goes by it, and does what goes with entering a state.
+As in h11's `_state.py`, the states are data, and a transition that is not in the table cannot
+happen: `Cell.move` only looks up the next state, and its callers do the work that goes with it.
 """
 
 from enum import Enum, IntEnum
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class State(IntEnum):
-    """Where in its life an actor is. It takes messages in the states below STOPPING."""
+    """The state of an actor. It takes messages in the states below STOPPING."""
 
     STARTING = 0
     RUNNING = 1
@@ -27,22 +27,22 @@ RUNNING: Final = State.RUNNING
 PAUSED: Final = State.PAUSED
 STOPPING: Final = State.STOPPING
 STOPPED: Final = State.STOPPED
-"""Read for each message: a global is found sooner (by 30 ns) than a member of an enum."""
+"""Globals, because they are read for every message: 30 ns faster than an enum member."""
 
 
 class Trigger(Enum):
     """What moves an actor from one state to another."""
 
     READY = "ready"
-    """`started` has ended well."""
+    """`started` has succeeded."""
     FAILED = "failed"
     """A hook has raised, or the actor halts for a group restart."""
     DUE = "due"
     """The restart is due."""
     STOP = "stop"
-    """It was told to stop, ended by itself, or crashed for good."""
+    """The actor was told to stop, ended by itself, or crashed and is not restarted."""
     GONE = "gone"
-    """All is done: children, `stopped`, watchers are next."""
+    """The children are gone and cleanup is over; the watchers are notified next."""
 
 
 TRANSITIONS: Final[dict[State, dict[Trigger, State]]] = {
@@ -52,4 +52,4 @@ TRANSITIONS: Final[dict[State, dict[Trigger, State]]] = {
     STOPPING: {Trigger.STOP: STOPPING, Trigger.GONE: STOPPED},
     STOPPED: {Trigger.STOP: STOPPED, Trigger.GONE: STOPPED},
 }
-"""By the state that an actor is in, and by what happens."""
+"""The next state, by current state and trigger."""

@@ -1,9 +1,9 @@
-"""Supervision: who is restarted, how often, after what pause, and who is told.
+"""Supervision: which children are restarted, how often, and after what pause.
 
-After Erlang/OTP's `supervisor` (Supervision Principles, "Restart Strategy" and "Tuning the
-Intensity and Period"): the names and their meaning are OTP's. The pause before a restart is
-Pekko's `BackoffSupervisor`: exponential with jitter, so that what crashes for want of something
-else does not beat on it.
+The names and their meaning are those of Erlang/OTP's `supervisor` (Supervision Principles, "Restart
+Strategy" and "Tuning the Intensity and Period"). The pause before a restart is that of Pekko's
+`BackoffSupervisor`: exponential with jitter, so that an actor which crashes because something else
+is unavailable does not overload it.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from actors.runtime.mailbox import Overflow
 
 
 class Restart(Enum):
-    """When a child that ended is started again."""
+    """When a child that has ended is restarted."""
 
     PERMANENT = "permanent"
-    """Always, but when it was told to stop."""
+    """Always, unless it was told to stop."""
     TRANSIENT = "transient"
-    """Only when it crashed."""
+    """Only if it crashed."""
     TEMPORARY = "temporary"
     """Never. Its crash does not count against the intensity."""
 
@@ -29,25 +29,25 @@ class Order(Enum):
     """How the children of an actor are stopped."""
 
     REVERSE = "reverse"
-    """One after the other, the youngest first."""
+    """One after the other, youngest first."""
     TOGETHER = "together"
-    """All at once; for many children that do not know each other."""
+    """All at once; for many children that do not depend on each other."""
 
 
 class Strategy(Enum):
-    """Who is restarted with a child (OTP Supervision Principles, "Restart Strategy")."""
+    """Which children are restarted with one (OTP Supervision Principles, "Restart Strategy")."""
 
     ONE_FOR_ONE = "one for one"
     """That child alone."""
     ONE_FOR_ALL = "one for all"
-    """All children: they cannot work without each other."""
+    """All children: they depend on each other."""
     REST_FOR_ONE = "rest for one"
-    """That child and those started after it: they cannot work without it."""
+    """That child and those started after it, which depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """More than `restarts` restarts within `period` seconds are too many."""
+    """The most restarts that are allowed: `restarts` within `period` seconds."""
 
     restarts: int = 3
     period: float = 5.0
@@ -58,7 +58,7 @@ class Backoff:
     """The pause before a restart: `initial * factor ** n` seconds, at most `maximum`.
 
     n counts the restarts since the actor last ran for `settled` seconds (None: `maximum`) without a
-    crash. Each pause is longer or shorter by up to the share `jitter`.
+    crash. Each pause is then varied at random by up to the fraction `jitter` of itself.
     """
 
     initial: float = 0.05
@@ -68,7 +68,7 @@ class Backoff:
     settled: float | None = None
 
     def pause(self, restarts: int, random: Random) -> float:
-        """Seconds to wait before restart number `restarts` (from 0)."""
+        """Return the seconds to wait before restart number `restarts` (from 0)."""
         if not self.initial:
             return 0.0
         exponent = min(restarts, 64)
@@ -78,12 +78,12 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How an actor looks after its children: who is restarted, and how often, all in all.
+    """How an actor supervises its children: which are restarted, and how often in total.
 
-    Where others are restarted along with a child, they are stopped first, the youngest first, each
-    within its shutdown limit; `stopped` runs, refs and mailboxes stay, nobody who watches hears of
-    it. Then all are started in their order, each when the one before it is ready. A temporary
-    child among them is stopped for good.
+    In a group restart the other children are halted first, youngest first, each within its shutdown
+    limit: `stopped` runs, refs and mailboxes are kept, and watchers are not notified. Then all are
+    started in order, each when the one before it is ready. A temporary child in the group is
+    stopped for good.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -93,13 +93,13 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """How one child lives: its restart, its shutdown, its mailbox.
+    """The settings for one child: its restart, its shutdown and its mailbox.
 
-    shutdown: seconds that the message in hand may take when the actor is told to stop, and as many
-        for `stopped`; past them its task is cancelled. 0: cancelled at once. Children have limits
-        of their own, and their time is not counted.
-    intensity: a budget of the child's own. Spent, the child alone is given up. None: it spends its
-        supervisor's, and when that is spent the supervisor crashes.
+    shutdown: seconds that the current message may take once the actor is told to stop, and that
+        `stopped` may take after it; beyond that its task is cancelled. 0: cancelled at once. The
+        time that its children take is not counted; they have limits of their own.
+    intensity: the child's own restart intensity; if it is exceeded, only the child is given up.
+        None: restarts count against the supervisor's, and if that is exceeded, it crashes.
     """
 
     restart: Restart = Restart.PERMANENT
@@ -114,21 +114,21 @@ DEFAULT_LIFECYCLE: Final = Lifecycle()
 
 
 class Exit(Enum):
-    """Why an actor is no more."""
+    """How an actor ended."""
 
     NORMAL = "normal"
     """It ended by itself."""
     SHUTDOWN = "shutdown"
-    """It was told to stop, and did."""
+    """It was told to stop and did so."""
     KILLED = "killed"
-    """It was told to stop, and had to be cancelled."""
+    """It was told to stop and was cancelled."""
     CRASHED = "crashed"
-    """It raised, and was not started again."""
+    """It crashed and was not restarted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """An actor is no more. `error`: what it crashed with."""
+    """The end of an actor. `error`: what it crashed with, if it did."""
 
     path: str
     name: str
@@ -137,7 +137,7 @@ class Down:
 
 
 class RestartWindow:
-    """The restarts of the recent past, held against an intensity."""
+    """The times of recent restarts, which are counted against an intensity."""
 
     __slots__ = ("_times",)
 
@@ -145,14 +145,14 @@ class RestartWindow:
         self._times: tuple[float, ...] = ()
 
     def allows(self, intensity: Intensity, now: float) -> bool:
-        """Enter a restart at `now`; False if that is one too many."""
+        """Count a restart at `now`; return False if that exceeds the intensity."""
         since = now - intensity.period
         self._times = (*(time for time in self._times if time > since), now)
         return len(self._times) <= intensity.restarts
 
 
 class Record:
-    """What one child has done since it was first started: of use to nobody until it crashes."""
+    """The restarts of one child since it was first started; created when it first crashes."""
 
     __slots__ = ("restarts", "streak", "window")
 
@@ -162,7 +162,7 @@ class Record:
         self.streak: int = 0
 
     def next_pause(self, backoff: Backoff, ran_for: float, random: Random) -> float:
-        """Seconds before the next restart of a child that ran for `ran_for` seconds."""
+        """Return the seconds before the next restart of a child that ran for `ran_for` seconds."""
         if ran_for >= (backoff.maximum if backoff.settled is None else backoff.settled):
             self.streak = 0
         pause = backoff.pause(self.streak, random)
@@ -172,7 +172,7 @@ class Record:
 
 @dataclass(slots=True)
 class Tally:
-    """What a supervisor's children did, since it was first started."""
+    """Counters of a supervisor's children since it was first started."""
 
     started: int = 0
     stopped: int = 0

@@ -1,4 +1,4 @@
-"""The actor system: a root, a clock, one observer, and a view of the whole."""
+"""The actor system: the root, the clock, the observers, and a snapshot of the whole tree."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ N = TypeVar("N")
 
 @dataclass(frozen=True, slots=True)
 class ActorSnapshot:
-    """One actor at one moment, and its children."""
+    """A snapshot of one actor and its children."""
 
     name: str
     type: str
@@ -32,40 +32,40 @@ class ActorSnapshot:
     mailbox: int
     capacity: int
     message: str
-    """Type of the message in hand; empty when there is none."""
+    """Type of the message being handled; empty if there is none."""
     busy_for: float
-    """Seconds since that message was taken; 0 when there is none."""
+    """Seconds for which that message has been handled; 0 if there is none."""
     restarts: int
     tally: Tally
-    """What its children did since it was first started."""
+    """Counts of its children's starts, ends and restarts, since it was first started."""
     children: tuple["ActorSnapshot", ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """What the actors of a system share, at one moment."""
+    """A snapshot of what the actors of a system share."""
 
     run_queue: RunQueueStatistics
     deadlines: DeadlineStatistics
     tasks: int
-    """Actors that wait for something in a message: each has a task."""
+    """Actors that have a task now, most of them because a handler waits."""
     dead_letters: int
 
 
 class Root(Actor[Never]):
-    """The first supervisor. If it must give up, the system has failed."""
+    """The top-level supervisor. If it gives up, the system has failed."""
 
     def receive(self, message: Never) -> None:
-        """Nothing: the root has no messages."""
+        """Do nothing: the root has no messages."""
 
 
 class ActorSystem:
     """A tree of actors on the running event loop.
 
-    clock, random: where the runtime has time and jitter from. observer: the first to `subscribe`.
-    kill_grace: seconds that a cancelled actor has to end before it is reported as stuck and left
-    behind. blocked_after: seconds of the real clock after which an actor that holds up the event
-    loop is reported; None: nobody looks. run_queue: who decides whose turn it is (for tests).
+    clock, random: the runtime's sources of time and jitter. observer: subscribed from the start.
+    kill_grace: seconds that a cancelled actor has to end before it is reported as stuck and
+    abandoned. blocked_after: seconds of real time after which an actor that blocks the event loop
+    is reported; None: never. run_queue: decides which actor runs next (for tests).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ActorSystem:
         self.clock: Clock = clock if clock is not None else LoopClock()
         self.random = random if random is not None else Random()
         self.observed: bool = False
-        """Somebody listens: only then are events made."""
+        """True if there are observers. Without them, most events are not even created."""
         self._observers: tuple[Observer, ...] = ()
         if observer is not None:
             self.subscribe(observer)
@@ -92,7 +92,7 @@ class ActorSystem:
         self.run_queue = run_queue if run_queue is not None else RunQueue()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
-        """Who waits for whom, of the actors that wait for another."""
+        """For each actor that waits for another in its own task: what it waits for."""
         self.dead_letters: int = 0
         self._names = 0
         self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -103,9 +103,10 @@ class ActorSystem:
             self._watch.start()
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
-        """Have every event from now on, at once and on the loop; the result ends it.
+        """Call `observer` with every event from now on; return a function that unsubscribes it.
 
-        What the observer raises goes to the loop's exception handler, and hurts nobody else.
+        It is called synchronously: on the loop, except for `Blocked`, which comes from another
+        thread. What it raises goes to the loop's exception handler and affects nothing else.
         """
         entry: Observer = lambda event: observer(event)  # noqa: E731 - one may subscribe twice
         self._observers = (*self._observers, entry)
@@ -118,12 +119,12 @@ class ActorSystem:
         return end
 
     def new_name(self) -> str:
-        """A name for a child that was given none."""
+        """Return a name for a child that was given none."""
         self._names += 1
         return str(self._names)
 
     def report(self, event: Event) -> None:
-        """Hand an event to all who have subscribed."""
+        """Pass an event to all observers."""
         for observer in self._observers:
             try:
                 observer(event)
@@ -135,11 +136,11 @@ class ActorSystem:
                 )
 
     def fail(self, error: BaseException) -> None:
-        """The root gave up: the system is ending, and `failed` says with what."""
+        """Record the error with which the root gave up, for `failed` to return."""
         self._failure.set_result(error)
 
     async def failed(self) -> BaseException:
-        """Wait until the root has given up, which a healthy system never does."""
+        """Wait until the root gives up, and return why. In a healthy system this never returns."""
         return await asyncio.shield(self._failure)
 
     def spawn(
@@ -149,7 +150,10 @@ class ActorSystem:
         name: str | None = None,
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> ActorRef[N]:
-        """Start a child of the root and go on. Raises as `ActorContext.spawn`."""
+        """Start a child of the root without waiting for it; return its ref.
+
+        Raises the same errors as `ActorContext.spawn`.
+        """
         return self._root.spawn(factory, name, lifecycle).ref
 
     async def start(
@@ -159,7 +163,10 @@ class ActorSystem:
         name: str | None = None,
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> ActorRef[N]:
-        """Start a child of the root and wait until it is ready. Raises StartFailed."""
+        """Start a child of the root, wait until it is ready, and return its ref.
+
+        Raises NameTaken, and StartFailed if it does not get ready.
+        """
         cell = self._root.spawn(factory, name, lifecycle)
         await cell.ready()
         return cell.ref
@@ -174,7 +181,7 @@ class ActorSystem:
             self._watch.stop()
 
     def statistics(self) -> "SystemStatistics":
-        """The primitives that all actors share."""
+        """Return the statistics of what all actors share."""
         return SystemStatistics(
             self.run_queue.statistics(),
             self.deadlines.statistics(),
@@ -183,13 +190,13 @@ class ActorSystem:
         )
 
     def snapshot(self) -> ActorSnapshot:
-        """The whole tree as it is now."""
+        """Return the whole tree as it is now."""
         return _snapshot(cast("Cell[object]", self._root), self.clock.now())
 
 
 def _snapshot(cell: "Cell[object]", now: float) -> ActorSnapshot:
     actor, children = cell.incarnation.actor, cell.children
-    # In the middle of a plain function it has only begun: nothing else has run since.
+    # An actor that runs as a plain function has only just begun: nothing else has run since.
     busy = cell.current is not None and cell.system.run_queue.running is not cell
     return ActorSnapshot(
         name=cell.name,

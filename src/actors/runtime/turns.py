@@ -1,6 +1,6 @@
-"""An actor's turns in the run queue, in which its messages are handled while nothing must wait.
+"""An actor's turns in the run queue: it handles messages without a task until one must wait.
 
-What an actor does without a task of its own. The first handler that waits gets one.
+The first handler that waits gets a task, which also handles the messages after it.
 """
 
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +18,10 @@ M = TypeVar("M")
 
 
 def step(cell: "Cell[M]", at_most: int) -> int:
-    """Handle up to `at_most` messages, until one must wait; a task goes on from there."""
+    """Handle up to `at_most` messages, until one must wait; return how many, at least 1.
+
+    A task continues with a handler that waits.
+    """
     if cell.look or cell.state is not RUNNING or cell.task is not None:
         return _step_aside(cell)
     mailbox = cell.mailbox
@@ -34,7 +37,7 @@ def step(cell: "Cell[M]", at_most: int) -> int:
     assert incarnation.actor is not None
     try:
         hook = incarnation.actor.receive(message)  # type: ignore[arg-type]  # `unwrap` leaves no Asked
-    except BaseException as error:  # noqa: BLE001 - judged there
+    except BaseException as error:  # noqa: BLE001 - `_goes_on` decides
         if _goes_on(cell, error):
             _end_turn(cell)
         return 1
@@ -49,10 +52,10 @@ def step(cell: "Cell[M]", at_most: int) -> int:
 
 
 def put_now(cell: "Cell[M]", message: M) -> None:
-    """`Cell.put`, and a turn at once where nothing and nobody stands before the message.
+    """Put `message` and handle it at once if the actor is idle and no other actor has its turn.
 
-    That turn is `step` with nothing in the mailbox, inlined: every message from a client passes
-    here, and each call counts.
+    Otherwise this is `Cell.put`. The turn is `step` for an empty mailbox, inlined: every message
+    from a client passes here, and each call counts.
     """
     run_queue = cell.system.run_queue
     if cell.busy or cell.look or run_queue.running is not None or cell.state is not RUNNING:
@@ -65,7 +68,7 @@ def put_now(cell: "Cell[M]", message: M) -> None:
     assert incarnation.actor is not None
     try:
         hook = incarnation.actor.receive(message)
-    except BaseException as error:  # noqa: BLE001 - judged there
+    except BaseException as error:  # noqa: BLE001 - `_goes_on` decides
         if _goes_on(cell, error):
             _end_turn(cell)
     else:
@@ -81,7 +84,7 @@ def put_now(cell: "Cell[M]", message: M) -> None:
 
 
 def _step_through(cell: "Cell[M]", at_most: int) -> int:
-    """`step` through a queue."""
+    """Handle up to `at_most` messages from the queue: `step` for a mailbox that has one."""
     mailbox = cell.mailbox
     queue = mailbox.queue
     handled, waiting = 0, min(len(queue), at_most)
@@ -89,7 +92,7 @@ def _step_through(cell: "Cell[M]", at_most: int) -> int:
         actor = cell.incarnation.actor
         assert actor is not None
         try:
-            for handled in range(handled + 1, waiting + 1):  # noqa: B020 - after a crash
+            for handled in range(handled + 1, waiting + 1):  # noqa: B020 - resumes after a crash
                 cell.current = message = queue.popleft()
                 if mailbox.mixed:
                     cell.current = message = cell.unwrap(message)
@@ -100,7 +103,7 @@ def _step_through(cell: "Cell[M]", at_most: int) -> int:
                 if cell.look:
                     waiting = handled
                     break
-        except BaseException as error:  # noqa: BLE001 - judged there
+        except BaseException as error:  # noqa: BLE001 - `_goes_on` decides
             if not _goes_on(cell, error):
                 return handled
     _end_turn(cell)
@@ -108,14 +111,14 @@ def _step_through(cell: "Cell[M]", at_most: int) -> int:
 
 
 def _step_aside(cell: "Cell[M]") -> int:
-    """`step` where there is more to do than to handle messages; or nothing, on an old turn."""
+    """Start a task for work other than messages. Does nothing if the turn is out of date."""
     if cell.task is None and cell.state < PAUSED:
         cell.start_task()
     return 1
 
 
 def _goes_on(cell: "Cell[M]", error: BaseException) -> bool:
-    """A plain function has raised. Whether the actor is up again, with nothing to look at."""
+    """Handle an error of a plain function; return whether the next message can be handled now."""
     if not cell.crashed_with(error):
         ending.end(cell, Exit.CRASHED, error)
         raise error
@@ -127,7 +130,7 @@ def _goes_on(cell: "Cell[M]", error: BaseException) -> bool:
             if cell.make_ready() and not cell.look:
                 return True
             failed = None
-        except BaseException as raised:  # noqa: BLE001 - the task judges it
+        except BaseException as raised:  # noqa: BLE001 - the task decides
             failed = raised
     cell.start_task(None, failed)
     return False

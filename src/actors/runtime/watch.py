@@ -1,4 +1,4 @@
-"""Who hears of an actor's start and of its end (Erlang's monitors, seen from who is watched)."""
+"""The watchers of an actor, which are told of its start and its end (Erlang's monitors)."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,9 +10,10 @@ Callback: TypeAlias = Callable[[Down], None]
 
 
 class _Watch:
-    """A callback in the list of who watches; called, it strikes itself out.
+    """A registered callback. Calling this object removes it.
 
-    Not a closure, with a key beside it: 216 bytes of every connection, which watches its session.
+    A closure with a separate key would take 216 bytes more for each connection, which watches its
+    session.
     """
 
     __slots__ = ("_all", "tell")
@@ -26,9 +27,9 @@ class _Watch:
 
 
 class Watchers:
-    """Callbacks that are called once, in the order in which they came; and who waits for the start.
+    """The callbacks for an actor's end, in order of registration, and the waiters for its start.
 
-    starters: get None when the actor is ready, or why it is no more.
+    starters: resolved with None when the actor is ready, or with its Down if it ends before that.
     """
 
     __slots__ = ("_watches", "starters")
@@ -41,20 +42,20 @@ class Watchers:
         return len(self._watches)
 
     def add(self, callback: Callback) -> Callable[[], None]:
-        """Enter a callback; the result strikes it out, at constant cost."""
+        """Add a callback; return a function that removes it, in constant time."""
         watch = _Watch(callback, self._watches)
         self._watches[watch] = None
         return watch
 
     def started(self, down: Down | None) -> None:
-        """The actor is ready, or (`down`) did not get there."""
+        """Tell the starters that the actor is ready, or (`down`) that it ended first."""
         starters, self.starters = self.starters, []
         for starter in starters:
             if not starter.done():
                 starter.set_result(down)
 
     def take(self) -> Iterator[Callback]:
-        """Strike out each and yield it. One may strike out others meanwhile."""
+        """Remove and yield each callback. A callback may remove others meanwhile."""
         while self._watches:
             watch = next(iter(self._watches))
             watch()

@@ -1,7 +1,7 @@
-"""The task of an actor: whatever must wait is done here, and controls come before messages.
+"""The task of an actor, which does whatever must wait. Controls are handled before messages.
 
-There is one at most. It starts the actor, goes on with a handler that waits, recovers from crashes,
-and ends when nothing is left.
+An actor has at most one task at a time. It runs hooks and handlers that wait, recovers from
+crashes, and ends when there is nothing left to do.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ M = TypeVar("M")
 
 
 class WaitEnded(asyncio.CancelledError):
-    """A stop has ended `context.next()`: nothing will come any more."""
+    """A stop or a group restart has ended `context.next()`: no further message will come."""
 
 
 async def work(
@@ -34,10 +34,10 @@ async def work(
     error: BaseException | None,
     at_most: int = MESSAGES_PER_TURN,
 ) -> None:
-    """Do what there is to do, crashes and restarts included; then fall idle, or end.
+    """Do all pending work, including crashes and restarts; then fall idle, or end.
 
-    hook, error: what the turn has left, a handler that waits or what it raised. at_most: messages
-    to handle after that, before others have their turn.
+    hook, error: what the actor's turn left behind: a handler that waits, or the error that it
+    raised. at_most: messages to handle after that before other actors get a turn.
     """
     task = cell.task = asyncio.current_task()
     assert task is not None
@@ -69,7 +69,7 @@ async def work(
                     _fall_idle(cell)
                     return
                 await ending.shut_down(cell)
-            except BaseException as raised:  # noqa: BLE001 - judged there
+            except BaseException as raised:  # noqa: BLE001 - `_take_raised` decides
                 error = await _take_raised(cell, raised, task)
     finally:
         del cell.system.at_work[task]
@@ -78,14 +78,14 @@ async def work(
 async def _take_raised(
     cell: "Cell[M]", raised: BaseException, task: "asyncio.Task[None]"
 ) -> BaseException | None:
-    """Return the crash to recover from, None if there is none; raise what ends the program."""
+    """Return the crash to recover from, or None; raise what is not a crash of the actor."""
     try:
         if cell.crashed_with(raised):
-            # A wait that the stop has ended is no fault.
+            # A wait that a stop has ended is not a crash.
             over = isinstance(raised, WaitEnded) or restarting.recover_at_once(cell, raised)
             return None if over else raised
         if not isinstance(raised, asyncio.CancelledError):
-            if not isinstance(raised, GeneratorExit):  # else the loop is gone already
+            if not isinstance(raised, GeneratorExit):  # else the loop is already gone
                 ending.end(cell, Exit.CRASHED, raised)
             raise raised
         if cell.incarnation.halting and cell.state < STOPPING:
@@ -94,7 +94,7 @@ async def _take_raised(
             await ending.be_killed(cell)
         return None
     finally:
-        del raised  # no circle is left for the garbage collector
+        del raised  # break the reference cycle with the traceback
 
 
 def _fall_idle(cell: "Cell[M]") -> None:
@@ -111,7 +111,7 @@ def _fall_idle(cell: "Cell[M]") -> None:
 
 
 def _finish(cell: "Cell[M]") -> None:
-    """The actor ended by itself; a permanent one is then restarted like one that crashed."""
+    """End an actor that finished by itself. Raises NormalEnd to have a permanent one restarted."""
     if cell.lifecycle.restart is Restart.PERMANENT and cell.siblings is not None:
         raise NormalEnd(f"{cell.path}: ended by itself")
     ending.begin_stop(cell, Exit.NORMAL)
@@ -119,7 +119,7 @@ def _finish(cell: "Cell[M]") -> None:
 
 async def _live(cell: "Cell[M]", at_most: int) -> None:
     if cell.incarnation.actor is None and cell.restarts % MESSAGES_PER_TURN == 0:
-        await asyncio.sleep(0)  # who crashes and crashes without a pause lets others in between
+        await asyncio.sleep(0)  # lets others run if the actor keeps crashing without a pause
     if cell.state >= PAUSED or cell.incarnation.halting:
         return
     if cell.incarnation.actor is None:
@@ -140,7 +140,7 @@ async def _live(cell: "Cell[M]", at_most: int) -> None:
 
 
 def _must_look(cell: "Cell[M]") -> bool:
-    """There is something before the next message: a control, a stop, the end."""
+    """Return whether a control, a stop or the end comes before the next message."""
     if cell.look and cell.state is RUNNING:
         cell.look = cell.incarnation.must_look
     return cell.look
@@ -157,7 +157,7 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
             if cell.state is not RUNNING or incarnation.finished or incarnation.halting:
                 return
             await _handle_control(actor, incarnation.take_control())
-        # Until it waits for something its turn goes on, and `since` says when that began.
+        # False while the actor is still in its turn: nothing has waited since the turn began.
         waits = run_queue.running is not cell
         queue = mailbox.queue
         waiting = min(len(queue), at_most)
@@ -171,18 +171,18 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
                     return
             else:
                 await asyncio.sleep(0)
-            # It would have the next turn too: this saves a task.
+            # The actor would get the next turn as well: going on here saves a task.
             given = at_most = MESSAGES_PER_TURN
             continue
         left = at_most
         try:
-            for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - read below
+            for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - used below
                 cell.current = message = queue.popleft()
                 if mailbox.mixed:
                     cell.current = message = cell.unwrap(message)
                 hook = actor.receive(message)  # type: ignore[arg-type]  # `unwrap` leaves no Asked
                 if hook is not None:
-                    if waits:  # where EAGER it may not
+                    if waits:  # where EAGER, it may not have waited yet
                         cell.since = cell.system.clock.now()
                     await hook
                 if cell.look:
@@ -206,7 +206,10 @@ async def _handle_control(actor: Actor[M], control: Down | BaseException) -> Non
 
 
 async def carry_on(cell: "Cell[M]", raised: BaseException | None) -> None:
-    """Do the rest, in the task that the actor was adopted with; `raised` came out of `main`."""
+    """Run the rest of an adopted actor's life, in the task that it was adopted with.
+
+    raised: what its `main` raised, or None.
+    """
     error: BaseException | None = None
     if raised is None:
         cell.incarnation.finished = True
@@ -225,9 +228,9 @@ async def carry_on(cell: "Cell[M]", raised: BaseException | None) -> None:
 
 
 async def take_next(cell: "Cell[M]") -> M:
-    """Return the next message, for a hook that waits for it.
+    """Return the next message, waiting for it if there is none.
 
-    A crash from outside and a stop end the wait.
+    Raises a crash that was pushed from outside, and WaitEnded when the actor stops or halts.
     """
     while True:
         incarnation = cell.incarnation
@@ -235,20 +238,20 @@ async def take_next(cell: "Cell[M]") -> M:
         if crash is not None:
             raise crash
         if cell.mailbox:
-            cell.look = True  # who counts on what was in the queue
+            cell.look = True  # `_drain` has counted this message already
             cell.mailbox.unfold()
             return cell.unwrap(cell.mailbox.queue.popleft())
         if cell.state >= STOPPING or incarnation.halting:
-            await asyncio.sleep(0)  # a hook that asks again and again does not hold the loop
+            await asyncio.sleep(0)  # calling `next` in a loop must not block the event loop
             raise WaitEnded
         await _sleep(cell)
 
 
 async def _sleep(cell: "Cell[M]") -> None:
-    """Wait, inside the task, until something arrives or the state changes."""
+    """Wait, in the actor's task, until a message arrives or the state changes."""
     incarnation = cell.incarnation
     incarnation.wake = asyncio.get_running_loop().create_future()
-    cell.mailbox.room = 0  # whoever puts something in must wake this task
+    cell.mailbox.room = 0  # makes every sender wake this task
     try:
         await incarnation.wake
     finally:
