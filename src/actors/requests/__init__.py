@@ -1,1 +1,1 @@
-"""What an extension writes, and how it is found."""
+"""The base classes that extensions use, and the registry that finds their actors."""

@@ -1,4 +1,4 @@
-"""Long-lived actors of extensions: who they are, who looks after them, how they are found."""
+"""Background actors of extensions: their list, their supervisor and how they are found."""
 
 from collections.abc import Callable, Iterator
 from typing import Final, Never, TypeVar, cast
@@ -13,11 +13,11 @@ M = TypeVar("M")
 BACKGROUND: Final = Lifecycle(
     backoff=Backoff(initial=0.1, maximum=30.0), intensity=Intensity(restarts=10, period=300.0)
 )
-"""One that crashes again and again is given up alone: it costs its extension, not the service."""
+"""The default lifecycle. One that keeps crashing is given up alone; the service continues."""
 
 
 class BackgroundActor:
-    """A long-lived actor: how it is made and, once it has been, its type and its ref."""
+    """A background actor: its factory and, once it has been started, its type and its ref."""
 
     __slots__ = ("factory", "kind", "lifecycle", "name", "ref")
 
@@ -31,14 +31,14 @@ class BackgroundActor:
         self.ref: ActorRef[Never] | None = None
 
     def make(self) -> Actor[Never]:
-        """A new incarnation."""
+        """Make a new incarnation and record its type."""
         actor = self.factory()
         self.kind = type(actor)
         return actor
 
 
 class BackgroundActors:
-    """All of them, in the order in which they start."""
+    """All background actors, in the order in which they start."""
 
     def __init__(self) -> None:
         self._members: dict[str, BackgroundActor] = {}
@@ -47,17 +47,17 @@ class BackgroundActors:
         return iter(self._members.values())
 
     def add(self, background: BackgroundActor) -> None:
-        """One more; its name is not taken."""
+        """Add a background actor, whose name must be free."""
         self._members[background.name] = background
 
     def named(self, name: str) -> BackgroundActor | None:
-        """The one of that name."""
+        """Return the background actor of that name, or None."""
         return self._members.get(name)
 
     def find(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
-        """The ref of the one of this type; `name` where there are several.
+        """Return the ref of the one of type `kind`; `name` selects one of several.
 
-        Raises NotRegistered if none has been started, or several and no name says which.
+        Raises NotRegistered if none has been started, or if there are several and no name is given.
         """
         found = [
             member
@@ -76,20 +76,20 @@ class BackgroundActors:
 
 
 class Extensions(Actor[Never]):
-    """The supervisor of the long-lived actors: starts them in order, stops them in reverse.
+    """The supervisor of the background actors: starts them in order, stops them in reverse.
 
-    If one does not start, those before it are stopped again and this one has not started.
+    If one does not start, those before it are stopped again and the supervisor does not start.
     """
 
     def __init__(self, background_actors: BackgroundActors) -> None:
         self._background_actors = background_actors
 
     async def started(self) -> None:
-        """Start them, each when the one before it is ready."""
+        """Start the background actors in order, each when the one before it is ready."""
         for background in self._background_actors:
             background.ref = await self.context.start(
                 background.make, name=background.name, lifecycle=background.lifecycle
             )
 
     def receive(self, message: Never) -> None:
-        """Nothing: a supervisor has no messages."""
+        """Do nothing: a supervisor has no messages."""

@@ -1,8 +1,8 @@
-"""Duplex requests: the client sends more under the request's id while the answers stream.
+"""Duplex requests: the client sends inputs under the request's id while the answers stream.
 
-gRPC's bidirectional stream. What comes in is bounded as what goes out is, by a credit that only
-grows: the service grants it as the handler takes inputs, and a client that sends beyond it ends
-its request. Each input has a number, so that a client that came back can send one again.
+This is gRPC's bidirectional stream. Inputs are bounded, like answers, by a credit that only grows:
+the service grants it as the handler takes inputs, and a client that exceeds it has its request
+ended. Inputs are numbered, so that a client can repeat one after it has reconnected.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ In = TypeVar("In", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 
 INPUT_WINDOW: Final = 16
-"""Inputs that a request holds for its handler. With the largest frames that is 16 MiB."""
+"""Inputs that a request holds for its handler: at most 16 MiB, with the largest frames."""
 
 
 class Inputs:
-    """The inputs of one request: checked, counted, in order, at most a window of them waiting.
+    """The inputs of one request: checked, in order, and at most one window of them queued.
 
-    grant: is told the credit whenever half a window has been taken. started: is called at the first
-    input that the handler takes: from then on the request cannot be run again. hold: counts
-    the bytes of a sealed input, and returns whether there is room; free: is called as it is taken.
+    grant: called with the new credit whenever half a window has been taken. started: called when
+    the handler takes its first input; from then on the request cannot be run again. hold: counts
+    the bytes of a sealed input and returns whether there is room. free: called when it is taken.
     """
 
     __slots__ = (
@@ -62,9 +62,9 @@ class Inputs:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, item: Input) -> Failure | None:
-        """Take what the client sent; a Failure is what the request has to end with."""
+        """Queue an input from the client; return a Failure if it must end the request."""
         if item.number <= self._received:
-            return None  # sent again
+            return None  # a repetition after a reconnect
         failure = self._refuse(item)
         if failure is not None:
             return failure
@@ -100,13 +100,13 @@ class Inputs:
 
     @property
     def begun(self) -> bool:
-        """Return whether the handler has taken an input: what it did with it must stand."""
+        """Return whether the handler has taken an input, and so must not be run again."""
         return self._taken > 0
 
     async def next(self) -> Message | None:
-        """Return the next input, when it is there; None after the last one.
+        """Wait for the next input and return it; return None after the last one.
 
-        Raises Failure, INVALID_ARGUMENT, for one that cannot be decoded.
+        Raises Failure with INVALID_ARGUMENT for an input that cannot be decoded.
         """
         while not self._queue:
             if self._last:
@@ -135,23 +135,23 @@ def _bad(message: str) -> Failure:
 
 
 class DuplexActor(AnyHandler, Generic[Req, In, Rep]):
-    """Answers a request of type Req with a stream of Rep, and takes messages of In meanwhile.
+    """Answers a request of type Req with a stream of Rep, and takes inputs of type In meanwhile.
 
-    It may be declared `restartable`: it is run again if it crashes before its first answer and
-    before it took its first input.
+    If declared `restartable`, it is run again after a crash, unless it has already sent an answer
+    or taken an input.
     """
 
     @abstractmethod
     def handle(self, request: Req, inputs: AsyncIterator[In]) -> AsyncIterator[Yielded[Rep]]:
-        """An async generator of answers. Raise Failure to end with an error.
+        """Yield the answers, as an async generator. Raise Failure to end with an error.
 
-        `inputs` ends when the client has said that nothing follows. It is pulled: what the handler
-        does not take, the client soon may not send. The answers are pulled as a StreamActor's; to
-        return ends the request, whatever the client still has to say.
+        `inputs` ends after the client's last input. If the handler stops taking inputs, the
+        client's credit runs out. The answers are pulled as those of a StreamActor are. Returning
+        ends the request, even if the client has more to send.
         """
 
     async def run(self) -> Ending:
-        """Pull `handle` and send what it yields."""
+        """Pull `handle`, send what it yields, and return its end."""
         return await self.pull(self.handle(cast(Req, self.request), self._inputs()))
 
     async def _inputs(self) -> AsyncIterator[In]:

@@ -1,4 +1,4 @@
-"""How a stream is pulled: never without room, and its answers sent as they come."""
+"""Pull a stream: advance it only while there is room, and send its answers as they come."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
@@ -17,11 +17,11 @@ Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep] | R
 _DIRECTIONS: Final = frozenset({Last, Opens, Closes, Relay})
 
 AT_ONCE: Final = 512
-"""Answers of a stream that does not wait, before others get a turn: well under a millisecond."""
+"""Answers that a stream may send without waiting before others run: well under 1 ms of work."""
 
 
 class Pull:
-    """One stream on its way to its exchange. call: who is to see its answers before."""
+    """Passes one stream to its exchange. call: told of each answer before it is sent."""
 
     def __init__(self, exchange: "Exchange", call: Call[Message] | None) -> None:
         self._exchange = exchange
@@ -31,7 +31,7 @@ class Pull:
         self._ours: BaseException | None = None
 
     async def run(self, stream: AsyncIterator[Yielded[Rep]]) -> Ending:
-        """Advance the stream while there is room, and send what it yields; how it ends."""
+        """Advance the stream while there is room, send what it yields, and return its end."""
         exchange, source = self._exchange, aiter(stream)
         try:
             if not exchange.has_room():
@@ -57,7 +57,7 @@ class Pull:
                 if not self._left:
                     await self._pause()
         finally:
-            self._answer = exchange.answer  # no circle is left for the garbage collector
+            self._answer = exchange.answer  # breaks the reference cycle
             self._ours = None
             close = getattr(stream, "aclose", None)
             if close is not None:
@@ -66,17 +66,18 @@ class Pull:
     async def _pass_on(
         self, source: AsyncIterator[Yielded[Rep]], until: Collection[type]
     ) -> Yielded[Rep] | None:
-        """Send what a stream yields, up to what is of a type in `until`; None: it has ended.
+        """Send what `source` yields up to an item whose type is in `until`, and return that item.
 
-        What is raised here by anything but the source is noted in `_ours`.
+        Returns None when the source has ended. An error that is not raised by the source itself is
+        recorded in `_ours`.
         """
         exchange, answer, left = self._exchange, self._answer, self._left
         plain: type | None = None
         try:
             async for item in source:
                 try:
-                    if type(item) is plain:  # nearly always
-                        if not answer(item):  # type: ignore[arg-type]  # a plain answer: all others are below
+                    if type(item) is plain:  # almost always
+                        if not answer(item):  # type: ignore[arg-type]  # a plain answer
                             await exchange.room()
                     elif type(item) in until:
                         return item
@@ -98,7 +99,7 @@ class Pull:
         return None
 
     async def _pause(self) -> None:
-        """Others get a turn."""
+        """Let other tasks run."""
         self._left = AT_ONCE
         await asyncio.sleep(0)
 
@@ -136,7 +137,7 @@ class Pull:
 
 
 def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
-    """Have the interceptors see each answer of a burst before it is sent."""
+    """Yield each answer of a batch, after the interceptors have been told of it."""
     for answer in answers:
         call.answered(answer)
         yield answer
@@ -145,7 +146,7 @@ def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
 async def _raise_in(
     stream: AsyncIterator[Yielded[Rep]], raised: BaseException
 ) -> AsyncIterator[Yielded[Rep]]:
-    """The rest of the stream, with this raised where it stands at its `yield`."""
+    """Raise `raised` at the stream's current `yield`, and yield the rest of the stream."""
     if not isinstance(stream, AsyncGenerator):
         raise raised
     try:
@@ -153,7 +154,7 @@ async def _raise_in(
     except StopAsyncIteration:
         return
     finally:
-        del raised  # no circle is left for the garbage collector
+        del raised  # breaks the reference cycle with the traceback
     yield item
     async for item in stream:
         yield item

@@ -1,4 +1,4 @@
-"""What an extension brings: actor types for messages, long-lived actors, interceptors."""
+"""The registry of what extensions add: request actors, background actors and interceptors."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -22,9 +22,10 @@ M = TypeVar("M")
 
 
 class Registration:
-    """One actor type for one message type, and how many of it run now, in all sessions.
+    """The actor type for one message type, and how many of its requests are now in flight.
 
-    takes: the type of the further messages that a duplex actor gets; None for the other kinds.
+    running: the count, in all sessions together. takes: the type of a duplex actor's inputs; None
+    for other kinds.
     """
 
     __slots__ = ("factory", "interceptors", "message", "name", "running", "said_at_once", "takes")
@@ -41,17 +42,17 @@ class Registration:
         self.takes: type[Message] | None = takes
         self.running: int = 0
         self.said_at_once: set[type] = set()
-        """What plain functions have returned that is not to be awaited."""
+        """Answer types of plain functions that are known not to be awaitable."""
         self.interceptors: Sequence[Interceptor[Message]] = ()
 
     @property
     def label(self) -> str:
-        """What is registered, for an error: its module and its name there."""
+        """The module and name of the factory, for an error message."""
         return label(self.factory)
 
 
 def label(made: object) -> str:
-    """A class or a function, for an error: its module and its name there."""
+    """Return the module and name of a class or function, for an error message."""
     name = getattr(made, "__qualname__", None)
     if name is None:
         return repr(made)
@@ -59,35 +60,35 @@ def label(made: object) -> str:
 
 
 class Registry:
-    """Message type to actor type, and what else extensions bring.
+    """The actor type for each message type, the interceptors and the background actors.
 
-    Filled before the service starts, only read after. Nothing in it is global: a test fills its
-    own.
+    It is filled before the service starts and only read afterwards. It holds no global state, so a
+    test can fill its own.
     """
 
     def __init__(self) -> None:
         self._registrations: dict[type[Message], Registration] = {}
         self.by_message: Mapping[type[Message], Registration] = self._registrations
-        """The registration for each message type, in the order of registration."""
+        """The registration for each message type, in order of registration."""
         self._interceptors: list[tuple[type[Message] | None, Interceptor[Message]]] = []
         self._background_actors = BackgroundActors()
 
     # -- request actors ----------------------------------------------------------------------
 
     def register(self, message: type[Req], actor: "Callable[[], Handler[Req]]") -> None:
-        """Have `actor` (its class, or what makes one) answer `message`.
+        """Register `actor` (a class or a factory) to answer `message`.
 
-        For a RequestActor or a StreamActor; one whose request type is another is a type error.
-        Raises AlreadyRegistered if the message has an actor type; both are named.
+        For a RequestActor or a StreamActor; a different request type is a type error in mypy.
+        Raises AlreadyRegistered, which names both, if `message` already has an actor type.
         """
         self._add(Registration(message, actor))
 
     def register_duplex(
         self, message: type[Req], takes: type[In], actor: "Callable[[], DuplexActor[Req, In, Rep]]"
     ) -> None:
-        """Have `actor` answer `message`, and take messages of type `takes` while it does.
+        """Register `actor` to answer `message` and to take inputs of type `takes` meanwhile.
 
-        Raises AlreadyRegistered, as `register`.
+        Raises AlreadyRegistered as `register` does.
         """
         self._add(Registration(message, actor, takes))
 
@@ -103,22 +104,22 @@ class Registry:
         self._deal_interceptors()
 
     def messages(self) -> Iterable[type[Message]]:
-        """All message types that are answered, in the order of registration."""
+        """Return all registered message types, in order of registration."""
         return self._registrations.keys()
 
     def registrations(self) -> Iterable[Registration]:
-        """All registrations, in their order."""
+        """Return all registrations, in order of registration."""
         return self._registrations.values()
 
     # -- interceptors ------------------------------------------------------------------------
 
     def intercept_all(self, interceptor: Interceptor[Message]) -> None:
-        """Put `interceptor` round every request, whoever registers it. The first is outermost."""
+        """Put `interceptor` around every request, of any extension. The first is outermost."""
         self._interceptors.append((None, interceptor))
         self._deal_interceptors()
 
     def intercept(self, message: type[Req], interceptor: Interceptor[Req]) -> None:
-        """Put `interceptor` round the requests of one message type."""
+        """Put `interceptor` around the requests of one message type."""
         self._interceptors.append((message, cast("Interceptor[Message]", interceptor)))
         self._deal_interceptors()
 
@@ -128,17 +129,18 @@ class Registry:
                 interceptor for of, interceptor in self._interceptors if of in (None, message)
             )
 
-    # -- long-lived actors -------------------------------------------------------------------
+    # -- background actors -------------------------------------------------------------------
 
     def supervise(
         self, name: str, factory: Callable[[], Actor[M]], lifecycle: Lifecycle = BACKGROUND
     ) -> None:
-        """Have the service start an actor and look after it: a cache, a connection, a device.
+        """Register a background actor (a cache, a connection, a device) for the service to run.
 
-        They start in this order, before the first request, each when the one before is ready;
-        handlers reach them by `self.context.actor(Type)`. The default lifecycle restarts one that
-        crashes, with a pause that grows, and gives it up after 10 crashes within 5 minutes; the
-        service lives on. Raises AlreadyRegistered if the name is taken.
+        Background actors start in order of registration, before the first request, each when the
+        one before it is ready; handlers reach them with `self.context.actor(Type)`. The default
+        lifecycle restarts one that crashes, after a growing pause, and gives it up on more than 10
+        crashes within 5 minutes; the service continues. Raises AlreadyRegistered if the name is
+        taken.
         """
         before = self._background_actors.named(name)
         if before is not None:
@@ -149,19 +151,19 @@ class Registry:
         self._background_actors.add(BackgroundActor(name, factory, lifecycle))
 
     def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
-        """The ref of a long-lived actor that runs. Raises NotRegistered.
+        """Return the ref of a background actor that has been started. Raises NotRegistered.
 
-        For one that needs another: `registry.supervise("b", lambda: B(registry.actor(A)))`.
+        Use it for one that needs another: `registry.supervise("b", lambda: B(registry.actor(A)))`.
         """
         return self._background_actors.find(kind, name)
 
     @property
     def background_actors(self) -> BackgroundActors:
-        """The long-lived actors, for who starts them."""
+        """The background actors, for the supervisor that starts them."""
         return self._background_actors
 
     def check(self) -> None:
-        """Raise NotRegistered if an interceptor is round a message that nobody answers."""
+        """Raise NotRegistered if an interceptor is for a message type without an actor type."""
         for message, interceptor in self._interceptors:
             if message is not None and message not in self._registrations:
                 raise NotRegistered(

@@ -1,8 +1,8 @@
-"""Request actors: one for each request, alive until its last answer.
+"""Request actors: one for each request, alive until its final answer.
 
 A request actor does its work in `main`; what the client sends under the request's id waits in its
-mailbox. Whatever it raises costs this request and no other: `Failure` is an answer, anything else
-a crash.
+mailbox. Whatever it raises ends only this request: a `Failure` is an answer, anything else a crash.
+A handler that never waits ends before it becomes an actor (`actors.sessions.execution`).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ M = TypeVar("M")
 
 
 class Exchange(Protocol):
-    """A request's way back into its session; every call is at once, but `room`."""
+    """The interface between a request's handler and its session. Only coroutines wait."""
 
     request_id: int
     deadline: float | None
@@ -51,10 +51,10 @@ class Exchange(Protocol):
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:
-        """What is put round the handler, the first outermost."""
+        """The interceptors of the handler, outermost first."""
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
-        """The ref of a long-lived actor."""
+        """Return the ref of a background actor. Raises NotRegistered."""
 
     @property
     def session(self) -> str:
@@ -65,79 +65,79 @@ class Exchange(Protocol):
         """A log for this request."""
 
     def notify(self, notice: Notice) -> None:
-        """Send a notice, when there is credit for it."""
+        """Send a notice as soon as there is room for it."""
 
     def answer(self, answer: Message) -> bool:
-        """Send one; True if there is room for the next."""
+        """Send an answer; return whether there is room for the next."""
 
     def answers(self) -> Callable[[Message], bool]:
-        """What sends each answer after the first: as `answer` does, in fewer steps."""
+        """Return a faster `answer`, for the answers after the first."""
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
-        """Send answers while there is room, at most so many; True: that was all."""
+        """Send up to `at_most` answers while there is room; return whether that was all."""
 
     def add_closing(self, key: str, closing: Message) -> None:
-        """Have `closing` sent before the end."""
+        """Add a pending closing, which is sent before the end at the latest."""
 
     def take_closing(self, key: str) -> bool:
-        """Take back what is owed; False if nothing is."""
+        """Remove a pending closing; return False if there is none."""
 
     def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one; the actor, if it is one, ends then."""
+        """Send the final answer, and end the actor if the request is one."""
 
     def has_room(self) -> bool:
-        """One more answer may be sent."""
+        """Return whether one more answer may be sent."""
 
     async def room(self) -> None:
         """Wait until one more answer may be sent."""
 
     async def finish(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one, when there is room for it."""
+        """Wait until there is room for the final answer, and send it."""
 
     def open(self, sealed: Sealed) -> Message:
-        """Return a message of the client's that is taken now."""
+        """Decode a message from the client that the handler takes now. Raises Failure."""
 
     def awaiting(self) -> AbstractAsyncContextManager[None]:
-        """Let in, meanwhile, any message of the client's."""
+        """Accept any message from the client meanwhile, not only one for an open key."""
 
     async def reserve(self, size: int, at_least: int | None = None) -> int:
-        """Wait until the session has room for an answer, reserve it, and return how much."""
+        """Wait until the session has room for an answer, reserve it, and return the bytes."""
 
     def abort(self, failure: Failure) -> None:
-        """End the request and stop its actor."""
+        """End the request with `failure` and stop its actor."""
 
     def became(self, cell: "Cell[object]") -> None:
-        """The request is an actor now, with this cell."""
+        """Note that the request is an actor now, with this cell."""
 
     @property
     def clock(self) -> "Clock":
-        """The system's time."""
+        """The system's clock."""
 
     @property
     def cell(self) -> "Cell[object]":
-        """The request as an actor; it becomes one if it was none. Raises NoActor."""
+        """The request's cell; the request becomes an actor if it is not one. Raises NoActor."""
 
 
 class RequestContext(ActorContext[object]):
-    """What a handler is given: its session's name, its deadline, a log, the client's messages."""
+    """The context of a handler: its session, its deadline, a log and the client's messages."""
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, exchange: Exchange) -> None:  # the cell comes when it is asked for
+    def __init__(self, exchange: Exchange) -> None:  # the cell is created on first use
         self._exchange = exchange
 
     @property
-    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # a slot in the base; here the cell is made when it is asked for
+    def _cell(self) -> "Cell[object]":  # type: ignore[override]  # made on first use
         return self._exchange.cell
 
     @property
     def clock(self) -> "Clock":
-        """The system's time."""
+        """The system's clock."""
         return self._exchange.clock
 
     @property
     def session(self) -> str:
-        """The session's name, for logs; no secret."""
+        """The session's name, for logs. It is not a secret."""
         return self._exchange.session
 
     @property
@@ -157,26 +157,26 @@ class RequestContext(ActorContext[object]):
 
     @property
     def said(self) -> Message | Failure | Completed | None:
-        """What the request ended with; None while it goes on."""
+        """The answer or Failure that the request ended with; None while it runs."""
         return self._exchange.said
 
     def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
-        """The ref of a long-lived actor that `registry.supervise` has the service run.
+        """Return the ref of a background actor, registered with `registry.supervise`.
 
-        kind: its class, which types the ref. name: where there are several of that class. Raises
-        NotRegistered.
+        kind: its class, which types the ref. name: needed if there are several of that class.
+        Raises NotRegistered if none is found, or several without a name.
         """
         return self._exchange.actor(kind, name)
 
     def notice(self, message: str, *, discard: int = 0) -> None:
-        """Tell the person something while the reply goes on.
+        """Send the user a notice while the reply continues.
 
-        discard: the last so many tokens are void; what they said comes again.
+        discard: the number of most recent tokens that are void; their content is sent again.
         """
         self._exchange.notify(Notice(message, discard))
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many seconds of the system's clock, which a test moves by hand."""
+        """Wait for `seconds` of the system's clock, which a test can advance itself."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def wake() -> None:
@@ -190,9 +190,10 @@ class RequestContext(ActorContext[object]):
             timer.cancel()
 
     async def received(self, kind: type[P]) -> P:
-        """Wait for the next message of this type that the client sends under the request's id.
+        """Wait for the next message of type `kind` that the client sends under the request's id.
 
-        Raises Failure, INVALID_ARGUMENT, for one that cannot be decoded.
+        Messages of other types are dropped. Raises Failure with INVALID_ARGUMENT for a message that
+        cannot be decoded.
         """
         async with self._exchange.awaiting():
             while True:
@@ -203,44 +204,45 @@ class RequestContext(ActorContext[object]):
                     return message
 
     async def reserve(self, size: int, at_least: int | None = None) -> int:
-        """Wait until the session has room for an answer of so many bytes, and reserve it.
+        """Wait until the session has room for an answer of `size` bytes, and reserve it.
 
-        Returns the bytes that are reserved: `size`, or, if that is given, `at_least` where memory
-        is short. A session that holds little has room for 32 KiB at any time.
+        Returns the number of bytes reserved: `size`, or `at_least`, if given, when memory is short.
+        A session that holds little always has room for 32 KiB.
 
-        For a handler whose one answer may be large: what it makes before there is room would wait
-        in memory. At most two requests of a session have a reservation at once, first come, first
-        served; it ends with the request. Await one call before making the next. Raises Failure,
-        RESOURCE_EXHAUSTED, where the session holds too much.
+        Use this in a handler whose single answer may be large, since an answer made before there is
+        room would wait in memory. At most two requests of a session hold reservations at a time, in
+        order of arrival; a reservation ends with its request. Await one call before making the
+        next. Raises Failure with RESOURCE_EXHAUSTED if the session holds too much.
         """
         return await self._exchange.reserve(size, at_least)
 
     @property
     def abort(self) -> Callable[[Failure], None]:
-        """A function that ends this request with a Failure, from anywhere, at any time.
+        """A function that ends this request with a Failure.
 
-        Harmless once the request has ended.
+        It may be called at any time, by any code on the event loop. Does nothing once the request
+        has ended.
         """
         return self._exchange.abort
 
 
 class AnyHandler(Actor[object]):
-    """Base of the request actors of every kind: what a type declares about itself."""
+    """Base class of all request actors, with the settings that a subclass may declare."""
 
     deadline: ClassVar[float | None] = None
-    """Seconds that a request may take; a shorter timeout of the client's wins."""
+    """Seconds that a request may take, unless the client sets a shorter timeout. None: no limit."""
     at_most: ClassVar[int | None] = None
-    """How many may run at once, in all sessions; one more is RESOURCE_EXHAUSTED."""
+    """How many may run at once in all sessions; further ones end with RESOURCE_EXHAUSTED."""
     restartable: ClassVar[bool] = False
-    """Safe to run again: a crash before the first answer is not seen by the client."""
+    """Whether it is safe to run again after a crash before the first answer."""
     ends_if_stalled: bool = False
-    """End a stream, with RESOURCE_EXHAUSTED, if its client leaves it without room for too long.
+    """End a stream with RESOURCE_EXHAUSTED if its client leaves it without room for too long.
 
-    For a handler that holds something scarce meanwhile. The stall timeout is the session's
-    `slow_consumer`; it counts only while the client is connected and makes no progress.
+    For a handler that holds a scarce resource meanwhile. The stall timeout is the session's
+    `slow_consumer`; it runs only while the client is connected and makes no progress.
     """
     handle_is_plain: ClassVar[bool] = False
-    """`handle` is a plain function, as only that of a RequestActor may be; set by the runtime."""
+    """Whether `handle` is a plain function; set by the runtime, and true only in a RequestActor."""
 
     exchange: Exchange
     request: Message
@@ -248,22 +250,22 @@ class AnyHandler(Actor[object]):
     _call: "Call[Message] | None" = None
 
     @cached_property
-    def context(self) -> RequestContext:  # type: ignore[override]  # an attribute there; here made when it is asked for
-        """The handler's way to all that is not its request."""
+    def context(self) -> RequestContext:  # type: ignore[override]  # an attribute in the base
+        """The context of this request, created on first use."""
         return RequestContext(self.exchange)
 
     def bind(self, cell: "Cell[object]") -> None:
-        """Take the cell of the request."""
+        """Tell the exchange that the request is an actor now. Called by the runtime."""
         self.exchange.became(cell)
 
     def receive(self, message: object) -> None:
-        """Nothing: `main` takes the client's messages while it runs."""
+        """Do nothing: `main` takes the client's messages itself while it runs."""
 
     @final
     async def main(self) -> None:
-        """Run the handler, inside its interceptors, and send what it ends with.
+        """Run the handler inside its interceptors, and send what it ends with.
 
-        Final, so that none returns without an end: a request would wait for it for ever.
+        Final, because an override that returned without an end would leave the request open.
         """
         ending: Ending | Failure
         try:
@@ -273,7 +275,7 @@ class AnyHandler(Actor[object]):
         await self.exchange.finish(ending)
 
     def attempt(self) -> Awaitable[Ending]:
-        """One try at the request: `run`, inside its interceptors."""
+        """Run the handler once inside its interceptors, and return its end."""
         interceptors = self.exchange.interceptors
         if not interceptors:
             return self.run()
@@ -282,16 +284,16 @@ class AnyHandler(Actor[object]):
 
     @abstractmethod
     def run(self) -> Awaitable[Ending]:
-        """Run `handle`, send its answers, and return the last one. Each kind has its own way."""
+        """Run `handle`, send its answers, and return the end. Each kind overrides this."""
 
     def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
-        """Advance the stream while there is room, and send what it yields; how it ends."""
+        """Advance the stream while there is room, send what it yields, and return its end."""
         self.exchange.ends_if_stalled = self.ends_if_stalled
         return Pull(self.exchange, self._call).run(stream)
 
 
 class Handler(AnyHandler, Generic[Req]):
-    """Base of the request actors that need their request of type Req and nothing more."""
+    """Base class of request actors that take a request of type Req and no further inputs."""
 
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
@@ -303,24 +305,24 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
 
     @abstractmethod
     def handle(self, request: Req) -> Rep | Awaitable[Rep]:
-        """The answer. Raise Failure to end with an error.
+        """Return the answer. Raise Failure to end with an error.
 
-        A coroutine function, or a plain one where there is nothing to wait for, which costs less.
-        A plain one runs to its end whatever happens meanwhile, and is no actor: what its context
-        has of one (`ref`, `spawn`, `watch`, ...) raises NoActor, and `asyncio.current_task()` is
-        none of its own.
+        This may be a coroutine function, or a plain function if there is nothing to wait for, which
+        costs less. A plain function cannot be interrupted and is not an actor: its context's actor
+        methods (`ref`, `spawn`, `watch`, ...) raise NoActor, and `asyncio.current_task()` is not a
+        task of its own.
         """
 
     def run(self) -> Awaitable[Ending]:
-        """Run `handle`: its answer is the end."""
-        answer = self.handle(self.request)  # type: ignore[arg-type]  # the session asks it nothing else than it is registered for
+        """Run `handle` and return its answer as the end."""
+        answer = self.handle(self.request)  # type: ignore[arg-type]  # the registered type
         if self.handle_is_plain:
             return settled(answer)
-        return answer  # type: ignore[return-value]  # an Awaitable, as a coroutine function's is
+        return answer  # type: ignore[return-value]  # an Awaitable, from a coroutine function
 
 
 async def settled(answer: Rep | Awaitable[Rep]) -> Rep:
-    """What a plain function's answer comes to: itself, unless it is to be awaited."""
+    """Return a plain function's answer, awaiting it if it is awaitable."""
     return await answer if isinstance(answer, Awaitable) else answer
 
 
@@ -329,11 +331,12 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
 
     @abstractmethod
     def handle(self, request: Req) -> AsyncIterator[Yielded[Rep]]:
-        """An async generator of answers. Raise Failure to end with an error.
+        """Yield the answers, as an async generator. Raise Failure to end with an error.
 
-        It is pulled: not advanced without room; closed at the end, on cancel, at the deadline.
+        The generator is advanced only while there is room, and closed at the end, on a cancel and
+        at the deadline.
         """
 
     def run(self) -> Awaitable[Ending]:
-        """Pull `handle` and send what it yields."""
+        """Pull `handle`, send what it yields, and return its end."""
         return self.pull(self.handle(cast(Req, self.request)))
