@@ -1,12 +1,12 @@
-"""A kit for tests of actors: time by hand, any order, a leak check, a probe. For extenders too.
+"""Test support for actors: a manual clock, random orders, a leak check and a probe.
 
-In a `conftest.py`, with pytest-asyncio in its auto mode:
+Extensions can use it too. In a `conftest.py`, with pytest-asyncio in its auto mode:
 
     from actors.testing import actor_events, actor_system, leak_check, manual_clock
 
     __all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
 
-and then a test, in which an hour takes no time:
+and then a test, in which an hour takes no real time:
 
     async def test_it(actor_system: ActorSystem, manual_clock: ManualClock) -> None:
         ref = actor_system.spawn(Mine)

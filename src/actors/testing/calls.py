@@ -1,12 +1,12 @@
-"""Requests in a test, without a service: a real session, real credit, no bytes and no socket.
+"""Make requests in a test without a service: a real session and credit, no wire format, no socket.
 
     async def test_greets(actor_system: ActorSystem) -> None:
         async with serving(actor_system, register) as calls:
             greeting = await calls.call(GreetRequest(name="Ada"), Greeting)
             assert greeting.text == "Hello, Ada!"
 
-What an extension registers runs as it does in the service: its long-lived actors are started, its
-interceptors are round its handlers, an answer is pulled when the test takes it.
+What an extension registers runs as it does in the service: its background actors are started, its
+interceptors run around its handlers, and answers are pulled as the test takes them.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, OpenSession, 
 Rep = TypeVar("Rep", bound=Message)
 
 UNLIMITED: Final = SessionLimits(messages_per_second=1e9, message_burst=1_000_000_000)
-"""What a test asks is refused by nothing but what the extension declares."""
+"""Limits that do not restrict the rate of a test's requests; the other limits are the defaults."""
 
 
 class Spoken(bytes):
-    """A frame as the session's machine keeps it, with what it says beside the bytes."""
+    """An encoded frame as the session machine keeps it, which also holds the decoded message."""
 
     request_id: int
     end: bool
@@ -63,14 +63,14 @@ class Spoken(bytes):
 
 def _encode(request_id: int, _sequence: int, end: bool, said: Said) -> bytes:
     to_bytes = getattr(said, "SerializeToString", None)
-    # Never empty, as no frame is: a session wakes its connection when there are bytes.
+    # Never empty, like every real frame: a session wakes its connection when there are bytes.
     spoken = Spoken((b"" if to_bytes is None else to_bytes()) or b"-")
     spoken.request_id, spoken.end, spoken.said = request_id, end, said
     return spoken
 
 
 class LogLines:
-    """A log that keeps its lines: the event, and its fields."""
+    """A log that records its lines: each an event and its fields."""
 
     def __init__(
         self, lines: list[tuple[str, dict[str, object]]] | None = None, **fields: object
@@ -79,42 +79,42 @@ class LogLines:
         self._fields = fields
 
     def bind(self, **fields: object) -> Self:
-        """A log whose lines carry these fields too, and go to the same list."""
+        """Return a log whose lines carry these fields too and go to the same list."""
         return type(self)(self.lines, **{**self._fields, **fields})
 
     def debug(self, event: str, **fields: object) -> None:
-        """Keep a line."""
+        """Record a line."""
         self.lines.append((event, {**self._fields, **fields}))
 
     def info(self, event: str, **fields: object) -> None:
-        """Keep a line."""
+        """Record a line."""
         self.debug(event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Keep a line."""
+        """Record a line."""
         self.debug(event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Keep a line."""
+        """Record a line."""
         self.debug(event, **fields)
 
 
 class _Unwatched:
-    """Nobody counts what becomes of the session."""
+    """A watcher that ignores what happens to the session."""
 
     def record(self, event: SessionEvent) -> None: ...
     def limited(self, limit: Limit) -> None: ...
 
 
 class Answers(Generic[Rep]):
-    """One request of a test: its answers, pulled one at a time, and what more it is sent."""
+    """One request of a test: its answers, pulled one at a time, and its further inputs."""
 
     def __init__(self, calls: "Calls", request_id: int, replies: tuple[type[Rep], ...]) -> None:
         self.request_id: int = request_id
         self.notices: list[str] = []
-        """What the handler said to the person, so far."""
+        """The notices that the handler has sent to the user."""
         self.granted: int | None = None
-        """How many inputs the service has said that it takes; None: it has not said."""
+        """How many inputs the service has granted in all; None until its first grant."""
         self._calls = calls
         self._replies = replies
         self._arrived: deque[Spoken] = deque()
@@ -124,7 +124,7 @@ class Answers(Generic[Rep]):
         self._over = False
 
     def put(self, spoken: Spoken) -> None:
-        """Take what the session says to this request."""
+        """Take a frame that the session sends for this request."""
         if isinstance(spoken.said, Notice):
             self.notices.append(spoken.said.message)
             self._take_one()
@@ -143,7 +143,10 @@ class Answers(Generic[Rep]):
         return self
 
     async def __anext__(self) -> Rep:
-        """The next answer. Raises the Failure that the request ends with."""
+        """Return the next answer.
+
+        Raises the Failure that the request ends with, and AssertionError for an unexpected type.
+        """
         if self._over:
             raise StopAsyncIteration
         while not self._arrived:
@@ -162,26 +165,26 @@ class Answers(Generic[Rep]):
         return spoken.said
 
     def send(self, message: Message, *, last: bool = False) -> None:
-        """Send one more message to a duplex request; `last`: nothing follows."""
+        """Send an input to a duplex request. `last`: no further input follows."""
         self._inputs += 1
         self._calls.send(Inform(self.request_id, Input(self._inputs, message, last)))
 
     def finish(self) -> None:
-        """Say to a duplex request that nothing follows."""
+        """Tell a duplex request that no further input follows."""
         self._inputs += 1
         self._calls.send(Inform(self.request_id, Input(self._inputs, None, last=True)))
 
     def tell(self, message: Message) -> None:
-        """Send what `context.received` waits for, such as the answer to an ask."""
+        """Send a message for `context.received`, such as the user's answer to an ask."""
         self._calls.send(Inform(self.request_id, message))
 
     def cancel(self) -> None:
-        """End the request; its Failure with CANCELLED still comes."""
+        """Cancel the request; its Failure with CANCELLED still arrives."""
         self._calls.send(Cancel(self.request_id))
 
 
 class Calls:
-    """One client's session in a test."""
+    """The session of one client in a test."""
 
     def __init__(
         self, session: ActorRef[SessionMessage], registry: Registry, log: LogLines
@@ -197,9 +200,9 @@ class Calls:
         self._sending: asyncio.Task[None] | None = None
 
     async def call(self, request: Message, reply: type[Rep], *, timeout_ms: int = 0) -> Rep:
-        """Ask, and return the one answer. Raises Failure.
+        """Make a request and return its only answer. Raises the Failure that it ends with.
 
-        Raises AssertionError for more than one answer, none, or one of another type.
+        Raises AssertionError if there is not exactly one answer, or it is of another type.
         """
         answers = [answer async for answer in self.stream(request, reply, timeout_ms=timeout_ms)]
         if len(answers) != 1:
@@ -207,7 +210,7 @@ class Calls:
         return answers[0]
 
     def stream(self, request: Message, *replies: type[Rep], timeout_ms: int = 0) -> Answers[Rep]:
-        """Open a request; its answers, each of one of the types `replies`, as they are taken."""
+        """Open a request; return an iterator of its answers, each of one of the types `replies`."""
         self._last_id += 1
         answers = Answers(self, self._last_id, replies)
         self._requests[self._last_id] = cast("Answers[Message]", answers)
@@ -215,7 +218,7 @@ class Calls:
         return answers
 
     def send(self, frame: Request | Inform | Cancel | Credit) -> None:
-        """Hand the session a frame, as a connection would: one without room waits, in order."""
+        """Send a frame to the session as a connection would: without room it waits, in order."""
         received = Received(self, frame, 0)
         if self._sending is None:
             try:
@@ -226,13 +229,13 @@ class Calls:
         self._unsent.append(received)
 
     async def _send_unsent(self) -> None:
-        with suppress(NotRunning):  # the session has ended, and what is left is for nobody
+        with suppress(NotRunning):  # the session has ended, and the rest is dropped
             while self._unsent:
                 await self._session.send(self._unsent.popleft())
         self._sending = None
 
     async def attach(self) -> None:
-        """Carry the session."""
+        """Attach to the session as its connection."""
 
         def make(reply: Reply[Attached | None]) -> Attach:
             return Attach(self, None, 1, acknowledges=False, reply=reply)
@@ -243,13 +246,13 @@ class Calls:
         self.wake()
 
     def wake(self) -> None:
-        """The session has something to send."""
+        """Schedule the delivery of what the session has to send."""
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._deliver)
 
     def close(self, code: int, reason: str) -> None:
-        """The session ends the connection, which no test of a handler brings about."""
+        """Raise AssertionError: no test of a handler should make the session do this."""
         raise AssertionError(f"the session closed the connection: {code} {reason}")
 
     def _deliver(self) -> None:
@@ -265,7 +268,7 @@ class Calls:
 async def serving(
     system: ActorSystem, *registers: Callable[[Registry], None]
 ) -> AsyncIterator[Calls]:
-    """What these functions register, running in `system`, and a session to call it by."""
+    """Run what `registers` register in `system`; yield a client session to make requests with."""
     registry, log = Registry(), LogLines()
     for register in registers:
         register(registry)

@@ -1,11 +1,11 @@
-"""A test run again and again, each time in another order: what may run next, runs when it likes.
+"""Run a test many times, each time with the callbacks and actors that are ready in a random order.
 
-A run is decided by its seed alone, time included (a ManualClock), so a failure comes again:
+A run, its time included (a ManualClock), depends only on its seed, so a failure is reproducible:
 
     @interleaved(runs=200)
     async def test_it(system: ActorSystem, clock: ManualClock) -> None: ...
 
-fails with the seed in the error's notes, and `ACTORS_SEED=17 pytest -k test_it` runs that order.
+fails with the seed in the error's notes, and `ACTORS_SEED=17 pytest -k test_it` repeats that order.
 (After FoundationDB's simulation and Coyote's systematic testing; here the orders are random.)
 """
 
@@ -24,11 +24,11 @@ from actors.testing.kit import ManualClock, running_system
 Test: TypeAlias = "Callable[[ActorSystem, ManualClock], Awaitable[None]]"
 
 SEED: Final = "ACTORS_SEED"
-"""The variable of the environment that names the one seed to run."""
+"""The environment variable with the one seed to run."""
 
 
 class ShuffledLoop(asyncio.SelectorEventLoop):
-    """Runs what is ready in any order, some of it a turn or more later than it could."""
+    """Runs ready callbacks in random order, and delays some of them by a turn or more."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -44,27 +44,27 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._ready.clear()
         self._ready.extend(handles[:now])
         try:
-            super()._run_once()  # type: ignore[misc]  # asyncio's own, for one turn; the stubs leave it out
+            super()._run_once()  # type: ignore[misc]  # private, for one turn; not in the stubs
         finally:
             self._ready.extend(self.held)
             self.held = []
 
 
 class ShuffledReady(deque[Runnable]):
-    """Any of them is the first."""
+    """A queue of ready actors that returns them in random order."""
 
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._random = random
 
     def popleft(self) -> Runnable:
-        """Take one out."""
+        """Remove and return a random element."""
         self.rotate(-self._random.randrange(len(self)))
         return super().popleft()
 
 
 class ShuffledRunQueue(RunQueue):
-    """Gives turns to any actor, of a few messages, and answers no question before its turn."""
+    """Gives short turns to random actors, and no ask a turn ahead of the queue."""
 
     __slots__ = ("_random",)
 
@@ -74,19 +74,20 @@ class ShuffledRunQueue(RunQueue):
         self.ready: deque[Runnable] = ShuffledReady(random)
 
     @property
-    def at_most(self) -> int:  # type: ignore[override]  # an attribute in the base; here drawn for each turn
-        """At most three messages."""
+    def at_most(self) -> int:  # type: ignore[override]  # an attribute in the base; random here
+        """The messages of the next turn: one to three, at random."""
         return self._random.randint(1, 3)
 
     def run_now(self, runnable: Runnable) -> bool:
-        """Never: who asks waits like all others."""
+        """Return False: an asked actor waits for its turn like all others."""
         return False
 
 
 def interleaved(*, runs: int = 100, first_seed: int = 0) -> Callable[[Test], Callable[[], None]]:
-    """Run the test `runs` times with the seeds from `first_seed` on, each on a loop of its own.
+    """Return a decorator that runs a test `runs` times, with the seeds from `first_seed` on.
 
-    It is given a system and its clock, and is leak-checked. What it raises comes out with a note.
+    Each run has its own event loop, is given a system and its clock, and is checked for leaks. What
+    the test raises is raised with a note that names the seed.
     """
 
     def decorate(test: Test) -> Callable[[], None]:
@@ -101,14 +102,14 @@ def interleaved(*, runs: int = 100, first_seed: int = 0) -> Callable[[Test], Cal
                     error.add_note(f"in the order of {SEED}={seed}")
                     raise
 
-        del run_all.__wrapped__  # pytest would take its arguments for fixtures
+        del run_all.__wrapped__  # pytest would take the test's arguments for fixtures
         return run_all
 
     return decorate
 
 
 def run_with_seed(test: Test, seed: int) -> None:
-    """Run the test once, in the order that the seed decides."""
+    """Run the test once, in the order that the seed determines."""
     random = Random(seed)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Time by hand, systems that end with their test, a leak check, a probe."""
+"""A manual clock, systems that are stopped with their test, a leak check and a probe."""
 
 import asyncio
 import heapq
@@ -22,22 +22,22 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 ROUNDS: Final = 100_000
-"""Turns of the event loop after which work that goes on is work without end."""
+"""Turns of the event loop after which `settle` concludes that the work does not end."""
 
 BLIND_ROUNDS: Final = 200
-"""Turns given to a loop that does not show what is ready (uvloop)."""
+"""Turns that `settle` gives a loop that does not show what is ready (uvloop)."""
 
 PATIENCE: Final = 10.0
-"""Real seconds that a probe waits for what does not come. A test that passes waits for none."""
+"""Real seconds after which a probe gives up on a message. A passing test does not wait so long."""
 
 AN_HOUR: Final = 3600.0
 
 
 async def settle() -> None:
-    """Let everything run that can run now, until nothing is left but to wait.
+    """Run everything that can run now, until all of it waits.
 
-    No real time passes, and what needs some (a thread, a socket) is not waited for. Raises
-    AssertionError if the work does not end.
+    No real time passes: threads and sockets are not waited for. Raises AssertionError if the work
+    does not end within ROUNDS turns of the loop.
     """
     loop = asyncio.get_running_loop()
     ready = getattr(loop, "_ready", None)
@@ -61,15 +61,15 @@ class ManualTimer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Make sure that the callback does not run."""
+        """Prevent the callback from running."""
         self.callback = None
 
 
 class ManualClock:
-    """A clock that stands still until the test moves it (`actors.runtime.clock.Clock`).
+    """A clock that stands still until the test advances it (`actors.runtime.clock.Clock`).
 
-    Timers run in the order in which they are due, those of one moment in the order in which they
-    were set, and the event loop settles after each moment.
+    Timers run in the order in which they are due, and those due at the same time in the order in
+    which they were set. The event loop settles after each such time.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -78,33 +78,33 @@ class ManualClock:
         self._timers: list[tuple[float, int, ManualTimer]] = []
 
     def now(self) -> float:
-        """Seconds since the clock was made, and `start`."""
+        """Return the time: `start`, plus the seconds that it was advanced by."""
         return self._now
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> ManualTimer:
-        """Run `callback` when the clock has been moved by `delay` seconds."""
+        """Run `callback` when the clock has advanced by `delay` seconds; return its timer."""
         timer = ManualTimer(callback)
         heapq.heappush(self._timers, (self._now + max(delay, 0.0), next(self._order), timer))
         return timer
 
     @property
     def pending(self) -> int:
-        """Timers that are set."""
+        """The number of timers that are set."""
         return sum(timer.callback is not None for _, _, timer in self._timers)
 
     @property
     def next_due(self) -> float | None:
-        """When the next timer is due; None: there is none."""
+        """The time at which the next timer is due, or None."""
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     async def settle(self) -> None:
-        """Let everything run that needs no time; see `settle`."""
+        """Run everything that can run now; see the function `settle`."""
         await settle()
 
     async def advance(self, seconds: float) -> None:
-        """Move the clock, and run all that is due on the way. What a timer raises comes out."""
+        """Advance the clock and run all timers that become due. Raises what a timer raises."""
         end = self._now + seconds
         await settle()
         while (due := self.next_due) is not None and due <= end:
@@ -112,10 +112,10 @@ class ManualClock:
         self._now = end
 
     async def until(self, awaitable: Awaitable[T], *, within: float = AN_HOUR) -> T:
-        """Move the clock from timer to timer until `awaitable` is done; its result.
+        """Advance the clock from timer to timer until `awaitable` is done, and return its result.
 
-        Raises AssertionError if it is not done `within` seconds of this clock, or nothing is left
-        that could bring it about.
+        Raises AssertionError if it is not done `within` seconds of this clock, or if no timer is
+        left that could complete it.
         """
         end = self._now + within
         task = asyncio.ensure_future(awaitable)
@@ -134,24 +134,24 @@ class ManualClock:
         while self.next_due == due:
             timer = heapq.heappop(self._timers)[2]
             callback, timer.callback = timer.callback, None
-            assert callback is not None  # `next_due` has passed over those that were cancelled
+            assert callback is not None  # `next_due` has skipped those that were cancelled
             callback()
         await settle()
 
 
 class LeakCheck:
-    """What there was when it was made, held against what is there later."""
+    """Compares the tasks and actors that exist now with those when it was created."""
 
     def __init__(self) -> None:
         self._before = asyncio.all_tasks()
         self._systems: list[ActorSystem] = []
 
     def add(self, system: ActorSystem) -> None:
-        """Have this system looked at too: it must have been stopped."""
+        """Check this system too: it must have been stopped."""
         self._systems.append(system)
 
     def leaks(self) -> list[str]:
-        """Tasks that were not there before, and actors that are not gone; a line each."""
+        """Return a line for each new task and for each actor that has not ended."""
         tasks = asyncio.all_tasks() - self._before - {asyncio.current_task()}
         return [*(f"task {task!r}" for task in tasks), *self._actors()]
 
@@ -163,7 +163,7 @@ class LeakCheck:
             yield from (f"actor {root.name}/{child.name}" for child in root.children)
 
     async def check(self) -> None:
-        """Settle; raise AssertionError if anything is left, with its name."""
+        """Settle, and raise AssertionError with the names of what is left, if anything is."""
         await settle()
         found = self.leaks()
         if found:
@@ -176,7 +176,7 @@ async def running_system(
     observer: Callable[[Event], None] | None = None,
     run_queue: RunQueue | None = None,
 ) -> AsyncIterator[ActorSystem]:
-    """A system on `clock`, with the same jitter each time; stopped and leak-checked at the end."""
+    """Run a system on `clock`, with a fixed jitter; stop it and check for leaks at the end."""
     check = LeakCheck()
     system = ActorSystem(clock=clock, random=Random(0), observer=observer, run_queue=run_queue)
     check.add(system)
@@ -189,13 +189,13 @@ async def running_system(
 
 @pytest.fixture
 def manual_clock() -> ManualClock:
-    """A clock that the test moves."""
+    """Return a clock that the test advances."""
     return ManualClock()
 
 
 @pytest.fixture
 def actor_events() -> list[Event]:
-    """What `actor_system` has reported."""
+    """Return the list of events that `actor_system` reports."""
     return []
 
 
@@ -203,23 +203,24 @@ def actor_events() -> list[Event]:
 async def actor_system(
     manual_clock: ManualClock, actor_events: list[Event]
 ) -> AsyncIterator[ActorSystem]:
-    """A system on the manual clock. Fails the test that leaves a task or an actor behind."""
+    """Run a system on the manual clock; fail a test that leaves a task or an actor behind."""
     async with running_system(manual_clock, actor_events.append) as system:
         yield system
 
 
 @pytest.fixture
 async def leak_check() -> AsyncIterator[LeakCheck]:
-    """Fails the test that leaves a task behind, or a system that was added and not stopped."""
+    """Fail a test that leaves a task behind, or does not stop a system that it has added."""
     check = LeakCheck()
     yield check
     await check.check()
 
 
 class Probe(Actor[M], Generic[M]):
-    """An actor that keeps what it is told: `messages`, and `downs` of what it watches.
+    """An actor that records its `messages`, and the `downs` of the actors that it watches.
 
-    It outlives its restarts if the factory returns it each time: `spawn(lambda: probe)`.
+    It keeps them across restarts if the factory always returns the same probe:
+    `spawn(lambda: probe)`.
     """
 
     def __init__(self) -> None:
@@ -230,24 +231,24 @@ class Probe(Actor[M], Generic[M]):
 
     @property
     def ref(self) -> ActorRef[M]:
-        """Its address, once it is spawned."""
+        """Its ref, once it has been spawned."""
         return self.context.ref
 
     def receive(self, message: M) -> None:
-        """Keep the message."""
+        """Record the message."""
         self.messages.append(message)
         self._unread.append(message)
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
     def down(self, down: Down) -> None:
-        """Keep the word of who is no more."""
+        """Record the end of a watched actor."""
         self.downs.append(down)
 
     async def next(self) -> M:
-        """The oldest message that `next` has not returned yet.
+        """Wait for the oldest message that `next` has not returned yet, and return it.
 
-        Raises AssertionError after PATIENCE if none comes.
+        Raises AssertionError if none comes within PATIENCE seconds.
         """
         while not self._unread:
             self._reader = asyncio.get_running_loop().create_future()
