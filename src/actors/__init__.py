@@ -1,6 +1,7 @@
-"""An actor runtime for asyncio, and on it sessions and requests. Standard library alone.
+"""An actor runtime for asyncio, with sessions and requests on top; standard library only.
 
-Supervision as in Erlang/OTP, typed refs and asks as in Akka, bounded mailboxes always.
+It has supervision as in Erlang/OTP, typed refs and asks as in Akka, and only bounded mailboxes.
+`actors.testing` also needs pytest.
 """
 
 from actors.errors import (

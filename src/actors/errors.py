@@ -1,32 +1,32 @@
-"""Every error of the actor runtime.
+"""All errors of the actor runtime.
 
     ActorError
-    ├── Undelivered           the message did not reach the actor; carries it
-    │   ├── MailboxFull       bounded mailbox, policy WAIT (by `tell`) or REFUSE
-    │   └── NotRunning        the actor has stopped, or is stopping
-    ├── AskFailed             the question was taken, the answer will not come
-    │   ├── AskTimeout        no answer within the deadline
-    │   ├── AskCrashed        the actor crashed while it handled the question
-    │   ├── AskCycle          the actor waits, directly or not, for the asker
-    │   └── AskDropped        the actor stopped, or its mailbox dropped the question
-    ├── StartFailed           factory or `started` raised; carries the cause
-    ├── NameTaken             two children of one parent under one name
-    ├── NormalEnd             a permanent actor ended by itself, which its supervisor mends
+    ├── Undelivered           the message was not taken; carries it
+    │   ├── MailboxFull       no room, and the policy is WAIT (with `tell`) or REFUSE
+    │   └── NotRunning        the actor has stopped or is stopping
+    ├── AskFailed             there will be no answer to the ask
+    │   ├── AskTimeout        no answer within the timeout
+    │   ├── AskCrashed        the actor took the ask and crashed before it answered
+    │   ├── AskCycle          the actor waits, directly or through others, for the asker
+    │   └── AskDropped        the actor stopped, its group restarted or its mailbox dropped the ask
+    ├── StartFailed           the actor did not start; its error, if any, is the cause
+    ├── NameTaken             the parent already has a child of that name
+    ├── NormalEnd             a permanent actor ended by itself; its supervisor restarts it
     ├── GivenUp               a child crashed more often than its supervisor allows
-    ├── AlreadyRegistered     two actor types for one message, two actors of one name
-    ├── NotRegistered         what is asked for by its type was never registered
-    └── NoActor               a handler that is a plain function asks for what an actor has
+    ├── AlreadyRegistered     a second actor type for a message, or a second actor of a name
+    ├── NotRegistered         no registration matches, or more than one does
+    └── NoActor               a handler that is a plain function used what only an actor has
 
 `Failure` (in `actors.protocol.failure`) is not among them: it is an answer, not a fault.
 """
 
 
 class ActorError(Exception):
-    """Base of all errors that the runtime raises."""
+    """Base class of all errors that the runtime raises."""
 
 
 class Undelivered(ActorError):
-    """The message was not taken; `undelivered` is that message, nothing is lost."""
+    """The message was not taken. `undelivered` is that message, so nothing is lost."""
 
     def __init__(self, path: str, undelivered: object) -> None:
         super().__init__(f"{path}: {self.reason}")
@@ -37,43 +37,52 @@ class Undelivered(ActorError):
 
 
 class MailboxFull(Undelivered):
-    """The mailbox is at its bound."""
+    """The mailbox has no room, and the sender cannot wait for any.
+
+    Also raised by `send` where waiting would complete a cycle of waiting actors.
+    """
 
     reason = "mailbox full"
 
 
 class NotRunning(Undelivered):
-    """The actor has stopped, or is stopping."""
+    """The actor has stopped or is stopping."""
 
     reason = "actor not running"
 
 
 class AskFailed(ActorError):
-    """The question got no answer."""
+    """There will be no answer to the ask."""
 
 
 class AskTimeout(AskFailed):
-    """The deadline passed; the actor may still handle the question."""
+    """The timeout passed; the actor may still handle the message."""
 
 
 class AskCrashed(AskFailed):
-    """The actor crashed on the question, which is not handled again; the cause is chained."""
+    """The actor took the ask and crashed before it answered. It does not handle it again.
+
+    The actor's error is the cause.
+    """
 
 
 class AskDropped(AskFailed):
-    """The actor stopped, or its mailbox dropped the question, before it was answered."""
+    """The actor stopped, its group restarted, or its mailbox dropped the ask, before an answer."""
 
 
 class AskCycle(AskFailed):
-    """The actor waits for an answer of the asker's, directly or through others: never asked."""
+    """The actor waits for the asker, directly or through others, so the ask was not sent."""
 
 
 class StartFailed(ActorError):
-    """The actor did not start; the cause is chained. Nothing of it is left."""
+    """The actor did not start, and nothing of it is left. Its error, if any, is the cause.
+
+    Also raised if the parent cannot start children because it is paused or stopping.
+    """
 
 
 class NameTaken(ActorError):
-    """The parent has a child of that name."""
+    """The parent already has a child of that name."""
 
 
 class NormalEnd(ActorError):
@@ -85,12 +94,15 @@ class GivenUp(ActorError):
 
 
 class AlreadyRegistered(ActorError):
-    """The registry has an actor type for that message, or an actor of that name."""
+    """The registry already has an actor type for that message, or an actor of that name."""
 
 
 class NotRegistered(ActorError):
-    """What is asked for by its type is not in the registry."""
+    """No background actor of the type runs, or several do and no name was given.
+
+    Also raised by `Registry.check` for an interceptor of a message that no actor type answers.
+    """
 
 
 class NoActor(ActorError):
-    """A handler that is a plain function is no actor: it has no ref, no children, no watch."""
+    """A handler that is a plain function is not an actor: no ref, no children, no watches."""
