@@ -1,1 +1,1 @@
-"""What answers the chat requests."""
+"""The backends that answer chat requests."""

@@ -1,4 +1,4 @@
-"""Fair places: share what is scarce among client sessions.
+"""Share scarce places fairly among client sessions.
 
 A place is a chat that the model's process answers, or a connection to a model server. A free place
 goes to the waiting session that holds the fewest places; among equals, to the one that was served
@@ -14,14 +14,14 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatNotice
 
 UNSAID: Final = 0.2
-"""Seconds that a reply waits before it says so."""
+"""Seconds that a reply waits for a place before the client gets a notice."""
 
 MAX_WAIT: Final = 600.0
-"""Seconds that a reply waits for a place at most, once it has said that it waits."""
+"""Seconds that a reply waits for a place after that notice before it fails."""
 
 
 class Ticket:
-    """A claim to a place: it waits, then holds the place until `leave`."""
+    """A claim to a place: it waits for the place, then holds it until `leave`."""
 
     def __init__(self, places: "FairPlaces", session: str) -> None:
         self._places = places
@@ -31,15 +31,15 @@ class Ticket:
 
     @property
     def holds(self) -> bool:
-        """The place is there, and has not been left."""
+        """Whether the place has been granted and not been given back."""
         return self._granted.is_set() and not self.left
 
     def grant(self) -> None:
-        """Give it the place. Called by FairPlaces alone."""
+        """Grant the place. Only FairPlaces calls this."""
         self._granted.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for the place for at most so many seconds; return whether it is there."""
+        """Wait at most `seconds` for the place and return whether it has been granted."""
         try:
             async with asyncio.timeout(seconds):
                 await self._granted.wait()
@@ -48,9 +48,9 @@ class Ticket:
         return True
 
     async def turn(self) -> AsyncGenerator[ChatNotice, None]:
-        """Wait for the place, with a notice if that takes a while.
+        """Wait for the place; yield a notice if that takes longer than UNSAID.
 
-        Raises Failure: RESOURCE_EXHAUSTED after MAX_WAIT.
+        Raises Failure: RESOURCE_EXHAUSTED if MAX_WAIT passes after that.
         """
         if await self.wait(UNSAID):
             return
@@ -60,7 +60,7 @@ class Ticket:
             raise Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
 
     def leave(self) -> None:
-        """Give the place back, or stop waiting for it. Harmless when repeated."""
+        """Give the place back, or stop waiting for it. Does nothing when repeated."""
         if not self.left:
             self.left = True
             self._places.released(self)
@@ -69,10 +69,10 @@ class Ticket:
 class FairPlaces:
     """A number of places, granted fairly to the sessions that claim them.
 
-    max_waiting: tickets that one session may have waiting. spare: a session that holds places gets
-    another one only while more than `spare` times as many are free. With 2, one session alone gets
-    a third of all places, and each later one a third of what is left: a session that holds nothing
-    finds a place free. With 0 no place is left unused while somebody waits.
+    max_waiting: how many tickets of one session may wait. spare: a session that holds places gets
+    another one only while more than `spare` times as many are free. With 2, a single session gets a
+    third of all places, and each later one a third of the rest, so a session that holds nothing
+    finds a free place. With 0, no place stays free while a ticket waits.
     """
 
     def __init__(self, places: int, *, max_waiting: int, spare: int = 0) -> None:
@@ -82,28 +82,28 @@ class FairPlaces:
         self._held: dict[str, int] = {}
         self._waiting: dict[str, deque[Ticket]] = {}
         self._served: dict[str, int] = {}
-        """The number of the last grant to each session that holds or waits."""
+        """The number of the last grant to each session that holds a place or waits for one."""
         self._grants = 0
 
     @property
     def free(self) -> int:
-        """Places that nobody holds. Negative after their number was reduced."""
+        """The number of places that nobody holds; negative if `resize` took away held ones."""
         return self._places - sum(self._held.values())
 
     @property
     def waiting(self) -> int:
-        """Tickets that wait."""
+        """The number of tickets that wait."""
         return sum(map(len, self._waiting.values()))
 
     def resize(self, places: int) -> None:
-        """Change the number of places. Those that are held stay held."""
+        """Change the number of places. Places that are held stay held."""
         self._places = places
         self._grant()
 
     def enter(self, session: str) -> Ticket:
-        """Claim a place. Raises Failure, RESOURCE_EXHAUSTED, if the session has too many waiting.
+        """Return a ticket that claims a place. The caller must call its `leave` in any case.
 
-        The ticket must be left, whatever happens.
+        Raises Failure: RESOURCE_EXHAUSTED if too many tickets of the session wait already.
         """
         queue = self._waiting.setdefault(session, deque())
         if len(queue) >= self._max_waiting:
@@ -115,7 +115,7 @@ class FairPlaces:
         return ticket
 
     def released(self, ticket: Ticket) -> None:
-        """Take back a ticket. Called by `Ticket.leave` alone."""
+        """Take back a ticket. Only `Ticket.leave` calls this."""
         session = ticket.session
         queue = self._waiting.get(session, deque())
         if ticket in queue:
@@ -140,7 +140,7 @@ class FairPlaces:
             self._grants = self._served[session] = self._grants + 1
 
     def _next(self) -> str | None:
-        """Return the session that is to have a place now; None: nobody is, or there is no place."""
+        """Return the session to grant a place to next, or None if no session can get one now."""
         free = self.free
         if free <= 0:
             return None

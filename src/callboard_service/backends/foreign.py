@@ -1,7 +1,7 @@
-"""Makes text and arguments from models, servers and agents fit for the contract, for all backends.
+"""Make text and tool arguments from models, servers and agents valid for the contract.
 
-Protobuf rejects half a surrogate pair, which JavaScript makes when it cuts a text, and its readers
-reject messages that are nested too deeply.
+All backends use this. Protobuf rejects a lone half of a surrogate pair, which JavaScript produces
+when it cuts a string, and protobuf readers reject messages that are nested too deeply.
 """
 
 import json
@@ -13,27 +13,28 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 RAW: Final = "arguments"
-"""The key under which arguments are shown that are no JSON object, or none that Struct can say."""
+"""The key that holds arguments which are not a JSON object, or which Struct cannot represent."""
 
 MAX_DEPTH: Final = 24
-"""Levels of a tool call's arguments; deeper ones are shown as text. A level is up to three nested
-messages (Struct, entry, Value), and protobuf's readers stop at 100."""
+"""Levels of a tool call's arguments; deeper ones are shown as text. A level takes up to three
+nested messages (Struct, entry, Value), and protobuf readers stop at 100."""
 
 _MAX_TEXT: Final = 64 * 1024
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, which protobuf refuses."""
+    """Return the text with U+FFFD for each lone surrogate, which protobuf would reject."""
     if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def as_struct(text: str) -> Struct:
-    """Return arguments in JSON; what is no JSON object, or too deep, as text under the key `RAW`.
+    """Parse tool arguments in JSON and return them as a Struct.
 
-    An empty text is an empty object.
+    A text that is not a JSON object, is nested too deeply or does not fit into a Struct is returned
+    as text under the key `RAW`. A blank text yields an empty Struct.
     """
     if not text.strip():
         return Struct()
@@ -41,14 +42,15 @@ def as_struct(text: str) -> Struct:
         value: object = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         value = None
-    exact = _exact(value)  # an empty one is false
+    exact = _exact(value)  # compared with None below, as an empty Struct is falsy
     return ParseDict({RAW: clean(text)}, Struct()) if exact is None else exact
 
 
 def struct_of(value: object) -> Struct:
-    """Return decoded arguments; what is no object, or too deep, as text under the key `RAW`.
+    """Return decoded tool arguments as a Struct.
 
-    None is an empty object.
+    Arguments that are not an object, are nested too deeply or do not fit into a Struct are returned
+    as text under the key `RAW`, cut to 65,536 characters. None yields an empty Struct.
     """
     if value is None:
         return Struct()
@@ -62,7 +64,7 @@ def struct_of(value: object) -> Struct:
 
 
 def _exact(value: object) -> Struct | None:
-    """Return an object as a Struct; None if it is none, or none that Struct can say."""
+    """Return an object as a Struct, or None if it is not an object or Struct cannot hold it."""
     try:
         if isinstance(value, dict) and _fits(value, MAX_DEPTH):
             return ParseDict(value, Struct())
@@ -72,14 +74,17 @@ def _exact(value: object) -> Struct | None:
 
 
 class Joined:
-    """Joins pieces of text that may be cut within a surrogate pair. bytes: of the text so far."""
+    """Joins pieces of text that may be cut within a surrogate pair.
+
+    bytes: the UTF-8 size of the text returned by `add` so far.
+    """
 
     def __init__(self) -> None:
         self._half = ""
         self.bytes = 0
 
     def add(self, piece: str) -> str:
-        """Take the next piece; return what can be said now."""
+        """Take the next piece and return the text that is complete, without a trailing half."""
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         said = clean(text[: len(text) - len(self._half)])
@@ -87,7 +92,7 @@ class Joined:
         return said
 
     def end(self) -> str:
-        """Return what is left."""
+        """Return the rest: U+FFFD if half of a pair is left, otherwise nothing."""
         half, self._half = self._half, ""
         return clean(half)
 
@@ -97,7 +102,7 @@ def _refuse(constant: str) -> Never:
 
 
 def _fits(value: object, depth: int) -> bool:
-    """Return whether Struct can hold the value, and every protobuf reader can read that."""
+    """Return whether Struct can hold the value and every protobuf reader can read the result."""
     match value:
         case dict():
             return depth > 0 and all(

@@ -1,6 +1,6 @@
-"""Take secrets out of what foreign servers say of their errors.
+"""Remove secrets from the error messages of other servers.
 
-They quote headers, addresses and settings; a proxy quotes the key of the server behind it.
+Such messages quote headers, URLs and settings; a proxy may quote the key of the server behind it.
 """
 
 import re
@@ -29,5 +29,5 @@ _NAMED: Final = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Return the text with `***` for all that looks like a key, a token or a password."""
+    """Return the text with `***` in place of anything that looks like a key, token or password."""
     return _SECRETS.sub("***", _NAMED.sub(r"\1***", text))

@@ -1,18 +1,18 @@
-"""Server-sent events from bytes, one at a time, in bounded memory. No I/O.
+"""Parse server-sent events from bytes, one at a time, in bounded memory. No I/O.
 
-After the HTML standard, "Server-sent events", 9.2.6: LF, CR LF and CR end a line, an empty line
-ends an event. Lenient where servers are known to err: JSON without `data:` before it is an event of
-the kind BARE, and an event that is not ended when the stream ends can be had by `end`.
+This follows the HTML standard, "Server-sent events", 9.2.6: LF, CR LF and CR end a line, and an
+empty line ends an event. It is lenient where servers are known to deviate: JSON without a `data:`
+field is an event of the kind BARE, and `end` returns an event that the end of the stream cut off.
 """
 
 import re
 from typing import Final, NamedTuple
 
 MAX_EVENT: Final = 1024 * 1024
-"""Bytes of a line, and of the data of one event."""
+"""Maximum bytes of a line, and of the data of one event."""
 
 BARE: Final = "bare"
-"""The kind of an event that is JSON without a field name: how some servers report an error."""
+"""The kind of an event that is JSON without a field name; some servers report errors this way."""
 
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
@@ -22,17 +22,17 @@ class EventTooLong(Exception):
 
 
 class ServerEvent(NamedTuple):
-    """An event: its type (empty: none was named) and its data."""
+    """An event: its type (empty if the server named none) and its data."""
 
     kind: str
     data: str
 
 
 class EventReader:
-    """Takes bytes as they come and gives events as they are asked for.
+    """Takes bytes as they arrive and returns events when asked.
 
-    Nothing is parsed before it is asked for. It holds the bytes that it was fed and has not given,
-    of which at most `limit` are of one event; what is not UTF-8 becomes U+FFFD.
+    Nothing is parsed in advance. The reader holds the bytes that were fed and not yet returned; at
+    most `limit` of them belong to one event. Invalid UTF-8 becomes U+FFFD.
     """
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
@@ -47,18 +47,18 @@ class EventReader:
 
     @property
     def buffered(self) -> int:
-        """Bytes that are held."""
+        """The number of bytes held."""
         return len(self._buffer) - self._start + self._data_bytes
 
     def feed(self, data: bytes) -> None:
-        """Take more bytes."""
+        """Append bytes to the buffer."""
         del self._buffer[: self._start]
         self._scanned -= self._start
         self._start = 0
         self._buffer += data
 
     def next(self) -> ServerEvent | None:
-        """The next event; None if it takes more bytes. Raises EventTooLong."""
+        """Return the next event, or None if more bytes are needed. Raises EventTooLong."""
         while (line := self._line()) is not None:
             if line:
                 self._take(line)
@@ -67,7 +67,10 @@ class EventReader:
         return None
 
     def end(self) -> ServerEvent | None:
-        """The event that the end of the stream has cut, if there is one; call it until None."""
+        """Return what is left at the end of the stream; call until it returns None.
+
+        The last event may have been cut off. Raises EventTooLong.
+        """
         if (event := self.next()) is not None:
             return event
         line = bytes(self._buffer[self._start :])
@@ -104,7 +107,7 @@ class EventReader:
         if field == b"event":
             self._kind = value.decode(errors="replace")
         elif field == b"error":
-            # llama.cpp, before 2025, sent its errors in a field of this name.
+            # Before 2025, llama.cpp sent its errors in a field of this name.
             self._kind = "error"
             self._add(value)
         elif field == b"data":

@@ -1,4 +1,4 @@
-"""Why a model stopped, in the contract's terms.
+"""Translate the reason why a model stopped into the contract's terms.
 
 Servers and agents have different words for the same few reasons: OpenAI's API says `length`,
 Anthropic's `max_tokens`, Gemini's `MAX_TOKENS`, Cohere's `COMPLETE` and Mistral's `model_length`.
@@ -28,7 +28,7 @@ _WORDS: Final = {
         "context_full", "context_length", "context_length_exceeded", "model_length",
         "model_context_window_exceeded",
     ),
-    # Words that say nothing.
+    # Words without information.
     StopReason.STOP_REASON_UNSPECIFIED: (
         "", "unknown", "other", "none", "null", "unspecified", "finish_reason_unspecified",
     ),
@@ -40,9 +40,9 @@ _MAX_DETAIL: Final = 200
 
 
 def stopped(word: str, *, input_tokens: int = 0, output_tokens: int = 0) -> ChatCompleted:
-    """Return the end of a reply whose model stopped for the reason that `word` names.
+    """Return the ChatCompleted for a model that stopped for the reason named by `word`.
 
-    Case, hyphens and spaces do not matter. A word without a term in the contract becomes
+    Case, hyphens and spaces do not matter. A word that the contract has no term for becomes
     `stop_detail`, cut to 200 characters.
     """
     word = clean(word[: 2 * _MAX_DETAIL]).strip()

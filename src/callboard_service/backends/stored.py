@@ -1,4 +1,4 @@
-"""Conversations in SQLite, for the backends that keep their own: one actor owns the store."""
+"""Conversations in SQLite, for backends that keep their own; one actor owns the store."""
 
 import asyncio
 import time
@@ -42,30 +42,30 @@ DATABASE: Final = "conversations.sqlite3"
 """The file in the data folder; all backends that keep conversations share it."""
 
 CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
-"""How a reply ends that is not left to end: by a cancel, a deadline, the end of its session."""
+"""What ends a reply early: a cancel, a deadline or the end of its session."""
 
 
 RETRY_AFTER_MS: Final = 1000
-"""What a client is advised while the database is opened anew or cannot be written."""
+"""The delay advised to a client while the database is reopened or cannot be used."""
 
 REOPEN_WAIT: Final = 5.0
-"""Seconds that a call waits while the database is opened anew."""
+"""Seconds that a call waits while the database is reopened."""
 
 PROBE_AFTER: Final = 1.0
 PROBE_AT_LATEST: Final = 30.0
-"""Seconds until it is tried whether a trouble is over, for the first time and at most."""
+"""Seconds between probes of a database in trouble: the first pause, and the longest."""
 
 
 QUIET: Final = 60.0
-"""Seconds in which the same line is not reported again."""
+"""Seconds within which the same line is not reported again."""
 
 MAX_SAID: Final = 100
-"""Lines that are remembered for that."""
+"""How many reported lines are remembered for QUIET."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """The open database cannot be relied on any more."""
+    """The open database has become unreliable and must be reopened."""
 
     store: ConversationStore
     reason: StoreBroken
@@ -73,12 +73,12 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The database cannot be used for now."""
+    """The database cannot be used at present."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """See whether the database can be used again, `pause` seconds after the look before."""
+    """Check whether the database works again, `pause` seconds after the previous check."""
 
     pause: float
 
@@ -87,9 +87,9 @@ KeeperMessage: TypeAlias = Reopen | Trouble | Probe
 
 
 class StoreKeeper(Actor[KeeperMessage]):
-    """Opens the store when it starts, closes it when it stops, and mends it in between.
+    """Opens the store when it starts, closes it when it stops, and repairs it in between.
 
-    The store is asked by plain calls: it has its own threads.
+    Callers use the store directly, not through this actor; the store has its own threads.
     """
 
     def __init__(self, owner: "StoredConversations") -> None:
@@ -103,7 +103,7 @@ class StoreKeeper(Actor[KeeperMessage]):
         await self._look(PROBE_AFTER)
 
     async def receive(self, message: KeeperMessage) -> None:
-        """Open the store anew, or look whether it can be used again. Raises BackendFailed."""
+        """Reopen the store, or check whether it works again. Raises BackendFailed."""
         match message:
             case Reopen(store, reason):
                 await self._owner.reopen(store, reason)
@@ -115,7 +115,7 @@ class StoreKeeper(Actor[KeeperMessage]):
                 await self._look(min(2 * pause, PROBE_AT_LATEST))
 
     async def _look(self, pause: float) -> None:
-        """See whether a trouble is over; if not, look again in `pause` seconds."""
+        """Check whether the store works; if not, check again in `pause` seconds."""
         if not await self._owner.probe():
             self._look_in(pause)
 
@@ -146,19 +146,22 @@ class StoredConversations:
         return ChildSpec("store", lambda: StoreKeeper(self))
 
     def store_health(self) -> Health:
-        """Return whether conversations can be read and written, as far as it is known."""
+        """Return whether conversations can be read and written, as last known."""
         if self._store is None:
             return Health(ready=False, detail="the conversations are not open")
         trouble = next(iter(self._faults.values()), "")
         return Health(ready=not trouble, detail=trouble)
 
     def hurry(self, seconds: float) -> None:
-        """Have what is still to be kept wait for at most so many seconds."""
+        """Let writes wait for another process for at most `seconds` from now on."""
         if self._store is not None:
             self._store.hurry(seconds)
 
     async def open(self, *, thorough: bool = False) -> None:
-        """Open the store. Raises BackendFailed with one line for a person."""
+        """Open the store. Raises BackendFailed with a one-line message for a person.
+
+        thorough: check the file more closely for damage.
+        """
         try:
             self._store = await ConversationStore.open(
                 self._path, report=self._report, thorough=thorough
@@ -167,7 +170,7 @@ class StoredConversations:
             raise BackendFailed(str(error)) from error
 
     async def reopen(self, store: ConversationStore, reason: StoreBroken) -> None:
-        """Open the store anew if `store` is still the one that is open. Raises BackendFailed."""
+        """Reopen the store if `store` is still the open one. Raises BackendFailed."""
         if self._store is not store:
             return
         damaged = isinstance(reason, StoreDamaged)
@@ -179,7 +182,11 @@ class StoredConversations:
             self._end_wait()
 
     async def probe(self) -> bool:
-        """Return True if the store can be read and written, which ends a trouble."""
+        """Return False if a faulty store still cannot be read and written.
+
+        A successful probe clears the faults. Without a known fault, or while no store is open,
+        return True without a probe.
+        """
         store = self._store
         if store is None or not self._faults:
             return True
@@ -198,24 +205,24 @@ class StoredConversations:
             await store.close()
 
     def _end_wait(self) -> None:
-        """Let the calls go on that wait while the store is opened anew."""
+        """Release the calls that wait for the store to be reopened."""
         mended, self._mended = self._mended, None
         if mended is not None:
             mended.set()
 
     @property
     def is_open(self) -> bool:
-        """The conversations can be read and written, as far as it is known."""
+        """Whether the conversations can be read and written, as last known."""
         return self.store_health().ready
 
     async def conversations(
         self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
     ) -> SessionList:
-        """Return a page of them, the most recently changed first; see `ChatBackend`."""
+        """Return a page of conversations, most recently changed first; see `ChatBackend`."""
         return await self._read(lambda store: store.conversations(limit, page, at_most_bytes))
 
     async def create(self, title: str) -> SessionInfo:
-        """Create a conversation."""
+        """Create a conversation and return it."""
         return await self._write(lambda store: store.create(title))
 
     async def get(self, conversation_id: str) -> SessionInfo:
@@ -223,7 +230,7 @@ class StoredConversations:
         return await self._read(lambda store: store.get(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete it. Raises Failure: NOT_FOUND."""
+        """Delete a conversation. Raises Failure: NOT_FOUND."""
         await self._write(lambda store: store.delete(conversation_id))
 
     async def history(
@@ -237,16 +244,16 @@ class StoredConversations:
         )
 
     async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
-        """Return what a model is given: the newest turns that fit, oldest first.
+        """Return the turns to send to a model: the newest that fit, oldest first.
 
-        Neighbours of one role are one turn: the user speaks twice in a row after a reply that
-        failed, and many models take the roles in alternation alone. Raises Failure: NOT_FOUND.
+        Consecutive turns of one role are joined: the user speaks twice in a row after a failed
+        reply, and many models accept only alternating roles. Raises Failure: NOT_FOUND.
         """
         turns = await self._read(lambda store: store.turns(conversation_id, at_most_bytes))
         return RecentTurns(joined(turns), turns.left_out)
 
     async def keep(self, conversation_id: str, *entries: HistoryEntry) -> None:
-        """Add entries, all or none. Raises Failure: NOT_FOUND."""
+        """Append the entries, all or none. Raises Failure: NOT_FOUND."""
         if entries:
             await self._write(lambda store: store.append(conversation_id, *entries))
 
@@ -257,7 +264,7 @@ class StoredConversations:
         return await self._carry_out("writing", call)
 
     async def _carry_out(self, kind: str, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
-        """Return what the store answers, or raise what it says in the contract's codes."""
+        """Call the store and return its result; translate its errors into Failure."""
         store = await self._opened()
         try:
             result = await call(store)
@@ -281,7 +288,7 @@ class StoredConversations:
         return self._store
 
     def _note_fault(self, kind: str, error: StoreError, store: ConversationStore) -> None:
-        """Report a trouble that is new, and have it mended."""
+        """Report a new fault and ask the keeper to repair it."""
         new = not self._faults
         if kind not in self._faults:
             self._faults[kind] = str(error)
@@ -299,7 +306,7 @@ class StoredConversations:
             self.keeper.tell(Trouble())
 
     def _say(self, line: str) -> None:
-        """Report a line, unless it was reported a moment ago: troubles come and go."""
+        """Report a line unless it was reported less than QUIET seconds ago."""
         now = time.monotonic()
         said = self._said.get(line)
         if said is None or now - said >= QUIET:
@@ -310,25 +317,25 @@ class StoredConversations:
 
 
 def cut_off() -> HistoryEntry:
-    """What is kept at the end of such a reply, so that its text is not taken for the whole."""
+    """Return the entry that marks a reply as cut off, so that its text is not taken as complete."""
     message = "the reply was ended before it was complete"
     return HistoryEntry(error=ChatError(code=Code.CANCELLED.value, message=message))
 
 
 def joined(turns: Sequence[tuple[Role, str]]) -> list[tuple[Role, str]]:
-    """Return the turns with neighbours of one role as one, with an empty line between them."""
+    """Return the turns with consecutive ones of one role joined by an empty line."""
     groups = groupby(turns, key=lambda turn: turn[0])
     return [(role, "\n\n".join(text for _, text in group)) for role, group in groups]
 
 
 def left_out(count: int) -> ChatNotice:
-    """Return the notice about so many old messages that a model is not given."""
+    """Return the notice that the `count` oldest messages were not sent to the model."""
     message = f"The conversation is long: its oldest {count} messages were left out."
     return ChatNotice(message=message)
 
 
 def refused_entry(failure: Failure) -> HistoryEntry:
-    """Return what is kept behind a message that was refused: it is not sent to a model again."""
+    """Return the entry to keep after a refused message, so that it is not sent to a model again."""
     return HistoryEntry(error=ChatError(code=failure.code.value, message=failure.message))
 
 
