@@ -1,1 +1,1 @@
-"""The backend `echo`: it says what it was told to say."""
+"""The backend `echo`, which sends back the text of a message."""

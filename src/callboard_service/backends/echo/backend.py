@@ -1,6 +1,7 @@
-"""The backend `echo`: sends the text back word by word, with directives for everything else.
+"""The backend `echo`: it sends the text back word by word, and directives do everything else.
 
-Needs no model; for tests, benchmarks and first steps. Its conversations live in memory.
+It needs no model and serves tests, benchmarks and first steps. Its conversations are kept in
+memory.
 """
 
 import asyncio
@@ -49,30 +50,30 @@ _KINDS: Final = {
 
 
 class _Said:
-    """The text of one reply for the history: its first MAX_KEPT bytes, with a mark if it is cut."""
+    """The text of one reply for the history: the first MAX_KEPT bytes, marked if it was cut."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._bytes = 0
         self.tokens = 0
-        """Tokens that were said, whether they are kept or not."""
+        """The number of tokens sent, whether they are kept or not."""
 
     def add(self, word: str) -> None:
-        """Take one token."""
+        """Add one token."""
         self.tokens += 1
         if self._bytes < MAX_KEPT:
             self._bytes += len(word) if word.isascii() else len(word.encode(errors="replace"))
             self._pieces.append(word)
 
     def add_numbered(self, words: Iterator[str], count: int) -> None:
-        """Take the first `count` of these tokens, each of NUMBER_BYTES."""
+        """Add the first `count` of these tokens, each of NUMBER_BYTES."""
         self.tokens += count
         kept = min(count, max(0, -(-(MAX_KEPT - self._bytes) // NUMBER_BYTES)))
         self._bytes += kept * NUMBER_BYTES
         self._pieces.extend(islice(words, kept))
 
     def entries(self) -> list[HistoryEntry]:
-        """Return the text as entries: one, or none if nothing was said."""
+        """Return the text as one entry, or no entry if nothing was sent."""
         if not self._pieces:
             return []
         text = "".join(self._pieces)
@@ -82,7 +83,7 @@ class _Said:
 
 
 class EchoBackend(StoredConversations):
-    """Replies with what it was sent."""
+    """Replies with the text that it was sent."""
 
     name = "echo"
     holds_place = False
@@ -96,11 +97,11 @@ class EchoBackend(StoredConversations):
         """Return None: replies need no actor."""
 
     def health(self) -> Health:
-        """Ready while the conversations are open."""
+        """Return ready while the conversations can be used."""
         return Health(self.is_open, "sends back what it is sent")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
-        """Carry out the text, step by step, and keep what was said."""
+        """Carry out the steps of the text one by one, and keep what was sent."""
         name, words, said = prompt.conversation_id, len(prompt.text.split()), _Said()
         await self.keep(name, HistoryEntry(user_text=prompt.text))
         entries: list[HistoryEntry] = []
@@ -150,7 +151,7 @@ class EchoBackend(StoredConversations):
         yield ChatCompleted(input_tokens=words, output_tokens=said.tokens, stop_reason=stop)
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
-        """So many tokens, numbered from 0 modulo 1000; the objects are shared, not copied."""
+        """Return `count` tokens, numbered from 0 modulo 1000; the objects are shared."""
         return islice(cycle(self._numbered), count)
 
     async def _events(
@@ -178,7 +179,7 @@ class EchoBackend(StoredConversations):
 
 
 def _fail(step: say.Error | say.Crash) -> NoReturn:
-    """Raise what the text asks for."""
+    """Raise the error or crash that the text asks for."""
     if isinstance(step, say.Crash):
         raise RuntimeError("the text asked for a crash")
     retryable = step.code in _RETRYABLE
@@ -186,7 +187,7 @@ def _fail(step: say.Error | say.Crash) -> NoReturn:
 
 
 def _keep(event: ReplyEvent, entries: list[HistoryEntry]) -> None:
-    """Keep an event for the history, if it belongs there and there are not too many."""
+    """Add an event to the entries if it belongs in the history and the limit is not reached."""
     entry = _as_entry(event)
     if entry is not None and len(entries) < 2 * MAX_KEPT_CALLS:
         entries.append(entry)

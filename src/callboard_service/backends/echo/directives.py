@@ -1,13 +1,13 @@
-"""The little language of the backend `echo`: `[[name:argument]]` in a text drives what it does.
+"""The directives of the backend `echo`: `[[name:argument]]` in a text controls the reply.
 
-    [[repeat:N]]        N tokens              [[ask:permission]]   a permission is asked for
-    [[delay:MS]]        before each token     [[ask:question]]     a question is asked
-    [[tool:NAME {…}]]   a call, its result    [[error:CODE]]       the reply ends with this code
-    [[reasoning:TEXT]]  a reasoning token     [[crash]]            the handler raises
-    [[stop:REASON]]     the reply stops here, for a StopReason of the contract: MAX_TOKENS, ...
+    [[repeat:N]]        N tokens              [[ask:permission]]   ask for a permission
+    [[delay:MS]]        before each token     [[ask:question]]     ask a question
+    [[tool:NAME {…}]]   a call, its result    [[error:CODE]]       end the reply with this code
+    [[reasoning:TEXT]]  a reasoning token     [[crash]]            raise in the handler
+    [[stop:REASON]]     end the reply with a StopReason of the contract: MAX_TOKENS, ...
 
-They are carried out in the order in which they stand: a delay is for the tokens after it. All else
-is text, and what is no proper directive is text too.
+Directives are carried out in the order in which they appear: a delay applies to the tokens after
+it. Everything else is text, malformed directives included.
 """
 
 import json
@@ -23,7 +23,7 @@ from callboard.v1.chat_pb2 import StopReason
 MAX_REPEAT: Final = 10_000_000
 MAX_DELAY_MS: Final = 3_600_000
 MAX_DEPTH: Final = 20
-"""Of a tool's arguments; protobuf's Struct takes three levels of a message for each."""
+"""Nesting of a tool's arguments; each level takes three nested messages in protobuf's Struct."""
 
 _OPENING: Final = re.compile(
     r"\[\[(repeat|delay|tool|ask|error|reasoning|crash|stop)(?::|(?=\]\]))"
@@ -33,34 +33,34 @@ _TOOL_END: Final = re.compile(r"\s*\]\]")
 
 _REASONS: Final = {name.removeprefix("STOP_REASON_"): value for name, value in StopReason.items()}
 _LONGEST_ARGUMENT: Final = 64
-"""Characters; a longer argument is proper for `tool` and `reasoning` alone."""
+"""Characters; only `tool` and `reasoning` may have a longer argument."""
 _FIRST_PIECE: Final = 256
 _LONGEST_WORD: Final = 16
-"""Characters; more than a literal or an escape has, or what may follow a number's digits."""
+"""Characters; more than any literal or escape has, or what may follow a number's digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """To be said word by word."""
+    """Text to send word by word."""
 
     text: str
 
     def words(self) -> Iterator[str]:
-        """The words with the space around them; joined they are the text."""
+        """Yield the words with the whitespace around them; joined, they are the text."""
         for match in re.finditer(r"\s*\S+|\s+$", self.text):
             yield match.group()
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """So many tokens."""
+    """That many numbered tokens."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """From now on so many milliseconds before each token."""
+    """A delay in milliseconds before each token from now on."""
 
     milliseconds: int
 
@@ -75,14 +75,14 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An ask, and the wait for its answer."""
+    """An ask; the reply waits for its answer."""
 
     kind: Literal["permission", "question"]
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The end of the reply."""
+    """The end of the reply with an error."""
 
     code: Code
 
@@ -96,7 +96,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A fault in the handler."""
+    """An unhandled exception in the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +110,23 @@ Step: TypeAlias = Text | Repeat | Delay | Tool | Ask | Error | Reasoning | Crash
 
 
 def parse(text: str) -> list[Step]:
-    """Return the steps of a text, in order. Takes time linear in the text, whatever it is."""
+    """Return the steps of a text, in order. Takes time linear in the length of any text."""
     return _Parser(text).steps()
 
 
 class _Parser:
-    """Parses one text, and looks at no part of it more than a few times.
+    """Parses one text and looks at no part of it more than a few times.
 
-    An opening that turns out to be no directive must cost no more than its own length: a text may
-    consist of nothing else. So the next `]]` is searched for once and remembered, and JSON is given
-    to the decoder in pieces that double, because the decoder's errors count lines from the start.
+    An opening that turns out not to be a directive must cost no more than its own length, because a
+    text may consist of nothing else. Therefore the next `]]` is searched for once and remembered,
+    and the JSON decoder gets pieces of doubling size, because its errors count lines from the
+    start.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._closing = 0
-        """Where the next `]]` is, from the last place searched; negative: there is no other."""
+        """Position of the next `]]` after the last search; negative: there is none."""
 
     def steps(self) -> list[Step]:
         """Return all steps."""
@@ -157,7 +158,7 @@ class _Parser:
         return None if step is None else (step, end + 2)
 
     def _close(self, start: int) -> int:
-        """Return where the first `]]` from `start` on is; negative: nowhere."""
+        """Return the position of the first `]]` at or after `start`; negative: there is none."""
         if 0 <= self._closing < start:
             self._closing = self._text.find("]]", start)
         return self._closing
@@ -179,7 +180,7 @@ class _Parser:
         return Tool(match.group(1), arguments), closing.end()
 
     def _decode(self, start: int) -> tuple[object, int] | None:
-        """Decode the JSON value at `start`; return it and where it ends. None: it is not JSON."""
+        """Decode the JSON value at `start`; return it and its end, or None if it is not JSON."""
         size = _FIRST_PIECE
         while True:
             piece = self._text[start : start + size]
@@ -196,7 +197,7 @@ class _Parser:
 
 
 def _is_cut(error: json.JSONDecodeError, piece: str) -> bool:
-    """Return whether the value may only be incomplete, because the piece ends in the middle."""
+    """Return whether the value may only be incomplete because the piece ends within it."""
     return error.msg.startswith("Unterminated string") or error.pos >= len(piece) - _LONGEST_WORD
 
 
@@ -221,7 +222,10 @@ def _simple(name: str, argument: str) -> Step | None:
 
 
 def _is_deeper(value: object, depth: int) -> bool:
-    """A JSON value is nested deeper than this. Looks level by level: the value may be hostile."""
+    """Return whether a JSON value is nested deeper than `depth`.
+
+    This goes level by level instead of recursing: the value may be hostile.
+    """
     level = [value]
     for _ in range(depth):
         level = [inner for outer in level for inner in _inside(outer)]
