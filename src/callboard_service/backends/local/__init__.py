@@ -1,1 +1,1 @@
-"""The backend `local`: a model on this machine, in a process of its own."""
+"""The backend `local`: a model on this machine, in its own process."""

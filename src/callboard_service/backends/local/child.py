@@ -1,4 +1,4 @@
-"""The process that runs a GGUF model: chats in, tokens out, one JSON object a line, UTF-8.
+"""The process that runs a GGUF model: chats in, tokens out, one JSON object per line, UTF-8.
 
     python -m callboard_service.backends.local.child --model FILE
 
@@ -7,15 +7,15 @@ Standard input takes
     {"op": "chat", "id": 1, "messages": [{"role": "user", "content": "..."}], "max_tokens": 1024}
     {"op": "cancel", "id": 1}
 
-A chat may have a `temperature` (0 to 2) and a `seed`. The last message is the user's. Ids are
-integers; an id may come again when its chat has ended. A cancel of an unknown id is ignored.
+A chat may also have a `temperature` (0 to 2) and a `seed`. The last message must be the user's. Ids
+are integers; an id may be reused once its chat has ended. A cancel of an unknown id is ignored.
 
 Standard output gives
 
     {"event": "ready", "model": "SmolLM2-135M-Instruct.Q4_1", "context": 8192, "parallel": 2}
     {"event": "failed", "message": "..."}    instead of ready; the process ends with 2
-    {"event": "trimmed", "id": 1, "messages": 4}    so many of the oldest did not fit
-    {"event": "progress", "id": 1, "tokens": 128, "total": 900}    of the prompt, for each batch
+    {"event": "trimmed", "id": 1, "messages": 4}    the number of oldest messages left out
+    {"event": "progress", "id": 1, "tokens": 128, "total": 900}    after each batch of the prompt
     {"event": "thought", "id": 1, "text": "..."}    before the tokens, if the model thinks
     {"event": "token", "id": 1, "text": "..."}
     {"event": "done", "id": 1, "input_tokens": 12, "output_tokens": 34, "finish": "stop"}
@@ -23,13 +23,14 @@ Standard output gives
 
 with a `finish` of stop, length or cancelled and a `code` of INVALID_ARGUMENT, INTERNAL or
 RESOURCE_EXHAUSTED. Each chat gets exactly one done or error, and nothing after it. A line that
-makes no sense gets an error with the id null. As many chats as `--parallel` says are answered at
-once, token by token in turn; the others wait in their order. While it works on a chat the process
-says something for each batch of the prompt and for each token: a long silence means that it hangs.
+cannot be understood, or whose id is in use, gets an error with the id null. The process answers as
+many chats at once as `--parallel` says, token by token in turn; the others wait in order. While it
+works on a chat it writes a line for each batch of the prompt and for each token, so a long silence
+means that it hangs.
 
-At the end of standard input the process ends at once with 0, whatever it is doing: so it ends with
-its parent, however that ends. It listens on nothing. Who does not read its output stops it from
-writing, and costs no memory beyond one reply's tokens for each chat.
+At the end of standard input the process exits at once with 0, whatever it is doing, so it ends with
+its parent, however that ends. It listens on nothing on POSIX (see `load`). If nobody reads its
+output, it blocks; this costs no memory beyond the tokens of one reply per chat.
 """
 
 import argparse
@@ -66,7 +67,7 @@ Code = Literal["INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED"]
 
 
 class _RefusedError(Exception):
-    """A line that is not carried out; `id` is the chat's that gets the error, if it is one."""
+    """A line that is not carried out; `id` is that of the chat which gets the error, if any."""
 
     def __init__(
         self, message: str, *, id: int | None = None, code: Code = "INVALID_ARGUMENT"
@@ -77,7 +78,7 @@ class _RefusedError(Exception):
 
 
 class _Output:
-    """The protocol's way out. Whole lines, from any thread; waits for a reader that is slow."""
+    """Writes whole lines of the protocol, from any thread; blocks while the reader is slow."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -89,7 +90,7 @@ class _Output:
             while line:
                 try:
                     line = line[os.write(self._descriptor, line) :]
-                except OSError:  # nobody is left who reads
+                except OSError:  # the reader is gone
                     os._exit(0)
 
 
@@ -102,7 +103,7 @@ def _done(id: int, reply: EngineReply) -> dict[str, object]:
 
 
 class _Job:
-    """A chat on its way: the sink of its reply."""
+    """A chat that waits or runs, and the sink of its reply."""
 
     def __init__(self, id: int, chat: Chat, output: _Output) -> None:
         self.id = id
@@ -129,14 +130,14 @@ class _Job:
         self._output.emit({"event": "thought", "id": self.id, "text": text})
 
     def run(self, engine: ModelEngine) -> dict[str, object]:
-        """Answer the chat, and give the event that ends it."""
+        """Answer the chat and return the event that ends it."""
         try:
             reply = engine.reply(self.chat, self)
         except TooLargeError as error:
             return _error(self.id, "INVALID_ARGUMENT", str(error))
         except EngineError as error:
             return _error(self.id, "INTERNAL", str(error))
-        except Exception:  # noqa: BLE001 - it shall cost this chat alone
+        except Exception:  # noqa: BLE001 - it must fail only this chat
             traceback.print_exc()
             return _error(self.id, "INTERNAL", "the model's process has a defect")
         return _done(self.id, reply)
@@ -152,7 +153,7 @@ class _Jobs:
         self._running: dict[int, _Job] = {}
 
     def add(self, job: _Job) -> None:
-        """Let it wait for its turn; raise _RefusedError if its id is taken or too many wait."""
+        """Queue a chat. Raises _RefusedError if its id is in use or too many wait."""
         with self._changed:
             if job.id in self._running or any(job.id == other.id for other in self._waiting):
                 raise _RefusedError(f"a chat with the id {job.id} is not finished")
@@ -164,7 +165,7 @@ class _Jobs:
             self._changed.notify()
 
     def cancel(self, id: int) -> None:
-        """Stop the chat with that id, if there is one. One that waits is answered here."""
+        """Stop the chat with that id, if any; a waiting one gets its `done` at once."""
         with self._changed:
             if (running := self._running.get(id)) is not None:
                 running.cancel()
@@ -176,7 +177,7 @@ class _Jobs:
             self._output.emit(_done(id, EngineReply(0, 0, "cancelled")))
 
     def work(self, engine: ModelEngine) -> NoReturn:
-        """Answer one chat after the other."""
+        """Answer one chat after another, forever."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
@@ -184,14 +185,14 @@ class _Jobs:
                 self._running[job.id] = job
             end = job.run(engine)
             with self._changed:
-                del self._running[job.id]  # before the end is seen: the id may come again
+                del self._running[job.id]  # before the end is visible: the id may be reused then
             self._output.emit(end)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the process; it ends here."""
+    """Run the process until it exits; this never returns."""
     open_standard_descriptors()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     output = _Output(_claim_standard_output())
     try:
@@ -215,13 +216,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-    """End at once: the native threads have no part in it, a reply that runs is not waited for."""
+    """Exit at once, without waiting for native threads or running replies."""
     sys.stderr.flush()
     os._exit(code)
 
 
 def _claim_standard_output() -> int:
-    """Keep standard output for the protocol: what others print there goes to standard error."""
+    """Reserve standard output for the protocol; other prints to it go to standard error."""
     own = os.dup(_STANDARD_OUTPUT)
     os.dup2(_STANDARD_ERROR, _STANDARD_OUTPUT)
     return own
@@ -255,7 +256,7 @@ def _number(text: str) -> int:
 
 
 def _read(source: BinaryIO, jobs: _Jobs, output: _Output) -> None:
-    """Carry out what the lines say, until there are no more."""
+    """Carry out each line until the end of the input."""
     while line := source.readline(_LINE_LIMIT):
         try:
             if not line.endswith(b"\n") and len(line) == _LINE_LIMIT:
@@ -302,7 +303,7 @@ def _parse_chat(id: int, op: dict[str, object]) -> Chat:
         raise _RefusedError("'max_tokens' is not a number from 1 on", id=id)
     if not isinstance(temperature, int | float) or not 0 <= temperature <= 2:
         raise _RefusedError("'temperature' is not a number from 0 to 2", id=id)
-    # llama.cpp takes the largest for none at all.
+    # llama.cpp takes the largest value to mean no seed.
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32 - 1):
         raise _RefusedError("'seed' is not a number from 0 to 4294967294", id=id)
     return Chat(parsed, max_tokens, float(temperature), seed)

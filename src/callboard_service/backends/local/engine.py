@@ -1,13 +1,13 @@
 """A GGUF model that answers chats in this process.
 
 xllamacpp runs llama.cpp's server: a queue of tasks that one native thread works off, a slot for
-each chat at once, one batch for all slots a step, so that each of them gets a token a step. Python
-hands tasks to that queue and is called back for each result.
+each concurrent chat, and one batch per step for all slots, so that each of them gets a token per
+step. Python adds tasks to that queue and is called back for each result.
 
-What the server promises nowhere and what this rests on, seen with 2026.10:
+This module relies on behaviour that the server does not document, as observed with 2026.10:
 
 - a callback that returns True cancels the task; one that raises is ignored, and the task goes on;
-- with `return_progress` the first result comes before the prompt is processed, then one a batch:
+- with `return_progress` the first result comes before the prompt is processed, then one per batch,
   so a smaller batch means an earlier cancel and a shorter stall of the other slots;
 - a prompt that does not fit is refused with its number of tokens, and the slot keeps its cache.
 """
@@ -32,9 +32,9 @@ __all__ = [
     "TooLargeError",
 ]
 
-# Where the caller leaves the context to the model: some models would take gigabytes for theirs.
+# Used when the caller sets no context: some models would take gigabytes for their own.
 _DEFAULT_CONTEXT = 8192
-# Around a message the template puts a few tokens of its own.
+# The template adds a few tokens of its own around a message.
 _TEMPLATE_TOKENS = 16
 
 Finish = Literal["stop", "length", "cancelled"]
@@ -49,7 +49,7 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Chat:
-    """A reply that is asked for: it answers the last message, which is the user's."""
+    """A request for a reply to the last message, which is the user's."""
 
     messages: Sequence[Message]
     max_tokens: int
@@ -67,59 +67,62 @@ class EngineReply:
 
 
 class ReplySink(Protocol):
-    """What takes a reply as it comes. It is called from the thread that asked for the reply."""
+    """Receives a reply as it is made. It is called from the thread that called `reply`."""
 
     def cancelled(self) -> bool:
-        """Whether the rest is not wanted; asked before each token and each batch of the prompt."""
+        """Return whether to stop; called before each token and each batch of the prompt."""
         ...
 
     def trimmed(self, messages: int) -> None:
-        """The oldest `messages` messages were left out; comes at most once, before all text."""
+        """Note that the oldest `messages` were left out; called at most once, before any text."""
         ...
 
     def progress(self, tokens: int, total: int) -> None:
-        """So many of the prompt's tokens have been processed; comes for each batch."""
+        """Note how many of the prompt's `total` tokens have been processed.
+
+        Called after each batch of the prompt, and also for a token without text.
+        """
         ...
 
     def token(self, text: str) -> None:
-        """The next piece of the text, of whole characters."""
+        """Take the next piece of the text, in whole characters."""
         ...
 
     def thought(self, text: str) -> None:
-        """The next piece of what the model thinks before it answers, of whole characters."""
+        """Take the next piece of the model's thoughts before it answers, in whole characters."""
         ...
 
 
 class TooLargeError(EngineError):
-    """The newest message alone does not fit into the context."""
+    """The newest message does not fit into the context, even without the older turns."""
 
 
 class ModelEngine:
-    """A loaded model. `reply` may be called from as many threads at once as `parallel` says."""
+    """A loaded model. `reply` may be called from up to `parallel` threads at once."""
 
     def __init__(self, model: Path, *, context: int, threads: int, parallel: int) -> None:
-        """Load the model, which takes seconds for a large one; raise LoadError if it cannot be.
+        """Load the model, which takes seconds for a large one. Raises LoadError.
 
-        `context` is in tokens for each chat, 0 for the model's own up to 8,192; it is never more
-        than the model was trained for. `threads` 0 is as many as do not hinder others.
+        context: tokens for each chat; 0: the model's own, at most 8,192. It never exceeds what the
+        model was trained for. threads: 0 uses as many as do not slow down other processes.
         """
         context = context or _DEFAULT_CONTEXT
         self._server = load_model(model, context=context, threads=threads, parallel=parallel)
-        self._filler = " a" * (context + 512)  # more tokens than the context, however it is rounded
+        self._filler = " a" * (context + 512)  # exceeds the context, however that is rounded
         self._measure()
 
     @property
     def context(self) -> int:
-        """The tokens of prompt and reply together that a chat has room for."""
+        """The tokens that a chat has for prompt and reply together."""
         return self._context
 
     def reply(self, chat: Chat, sink: ReplySink) -> EngineReply:
-        """Answer `chat`, and give the text to `sink` piece by piece, as the model makes it.
+        """Answer `chat` and pass the text to `sink` piece by piece, as the model makes it.
 
-        When not all of it fits, the oldest turns are left out, so that the rest has room for a
-        reply of `max_tokens`, at most a quarter of the context: never a system message, never the
-        newest message. Raises TooLargeError if these alone do not fit, EngineError if the model
-        fails. A sink that raises ends the reply, and reply raises the same.
+        If the prompt does not fit, the oldest turns are left out until there is room for a reply of
+        `max_tokens`, or of a quarter of the context if that is less. System messages and the newest
+        message are always kept. Raises TooLargeError if these alone do not fit, EngineError if the
+        model fails. If the sink raises, the reply ends and the exception is passed on.
         """
         messages = self._fit(chat, sink)
         request: dict[str, object] = {
@@ -137,7 +140,7 @@ class ModelEngine:
         return stream.result()
 
     def _fit(self, chat: Chat, sink: ReplySink) -> list[Message]:
-        """Choose the messages that fit: all of them, or without the oldest turns."""
+        """Return the messages that fit: all of them, or those without the oldest turns."""
         messages = list(chat.messages)
         reserve = min(chat.max_tokens, self._context // 4)
         if self._most_tokens(messages) + reserve <= self._context:
@@ -145,7 +148,7 @@ class ModelEngine:
         kept, start = messages, 0
         tokens = self._count(kept)
         while tokens + reserve > self._context and not sink.cancelled():
-            # What the messages weigh says where to cut; the next count says if that was right.
+            # The messages' weights estimate where to cut; the next count checks the estimate.
             goal = (tokens + reserve - self._context) * sum(map(_weight, kept)) / tokens
             if (cut := _cut(messages, start, goal)) is None:
                 break
@@ -164,19 +167,19 @@ class ModelEngine:
         return kept
 
     def _most_tokens(self, messages: Sequence[Message]) -> int:
-        """Say how many tokens the prompt has at most: a token is a byte or more."""
+        """Return an upper bound of the prompt's tokens: a token is at least one byte."""
         return self._overhead + sum(map(_weight, messages))
 
     def _count(self, messages: Sequence[Message]) -> int:
-        """Count the tokens of the prompt exactly.
+        """Return the exact number of tokens of the prompt.
 
-        The server has no call for it. But it says how many tokens a prompt has that does not fit,
-        and leaves the slot as it is: so this asks for one that certainly does not.
+        The server has no call for this. It does report the token count of a prompt that does not
+        fit, without touching the slot, so this sends a prompt that certainly does not fit.
         """
         return self._probe(messages, self._filler)[0] - self._filler_tokens
 
     def _probe(self, messages: Sequence[Message], filler: str) -> tuple[int, int | None]:
-        """Tokens of the prompt with `filler` behind it, and the context if it is refused."""
+        """Return the tokens of the prompt with `filler` after it, and the context if refused."""
         last = messages[-1]
         probe = _Probe()
         padded = Message(role=last["role"], content=last["content"] + filler)
@@ -186,7 +189,7 @@ class ModelEngine:
         return probe.tokens, probe.context
 
     def _measure(self) -> None:
-        """Learn the context that the server really has, and what the template adds to a prompt."""
+        """Measure the actual context, and how many tokens the template adds to a prompt."""
         short = [Message(role="user", content="a")]
         try:
             once, context = self._probe(short, self._filler)
@@ -205,16 +208,16 @@ class ModelEngine:
         common = {"messages": messages, "stream": True, "return_progress": True}
         try:
             self._server.handle_chat_completions(common | request, stream)
-        except RuntimeError as error:  # a template that refuses the messages
+        except RuntimeError as error:  # the template refuses the messages
             raise EngineError(one_line(str(error))) from error
         if stream.failure is not None:
             raise stream.failure
 
 
 class _Stream(ABC):
-    """What is called back with each result of a task; returns True to cancel the task.
+    """A callback for the results of a task; it returns True to cancel the task.
 
-    An exception would be lost in the native code: it is kept for who started the task.
+    An exception would be lost in native code, so it is stored for the caller that started the task.
     """
 
     def __init__(self) -> None:
@@ -223,17 +226,17 @@ class _Stream(ABC):
     def __call__(self, chunk: dict[str, Any]) -> bool:
         try:
             return self.take(chunk)
-        except Exception as error:  # noqa: BLE001 - kept, and raised by ModelEngine._run
+        except Exception as error:  # noqa: BLE001 - stored, and raised by ModelEngine._run
             self.failure = error
             return True
 
     @abstractmethod
     def take(self, chunk: dict[str, Any]) -> bool:
-        """Take one result; True cancels the task."""
+        """Take one result; return True to cancel the task."""
 
 
 class _Probe(_Stream):
-    """Learns the number of tokens from the first result."""
+    """Reads the number of tokens from the first result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,7 +255,7 @@ class _Probe(_Stream):
 
 
 class _ReplyStream(_Stream):
-    """Gives the text of a reply to its sink."""
+    """Passes the text of a reply to its sink."""
 
     def __init__(self, sink: ReplySink) -> None:
         super().__init__()
@@ -297,9 +300,10 @@ def _weight(message: Message) -> int:
 
 
 def _cut(messages: Sequence[Message], start: int, goal: float) -> int | None:
-    """Find the first turn that is left when at least `goal` weight goes, or else the last turn.
+    """Return the index of the first turn to keep if at least `goal` weight must be removed.
 
-    A turn starts with a message of the user. None if the last turn starts at `start` or before.
+    A turn starts with a user message. If the turns before the last one weigh too little, return the
+    start of the last turn; None if no turn starts after `start`.
     """
     found, gone = None, 0
     for i in range(start, len(messages)):

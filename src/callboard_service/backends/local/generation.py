@@ -1,4 +1,4 @@
-"""One reply of the model's process: the lines that ask for it, and its events. No I/O."""
+"""One reply of the model's process: the lines that request it, and its events. No I/O."""
 
 import asyncio
 import json
@@ -10,36 +10,36 @@ from actors import Code, Failure
 
 Event: TypeAlias = Mapping[str, object]
 Turn: TypeAlias = tuple[str, str]
-"""Who said it (`user` or `assistant`), and what."""
+"""The role (`user` or `assistant`) and the text."""
 
 MAX_HELD_EVENTS: Final = 65_536
 MAX_HELD_BYTES: Final = 4 * 1024 * 1024
-"""What may wait of one reply: more than the model says in one, unless it goes on for ever."""
+"""Limits for the waiting events of one reply; only a reply without end reaches them."""
 
 _SMALLEST_PROMPT: Final = 64 * 1024
 _LARGEST_PROMPT: Final = 8 * 1024 * 1024
 _BYTES_PER_TOKEN: Final = 16
 _BYTES_PER_MESSAGE: Final = 48
-"""Around a message's text in the line that carries it."""
+"""Overhead of a message, apart from its text, in the line that carries it."""
 
 _FASTER: Final = "the reply comes faster than it is taken"
 
 
 class Generation:
-    """One reply that the model makes. Its events wait here until they are taken, within bounds."""
+    """One reply of the model. Its events wait here, within bounds, until they are taken."""
 
     def __init__(self) -> None:
         self.number = 0
-        """Its id in the process that makes it."""
+        """The reply's id in the process that makes it."""
         self._events: deque[tuple[Event, int]] = deque()
         self._bytes = 0
         self._failure: Failure | None = None
         self._filled = asyncio.Event()
 
     def put(self, event: Event, size: int = 0) -> bool:
-        """Take what the process said, of so many bytes; return False if the reply is over.
+        """Add an event whose line has `size` bytes; return False if the reply is over.
 
-        One event too many ends the reply with RESOURCE_EXHAUSTED.
+        An event beyond the limits ends the reply with RESOURCE_EXHAUSTED.
         """
         if self._failure is not None:
             return False
@@ -54,7 +54,7 @@ class Generation:
         return True
 
     def fail(self, failure: Failure) -> None:
-        """End the reply, after what was said before."""
+        """End the reply with `failure`, after the events that still wait."""
         self._failure = self._failure or failure
         self._filled.set()
 
@@ -71,15 +71,15 @@ class Generation:
 
 
 def largest_prompt(context: int) -> int:
-    """Return how many bytes of a conversation are worth sending to a model of so many tokens."""
+    """Return how many bytes of a conversation to send at most to a model of `context` tokens."""
     return min(max(context * _BYTES_PER_TOKEN, _SMALLEST_PROMPT), _LARGEST_PROMPT)
 
 
 def fitting(turns: Sequence[Turn], at_most: int) -> tuple[list[Turn], int]:
     """Return the newest turns that are worth sending, and how many older ones are left out.
 
-    They begin with a turn of the user's. at_most: bytes of the line that carries them. Raises
-    Failure, INVALID_ARGUMENT, if the newest turn alone is larger.
+    The result starts with a user turn. at_most: bytes of the line that carries the turns. Raises
+    Failure: INVALID_ARGUMENT if the newest turn alone is larger.
     """
     left, kept = at_most, 0
     for _, text in reversed(turns):
@@ -97,18 +97,18 @@ def fitting(turns: Sequence[Turn], at_most: int) -> tuple[list[Turn], int]:
 
 
 def chat_line(number: int, turns: Sequence[Turn], max_tokens: int) -> bytes:
-    """Return the line that has the process answer the last of these turns."""
+    """Return the line that asks the process to answer the last of these turns."""
     messages = [{"role": role, "content": text} for role, text in turns]
     return line({"op": "chat", "id": number, "max_tokens": max_tokens, "messages": messages})
 
 
 def line(command: Mapping[str, object]) -> bytes:
-    """Return a command as the process reads it: JSON in UTF-8, which has no line end inside."""
+    """Encode a command for the process: JSON in UTF-8 on one line."""
     return _encoded(command) + b"\n"
 
 
 def _weigh(text: str, enough: int) -> int:
-    """Return the bytes that a turn takes in the line; more than `enough` may be too low."""
+    """Return the bytes that a turn takes in the line; a result above `enough` may be too low."""
     if len(text) > enough:
         return len(text)
     return len(_encoded(text)) + _BYTES_PER_MESSAGE

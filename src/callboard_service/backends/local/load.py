@@ -1,9 +1,10 @@
-"""Load a GGUF model with xllamacpp, and leave nothing behind that listens.
+"""Load a GGUF model with xllamacpp without leaving an accessible listener behind.
 
-xllamacpp's server opens an HTTP listener before it loads the model, and has no way to be without
-one (an empty list of host names is a segmentation fault). So it gets a Unix socket in a private
-folder and a random key, and once the model is loaded the listener is shut and the folder removed.
-The task queue behind it, which is all that is used, does not need it.
+xllamacpp's server opens an HTTP listener before it loads the model, and this cannot be turned off
+(an empty list of host names causes a segmentation fault). So the listener gets a random key and, on
+POSIX, a Unix socket in a private folder. Once the model is loaded, the listener is shut down and
+the folder removed; on Windows it stays open on loopback TCP, protected by the key. Only the task
+queue behind it is used, and that works without the listener.
 """
 
 import contextlib
@@ -24,43 +25,44 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineError", "LoadError", "Server", "load_model", "one_line"]
 
-# Tokens of one step. On two cores a cancel in the prompt takes 0.2 s with 128, 10 s with 2048.
+# Tokens per step. On two cores a cancel in the prompt takes 0.2 s with 128 and 10 s with 2048.
 _BATCH = 128
-# When the oldest turns leave, what stays is shifted in the cache and not processed again, from this
-# many tokens on: 0.3 s instead of 8 s for 1,300 tokens on two cores.
+# When the oldest turns are dropped, a run of at least this many remaining tokens is shifted in the
+# cache instead of being processed again: 0.3 s instead of 8 s for 1,300 tokens on two cores.
 _SHIFTED_TOKENS = 256
-# Prompts of conversations that lost their slot to another. llama.cpp's own default is 8 GiB.
+# For prompts of conversations that lost their slot to another. llama.cpp's default is 8 GiB.
 _PROMPT_CACHE_MIB = 512
 _SOCKET = "unused.sock"
 _UNIX_PATH_LIMIT = 90
 
 
 class EngineError(Exception):
-    """The model could not answer; the text is one line."""
+    """The model could not answer; the message is one line."""
 
 
 class LoadError(EngineError):
-    """The model cannot be loaded; the text is one line for a person."""
+    """The model cannot be loaded; the message is one line for a person."""
 
 
 class Server(Protocol):
-    """What is used of `xllamacpp.Server`. It may be called from several threads at once."""
+    """The part of `xllamacpp.Server` in use. It may be called from several threads at once."""
 
     def handle_chat_completions(
         self, request: dict[str, object], callback: Callable[[dict[str, Any]], bool], /
     ) -> object:
-        """Run a task and call back with each result, until there are no more or one gave True.
+        """Run a task and call back with each result, until the last or until one returns True.
 
-        An error is a result with the key `error`, or a RuntimeError if it was found at once.
+        An error is reported as a result with the key `error`, or as a RuntimeError if it is found
+        at once.
         """
         ...
 
 
 def load_model(model: Path, *, context: int, threads: int, parallel: int) -> Server:
-    """Load the model for `parallel` chats at once, each with `context` tokens.
+    """Load the model for `parallel` concurrent chats with `context` tokens each.
 
-    `threads` 0 is as many as do not hinder others. Takes seconds for a large model, in which no
-    other thread of Python runs. Raises LoadError, whatever the reason is.
+    threads: 0 uses as many as do not slow down other processes. Loading a large model takes
+    seconds, during which no other Python thread runs. Raises LoadError, whatever the cause.
     """
     _check_file(model)
     try:
@@ -86,7 +88,7 @@ def load_model(model: Path, *, context: int, threads: int, parallel: int) -> Ser
 
 
 def one_line(text: str) -> str:
-    """Make a message of many lines one of one line, of 300 characters at most."""
+    """Return the message on one line, cut to 300 characters."""
     return " ".join(text.split())[:300]
 
 
@@ -100,8 +102,8 @@ def _params(model: Path, context: int, threads: int, parallel: int) -> "xllamacp
     params.n_cache_reuse, params.cache_ram_mib = _SHIFTED_TOKENS, _PROMPT_CACHE_MIB
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = threads
-        cpu.poll = 0  # threads that wait do not spin
-    params.fit_params = False  # as asked for or not at all; saves half of the time to load
+        cpu.poll = 0  # waiting threads do not spin
+    params.fit_params = False  # take the parameters as given or fail; halves the time to load
     params.ui = params.endpoint_slots = False
     params.sse_ping_interval, params.n_threads_http = -1, 1
     params.verbosity = -1
@@ -109,12 +111,13 @@ def _params(model: Path, context: int, threads: int, parallel: int) -> "xllamacp
 
 
 def _cores() -> int:
-    """Choose how many cores the model gets.
+    """Return how many cores the model gets.
 
-    Its threads wait for each other at each step by spinning: one that loses its core to another
-    process costs far more than a thread less. On two cores under load two threads made 11 to 26
-    tokens a second and one made 50 to 60; alone, 86 and 58. So a small machine keeps a core for
-    others; on a larger one there are two threads to a core, and half of them is all of the cores.
+    Its threads wait for each other at each step by spinning, so a thread that loses its core to
+    another process costs far more than having one thread less. On two cores under load, two threads
+    made 11 to 26 tokens a second and one made 50 to 60; on an idle machine, 86 and 58. So a small
+    machine keeps one core for others. A larger one usually has two threads per core, so half of the
+    count is all of its cores.
     """
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, count - 1) if count <= 4 else min(count // 2, 16)
@@ -145,9 +148,9 @@ def _private_folder() -> Iterator[str]:
 
 
 def _hide_listener(params: "xllamacpp.CommonParams", folder: str) -> None:
-    """Give the server's listener, which cannot be left out, a place where nobody gets at it.
+    """Make the server's unavoidable listener inaccessible.
 
-    Its own default is a TCP port with no key and with CORS for everyone.
+    By default it is a TCP port without a key and with CORS for everyone.
     """
     params.api_keys = [secrets.token_urlsafe(32)]
     params.cors_origins = ""
@@ -156,7 +159,7 @@ def _hide_listener(params: "xllamacpp.CommonParams", folder: str) -> None:
 
 
 def _shut_listener(folder: str) -> None:
-    """End the listening; where that cannot be done the socket has lost its name in the end."""
+    """Shut the listener down; if that fails, its socket still loses its path with the folder."""
     with contextlib.suppress(OSError):
         for name in os.listdir("/dev/fd"):
             with contextlib.suppress(OSError), _borrowed_socket(int(name)) as listener:
@@ -174,16 +177,16 @@ def _borrowed_socket(descriptor: int) -> Iterator[socket.socket]:
 
 
 def _read_reason(params: "xllamacpp.CommonParams", folder: str) -> str:
-    """Load once more and read in llama.cpp's log why that fails: the exception does not say it."""
+    """Load again and read the cause from llama.cpp's log, because the exception lacks it."""
     import xllamacpp
 
     Path(folder, _SOCKET).unlink(missing_ok=True)
-    params.verbosity = 1  # errors alone
+    params.verbosity = 1  # errors only
     log = Path(folder, "log")
     with log.open("wb") as file, _standard_error_to(file.fileno()):
         with contextlib.suppress(RuntimeError, MemoryError):
             xllamacpp.Server(params)
-        deadline = time.monotonic() + 0.5  # the log has a thread of its own
+        deadline = time.monotonic() + 0.5  # the log is written by another thread
         while True:
             text = log.read_text(errors="replace")
             if re.search("bad_alloc|insufficient memory|[Cc]annot allocate|to allocate", text):

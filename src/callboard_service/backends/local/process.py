@@ -1,9 +1,9 @@
-"""The language model's process: started, fed, listened to, and started again when it dies.
+"""Start, feed and supervise the language model's process, and restart it when it dies.
 
     ModelProcess ─┬ ModelOutput   reads the child's standard output
                   └ ModelErrors   reads its standard error into the log
 
-A fault in native code ends the child, which costs the replies that run, and not the service.
+A fault in native code ends the child. That costs the running replies, but not the service.
 """
 
 import asyncio
@@ -25,32 +25,33 @@ _OUTPUT: Final = Lifecycle(shutdown=0.0)
 _ERRORS: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
 _ERRORS_AT_ONCE: Final = 16 * 1024
 _LONGEST_ERROR: Final = 500
-"""Characters of a line of the child's standard error that are logged."""
+"""Characters logged of a line of the child's standard error."""
 
 START_TIMEOUT: Final = 600.0
-"""Seconds that a model may take to load: a large one comes from a slow disk."""
+"""Seconds that a model may take to load; a large one may be on a slow disk."""
 
 STOP_TIMEOUT: Final = 3.0
-"""Seconds that the child has to end by itself."""
+"""Seconds that the child has to exit by itself."""
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
-"""Bytes that may wait for a child that does not read; a chat of at most 8 MiB may be the last."""
+"""Bytes that may be buffered for a child that does not read; one more chat of up to 8 MiB may be
+added to that."""
 
 MAX_OWED: Final = 64
-"""Chats that the child may have to end, cancelled ones among them; it lets 64 wait."""
+"""Maximum chats that the child has not ended, including cancelled ones; it queues up to 64."""
 
 _MAX_LINE: Final = 4 * 1024 * 1024
 _STUCK: Final = "the model's process does not answer"
 _DIED: Final = Failure(Code.UNAVAILABLE, "the model's process ended", retryable=True)
 
 _LOOKS: Final = 8
-"""Looks within the silence that is allowed. They are counted, not timed: a machine that was asleep
-wakes to a process that has had no time to say anything."""
+"""Checks within the allowed silence. They are counted rather than timed: after a machine wakes from
+sleep, the process has had no time to write anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the process says of itself: the tokens of a chat, and how many chats at once."""
+    """What the process reports: the tokens of a chat, and how many chats it answers at once."""
 
     context: int
     parallel: int
@@ -58,7 +59,7 @@ class Loaded:
 
 @dataclass(slots=True)
 class Generate:
-    """Have the model answer the last of these turns. Replied when the process has been told."""
+    """Have the model answer the last of these turns. The reply is sent once that is written."""
 
     turns: Sequence[Turn]
     max_tokens: int
@@ -68,14 +69,14 @@ class Generate:
 
 @dataclass(slots=True)
 class Abandon:
-    """Stop that generation within a token; harmless once it has ended."""
+    """Stop that generation within a token. Does nothing once it has ended."""
 
     generation: Generation
 
 
 @dataclass(slots=True)
 class ModelSaid:
-    """A line of the child whose standard output is `source`, of so many bytes."""
+    """A line of `size` bytes from the child whose standard output is `source`."""
 
     source: asyncio.StreamReader
     event: Event
@@ -84,7 +85,7 @@ class ModelSaid:
 
 @dataclass(slots=True)
 class Ended:
-    """That standard output is at its end, or says what makes no sense."""
+    """The standard output `source` has ended, or broke the protocol."""
 
     source: asyncio.StreamReader
     reason: str
@@ -92,25 +93,25 @@ class Ended:
 
 @dataclass(slots=True)
 class Look:
-    """Time to see whether the child has said anything."""
+    """Check whether the child has written anything."""
 
 
 ModelMessage: TypeAlias = Generate | Abandon | ModelSaid | Ended | Look
 
 
 class ModelDied(Exception):
-    """The child ended without being told to, or is of no use any more; the text says why."""
+    """The child ended on its own or has become unusable; the message says why."""
 
 
 class ModelOutput(Actor[Never]):
-    """Reads the child's lines and hands them on, no faster than they are taken."""
+    """Reads the child's lines and passes them on, no faster than they are taken."""
 
     def __init__(self, lines: asyncio.StreamReader, owner: ActorRef[ModelMessage]) -> None:
         self._lines = lines
         self._owner = owner
 
     async def main(self) -> None:
-        """Read to the end, or to the first line that is none of the protocol's."""
+        """Read to the end, or to the first line that breaks the protocol."""
         source, reason = self._lines, "the model's process ended"
         try:
             while line := await source.readline():
@@ -118,18 +119,18 @@ class ModelOutput(Actor[Never]):
                 if not isinstance(event, dict):
                     raise ValueError("a line is no JSON object")
                 await self._owner.send(ModelSaid(source, event, len(line)))
-        except (ValueError, RecursionError) as error:  # readline raises one for a line too long
+        except (ValueError, RecursionError) as error:  # readline raises ValueError on a long line
             reason = f"the model's process says what makes no sense: {str(error)[:200]}"
         self._owner.tell(Ended(source, reason))
 
     def receive(self, message: Never) -> None:
-        """Nothing: it only reads."""
+        """Do nothing: this actor gets no messages."""
 
 
 class ModelErrors(Actor[Never]):
-    """Reads the child's standard error into the log, so that the child never waits for its reader.
+    """Reads the child's standard error into the log, so that the child never blocks on it.
 
-    Inherited, it would be the service's own, which may be a pipe that nobody reads.
+    An inherited standard error would be the service's own, which may be a pipe that nobody reads.
     """
 
     def __init__(self, lines: asyncio.StreamReader, log: Log) -> None:
@@ -137,7 +138,7 @@ class ModelErrors(Actor[Never]):
         self._log = log
 
     async def main(self) -> None:
-        """Read to the end."""
+        """Log each line until the end."""
         while data := await self._lines.read(_ERRORS_AT_ONCE):
             for printed in data.decode(errors="replace").splitlines():
                 if printed.strip():
@@ -145,11 +146,11 @@ class ModelErrors(Actor[Never]):
                     self._log.warning("the model's process printed", text=text)
 
     def receive(self, message: Never) -> None:
-        """Nothing: it only reads."""
+        """Do nothing: this actor gets no messages."""
 
 
 class ModelProcess(Actor[ModelMessage]):
-    """The child, and the generations that run in it."""
+    """The child process and the generations that run in it."""
 
     def __init__(
         self,
@@ -168,9 +169,9 @@ class ModelProcess(Actor[ModelMessage]):
         self._scratch: Scratch | None = None
         self._running: dict[int, Generation] = {}
         self._unheard: set[int] = set()
-        """Generations of which the child has said nothing yet."""
+        """Generations for which the child has sent no event yet."""
         self._owed: set[int] = set()
-        """Ids that the child has still to end, of generations that were abandoned too."""
+        """Ids that the child has not ended yet, including those of abandoned generations."""
         self._last = 0
         self._heard = self._mark = self._silent_looks = 0
         self._looking = False
@@ -193,10 +194,10 @@ class ModelProcess(Actor[ModelMessage]):
         self._on_start(me, Loaded(_number(ready, "context", 0), _number(ready, "parallel", 1)))
 
     async def _launch(self) -> asyncio.subprocess.Process:
-        """Start the child in a scratch folder of its own. Raises BackendFailed.
+        """Start the child in its own scratch folder. Raises BackendFailed.
 
-        So nothing is left of one that is killed while it loads, and its native libraries, which
-        look for parts of themselves in the working folder, find nothing there.
+        A child that is killed while it loads then leaves no files behind, and its native libraries,
+        which look for their components in the working folder, find nothing there.
         """
         try:
             self._scratch = make_scratch()
@@ -234,7 +235,7 @@ class ModelProcess(Actor[ModelMessage]):
         return event
 
     def receive(self, message: ModelMessage) -> None:
-        """Feed the child, or hand on what it said. Raises ModelDied."""
+        """Write to the child, or pass on what it sent. Raises ModelDied."""
         match message:
             case Generate():
                 self._generate(message)
@@ -252,7 +253,7 @@ class ModelProcess(Actor[ModelMessage]):
 
     def _generate(self, message: Generate) -> None:
         if message.reply.done:
-            return  # whoever asked has gone
+            return  # the caller has gone
         if len(self._owed) >= MAX_OWED or self._unsent > MAX_UNSENT:
             message.reply.fail(Failure(Code.UNAVAILABLE, _STUCK, retryable=True))
             return
@@ -267,7 +268,7 @@ class ModelProcess(Actor[ModelMessage]):
         self._look_later()
 
     def _abandon(self, generation: Generation) -> None:
-        # By identity: the number may be another generation's, of the process before.
+        # Compare by identity: the number may belong to a generation of the restarted process.
         if self._running.get(generation.number) is generation:
             self._forget(generation.number)
             self._write(line({"op": "cancel", "id": generation.number}))
@@ -294,9 +295,9 @@ class ModelProcess(Actor[ModelMessage]):
             self._forget(number)
 
     def _end_unheard(self, error: Event) -> None:
-        """End each generation that this error may be about: the child names none of them.
+        """End each generation that an error without an id may be about.
 
-        A command that was understood has had an answer, or is among these.
+        The child has sent events for every other generation, so it has accepted those.
         """
         for number in list(self._unheard):
             generation = self._running[number]
@@ -310,7 +311,10 @@ class ModelProcess(Actor[ModelMessage]):
             self.context.after(self._interval, Look())
 
     def _look(self) -> None:
-        """Count the looks at which the child, which has something to say, had said nothing."""
+        """Kill the child after _LOOKS checks in a row without output while it has chats to end.
+
+        Raises ModelDied.
+        """
         self._looking = False
         if not self._owed:
             return
@@ -331,7 +335,7 @@ class ModelProcess(Actor[ModelMessage]):
 
     @property
     def _unsent(self) -> int:
-        """Bytes that the child has not read."""
+        """The number of bytes that the child has not read."""
         assert self._child is not None
         assert self._child.stdin is not None
         return self._child.stdin.transport.get_write_buffer_size()
@@ -342,7 +346,7 @@ class ModelProcess(Actor[ModelMessage]):
         self._child.stdin.write(data)
 
     async def stopped(self) -> None:
-        """End the generations, and the child."""
+        """Fail the running generations and end the child."""
         for generation in self._running.values():
             generation.fail(_DIED)
         self._running.clear()
@@ -375,7 +379,7 @@ class ModelProcess(Actor[ModelMessage]):
 
 
 def _command(model: Path) -> list[str]:
-    """Return the command line of the child, which does not work in our folder."""
+    """Return the child's command line; the path is absolute, as it runs in another folder."""
     module = "callboard_service.backends.local.child"
     return python_module(module, "--model", os.path.abspath(model))
 
