@@ -1,8 +1,11 @@
 """The backend `openai`: any server with the OpenAI chat-completions API.
 
-backend ── conversations, replies, tries
-   api ── HTTP: one session, its addresses, the models
-   answer ── one streaming answer, read as it is asked for
-     sse, completion, arguments ── bytes, chunks and tool arguments, without I/O
-     refusals ── whatever the server says against it, in the contract's codes
+backend ── conversations, replies, retries
+   lookout ── the actors: the owner of the HTTP session, and a poller for outages
+   api ── HTTP: one session, the server's addresses
+   models, listing ── the server's models
+   fitting ── how much of a conversation fits into the model's context
+   answer ── one streaming answer, read on demand
+     completion, tool_calls ── chunks and tool calls, without I/O
+     refusals, errors ── the server's errors and refusals, in the contract's codes
 """

@@ -1,7 +1,7 @@
-"""One answer of a model server, read as it is asked for, and no further.
+"""One answer of a model server, read only as far as it is asked for.
 
-It is judged by its first bytes, never by its label: valid streams come as `application/json` or
-`text/html`, whole answers as `text/event-stream`.
+Its form is judged by its first bytes, never by its content type: valid streams are labelled
+`application/json` or `text/html`, and complete answers `text/event-stream`.
 """
 
 import asyncio
@@ -17,16 +17,17 @@ from callboard_service.backends.sse import BARE, EventReader, EventTooLong, Serv
 
 READ_BYTES: Final = 16 * 1024
 MAX_BODY: Final = 1024 * 1024
-"""Bytes of an answer that is not streamed."""
+"""Maximum bytes of an answer that is not streamed."""
 
 _DONE: Final = "[DONE]"
 _BEFORE_CONTENT: Final = b" \t\r\n\xef\xbb\xbf"
 
 
 class Answer:
-    """The chunks of a chat completion. `close` it.
+    """The chunks of one chat completion. Call `close` when done.
 
-    Holds READ_BYTES and one event at most: what is not asked for stays with the server.
+    Holds at most READ_BYTES and one event of a stream; anything not asked for stays with the
+    server.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, refusals: Refusals) -> None:
@@ -34,28 +35,29 @@ class Answer:
         self._refusals = refusals
         self._events = EventReader()
         self._body: bytearray | None = None
-        """The body so far, if the answer is known not to be streamed."""
+        """The body so far, if the answer is not a stream."""
         self._judged = False
         self._ended = False
-        """No more bytes come."""
+        """No more bytes will come."""
         self._in_order = False
-        """The server has sent all that it had."""
+        """The connection ended without an error."""
         self._done = False
         self.parsed = 0
-        """Events that were taken out of the bytes so far."""
+        """The number of events parsed so far."""
         self.broken: Refused | None = None
-        """Why there are no more chunks, if the server did not say that these are all."""
+        """Why there are no more chunks, unless the server marked the end."""
 
     @property
     def buffered(self) -> int:
-        """Bytes that were read and not parsed."""
+        """The number of bytes read but not parsed."""
         return self._events.buffered
 
     async def next(self, patience: float, until: float = math.inf) -> Chunk | None:
-        """Return the next chunk; None at the end, which `broken` may explain.
+        """Return the next chunk, or None at the end; `broken` may then explain the end.
 
-        patience: seconds to wait for a sign of life, which may be a comment. until: when to stop
-        waiting whatever comes, by the event loop's clock. Raises Refused for anything else.
+        patience: seconds without any data, which may be just a comment, before giving up. until:
+        when to give up in any case, by the event loop's clock. Raises Refused if the server reports
+        an error or sends something other than a chat completion.
         """
         while not self._done:
             event = self._next_event()
@@ -69,14 +71,14 @@ class Answer:
         return None
 
     def close(self) -> None:
-        """Let go: of the connection too, at once, if the answer has not come to its end."""
+        """Release the connection, or close it at once if the answer has not ended."""
         if self._done:
             self._response.release()
         else:
             self._response.close()
 
     def _next_event(self) -> ServerEvent | None:
-        """Return what can be parsed now. Raises Refused."""
+        """Return the next event in the buffer, if there is one. Raises Refused."""
         if self._body is not None:
             if not self._ended:
                 return None
@@ -88,11 +90,11 @@ class Answer:
             raise self._refusals.malformed(str(error)) from None
 
     async def _read(self, patience: float, until: float) -> None:
-        # A server faster than its reader would keep others from running.
+        # Without this, a server faster than its reader would starve other tasks.
         await asyncio.sleep(0)
         left = until - asyncio.get_running_loop().time()
         try:
-            if left <= 0:  # else what is there already would be read for ever
+            if left <= 0:  # otherwise data already received could be read for ever
                 raise TimeoutError
             async with asyncio.timeout(min(patience, left)):
                 data = await self._response.content.read(READ_BYTES)
@@ -109,12 +111,12 @@ class Answer:
                 self._end()
 
     def _end(self) -> None:
-        """Note that no more bytes come; what is buffered may still hold an event."""
+        """Note that no more bytes will come; the buffer may still hold an event."""
         self._ended = True
         self.broken = self._refusals.cut()
 
     def _finish(self) -> None:
-        """Note that there are no more chunks. Raises Refused if the answer never had an event."""
+        """Note that there are no more chunks. Raises Refused for content without an event."""
         self._done = True
         if not self.parsed and self._in_order:
             if self._judged:
@@ -122,7 +124,7 @@ class Answer:
             self.broken = self._refusals.empty()
 
     def _take(self, data: bytes) -> None:
-        """Keep bytes; the first that are not blank say what the answer is. Raises Refused."""
+        """Buffer bytes; the first non-blank ones show the answer's form. Raises Refused."""
         if not self._judged:
             data = data.lstrip(_BEFORE_CONTENT)
             if not data:
@@ -140,7 +142,7 @@ class Answer:
             raise self._refusals.malformed(f"an answer of more than {MAX_BODY} bytes")
 
     def _parse(self, event: ServerEvent) -> Chunk | None:
-        """Return what an event says, if it is a chunk. Raises Refused."""
+        """Return the chunk in an event, if there is one. Raises Refused."""
         self.parsed += 1
         data = event.data.strip()
         if data == _DONE:
@@ -153,7 +155,7 @@ class Answer:
             self._pass_over(event, data)
             return None
         if self._ended and event.kind == BARE:
-            self.broken = None  # an answer that is not streamed is whole
+            self.broken = None  # a complete answer that is not streamed
         if event.kind == "error":
             error = value.get("error", value) if isinstance(value, dict) else value
             raise self._refusals.of_error(error)
@@ -162,7 +164,7 @@ class Answer:
         return value if isinstance(value, dict) else None
 
     def _pass_over(self, event: ServerEvent, data: str) -> None:
-        """Ignore data that is not JSON: keep-alives, and events cut by the end. Raises Refused."""
+        """Ignore keep-alives and an event cut off by the end. Raises Refused for other data."""
         if event.kind == "error":
             raise self._refusals.of_error(event.data)
         if not data or self._ended or event.kind not in ("", "message", BARE):
@@ -171,7 +173,7 @@ class Answer:
 
 
 async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """The body; None if it is longer, and then the connection is closed."""
+    """Return the body; None if it is longer than `limit` bytes, after closing the connection."""
     body = bytearray()
     while data := await response.content.read(READ_BYTES):
         body += data

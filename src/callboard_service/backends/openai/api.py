@@ -1,7 +1,7 @@
-"""The HTTP side: one session for all requests, the server's addresses, its models.
+"""The HTTP side: one session for all requests, the server's addresses and its models.
 
-The key goes to the configured address and to no other: redirects are not followed, proxies and
-.netrc of the environment are not looked at, cookies are not kept.
+The key is sent to the configured address only: redirects are not followed, proxies and .netrc from
+the environment are ignored, and cookies are not kept.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from callboard_service.backends.openai.refusals import Refusals, Refused
 OPENAI: Final = "https://api.openai.com/v1"
 
 MAX_LIST: Final = 4 * 1024 * 1024
-"""Bytes of the list of models; that of OpenRouter has some 500,000."""
+"""Maximum bytes of the list of models; OpenRouter's has some 500,000."""
 
 _MAX_HEADER: Final = 64 * 1024
-"""Bytes of one header of an answer: gateways put whole policies and traces into one."""
+"""Maximum bytes of one response header; gateways put whole policies and traces into one."""
 
 _MAX_ERROR: Final = 64 * 1024
 CONNECTIONS: Final = 256
-"""Replies that are made at once."""
+"""Maximum concurrent replies."""
 
 _LISTINGS: Final = 16
-"""Connections for lists of models, beside those of replies."""
+"""Connections for lists of models, in addition to those for replies."""
 
 _HEADERS: Final = {
-    # No decompression, no bombs.
+    # Without decompression there can be no decompression bombs.
     "Accept-Encoding": "identity",
     "User-Agent": "callboard",
 }
@@ -48,7 +48,7 @@ _PAGES: Final = ("text/html", "application/xhtml+xml")
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """Where the server is, the key for it (empty: none), the model (empty: its first)."""
+    """The server's URL, its key (empty: none) and the model (empty: the server's first)."""
 
     base_url: str
     key: str = field(default="", repr=False)
@@ -57,12 +57,13 @@ class ModelServer:
 
 @dataclass(frozen=True, slots=True)
 class OpenAITimeouts:
-    """Seconds that are waited: for a connection, for the models, for the next sign of life.
+    """Timeouts, in seconds.
 
-    content: for something of the reply, while signs of life come (comments, empty chunks).
-    farewell: for usage, once the model has said that it ended; signs of life do not extend it.
-    doubt: the same if it said so beside its last words, which may not be the last. loading: for a
-    server that says that it loads the model.
+    connect: for a connection. models: for the list of models. silence: for the next data of any
+    kind. content: for something of the reply, while only comments and empty chunks come. farewell:
+    for usage, once the model has given its reason to end; other data does not extend it. doubt: in
+    place of farewell, if the reason came in a chunk with content, so that more may follow. loading:
+    for a server that reports that it is loading the model.
     """
 
     connect: float = 10.0
@@ -78,7 +79,7 @@ DEFAULT_TIMEOUTS: Final = OpenAITimeouts()
 
 
 class Api:
-    """The requests of one server. Made inside the event loop; `close` it."""
+    """The requests to one server. Create it inside the event loop and `close` it."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Api:
         self._patience = patience
         self._refusals = Refusals(server.key, wall_clock)
         self._base = URL(server.base_url)
-        # Most people leave out the /v1 that nearly all servers have; a few have none.
+        # Many users leave out the /v1, which nearly all servers have and a few do not.
         plain = self._base.path.strip("/") == ""
         self._roots: Sequence[str] = ("v1", "") if plain else ("",)
         self._with_usage = True
@@ -119,13 +120,13 @@ class Api:
 
     @property
     def exposes_key(self) -> bool:
-        """The key goes over a network without encryption."""
+        """Whether the key crosses a network without encryption."""
         away = self._base.host not in ("localhost", "127.0.0.1", "::1")
         return bool(self._server.key) and self._base.scheme == "http" and away
 
     @property
     def refusals(self) -> Refusals:
-        """How this server's refusals are worded."""
+        """The builder of Failures for this server's refusals."""
         return self._refusals
 
     async def close(self) -> None:
@@ -133,7 +134,7 @@ class Api:
         await self._session.close()
 
     async def models(self) -> dict[str, int] | None:
-        """List the models by name, each with the tokens of its context (0: the server names none).
+        """Return the models by name, each with its context in tokens (0: unknown).
 
         Return None if the server has no such list. Raises Failure.
         """
@@ -153,7 +154,7 @@ class Api:
         return None
 
     async def complete(self, model: str, messages: Sequence[Mapping[str, str]]) -> Answer:
-        """Begin a chat completion. Raises Failure."""
+        """Start a chat completion. Raises Failure."""
         body = {"model": model, "messages": list(messages), "stream": True}
         if self._with_usage:
             try:
@@ -166,7 +167,7 @@ class Api:
         return await self._post(body)
 
     async def _post(self, body: Mapping[str, object]) -> Answer:
-        """Post to the first of the addresses that is one."""
+        """Post to each possible root until one answers other than 404 or 405. Raises Refused."""
         *others, last = self._roots
         refused: Failure | None = None
         for root in (*others, last):
@@ -178,7 +179,7 @@ class Api:
                 failure = await self._refusal(response)
             finally:
                 response.close()
-            # What the first says of a model that it does not know counts for more.
+            # The first refusal wins: it may be about a model that the server does not know.
             refused = refused or failure
             if response.status not in (404, 405):
                 raise failure
@@ -188,7 +189,7 @@ class Api:
     async def _open(
         self, path: str, root: str, body: Mapping[str, object]
     ) -> aiohttp.ClientResponse:
-        """The response to a POST; those that are of no use are refused here."""
+        """Send a POST and return the response. Raises Refused if it fails or is compressed."""
         silence = self._patience.silence
         try:
             async with asyncio.timeout(silence):
@@ -210,8 +211,8 @@ class Api:
         data: io.BytesIO | None = None
         if body is not None:
             headers["Content-Type"] = "application/json"
-            # As UTF-8: escaped, most texts of the world are twice as large, and emoji three times.
-            # From a file it is written piece by piece, as the server takes it.
+            # UTF-8, because escapes would double the size of most non-Latin text and triple that of
+            # emoji. A file object is sent piece by piece, as the server takes it.
             data = io.BytesIO(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
         return await self._session.request(
             method,
@@ -232,7 +233,7 @@ class Api:
             response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> Failure:
-        """Why the status is not 200."""
+        """Return the failure for a status other than 200."""
         status = response.status
         if 300 <= status < 400:
             return self._refusals.of_redirect(status, _origin(response.headers.get("Location", "")))
@@ -245,9 +246,9 @@ class Api:
 
 
 def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that takes little ahead of its reader.
+    """Create a socket with a small receive buffer, so that little is read ahead.
 
-    The event loop hands on up to 256 KiB at once if the system has as much, whatever the size of
+    The event loop reads up to 256 KiB at once if the kernel has that much, whatever the size of
     aiohttp's buffer.
     """
     family, kind, protocol, _, _ = address
@@ -257,7 +258,7 @@ def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _origin(location: str) -> str:
-    """Scheme and host of an address; empty if it has none. Neither path nor credentials."""
+    """Return the scheme and host of a URL, without path or credentials; empty if it has none."""
     try:
         url = URL(location)
         return str(url.origin()) if url.absolute else ""

@@ -1,4 +1,4 @@
-"""The backend `openai`: conversations with the models of any server that speaks OpenAI's API."""
+"""The backend `openai`: conversations with the models of any server with OpenAI's API."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -42,22 +42,22 @@ from callboard_service.backends.stored import (
 from callboard_service.store.store import RecentTurns
 
 SMALL_PROMPT: Final = 256 * 1024
-"""Bytes of the texts of a conversation that is sent whenever there is a connection."""
+"""Bytes of conversation text that is sent without waiting for one of LARGE_AT_ONCE places."""
 
 LARGEST_PROMPT: Final = 8 * 1024 * 1024
-"""Bytes of the texts that are sent at most: no model has a context for more."""
+"""Maximum bytes of conversation text that is sent; no model has a context for more."""
 
 LARGE_AT_ONCE: Final = 3
-"""Larger prompts that are sent at once, until their answer begins."""
+"""Larger prompts that are sent concurrently, each until its answer begins."""
 
 TRIES: Final = 5
-"""How often a request is sent, as long as nothing of its reply has come: for some seven seconds."""
+"""How often a request is sent if nothing of its reply has come, over some seven seconds."""
 
 MAX_WAITING: Final = 256
-"""Replies of one session that may wait for a connection."""
+"""Maximum replies of one session that wait for a connection."""
 
 MAX_PAUSE: Final = 10.0
-"""Seconds; a server that wants more is not waited for, its client is told."""
+"""Seconds; if a server asks for a longer pause, the request fails and its client is told."""
 
 _UNUSABLE: Final = frozenset(
     {
@@ -73,7 +73,7 @@ _BACKOFF: Final = wait_exponential(multiplier=0.5, max=8.0) + wait_random(0.0, 0
 
 
 class Started:
-    """An answer whose first chunk is there."""
+    """An answer whose first chunk has arrived."""
 
     def __init__(self, answer: Answer, first: Chunk) -> None:
         self.answer = answer
@@ -83,8 +83,8 @@ class Started:
 class OpenAIBackend(StoredConversations):
     """Conversations with one server; each reply is one streamed HTTP answer.
 
-    pause: waits so many seconds before another try. connections: replies that are made at once, of
-    which each client session has its share.
+    pause: sleeps for the given seconds before a retry. connections: the number of concurrent
+    replies, shared fairly among client sessions.
     """
 
     name = "openai"
@@ -119,14 +119,14 @@ class OpenAIBackend(StoredConversations):
         return ChildSpec("http", lambda: HttpSession(self))
 
     def health(self) -> Health:
-        """Ready unless the server, when it was last asked, could not be used at all."""
+        """Return ready unless the server was unusable when it was last asked."""
         if self._api is None:
             return Health(False, "not connected")
         detail = self._trouble or "ready, as far as it is known"
         return Health(self.is_open and not self._trouble, f"{self._api.origin}: {detail}")
 
     async def connect(self) -> None:
-        """Open the HTTP session. A server that is not there is a warning."""
+        """Open the HTTP session. A server that cannot list its models only causes a warning."""
         self._api = Api(self._server, self._log, self._patience)
         self._models = Models(self._api, self._server.model, self._log)
         if self._api.exposes_key:
@@ -138,7 +138,7 @@ class OpenAIBackend(StoredConversations):
             self._log.warning("models not listed", code=failure.code.value, reason=failure.message)
 
     async def look_again(self) -> None:
-        """Ask the server again if it could not be reached when it was last asked."""
+        """Ask the server again if it could not be reached the last time."""
         if self._away and self._models is not None:
             try:
                 await self._models.refresh()
@@ -154,7 +154,7 @@ class OpenAIBackend(StoredConversations):
             await api.close()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Have the model go on with the conversation, and keep what it said."""
+        """Have the model continue the conversation, and keep what it said."""
         api, models = self._api, self._models
         if api is None or models is None:
             raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
@@ -189,7 +189,7 @@ class OpenAIBackend(StoredConversations):
     async def _complete(
         self, api: Api, models: Models, prompt: Prompt, completion: Completion
     ) -> AsyncGenerator[ReplyEvent, None]:
-        """Yield what the server says, until `completion` is complete. Raises Failure."""
+        """Yield the reply's events until `completion` is complete. Raises Failure."""
         model = prompt.model or await models.default()
         answer: Answer | None = None
         first: Chunk = {}
@@ -216,9 +216,9 @@ class OpenAIBackend(StoredConversations):
     async def _send(
         self, api: Api, model: str, prompt: Prompt
     ) -> AsyncGenerator[ChatNotice | Started, None]:
-        """Send the conversation, and yield the answer once its first chunk is there.
+        """Send the conversation, and yield the answer once its first chunk has arrived.
 
-        What is sent takes several times its size in memory, so few large prompts are sent at once.
+        A prompt takes several times its size in memory, so few large ones are sent at once.
         """
         name = prompt.conversation_id
         turns = await self.turns(name, self._fitting.bytes_of(name, SMALL_PROMPT))
@@ -242,7 +242,7 @@ class OpenAIBackend(StoredConversations):
     async def _fit(
         self, api: Api, model: str, name: str, turns: RecentTurns
     ) -> AsyncGenerator[ChatNotice | Started, None]:
-        """Send the turns; leave older ones out until the rest fits into the model's context."""
+        """Send the turns; leave out older ones until the rest fits into the model's context."""
         while True:
             try:
                 async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
@@ -259,10 +259,10 @@ class OpenAIBackend(StoredConversations):
     async def _rest(
         self, api: Api, answer: Answer, completion: Completion
     ) -> AsyncGenerator[ReplyEvent, None]:
-        """Yield what follows the first chunk.
+        """Yield the events after the first chunk.
 
-        Signs of life (comments, chunks that say nothing) keep a reply waiting for `content` seconds
-        in all, and for no longer than `farewell` once the model has said that it ended.
+        Comments and empty chunks keep a reply waiting for at most `content` seconds after the last
+        content, or for `farewell` or `doubt` seconds once the model has given its reason to end.
         """
         patience, now = self._patience, asyncio.get_running_loop().time
         said, since = completion.said, now()
@@ -282,7 +282,7 @@ class OpenAIBackend(StoredConversations):
                 said, since = completion.said, now()
         if completion.finished:
             return
-        # Some end with [DONE] alone, or with the length that they announced.
+        # Some servers end with only [DONE], or after the announced content length.
         if answer.broken is not None:
             raise api.refusals.no_content(limit) if now() >= since + limit else answer.broken
         if not completion.said:
@@ -291,7 +291,7 @@ class OpenAIBackend(StoredConversations):
     async def _begin(
         self, api: Api, model: str, messages: Sequence[dict[str, str]]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
-        """Try until the reply begins, with a notice for each other try."""
+        """Try until the reply begins, with a notice before each retry that has a new cause."""
         tries = AsyncRetrying(
             sleep=self._pause,
             stop=self._is_enough,
@@ -314,7 +314,7 @@ class OpenAIBackend(StoredConversations):
             yield started
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        """Return whether to give up: after TRIES, or much later while a model is loaded."""
+        """Return whether to give up: after TRIES, or after `loading` seconds of model loading."""
         failure = _failure_of(state)
         if failure is not None and failure.loading:
             return (state.seconds_since_start or 0.0) > self._patience.loading
@@ -348,7 +348,7 @@ class OpenAIBackend(StoredConversations):
         return Started(answer, first)
 
     def _note(self, failure: Failure | None) -> None:
-        """Keep what `health` says. What is wrong with one request says nothing of the server."""
+        """Update the state for `health`; a failure of a single request says nothing about it."""
         self._away = failure is not None and failure.code in _AWAY
         if failure is None:
             self._trouble = ""
@@ -357,7 +357,7 @@ class OpenAIBackend(StoredConversations):
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """Return the conversation as the API has it."""
+    """Return the turns in the form of the API."""
     return [{"role": role, "content": text} for role, text in turns]
 
 

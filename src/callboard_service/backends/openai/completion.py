@@ -1,7 +1,7 @@
-"""What a streamed chat completion says, chunk by chunk, as events of a reply. No I/O.
+"""Convert the chunks of a streamed chat completion into reply events. No I/O.
 
-Servers agree on little more than `choices[0].delta.content`: everything else may be absent, null,
-or where another server has it. What has no known form says nothing.
+Servers agree on little more than `choices[0].delta.content`: everything else may be absent, null or
+somewhere else. Anything in an unknown form is ignored.
 """
 
 import math
@@ -25,15 +25,15 @@ Chunk: TypeAlias = dict[str, object]
 
 MAX_CALLS: Final = 128
 MAX_ARGUMENTS: Final = 1024 * 1024
-"""Characters of all tool calls of one reply."""
+"""Maximum characters of all tool calls of one reply."""
 MAX_TEXT: Final = 4 * 1024 * 1024
-"""Bytes of the text of one reply, in UTF-8, and as many of its reasoning: a model that has lost the
-thread would go on for ever."""
+"""Maximum bytes of one reply's text in UTF-8, and the same for its reasoning; a model that has lost
+the thread never stops."""
 
 _SAYING: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
 
 NO_REASON: Final = "the model server ended without saying why"
-"""The `stop_detail` of a reply that may have been cut (llama-cpp-python ends one so)."""
+"""The `stop_detail` of a reply that may have been cut; llama-cpp-python ends some replies so."""
 
 _MAX_COUNT: Final = 2**32 - 1
 
@@ -43,11 +43,11 @@ _FAILED: Final = frozenset(
         "timeout", "abort", "aborted", "cancelled", "canceled",
     }
 )  # fmt: skip
-"""Reasons to end of a server that failed: the text so far is not a reply."""
+"""Reasons to end that mean that the server failed: the text so far is not a reply."""
 
 
 def says_something(chunk: Chunk) -> bool:
-    """Return whether a chunk belongs to a reply: one with just a role comes before it begins."""
+    """Return whether a chunk has content, an error or an end; one with only a role has not."""
     if error_in(chunk) is not None:
         return True
     choice = _choice(chunk)
@@ -58,12 +58,12 @@ def says_something(chunk: Chunk) -> bool:
 
 
 class Completion:
-    """Takes the chunks of one answer and keeps what was said.
+    """Takes the chunks of one answer and records what was said.
 
-    finished: the model has said why it ended; only usage may still come. said: a count that grows
-    with every chunk that says something of the reply, or how it ended for the first time. doubtful:
-    the reason to end came in a chunk with content, so more may follow. failure: set if the server
-    failed; raise it after yielding the events that `take` returned.
+    finished: the model has given its reason to end; only usage may follow. said: a counter that
+    grows with every chunk that has content or the first reason to end. doubtful: the reason to end
+    came in a chunk with content, so more may follow. failure: set if the server failed; raise it
+    after yielding the events that `take` returned.
     """
 
     def __init__(self, refusals: Refusals) -> None:
@@ -74,7 +74,7 @@ class Completion:
         self.doubtful = False
         self.failure: Refused | None = None
         self.ending: list[ReplyEvent] = []
-        """What `end` has returned."""
+        """The events that `end` returned."""
         self._kept = StringIO()
         self._calls = ToolCalls(MAX_CALLS, MAX_ARGUMENTS)
         self._called: list[ToolCallEvent] = []
@@ -84,11 +84,11 @@ class Completion:
 
     @property
     def finished(self) -> bool:
-        """The model has ended."""
+        """Whether the model has given its reason to end."""
         return bool(self._reason)
 
     def take(self, chunk: Chunk) -> list[ReplyEvent]:
-        """Return what a chunk says. Raises Refused for an error, and for what has no bounds."""
+        """Return the events of a chunk. Raises Refused for an error or if a limit is exceeded."""
         if (error := error_in(chunk)) is not None:
             raise self._refusals.of_error(error)
         self._count(chunk.get("usage"))
@@ -98,8 +98,8 @@ class Completion:
         self._count(choice.get("usage"))
         said = self.said
         delta = choice.get("delta")
-        # An answer that is not streamed has `message` where a chunk has `delta`. Some servers send
-        # both with the last chunk: then `message` repeats all that was said.
+        # A non-streamed answer has `message` in place of `delta`. Some servers send both in the
+        # last chunk; `message` then repeats the whole text.
         if not delta and not said:
             delta = choice.get("message")
         events = self._take_delta(delta) if isinstance(delta, dict) else []
@@ -112,7 +112,7 @@ class Completion:
     def _take_delta(self, delta: Chunk) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []
         content = delta.get("content")
-        # Some send one text under both names.
+        # Some servers send the same text under both names.
         thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         if reasoning := self._reasoning.add(thought + _thinking(content)):
             if self._reasoning.bytes > MAX_TEXT:
@@ -123,19 +123,19 @@ class Completion:
         return events
 
     def _end_with(self, reason: str, *, with_content: bool) -> None:
-        """Take a reason to end, which may be that the server failed."""
+        """Record the reason to end, and a failure if the reason means one."""
         if reason.strip().lower() in _FAILED:
             self.failure = self._refusals.of_reason(reason)
         self.said += not self._reason
-        # One server sends it with every chunk (ollama/ollama#4357), others with the last words.
+        # One server sends it with every chunk (ollama/ollama#4357), others with the last content.
         self.doubtful = with_content
         self._reason = reason
 
     def end(self, context: int = 0) -> list[ReplyEvent]:
-        """Return what is left when the model has ended: tool calls, the counts, why it stopped.
+        """Return the last events: the rest of the text, tool calls, and ChatCompleted.
 
-        context: the tokens of the model's context, if they are known. Most servers have one word
-        for the end of the context and for the end of what a reply may have.
+        context: the size of the model's context in tokens, or 0 if unknown. It is needed to tell
+        a full context from a reply of maximum length; most servers have one word for both.
         """
         events: list[ReplyEvent] = []
         if reasoning := self._reasoning.end():
@@ -158,7 +158,7 @@ class Completion:
         return events
 
     def entries(self) -> list[HistoryEntry]:
-        """What was said, for the history."""
+        """Return the text and the tool calls for the history."""
         said = self._kept.getvalue()
         text = [HistoryEntry(assistant_text=said)] if said else []
         return text + [HistoryEntry(tool_call=call) for call in self._called]
@@ -187,7 +187,7 @@ class Completion:
 
 
 def _text(value: object) -> str:
-    """A text, or the texts of a list of parts."""
+    """Return a text, or the joined texts of a list of parts; empty for anything else."""
     if isinstance(value, list):
         parts = (part.get("text") for part in value if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
@@ -195,14 +195,14 @@ def _text(value: object) -> str:
 
 
 def _choice(chunk: Chunk) -> Chunk:
-    """Return the first choice of a chunk; empty if it has none."""
+    """Return the first choice of a chunk, or an empty one if there is none."""
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return choice if isinstance(choice, dict) else {}
 
 
 def _thinking(content: object) -> str:
-    """Return the thoughts in a list of parts, as Mistral's reasoning models send them."""
+    """Return the thoughts in a list of parts, the form used by Mistral's reasoning models."""
     if not isinstance(content, list):
         return ""
     parts = [part for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
@@ -210,7 +210,7 @@ def _thinking(content: object) -> str:
 
 
 def _number(value: object, before: int) -> int:
-    """Return a count, of whatever type; the one before if it is none."""
+    """Return a count, which may be of any type; `before` if it is not a valid number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return before
     return min(int(value), _MAX_COUNT)

@@ -1,4 +1,4 @@
-"""Errors of model servers, read from every form in which servers send them. No I/O."""
+"""Parse the errors of model servers from every form in which servers send them. No I/O."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from callboard_service.backends.redaction import redacted
 from callboard_service.log_values import shorten
 
 MAX_WORDS: Final = 400
-"""Characters of a server's own words that are shown."""
+"""Characters of a server's message that are shown."""
 
 _MAX_DEPTH: Final = 4
 
-# MiniMax answers with HTTP 200 and codes of its own (platform.minimax.io, "Error Codes", 2026).
+# MiniMax answers with HTTP 200 and its own codes (platform.minimax.io, "Error Codes", 2026).
 _BASE_RESPONSES: Final = {
     1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1024: 500, 1026: 400, 1027: 400,
     1033: 500, 1039: 429, 1041: 429, 1042: 400, 2013: 400,
@@ -32,7 +32,7 @@ _LOADING: Final = re.compile(r"(?i)loading model|model is (?:currently )?loading
 
 
 class ServerError(NamedTuple):
-    """An error of the server's. status: as of HTTP, 0 if it says none; kinds: what it calls it."""
+    """A server's error. status: in HTTP's terms, 0 if unknown; kinds: its codes and types."""
 
     words: str = ""
     status: int = 0
@@ -40,18 +40,18 @@ class ServerError(NamedTuple):
 
     @property
     def is_about_context(self) -> bool:
-        """The conversation is too long for the model."""
+        """Whether the conversation is too long for the model."""
         texts = (self.words, *self.kinds)
         return any(_CONTEXT.search(text) for text in texts)
 
     @property
     def is_loading(self) -> bool:
-        """The model is being loaded, and will be there."""
+        """Whether the model is still being loaded."""
         return bool(_LOADING.search(self.words))
 
 
 def error_in(value: object) -> ServerError | None:
-    """Return the error that a decoded answer, or a chunk, holds; None if it holds none."""
+    """Return the error in a decoded answer or chunk; None if it holds none."""
     if isinstance(value, list):
         return next((found for item in value[:4] if (found := error_in(item))), None)
     if not isinstance(value, dict):
@@ -73,14 +73,14 @@ def error_in(value: object) -> ServerError | None:
 
 
 def error_of(value: object) -> ServerError:
-    """Return what this says, which is known to be an error."""
+    """Parse a value that is known to be an error."""
     kinds = tuple(dict.fromkeys(_kinds(value, _MAX_DEPTH)))
     status = next((int(kind) for kind in kinds if re.fullmatch("[45][0-9]{2}", kind)), 0)
     return ServerError(_words(value, _MAX_DEPTH), status, kinds)
 
 
 def error_in_body(body: bytes) -> ServerError:
-    """Return what the body of a refusal says. A page says nothing."""
+    """Parse the body of a refusal; an HTML page yields an empty error."""
     text = body.decode(errors="replace").strip().removeprefix("data:").strip()
     try:
         value: object = json.loads(text)
@@ -93,15 +93,16 @@ def error_in_body(body: bytes) -> ServerError:
 
 
 def shown(words: str) -> str:
-    """Return a server's words on one line, shortened, without what looks like a key.
+    """Return a server's message on one line, shortened and with secrets removed.
 
-    A proxy puts its own words first, and those of the server behind it last: both ends are kept.
+    Shortening keeps both ends: a proxy puts its own message first, and that of the server behind it
+    last.
     """
     return shorten(" ".join(redacted(words).split()), MAX_WORDS)
 
 
 def _words(value: object, depth: int) -> str:
-    """Return the message for a person, wherever it is."""
+    """Return the message for a person, wherever it is in the value."""
     if isinstance(value, str):
         return _inner(value, depth)
     if not depth:
@@ -120,7 +121,7 @@ def _words(value: object, depth: int) -> str:
 
 
 def _inner(text: str, depth: int) -> str:
-    """Return the message in a text that is itself JSON, as proxies hand on what they were told."""
+    """Return the message in a text that is itself JSON, as proxies pass errors on."""
     if depth and text.lstrip()[:1] in ("{", "[") and len(text) < 100_000:
         try:
             value: object = json.loads(text)
@@ -132,7 +133,7 @@ def _inner(text: str, depth: int) -> str:
 
 
 def _kinds(value: object, depth: int) -> Iterator[str]:
-    """Yield what an error calls itself."""
+    """Yield the statuses, codes and types of an error."""
     if isinstance(value, list) and depth:
         for item in value[:4]:
             yield from _kinds(item, depth - 1)

@@ -1,7 +1,7 @@
-"""How much of each conversation fits into the model's context, as far as that has been learned.
+"""Remember how much of each conversation fits into the model's context.
 
-The API does not say how large the context is. A server that refuses a conversation as too long
-teaches it.
+The API does not report the size of the context; it is learned when a server refuses a conversation
+as too long.
 """
 
 from typing import Final
@@ -9,11 +9,11 @@ from typing import Final
 from callboard_service.store.store import RecentTurns
 
 MAX_REMEMBERED: Final = 1000
-"""Conversations that are remembered; the one that was added first is forgotten first."""
+"""Maximum remembered conversations; the one added first is forgotten first."""
 
 
 class Fitting:
-    """Remembers how many bytes of text of a conversation are sent, where all were too many."""
+    """Remembers how many bytes of text to send of each conversation that was too long."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
@@ -22,13 +22,13 @@ class Fitting:
         return conversation_id in self._bytes
 
     def bytes_of(self, conversation_id: str, otherwise: int) -> int:
-        """Return how many bytes are sent; `otherwise` if the conversation was never too long."""
+        """Return how many bytes to send; `otherwise` if the conversation was never too long."""
         return self._bytes.get(conversation_id, otherwise)
 
     def halve(self, conversation_id: str, turns: RecentTurns) -> RecentTurns:
         """Return the newer half of turns that were too long, and remember its size.
 
-        The result begins with a turn of the user's, and has at least the last turn.
+        The result starts with a user turn and contains at least the last turn.
         """
         sizes = [len(text.encode()) for _, text in turns]
         half, left, start = sum(sizes) // 2, sum(sizes), 0

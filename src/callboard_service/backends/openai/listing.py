@@ -1,4 +1,4 @@
-"""The list of a server's models, which servers agree on as far as the names go. No I/O."""
+"""Parse a server's list of models; servers agree only on how they name them. No I/O."""
 
 import json
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ _CONTEXT: Final = (
 
 
 def listed_models(body: bytes | None) -> dict[str, int] | None:
-    """Return the names in a list of models, each with the tokens of its context, 0 if unknown.
+    """Return the names in a list of models, each with its context in tokens (0: unknown).
 
-    None if it is no such list.
+    Return None if `body` is not such a list.
     """
     try:
         value = json.loads(body or b"")
@@ -40,7 +40,7 @@ def listed_models(body: bytes | None) -> dict[str, int] | None:
 
 
 def _context(model: Mapping[str, object]) -> int:
-    """Return how many tokens prompt and reply may have together."""
+    """Return how many tokens prompt and reply may have together; 0 if unknown."""
     meta = model.get("meta")
     places = (model, meta) if isinstance(meta, dict) else (model,)
     for place in places:

@@ -6,11 +6,11 @@ from typing import Final, Never, Protocol
 from actors import Actor, Lifecycle
 
 LOOK_AGAIN: Final = 30.0
-"""Seconds between two looks at a server that could not be reached."""
+"""Seconds between checks of a server that could not be reached."""
 
 
 class Owner(Protocol):
-    """What these actors need of the backend."""
+    """The part of the backend that these actors use."""
 
     async def connect(self) -> None:
         """Open the HTTP session."""
@@ -19,26 +19,26 @@ class Owner(Protocol):
         """Close the HTTP session."""
 
     async def look_again(self) -> None:
-        """Ask the server again if it could not be reached when it was last asked."""
+        """Ask the server again if it could not be reached the last time."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """See whether a server is back that could not be reached."""
+    """Check whether an unreachable server is back."""
 
 
 class Lookout(Actor[LookAgain]):
-    """Keeps what is known of a server up to date that nobody sends anything to."""
+    """Notices the end of an outage even while no client sends requests."""
 
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
 
     def started(self) -> None:
-        """Look for the first time in a while."""
+        """Schedule the first check."""
         self.context.after(LOOK_AGAIN, LookAgain())
 
     async def receive(self, message: LookAgain) -> None:
-        """Look, and again later."""
+        """Check, and schedule the next check."""
         await self._owner.look_again()
         self.context.after(LOOK_AGAIN, message)
 
@@ -50,15 +50,15 @@ class HttpSession(Actor[Never]):
         self._owner = owner
 
     async def started(self) -> None:
-        """Open it, and see which models there are."""
+        """Open the session, list the models and start the poller."""
         await self._owner.connect()
         self.context.spawn(
             lambda: Lookout(self._owner), name="lookout", lifecycle=Lifecycle(shutdown=0.0)
         )
 
     def receive(self, message: Never) -> None:
-        """Nothing: the session is used by plain calls, in the actors of the requests."""
+        """Do nothing: the actors of the requests call the session directly."""
 
     async def stopped(self) -> None:
-        """Close it."""
+        """Close the session."""
         await self._owner.disconnect()

@@ -1,4 +1,7 @@
-"""The models of a server: listed once, and again when one is asked for that was not there."""
+"""The models of a server.
+
+They are listed at the start, after an outage, and when a default is needed and none was listed.
+"""
 
 from typing import Final
 
@@ -9,7 +12,7 @@ _SHOWN: Final = 5
 
 
 class Models:
-    """Which models there are. A server that has no list has any."""
+    """The known models. A server without a list may have any."""
 
     def __init__(self, api: Api, default: str, log: Log) -> None:
         self._api = api
@@ -18,11 +21,11 @@ class Models:
         self._listed: dict[str, int] | None = None
 
     async def refresh(self) -> None:
-        """List them. Raises Failure if the server cannot be asked."""
+        """List the models. Raises Failure if the server cannot be asked."""
         self._listed = await self._api.models()
 
     async def first_look(self) -> None:
-        """List them and log what is odd. Raises Failure if the server cannot be asked."""
+        """List the models and log oddities. Raises Failure if the server cannot be asked."""
         await self.refresh()
         if self._listed is None:
             self._log.warning("models not listed", reason="the server has no list of models")
@@ -30,10 +33,10 @@ class Models:
             self._log.warning("the model is not in the server's list", model=self._default)
 
     def hint(self, name: str) -> str:
-        """Return what a person may be told beside the server's refusal of this model; or nothing.
+        """Return a text that may be appended to the server's refusal of this model; may be empty.
 
-        The list is only a help: servers know models by other names (`llama3` for `llama3:latest`,
-        variants, deployments) and some list just those that are loaded.
+        The list is only a hint: servers accept other names (`llama3` for `llama3:latest`, variants,
+        deployments), and some list only the models that are loaded.
         """
         if not self._listed or name in self._listed:
             return ""
@@ -42,15 +45,15 @@ class Models:
         return f"; it lists {shown}" + (f" and {more} more" if more > 0 else "")
 
     def context(self, name: str) -> int:
-        """Return how many tokens this model's context has; 0 if the server does not say.
+        """Return the size of this model's context in tokens; 0 if unknown.
 
-        A server with one model may take any name for it, as llama.cpp's does.
+        A server with one model may accept any name for it, as llama.cpp's does.
         """
         listed = self._listed or {}
         return listed.get(name) or (sum(listed.values()) if len(listed) == 1 else 0)
 
     async def default(self) -> str:
-        """The model of a request that names none. Raises Failure."""
+        """Return the model for a request that names none. Raises Failure."""
         if self._default:
             return self._default
         if not self._listed:

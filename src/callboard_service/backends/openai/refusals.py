@@ -1,6 +1,6 @@
-"""Whatever a model server says against a request, in the contract's codes and for a person.
+"""Translate a model server's errors and refusals into the contract's codes, with readable messages.
 
-The server's own words are shortened, and the key is taken out of them: servers echo it.
+The server's own message is shortened and the key removed from it, because servers echo the key.
 """
 
 import math
@@ -37,14 +37,14 @@ _CODES: Final = {
 _RETRYABLE: Final = frozenset(
     {Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}
 )
-# What servers write in `code` or `type`, where there is no HTTP status to go by or just 400.
+# Values of `code` or `type`, used if there is no HTTP status or only 400.
 _KINDS: Final = {
     "invalid_request_error": 400,
     "context_length_exceeded": 400,
     "exceed_context_size_error": 400,
     "invalid_api_key": 401,
     "authentication_error": 401,
-    "no_db_connection": 401,  # litellm, of a key that it does not know
+    "no_db_connection": 401,  # litellm, for a key that it does not know
     "permission_error": 403,
     "model_not_found": 404,
     "not_found_error": 404,
@@ -59,9 +59,10 @@ _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
 
 
 class Refused(Failure):
-    """A Failure; `again`: worth another try at once, if nothing of the reply has come yet.
+    """A Failure of a model server.
 
-    loading: the server says that it will be ready. too_long: the conversation does not fit into the
+    again: the request is worth another try if nothing of the reply has come yet. loading: the
+    server reports that it is loading the model. too_long: the conversation does not fit into the
     model's context. mentions_usage: the server may not know `stream_options`.
     """
 
@@ -82,9 +83,9 @@ class Refused(Failure):
 
 
 class Refusals:
-    """Words refusals so that the key is in none of them.
+    """Makes Failures whose messages never contain the key.
 
-    wall_clock: seconds since 1970, for advice that is a date.
+    wall_clock: returns seconds since 1970, for advice given as a date.
     """
 
     def __init__(self, key: str, wall_clock: Callable[[], float]) -> None:
@@ -92,31 +93,31 @@ class Refusals:
         self._wall_clock = wall_clock
 
     def of_status(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
-        """An answer with an HTTP status that is not 200."""
+        """Return the failure for an answer with an HTTP status other than 200."""
         error = error_in_body(body)
         code, meaning = _meaning((_kind(error) or status) if status == 400 else status)
         message = self._sentence(f"{meaning} (HTTP {status})", error)
         advice = self._advice(headers) if status in (429, 503) else 0.0
         refused = Refused(code, message, retry_after=advice, again=status in _AGAIN)
-        # Anywhere in the body: some quote the request, some put it behind 300 letters.
+        # Search the whole body: some quote the request, some mention it after 300 characters.
         refused.mentions_usage = status in (400, 422) and any(
             word in body for word in (b"stream_options", b"include_usage")
         )
         return _judged(refused, error)
 
     def of_redirect(self, status: int, target: str) -> Refused:
-        """An answer that sends the request, and the key with it, elsewhere; `target`: an origin."""
+        """Return the failure for a redirect, which would take the key to the origin `target`."""
         where = self._scrub(target) or "another address"
         message = f"the model server redirects to {where} (HTTP {status}), which is not followed"
         return Refused(Code.FAILED_PRECONDITION, f"{message}; set {BASE_URL} to where it is")
 
     def of_page(self) -> Refused:
-        """An answer for a browser."""
+        """Return the failure for a web page in place of an answer."""
         message = f"the model server answers with a web page; is {BASE_URL} right?"
         return Refused(Code.FAILED_PRECONDITION, message)
 
     def of_error(self, error: object) -> Refused:
-        """An error in the middle of an answer."""
+        """Return the failure for an error within an answer."""
         found = error if isinstance(error, ServerError) else error_of(error)
         status = found.status or _kind(found) or 500
         code, meaning = _meaning(status)
@@ -124,19 +125,19 @@ class Refusals:
         return _judged(refused, found)
 
     def of_reason(self, reason: str) -> Refused:
-        """Return the failure for a `finish_reason` that says that the model server failed."""
+        """Return the failure for a `finish_reason` that means that the server failed."""
         message = self._sentence(
             "the model server ended the reply with an error", ServerError(reason)
         )
         return Refused(Code.UNAVAILABLE, message, again=True)
 
     def empty(self) -> Refused:
-        """Return the failure for an answer without content: some servers refuse long prompts so."""
+        """Return the failure for an empty answer, with which some servers refuse long prompts."""
         message = "the model server answered with nothing; the conversation may be too long for it"
         return Refused(Code.UNAVAILABLE, message)
 
     def of_exception(self, error: Exception, silence: float) -> Refused:
-        """What aiohttp raises; silence: the seconds that were waited, should it be that."""
+        """Return the failure for an exception of aiohttp; silence: the seconds of a timeout."""
         match error:
             case aiohttp.ClientConnectorCertificateError() | ssl.CertificateError():
                 refused = Refused(
@@ -162,24 +163,24 @@ class Refusals:
                 return Refused(Code.UNAVAILABLE, message, again=True)
 
     def malformed(self, what: str) -> Refused:
-        """The server sent what the API does not allow. Not a fault of ours, so never INTERNAL."""
+        """Return the failure for data that the API does not allow: the server's fault."""
         refused = Refused(Code.UNAVAILABLE, f"the model server sent {what}")
         refused.retryable = False
         return refused
 
     def too_long(self, what: str, limit: int) -> Refused:
-        """The server goes on and on; limit: bytes."""
+        """Return the failure for a reply longer than `limit` bytes."""
         refused = Refused(Code.RESOURCE_EXHAUSTED, f"the {what} is longer than {limit} bytes")
         refused.retryable = False
         return refused
 
     def no_content(self, seconds: float) -> Refused:
-        """The server shows signs of life, but says nothing."""
+        """Return the failure for a server that sends data, but nothing of the reply."""
         message = f"the model server has said nothing of the reply for {seconds:g} seconds"
         return Refused(Code.DEADLINE_EXCEEDED, message)
 
     def cut(self) -> Refused:
-        """The answer ended before its end."""
+        """Return the failure for an answer that broke off."""
         message = "the model server ended the reply in the middle"
         return Refused(Code.UNAVAILABLE, message, again=True)
 
@@ -191,7 +192,7 @@ class Refusals:
         return self._key.sub("***", text) if self._key is not None else text
 
     def _advice(self, headers: Mapping[str, str]) -> float:
-        """Seconds to wait; 0: none is given."""
+        """Return the advised seconds to wait; 0 if there is no advice."""
         precise = headers.get("retry-after-ms", "").strip()
         if _NUMBER.fullmatch(precise):
             return float(precise) / 1000
@@ -206,7 +207,7 @@ class Refusals:
         return max(self._reset(headers, kind) for kind in ("", "-requests", "-tokens"))
 
     def _reset(self, headers: Mapping[str, str], kind: str) -> float:
-        """Seconds until what is used up is there again."""
+        """Return the seconds until a used-up limit is reset; 0 if it is not used up or unknown."""
         remaining = headers.get(f"x-ratelimit-remaining{kind}", "0").strip()
         reset = headers.get(f"x-ratelimit-reset{kind}", "").strip()
         if remaining not in ("0", "0.0"):
@@ -223,15 +224,15 @@ class Refusals:
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    """The key, with any of its letters percent-encoded, once or more often."""
+    """Match the key, with any of its characters percent-encoded once or repeatedly."""
     return re.compile(
         "".join(f"(?:{re.escape(letter)}|(?i:%(?:25)*{ord(letter):02x}))" for letter in key)
     )
 
 
 def _judged(refused: Refused, error: ServerError) -> Refused:
-    """Return the refusal with what the server's own words add to its status."""
-    if "insufficient_quota" in error.kinds:  # nothing is left of what was paid for
+    """Adjust a refusal by the codes and the message of its error."""
+    if "insufficient_quota" in error.kinds:  # the paid quota is used up
         refused = Refused(Code.RESOURCE_EXHAUSTED, refused.message)
         refused.retryable = False
     elif error.is_about_context:
@@ -244,7 +245,7 @@ def _judged(refused: Refused, error: ServerError) -> Refused:
 
 
 def _kind(error: ServerError) -> int:
-    """Return the HTTP status for what an error calls itself; 0 if that says nothing."""
+    """Return the HTTP status for an error's codes and types; 0 if none is known."""
     kinds = (_KINDS[kind.lower()] for kind in error.kinds if kind.lower() in _KINDS)
     return max(kinds, default=0)
 

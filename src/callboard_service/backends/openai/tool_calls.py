@@ -1,16 +1,17 @@
-"""Tool calls, put together from the pieces of a stream. No I/O.
+"""Assemble tool calls from the pieces of a stream. No I/O.
 
-In the API each piece has the index of its call, and the first piece also the id and the name.
-Servers omit the index or send 0 for every call; they send no id, one id for all calls, or a new id
-with each piece; they repeat the name with each piece, or send the arguments as an object. So no
-single field decides:
+In the API each piece has the index of its call, and the first piece also has the id and the name.
+Servers deviate: they omit the index or send 0 for every call; they send no id, one id for all
+calls, or a new id with each piece; they repeat the name in each piece, or send the arguments as an
+object. So no single field decides:
 
-1. A piece continues the call with its index, unless their ids differ; else the call with its id;
-   else the call with its index after all; else the last call.
-2. A piece with a name starts a new call instead if that call has another name, has its name under
-   another id or index, or has complete arguments (a whole JSON object).
-3. A piece without a name starts a new call only if it has a new id, and either no arguments or the
-   other call's arguments are complete.
+1. A piece belongs to the call with its index, unless both have ids and these differ; otherwise to
+   the call with its id, else to the call with its index after all, else to the last call.
+2. A piece with a name starts a new call instead if that call has another name; if it has another
+   id, unless name and index are the same and its arguments have begun; if the piece has an index
+   that no call has; or if the piece has arguments and those of the call are complete.
+3. A piece without a name starts a new call only if it has an id but no arguments and no call has
+   its index or id, or if it has arguments and another id, and the call's arguments are complete.
 """
 
 import json
@@ -25,11 +26,11 @@ _MAX_INDEX: Final = 32
 
 
 class TooManyCalls(Exception):
-    """The text says what there is too much of."""
+    """A reply has too many or too large tool calls; the message says which."""
 
 
 class _Completeness:
-    """Tells whether a text that comes in pieces is a whole JSON object, without parsing it."""
+    """Tells whether a text that comes in pieces holds a whole JSON object, without parsing it."""
 
     __slots__ = ("_depth", "_escaped", "_in_string", "complete")
 
@@ -39,7 +40,7 @@ class _Completeness:
         self.complete = False
 
     def feed(self, piece: str) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         for character in piece:
             if self._in_string:
                 if self._escaped:
@@ -71,20 +72,20 @@ class _Call:
 
     @property
     def complete(self) -> bool:
-        """The arguments are a whole JSON object."""
+        """Whether the arguments are a whole JSON object."""
         return self._json.complete
 
     @property
     def begun(self) -> bool:
-        """There are arguments."""
+        """Whether there are any arguments yet."""
         return self.arguments.tell() > 0
 
     def has_other_id(self, call_id: str) -> bool:
-        """Both have an id, and not the same."""
+        """Return whether both have an id and these differ."""
         return bool(call_id and self.call_id) and call_id != self.call_id
 
     def go_on(self, piece: str) -> None:
-        """Take more of the arguments."""
+        """Add a piece of the arguments."""
         self.arguments.write(piece)
         self._json.feed(piece)
 
@@ -98,7 +99,7 @@ class ToolCalls:
         self._calls: list[_Call] = []
 
     def add(self, deltas: object) -> bool:
-        """Take the `tool_calls` of one chunk; return whether they say anything new.
+        """Add the `tool_calls` of one chunk; return whether they contain anything new.
 
         Raises TooManyCalls.
         """
@@ -109,7 +110,7 @@ class ToolCalls:
         return self._left != before
 
     def events(self) -> list[ToolCallEvent]:
-        """Return the calls, in the order in which they began."""
+        """Return the calls in the order in which they began."""
         return [
             ToolCallEvent(
                 call_id=clean(call.call_id) or f"call-{number}",
@@ -136,7 +137,7 @@ class ToolCalls:
             call.go_on(piece)
 
     def _find(self, index: int | str | None, call_id: str, name: str, piece: str) -> _Call:
-        """Return the call that a piece belongs to, which may be a new one."""
+        """Return the call that a piece belongs to, which may be new. Raises TooManyCalls."""
         by_index = self._last(lambda call: index is not None and call.index == index)
         by_id = self._last(lambda call: bool(call_id) and call.call_id == call_id)
         if by_index is not None and not by_index.has_other_id(call_id):
@@ -176,7 +177,7 @@ class ToolCalls:
 
 
 def _index(index: object) -> int | str | None:
-    """Return the number of a call, or whatever short text is in its place."""
+    """Return the index of a call, or the short text that some servers send in its place."""
     if isinstance(index, str):
         return index[:_MAX_INDEX]
     return index if isinstance(index, int) else None
@@ -187,5 +188,5 @@ def _text(value: object) -> str:
 
 
 def _arguments(value: object) -> str:
-    """Return a piece of the arguments; an object is the whole of them."""
+    """Return a piece of the arguments; an object counts as all of them."""
     return json.dumps(value) if isinstance(value, dict) else _text(value)
