@@ -1,6 +1,6 @@
-"""Stops replies that nobody waits for any more, while who waited has gone.
+"""Stop replies that nobody waits for any more, in actors that outlive the request.
 
-Aborts ── one actor for each conversation in which something is being stopped
+Aborts ── one actor for each conversation in which a reply is being stopped
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _BETWEEN: Final = 0.1
 
 @dataclass(slots=True)
 class AbortReply:
-    """Stop what runs in a conversation. `underway`: it was seen to run."""
+    """Stop the reply in a conversation. underway: it was seen to run."""
 
     conversation_id: str
     underway: bool
@@ -37,7 +37,7 @@ class AbortReply:
 
 @dataclass(slots=True)
 class Quiet:
-    """Be told when nothing is being stopped there."""
+    """Reply once no reply is being stopped in the conversation."""
 
     conversation_id: str
     reply: Reply[None]
@@ -55,7 +55,7 @@ class Stopping(Actor[Never]):
         self._log = log
 
     async def main(self) -> None:
-        """Say so to the server."""
+        """Tell the server to stop, then end this actor; a Failure is only logged."""
         try:
             if not self._what.underway:
                 await self._wait_until_busy()
@@ -65,18 +65,21 @@ class Stopping(Actor[Never]):
         self.context.stop()
 
     async def _wait_until_busy(self) -> None:
-        """A prompt is taken at once and begun a little later; stopped before that it goes on."""
+        """Wait up to 2 seconds until the server reports that the conversation is busy.
+
+        The server accepts a prompt at once but starts it later; an abort in between has no effect.
+        """
         for _ in range(_LOOKS):
             if await self._api.status(self._what.conversation_id):
                 return
             await asyncio.sleep(_BETWEEN)
 
     def receive(self, message: Never) -> None:
-        """Nothing."""
+        """Do nothing: this actor gets no messages."""
 
 
 class Aborts(Actor[AbortMessage]):
-    """Who is being stopped, and who waits for that."""
+    """The replies that are being stopped, and the callers that wait for that."""
 
     supervision = Supervision(order=Order.TOGETHER)
 
@@ -87,7 +90,7 @@ class Aborts(Actor[AbortMessage]):
         self._waiting: dict[str, list[Reply[None]]] = {}
 
     def receive(self, message: AbortMessage) -> None:
-        """Begin to stop, or remember who waits."""
+        """Start to stop a reply, or answer a Quiet now or when the reply has stopped."""
         name = message.conversation_id
         if isinstance(message, Quiet):
             if name in self._stopping:
@@ -100,7 +103,7 @@ class Aborts(Actor[AbortMessage]):
             )
 
     def child_ended(self, down: Down) -> None:
-        """One is stopped."""
+        """Answer the callers that wait for this reply to stop."""
         self._stopping.pop(down.name, None)
         for reply in self._waiting.pop(down.name, ()):
             reply.send(None)

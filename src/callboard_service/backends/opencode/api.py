@@ -1,7 +1,7 @@
 """The OpenCode server's HTTP interface, in bounded time and memory. Every call raises Failure.
 
-The password goes to the configured address and to no other: redirects are not followed, proxies
-and .netrc of the environment are not looked at. No message carries what the server answered.
+The password is sent to the configured address only: redirects are not followed, and proxies and
+.netrc from the environment are ignored. No message of a Failure quotes the server's answer.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from callboard_service.backends.opencode.fields import (
 
 USER: Final = "opencode"
 MAX_CHILDREN: Final = 100
-"""Agents of earlier replies whose questions are looked out for."""
+"""Maximum agents of earlier replies whose questions are followed."""
 
 MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of an answer: a page of messages, with what tools have put out."""
+"""Maximum bytes of an answer: a page of messages, including the output of tools."""
 
 CALL_TIMEOUT: Final = 30.0
-"""Seconds for a call; the first one in a directory takes the server some."""
+"""Seconds for a call; the first one in a directory takes the server longer."""
 
 SILENCE: Final = 30.0
-"""Seconds without a byte after which the event stream is broken: it has a heartbeat of 10 s."""
+"""Seconds without a byte after which the event stream is broken; its heartbeat is 10 s."""
 
 _CONNECT: Final = 5.0
 _CHUNK: Final = 64 * 1024
@@ -60,7 +60,7 @@ _RETRYABLE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and the password for it (empty: none)."""
+    """A server's URL and its password (empty: none)."""
 
     url: str
     password: str = field(default="", repr=False)
@@ -68,16 +68,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages, oldest first, and where those before them are (empty: there are none)."""
+    """Messages, oldest first, and the cursor of those before them (empty: there are none)."""
 
     messages: Sequence[Table]
     earlier: str
 
 
 class Api:
-    """The calls. Made inside the event loop; `close` it.
+    """The calls to a server. Create it inside the event loop and `close` it.
 
-    directory: the project's; empty: the server's own. call_timeout: seconds for each answer.
+    directory: of the project; empty: the server's own. call_timeout: seconds for each answer.
     """
 
     def __init__(
@@ -102,21 +102,21 @@ class Api:
         await self._session.close()
 
     async def version(self) -> str:
-        """The server's version, once it says that it is healthy."""
+        """Return the server's version, after checking that it reports itself healthy."""
         health = as_table(await self._call("GET", "/global/health"))
         if health.get("healthy") is not True:
             raise _failure(_OTHER)
         return text(health, "version")
 
     async def place(self) -> str:
-        """The project's directory, as the server names it."""
+        """Return the project's directory, as the server names it."""
         place = text(as_table(await self._call("GET", "/path")), "directory")
         if not place:
             raise _failure(_OTHER)
         return place
 
     async def models(self) -> set[tuple[str, str]]:
-        """Each model, by its provider and its own name."""
+        """Return all models, each as its provider and its own name."""
         answer = as_table(await self._call("GET", "/config/providers"))
         return {
             (text(provider, "id"), model)
@@ -125,24 +125,27 @@ class Api:
         }
 
     async def sessions(self) -> list[Table]:
-        """The project's conversations, the most recently changed first."""
+        """Return the project's conversations, the most recently changed first."""
         query = {"roots": "true", "limit": "10000"}
         return as_tables(await self._call("GET", "/session", query=query))
 
     async def create(self, title: str) -> Table:
-        """A new conversation; without a title the model will give it one."""
+        """Create a conversation; without a title the model will give it one."""
         body = {"title": title} if title.strip() else {}
         return as_table(await self._call("POST", "/session", body=body))
 
     async def session(self, name: str) -> Table:
-        """One conversation of the project; NOT_FOUND."""
+        """Return one conversation of the project. Raises Failure: NOT_FOUND."""
         info = as_table(await self._call("GET", f"/session/{known(name)}"))
         if self.directory and text(info, "directory") != self.directory:
             raise unknown(name)
         return info
 
     async def children(self, name: str) -> list[str]:
-        """The conversations of the agents that replies in this one have started, and theirs."""
+        """Return the conversations of agents started from this one, directly or indirectly.
+
+        The result is cut to MAX_CHILDREN.
+        """
         found: list[str] = []
         asked = [name]
         while asked and len(found) < MAX_CHILDREN:
@@ -154,46 +157,46 @@ class Api:
         return found[:MAX_CHILDREN]
 
     async def delete(self, name: str) -> None:
-        """Delete it; NOT_FOUND."""
+        """Delete a conversation. Raises Failure: NOT_FOUND."""
         await self._call("DELETE", f"/session/{known(name)}")
 
     async def abort(self, name: str) -> None:
-        """Stop what runs in it, if anything does."""
+        """Stop the reply that runs in a conversation, if any."""
         await self._call("POST", f"/session/{known(name)}/abort")
 
     async def prompt(self, name: str, words: str, model: tuple[str, str] | None) -> None:
-        """Have a reply made; it comes as events. It must not be sent twice."""
+        """Ask for a reply, which comes as events. The prompt must not be sent twice."""
         body: dict[str, object] = {"parts": [{"type": "text", "text": words}]}
         if model is not None:
             body["model"] = {"providerID": model[0], "modelID": model[1]}
         await self._call("POST", f"/session/{known(name)}/prompt_async", body=body)
 
     async def messages(self, name: str, limit: int, earlier: str = "") -> Page:
-        """The newest messages, or those before a page."""
+        """Return the newest messages, or those before the cursor `earlier`."""
         query = {"limit": str(limit)} | ({"before": earlier} if earlier else {})
         async with self._answer("GET", f"/session/{known(name)}/message", query) as answer:
             messages = as_tables(await _json(answer))
             return Page(messages, answer.headers.get("x-next-cursor", ""))
 
     async def status(self, name: str) -> Table:
-        """What a conversation does; empty: nothing."""
+        """Return what a conversation is doing; empty if it is idle."""
         return table(as_table(await self._call("GET", "/session/status")), name)
 
     async def permissions(self) -> list[Table]:
-        """What permissions are asked for, in all conversations."""
+        """Return the open requests for permission, in all conversations."""
         return as_tables(await self._call("GET", "/permission"))
 
     async def questions(self) -> list[Table]:
-        """What questions are open, in all conversations."""
+        """Return the open questions, in all conversations."""
         return as_tables(await self._call("GET", "/question"))
 
     async def settle(self, settlement: Settlement) -> None:
-        """Answer a permission or a question; NOT_FOUND: it is settled."""
+        """Answer a permission or a question. Raises Failure: NOT_FOUND if it is settled already."""
         await self._call("POST", settlement.path, body=settlement.body)
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[aiohttp.StreamReader, None]:
-        """The event stream, until it breaks: what goes wrong inside the block is a Failure too."""
+        """Open the event stream; network errors inside the block are raised as Failure too."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=SILENCE)
         async with self._answer("GET", "/event", timeout=timeout) as answer:
             if answer.content_type != "text/event-stream":
@@ -246,19 +249,19 @@ class Api:
 
 
 def known(name: str) -> str:
-    """A conversation's id, which goes into an address; NOT_FOUND for what cannot be one."""
+    """Return a conversation's id for a URL. Raises Failure: NOT_FOUND if it cannot be an id."""
     if not _CONVERSATION.fullmatch(name):
         raise unknown(name)
     return name
 
 
 def unknown(name: str) -> Failure:
-    """There is no such conversation."""
+    """Return the Failure for a conversation that does not exist."""
     return Failure(Code.NOT_FOUND, f"there is no conversation {name[:80]!r}")
 
 
 async def _json(answer: aiohttp.ClientResponse) -> object:
-    """The body. What is no JSON is no OpenCode server's."""
+    """Return the decoded body. Raises Failure if it is not JSON: then it is not OpenCode."""
     if answer.status == 204:
         return None
     body = bytearray()
@@ -283,5 +286,5 @@ def _refusal(status: int) -> Failure:
 
 
 def _failure(pattern: Failure) -> Failure:
-    """A new one: an exception keeps where it was raised."""
+    """Return a copy, because a raised exception keeps its traceback."""
     return Failure(pattern.code, pattern.message, retryable=pattern.retryable)

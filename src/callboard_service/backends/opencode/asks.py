@@ -1,7 +1,7 @@
-"""What OpenCode asks a person in the course of a reply, and what it is answered. No I/O.
+"""The questions that OpenCode asks the user during a reply, and the answers. No I/O.
 
-A request of permission is one ask; a request with several questions is one ask each, answered to
-OpenCode when all are, or when one is declined.
+A permission request is one ask. A request with several questions becomes one ask per question; it
+is answered to OpenCode once all are answered or one is declined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from callboard_service.backends.opencode.fields import (
 CHOICES: Final = ("once", "always", "reject")
 
 _LONGEST: Final = 256 * 1024
-"""Characters of a title or a detail."""
+"""Maximum characters of a title or a detail."""
 
 _REFUSE: Final = ("reject",)
 _TITLES: Final = {
@@ -37,7 +37,7 @@ _TITLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is posted to OpenCode to settle a request."""
+    """The POST that settles a request in OpenCode."""
 
     request_id: str
     path: str
@@ -46,7 +46,7 @@ class Settlement:
 
 @dataclass(slots=True)
 class _Request:
-    """A request that is open, with the ids of its asks."""
+    """An open request, with the ids of its asks."""
 
     request_id: str
     asks: list[str]
@@ -64,11 +64,11 @@ class Asks:
 
     @property
     def waiting(self) -> bool:
-        """Something is open."""
+        """Whether any request is open."""
         return bool(self._open)
 
     def permission(self, data: Table) -> list[AskEvent]:
-        """`permission.asked`, or one of the list of what is asked."""
+        """Open the ask of a `permission.asked` event or a listed permission; return its event."""
         request_id = self._enter(data, 1, permission=True)
         if request_id is None:
             return []
@@ -84,13 +84,16 @@ class Asks:
             call_id=text(table(data, "tool"), "callID"),
             title=_cut(title),
             detail=_cut(detail),
-            # Nobody can allow what is too long to be shown.
+            # Nobody can approve what is too long to be shown.
             options=CHOICES if whole else _REFUSE,
         )
         return [event]
 
     def question(self, data: Table) -> list[AskEvent]:
-        """`question.asked`, or one of the list of what is asked."""
+        """Open the asks of a `question.asked` event or a listed request; return their events.
+
+        Raises Failure: RESOURCE_EXHAUSTED for too many questions or too long options.
+        """
         questions = tables(data, "questions")
         labels = (text(option, "label") for q in questions for option in tables(q, "options"))
         if sum(map(len, labels)) > MAX_OPTIONS:
@@ -131,7 +134,7 @@ class Asks:
         return request_id
 
     def answer(self, answer: AnswerRequest) -> Settlement | None:
-        """A person's answer; what it comes to, if that is all that was needed."""
+        """Record a user's answer; return what to post once the request is settled, or None."""
         for request in self._open.values():
             if answer.ask_id in request.asks and not request.posted:
                 break
@@ -154,7 +157,7 @@ class Asks:
         return Settlement(request.request_id, path, {"answers": answers})
 
     def replied(self, data: Table) -> list[AskClosed]:
-        """`permission.replied`, `question.replied` or `question.rejected`."""
+        """Close the asks of `permission.replied`, `question.replied` or `question.rejected`."""
         request_id = name(data, "requestID") or name(data, "permissionID")
         if request_id not in self._seen:
             check_room(self._seen, "asks")
@@ -168,7 +171,7 @@ class Asks:
         return _closed(request, [texts(answer) for answer in items(data, "answers")])
 
     def only(self, request_ids: set[str]) -> list[AskClosed]:
-        """Close what is not among these: it was settled while nobody looked."""
+        """Close the requests that are not in `request_ids`: they were settled meanwhile."""
         gone = [request for name, request in self._open.items() if name not in request_ids]
         for request in gone:
             del self._open[request.request_id]
@@ -188,7 +191,7 @@ def _closed(request: _Request, answers: Sequence[Sequence[str]]) -> list[AskClos
 
 
 def _permission(request: _Request, answer: AnswerRequest) -> Settlement:
-    """Anything that is not a yes is a no."""
+    """Return the answer to post; anything that is not a valid single choice is a rejection."""
     chosen = answer.answers[0] if len(answer.answers) == 1 else "reject"
     body: dict[str, object] = {"reply": chosen if chosen in CHOICES else "reject"}
     request.answers[answer.ask_id] = [str(body["reply"])]
@@ -198,7 +201,7 @@ def _permission(request: _Request, answer: AnswerRequest) -> Settlement:
 
 
 def _detail(metadata: Table) -> str:
-    """What a person should see before deciding: the change, the command, the file."""
+    """Return what the user should see before deciding: the change, the command or the file."""
     for key in ("diff", "command", "filepath", "filePath", "url"):
         if value := text(metadata, key):
             return value
@@ -206,6 +209,6 @@ def _detail(metadata: Table) -> str:
 
 
 def _cut(text: str) -> str:
-    """Return a text, with a mark where it is too long."""
+    """Return a text, cut and marked if it is too long."""
     more = len(text) - _LONGEST
     return text if more <= 0 else f"{text[:_LONGEST]}\n[{more} more characters are not shown]"

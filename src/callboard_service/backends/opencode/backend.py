@@ -1,4 +1,4 @@
-"""The backend `opencode`: attached to a running server, or with one of its own."""
+"""The backend `opencode`: it attaches to a running server or starts its own."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,17 +21,17 @@ from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 STREAM_WAIT: Final = 10.0
-"""Seconds that a reply waits for the event stream before it begins."""
+"""Seconds that a reply waits for the event stream before it starts."""
 
 HISTORIES: Final = 2
-"""Histories that are read at once: each takes the memory of an answer of the server."""
+"""Histories read concurrently; each takes the memory of one answer of the server."""
 
 _QUIET_WAIT: Final = 40.0
 _MESSAGES: Final = 50
 
 
 class OpenCodeBackend:
-    """Conversations that the OpenCode server keeps, and the replies that it makes."""
+    """Conversations kept by the OpenCode server, and the replies that it makes."""
 
     name = "opencode"
     holds_place = False
@@ -51,13 +51,13 @@ class OpenCodeBackend:
         """Return None: the server keeps the conversations."""
 
     def store_health(self) -> None:
-        """Return None, likewise."""
+        """Return None: the server keeps the conversations."""
 
     def hurry(self, seconds: float) -> None:
-        """Do nothing, likewise."""
+        """Do nothing: the server keeps the conversations."""
 
     def spec(self) -> ChildSpec:
-        """The server, and with it all that listens to it."""
+        """Return the actor for the server, with the actors that use it as its children."""
         where = self._where
         if isinstance(where, Attached):
             return ChildSpec("opencode", lambda: self._server(where.address, where.directory))
@@ -77,7 +77,7 @@ class OpenCodeBackend:
         self._aborts = aborts
 
     def health(self) -> Health:
-        """Ready while the server is there and its events come."""
+        """Return ready while the server is attached and its events arrive."""
         if not self._hub.attached:
             return Health(ready=False, detail="the OpenCode server is not there")
         if not self._hub.streaming.is_set():
@@ -96,19 +96,19 @@ class OpenCodeBackend:
         return await (await self._hub.api()).sessions()
 
     async def create(self, title: str) -> SessionInfo:
-        """A new conversation. Without a title OpenCode gives it one in time."""
+        """Create a conversation. Without a title, OpenCode will give it one."""
         return session_info(await (await self._hub.api()).create(title))
 
     async def get(self, conversation_id: str) -> SessionInfo:
-        """One conversation of the project; NOT_FOUND."""
+        """Return one conversation of the project. Raises Failure: NOT_FOUND."""
         return session_info(await (await self._hub.api()).session(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete it; what runs in it is stopped first. NOT_FOUND."""
+        """Delete a conversation after stopping its reply. Raises Failure: NOT_FOUND."""
         api = await self._hub.api()
         await api.session(conversation_id)
         await self._quiet(conversation_id)
-        # Also what another client of the server has started: it would go on without its data.
+        # This also stops a reply that another client started: it would go on without its data.
         await api.abort(conversation_id)
         await api.delete(conversation_id)
 
@@ -128,7 +128,7 @@ class OpenCodeBackend:
         return reader.history()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """The reply as it is made. Closing it stops the model."""
+        """Yield the reply as it is made. Closing the generator stops the model."""
         name = known(prompt.conversation_id)
         api = await self._hub.api()
         await api.session(name)
@@ -155,7 +155,7 @@ class OpenCodeBackend:
         yield run.end
 
     async def _streaming(self) -> None:
-        """Wait until events come: what is said before that is missed."""
+        """Wait for the event stream, because earlier events would be missed. Raises Failure."""
         try:
             async with asyncio.timeout(STREAM_WAIT):
                 await self._hub.streaming.wait()
@@ -164,12 +164,15 @@ class OpenCodeBackend:
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from None
 
     def _abort(self, name: str, *, underway: bool) -> None:
-        """Have the reply stopped. Nothing is waited for: who asks may be ending."""
+        """Have the reply stopped, without waiting: the caller may be ending."""
         if self._aborts is not None:
             self._aborts.tell(AbortReply(name, underway))
 
     async def _quiet(self, name: str) -> None:
-        """Wait until nothing is being stopped there: it would stop what comes next."""
+        """Wait until no reply is being stopped there: an abort would stop the next reply too.
+
+        Raises Failure.
+        """
         aborts = self._aborts
         try:
             if aborts is not None:
@@ -180,7 +183,7 @@ class OpenCodeBackend:
 
 
 async def _fetch(api: Api, conversation_id: str, earlier: str) -> Page:
-    """Return a page of messages: fewer of them where so many are too long for one answer."""
+    """Return a page of messages, with fewer of them if the answer would be too long."""
     count = _MESSAGES
     while True:
         try:
@@ -192,7 +195,10 @@ async def _fetch(api: Api, conversation_id: str, earlier: str) -> Page:
 
 
 async def _chosen(api: Api, model: str) -> tuple[str, str] | None:
-    """The model by its provider and its own name. One that is not there would stay chosen."""
+    """Return the model's provider and own name. Raises Failure: INVALID_ARGUMENT if unknown.
+
+    OpenCode would keep an unknown model selected.
+    """
     if not model:
         return None
     provider, _, own = model.partition("/")

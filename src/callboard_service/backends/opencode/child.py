@@ -1,7 +1,7 @@
-"""The OpenCode server as a process of ours: started, checked, and started again when it dies.
+"""Run the OpenCode server as a child process: start it, check it, and restart it when it dies.
 
-Child ─┬ OutputReader   reads what it prints
-       └ Server   what the backend does with it
+Child ─┬ OutputReader   reads the server's output
+       └ Server         the actor through which the backend uses the server
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from callboard_service.backends.opencode.server import Server
 from callboard_service.errors import BackendFailed
 
 START_TIMEOUT: Final = 120.0
-"""Seconds until the server must listen."""
+"""Seconds within which the server must listen."""
 
 STOP_TIMEOUT: Final = 3.0
-"""Seconds that it has to end by itself."""
+"""Seconds that the server has to exit by itself."""
 
 PASSWORD_BYTES: Final = 32
 INSTALL: Final = "npm install -g opencode-ai"
@@ -59,28 +59,28 @@ class Died:
 
 
 class ServerDied(Exception):
-    """The process ended without being told to."""
+    """The process ended without being told to, or cannot be used any more."""
 
 
 class OutputReader(Actor[Never]):
-    """Reads what the process prints, so that it never waits for that."""
+    """Reads and discards the process's output, so that the process never blocks on it."""
 
     def __init__(self, output: asyncio.StreamReader, owner: ActorRef[Died]) -> None:
         self._output = output
         self._owner = owner
 
     async def main(self) -> None:
-        """Read to the end."""
+        """Read to the end, then report that the process has ended."""
         while await self._output.read(_MAX_LINE):
             pass
         self._owner.tell(Died())
 
     def receive(self, message: Never) -> None:
-        """Nothing: it only reads."""
+        """Do nothing: this actor gets no messages."""
 
 
 class Child(Actor[Died]):
-    """The process. What `make_server` makes is its child, and ends with it."""
+    """The process. The actor that `make_server` makes is a child of this one and ends with it."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Child(Actor[Died]):
         self._process: asyncio.subprocess.Process | None = None
 
     async def started(self) -> None:
-        """Start it and wait until it can be used. Raises BackendFailed."""
+        """Start the process and wait until it can be used. Raises BackendFailed."""
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         try:
             process = self._process = await self._launch(password)
@@ -131,14 +131,14 @@ class Child(Actor[Died]):
                 limit=_MAX_LINE,
                 cwd=self._directory,
                 env=environment(password),
-                # An interrupt from the terminal is for the service, which lets replies end.
+                # Ctrl-C in the terminal is meant for the service, which lets replies end.
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise BackendFailed(f"opencode: {self._program}: {error.strerror}") from None
 
     async def _listening(self, output: asyncio.StreamReader) -> str:
-        """Wait for the line that says where it listens."""
+        """Wait for the line with the server's URL and return it. Raises BackendFailed."""
         last: deque[str] = deque(maxlen=_REMEMBERED)
         try:
             async with asyncio.timeout(self._start_timeout):
@@ -155,12 +155,12 @@ class Child(Actor[Died]):
         raise BackendFailed(f"opencode: {self._program} ended before it was ready: {reason}")
 
     def child_ended(self, down: Down) -> None:
-        """Crash with the server's actor: without it there is no server, though its process runs."""
+        """Crash if the Server actor has crashed: its process may run, but cannot be used."""
         if down.exit is Exit.CRASHED:
             raise ServerDied("the OpenCode server cannot be used any more") from down.error
 
     def receive(self, message: Died) -> None:
-        """The end of the process is a crash."""
+        """Crash, because the process has ended. Raises ServerDied."""
         raise ServerDied("the OpenCode server ended")
 
     async def stopped(self) -> None:
@@ -183,9 +183,10 @@ class Child(Actor[Died]):
 
 
 def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """Signal a process that may have ended.
+    """Send a signal to a process that may have ended.
 
-    Not by its own methods: they look whether it has, and take its exit code from who waits for it.
+    The methods of the process are not used: they poll it, which takes the exit code away from the
+    code that waits for it.
     """
     if process.returncode is None:
         with suppress(ProcessLookupError):
@@ -193,7 +194,7 @@ def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
 
 
 def environment(password: str) -> dict[str, str]:
-    """The service's own without its settings (the token is among them), and the password."""
+    """Return the service's environment without its settings (and its token), plus the password."""
     return launch.own_environment() | {
         "OPENCODE_SERVER_PASSWORD": password,
         "OPENCODE_SERVER_USERNAME": USER,
@@ -201,7 +202,7 @@ def environment(password: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that is free; told 0, the server would try 4096 first."""
+    """Return a free port; with port 0 the server would try 4096 first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -209,7 +210,7 @@ def free_port() -> int:
 
 
 async def refuse_open(url: str) -> None:
-    """Raise BackendFailed if what listens there wants no password: it is not ours, or not safe."""
+    """Raise BackendFailed if the server at `url` needs no password: it is not ours, or unsafe."""
     api = Api(Address(url))
     try:
         await api.version()

@@ -1,7 +1,7 @@
-"""What the OpenCode server says against a reply, in the contract's codes and for a person.
+"""Translate the OpenCode server's errors into the contract's codes, with readable messages.
 
-Its errors carry answers of the model's server with headers, stack traces and SQL: of all that only
-the first line of the message is passed on, shortened, with what looks like a key taken out.
+Its errors contain responses of the model's server with headers, stack traces and SQL. Only the
+first line of the message is passed on, shortened and with secrets removed.
 """
 
 import re
@@ -36,7 +36,7 @@ _RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, 
 
 
 def readable(message: str, otherwise: str) -> str:
-    """The first line of a message, fit for a person; `otherwise` if there is nothing fit in it."""
+    """Return a message's first line, made readable; `otherwise` if it is empty or internal."""
     line = next((line.strip() for line in message[:4096].splitlines() if line.strip()), "")
     if not line or _INTERNAL.search(line):
         return otherwise
@@ -45,7 +45,7 @@ def readable(message: str, otherwise: str) -> str:
 
 
 def failure_of(error: Table) -> Failure:
-    """An error of the recorded form `{name, data: {message, statusCode?, isRetryable?}}`."""
+    """Translate an error of the form `{name, data: {message, statusCode?, isRetryable?}}`."""
     name, data = text(error, "name"), table(error, "data")
     message = text(data, "message")
     if name == STOPPED:

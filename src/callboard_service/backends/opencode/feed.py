@@ -13,12 +13,12 @@ from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.sse import EventReader, EventTooLong
 
 MAX_EVENT: Final = 4 * 1024 * 1024
-"""Bytes of one event. A longer one breaks the stream: what it said is fetched."""
+"""Maximum bytes of one event. A longer one breaks the stream; its content is then fetched."""
 
 FEED: Final = Lifecycle(
     shutdown=0.0,
     backoff=Backoff(initial=0.1, maximum=5.0),
-    # One that cannot connect tries for as long as the service runs.
+    # A feed that cannot connect keeps trying for as long as the service runs.
     intensity=Intensity(restarts=1_000_000, period=60.0),
 )
 
@@ -27,11 +27,11 @@ _SAYS_SOMETHING: Final = ("message.", "session.", "permission.", "question.")
 
 
 class FeedBroken(Exception):
-    """The event stream ended; the text says how."""
+    """The event stream ended; the message says how."""
 
 
 class Feed(Actor[Never]):
-    """Reads events and hands them to the replies that they are about."""
+    """Reads events and passes them to the replies that they are about."""
 
     def __init__(self, api: Api, hub: Hub) -> None:
         self._api = api
@@ -54,7 +54,7 @@ class Feed(Actor[Never]):
             reader.feed(chunk)
             while (event := reader.next()) is not None:
                 self._take(event.data)
-            # A chunk is many events, and the next one may be here already.
+            # A chunk holds many events, and the next chunk may be here already: let others run.
             await asyncio.sleep(0)
 
     def _take(self, data: str) -> None:
@@ -66,15 +66,15 @@ class Feed(Actor[Never]):
             self._hub.route(event, len(data))
 
     def receive(self, message: Never) -> None:
-        """Nothing: it only reads."""
+        """Do nothing: this actor gets no messages."""
 
     def stopped(self) -> None:
-        """No events come any more."""
+        """Tell the hub that no more events come."""
         self._hub.lost()
 
 
 def decode(data: str) -> Table:
-    """An event; empty if that is none."""
+    """Return an event; empty if the data is not a JSON object."""
     try:
         return as_table(json.loads(data))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Fields of JSON that may be missing or of another type than expected: then they are empty."""
+"""Read JSON fields that may be missing or of an unexpected type; such fields read as empty."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, TypeGuard, cast
@@ -12,49 +12,49 @@ _EMPTY: Final[Table] = {}
 
 
 def table(data: Table, key: str) -> Table:
-    """An object."""
+    """Return the object under a key."""
     return as_table(data.get(key))
 
 
 def as_table(value: object) -> Table:
-    """The object that it is, or an empty one."""
+    """Return the value if it is an object, otherwise an empty object."""
     return cast(Table, value) if isinstance(value, dict) else _EMPTY
 
 
 def tables(data: Table, key: str) -> list[Table]:
-    """The objects of a list."""
+    """Return the objects in the list under a key."""
     return as_tables(data.get(key))
 
 
 def as_tables(value: object) -> list[Table]:
-    """The objects of the list that it is."""
+    """Return the objects in the list `value`."""
     return [as_table(item) for item in value if isinstance(item, dict)] if _listed(value) else []
 
 
 def text(data: Table, key: str) -> str:
-    """A string, fit for the contract."""
+    """Return the string under a key, made valid for the contract."""
     return clean(raw_text(data, key))
 
 
 def raw_text(data: Table, key: str) -> str:
-    """A string as it came: a piece of a text may end in half a character."""
+    """Return the string under a key unchanged: a piece may end within a surrogate pair."""
     value = data.get(key)
     return value if isinstance(value, str) else ""
 
 
 def name(data: Table, key: str) -> str:
-    """An id; empty if it is longer than any that is worth remembering."""
+    """Return the id under a key; empty if it is too long to be remembered."""
     value = text(data, key)
     return value if len(value) <= _LONGEST_NAME else ""
 
 
 def texts(value: object) -> list[str]:
-    """The strings of the list that it is."""
+    """Return the strings in the list `value`, made valid for the contract."""
     return [clean(item) for item in value if isinstance(item, str)] if _listed(value) else []
 
 
 def number(data: Table, key: str) -> int:
-    """A whole number that is not negative."""
+    """Return the number under a key as an integer; 0 unless it is from 0 to 2**63 - 1."""
     value = data.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
@@ -62,7 +62,7 @@ def number(data: Table, key: str) -> int:
 
 
 def items(data: Table, key: str) -> Sequence[object]:
-    """A list, of whatever."""
+    """Return the list under a key, with items of any type."""
     value = data.get(key)
     return value if _listed(value) else ()
 

@@ -1,6 +1,6 @@
-"""What OpenCode keeps of a conversation, as the contract tells it. No I/O.
+"""Convert OpenCode's messages into the contract's history. No I/O.
 
-An entry's id is the id of the part that it comes from, so it is the same each time.
+An entry's id is derived from the part or message that it comes from, so it is the same each time.
 """
 
 from collections import deque
@@ -17,14 +17,14 @@ from callboard_service.backends.opencode.tools import call_of, result_of
 from callboard_service.pages import PageBudget, encode_position
 
 _LATEST: Final = 253402300799999
-"""The last millisecond of the year 9999, in which times end."""
+"""The last millisecond of the year 9999, the end of the range of timestamps."""
 
 _RESULT: Final = ".result"
 _ERROR: Final = ".error"
 
 
 def session_info(session: Table) -> SessionInfo:
-    """A conversation."""
+    """Convert a conversation."""
     time = table(session, "time")
     return SessionInfo(
         id=text(session, "id"),
@@ -50,10 +50,10 @@ def _updated(session: Table) -> int:
 
 
 class HistoryReader:
-    """Collects a page of entries from pages of messages, the newest page first.
+    """Collects a page of entries from pages of messages, starting with the newest page.
 
-    size, at_most_bytes: entries, and encoded bytes of them; the page has at least one entry.
-    before: only entries before this one; empty: all.
+    size, at_most_bytes: limits for the entries and for their encoded bytes; the page has at least
+    one entry. before: only entries before this one; empty: all.
     """
 
     def __init__(self, size: int, before: str, at_most_bytes: int) -> None:
@@ -66,7 +66,7 @@ class HistoryReader:
         """The page is complete, and there is at least one older entry."""
 
     def take(self, messages: Sequence[Table]) -> None:
-        """Take a page of messages; each is older than all that were taken before."""
+        """Add a page of messages, all of which are older than those added before."""
         for message in reversed(messages):
             for entry in reversed(entries_of([message])):
                 if self.full:
@@ -87,7 +87,7 @@ class HistoryReader:
 
 
 def entries_of(messages: Sequence[Table]) -> list[HistoryEntry]:
-    """The entries of these messages, in their order."""
+    """Return the entries of these messages, in order."""
     return [entry for message in messages for entry in _entries(message)]
 
 

@@ -1,6 +1,7 @@
-"""Where the events go: an inbox for each reply that runs. Shared by the actors of the backend.
+"""Route events to an inbox for each running reply. Shared by the actors of the backend.
 
-The stream cannot be paused. What a reply has not taken is bounded: it is ended beyond that.
+The stream cannot be paused, so the events that wait for a reply are bounded; beyond that the reply
+is ended.
 """
 
 import asyncio
@@ -18,17 +19,17 @@ from callboard_service.backends.opencode.fields import name as name_of
 
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""What may wait for one reply."""
+"""Limits for the events that wait for one reply."""
 
 RESTART_WAIT: Final = 15.0
-"""Seconds that a request waits for a server that is being started again."""
+"""Seconds that a request waits for a server that is being restarted."""
 
 _AWAY: Final = "the OpenCode server is not there"
 _OF_CHILDREN: Final = ("permission.", "question.", "session.created")
 
 
 class Stream(Enum):
-    """What becomes of the event stream."""
+    """A change of the event stream."""
 
     LOST = "lost"
     BACK = "back"
@@ -38,7 +39,7 @@ Item: TypeAlias = Table | Stream | AnswerRequest
 
 
 class ReplyEvents:
-    """What waits for one reply."""
+    """The events that wait for one reply."""
 
     def __init__(self, overflowed: Callable[[], None]) -> None:
         self._overflowed = overflowed
@@ -48,7 +49,7 @@ class ReplyEvents:
         self._filled = asyncio.Event()
 
     def put(self, item: Item, size: int = 0) -> None:
-        """Take one in; one too many ends the reply."""
+        """Add an item; one beyond the limits ends the reply."""
         if self._failure is not None:
             return
         if len(self._items) >= MAX_EVENTS or self._bytes + size > MAX_BYTES:
@@ -61,14 +62,14 @@ class ReplyEvents:
         self._filled.set()
 
     def fail(self, failure: Failure) -> None:
-        """End the reply; what waits is dropped."""
+        """End the reply and drop the waiting events."""
         self._failure = failure
         self._items.clear()
         self._bytes = 0
         self._filled.set()
 
     async def take(self) -> Item:
-        """The next one. Raises the Failure that ends the reply."""
+        """Wait for the next item and return it. Raises the Failure that ended the reply."""
         while not self._items:
             if self._failure is not None:
                 raise self._failure
@@ -80,7 +81,7 @@ class ReplyEvents:
 
 
 class Hub:
-    """The server that is there now, and the replies that run."""
+    """The current server and the running replies."""
 
     def __init__(self, aborted: Callable[[str], None]) -> None:
         self._aborted = aborted
@@ -92,11 +93,11 @@ class Hub:
 
     @property
     def attached(self) -> bool:
-        """There is a server."""
+        """Whether there is a server."""
         return self._api is not None
 
     async def api(self) -> Api:
-        """The server; one that is being started again is waited for. Raises Failure."""
+        """Return the current server, waiting for one that is being restarted. Raises Failure."""
         try:
             async with asyncio.timeout(RESTART_WAIT):
                 await self._there.wait()
@@ -108,16 +109,16 @@ class Hub:
 
     @property
     def directory(self) -> str:
-        """The project's, as the server names it; empty: there is no server."""
+        """The project's directory, as the server names it; empty if there is no server."""
         return "" if self._api is None else self._api.directory
 
     def attach(self, api: Api) -> None:
-        """This is the server from now on."""
+        """Set the current server."""
         self._api = api
         self._there.set()
 
     def detach(self) -> None:
-        """The server is gone, and the replies with it."""
+        """Remove the server, and fail the running replies."""
         self._api = None
         self._there.clear()
         self.lost()
@@ -125,13 +126,13 @@ class Hub:
             inbox.fail(Failure(Code.UNAVAILABLE, "the OpenCode server ended", retryable=True))
 
     def back(self) -> None:
-        """Events come, from now on and not from before."""
+        """Note that events arrive again; those before now were missed."""
         self.streaming.set()
         for inbox in self._inboxes.values():
             inbox.put(Stream.BACK)
 
     def lost(self) -> None:
-        """No events come."""
+        """Note that no events arrive."""
         if self.streaming.is_set():
             self.streaming.clear()
             for inbox in self._inboxes.values():
@@ -141,9 +142,9 @@ class Hub:
     def listening(
         self, conversation_id: str, children: Iterable[str] = ()
     ) -> Generator[ReplyEvents, None, None]:
-        """Have the events of a conversation, and of those that its replies start or have started.
+        """Receive the events of a conversation and the asks of the agents started from it.
 
-        children: agents of earlier replies, which this one may give more to do.
+        children: agents of earlier replies, which this reply may use again.
         """
         inbox = ReplyEvents(lambda: self._aborted(conversation_id))
         self._inboxes[conversation_id] = inbox
@@ -157,7 +158,7 @@ class Hub:
                 del self._parents[child]
 
     def route(self, event: Table, size: int) -> None:
-        """Hand an event to the reply that it is about."""
+        """Pass an event to the reply that it is about."""
         data = table(event, "properties")
         name = name_of(data, "sessionID")
         kind = text(event, "type")
@@ -166,7 +167,7 @@ class Hub:
             root = self._parents.get(parent, parent)
             if name and root in self._inboxes:
                 self._parents[name] = root
-        if kind == "session.error" and not name:  # it may be about any of them
+        if kind == "session.error" and not name:  # it may be about any running reply
             for each in self._inboxes.values():
                 each.put(event, size)
         if name not in self._inboxes and kind.startswith(_OF_CHILDREN):

@@ -1,6 +1,7 @@
-"""Runs a program that ends when its parent does, however that ends: `leash.py PID PROGRAM ...`.
+"""Run a program that ends when its parent does, however that ends: `leash.py PID PROGRAM ...`.
 
-PR_SET_PDEATHSIG stays set over an exec. Where there is no such thing the program runs all the same.
+PR_SET_PDEATHSIG stays set across an exec. Systems other than Linux lack it; the program then runs
+without this protection.
 """
 
 import ctypes
@@ -13,13 +14,13 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> None:
-    """Ask for the signal, see that it does not come too late, become the program."""
+    """Request the signal, exit if the parent has ended already, and become the program."""
     parent, program = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(1)
-    os.execv(program[0], program)  # noqa: S606  # that is what it is for
+    os.execv(program[0], program)  # noqa: S606  # running the given program is the purpose
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One reply, conducted: the prompt goes out, events come in, doubts are cleared, asks answered."""
+"""Conduct one reply: take in events, check the server's state when in doubt, and answer asks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,7 +17,7 @@ from callboard_service.backends.opencode.run import Run, State
 T = TypeVar("T")
 
 PAGE: Final = 100
-"""Messages that are looked at: more steps than one reply has between two looks."""
+"""Messages to fetch for a check: more than the steps of one reply between two checks."""
 
 OVERTAKEN: Final = (
     "OpenCode gives no answer: the conversation has messages dated later than its clock; "
@@ -30,12 +30,14 @@ _PAUSE: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class OpenCodeTimeouts:
-    """Seconds that are waited for the next event before the server is asked how it stands.
+    """Timeouts, in seconds.
 
-    call: for the answer to one call. start: for a server that is started here to be ready.
-    away: how long the stream may be broken before the reply ends.
-    begin: for the first event; doubt: where an event has left doubt; silence: otherwise.
-    doubts: how often, while nothing runs and nothing has ended.
+    call: for the answer to one call. start: for a server that is started here to be ready. away:
+    for a broken stream to come back before the reply ends.
+
+    The server's state is checked if no event comes for so long: begin: until the first event;
+    doubt: after an event that left doubt; silence: otherwise. doubts: how many checks in a row may
+    find that nothing runs and nothing has ended before the reply fails.
     """
 
     call: float = CALL_TIMEOUT
@@ -66,7 +68,7 @@ class Conductor:
         self._answers: asyncio.Task[None] | None = None
 
     async def events(self) -> AsyncGenerator[ReplyEvent, None]:
-        """What is said, as it comes. Raises Failure."""
+        """Yield the reply's events as they come. Raises Failure."""
         run = self._run
         while run.end is None:
             for event in await self._next():
@@ -75,7 +77,7 @@ class Conductor:
                 self._answers = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
-        """Listen for no more answers."""
+        """Stop listening for the user's answers."""
         if self._answers is not None:
             self._answers.cancel()
             with suppress(asyncio.CancelledError):
@@ -86,7 +88,7 @@ class Conductor:
             self._inbox.put(await self._prompt.answered())
 
     async def _next(self) -> list[ReplyEvent]:
-        """What the next event comes to, and what is learned where it leaves doubt."""
+        """Wait for the next item and return its events, checking the server's state if needed."""
         run = self._run
         try:
             async with asyncio.timeout(self._wait()):
@@ -116,7 +118,10 @@ class Conductor:
         return patience.silence if self._run.begun else patience.begin
 
     async def _look(self) -> list[ReplyEvent]:
-        """Ask the server how the conversation stands."""
+        """Check the conversation's state on the server and return the events that were missed.
+
+        Raises Failure after too many checks in a row that leave doubt.
+        """
         state = await patiently(self._state)
         events = self._run.resync(state)
         self._doubts = self._doubts + 1 if self._run.unsure else 0
@@ -131,7 +136,7 @@ class Conductor:
 
     async def _state(self) -> State:
         name = self._prompt.conversation_id
-        # First what it does, then what it did: what ends in between is complete.
+        # Fetch the status before the messages: a reply that ends in between is then complete.
         status = await self._api.status(name)
         permissions, questions = await self._api.permissions(), await self._api.questions()
         page = await self._api.messages(name, PAGE)
@@ -146,13 +151,13 @@ class Conductor:
         except Failure as failure:
             if failure.code is not Code.NOT_FOUND:
                 raise
-            # Someone else was faster; how they settled it comes as an event, or has come.
+            # Somebody else was faster; an event with their answer follows or has been here.
             self._run.unsure = True
         return []
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call that may be made again, and again where that may help. Raises Failure."""
+    """Make an idempotent call, and repeat it after a retryable Failure. Raises Failure."""
     for _ in range(_TRIES - 1):
         try:
             return await call()

@@ -1,7 +1,7 @@
-"""One reply as OpenCode makes it: events in, what the contract says of them out. No I/O.
+"""Convert OpenCode's events of one reply into the contract's reply events. No I/O.
 
-Events of other replies may come between, come late, twice, or not at all. What was missed is made
-good from a State, which is asked for where an event leaves doubt (`unsure`).
+Events of other replies may come in between; events may be late, repeated or missing. Missed events
+are recovered from a State, which is fetched when an event leaves doubt (`unsure`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,14 +35,17 @@ _LARGEST: Final = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the conversation had before the reply: the newest messages, and when the last came."""
+    """The newest messages before the reply, and the creation time of the oldest of them.
+
+    oldest: in milliseconds since 1970; 0 if there are no others.
+    """
 
     message_ids: frozenset[str] = frozenset()
     oldest: int = 0
 
     @classmethod
     def of(cls, messages: Sequence[Table], *, all_of_them: bool) -> "Baseline":
-        """From the newest page of messages."""
+        """Create a baseline from the newest page of messages."""
         infos = [table(message, "info") for message in messages]
         created = [number(table(info, "time"), "created") for info in infos]
         return cls(
@@ -51,17 +54,17 @@ class Baseline:
         )
 
     def knows(self, info: Table) -> bool:
-        """The message was there before, or answers one that was.
+        """Return whether the message was there before, or answers one that was.
 
-        The clock may have been set back since the newest was made: only those that are older than
-        all of the page are told by their time.
+        The clock may have been set back since the newest message, so the time identifies only
+        messages that are older than the whole page.
         """
         if text(info, "id") in self.message_ids or text(info, "parentID") in self.message_ids:
             return True
         return 0 < number(table(info, "time"), "created") < self.oldest
 
     def after(self, messages: Sequence[Table]) -> Sequence[Table]:
-        """Return those of these messages, oldest first, that come after all that were there."""
+        """Return those of `messages` (oldest first) that come after all known ones."""
         ids = [text(table(message, "info"), "id") for message in messages]
         known = [place for place, name in enumerate(ids) if name in self.message_ids]
         return messages[known[-1] + 1 :] if known else messages
@@ -69,7 +72,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The conversation as the server has it now, oldest message first."""
+    """The conversation's current state on the server, oldest message first."""
 
     messages: Sequence[Table] = ()
     status: Table = field(default_factory=dict)
@@ -79,7 +82,7 @@ class State:
 
 @dataclass(slots=True)
 class _Message:
-    """A message of the model's."""
+    """A message of the model."""
 
     completed: bool = False
     hidden: bool = False
@@ -89,7 +92,7 @@ class _Message:
 
 
 class Run:
-    """One reply, from the prompt to its end. `end` is set when it is over, and stays so."""
+    """One reply, from the prompt to its end. `end` is set when it is over, and stays set."""
 
     def __init__(
         self, conversation_id: str, before: Baseline, children: Iterable[str] = ()
@@ -107,35 +110,35 @@ class Run:
         self._error: Failure | None = None
         self._halves: dict[str, Joined] = {}
         self.hint: Failure | None = None
-        """An error that may be about this reply: why, if it never ends."""
+        """An error that may be about this reply; raised if the reply never ends."""
         self._attempt: tuple[int, int] | None = None
         self._children = set(children)
 
     @property
     def begun(self) -> bool:
-        """The server has taken the prompt."""
+        """Whether the server has accepted the prompt."""
         return bool(self._user)
 
     @property
     def underway(self) -> bool:
-        """The model was seen at work."""
+        """Whether the model has been seen at work."""
         return bool(self._messages)
 
     def lose(self) -> None:
-        """Events may have been missed since the last one."""
+        """Note that events may have been missed since the last one."""
         self._transcript.lose()
         self.unsure = True
 
     # -- from the stream ---------------------------------------------------------------------
 
     def feed(self, event: Table) -> list[ReplyEvent]:
-        """An event of the recorded form, `{type, properties}`."""
+        """Return the reply events for an event of the form `{type, properties}`."""
         if self.end is not None:
             return []
         kind, data = text(event, "type"), table(event, "properties")
         if text(data, "sessionID") != self._conversation_id:
             if kind == "session.error" and not text(data, "sessionID"):
-                self.hint = failure_of(table(data, "error"))  # nobody can say whose it is
+                self.hint = failure_of(table(data, "error"))  # it names no conversation
             return self._of_child(kind, data)
         match kind:
             case "message.updated":
@@ -164,7 +167,7 @@ class Run:
                 return self._ask(kind, data)
 
     def _of_child(self, kind: str, data: Table) -> list[ReplyEvent]:
-        """An agent that the reply has started asks in a conversation of its own."""
+        """Handle an event of an agent that the reply started; it has its own conversation."""
         if kind == "session.created":
             if (child := name(data, "sessionID")) not in self._children:
                 check_room(self._children, "agents")
@@ -191,10 +194,10 @@ class Run:
             self._user = self._user or message_id
         if role != "assistant":
             return
-        # What the events do not say any more once some were missed: the prompt was taken.
+        # After missed events, the model's message may be the only sign of an accepted prompt.
         self._user = self._user or name(info, "parentID") or message_id
         if message_id not in self._messages:
-            # It goes on after what went wrong before.
+            # The reply goes on after the earlier error.
             self._error = None
             check_room(self._messages, "messages")
             self._messages[message_id] = _Message()
@@ -264,7 +267,7 @@ class Run:
                 return []
 
     def _idle(self) -> None:
-        """The server says that it is done; it says so late and twice too."""
+        """Finish the reply if it is complete; the server may report idle late, and twice."""
         if not self.begun:
             return
         if self._error is not None or (
@@ -287,16 +290,16 @@ class Run:
     # -- from what the server keeps ----------------------------------------------------------
 
     def is_overtaken(self, state: State) -> bool:
-        """Return whether the prompt's message is not the newest, and no model has begun on it.
+        """Return whether the prompt is not the newest message, and no model has started on it.
 
-        OpenCode 1.18.33 lists messages by time. Where older ones are dated ahead of its clock, it
-        takes the last of these for the answer and is done.
+        OpenCode 1.18.33 lists messages by time. If older ones are dated ahead of its clock, it
+        takes the last of these as the answer and stops.
         """
         newest = text(table(state.messages[-1], "info"), "id") if state.messages else ""
         return self.begun and not self.underway and newest not in ("", self._user)
 
     def resync(self, state: State) -> list[ReplyEvent]:
-        """Make good what was missed. `unsure` stays set if nothing runs and nothing has ended."""
+        """Return the missed events. `unsure` stays set if nothing runs and nothing has ended."""
         if self.end is not None:
             return []
         events: list[ReplyEvent] = []
@@ -309,7 +312,7 @@ class Run:
         if busy:
             events += self._status(state.status)
         events += self._asked(state, open_too=busy)
-        # Idle comes before what the last message has to say of its end.
+        # The server goes idle before the last message is marked as complete.
         self.unsure = not busy
         if not busy and (self._completed or self._error is not None):
             self._finish()
@@ -339,7 +342,11 @@ class Run:
         return events
 
     def _asked(self, state: State, *, open_too: bool) -> list[ReplyEvent]:
-        """What is asked; what was asked for a reply that was stopped stays there for ever."""
+        """Open asks that were missed and close those that were settled.
+
+        Without `open_too`, open none and close all: the server keeps the requests of a stopped
+        reply for ever.
+        """
         events: list[ReplyEvent] = []
         asked = {True: state.permissions, False: state.questions}
         for permission, requests in asked.items():
@@ -354,5 +361,5 @@ class Run:
 
 
 def _final(part: Table) -> str | None:
-    """The whole text of a part that has ended."""
+    """Return the whole text of a part that has ended, otherwise None."""
     return text(part, "text") if number(table(part, "time"), "end") else None

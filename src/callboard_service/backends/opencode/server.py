@@ -1,4 +1,4 @@
-"""The server as the backend has it: checked, then listened to."""
+"""The actor for an OpenCode server: it checks the server and starts listening to it."""
 
 from collections.abc import Callable
 from typing import Final, Never
@@ -15,7 +15,7 @@ TRIED: Final = "1.18."
 
 
 class Server(Actor[Never]):
-    """One server, for as long as it is there."""
+    """One server, for as long as it is available."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Server(Actor[Never]):
         self._api: Api | None = None
 
     async def started(self) -> None:
-        """See that it is an OpenCode server that takes the password. Raises BackendFailed."""
+        """Check that it is an OpenCode server that takes the password. Raises BackendFailed."""
         api = self._api = Api(self._address, self._directory, self._call_timeout)
         try:
             version = await api.version()
@@ -54,10 +54,10 @@ class Server(Actor[Never]):
         self.context.spawn(lambda: Feed(api, self._hub), name="feed", lifecycle=FEED)
 
     def receive(self, message: Never) -> None:
-        """Nothing: it is asked by plain calls."""
+        """Do nothing: the backend calls the API directly."""
 
     async def stopped(self) -> None:
-        """The server is gone, as far as this backend goes."""
+        """Detach the server from the backend and close its connections."""
         self._hub.detach()
         if self._api is not None:
             await self._api.close()

@@ -1,4 +1,4 @@
-"""The tool calls of a reply: each is told once, and so is its result. No I/O."""
+"""The tool calls of a reply: each call is reported once, and so is its result. No I/O."""
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -9,7 +9,7 @@ from callboard_service.backends.opencode.fields import Table, name, table, text
 
 
 class ToolCalls:
-    """What was told of each call."""
+    """What has been reported of each call."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -17,13 +17,13 @@ class ToolCalls:
         self._ended: set[str] = set()
 
     def snapshot(self, part: Table) -> list[ToolCallEvent | ToolResultEvent]:
-        """A call as it stands; what is to be told of it now."""
+        """Return the events that a part adds to what has been reported of its call."""
         key, status = name(part, "id"), text(table(part, "state"), "status")
-        # Some models number their calls anew in every step: the part tells them apart.
+        # Some models reuse call ids in every step, so the part's id is the key.
         if not key or key in self._ended:
             return []
         if (tool := name(part, "tool")) and key not in self._names:
-            # A tool that does not exist begins under its own name and goes on as "invalid".
+            # A tool that does not exist starts under its own name and becomes "invalid" later.
             check_room(self._names, "tool calls")
             self._names[key] = tool
         events: list[ToolCallEvent | ToolResultEvent] = []
@@ -39,7 +39,7 @@ class ToolCalls:
 
 
 def call_of(part: Table, tool: str) -> ToolCallEvent:
-    """The call that a part tells of."""
+    """Return the call described by a part."""
     given = table(part, "state").get("input")
     if tool == "invalid" and isinstance(given, dict):
         tool = text(given, "tool") or tool
@@ -47,7 +47,7 @@ def call_of(part: Table, tool: str) -> ToolCallEvent:
 
 
 def result_of(part: Table) -> ToolResultEvent:
-    """The result that a part tells of."""
+    """Return the result described by a part."""
     state = table(part, "state")
     failed = text(state, "status") == "error"
     return ToolResultEvent(
@@ -58,5 +58,5 @@ def result_of(part: Table) -> ToolResultEvent:
 
 
 def arguments(given: object) -> Struct:
-    """Arguments as the contract has them; what is no object is put into one."""
+    """Return arguments in the contract's form; a value that is no object is wrapped in one."""
     return struct_of(given if given is None or isinstance(given, dict) else {"input": given})

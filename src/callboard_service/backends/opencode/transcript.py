@@ -1,8 +1,8 @@
-"""The text of a reply: what was said of each part, and what of it is void or still missing.
+"""The text of a reply: what was sent of each part, and what of it is void or still missing.
 
-A part's text comes in pieces, then once more as a whole. Pieces are passed on as they come, the
-whole is held against them. A part that is given up (the model is asked again) was said in vain: a
-notice takes its tokens back. No I/O.
+A part's text comes in pieces and then once more as a whole. Pieces are passed on as they come, and
+the whole is compared with them. If a part is given up because the model is asked again, a notice
+takes its tokens back. No I/O.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,10 @@ AGAIN: Final = "What was said last is void; it comes again."
 
 @dataclass(slots=True)
 class Part:
-    """One part, and its text so far. `gap`: some of it was missed: only the whole can be believed.
+    """One part and its text so far.
 
-    length, size: of the text, in characters and in bytes of UTF-8.
+    gap: pieces were missed, so only the whole text is reliable. length, size: of the text, in
+    characters and in bytes of UTF-8.
     """
 
     message_id: str
@@ -35,7 +36,7 @@ class Part:
 
 @dataclass(slots=True)
 class Stretch:
-    """Tokens that came one after the other, of one part: so many, its text from start to end."""
+    """A run of `tokens` consecutive tokens of one part: its text from `start` to `end`."""
 
     part_id: str
     tokens: int
@@ -44,30 +45,30 @@ class Stretch:
 
 
 class Transcript:
-    """What was said. Each call returns what is to be said for it."""
+    """The text sent so far. Each call returns the events to send for it."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
         self._runs: list[Stretch] = []
         self._bytes = {True: 0, False: 0}
-        """What is kept, of text and of reasoning."""
+        """Bytes kept of text (True) and of reasoning (False)."""
 
     @property
     def incomplete(self) -> bool:
-        """A part waits for its whole text."""
+        """Whether a part still needs its whole text."""
         return any(part.gap and not part.done for part in self._parts.values())
 
     def lose(self) -> None:
-        """Events were missed: the parts that are open have a gap."""
+        """Mark the open parts as having a gap, because events were missed."""
         for part in self._parts.values():
             if not part.done:
                 part.gap = True
 
     def delta(self, message_id: str, part_id: str, piece: str) -> list[ShownAnswer]:
-        """The next piece of a part."""
+        """Add the next piece of a part."""
         part = self._parts.get(part_id)
         if part is None:
-            # Whatever this is, its beginning was missed.
+            # The beginning of this part was missed, and its kind is unknown.
             self._enter(part_id, Part(message_id, gap=True))
             return []
         if part.done or part.gap or not piece:
@@ -77,9 +78,9 @@ class Transcript:
     def snapshot(
         self, message_id: str, part_id: str, kind: str, whole: str | None, *, live: bool
     ) -> list[ShownAnswer]:
-        """A part as it stands; `whole`: its text, once that is final.
+        """Update a part; `whole` is its text once that is final.
 
-        live: this came in the stream, so that the pieces that follow are all there are.
+        live: the snapshot came in the stream, so no piece before the next ones was missed.
         """
         part = self._parts.get(part_id)
         if part is None:
@@ -92,16 +93,16 @@ class Transcript:
         if whole.startswith(said):
             rest = whole[len(said) :]
             return [self._say(part_id, part, rest)] if rest else []
-        # Spaces at the end are cut off when a part ends.
+            # OpenCode strips trailing spaces when a part ends.
         if said.rstrip() == whole.rstrip() or kind != "text":
             return []
         correction = self._void({part_id}, "The text was corrected.")
         return [*correction, self._say(part_id, part, whole)]
 
     def give_up(self, message_id: str | None, *, message: str) -> list[ShownAnswer]:
-        """The open parts (of that message; None: of all) get no further: they are void.
+        """Void the open parts of a message (None: of all messages), which get no further.
 
-        Not those that are known from the server's state alone: they may be newer than this.
+        Parts known only from the server's state are kept: they may be newer than this event.
         """
         lost = {
             part_id
@@ -113,7 +114,7 @@ class Transcript:
         return self._void(lost, message)
 
     def give_up_before(self, part_ids: set[str]) -> list[ShownAnswer]:
-        """Those of these parts that are open are void: another attempt follows them."""
+        """Void those of these parts that are open, because another attempt follows them."""
         lost = {name for name in part_ids if not self._parts[name].done}
         return self._void(lost, AGAIN)
 
@@ -141,12 +142,12 @@ class Transcript:
         return ChatToken(text=piece)
 
     def _forget(self, part: Part) -> None:
-        """The text of a part is void."""
+        """Drop the text of a void part."""
         self._bytes[part.kind == "text"] -= part.size
         part.text, part.length, part.size = StringIO(), 0, 0
 
     def _void(self, part_ids: set[str], message: str) -> list[ShownAnswer]:
-        """Take back the tokens of these parts; what others said since then is said again."""
+        """Take back the tokens of these parts, and send again what other parts said after them."""
         for part_id in part_ids:
             part = self._parts[part_id]
             part.done = True

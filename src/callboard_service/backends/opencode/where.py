@@ -1,4 +1,4 @@
-"""Where the OpenCode server is: it runs already, or it is started."""
+"""Where the OpenCode server is: running already, or to be started."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from callboard_service.errors import BackendFailed
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A server that runs already. directory: of the project there; empty: the server's own."""
+    """A running server. directory: of the project there; empty: the server's own."""
 
     address: Address
     directory: str = ""
@@ -18,7 +18,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """A server to be started: its program, and the project's directory."""
+    """A server to be started: its program and the project's directory."""
 
     program: str
     directory: Path
@@ -27,7 +27,7 @@ class Supervised:
 def find_server(
     url: str | None, password: str, command: str | None, directory: Path | None
 ) -> Attached | Supervised:
-    """What the settings come to. Raises BackendFailed."""
+    """Decide from the settings where the server is. Raises BackendFailed."""
     if url is not None:
         if command is not None:
             raise BackendFailed("opencode: OPENCODE_URL and OPENCODE_COMMAND exclude each other")
