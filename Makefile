@@ -1,13 +1,13 @@
-# Everything works from a fresh clone: what a target needs is made first, and made once.
+# Everything works from a fresh clone: each target first makes what it needs, and makes it only once.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Processes that share the tests out among them.
+# Number of processes that run the tests in parallel.
 JOBS ?= 2
 
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-# What is made here and committed nowhere.
+# Build output, never committed.
 BUILD := .build
 LOCK := requirements.lock
 FLOOR_LOCK := requirements-floor.lock
@@ -30,12 +30,12 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 .DELETE_ON_ERROR:
 .PHONY: help setup serve test faults replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
-help: ## What there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo 'PYTHON=python3 and VENV=.venv say which Python and where; ARGS="..." goes to serve and test.'
 
-setup: $(STAMP) ## Make the virtual environment and install everything into it
+setup: $(STAMP) ## Create the virtual environment and install everything into it
 
 $(STAMP): $(LOCK) pyproject.toml
 	@command -v '$(PYTHON)' >/dev/null || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) was not found: name one with PYTHON=...' >&2; exit 2; }
@@ -52,26 +52,26 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
-bound: setup ## Run the tests of runtime and chat with one message a mailbox: what waits in a circle shows
+bound: setup ## Run the runtime and chat tests with mailboxes of one message, to reveal circular waits
 	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)
 
-faults: setup ## Let 10,000 connections go wrong: make faults FAULTS=50000
+faults: setup ## Break 10,000 connections: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
 
-replay: setup ## Replay what real model servers sent, cut at every byte
+replay: setup ## Replay the streams of real model servers, cut at every byte
 	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/unit/callboard_service/backends/openai/test_recorded.py $(ARGS)
 
-recordings: ## Record these streams again: installs four servers, takes ten minutes
+recordings: ## Record these streams again; installs four servers and takes ten minutes
 	@$(PYTHON) tools/record_streams.py $(ARGS)
 
-torture: setup ## Everything at once goes wrong, for ten minutes: make torture ARGS="--seconds 60"
+torture: setup ## Cause all faults at once for ten minutes: make torture ARGS="--seconds 60"
 	@'$(BIN)/python' -m tests.torture $(ARGS)
 
-soak: setup ## 1,000 sessions for ten minutes, with disconnects: make soak ARGS="--seconds 40"
+soak: setup ## Run 1,000 sessions for ten minutes, with disconnects: make soak ARGS="--seconds 40"
 	@mkdir -p $(BUILD)
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
-peers: ## Install the programs that tests run against, with npm: 360 MB the first time
+peers: ## Install the programs that the tests use, with npm; 360 MB the first time
 	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT) $(WS); \
 	elif [ '$(CI)' = true ]; then echo 'the OpenCode server, pyright and ws, of the tests, need npm, which was not found' >&2; exit 1; \
 	else echo 'the tests with the OpenCode server, pyright and ws are skipped: they need npm, which was not found'; fi
@@ -90,12 +90,12 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -c 'from google.protobuf import __version__; print("protobuf", __version__)'
 	@PYTHONPATH=$(BUILD)/floor '$(BIN)/python' -m pytest tests/test_contract.py $(wildcard tests/unit/transport tests/properties/test_client_properties.py) $(ARGS)
 
-# PYTHON's version first, and 3.11 and 3.13 where they are found. Each gets an environment of its own: BENCH=VERSION=PYTHON...
+# Python 3.13 and 3.11 where they are found, each in its own environment: BENCH=VERSION=PYTHON...
 BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
 BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair))))
 BENCH_PYTHONS := $(foreach name,$(BENCH_NAMES),$(name)=$(BUILD)/bench-$(name)/bin/python)
 
-bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Measure beside other servers: make bench ARGS=--quick
+bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Compare with other servers: make bench ARGS=--quick
 	@'$(BUILD)/bench-$(firstword $(subst =, ,$(firstword $(BENCH))))/bin/python' -m bench $(ARGS) $(BENCH_PYTHONS)
 
 $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
@@ -105,21 +105,21 @@ $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch '$@'
 
-coverage: setup ## Show that each module of the runtime is covered whole by its own tests
+coverage: setup ## Check that each module of the runtime is fully covered by its own tests
 	@'$(BIN)/python' -m tools.coverage
 
-mutants: setup ## Show that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
+mutants: setup ## Check that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
 	@'$(BIN)/python' -m tools.mutants $(ARGS)
 
-bench-actors: setup ## Measure the actor runtime beside an asyncio.Queue actor and tapio: a minute
+bench-actors: setup ## Compare the actor runtime with an asyncio.Queue actor and tapio; takes a minute
 	@'$(BIN)/python' -m bench.actors $(ARGS)
-conformance: setup ## All of Autobahn's WebSocket cases, against the service's connection code
+conformance: setup ## Run all of Autobahn's WebSocket cases against the service's connection code
 	@CONFORMANCE=all '$(BIN)/python' -m pytest tests/conformance --timeout 1800 $(ARGS)
 
 FUZZ := $(BUILD)/fuzz
 FUZZ_SECONDS ?= 60
 
-fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=600
+fuzz: ## Fuzz the wire, the session and the first message: make fuzz FUZZ_SECONDS=600
 	@'$(PYTHON)' -m venv $(FUZZ)
 	@$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(FUZZ_LOCK)
 	@for target in wire greeting session; do \
@@ -128,13 +128,13 @@ fuzz: ## Fuzz the wire, the session, the first message: make fuzz FUZZ_SECONDS=6
 			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=$(FUZZ)/ || exit 1; \
 	done
 
-# pip-audit lives in an environment of its own, and asks a database of known vulnerabilities on the network.
-audit: ## Look for known vulnerabilities in what is locked; needs the network
+# pip-audit has its own environment and queries a vulnerability database on the network.
+audit: ## Look for known vulnerabilities in the locked packages; needs the network
 	@'$(PYTHON)' -m venv $(BUILD)/audit
 	@$(BUILD)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
 	@$(BUILD)/audit/bin/python tools/audit.py $(BUILD)/audit/bin/pip-audit $(LOCK) $(FUZZ_LOCK)
 
-check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Everything that needs no test run
+check: check-format check-lint check-types check-imports check-proto check-buf check-docs ## Run all checks except the tests
 
 check-format: setup
 	'$(BIN)/ruff' format --check
@@ -148,13 +148,13 @@ check-types: setup
 check-imports: setup
 	'$(BIN)/lint-imports'
 
-# $(call generate,FOLDER): modules into FOLDER/src, stubs into FOLDER/typings.
+# $(call generate,FOLDER): write modules to FOLDER/src and stubs to FOLDER/typings.
 define generate
 	'$(BIN)/python' -m grpc_tools.protoc --proto_path=proto '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
 		'--python_out=$(1)/src' '--mypy_out=quiet:$(1)/typings' $(PROTOS)
 endef
 
-# $(call generate_examples,FOLDER): code and stubs beside each other, as an extension has them.
+# $(call generate_examples,FOLDER): write code and stubs next to each other, as in an extension.
 define generate_examples
 	'$(BIN)/python' -m grpc_tools.protoc --proto_path=. '--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy' \
 		'--python_out=$(1)' '--mypy_out=quiet:$(1)' $(EXAMPLES)
@@ -185,17 +185,17 @@ check-docs: docs
 docs: setup ## Build the documentation into .build/site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 '$(BIN)/mkdocs' build --quiet --strict && echo 'Built .build/site/index.html'
 
-format: setup ## Put the code in form
+format: setup ## Fix and format the code
 	'$(BIN)/ruff' check --fix
 	'$(BIN)/ruff' format
 
-proto: setup ## Generate the code of the contract from proto/
+proto: setup ## Generate the contract's code from proto/
 	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
 	$(call generate,.)
 	$(call generate_examples,.)
 
-# uv lives in an environment of its own: nobody who only uses the lock needs it.
-lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
+# uv has its own environment, because users of the lock do not need it.
+lock: ## Pin the dependencies again, with hashes: make lock ARGS=--upgrade
 	'$(PYTHON)' -m venv $(BUILD)/uv
 	$(BUILD)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -207,6 +207,6 @@ lock: ## Pin the dependencies anew, hashes and all: make lock ARGS=--upgrade
 	$(BUILD)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
-clean: ## Take away what was made
+clean: ## Remove everything that was made
 	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
-"""Whether anything that is locked has a known vulnerability: `audit.py PIP_AUDIT LOCK...`.
+"""Check the locked packages for known vulnerabilities: `audit.py PIP_AUDIT LOCK...`.
 
-Exit code 0: all was audited, and nothing is known; 1: something is; 3: not all could be audited.
+Exit code 0: everything was audited and nothing is known; 1: there is a known vulnerability; 3: not
+everything could be audited.
 """
 
 import json
@@ -18,7 +19,7 @@ _OPTIONS: Final = (
 
 
 def audit(program: str, lock: str) -> int:
-    """Ask for one lock, and say what came of it."""
+    """Audit one lock file, print the result and return its exit code."""
     done = subprocess.run(
         [program, "--requirement", lock, *_OPTIONS], capture_output=True, text=True, check=False
     )
@@ -45,7 +46,7 @@ def audit(program: str, lock: str) -> int:
 
 
 def main() -> int:
-    """The worst that came of any."""
+    """Audit all lock files and return the most severe exit code."""
     program, *locks = sys.argv[1:]
     outcomes = {audit(program, lock) for lock in locks}
     return next((code for code in (VULNERABLE, NOT_AUDITED) if code in outcomes), CLEAN)

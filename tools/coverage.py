@@ -1,7 +1,7 @@
-"""Shows that each module of the runtime is covered whole, branches too, by its own tests.
+"""Check that each module of the runtime is fully covered, branches included, by its own tests.
 
-`make coverage` runs these tests once, marks what each test file reaches, and then looks at each
-module through its own test files alone: `test_mailbox.py` for `mailbox.py`, or those named here.
+`make coverage` runs these tests once with the coverage of each test file recorded separately. Each
+module is then judged by its own test files alone, which are listed below.
 """
 
 import io
@@ -107,15 +107,15 @@ RUNTIME: Final = {
     ),
     "runtime/watch": ("watch", "start"),
 }  # fmt: skip
-"""All modules of the runtime, and the test files that are theirs."""
+"""All modules of `src/actors`, and the test files that must cover each of them."""
 
 WITHOUT_EAGER: Final = r"(\bif|# where) EAGER\b"
-"""Where no task begins at once (`actors.runtime.eager`: before Python 3.12), what is marked so
-cannot be reached. From 3.12 on all of it must be, and so must what stands in for it before
+"""Lines to exclude where no task starts eagerly (`actors.runtime.eager`: before Python 3.12). From
+3.12 on they must be covered, and so must the code that replaces them on older versions
 (`test_eager`)."""
 
 NOTHING: Final = r"(?!)"
-"""What no line matches."""
+"""Matches no line."""
 
 CONFIG: Final = """
 [run]
@@ -139,7 +139,7 @@ exclude_also =
 
 
 def main() -> int:
-    """Run the tests once and judge each module."""
+    """Run the tests once, judge each module and return the exit code."""
     sources = ROOT / "src" / "actors"
     modules = (path for path in sources.rglob("*.py") if path.stem != "__init__")
     found = {str(path.relative_to(sources).with_suffix("")) for path in modules}
@@ -168,7 +168,7 @@ def main() -> int:
 
 
 def is_whole(measured: Coverage, module: str, own: tuple[str, ...]) -> bool:
-    """Look at one module through its own tests, and print what they do not reach."""
+    """Return whether a module's own tests cover it fully; print the lines that they miss."""
     text = io.StringIO()
     percent = measured.report(
         include=[f"src/actors/{module}.py"], contexts=["^$", *(f"^test_{file}$" for file in own)],

@@ -1,7 +1,7 @@
-"""Shows that the test of each guarantee can fail: `make mutants`.
+"""Check that the test of each guarantee can fail: `make mutants`.
 
-Each change of `tests/unit/actors/mutants.toml` is made in a copy of `src`, and the one test that is
-to notice it is run. The run fails if a test passes all the same, or if a change no longer applies.
+Each change in `tests/unit/actors/mutants.toml` is applied to a copy of `src`, and the one test that
+must notice it is run. This program fails if a test still passes or a change no longer applies.
 """
 
 import argparse
@@ -24,32 +24,32 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests" / "unit" / "actors"
 PLACES: Final = (TESTS, ROOT / "tests" / "properties")
 FAILED: Final = 1
-"""pytest's exit code for tests that ran and failed, or took too long; else it is no proof."""
+"""pytest's exit code if tests ran and failed or timed out; any other code proves nothing."""
 
 LIMIT: Final = 10
-"""Seconds that a test may take; those of the runtime take none, so a change has made it hang."""
+"""Seconds that a test may take. The runtime's tests are much faster, so a change made it hang."""
 
 MEMORY: Final = 2 * 1024**3
-"""Bytes of address space."""
+"""Bytes of address space for each test process."""
 
 UNUSED: Final = ("cacheprovider", "xdist", "aiohttp", "tapio")
-"""Plugins that these tests do not use."""
+"""Plugins that these tests do not need."""
 
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "_pytest.python", "hypothesis", "pytest_asyncio.plugin"])
-"""Each test runs in a fork of a process that has loaded what all need, and nothing of the project:
-to load it takes longer than most tests."""
+"""Each test runs in a fork of a process that has loaded the common libraries, but nothing of the
+project; loading these takes longer than most tests."""
 
 ONE_AT_A_TIME: Final = Lock()
-"""Held by a thread that starts a process or asks for an exit code. To start one also collects the
-exit codes of the others (CPython's multiprocessing.process._cleanup), each of which can be read
+"""Held by a thread that starts a process or reads an exit code. Starting one also collects the exit
+codes of the others (CPython's multiprocessing.process._cleanup), and each code can be read only
 once: of two threads that read the same one, the second gets 255."""
 
 
 class Mutant(NamedTuple):
-    """One change, and the test that must fail under it.
+    """One change, and the test that must fail because of it.
 
-    since: the Python that the changed code is for, and newer ones: "3.13".
+    since: the oldest Python that uses the changed code, such as "3.13".
     """
 
     test: str
@@ -60,25 +60,25 @@ class Mutant(NamedTuple):
 
 
 def read_mutants() -> list[Mutant]:
-    """All that are stated."""
+    """Return all changes in `mutants.toml`."""
     table = tomllib.loads((TESTS / "mutants.toml").read_text("utf-8"))
     return [Mutant(**entry) for entry in table["mutant"]]
 
 
 def path_of(file: str) -> Path:
-    """The test file with that name, wherever it is among the runtime's."""
+    """Return the path of the runtime's test file with that name."""
     (path,) = (path for place in PLACES for path in place.rglob(f"{file}.py"))
     return path
 
 
 def node_of(test: str) -> str:
-    """Pytest's name for `test_file::test_name`."""
+    """Return pytest's node id for `test_file::test_name`."""
     file, _, name = test.partition("::")
     return f"{path_of(file).relative_to(ROOT)}::{name}"
 
 
 def change(mutant: Mutant, source: Path) -> None:
-    """Make the change. Raises ValueError if there is not exactly one place for it."""
+    """Apply the change. Raises ValueError unless its text occurs exactly once."""
     path = source / "actors" / mutant.file
     text = path.read_text("utf-8")
     if text.count(mutant.old) != 1:
@@ -87,14 +87,14 @@ def change(mutant: Mutant, source: Path) -> None:
 
 
 def run_tests(source: Path, *nodes: str) -> tuple[int, str]:
-    """Run tests on that source tree instead of the project's: pytest's exit code, and its words."""
+    """Run tests on that source tree; return pytest's exit code and its output."""
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as words:
         process = FORKS.Process(target=run_pytest, args=(source, words.name, nodes))
         with ONE_AT_A_TIME:
             process.start()
         ended = wait([process.sentinel], 4 * LIMIT)
         with ONE_AT_A_TIME:
-            if not ended:  # without memory its own watchman is dead too
+            if not ended:  # out of memory, its own timeout thread may be dead too
                 process.kill()
             process.join()
             code = process.exitcode
@@ -104,20 +104,20 @@ def run_tests(source: Path, *nodes: str) -> tuple[int, str]:
 
 
 def run_pytest(source: Path, words: str, nodes: tuple[str, ...]) -> None:
-    """Be the process that runs them, and end with it."""
-    # A change may make work without end, and messages with it.
+    """Run the tests in this process, then exit it."""
+    # A change may cause endless work, and endless messages with it.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     said = os.open(words, os.O_WRONLY)
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.chdir(ROOT)
     sys.dont_write_bytecode = True
-    # Before the project that is installed; and this folder has names of libraries.
+    # Search `source` before the installed project; `tools` has modules named like libraries.
     others = [entry for entry in sys.path if entry != str(ROOT / "tools")]
     sys.path[:] = [str(ROOT), str(source), *others]
     code: int = pytest.ExitCode.INTERNAL_ERROR
     try:
-        # By a thread: what a signal raises would be one more crash to the actor that it hits.
+        # Time out by thread: an actor would handle an exception from a signal as its crash.
         code = pytest.main([
             "-q", "-x", "-Wignore::pytest.PytestAssertRewriteWarning",
             *(f"-pno:{plugin}" for plugin in UNUSED),
@@ -127,16 +127,16 @@ def run_pytest(source: Path, words: str, nodes: tuple[str, ...]) -> None:
             code = pytest.ExitCode.INTERNAL_ERROR
     finally:
         sys.stdout.flush()
-        os._exit(code)  # whatever a change has left running
+        os._exit(code)  # whatever the change has left running
 
 
 def is_for_this_python(mutant: Mutant) -> bool:
-    """What it changes is used here."""
+    """Return whether this Python uses the code that the change is for."""
     return sys.version_info[:2] >= tuple(map(int, mutant.since.split(".")))
 
 
 def judge(mutant: Mutant) -> str:
-    """What is wrong with it; empty: its test fails, as it must."""
+    """Return what is wrong with a change; empty if its test fails, as it must."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "src"
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -153,7 +153,7 @@ def judge(mutant: Mutant) -> str:
 
 
 def main() -> int:
-    """Judge all, or those whose test has the given word in its name."""
+    """Judge all changes, or those whose test's name contains the given word."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("word", nargs="?", default="")
     parser.add_argument("--jobs", type=int, default=2)

