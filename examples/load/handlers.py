@@ -1,9 +1,9 @@
-"""The machine's CPU and memory, as a stream.
+"""Stream the machine's CPU and memory load.
 
     callboard serve --backend echo --actors examples.load.handlers
     python -m examples.load.watch
 
-A client that takes nothing slows it down and piles nothing up: the next value is measured when
+A slow client slows the stream down and nothing accumulates: the next value is measured only when
 there is room for it.
 """
 
@@ -16,15 +16,15 @@ from examples.load.load_pb2 import Load, WatchLoad
 
 
 class Watch(StreamActor[WatchLoad, Load]):
-    """One Load each interval, for as long as the client wants."""
+    """Sends one Load per interval until the client ends the stream."""
 
     at_most = 32
 
     async def handle(self, request: WatchLoad) -> AsyncIterator[Load]:
-        """Measure, tell, wait."""
+        """Wait for each interval and yield a measurement. Raises Failure for short intervals."""
         if 0 < request.interval_ms < 100:
             raise Failure(Code.INVALID_ARGUMENT, "not more often than every 100 ms")
-        psutil.cpu_percent()  # the first call says nothing: it begins the interval
+        psutil.cpu_percent()  # the first call only starts the measurement
         while True:
             await self.context.sleep((request.interval_ms or 1000) / 1000)
             memory = psutil.virtual_memory()
@@ -36,5 +36,5 @@ class Watch(StreamActor[WatchLoad, Load]):
 
 
 def register(registry: Registry) -> None:
-    """What `--actors` calls."""
+    """Register the actor; `--actors` calls this."""
     registry.register(WatchLoad, Watch)

@@ -9,7 +9,7 @@ from transport.errors import TransportError
 
 
 async def main(times: int) -> None:
-    """Print a line each second, without end; or so many lines, ten a second."""
+    """Print a line per second without end, or `times` lines at ten per second."""
     async with (
         Client(by_runtime_file()) as client,
         client.stream(WatchLoad(interval_ms=1000 if not times else 100), Load) as loads,

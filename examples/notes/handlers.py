@@ -1,9 +1,9 @@
-"""Notes in SQLite, behind one long-lived actor: the database has one owner and one queue.
+"""Keep notes in SQLite behind one long-lived actor: the database has one owner and one queue.
 
     NOTES_FILE=notes.db callboard serve --backend echo --actors examples.notes.handlers
 
-If the actor crashes, the service starts it again and it opens the file anew; requests that come
-meanwhile wait in its mailbox. A file that cannot be opened ends the start of the service.
+If the actor crashes, the service restarts it and it reopens the file; requests that arrive
+meanwhile wait in its mailbox. If the file cannot be opened, the service does not start.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from examples.notes.notes_pb2 import AddNote, ListNotes, Note
 T = TypeVar("T")
 
 PAGE: Final = 100
-"""Notes that are read at once; a list of any length takes this much memory."""
+"""Notes read at once; a list of any length takes only this much memory."""
 
 LONGEST: Final = 10_000
-"""Characters of one note."""
+"""Maximum characters of a note."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Add(Question[int]):
 
 @dataclass(slots=True)
 class Page(Question[list[Note]]):
-    """The next notes above a number that contain a text."""
+    """Read the next notes above a number that contain a text."""
 
     above: int
     containing: str
@@ -48,12 +48,15 @@ class Notebook(Actor[Add | Page]):
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        # SQLite waits for disks and locks: not on the event loop, and always in the same thread.
+        # SQLite blocks on disks and locks, so it runs off the event loop, always in one thread.
         self._thread = ThreadPoolExecutor(1)
         self._database: sqlite3.Connection
 
     async def started(self) -> None:
-        """Open it: no message is handled before. An actor that does not start is not stopped."""
+        """Open the database before any message is handled.
+
+        An actor that fails to start is not stopped, so this cleans up after itself.
+        """
         try:
             await self._in_thread(self._open)
         except BaseException:
@@ -61,12 +64,12 @@ class Notebook(Actor[Add | Page]):
             raise
 
     async def stopped(self) -> None:
-        """Close it, at the end and before a restart."""
+        """Close the database, at the end and before a restart."""
         await self._in_thread(self._close)
         self._thread.shutdown()
 
     async def receive(self, message: Add | Page) -> None:
-        """One at a time."""
+        """Handle one message at a time."""
         match message:
             case Add(text):
                 message.reply.send(await self._in_thread(partial(self._add, text)))
@@ -108,7 +111,7 @@ class AddOne(RequestActor[AddNote, Note]):
     """Keeps a note."""
 
     async def handle(self, request: AddNote) -> Note:
-        """Have the notebook keep it."""
+        """Ask the notebook to keep the note. Raises Failure: INVALID_ARGUMENT for its length."""
         text = request.text.strip()
         if not 0 < len(text) <= LONGEST:
             message = f"a note has 1 to {LONGEST} characters"
@@ -119,10 +122,10 @@ class AddOne(RequestActor[AddNote, Note]):
 
 
 class ListAll(StreamActor[ListNotes, Note]):
-    """Reads notes, a page when the client has taken the one before."""
+    """Lists notes; each page is read once the client has taken the one before."""
 
     async def handle(self, request: ListNotes) -> AsyncIterator[Note]:
-        """Page by page."""
+        """Yield the notes, page by page."""
         page = await self._page(0, request.containing)
         while page:
             for note in page:
@@ -135,7 +138,7 @@ class ListAll(StreamActor[ListNotes, Note]):
 
 
 def register(registry: Registry) -> None:
-    """What `--actors` calls."""
+    """Register the actors; `--actors` calls this."""
     file = Path(os.environ.get("NOTES_FILE", "notes.db"))
     registry.supervise("notebook", lambda: Notebook(file))
     registry.register(AddNote, AddOne)

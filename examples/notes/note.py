@@ -9,21 +9,21 @@ from transport.errors import TransportError
 
 
 async def add(text: str) -> None:
-    """Have one kept."""
+    """Keep a note and print its number."""
     async with Client(by_runtime_file()) as client:
         note = await client.call(AddNote(text=text), Note)
         print(f"kept as number {note.number}")
 
 
 async def list_all(containing: str = "") -> None:
-    """Print all, or those that contain a text, as they come."""
+    """Print all notes, or those that contain a text, as they arrive."""
     async with Client(by_runtime_file()) as client:
         async for note in client.stream(ListNotes(containing=containing), Note):
             print(f"{note.number:4}  {note.text}")
 
 
 async def main(arguments: list[str]) -> None:
-    """Do what the command line says."""
+    """Carry out the command line."""
     match arguments:
         case ["add", text]:
             await add(text)

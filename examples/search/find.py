@@ -9,7 +9,7 @@ from transport.errors import TransportError
 
 
 async def main(text: str) -> None:
-    """Print the lines as they are found, then how many there were."""
+    """Print the matching lines as they are found, then their number."""
     async with (
         Client(by_runtime_file()) as client,
         client.stream(SearchRequest(text=text), Match, Searched) as answers,

@@ -1,9 +1,9 @@
-"""A search by `grep`, a process for each request: cancel ends the request and the process.
+"""Search with `grep`, one process per request: a cancel ends the request and the process.
 
     SEARCH_FOLDER=docs callboard serve --backend echo --actors examples.search.handlers
 
-No shell is between, the text is one argument behind `--`, and the folder is the service's choice,
-not the client's.
+No shell is involved, the text is a single argument after `--`, and the service chooses the folder,
+not the client.
 """
 
 import asyncio
@@ -17,12 +17,15 @@ from actors import Code, Failure, Last, Registry, StreamActor, Yielded
 from examples.search.search_pb2 import Match, Searched, SearchRequest
 
 LONGEST_LINE = 64 * 1024
-"""Bytes; a longer one ends the search, and not the service's memory."""
+"""Bytes; a longer line ends the search instead of filling the service's memory."""
 
 
 @asynccontextmanager
 async def running(*command: str, folder: Path) -> AsyncIterator[Process]:
-    """A process that is gone when the block is left, however that is left."""
+    """Run a process that is killed and reaped when the block is left, in whatever way.
+
+    Raises Failure: UNAVAILABLE if it cannot be started.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, limit=LONGEST_LINE
@@ -34,12 +37,12 @@ async def running(*command: str, folder: Path) -> AsyncIterator[Process]:
     finally:
         if process.returncode is None:
             process.kill()
-        # Not wait(): a pipe that is full is not closed before what is in it is read.
+        # Not wait(): a full pipe is not closed until its content is read.
         await process.communicate()
 
 
 class Search(StreamActor[SearchRequest, Match | Searched]):
-    """Tells what grep finds, line by line; grep waits where the client does not take it."""
+    """Sends grep's matches line by line; grep waits if the client does not keep up."""
 
     deadline = 60.0
     at_most = 4
@@ -49,7 +52,7 @@ class Search(StreamActor[SearchRequest, Match | Searched]):
         self._program = program
 
     async def handle(self, request: SearchRequest) -> AsyncIterator[Yielded[Match | Searched]]:
-        """Run it and read its lines."""
+        """Run grep and yield its matches, then their number. Raises Failure."""
         if not request.text or "\0" in request.text or "\n" in request.text:
             raise Failure(Code.INVALID_ARGUMENT, "a search is for one line of text")
         flags = ("-rnIZF", "--", request.text, ".")
@@ -66,13 +69,13 @@ class Search(StreamActor[SearchRequest, Match | Searched]):
 
 
 def parse(line: bytes) -> Match:
-    """A line of `grep -nZ`: FILE NUL NUMBER ':' TEXT."""
+    """Parse a line of `grep -nZ`: FILE NUL NUMBER ':' TEXT."""
     file, _, rest = line.decode(errors="replace").rstrip("\n").partition("\0")
     number, _, text = rest.partition(":")
     return Match(file=file.removeprefix("./"), line=int(number), text=text)
 
 
 def register(registry: Registry) -> None:
-    """What `--actors` calls."""
+    """Register the actor; `--actors` calls this."""
     folder = Path(os.environ.get("SEARCH_FOLDER", "."))
     registry.register(SearchRequest, lambda: Search(folder))
