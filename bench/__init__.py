@@ -1,1 +1,1 @@
-"""How fast the service is, beside its peers: `make bench`."""
+"""Compare the service's speed with that of other servers: `make bench`."""

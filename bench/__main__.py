@@ -1,4 +1,4 @@
-"""`make bench`: the servers side by side, in rounds by turns. `--quick` for a first look."""
+"""`make bench`: compare the servers in interleaved rounds. Use `--quick` for a first look."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ RESULTS: Final = ROOT / "bench" / "results"
 
 
 def main() -> None:
-    """Measure, print the table, keep JSON and SVG."""
+    """Measure, print the table, and write JSON and SVG."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer messages, two rounds")
     parser.add_argument("--rounds", type=int, help="rounds (full: 5, quick: 2)")
@@ -64,7 +64,7 @@ async def _measure(measurement: Measurement, rounds: int) -> None:
 
 
 def _divide_cores() -> int | None:
-    """Put this process on one core and return another for the servers; None: it cannot be."""
+    """Pin this process to one core and return another for the servers; None if impossible."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
@@ -99,7 +99,7 @@ def _report(
 
 
 def _runs(measurement: Measurement) -> dict[str, dict[str, list[list[float] | None]]]:
-    """Every run: messages, CPU seconds, seconds."""
+    """Return every run as messages, CPU seconds and seconds."""
     return {
         name: {
             column: [

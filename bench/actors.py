@@ -1,12 +1,12 @@
-"""The actor runtime beside an actor made of an `asyncio.Queue` and a task, and beside tapio.
+"""Compare the actor runtime with tapio and an actor made of an `asyncio.Queue` and a task.
 
     make bench-actors                      all columns, medians of interleaved rounds
     make bench-actors ARGS="--rounds 3 --only tell,ring"
 
-Each figure is work done for each second of this process's CPU time, as a ratio to the
-`asyncio.Queue` actor in the same round; the idle columns are bytes an actor (`tracemalloc`, the
-user's own object and the reference to it included). `plain` is this runtime with handlers that
-are plain functions, `coroutine` the same with coroutine functions.
+Each figure is the work done per second of this process's CPU time, as a ratio to the
+`asyncio.Queue` actor in the same round. The idle columns are bytes per actor (`tracemalloc`,
+including the user's own object and the reference to it). `plain` is this runtime with plain
+functions as handlers, `coroutine` the same with coroutine functions.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from typing import Final, NamedTuple, TypeAlias
 from bench import own, queue_actor, tapio_actor
 
 Column: TypeAlias = Callable[[], Coroutine[None, None, int]]
-"""Does the work of one column once and returns how often it did it."""
+"""Does the work of one column once and returns the number of operations."""
 
 
 class Contestant(NamedTuple):
-    """One way to make actors."""
+    """One implementation of actors."""
 
     name: str
     columns: dict[str, Column]
     idle: Callable[[int, bool], Awaitable[object]]
-    """Make so many actors, used or unused, and return what keeps them."""
+    """Creates a number of actors, used or not, and returns an object that keeps them alive."""
 
 
 CONTESTANTS: Final = (
@@ -52,7 +52,7 @@ IDLE_ACTORS: Final = 5_000
 
 
 def rate(column: Column) -> float:
-    """Work a CPU second."""
+    """Return the operations per CPU second."""
     gc.collect()
     began = time.process_time()
     done = asyncio.run(column())
@@ -60,7 +60,7 @@ def rate(column: Column) -> float:
 
 
 async def idle_bytes(contestant: Contestant, used: bool) -> int:
-    """Bytes an actor that has nothing to do."""
+    """Return the bytes that an idle actor takes."""
     warm = await contestant.idle(10, used)
     gc.collect()
     tracemalloc.start()
@@ -74,7 +74,7 @@ async def idle_bytes(contestant: Contestant, used: bool) -> int:
 
 
 def measure(columns: list[str], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Rates by contestant and column, a list entry for each round."""
+    """Return the rates by contestant and column, with one list entry per round."""
     rates: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for column in columns:
@@ -85,12 +85,12 @@ def measure(columns: list[str], rounds: int) -> dict[tuple[str, str], list[float
 
 
 def verdict(ratio: float, goal: float | None) -> str:
-    """The ratio, with a mark if it has a goal and misses it."""
+    """Return the ratio, marked if it misses its goal."""
     return f"{ratio:.2f}" if goal is None or ratio >= goal else f"{ratio:.2f} < {goal}"
 
 
 def print_rates(columns: list[str], rates: dict[tuple[str, str], list[float]]) -> None:
-    """A table of ratios: the median over the rounds of each round's own ratio."""
+    """Print a table of ratios: the median over the rounds of each round's own ratio."""
     base = CONTESTANTS[0].name
     print(f"{'':15}" + "".join(f"{column:>14}" for column in columns))
     for contestant in CONTESTANTS:
@@ -105,7 +105,7 @@ def print_rates(columns: list[str], rates: dict[tuple[str, str], list[float]]) -
 
 
 def print_idle() -> None:
-    """A table of bytes."""
+    """Print a table of bytes per idle actor."""
     print(f"\n{'idle bytes':15}{'unused':>14}{'used':>14}")
     for contestant in CONTESTANTS:
         cells = []

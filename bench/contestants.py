@@ -1,4 +1,4 @@
-"""Who is measured."""
+"""The servers that are compared."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -8,9 +8,9 @@ from typing import Final
 class Contestant:
     """A server in one configuration.
 
-    ours: it has sessions, so it is acknowledged to. credit: answers that a stream may be ahead; 0:
-    as many as it likes. every: it takes part in each so-manieth round. streams: it has some, of its
-    own. actors: MODULE or MODULE:FUNCTION with the actor types of one of ours.
+    ours: it has sessions, so the client acknowledges its answers. credit: how many answers a stream
+    may be ahead; 0: no limit. every: it takes part in every n-th round. streams: the stream
+    workloads are run on it. actors: MODULE or MODULE:FUNCTION with the actor types, if it is ours.
     """
 
     name: str
@@ -25,8 +25,8 @@ class Contestant:
 
     @property
     def arguments(self) -> list[str]:
-        """What its interpreter is given."""
-        if self.ours:  # the command that users run, with an actor type of the benchmark's own
+        """The arguments for its interpreter."""
+        if self.ours:  # the users' command, with an actor type of the benchmark
             run = "from callboard_service.cli import main; main()"
             actors = ["--backend", "echo", "--actors", self.actors]
             return ["-c", run, "serve", *actors, "--loop", self.loop, "--ready-json"]
@@ -34,7 +34,7 @@ class Contestant:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """Contestants with the same key are served by the same process."""
+        """The identity of its process: contestants with the same key share one."""
         return (self.module, self.loop, self.python, self.actors)
 
 
@@ -43,7 +43,7 @@ def _ours(name: str, loop: str, python: str, credit: int = 0) -> Contestant:
 
 
 def _with_coroutine(name: str, python: str) -> Contestant:
-    """With a coroutine function for the handler of the unary request; all else is the same."""
+    """Return ours with a coroutine function as the handler of the unary request."""
     actors = "bench.servers.ping:register_coroutine"
     return replace(_ours(name, "uvloop", python), actors=actors, streams=False)
 

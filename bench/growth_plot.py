@@ -1,4 +1,4 @@
-"""Costs over sizes, each size in its column, in an SVG of its own making."""
+"""Plot costs over sizes, with evenly spaced sizes, as an SVG without a plotting library."""
 
 from collections.abc import Mapping
 from html import escape
@@ -16,7 +16,7 @@ _STYLE: Final = (
 
 
 def growth(title: str, panels: Mapping[str, Mapping[int, float]]) -> str:
-    """One panel each, from 0 to its highest value; what stays flat is a level line."""
+    """Return one panel per entry, from 0 to its highest value; a constant cost is a level line."""
     height = _TOP + _PANEL * len(panels)
     parts: list[str] = []
     for number, (name, points) in enumerate(panels.items()):

@@ -1,4 +1,4 @@
-"""The same workloads over gRPC: a call for a request, a stream for a reply."""
+"""The same workloads over gRPC: a unary call per request, a stream per reply."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ def _ping(channel: grpc.aio.Channel) -> grpc.aio.UnaryUnaryMultiCallable:
 
 
 def calls(channels: int, in_flight: int, count: int) -> Load:
-    """Unary calls: W1 with one channel, W3 with many, the latency with one call at a time."""
+    """Return unary calls: W1 with one channel, W3 with many, latency with one call at a time."""
 
     async def run(address: str, clock: Clock) -> Sample:
         opened = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(channels)]
@@ -57,7 +57,7 @@ def calls(channels: int, in_flight: int, count: int) -> Load:
 
 
 def streams(tokens: int, at_once: int) -> Load:
-    """Replies of so many tokens, on one channel."""
+    """Return the workload of `at_once` replies of `tokens` tokens, on one channel."""
 
     async def run(address: str, clock: Clock) -> Sample:
         text = f"[[repeat:{tokens}]]"
@@ -78,7 +78,7 @@ def streams(tokens: int, at_once: int) -> Load:
 
 
 def loads(scale: Mapping[str, int]) -> dict[str, Load]:
-    """By the names of the workloads; a twentieth of the messages of the others."""
+    """Return the workloads by name, with a half to an eighth of the others' messages."""
     return {
         "W1": calls(1, 64, scale["calls"] // 8),
         "W2": streams(scale["tokens"] // 4, 1),

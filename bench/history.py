@@ -1,4 +1,4 @@
-"""What a conversation costs by its length: the store alone, on a file, in this process."""
+"""Measure what a conversation costs by its length: only the store, on a file, in this process."""
 
 import os
 import time
@@ -20,14 +20,14 @@ _ENTRY: Final = HistoryEntry(assistant_text="x" * 100)
 
 
 async def by_length() -> dict[str, dict[int, float]]:
-    """Microseconds of CPU, of all threads, for a call; bytes of the file for an entry."""
+    """Return CPU microseconds per call, over all threads, and file bytes per entry."""
     found: dict[str, dict[int, float]] = {
         f"entries of a conversation: a page of {PAGE}": {},
         "entries of a conversation: one more": {},
         "entries of a conversation: bytes an entry": {},
     }
     pages, appends, sizes = found.values()
-    pin(os.getpid(), 1)  # with SQLite's thread on another core a hop costs half as much again
+    pin(os.getpid(), 1)  # with SQLite's thread on another core, each hop costs half as much again
     for size in SIZES:
         with TemporaryDirectory(prefix="callboard-bench-") as folder:
             file = Path(folder, "conversations.db")
@@ -47,7 +47,7 @@ def _bytes_each(file: Path, entries: int) -> int:
 
 
 async def _cost(call: Callable[[], Awaitable[object]]) -> float:
-    """The best of three."""
+    """Return CPU microseconds per call, the best of three runs."""
     costs = []
     for _ in range(3):
         before = time.process_time()

@@ -1,4 +1,4 @@
-"""What a connection, and a session whose connection was lost, hold while nothing happens."""
+"""Measure the memory of idle connections, sessions without a connection, and waiting requests."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ _WARM = 50
 
 
 async def connection_bytes(server: ServerProcess, count: int) -> float:
-    """Resident bytes of an open connection with its session. The server must be a fresh one."""
+    """Return the resident bytes of an open connection and its session. Needs a fresh server."""
     warm = [await connect(server.url, TOKEN, Socket) for _ in range(_WARM)]
     before = await _settled(server)
     sockets = [await connect(server.url, TOKEN, Socket) for _ in range(count)]
@@ -26,10 +26,10 @@ async def connection_bytes(server: ServerProcess, count: int) -> float:
 
 
 async def session_bytes(server: ServerProcess, target: Target, count: int) -> float:
-    """Resident bytes of a session that waits for its client to come back.
+    """Return the resident bytes of a session that waits for its client to come back.
 
-    Connections are opened and lost one after the other, so that each uses the memory of the one
-    before. The server must be a fresh one.
+    Connections are opened and lost one after another, so that each reuses the memory of the one
+    before. Needs a fresh server.
     """
     assert target.ours
     for _ in range(_WARM):
@@ -41,7 +41,7 @@ async def session_bytes(server: ServerProcess, target: Target, count: int) -> fl
 
 
 async def waiting_bytes(server: ServerProcess, count: int) -> float:
-    """Resident bytes of a request in flight, which waits. The server must be a fresh one."""
+    """Return the resident bytes of a waiting request in flight. Needs a fresh server."""
     packed = Any()
     packed.Pack(StringValue(value="wait"))
     socket = await connect(server.url, TOKEN, Socket)

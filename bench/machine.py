@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""Describe the machine and the software that the figures were measured with."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _PACKAGES: Final = (
 
 
 def describe(interpreters: dict[str, Path]) -> dict[str, str]:
-    """Machine, versions, commit."""
+    """Return the machine, the versions and the commit."""
     facts = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

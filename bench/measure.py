@@ -1,4 +1,4 @@
-"""One whole measurement: servers started, rounds run by turns, servers ended."""
+"""Run one whole measurement: start the servers, interleave the rounds, end the servers."""
 
 import asyncio
 import time
@@ -32,7 +32,8 @@ QUICK: Final = {
 class Results:
     """Every sample of every contestant, by workload, in the order of the rounds.
 
-    samples[name][workload][round]: None in rounds without this contestant. idle, session: KiB.
+    samples[name][workload][round]: None in rounds without this contestant. idle, session: in KiB.
+    start: in seconds.
     """
 
     samples: dict[str, dict[str, list[Sample | None]]] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Results:
 
 
 def _loads(contestant: Contestant, scale: dict[str, int]) -> dict[str, workloads.Workload]:
-    # A stream of ours costs something to begin (its conversation is kept), theirs nothing.
+    # Starting a stream costs ours something, because the conversation is kept; others nothing.
     tokens = scale["fast"] if contestant.ours else scale["slow"]
     return {
         "W1": workloads.one_socket(scale["calls"], 64),
@@ -54,7 +55,7 @@ def _loads(contestant: Contestant, scale: dict[str, int]) -> dict[str, workloads
 
 
 class Measurement:
-    """The servers of one run."""
+    """The servers and results of one run."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Measurement:
         return server
 
     async def measure_idle(self) -> None:
-        """Memory, of a fresh process each; and how long each takes to start."""
+        """Measure the idle memory and the start time of each contestant, in fresh processes."""
         count = self._scale["idle"]
         for contestant in self._contestants:
             if contestant.credit:
@@ -98,7 +99,7 @@ class Measurement:
 
     @contextmanager
     def servers(self) -> Iterator[None]:
-        """All servers run, each idle while another is measured."""
+        """Run all servers; each is idle while another is measured."""
         with ExitStack() as stack:
             for contestant in self._contestants:
                 if contestant.key not in self._servers:
@@ -108,7 +109,7 @@ class Measurement:
         self._servers.clear()
 
     async def run_round(self, number: int) -> None:
-        """Each workload on each server, one after the other."""
+        """Run each workload on each server, one after another."""
         for column in COLUMNS:
             self._say(f"round {number + 1}: {column}")
             for contestant in self._contestants:

@@ -1,4 +1,4 @@
-"""The runtime of this project, with handlers that are coroutine functions and plain ones."""
+"""This project's runtime, with coroutine functions and plain functions as handlers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -26,40 +26,40 @@ AT_ONCE: Final = Lifecycle(
 
 
 class Boom(Exception):
-    """What the actor crashes with."""
+    """The exception with which the actor crashes."""
 
 
 @dataclass(slots=True)
 class Question:
-    """Wants the number back."""
+    """Asks for the number to be sent back."""
 
     number: int
     reply: Reply[int]
 
 
 class Count(Actor[int]):
-    """Says so at 0."""
+    """Sets `done` at 0."""
 
     def __init__(self, done: asyncio.Event) -> None:
         self.done = done
 
     async def receive(self, message: int) -> None:
-        """Count down."""
+        """Set `done` at 0."""
         if message == 0:
             self.done.set()
 
 
 class PlainCount(Count):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: int) -> None:  # type: ignore[override]  # either is allowed
-        """Count down."""
+        """Set `done` at 0."""
         if message == 0:
             self.done.set()
 
 
 class Answer(Actor[Question]):
-    """Answers."""
+    """Answers questions."""
 
     async def receive(self, message: Question) -> None:
         """Send the number back."""
@@ -67,7 +67,7 @@ class Answer(Actor[Question]):
 
 
 class PlainAnswer(Actor[Question]):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: Question) -> None:
         """Send the number back."""
@@ -78,25 +78,25 @@ class Once(Actor[int]):
     """Ends after one message."""
 
     async def receive(self, message: int) -> None:
-        """End."""
+        """Stop this actor."""
         self.context.stop()
 
 
 class PlainOnce(Actor[int]):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: int) -> None:
-        """End."""
+        """Stop this actor."""
         self.context.stop()
 
 
 class Ring(Count):
-    """Passes on."""
+    """Passes messages on."""
 
     next: ActorRef[int]
 
     async def receive(self, message: int) -> None:
-        """Pass it on, one less."""
+        """Pass the number on, one less, or set `done` at 0."""
         if message:
             self.next.tell(message - 1)
         else:
@@ -104,10 +104,10 @@ class Ring(Count):
 
 
 class PlainRing(Ring):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: int) -> None:  # type: ignore[override]  # either is allowed
-        """Pass it on, one less."""
+        """Pass the number on, one less, or set `done` at 0."""
         if message:
             self.next.tell(message - 1)
         else:
@@ -115,44 +115,44 @@ class PlainRing(Ring):
 
 
 class Crash(Count):
-    """Crashes, but for the last."""
+    """Crashes on every message except 0."""
 
     async def receive(self, message: int) -> None:
-        """Crash."""
+        """Crash, or set `done` at 0."""
         if message:
             raise Boom
         self.done.set()
 
 
 class PlainCrash(Count):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: int) -> None:  # type: ignore[override]  # either is allowed
-        """Crash."""
+        """Crash, or set `done` at 0."""
         if message:
             raise Boom
         self.done.set()
 
 
 class Top(Actor[Never]):
-    """A supervisor that allows anything."""
+    """A supervisor that allows any number of restarts."""
 
     supervision = Supervision(intensity=Intensity(restarts=10**9, period=1.0))
 
     def receive(self, message: Never) -> None:
-        """Nothing."""
+        """Do nothing: this actor gets no messages."""
 
 
 @asynccontextmanager
 async def running() -> AsyncIterator[ActorSystem]:
-    """A system, stopped at the end."""
+    """Run a system and stop it at the end."""
     system = ActorSystem()
     yield system
     await system.stop()
 
 
 def tell(kind: type[Count]) -> Callable[[], Coroutine[None, None, int]]:
-    """Many messages to one actor."""
+    """Return the workload of many messages to one actor."""
 
     async def work() -> int:
         async with running() as system:
@@ -169,7 +169,7 @@ def tell(kind: type[Count]) -> Callable[[], Coroutine[None, None, int]]:
 
 
 def ask(kind: type[Actor[Question]]) -> Callable[[], Coroutine[None, None, int]]:
-    """One question after the other, each with a deadline."""
+    """Return the workload of one question after another, each with a deadline."""
 
     async def work() -> int:
         async with running() as system:
@@ -183,7 +183,7 @@ def ask(kind: type[Actor[Question]]) -> Callable[[], Coroutine[None, None, int]]
 
 
 def spawn(kind: type[Actor[int]]) -> Callable[[], Coroutine[None, None, int]]:
-    """Actors that handle one message and end."""
+    """Return the workload of actors that handle one message and end."""
 
     async def work() -> int:
         async with running() as system:
@@ -199,7 +199,7 @@ def spawn(kind: type[Actor[int]]) -> Callable[[], Coroutine[None, None, int]]:
 
 
 def ring(kind: type[Ring]) -> Callable[[], Coroutine[None, None, int]]:
-    """One message that goes round."""
+    """Return the workload of one message that goes round a ring of actors."""
 
     async def work() -> int:
         async with running() as system:
@@ -216,7 +216,7 @@ def ring(kind: type[Ring]) -> Callable[[], Coroutine[None, None, int]]:
 
 
 def crash(kind: type[Count]) -> Callable[[], Coroutine[None, None, int]]:
-    """Messages each of which crashes the actor, which is then started again."""
+    """Return the workload of messages that crash the actor, which restarts after each."""
 
     async def work() -> int:
         async with running() as system:
@@ -244,26 +244,26 @@ async def _idle(kind: type[Actor[int]], count: int, used: bool) -> object:
 
 
 class Idle(Actor[int]):
-    """Has nothing to do."""
+    """Does nothing."""
 
     async def receive(self, message: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class PlainIdle(Actor[int]):
-    """The same as a plain function."""
+    """The same with a plain function."""
 
     def receive(self, message: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 async def idle_coroutine(count: int, used: bool) -> object:
-    """So many actors that wait."""
+    """Create `count` waiting actors."""
     return await _idle(Idle, count, used)
 
 
 async def idle_plain(count: int, used: bool) -> object:
-    """So many actors that wait."""
+    """Create `count` waiting actors."""
     return await _idle(PlainIdle, count, used)
 
 

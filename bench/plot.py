@@ -1,4 +1,4 @@
-"""The ratios as bars, in an SVG of its own making: no library for a dozen rectangles a panel."""
+"""Plot the ratios as bars, as an SVG; a library would be too much for a dozen rectangles."""
 
 from html import escape
 from typing import Final
@@ -17,9 +17,10 @@ _STYLE: Final = (
 
 
 def bars(rows: list[Row], title: str) -> str:
-    """One panel a column: a bar for each contestant with its spread, a dashed line for the goal.
+    """Return one panel per column: a bar per contestant with its spread, and a dashed goal.
 
-    One that has not all columns is the floor: to its scale the others would be level.
+    Rows without all columns are left out. At the scale of the floor, which is one of them, the
+    others would all look the same.
     """
     rows = [row for row in rows if len(row.ratio) == len(COLUMNS)]
     panel = len(rows) * _BAR + _GAP

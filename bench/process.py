@@ -1,4 +1,4 @@
-"""A server that is measured, in a process of its own."""
+"""A measured server in its own process."""
 
 import json
 import os
@@ -20,7 +20,7 @@ START_LIMIT: Final = 30.0
 
 
 def pin(pid: int, core: int) -> bool:
-    """Keep a process on one core, where the system allows it."""
+    """Pin a process to one core; return False if the system does not allow it."""
     try:
         psutil.Process(pid).cpu_affinity([core])
     except (AttributeError, psutil.Error, OSError, ValueError):
@@ -29,7 +29,7 @@ def pin(pid: int, core: int) -> bool:
 
 
 class ServerProcess:
-    """One running server. `with` ends it."""
+    """One running server. Use `with` to end it."""
 
     def __init__(self, contestant: Contestant, interpreter: Path, core: int | None) -> None:
         self._folder = TemporaryDirectory(prefix="callboard-bench-")
@@ -76,20 +76,20 @@ class ServerProcess:
         return url
 
     def cpu_seconds(self) -> float:
-        """CPU time of the process so far: to the nanosecond on Linux, else to the tick."""
+        """Return the CPU seconds used so far: to the nanosecond on Linux, otherwise to the tick."""
         if platform.system() == "Linux":
-            # clock_getcpuclockid(3): the clock of another process's threads together.
+            # clock_getcpuclockid(3): the CPU clock of all threads of another process.
             return time.clock_gettime((~self._process.pid << 3) | 2)
         times = self._watched.cpu_times()
         return times.user + times.system
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Return the resident bytes."""
         resident: int = self._watched.memory_info().rss
         return resident
 
     def stop(self) -> None:
-        """End it."""
+        """End the process, after 15 seconds by force, and clean up."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(timeout=15)

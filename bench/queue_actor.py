@@ -1,15 +1,16 @@
-"""The yardstick: an actor as one writes it without a library, an `asyncio.Queue` and a task.
+"""The baseline: an actor written without a library, as an `asyncio.Queue` and a task.
 
-One kind of actor in all columns, with what such an actor cannot do without, in its plainest form:
+One kind of actor serves all columns. It has what such an actor needs at least, in its plainest
+form:
 
 - a bounded mailbox; `tell` raises QueueFull;
-- `ask` with a deadline (`asyncio.timeout`), whose asker is told when the actor crashes on it;
-- a name in a registry, from the start to the end;
+- `ask` with a deadline (`asyncio.timeout`); the caller is told if the actor crashes on it;
+- a name in a registry, from start to end;
 - a loop that supervises it: after a crash, which is counted, a new object from the same factory
-  goes on with the same mailbox, in the same task;
-- a stop after what is in the mailbox, that can be waited for.
+  continues with the same mailbox, in the same task;
+- a stop after the messages in the mailbox, which can be awaited.
 
-No children, no watch, no intensity, no pause, no limit on a stop, no snapshot, no events.
+It has no children, watch, intensity, pause, limit on a stop, snapshot or events.
 """
 
 import asyncio
@@ -22,18 +23,18 @@ STOP: Final = object()
 
 
 class Boom(Exception):
-    """What the actor crashes with."""
+    """The exception with which the actor crashes."""
 
 
 class Receiver(Protocol):
     """Handles messages."""
 
     async def receive(self, message: object) -> None:
-        """Handle one."""
+        """Handle one message."""
 
 
 class Question:
-    """A question and where its answer goes."""
+    """A question and the future for its answer."""
 
     __slots__ = ("future", "number")
 
@@ -58,28 +59,28 @@ class QueueActor:
         self.task = asyncio.create_task(self.supervise())
 
     def tell(self, message: object) -> None:
-        """Send and go on."""
+        """Send a message without waiting."""
         self.queue.put_nowait(message)
 
     async def ask(self, number: int, timeout: float) -> int:
-        """Send and wait for the answer."""
+        """Send a question and wait for the answer."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.tell(Question(number, future))
         async with asyncio.timeout(timeout):
             return await future
 
     async def stop(self) -> None:
-        """End after what is in the mailbox."""
+        """Stop after the messages in the mailbox, and wait for that."""
         self.tell(STOP)
         await self.task
 
     async def supervise(self) -> None:
-        """Begin again after each crash."""
+        """Start again after each crash."""
         try:
             while True:
                 try:
                     await self.run(self.factory())
-                except Exception as error:  # noqa: BLE001 - whatever it is
+                except Exception as error:  # noqa: BLE001 - any crash
                     self.crashes += 1
                     if isinstance(self.in_hand, Question) and not self.in_hand.future.done():
                         self.in_hand.future.set_exception(error)
@@ -89,36 +90,36 @@ class QueueActor:
             del self.registry[self.name]
 
     async def run(self, receiver: Receiver) -> None:
-        """Handle one message after the other."""
+        """Handle one message after another, until STOP."""
         while (message := await self.queue.get()) is not STOP:
             self.in_hand = message
             await receiver.receive(message)
 
 
 class Count:
-    """Says so at 0."""
+    """Sets `done` at 0."""
 
     def __init__(self, done: asyncio.Event) -> None:
         self.done = done
 
     async def receive(self, message: object) -> None:
-        """Count down."""
+        """Set `done` at 0."""
         if message == 0:
             self.done.set()
 
 
 class Crash(Count):
-    """Crashes, but for the last."""
+    """Crashes on every message except 0."""
 
     async def receive(self, message: object) -> None:
-        """Crash."""
+        """Crash, or set `done` at 0."""
         if message:
             raise Boom
         self.done.set()
 
 
 class Answer:
-    """Answers."""
+    """Answers questions."""
 
     async def receive(self, message: object) -> None:
         """Send the number back."""
@@ -127,19 +128,19 @@ class Answer:
 
 
 class Idle:
-    """Has nothing to do."""
+    """Does nothing."""
 
     async def receive(self, message: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Ring(Count):
-    """Passes on."""
+    """Passes messages on."""
 
     next: QueueActor
 
     async def receive(self, message: object) -> None:
-        """Pass it on, one less."""
+        """Pass the number on, one less, or set `done` at 0."""
         assert isinstance(message, int)
         if message:
             self.next.tell(message - 1)
@@ -160,12 +161,12 @@ async def _count_down(kind: type[Count], total: int) -> int:
 
 
 async def tell() -> int:
-    """Many messages to one actor."""
+    """Send many messages to one actor."""
     return await _count_down(Count, TELLS)
 
 
 async def ask() -> int:
-    """One question after the other, each with a deadline."""
+    """Ask one question after another, each with a deadline."""
     actor = QueueActor({}, "answer", Answer)
     for n in range(ASKS):
         assert await actor.ask(n, timeout=10.0) == n
@@ -174,7 +175,7 @@ async def ask() -> int:
 
 
 async def spawn() -> int:
-    """Actors that handle one message and end."""
+    """Create actors that handle one message and end."""
     registry: dict[str, QueueActor] = {}
     for first in range(0, SPAWNS, SPAWNED):
         actors = [QueueActor(registry, str(first + number), Idle) for number in range(SPAWNED)]
@@ -186,7 +187,7 @@ async def spawn() -> int:
 
 
 async def ring() -> int:
-    """One message that goes round."""
+    """Send one message round a ring of actors."""
     done = asyncio.Event()
     registry: dict[str, QueueActor] = {}
     members = [Ring(done) for _ in range(RING)]
@@ -202,12 +203,12 @@ async def ring() -> int:
 
 
 async def crash() -> int:
-    """Messages each of which crashes the actor, which is then started again."""
+    """Send messages that crash the actor, which restarts after each."""
     return await _count_down(Crash, CRASHES)
 
 
 async def idle(count: int, used: bool) -> object:
-    """So many actors that wait."""
+    """Create `count` waiting actors."""
     registry: dict[str, QueueActor] = {}
     actors = [QueueActor(registry, str(number), Idle) for number in range(count)]
     if used:

@@ -1,8 +1,8 @@
-"""Where the cost grows: `python -m bench.scaling PYTHON`, one axis after the other.
+"""Find where costs grow: `python -m bench.scaling PYTHON` measures one axis after another.
 
-CPU microseconds a message of the server at each size; what conversations cost by their length is
-of the store alone (`bench.history`). Each point is the best of three: what is looked for is growth,
-and noise only adds.
+Most figures are the server's CPU microseconds per message at each size; the costs of a conversation
+by its length are those of the store alone (`bench.history`). Each CPU figure is the best of three,
+because noise only adds and growth is what is looked for. Memory is measured once per size.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ OURS = next(contestant for contestant in CONTESTANTS if contestant.ours)
 
 
 def sized(payload: int, count: int) -> Workload:
-    """Unary requests of so many bytes, 8 in flight."""
+    """Return the workload of unary requests of `payload` bytes, 8 in flight."""
 
     async def run(target: Target, clock: Clock) -> Sample:
         requests = calls(1, count, bytes(payload))
@@ -71,11 +71,11 @@ AXES: dict[str, dict[int, Workload]] = {
 
 TYPES: Final = (1, 10, 100, 1000)
 OPEN: Final = (100, 1000, 10_000)
-"""Connections, and requests in flight, whose memory is looked at."""
+"""Numbers of connections, and of requests in flight, whose memory is measured."""
 
 
 async def main(interpreter: Path) -> dict[str, dict[int, float]]:
-    """Every point of every axis."""
+    """Measure every point of every axis."""
     found: dict[str, dict[int, float]] = {}
     with ServerProcess(OURS, interpreter, 1) as server:
         for axis, points in AXES.items():
@@ -93,7 +93,7 @@ async def main(interpreter: Path) -> dict[str, dict[int, float]]:
 
 
 async def _cost(server: ServerProcess, work: Workload) -> float:
-    """CPU microseconds a message."""
+    """Return CPU microseconds per message, the best of three runs."""
     target, costs = Target(server.url, ours=True), []
     for _ in range(3):
         sample = await asyncio.wait_for(work(target, server.cpu_seconds), 120)
@@ -102,7 +102,7 @@ async def _cost(server: ServerProcess, work: Workload) -> float:
 
 
 async def _memory(interpreter: Path) -> dict[str, dict[int, float]]:
-    """KiB of an open connection with its session, and of a request in flight."""
+    """Return the KiB of an open connection with its session, and of a request in flight."""
     connections, requests = "open connections: KiB each", "requests in flight: KiB each"
     found: dict[str, dict[int, float]] = {connections: {}, requests: {}}
     for count in OPEN:

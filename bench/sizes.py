@@ -1,4 +1,4 @@
-"""How much of each is done in one round: some 0.2 seconds."""
+"""How much work each column does in one round: some 0.2 seconds of it."""
 
 from typing import Final
 

@@ -1,8 +1,9 @@
-"""`make soak`: many sessions for minutes, with disconnects; what the service holds must not grow.
+"""`make soak`: run many sessions for minutes, with disconnects, and check for growth.
 
-Prints what it measured, draws it (SVG), and fails if memory, tasks or descriptors of the service
-grow after the warm-up, if a reply is not whole, or if tasks or descriptors are left when all
-clients have gone. Then: what one client that never reads costs 99 others.
+This prints and plots (SVG) what it measured. It fails if memory, tasks or descriptors of the
+service grow after the warm-up, if a reply is incomplete, or if tasks or descriptors are left after
+all clients have gone. It then measures how one client that never reads affects 99 others, and fails
+if that client costs more than 24 MiB.
 """
 
 import argparse
@@ -28,14 +29,14 @@ from transport.client.socket import WebSockets
 
 MIB = 1024 * 1024
 WARM_UP = 0.4
-"""The part of the time that is not judged."""
+"""The share of the time that is not judged."""
 
 ALLOWED = {"rss": (0.05, 6 * MIB), "tasks": (0.10, 20), "descriptors": (0.05, 20)}
-"""Growth from the first to the last third after the warm-up: a part of it, and so much more."""
+"""Growth allowed from the first to the last third after the warm-up: a share, and an amount."""
 
 
 class Watched:
-    """The service's process, and its samples."""
+    """The service's process and its samples."""
 
     def __init__(self, process: asyncio.subprocess.Process, url: str, token: str) -> None:
         self.url = url
@@ -52,7 +53,7 @@ class Watched:
             self._came.set()
 
     async def samples_to_come(self, count: int) -> list[dict[str, float]]:
-        """Wait for so many more samples."""
+        """Wait for `count` more samples and return those that came."""
         there = len(self.samples)
         while len(self.samples) < there + count:
             self._came.clear()
@@ -68,7 +69,7 @@ class Watched:
 
 @asynccontextmanager
 async def serving(sessions: int) -> AsyncIterator[Watched]:
-    """A service that takes so many sessions."""
+    """Run a service that accepts this many sessions."""
     with tempfile.TemporaryDirectory() as folder:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CALLBOARD_")}
         settings = {
@@ -95,7 +96,7 @@ async def serving(sessions: int) -> AsyncIterator[Watched]:
 async def soak(
     watched: Watched, sessions: int, seconds: float, seed: int
 ) -> tuple[Tally, list[str]]:
-    """Put the load on; what was done, and what is wrong."""
+    """Run the load; return what was done and what is wrong."""
     draw, tally = Random(seed), Tally()
     before = (await watched.samples_to_come(2))[-1]
     pause = max(2.0, sessions / 50)
@@ -122,7 +123,7 @@ async def soak(
 
 
 def grown(samples: list[dict[str, float]]) -> list[str]:
-    """What is more in the last third of the time after the warm-up than in the first."""
+    """Return what grew from the first third of the time after the warm-up to the last."""
     judged = samples[int(len(samples) * WARM_UP) :]
     third = len(judged) // 3
     wrong: list[str] = []
@@ -137,7 +138,7 @@ def grown(samples: list[dict[str, float]]) -> list[str]:
 def report(
     tally: Tally, loaded: list[dict[str, float]], before: dict[str, float], after: dict[str, float]
 ) -> None:
-    """Say what was measured."""
+    """Print what was measured."""
     late = loaded[-max(len(loaded) // 3, 1) :]
     cpu = (loaded[-1]["cpu"] - loaded[0]["cpu"]) / max(len(loaded) - 1, 1)
     print(
@@ -152,12 +153,12 @@ def report(
 
 
 def p99(values: list[float]) -> float:
-    """The 99th percentile."""
+    """Return the 99th percentile, or NaN for fewer than two values."""
     return quantiles(values, n=100)[98] if len(values) > 1 else float("nan")
 
 
 def draw(samples: list[dict[str, float]], path: Path) -> None:
-    """Memory, tasks and descriptors over time."""
+    """Plot memory, tasks and descriptors over time."""
     panels = {
         "memory (MiB)": [sample["rss"] / MIB for sample in samples],
         "tasks": [sample["tasks"] for sample in samples],
@@ -166,11 +167,11 @@ def draw(samples: list[dict[str, float]], path: Path) -> None:
     path.write_text(lines("The service under the soak", panels), encoding="utf-8")
 
 
-# -- one that never reads --------------------------------------------------------------------
+# -- one client that never reads -------------------------------------------------------------
 
 
 async def neighbours(watched: Watched, seconds: float) -> list[str]:
-    """What 99 clients feel of one that never reads."""
+    """Measure how a client that never reads affects 99 others; return what is wrong."""
     alone = await good_clients(watched, seconds)
     before = watched.samples[-1]["rss"]
     deaf = asyncio.create_task(never_read(watched))
@@ -187,7 +188,7 @@ async def neighbours(watched: Watched, seconds: float) -> list[str]:
 
 
 async def good_clients(watched: Watched, seconds: float) -> list[float]:
-    """Seconds from request to end, of 99 clients that ask for 20 tokens now and then."""
+    """Return the seconds per request of 99 clients that ask for 20 tokens now and then."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     end = loop.time() + seconds
@@ -210,7 +211,7 @@ async def good_clients(watched: Watched, seconds: float) -> list[float]:
 
 
 async def never_read(watched: Watched) -> None:
-    """Ask for all that one may ask for, and read nothing; come back when thrown out."""
+    """Send 200 requests for a million tokens each, and read no answer until cancelled."""
     dialer = WebSockets()
     conversation = Client(by_url(watched.url, watched.token), SETTINGS)
     async with conversation as client:
@@ -230,7 +231,7 @@ async def never_read(watched: Watched) -> None:
 
 
 async def main() -> int:
-    """Run it; the exit code."""
+    """Run the soak and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--sessions", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""Users of the service: they talk, cancel, leave, lose their connection, and come back."""
+"""Simulated users: they chat, cancel, leave, lose their connection, and come back."""
 
 import asyncio
 from contextlib import suppress
@@ -34,45 +34,45 @@ class Tally:
     sessions: int = 0
     wrong: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
-    """Seconds from a request to its end, of those that nobody slowed down."""
+    """Seconds from a request to its end, for undelayed replies without a cancel or a cut."""
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def opened(self) -> None:
-        """One more session has its conversation."""
+        """Count a session that has created its conversation."""
         self.sessions += 1
         self.more.set()
 
     async def reached(self, sessions: int) -> None:
-        """Wait until there were so many sessions."""
+        """Wait until there have been this many sessions."""
         while self.sessions < sessions:
             self.more.clear()
             await self.more.wait()
 
 
 class Cuttable:
-    """Dials WebSockets, and cuts the one that there is."""
+    """Opens WebSockets, and can cut the latest one."""
 
     def __init__(self) -> None:
         self._inner = WebSockets()
         self._last: AiohttpWebSocket | None = None
 
     async def dial(self, url: str) -> AiohttpWebSocket:
-        """Open a WebSocket."""
+        """Open a WebSocket and return it."""
         self._last = await self._inner.dial(url)
         return self._last
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         await self._inner.close()
 
     def cut(self) -> None:
-        """Lose the connection."""
+        """Abort the latest connection."""
         if self._last is not None:
             self._last.abort()
 
 
 class User:
-    """One session after the other, each with a conversation that it deletes at its end."""
+    """One session after another, each with a conversation that is deleted at its end."""
 
     def __init__(self, url: str, token: str, draw: Random, tally: Tally, pause: float) -> None:
         self._find = by_url(url, token)
@@ -81,7 +81,7 @@ class User:
         self._pause = pause
 
     async def run(self, over: asyncio.Event) -> None:
-        """Go on until it is over."""
+        """Run sessions until `over` is set."""
         await _rest(self._draw.uniform(0.0, self._pause), over)
         while not over.is_set():
             dialer = Cuttable()
@@ -139,7 +139,7 @@ class User:
 
 
 async def _rest(seconds: float, over: asyncio.Event) -> None:
-    """Do nothing for so long, or until it is over."""
+    """Wait this long, or until `over` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await over.wait()

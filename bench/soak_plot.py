@@ -1,4 +1,4 @@
-"""What the service held, second by second, as lines in an SVG of its own making."""
+"""Plot what the service held, second by second, as an SVG without a plotting library."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,7 +15,7 @@ _STYLE: Final = (
 
 
 def lines(title: str, panels: Mapping[str, Sequence[float]]) -> str:
-    """One panel each, from 0 to its highest value, over the seconds."""
+    """Return one panel per entry, from 0 to its highest value, over the seconds."""
     height = _TOP + _PANEL * len(panels) + 20
     parts: list[str] = []
     for number, (name, values) in enumerate(panels.items()):

@@ -1,4 +1,4 @@
-"""The service with the backend `echo`, and a line of JSON a second on what its process holds."""
+"""The service with the backend `echo`, printing each second what its process holds, as JSON."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from callboard_service.service import Service
 
 
 async def main() -> None:
-    """Serve until SIGTERM. Standard output: one `ready` line, then the samples."""
+    """Serve until SIGTERM. Print one line with the URL and the token, then the samples."""
     settings = load({})
     service = Service(settings, structlog.get_logger())
     ready = await service.start()
@@ -26,7 +26,7 @@ async def main() -> None:
     print(json.dumps({"url": ready.url, "token": service.token}), flush=True)
     process = psutil.Process()
     gc.collect()
-    gc.freeze()  # what is there from the start is not looked at again
+    gc.freeze()  # objects from the start are not scanned again
     for second in count():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
@@ -35,7 +35,7 @@ async def main() -> None:
             break
         if (
             second % 10 == 0
-        ):  # each time it holds the loop: as long as a second, with 1,000 sessions
+        ):  # each collection blocks the loop, for as long as a second with 1,000 sessions
             gc.collect()
         sample = {
             "rss": process.memory_info().rss,

@@ -1,4 +1,4 @@
-"""From samples to what is said of them: medians, and the spread beside each."""
+"""Summarize the samples: medians, each with its spread."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -11,12 +11,12 @@ GOALS: Final = {
     "W1": 1.7, "W2": 10.0, "W2 x 50": 12.0, "W3": 1.6, "latency": 1.1,
     "idle": 16.0,
 }  # fmt: skip
-"""As a ratio to the plain handler: at least, but for the latency and the KiB: at most."""
+"""Goals: minimum ratios to the plain handler; for `latency` the maximum ratio, for `idle` KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A median, and the least and the greatest of what it is the median of."""
+    """A median, with the least and the greatest of the values."""
 
     value: float
     least: float
@@ -24,7 +24,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: list[float]) -> "Figure":
-        """The figure for these values."""
+        """Return the figure for these values."""
         return cls(median(values), min(values), max(values))
 
     def __str__(self) -> str:
@@ -34,12 +34,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is said of one contestant."""
+    """The results of one contestant."""
 
     name: str
     ratio: dict[str, Figure]
     rate: dict[str, Figure]
-    """Messages a CPU second."""
+    """Messages per CPU second."""
     p50: Figure
     p99: Figure
     """Microseconds."""
@@ -51,7 +51,7 @@ class Row:
 
 
 def rows(results: Results, contestants: tuple[Contestant, ...]) -> list[Row]:
-    """One for each contestant, in order; ratios are those of the same round."""
+    """Return a row per contestant, in order; each ratio is taken within a round."""
     return [_row(results, contestant.name) for contestant in contestants]
 
 
@@ -93,7 +93,7 @@ def _at(ordered: list[float], share: float) -> float:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown; below them the goal."""
+    """Return the rows in Markdown, followed by the goals."""
     head = ["", *COLUMNS[:-1], "p50 of one, ratio", "p50 us", "p99 us", "idle KiB", "session KiB"]
     lines = [[*head, "start s"], ["---"] * (len(head) + 1), *map(_cells, rows)]
     goals = [f"{GOALS[column]:g}" for column in COLUMNS]

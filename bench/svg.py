@@ -1,4 +1,4 @@
-"""A page of an SVG: what the plots of the benchmarks have in common."""
+"""The frame of an SVG, shared by the plots of the benchmarks."""
 
 from collections.abc import Iterable
 from html import escape
@@ -9,7 +9,7 @@ _STYLE: Final = "text{font:12px sans-serif;fill:#222}.t{font-weight:bold}"
 
 
 def page(height: int, style: str, title: str, parts: Iterable[str]) -> str:
-    """A page WIDTH wide, with its title at the top left. style: CSS beside that of all texts."""
+    """Return an SVG of width WIDTH with its title at the top left. style: additional CSS."""
     size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}{style}</style>'

@@ -1,4 +1,4 @@
-"""tapio (PyPI `tapio-py`), with its validation of messages off."""
+"""tapio (PyPI `tapio-py`), with its validation of messages turned off."""
 
 import asyncio
 import logging
@@ -22,21 +22,21 @@ from bench.sizes import ASKS, BATCH, CRASHES, HOPS, RING, SPAWNED, SPAWNS, TELLS
 
 
 class Boom(Exception):
-    """What the actor crashes with."""
+    """The exception with which the actor crashes."""
 
 
 class Number(Message):
-    """A message, and an answer."""
+    """A message, and also an answer."""
 
     number: int
 
 
 SAME: Final[Behavior[Number]] = Behaviors.same()
-"""Asked for once: each call subscripts a generic type, which is two fifths of a message's cost."""
+"""Created once: each call subscripts a generic type, which is two fifths of a message's cost."""
 
 
 class Question(Message):
-    """Wants the number back."""
+    """Asks for the number to be sent back."""
 
     number: int
     reply_to: ActorRef[Number]
@@ -44,14 +44,14 @@ class Question(Message):
 
 @asynccontextmanager
 async def running() -> AsyncIterator[ActorSystem]:
-    """A system, stopped at the end. It logs each crash: not here."""
+    """Run a system and stop it at the end. Its log of each crash is disabled."""
     logging.disable(logging.CRITICAL)
     async with ActorSystem("bench", TapioSettings(validate_on_tell=False)) as system:
         yield system
 
 
 def counting(done: asyncio.Event) -> Behavior[Number]:
-    """Says so at 0."""
+    """Return a behavior that sets `done` at 0."""
 
     async def receive(message: Number) -> Behavior[Number]:
         if not message.number:
@@ -62,7 +62,7 @@ def counting(done: asyncio.Event) -> Behavior[Number]:
 
 
 async def tell() -> int:
-    """Many messages to one actor."""
+    """Send many messages to one actor."""
     messages = [Number(number=n) for n in range(BATCH)]
     messages.reverse()
     async with running() as system:
@@ -77,7 +77,7 @@ async def tell() -> int:
 
 
 async def ask() -> int:
-    """One question after the other, each with a deadline."""
+    """Ask one question after another, each with a deadline."""
     same: Behavior[Question] = Behaviors.same()
 
     async def receive(message: Question) -> Behavior[Question]:
@@ -96,7 +96,7 @@ async def ask() -> int:
 
 
 async def spawn() -> int:
-    """Actors that handle one message and end."""
+    """Create actors that handle one message and end."""
     left = 0
     done = asyncio.Event()
 
@@ -122,7 +122,7 @@ async def spawn() -> int:
 
 
 async def ring() -> int:
-    """One message that goes round."""
+    """Send one message round a ring of actors."""
     done = asyncio.Event()
     refs: list[ActorRef[Number]] = []
 
@@ -144,7 +144,7 @@ async def ring() -> int:
 
 
 async def crash() -> int:
-    """Messages each of which crashes the actor, which is then started again."""
+    """Send messages that crash the actor, which restarts after each."""
     done = asyncio.Event()
 
     async def receive(message: Number) -> Behavior[Number]:
@@ -167,7 +167,7 @@ async def crash() -> int:
 
 
 async def idle(count: int, used: bool) -> object:
-    """So many actors that wait."""
+    """Create `count` waiting actors."""
 
     async def receive(context: ActorContext[Number], message: Number) -> Behavior[Number]:
         return SAME

@@ -1,8 +1,8 @@
-"""The client's side of a WebSocket, made to cost as little as a client in Python can.
+"""The client side of a WebSocket, as cheap as a client in Python can be.
 
-Frames are made before the clock runs; what comes is counted by its frame headers and not decoded.
-Frames are masked with a key of zeros (RFC 6455, section 5.3: the service unmasks them all the
-same).
+Frames are encoded before the clock runs. Received frames are counted by their headers and not
+decoded. Sent frames are masked with a key of zeros (RFC 6455, section 5.3: the service unmasks them
+all the same).
 """
 
 import asyncio
@@ -29,12 +29,12 @@ class Lost(Exception):
 
 
 def frame(message: ClientMessage) -> bytes:
-    """The bytes of one message on the wire."""
+    """Return the bytes of one message on the wire."""
     return masked(_BINARY, message.SerializeToString())
 
 
 def masked(opcode: int, payload: bytes) -> bytes:
-    """One frame from a client."""
+    """Return one frame of a client."""
     length = len(payload)
     if length < 126:
         head = bytes((opcode, 0x80 | length))
@@ -46,13 +46,13 @@ def masked(opcode: int, payload: bytes) -> bytes:
 
 
 class Socket(asyncio.Protocol):
-    """One connection: what it receives is counted, and told to `on_answers`."""
+    """One connection: it counts the messages received and reports them to `on_answers`."""
 
     reads = False
 
     def __init__(self) -> None:
         self.last = b""
-        """The last message of what came."""
+        """The last message received."""
         self.seen = 0
         self._tail = b""
         self._transport: asyncio.Transport | None = None
@@ -62,14 +62,14 @@ class Socket(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._error: Lost | None = None
 
-    # -- what a run does ---------------------------------------------------------------------
+    # -- used by workloads -------------------------------------------------------------------
 
     async def accepted(self) -> None:
-        """Wait until the server has said 101. Raises Lost."""
+        """Wait until the server has accepted the upgrade with status 101. Raises Lost."""
         await self._upgraded
 
     async def until(self, seen: int) -> None:
-        """Wait until so many messages have come in all. Raises Lost."""
+        """Wait until `seen` messages have come in total. Raises Lost."""
         self._wanted = seen
         if self._error is not None:
             raise self._error
@@ -78,31 +78,31 @@ class Socket(asyncio.Protocol):
             await self._waiter
 
     def send(self, data: bytes) -> None:
-        """Write frames that were made before."""
+        """Write encoded frames."""
         assert self._transport is not None
         self._transport.write(data)
 
     def on_answers(self, count: int) -> None:
-        """So many more messages have come; a run overrides it."""
+        """Handle `count` more messages; workloads override this."""
 
     def on_message(self, message: bytes) -> None:
-        """Read one, where `reads` is set."""
+        """Handle one message; called only if `reads` is set."""
 
     def close(self) -> None:
-        """Say goodbye with 1000, and close."""
+        """Send a close frame with code 1000, and close the connection."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(masked(_CLOSE, (1000).to_bytes(2, "big")))
             self._transport.close()
 
     def abort(self) -> None:
-        """Lose the connection without a word."""
+        """Abort the connection without a close frame."""
         if self._transport is not None:
             self._transport.abort()
 
     # -- the protocol ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Request the upgrade."""
         self._transport = cast(asyncio.Transport, transport)
         host, port = transport.get_extra_info("peername")[:2]
         self.send(
@@ -167,7 +167,7 @@ class Socket(asyncio.Protocol):
             self._fail(f"closed with {int.from_bytes(payload[:2], 'big')} {payload[2:]!r}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits hears of it."""
+        """Raise Lost in whoever waits."""
         self._fail(f"connection lost: {exc}")
 
     def _fail(self, reason: str) -> None:
@@ -180,7 +180,7 @@ class Socket(asyncio.Protocol):
 
 
 async def connect(url: str, token: str, make: Callable[[], S], *, credit: int = 0) -> S:
-    """Open a connection and a session in it. Raises Lost, OSError."""
+    """Open a connection and a session on it. Raises Lost, OSError."""
     where = urlsplit(url)
     loop = asyncio.get_running_loop()
     assert where.hostname is not None

@@ -1,6 +1,7 @@
-"""What is asked of a server that speaks callboard.v1 over a WebSocket.
+"""The workloads for a server that speaks callboard.v1 over a WebSocket.
 
-Each returns how many messages the server sent. Connections are opened before the clock starts.
+Each returns a Sample that counts the server's messages. Connections are opened before the clock
+starts.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from callboard.v1.session_pb2 import Ack, Credit
 
 PAYLOAD: Final = bytes(58)
 ACK_EVERY: Final = 1024
-"""Answers; less than half of the resume buffer, see Hello.acknowledges."""
+"""Answers; less than half of the replay buffer, see Hello.acknowledges."""
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Target:
 
 @dataclass(slots=True)
 class Sample:
-    """What one run of a workload gave. cpu, wall: seconds. latencies: seconds, sorted."""
+    """The result of one run. cpu, wall: seconds. latencies: seconds, sorted."""
 
     messages: int
     cpu: float = 0.0
@@ -43,14 +44,14 @@ class Sample:
 
 
 _REQUEST_ID: Final = 0x08
-"""The tag of ServerMessage.request_id; in a run it is below 128, one byte."""
+"""The tag of ServerMessage.request_id; its value is below 128 in a run, so it takes one byte."""
 
 Clock: TypeAlias = Callable[[], float]
 Workload: TypeAlias = Callable[[Target, Clock], Awaitable[Sample]]
 
 
 class Client(Socket):
-    """Acknowledges to a server that keeps what was not."""
+    """Acknowledges answers, for a server that keeps unacknowledged ones."""
 
     def __init__(self, acknowledges: bool) -> None:
         super().__init__()
@@ -58,14 +59,14 @@ class Client(Socket):
         self._acknowledged = 1
 
     def on_answers(self, count: int) -> None:
-        """Acknowledge now and then. Every message but the Welcome has a sequence number."""
+        """Acknowledge every ACK_EVERY messages. All but the Welcome have a sequence number."""
         if self._acknowledges and self.seen - self._acknowledged >= ACK_EVERY:
             self._acknowledged = self.seen
             self.send(frame(ClientMessage(ack=Ack(sequence=self.seen - 1))))
 
 
 class Caller(Client):
-    """Keeps its requests in flight: an answer is followed by the next request."""
+    """Keeps a number of requests in flight: each answer is followed by the next request."""
 
     def __init__(self, acknowledges: bool, requests: list[bytes]) -> None:
         super().__init__(acknowledges)
@@ -75,11 +76,11 @@ class Caller(Client):
         self.latencies: list[float] = []
 
     def begin(self, in_flight: int) -> None:
-        """Send the first ones."""
+        """Send the first `in_flight` requests."""
         self._send_next(in_flight)
 
     def on_answers(self, count: int) -> None:
-        """Send as many as were answered."""
+        """Send as many requests as were answered."""
         super().on_answers(count)
         if self.position:
             self._send_next(count)
@@ -92,15 +93,15 @@ class Caller(Client):
 
 
 class Timer(Caller):
-    """One request in flight, each timed."""
+    """One request in flight at a time, each timed."""
 
     def begin(self, in_flight: int) -> None:
-        """Send the first one."""
+        """Send the first request."""
         self.began = time.perf_counter()
         super().begin(in_flight)
 
     def on_answers(self, count: int) -> None:
-        """Note the time, and send the next."""
+        """Record the time and send the next request."""
         if self.position:
             self.latencies.append(time.perf_counter() - self.began)
         self.began = time.perf_counter()
@@ -108,7 +109,7 @@ class Timer(Caller):
 
 
 class Listener(Client):
-    """Reads streams, and keeps each in credit."""
+    """Reads streams and keeps each of them in credit."""
 
     def __init__(self, acknowledges: bool, credit: int) -> None:
         super().__init__(acknowledges)
@@ -117,7 +118,7 @@ class Listener(Client):
         self._left: dict[int, tuple[int, int]] = {}
 
     def on_message(self, message: bytes) -> None:
-        """Grant its stream more when half is used."""
+        """Grant the stream more credit when half of it is used."""
         if message[0] != _REQUEST_ID:
             return
         request_id = message[1]
@@ -131,7 +132,7 @@ class Listener(Client):
 
 
 def calls(first: int, count: int, payload: bytes = PAYLOAD) -> list[bytes]:
-    """So many unary requests, ready to be sent."""
+    """Return `count` encoded unary requests, with ids from `first` on."""
     packed = Any()
     packed.Pack(BytesValue(value=payload))
     return [
@@ -141,7 +142,7 @@ def calls(first: int, count: int, payload: bytes = PAYLOAD) -> list[bytes]:
 
 
 async def conversations(socket: Socket, count: int) -> list[str]:
-    """Make so many conversations, under the first ids of the session."""
+    """Create `count` conversations, with the first request ids of the session; return their ids."""
     names = []
     for request_id in range(1, count + 1):
         request = CreateSessionRequest()
@@ -155,7 +156,7 @@ async def conversations(socket: Socket, count: int) -> list[str]:
 
 
 def one_socket(count: int, in_flight: int) -> Workload:
-    """W1: unary requests on one socket."""
+    """Return W1: unary requests on one socket."""
 
     async def run(target: Target, clock: Clock) -> Sample:
         requests = calls(1, count)
@@ -172,7 +173,7 @@ def one_socket(count: int, in_flight: int) -> Workload:
 
 
 def streams(tokens: int, at_once: int) -> Workload:
-    """W2: replies of so many tokens each, in conversations of their own, on one socket."""
+    """Return W2: replies of `tokens` tokens, each in its own conversation, on one socket."""
 
     async def run(target: Target, clock: Clock) -> Sample:
         listener = await connect(
@@ -203,7 +204,7 @@ def streams(tokens: int, at_once: int) -> Workload:
 
 
 def many_sockets(sockets: int, each: int) -> Workload:
-    """W3: many sockets, each with one request in flight."""
+    """Return W3: many sockets, each with one request in flight."""
 
     async def run(target: Target, clock: Clock) -> Sample:
         requests = calls(1, each)
@@ -227,7 +228,7 @@ def many_sockets(sockets: int, each: int) -> Workload:
 
 
 def latency(count: int) -> Workload:
-    """One request at a time."""
+    """Return the latency workload: one request at a time."""
 
     async def run(target: Target, clock: Clock) -> Sample:
         requests = calls(1, count)

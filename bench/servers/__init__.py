@@ -1,1 +1,1 @@
-"""The servers that are measured, each a program of its own: `python -m bench.servers.NAME`."""
+"""The measured servers, each its own program: `python -m bench.servers.NAME`."""

@@ -14,7 +14,7 @@ app = FastAPI()
 
 @app.websocket("/ws")  # type: ignore[untyped-decorator]  # FastAPI is not where types are checked
 async def handle(connection: WebSocket) -> None:
-    """One connection."""
+    """Serve one connection."""
     await connection.accept()
     await connection.receive_bytes()
     await connection.send_bytes(WELCOME)
@@ -26,7 +26,7 @@ async def handle(connection: WebSocket) -> None:
 
 
 def main() -> None:
-    """Listen on a free port; uvicorn brings its own loop."""
+    """Listen on a free port, on a loop that uvicorn creates."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     url = f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
     sys.stdout.write(json.dumps({"event": "ready", "url": url}) + "\n")

@@ -1,4 +1,4 @@
-"""grpc.aio: the unary request as a unary method, the reply as a stream of tokens."""
+"""grpc.aio: a unary method for the unary request, and a stream of tokens for the reply."""
 
 import asyncio
 import re
@@ -12,12 +12,12 @@ from callboard.v1.chat_pb2 import ChatToken, SendMessageRequest
 
 
 async def ping(request: BytesValue, _context: object) -> BytesValue:
-    """The same bytes."""
+    """Return the same bytes."""
     return BytesValue(value=request.value)
 
 
 async def talk(request: SendMessageRequest, _context: object) -> AsyncIterator[ChatToken]:
-    """As many tokens as the text says."""
+    """Yield as many tokens as the text asks for."""
     repeat = re.search(r"repeat:(\d+)", request.text)
     yields = "delay" in request.text
     for _ in range(int(repeat[1]) if repeat else 0):

@@ -1,7 +1,7 @@
-"""What a handler does where there are no actors: the contract's benchmark requests by hand.
+"""The contract's benchmark requests, handled without actors.
 
-One coroutine a request, one `send` an answer, and nothing else of what the service does: no
-limits, no replay, no supervision. The peers differ in their WebSocket alone.
+Each request takes one coroutine, each answer one `send`, and nothing else of the service is done:
+no limits, no replay, no supervision. The servers that use this differ only in their WebSocket.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _running: set[asyncio.Task[None]] = set()
 
 
 def begin(send: Send, data: bytes) -> None:
-    """Start what these bytes ask for."""
+    """Start to handle the message in these bytes."""
     message = envelope.ClientMessage.FromString(data)
     handle = _HANDLERS.get(message.WhichOneof("payload") or "")
     if handle is not None:

@@ -1,4 +1,4 @@
-"""As many actor types as BENCH_TYPES says, the benchmark's own, and one that never answers."""
+"""BENCH_TYPES actor types, the benchmark's own one, and one that never answers."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ from bench.servers.ping import register as register_ping
 
 
 class Wait(RequestActor[StringValue, StringValue]):
-    """Is in flight until it is cancelled."""
+    """Stays in flight until it is cancelled."""
 
     async def handle(self, request: StringValue) -> StringValue:
-        """Wait."""
+        """Wait for ever."""
         await asyncio.Event().wait()
         return request
 
@@ -24,12 +24,12 @@ class Same(RequestActor[Message, Message]):
     """Sends its request back."""
 
     async def handle(self, request: Message) -> Message:
-        """The same message."""
+        """Return the same message."""
         return request
 
 
 def register(registry: Registry) -> None:
-    """What the service calls before it starts."""
+    """Register all types; the service calls this before it starts."""
     register_ping(registry)
     registry.register(StringValue, Wait)
     for kind in _types(int(os.environ["BENCH_TYPES"])):

@@ -12,7 +12,7 @@ class Listener(WSListener):  # type: ignore[misc]  # picows is not where types a
     greeted = False
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A frame has come."""
+        """Answer the first binary frame with a Welcome; handle each later one as a request."""
         if frame.msg_type != WSMsgType.BINARY:
             return
 
@@ -27,7 +27,7 @@ class Listener(WSListener):  # type: ignore[misc]  # picows is not where types a
 
 
 def accept(_request: WSUpgradeRequest) -> Listener:
-    """Take every connection."""
+    """Accept every connection."""
     return Listener()
 
 

@@ -1,4 +1,4 @@
-"""The unary request of the benchmark: a message of bytes is answered with the same bytes."""
+"""The benchmark's unary request: a message of bytes is answered with the same bytes."""
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -6,26 +6,26 @@ from actors import Registry, RequestActor
 
 
 class Ping(RequestActor[BytesValue, BytesValue]):
-    """Sends the bytes back. A plain function: there is nothing to wait for."""
+    """Sends the bytes back, in a plain function: there is nothing to wait for."""
 
     def handle(self, request: BytesValue) -> BytesValue:
-        """The same bytes in a message of its own."""
+        """Return the bytes in a new message."""
         return BytesValue(value=request.value)
 
 
 class CoroutinePing(RequestActor[BytesValue, BytesValue]):
-    """The same as a coroutine function, as the peers have it."""
+    """The same with a coroutine function, as in the other servers."""
 
     async def handle(self, request: BytesValue) -> BytesValue:
-        """The same bytes in a message of its own."""
+        """Return the bytes in a new message."""
         return BytesValue(value=request.value)
 
 
 def register(registry: Registry) -> None:
-    """What the service calls before it starts."""
+    """Register Ping; the service calls this before it starts."""
     registry.register(BytesValue, Ping)
 
 
 def register_coroutine(registry: Registry) -> None:
-    """What it calls where the handler is to be a coroutine function."""
+    """Register CoroutinePing; the service calls this instead for coroutine handlers."""
     registry.register(BytesValue, CoroutinePing)

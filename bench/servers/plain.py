@@ -1,4 +1,4 @@
-"""The plain handler: a bare aiohttp WebSocket. What every ratio is a ratio to."""
+"""The plain handler: a bare aiohttp WebSocket, the denominator of every ratio."""
 
 from aiohttp import WSMsgType, web
 
@@ -7,7 +7,7 @@ from bench.servers.process import run, serve
 
 
 async def handle(request: web.Request) -> web.WebSocketResponse:
-    """One connection."""
+    """Serve one connection."""
     socket = web.WebSocketResponse(compress=False)
     await socket.prepare(request)
     await socket.receive()

@@ -1,4 +1,4 @@
-"""What the measured programs share: their event loop, and the line that says where they listen."""
+"""What the measured programs share: the event loop, and the line with their address."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 def run(main: Coroutine[None, None, None]) -> None:
-    """Run `main` to its end, on the loop that the first argument names."""
+    """Run `main` to its end, on the loop named by the first argument."""
     if sys.argv[1:2] == ["uvloop"]:
         import uvloop
 
@@ -18,7 +18,7 @@ def run(main: Coroutine[None, None, None]) -> None:
 
 
 async def serve(port: int, scheme: str = "ws") -> NoReturn:
-    """Say that the server is ready, and wait for the signal that ends it."""
+    """Print that the server is ready, and wait for the signal that ends it."""
     address = f"127.0.0.1:{port}"
     where = address if scheme == "grpc" else f"{scheme}://{address}/ws"
     sys.stdout.write(json.dumps({"event": "ready", "url": where}) + "\n")

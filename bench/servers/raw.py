@@ -1,6 +1,6 @@
-"""The floor: frames are counted, and each is answered with the same bytes, which are made once.
+"""The floor: frames are counted, and each is answered with the same precomputed bytes.
 
-No WebSocket library, no protobuf, no request: what is left is the event loop and the system calls.
+Without a WebSocket library, protobuf or requests, only the event loop and the system calls remain.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ class Raw(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the handshake."""
+        """Keep the transport; the handshake follows."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer all frames that are there whole, in one write."""
+        """Answer all complete frames in one write."""
         assert self._transport is not None
         data = self._data + data
         if not self._answer:
@@ -72,7 +72,7 @@ class Raw(asyncio.Protocol):
 
 
 def _count(data: bytes) -> tuple[int, int]:
-    """The masked frames of less than 64 KiB that are whole, and where they end."""
+    """Return the number of complete masked frames below 64 KiB, and where the last one ends."""
     count, at, size = 0, 0, len(data)
     while at + 4 <= size:
         length = data[at + 1] & 127

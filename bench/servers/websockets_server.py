@@ -8,7 +8,7 @@ from bench.servers.process import run, serve
 
 
 async def handle(socket: ServerConnection) -> None:
-    """One connection."""
+    """Serve one connection."""
     await socket.recv()
     await socket.send(WELCOME)
     async for data in socket:

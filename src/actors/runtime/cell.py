@@ -61,7 +61,7 @@ class Cell(Generic[M]):
         factory: Callable[[], Actor[M]],
         lifecycle: Lifecycle,
     ) -> None:
-        self.system: "ActorSystem" = system
+        self.system: ActorSystem = system
         self.siblings: Children | None = siblings
         """The child table that contains this actor; None for the root."""
         self.name: str = name
