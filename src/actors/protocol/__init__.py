@@ -1,1 +1,1 @@
-"""A session as a pure state machine: frames and the time in, effects and bytes out."""
+"""A session as a pure state machine: frames and the time go in, effects and bytes come out."""

@@ -1,14 +1,14 @@
-"""The sending side of a request: its credit, what it still owes, and its end.
+"""The sending side of a request: its credit, its pending closings and its end.
 
-States of a request, by what happens:
+A request's states, by event:
 
-    state    | answer | end, cancel, deadline | actor gone
-    ---------+--------+-----------------------+-------------------
-    OPEN     | OPEN   | ENDING                | (INTERNAL) gone
-    ENDING   | ignored| ENDING                | gone
+    state    | answer  | end, cancel, deadline | actor gone
+    ---------+---------+-----------------------+-----------------------
+    OPEN     | OPEN    | ENDING                | ends as INTERNAL, gone
+    ENDING   | ignored | ENDING                | gone
 
-One that is answered at once, in the turn that admits it, goes through none of them.
-A request that is ENDING has sent its end; its actor is still cleaning up and counts as in flight.
+A request that is answered at once, in the turn that admits it, goes through none of these states. A
+request that is ENDING has sent its end; its actor is still cleaning up and counts as in flight.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ from actors.protocol.limits import SessionLimits
 from actors.protocol.output import Output
 
 UNLIMITED: Final = 2**64
-"""The credit of a request whose client wants no flow control."""
+"""The credit of a request whose client does not want flow control."""
 
 
 class AnswerStream:
-    """The answers of one request in flight, which holds it; all of them go to the send queue.
+    """The answers of one request in flight, all of which go to the session's send queue.
 
-    Raises what encoding raises, and Failure for an answer that is larger than a frame may be.
+    Methods raise what encoding raises, and Failure for an answer that exceeds the largest frame.
     """
 
     __slots__ = (
@@ -52,26 +52,26 @@ class AnswerStream:
         self._queue = output.queue
         self._flow = output.flow
         self.encoder: StreamEncoder | None = None
-        """Made with the first answer: most requests end with the first thing they say."""
+        """Created with the first answer, since most requests end with their first message."""
         self._encode = _encode_nothing
         self.sent: int = 0
         self.over: bool = False
-        """The request is ENDING."""
+        """True once the request is ENDING."""
         self.held: Notice | None = None
-        """The newest notice, which waits for room."""
+        """The newest notice that is waiting for room."""
         self.closings: dict[str, Message] | None = None
-        """What is sent before the end, by key."""
+        """The pending closings by key, which are sent before the end."""
 
     # -- answers -----------------------------------------------------------------------------
 
     def answer(self, answer: Message) -> bool:
-        """Send one; return whether there is room for the next. False too once it has ended."""
+        """Send an answer; return whether the request goes on and has room for the next."""
         if self.encoder is None and not self.over:
             self._begin()
         return self._answer_within_limit(answer)
 
     def _answer_within_limit(self, answer: Message) -> bool:
-        """Send one, and count it."""
+        """Send an answer and count it against the credit."""
         if self.over:
             return False
         has_room = self._answer(answer)
@@ -83,19 +83,19 @@ class AnswerStream:
 
     @property
     def answers(self) -> Callable[[Message], bool]:
-        """Return what sends each answer after the first: `answer`, in fewer steps."""
+        """Return the function to send all later answers with: like `answer`, in fewer steps."""
         if self.encoder is None:
             return self.answer
         return self._answer if self.limit == UNLIMITED else self._answer_within_limit
 
     def _begin(self) -> StreamEncoder:
-        """Make the encoder, which remembers what the answers of a stream share."""
+        """Create the encoder, which reuses what the answers of a stream have in common."""
         encoder = self.encoder = self._encode_stream(self.request_id)
         self._encode = encoder.encode
         return encoder
 
     def _answer(self, answer: Message) -> bool:
-        """Send one, whatever the credit. `SendQueue.put` inlined: every token passes here."""
+        """Send an answer regardless of credit. `SendQueue.put` inlined: every token passes here."""
         if self.over:
             return False
         queue = self._queue
@@ -121,10 +121,10 @@ class AnswerStream:
         return False
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
-        """Send a batch while there is room, at most so many; return whether that was all.
+        """Send a batch while there is room; return whether all of it was sent.
 
-        What `answers` raises comes through, after those before it have been sent. A notice of that
-        moment comes after them.
+        Sends at most `at_most` answers. An exception from `answers` propagates after the answers
+        before it have been sent. A notice that arrives meanwhile is sent after them.
         """
         if self.over:
             return False
@@ -156,7 +156,7 @@ class AnswerStream:
         return all_sent
 
     def notify(self, notice: Notice) -> None:
-        """Send a notice when there is room for it; of those that wait, the newest is kept."""
+        """Send a notice once there is room for it; if several wait, only the newest is kept."""
         if self.over:
             return
         if self._queue.numbering or not self.has_room():
@@ -171,39 +171,39 @@ class AnswerStream:
         self.sent += 1
 
     def grant(self, limit: int) -> None:
-        """Say how many inputs the request takes in all. It needs no credit: it asks for more."""
+        """Tell the client how many inputs the request takes in total. This needs no credit."""
         if not self.over:
             self._say(Grant(limit))
 
     # -- room --------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        """Return whether one more answer may be sent: by the credit, and by the send queue."""
+        """Return whether the credit and the send queue have room for one more answer."""
         return not self.over and self.sent < self.limit and self._flow.verdict() is ROOM
 
     def has_room_after_notice(self) -> bool:
-        """Send the notice that waits, if there is room; return whether there is still some."""
+        """Send the waiting notice if there is room; return whether there is still room."""
         if self.held is not None and self.has_room():
             held, self.held = self.held, None
             self.notify(held)
         return self.has_room()
 
     def block(self) -> bool:
-        """Ask for a Wake when there is room; return False if the request has ended."""
+        """Request a Wake once there is room; return False if the request has ended."""
         if self.over:
             return False
         self._flow.block(self.request_id)
         return True
 
     def lift_limit(self) -> None:
-        """Send what there is whatever the credit: only the end is left."""
+        """Ignore the credit from now on: only the end is left to send."""
         if not self.over:
             self.limit = UNLIMITED
 
-    # -- what is owed before the end ---------------------------------------------------------
+    # -- pending closings --------------------------------------------------------------------
 
     def add_closing(self, key: str, closing: Message) -> None:
-        """Have `closing` sent before the end, unless it is taken back before.
+        """Send `closing` before the end, unless it is withdrawn first.
 
         Raises Failure if it is larger than a frame may be.
         """
@@ -218,17 +218,17 @@ class AnswerStream:
         self.closings[key] = closing
 
     def has_closing(self, key: str) -> bool:
-        """Return whether something is to be sent under this key."""
+        """Return whether a closing is pending under this key."""
         return bool(self.closings and key in self.closings)
 
     def take_closing(self, key: str) -> bool:
-        """Take back what is to be sent; return False if nothing is: it is not said twice."""
+        """Withdraw the pending closing, which is then not sent; return False if there is none."""
         return bool(self.closings and self.closings.pop(key, None) is not None)
 
     # -- the end -----------------------------------------------------------------------------
 
     def end(self, payload: Message | Failure | Completed) -> bool:
-        """Send the last frame; return False if that was done before."""
+        """Send the final frame; return False if it has been sent before."""
         if self.over:
             return False
         queue, flow = self._queue, self._flow
@@ -245,10 +245,10 @@ class AnswerStream:
         return True
 
     def _settle(self, payload: Said) -> bytes:
-        """Send what is owed; return the bytes of the end, which comes next."""
+        """Send the pending closings; return the encoded end, which must be sent next."""
         owed: list[Message | Notice] = list((self.closings or {}).values())
         if self.held is not None and self.held.discard:
-            owed.insert(0, self.held)  # else the client would keep tokens that are void
+            owed.insert(0, self.held)  # otherwise the client would keep void tokens
         # Encode it first: if that fails, nothing has been sent and the request is still open.
         number = self._queue.sequence + len(owed) + 1
         last = self._encode_one(self.request_id, number, True, payload)
@@ -268,7 +268,7 @@ class AnswerStream:
 
 
 def too_large(size: int, most: int) -> Failure:
-    """Return what a request ends with whose answer is larger than a frame may be."""
+    """Return the failure that ends a request whose answer is larger than a frame may be."""
     return Failure(
         Code.RESOURCE_EXHAUSTED, f"an answer has {size} bytes, and a frame holds {most} at most"
     )
@@ -285,6 +285,6 @@ def _encode_no_frame(request_id: int, sequence: int, end: bool, said: Said) -> b
 NO_STREAM: Final = AnswerStream(
     0, 0, _encode_no_frame, partial(OneByOne, _encode_no_frame), Output(SessionLimits())
 )
-"""The stream of a request that is not in flight: it is over, so its methods do nothing."""
+"""The stream of a request that is not in flight. It is over, so its methods do nothing."""
 
 NO_STREAM.over = True

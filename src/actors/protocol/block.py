@@ -1,6 +1,6 @@
-"""Answers that were encoded together, in one piece.
+"""Several answers that were encoded together, as one bytes object.
 
-An optimization; its reasons are in docs/adr/0022.
+An optimization; docs/adr/0022 gives the reasons.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,30 +8,30 @@ from itertools import accumulate, takewhile
 
 
 class Block(bytes):
-    """The frames of several answers in a row, and the length of each."""
+    """The frames of several consecutive answers, and the length of each."""
 
     lengths: list[int]
 
     @classmethod
     def of(cls, frames: Iterable[bytes], lengths: list[int]) -> "Block":
-        """These frames, or the pieces of them, in one."""
+        """Join frames, or pieces of frames, into one block."""
         block = cls(b"".join(frames))
         block.lengths = lengths
         return block
 
     def fitting(self, room: int) -> int:
-        """How many of its first frames have no more bytes than this."""
+        """Return how many of its first frames fit into `room` bytes."""
         return sum(1 for _ in takewhile(lambda total: total <= room, accumulate(self.lengths)))
 
     def cut(self, count: int) -> "tuple[Block, Block]":
-        """The first `count` frames, and the others."""
+        """Split the block into its first `count` frames and the rest."""
         first, others = self.lengths[:count], self.lengths[count:]
         at = sum(first)
         return Block.of((self[:at],), first), Block.of((self[at:],), others)
 
 
 def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield what was taken, frame by frame."""
+    """Yield the individual frames of the pieces that were taken."""
     for piece in taken:
         at = 0
         for length in lengths_of(piece):
@@ -40,7 +40,10 @@ def frames(taken: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def move(source: list[bytes], target: list[bytes], room: int) -> int:
-    """Move what fits from the front, one longer piece at least; return the room that is left."""
+    """Move pieces from the front while they fit into `room` bytes; return the room that is left.
+
+    If `target` is empty, one single-frame piece is moved even if it is longer.
+    """
     moved = 0
     for piece in source:
         if len(piece) > room and (target or count_of(piece) > 1):

@@ -1,17 +1,17 @@
-"""Why the service closes a connection.
+"""The codes with which a connection is closed.
 
-A client comes back on 4000-4499, and gives up on 4500-4999.
+A client reconnects after 4000-4499 and gives up after 4500-4999.
 """
 
 from enum import IntEnum
 from typing import Final
 
 NEVER_SENT: Final = frozenset({1005, 1006, 1015})
-"""Codes that stand for what was seen, and are in no frame (RFC 6455, section 7.4.1)."""
+"""Codes that report what was observed and are never in a frame (RFC 6455, section 7.4.1)."""
 
 
 class CloseCode(IntEnum):
-    """The codes of Callboard's own, and those of RFC 6455, section 7.4.1, that it uses."""
+    """Callboard's own codes, and those of RFC 6455, section 7.4.1, that it uses."""
 
     NORMAL = 1000
     PROTOCOL_ERROR = 1002

@@ -1,4 +1,4 @@
-"""What a session needs of the connection that carries its answers."""
+"""The interface of the connection that carries a session's answers."""
 
 from typing import Final, Protocol
 
@@ -7,14 +7,14 @@ class Connection(Protocol):
     """The service's end of a WebSocket, as a session sees it."""
 
     def wake(self) -> None:
-        """Note that there may be something to take; take it later, not in here."""
+        """Note that there may be something to take; take it later, not during this call."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the WebSocket, when what is in the send queue has gone out."""
+        """Close the WebSocket once the contents of the send queue have been sent."""
 
 
 class NoConnection:
-    """Stands in for a connection while there is none."""
+    """A placeholder used while there is no connection."""
 
     def wake(self) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""What a session machine wants done, and the failures that it speaks of."""
+"""The effects that a session machine asks for, and the failures that it sends."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -24,7 +24,7 @@ HOLDS_TOO_MUCH: Final = Failure(
 
 
 class Limit(Enum):
-    """The limit that a request was refused by."""
+    """The limit because of which a request was refused."""
 
     IN_FLIGHT = "in_flight"
     MESSAGES = "messages"
@@ -45,10 +45,10 @@ def draining(retry_after_ms: int) -> Failure:
 
 
 def ends_session(code: int, *, by_service: bool) -> bool:
-    """Return whether a connection that closed with this code ends its session; else it may return.
+    """Return whether a close with this code ends the session; otherwise the client may return.
 
-    A client that says goodbye has no use for its session any more. `close()` of a browser, and of
-    most WebSocket libraries, sends no code unless it is given one, which counts as 1005.
+    A client that closes normally has no further use for its session. `close()` in browsers and in
+    most WebSocket libraries sends no code unless it is given one; that counts as 1005.
     """
     if not by_service:
         return code in (CloseCode.NORMAL, CloseCode.NO_CODE)
@@ -57,7 +57,7 @@ def ends_session(code: int, *, by_service: bool) -> bool:
 
 @dataclass(slots=True)
 class Stop:
-    """The request has ended with this failure; its actor is to stop."""
+    """Stop the request's actor: the request has ended with this failure."""
 
     request_id: int
     failure: Failure
@@ -65,7 +65,7 @@ class Stop:
 
 @dataclass(slots=True)
 class Refused:
-    """The request has ended with this failure, and none of it runs. limit: where that is why."""
+    """The request has ended with this failure without being run. limit: the limit hit, if any."""
 
     request: Request
     failure: Failure
@@ -74,7 +74,7 @@ class Refused:
 
 @dataclass(slots=True)
 class Deliver:
-    """Hand this message to the request's actor. about: as of `Inform`."""
+    """Hand this message to the request's actor. about: as in `Inform`."""
 
     request_id: int
     payload: Message | Sealed | Input
@@ -83,7 +83,7 @@ class Deliver:
 
 @dataclass(slots=True)
 class Wake:
-    """The request has room again."""
+    """Wake the request: it has room again."""
 
     request_id: int
 

@@ -1,4 +1,4 @@
-"""What a session needs of whoever turns its words into bytes; it knows none of them itself."""
+"""The interface through which a session encodes its messages; it knows no wire format itself."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -8,14 +8,14 @@ from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, GoingAway, Grant, Message, Notice, Pong
 
 Said: TypeAlias = Message | Failure | Notice | Grant | Completed | Pong | GoingAway
-"""What a session can say."""
+"""Everything that a session can send."""
 
 Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
-"""request_id, sequence, end, what is said -> the bytes of one frame. Raises TypeError."""
+"""(request_id, sequence, end, message) -> the bytes of one frame. Raises TypeError."""
 
 
 class Encoded:
-    """Answers in a row that are being encoded: the pieces of their frames, each frame's length."""
+    """Consecutive answers being encoded: the pieces of their frames, and each frame's length."""
 
     __slots__ = ("lengths", "pieces")
 
@@ -24,9 +24,9 @@ class Encoded:
         self.lengths: list[int] = []
 
     def cut_at(self, most: int) -> int | None:
-        """Drop the first frame of more than `most` bytes and all after it; return its length.
+        """Drop the first frame longer than `most` bytes and all after it; return its length.
 
-        None: there is no such frame.
+        Returns None if there is no such frame.
         """
         if not self.lengths or max(self.lengths) <= most:
             return None
@@ -38,40 +38,41 @@ class Encoded:
 
 
 class StreamEncoder(Protocol):
-    """Encodes the answers of one request, all but its end, whose sequence numbers only grow."""
+    """Encodes the answers of one request, except its end; sequence numbers must increase."""
 
     def encode(self, sequence: int, answer: Message) -> bytes:
-        """One frame. Raises TypeError for what is no message."""
+        """Return one encoded frame. Raises TypeError for anything that is not a message."""
 
     def encode_all(
         self, sequence: int, answers: Iterator[Message], encoded: Encoded, at_most: int, size: int
     ) -> bool:
-        """Answers in a row, the first with this sequence number, into `encoded`, which is empty.
+        """Encode consecutive answers, the first with number `sequence`, into the empty `encoded`.
 
-        Stops after `at_most` answers and at the one that reaches `size` bytes. True: there are no
-        more. Raises TypeError, and what `answers` raises; those before it are in `encoded`.
+        Stops after `at_most` answers, and after the one that reaches `size` bytes. Returns True if
+        `answers` has no more. Raises TypeError, and what `answers` raises; the answers before that
+        are in `encoded`.
         """
 
 
 EncodeStream: TypeAlias = Callable[[int], StreamEncoder]
-"""request_id -> what encodes its answers."""
+"""request_id -> the encoder of its answers."""
 
 
 class OneByOne:
-    """A StreamEncoder that has an Encode only."""
+    """A StreamEncoder built from an Encode function."""
 
     def __init__(self, encode: Encode, request_id: int) -> None:
         self._request_id = request_id
         self._encode = encode
 
     def encode(self, sequence: int, answer: Message) -> bytes:
-        """One frame."""
+        """Return one encoded frame."""
         return self._encode(self._request_id, sequence, False, answer)
 
     def encode_all(
         self, sequence: int, answers: Iterator[Message], encoded: Encoded, at_most: int, size: int
     ) -> bool:
-        """Answers in a row."""
+        """Encode consecutive answers one at a time."""
         for number, answer in enumerate(islice(answers, at_most), sequence):
             frame = self.encode(number, answer)
             encoded.pieces.append(frame)

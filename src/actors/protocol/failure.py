@@ -1,10 +1,10 @@
-"""What a handler says when the answer is no: a code, a sentence, advice."""
+"""The failure that a handler ends a request with: a code, a message and retry advice."""
 
 from enum import Enum
 
 
 class Code(Enum):
-    """The status names of gRPC (`google.rpc.Code`) that the contract uses."""
+    """The gRPC status names (`google.rpc.Code`) that the contract uses."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
@@ -24,9 +24,9 @@ class Code(Enum):
 class Failure(Exception):
     """An answer that ends a request with an error.
 
-    `message` is for a person to read and goes to the client as it is: no secret and no stack
-    trace belongs in it. `retryable`: the same request may succeed if it is sent again, not
-    before `retry_after_ms` milliseconds (0: no advice).
+    `message` is meant for people and goes to the client unchanged: it must contain no secret and no
+    stack trace. `retryable`: the same request may succeed if it is sent again, but not before
+    `retry_after_ms` milliseconds have passed (0: no advice).
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Failure(Exception):
         return f"{self.code.value}: {self.message}"
 
     def alone(self) -> "Failure":
-        """This failure, without the frames that it came through and what was raised before it.
+        """Clear this failure's traceback, context and cause, and return it.
 
-        Those frames hold the request, which holds what it was answered with: a circle that would
-        keep a request of any size until the garbage collector comes by.
+        The traceback's frames refer to the request, which refers to its answer: a reference cycle
+        that would keep a request of any size alive until the garbage collector runs.
         """
         _detach(self)
         return self

@@ -1,17 +1,18 @@
-"""Flow control: whether a session has room, by what waits, what is kept, and what memory is left.
+"""Flow control: how much room a session has, given its queued and kept answers and free memory.
 
-There is one question, `FlowControl.verdict`, and its answers, each of which includes the ones
-before it:
+`FlowControl.verdict` returns one of four values, each of which implies the ones before it:
 
-    verdict | when                                                  | what follows
-    --------+-------------------------------------------------------+---------------------------
-    ROOM    |                                                       |
-    WAIT    | `outbox_bytes` wait; the replay buffer is full, for a | streams wait; ends do not
-            | client that acknowledges; memory is short             |
-    REFUSE  | twice the replay buffer is unread                     | new requests are refused
-    CLOSE   | more frames wait than requests can end with           | the connection is closed
+    verdict | when                                                   | effect
+    --------+--------------------------------------------------------+---------------------------
+    ROOM    |                                                        |
+    WAIT    | `outbox_bytes` or `resume_buffer_messages` are queued; | streams wait; ends do not
+            | the replay buffer is full, for a client that           |
+            | acknowledges or is away; memory is short               |
+    REFUSE  | twice `resume_buffer_bytes` are unread                 | new requests are refused
+    CLOSE   | four times `resume_buffer_messages` frames are unsent  | the connection is closed
 
-For a client that does not acknowledge, the oldest answers leave the replay buffer instead.
+For a connected client that does not acknowledge, the replay buffer drops its oldest answers
+instead.
 """
 
 from enum import IntEnum
@@ -23,14 +24,14 @@ from actors.protocol.replay_buffer import ReplayBuffer
 from actors.protocol.send_queue import SendQueue
 
 SWAMP: Final = 2
-"""So many times the bytes of the replay buffer are too much unread to ask for more."""
+"""New requests are refused once this many times the replay buffer's bytes are unread."""
 
 FLOOD: Final = 4
-"""So many times the answers of the replay buffer are more frames than a reader leaves unread."""
+"""The connection is closed once this many times the replay buffer's answers are unsent frames."""
 
 
 class Verdict(IntEnum):
-    """How much room there is."""
+    """How much room a session has."""
 
     ROOM = 0
     WAIT = 1
@@ -65,22 +66,22 @@ class FlowControl:
         self.connected: bool = False
         self.acknowledges: bool = False
         self.account: Account = account or Account(limits.max_session_bytes, Budget(2**62))
-        """What the session holds, answers included."""
+        """Everything that the session holds, including its answers."""
         self._allowed = limits.max_session_bytes
-        """What the session may hold, as it was when that was counted last."""
+        """The bytes that the session may hold, as of the last count."""
         self.most: int = limits.max_answer_bytes
-        """Bytes of the largest answer."""
+        """The size of the largest answer, in bytes."""
         self.blocked: dict[int, None] = {}
-        """Requests that wait for room, the one that has waited longest first."""
+        """Requests that wait for room, the longest-waiting first."""
         self.awaited: bool = False
-        """Some may be in `blocked`: asked at each write, and in the cache as that is not."""
+        """Set when `blocked` may be non-empty. Read at each write, as it stays in the CPU cache."""
         self.filled: bool = False
-        """The end that was sent last has left no room."""
+        """True if the end that was sent last has left no room."""
 
     # -- the verdict -------------------------------------------------------------------------
 
     def verdict(self) -> Verdict:
-        """Return how much room there is, after counting what memory is held."""
+        """Count the memory that is held, if necessary, and return how much room there is."""
         limits, queue, replay = self._limits, self._queue, self._replay
         if self._is_miscounted:
             self.count_bytes()
@@ -107,21 +108,21 @@ class FlowControl:
 
     @property
     def size(self) -> int:
-        """Return the bytes of the answers that are held."""
+        """Return the bytes of all answers that are held."""
         return self._replay.size + self._queue.size
 
     @property
     def _is_full_size(self) -> bool:
-        """Return whether the buffer is full, whoever has to empty it."""
+        """Return whether the answers held reach the replay buffer's limits."""
         limits, held = self._limits, self._queue.sequence - self._replay.acknowledged
         return held >= limits.resume_buffer_messages or self.size >= limits.resume_buffer_bytes
 
     def lacks_ack(self) -> bool:
-        """Return whether the buffer is full of what a client that is there should acknowledge."""
+        """Return whether the buffer is full of what a connected client should acknowledge."""
         return self.connected and self.acknowledges and self._is_full_size
 
     def may_go_on(self) -> bool:
-        """Return whether streams that waited may go on: with half the send queue free again."""
+        """Return whether waiting streams may continue, which needs half of the queue free again."""
         limits, queue = self._limits, self._queue
         if self.connected and (
             queue.size > limits.outbox_bytes // 2
@@ -131,7 +132,7 @@ class FlowControl:
         return self.verdict() is ROOM
 
     def room(self) -> tuple[int, int]:
-        """Return how many more answers, of how many bytes, fit before streams are to wait."""
+        """Return how many more answers, and bytes of them, fit before streams must wait."""
         if self._is_miscounted:
             self.count_bytes()
         limits, queue, replay = self._limits, self._queue, self._replay
@@ -160,10 +161,10 @@ class FlowControl:
         return not account.low <= held < account.high
 
     def count_bytes(self) -> None:
-        """Enter in the account what is held now, and keep less for a replay where that is too much.
+        """Update the account, and shrink the replay buffer if the session holds more than it may.
 
-        A client that acknowledges loses what it has not acknowledged too: it is no longer able to
-        resume then, and gets a new session. Nobody else is to lose more for it.
+        Even answers that the client has yet to acknowledge are dropped. Such a client can no longer
+        resume and gets a new session; other sessions must not lose memory because of it.
         """
         self._allowed = self.account.count(self.size)
         if self._replay.size > self._allowed:
@@ -172,7 +173,7 @@ class FlowControl:
         self.measure()
 
     def has_room_for(self, more: int) -> bool:
-        """Return whether the session may hold more bytes; what is kept for a replay makes room."""
+        """Return whether the session may hold `more` bytes, dropping kept answers if necessary."""
         account, held = self.account, self.size + self.account.input_bytes
         if held + more < account.high or account.has_room(self.size, more):
             return True
@@ -182,20 +183,20 @@ class FlowControl:
         return account.has_room(self.size, more)
 
     def _shrink(self, size: int) -> None:
-        """Let go of the oldest that are kept, until no more than so many bytes are held."""
+        """Drop the oldest kept answers until at most `size` bytes of answers are held."""
         if self._replay.let_go_of_bytes(self.size - size):
             self.note_less()
 
-    # -- what happened to the two ------------------------------------------------------------
+    # -- changes of the queue and the buffer -------------------------------------------------
 
     def note_less(self) -> None:
-        """Note that the replay buffer has let go of some."""
+        """Update the counts after the replay buffer has dropped answers."""
         if self.size + self.account.input_bytes < self.account.low:
             self._allowed = self.account.count(self.size)
         self.measure()
 
     def note_taken(self) -> None:
-        """Note that the connection has taken some, which the replay buffer keeps now."""
+        """Update the counts after the connection has taken answers."""
         queue, replay, limits = self._queue, self._replay, self._limits
         if self.acknowledges:
             room = limits.resume_buffer_bytes - replay.size

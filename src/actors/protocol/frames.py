@@ -1,6 +1,6 @@
-"""What a session hears and says, without a word about bytes.
+"""The messages between client and session, independent of their encoding.
 
-The transport turns bytes into these and back. Payloads are opaque here: they are whatever the
+The transport converts between these and bytes. Payloads are opaque here: they are whatever the
 registry knows by its type.
 """
 
@@ -11,17 +11,17 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from actors.protocol.failure import Code, Failure
 
 _OBJECTS: Final = 256
-"""Bytes that the objects around a sealed message take, so that many small ones count too."""
+"""Bytes counted for the objects around a sealed message, so that many small ones count too."""
 
 
 class Message(Protocol):
-    """What may be a request or an answer: a message that can be encoded (protobuf's can)."""
+    """A request or an answer: any message that can be encoded, such as protobuf's."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802 - so protobuf calls it
-        """The message as bytes."""
+    def SerializeToString(self) -> bytes:  # noqa: N802 - the name that protobuf uses
+        """Return the encoded message."""
 
-    def ByteSize(self) -> int:  # noqa: N802 - so protobuf calls it
-        """The length of these bytes."""
+    def ByteSize(self) -> int:  # noqa: N802 - the name that protobuf uses
+        """Return the length of the encoded message."""
 
 
 Rep_co = TypeVar("Rep_co", bound=Message, covariant=True)
@@ -31,11 +31,11 @@ Rep_co = TypeVar("Rep_co", bound=Message, covariant=True)
 
 
 @dataclass
-class Request:  # without slots: from Python 3.13 on one is made in two thirds of the time
+class Request:  # no slots: since Python 3.13, creation takes a third less time without
     """Opens a request.
 
-    timeout_ms: 0 is none. payload: None is one that the service does not know; a Failure is what
-    the request ends with at once, since its bytes make no message.
+    timeout_ms: 0 means no timeout. payload: None if the service does not know the type; a Failure
+    if the bytes hold no valid message, in which case the request ends with it at once.
     """
 
     request_id: int
@@ -52,7 +52,7 @@ class Cancel:
 
 @dataclass(slots=True)
 class Credit:
-    """The request may send `limit` answers in all."""
+    """Allows the request to send `limit` answers in total."""
 
     request_id: int
     limit: int
@@ -62,7 +62,8 @@ class Credit:
 class Sealed:
     """A message from the client that stays encoded until a handler takes it.
 
-    Decoded it may be many times as large: a list of empty texts takes two bytes of the wire each.
+    Decoded, it may be many times larger: in a list of empty texts, each takes two bytes on the
+    wire.
     """
 
     kind: type[Message]
@@ -71,14 +72,14 @@ class Sealed:
 
     @property
     def size(self) -> int:
-        """Return the bytes that it counts for: its own, and those of the objects around them."""
+        """Return the bytes to count for it: its own, and those of the objects around them."""
         return len(self.data) + _OBJECTS
 
     def open(self) -> Message:
-        """Return the message. Raises Failure, INVALID_ARGUMENT, where the bytes hold none."""
+        """Return the decoded message. Raises Failure, INVALID_ARGUMENT, if it cannot be decoded."""
         try:
             return self.parse(self.data)
-        except Exception:  # noqa: BLE001 - the parser is the transport's, and so are its errors
+        except Exception:  # noqa: BLE001 - the transport's parser defines its errors
             raise Failure(
                 Code.INVALID_ARGUMENT, f"this {self.kind.__name__} cannot be decoded"
             ) from None
@@ -86,10 +87,11 @@ class Sealed:
 
 @dataclass(slots=True)
 class Input:
-    """One more message for a duplex request: its number in the request, and whether it is the last.
+    """A further message for a duplex request.
 
-    payload: None is none, which is all right beside `last`; a Failure is what the request ends
-    with, since the bytes make no message that the service knows.
+    number: its number in the request. last: whether it is the last. payload: None if there is none,
+    which is valid together with `last`; a Failure, which ends the request, if the bytes hold no
+    message that the service knows.
     """
 
     number: int
@@ -101,8 +103,8 @@ class Input:
 class Inform:
     """A message for a running request, such as the answer to an ask.
 
-    about: the key of what it settles (`Opens`); None: nothing in particular. One that is about
-    something is dropped unless that is open, or the handler waits for a message.
+    about: the key of the ask that it answers (`Opens`), or None. A message with a key is dropped
+    unless that ask is open or the handler is waiting for a message.
     """
 
     request_id: int
@@ -112,28 +114,28 @@ class Inform:
 
 @dataclass(slots=True)
 class Ack:
-    """The client has handled every answer up to and including this sequence."""
+    """Says that the client has handled every answer up to and including this sequence number."""
 
     sequence: int
 
 
 @dataclass(slots=True)
 class Ping:
-    """Wants a Pong with the same nonce."""
+    """Asks for a Pong with the same nonce."""
 
     nonce: int
 
 
 @dataclass(slots=True)
 class Violation:
-    """The client broke the protocol; the connection ends with `code`."""
+    """Says that the client broke the protocol; the connection is closed with `code`."""
 
     code: int
     reason: str
 
 
 Signal: TypeAlias = Cancel | Credit | Inform | Ack | Ping | Violation
-"""What opens no request."""
+"""Every frame that does not open a request."""
 
 Frame: TypeAlias = Request | Signal
 
@@ -143,7 +145,7 @@ Frame: TypeAlias = Request | Signal
 
 @dataclass(slots=True)
 class Notice:
-    """For a person to read while the reply goes on; the last `discard` tokens are void."""
+    """Text to show the user while the reply continues; the last `discard` tokens are void."""
 
     message: str
     discard: int = 0
@@ -151,7 +153,7 @@ class Notice:
 
 @dataclass(slots=True)
 class Grant:
-    """The request takes this many inputs in all."""
+    """Says that the request takes this many inputs in total."""
 
     limit: int
 
@@ -165,7 +167,7 @@ class Pong:
 
 @dataclass(slots=True)
 class GoingAway:
-    """The service is about to close the connection."""
+    """Says that the service is about to close the connection."""
 
     reason: str
     reconnect_after_ms: int
@@ -173,28 +175,29 @@ class GoingAway:
 
 @dataclass(slots=True)
 class Completed:
-    """The stream has ended, and there is nothing more to say."""
+    """Ends a stream that has no final answer."""
 
 
 COMPLETED: Final = Completed()
 
 
-# -- what a stream may yield beside its answers ----------------------------------------------
+# -- what a stream may yield besides its answers ---------------------------------------------
 
 
 @dataclass(slots=True)
 class Last(Generic[Rep_co]):
-    """The answer that ends the stream; it goes out in the frame with `end`."""
+    """The final answer of a stream, which is sent in the frame with `end`."""
 
     answer: Rep_co
 
 
 @dataclass(slots=True)
 class Burst(Generic[Rep_co]):
-    """Answers that are there already: more than one came at once, or none needs to be waited for.
+    """A batch of answers that are available now, without waiting for any of them.
 
-    Pulled one by one like the stream itself, never without room, and without a step of the
-    generator for each: several times the answers a CPU second. Others get their turn meanwhile.
+    They are pulled one by one, as from the stream itself, and only while there is room, but without
+    resuming the generator for each: this yields several times the answers per CPU second. Other
+    requests still get their turn in between.
     """
 
     answers: Iterable[Rep_co]
@@ -202,11 +205,12 @@ class Burst(Generic[Rep_co]):
 
 @dataclass(slots=True, eq=False)
 class Relay(Generic[Rep_co]):
-    """The answers of another stream, up to one of a type that is in `until`, which is not sent.
+    """Sends the answers of another stream, up to one whose type is in `until`, which is not sent.
 
-    As `async for answer in source: yield answer`, without a step of this generator for each: what
-    the source raises is raised at the `yield`, and who makes the source closes it. The generator
-    goes on with `stopped_by`, None: the source has ended. To yield it again goes on with the rest.
+    Equivalent to `async for answer in source: yield answer`, without resuming this generator for
+    each answer: an exception from the source is raised at the `yield`, and whoever created the
+    source closes it. The generator then resumes with `stopped_by` set; None means that the source
+    has ended. Yield the same Relay again to send the rest.
     """
 
     source: AsyncIterator[Rep_co | Burst[Rep_co]]
@@ -216,9 +220,9 @@ class Relay(Generic[Rep_co]):
 
 @dataclass(slots=True)
 class Opens(Generic[Rep_co]):
-    """An answer that owes another: `closing` goes out before the end, unless `Closes(key)` came.
+    """An answer with a pending closing, which is sent before the end unless `Closes(key)` came.
 
-    However the request ends (cancel, deadline, crash), what is owed is paid first.
+    This holds however the request ends (cancel, deadline, crash).
     """
 
     key: str
@@ -228,7 +232,7 @@ class Opens(Generic[Rep_co]):
 
 @dataclass(slots=True)
 class Closes(Generic[Rep_co]):
-    """The answer that pays what `Opens(key)` owed."""
+    """The answer that replaces the pending closing of `Opens(key)`."""
 
     key: str
     answer: Rep_co

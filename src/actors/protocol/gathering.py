@@ -1,7 +1,7 @@
-"""When answers of streams wait, for up to 2 ms, to be written together with the next ones.
+"""Decides when stream answers wait, for up to 2 ms, to be written together with later ones.
 
-A write to a socket costs as much as ten answers. An optimization: `SEVERAL` is its switch
-(2**63: nothing ever waits), docs/adr/0027 its reasons.
+A write to a socket costs as much as ten answers. This is an optimization: `SEVERAL` turns it off
+(2**63: nothing ever waits), and docs/adr/0027 gives the reasons.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from typing import Final
 from actors.protocol.output import Output
 
 SEVERAL: Final = 8
-"""So many answers of streams in one turn of the loop, and more are likely in the next."""
+"""Stream answers in one turn of the loop from which more are expected in the next turn."""
 
 GATHERED: Final = 16 * 1024
-"""Bytes that are not worth the wait for more."""
+"""Bytes at which waiting for more is no longer worthwhile."""
 
 GATHERED_FOR: Final = 0.002
-"""Seconds that answers wait for others to be written with, and what is left of a turn then."""
+"""Seconds that answers may wait for others, plus the rest of the loop's turn at that time."""
 
 
 class Gathering:
@@ -29,10 +29,10 @@ class Gathering:
         self._until = 0.0
 
     def goes_on(self, output: Output, now: Callable[[], float]) -> bool:
-        """Return whether more is worth a wait of one turn. Asked at most once a turn.
+        """Return whether to wait another turn for more answers. Call at most once per turn.
 
-        It is while the streams of the session say several answers in each turn, and nothing else
-        waits. It ends after `GATHERED_FOR`, and at `GATHERED` bytes.
+        True while the session's streams send at least `SEVERAL` answers per turn and nothing urgent
+        is queued, for up to `GATHERED_FOR` seconds and `GATHERED` bytes.
         """
         queue = output.queue
         if queue.urgent or queue.size >= GATHERED:

@@ -1,4 +1,4 @@
-"""What one session may take, and the token buckets that hold it to that."""
+"""The limits of one session, and the token buckets that enforce its rates."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,23 +9,24 @@ from actors.protocol.effects import Limit
 from actors.protocol.failure import Code, Failure
 
 FLOOD: Final = 10
-"""The bucket for all other frames is so many times the one for requests."""
+"""The bucket for all other frames is this many times the size of the one for requests."""
 
 _GRAIN: Final = 1e-6
-"""Seconds that rounding may be off by; a clock that counts from the start of a machine is large."""
+"""Seconds of rounding error to allow for; a clock that counts from boot has large values."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one session may take. Times in seconds; a rate of 0 is no limit.
+    """The limits of one session. Times are in seconds; a rate of 0 means no limit.
 
-    messages_per_second, message_burst, bytes_per_second, byte_burst: requests, by token buckets;
-    all other frames, refused requests among them, have ten times as much. outbox_bytes: answers
-    that wait for the socket; beyond it streams wait. resume_window: how long a session without a
-    connection is kept, and resume_buffer_messages and resume_buffer_bytes how much of its answers.
-    slow_consumer: how long a client may leave a full buffer unacknowledged, or the socket unread.
-    max_answer_bytes: the largest frame that a client is sent. max_session_bytes: what the session
-    holds at most, in encoded bytes of both directions (`actors.protocol.memory`).
+    messages_per_second, message_burst, bytes_per_second, byte_burst: token buckets for requests;
+    all other frames, including refused requests, get ten times as much. outbox_bytes: answers
+    waiting for the socket; beyond this, streams wait. resume_window: how long a session without a
+    connection is kept; resume_buffer_messages and resume_buffer_bytes: how many of its answers are
+    kept for a replay. slow_consumer: how long a client may leave a full buffer unacknowledged, or
+    the socket unread. max_answer_bytes: the largest frame that is sent to a client.
+    max_session_bytes: the most that the session may hold, in encoded bytes of both directions
+    (`actors.protocol.memory`).
     """
 
     max_requests_in_flight: int = 256
@@ -43,27 +44,27 @@ class SessionLimits:
 
 
 class Rates:
-    """What a Meter allows, the same for all sessions; rates a second, of which 0 is no limit."""
+    """The rates that a Meter enforces, shared by all sessions; per second, 0 meaning no limit."""
 
     __slots__ = ("burst_seconds", "byte_burst", "byte_burst_seconds", "byte_seconds", "seconds")
 
     def __init__(self, messages: float, burst: int, octets: float, octet_burst: int) -> None:
         self.byte_burst: int = octet_burst
         self.seconds: float = 1.0 / messages if messages else 0.0
-        """For one message."""
+        """Per message."""
         self.burst_seconds: float = burst * self.seconds + _GRAIN
         self.byte_seconds: float = 1.0 / octets if octets else 0.0
-        """For one byte."""
+        """Per byte."""
         self.byte_burst_seconds: float = octet_burst * self.byte_seconds + _GRAIN
 
 
 class Meter:
-    """Two token buckets, one of messages and one of their bytes; a message draws from both.
+    """Two token buckets, one for messages and one for their bytes; each message draws from both.
 
-    A bucket holds at most its burst, is refilled at its rate and starts full. It is kept as the
-    time at which it will be full again, which is one number and needs no refilling: the generic
-    cell rate algorithm (ITU-T I.371, annex A), the same as a bucket by tokens. The time must not
-    go back.
+    A bucket starts full, holds at most its burst and is refilled at its rate. It is stored as the
+    time at which it will be full again, a single number that needs no refilling: the generic cell
+    rate algorithm (ITU-T I.371, annex A), which is equivalent to counting tokens. Time must not go
+    backwards.
     """
 
     __slots__ = ("_bytes_full_at", "_full_at", "_rates")
@@ -74,9 +75,9 @@ class Meter:
         self._bytes_full_at = -inf
 
     def draw(self, size: int, now: float) -> bool:
-        """Take a message of so many bytes; False: there is no room, and nothing was taken.
+        """Take a message of `size` bytes; return False, taking nothing, if there is no room.
 
-        One with more bytes than the bucket holds needs a full bucket.
+        A message larger than the byte bucket needs a full bucket.
         """
         rates = self._rates
         full_at, bytes_full_at = self._full_at, self._bytes_full_at
@@ -94,7 +95,10 @@ class Meter:
         return True
 
     def wait(self, size: int, now: float) -> tuple[float, float]:
-        """Seconds until there is room for its count, and for its bytes, if no other comes."""
+        """Return the seconds until a message of `size` bytes fits by count, and by bytes.
+
+        Both assume that no other message comes in the meantime.
+        """
         rates = self._rates
         cost = min(size, rates.byte_burst) * rates.byte_seconds
         return (
@@ -109,7 +113,10 @@ def _until(missing: float) -> float:
 
 @lru_cache(maxsize=16)
 def _rates(limits: SessionLimits) -> tuple[Rates, Rates]:
-    """Of requests, and of other frames. Shared: what a message looks at is then in the cache."""
+    """Return the rates for requests and for other frames, cached so that all sessions share them.
+
+    Sharing keeps what every message reads in the CPU cache.
+    """
     messages, burst = limits.messages_per_second, limits.message_burst
     octets, octet_burst = limits.bytes_per_second, limits.byte_burst
     return (
@@ -119,21 +126,21 @@ def _rates(limits: SessionLimits) -> tuple[Rates, Rates]:
 
 
 class Gate:
-    """What the frames of one session are measured by."""
+    """The meters for the frames of one session."""
 
     __slots__ = ("frames", "requests")
 
     def __init__(self, limits: SessionLimits) -> None:
         requests, frames = _rates(limits)
         self.requests: Meter = Meter(requests)
-        """Of the frames that open requests, and are run."""
+        """For frames that open a request which is then run."""
         self.frames: Meter = Meter(frames)
-        """Of all other frames: for which there is no room, that is more than anyone may."""
+        """For all other frames; exceeding it is abuse of the service."""
 
     def refusal(self, size: int, now: float) -> tuple[Failure, Limit]:
-        """Why there was no room in `requests`.
+        """Return the failure and the limit for a request that `requests` has no room for.
 
-        `retry_after_ms` is exact: the same request is admitted then, if no other comes before.
+        `retry_after_ms` is exact: the same request is admitted then, if no other comes before it.
         """
         by_count, by_bytes = self.requests.wait(size, now)
         limit = Limit.MESSAGES if by_count >= by_bytes else Limit.BYTES

@@ -1,16 +1,16 @@
 """The session protocol as a state machine without I/O.
 
-Rules, from which the rest follows:
+The rules, from which the rest follows:
 
-1. A request id is above all that were received before; one that is not is a violation (4500).
-2. Each id received ends exactly once, and nothing comes after its end, whatever races.
-3. An answer has the next sequence number: 1, 2, 3, ... without a gap.
-4. What is owed (the closing of an ask) goes out before the end.
-5. At the limit of its credit, or with the output full, a request has no room; its end always has.
-6. All of it outlives the connection: a resume has every answer that was not handled, or none.
+1. A request id must be greater than all ids received before; anything else is a violation (4500).
+2. Each received id ends exactly once, and nothing follows its end, whatever the timing.
+3. Answers carry consecutive sequence numbers: 1, 2, 3, ... without a gap.
+4. Pending closings (of open asks) are sent before the end.
+5. A request has no room at the limit of its credit or while the output is full; ends are exempt.
+6. All of this outlives the connection: a resume replays every unhandled answer, or is refused.
 
-Frames and facts go in, effects come out; bytes come from the `encode` that was handed in. What one
-request sends, and the states that it has, are in `actors.protocol.answer_stream`.
+Frames and facts go in and effects come out; the `encode` function that is passed in produces the
+bytes. `actors.protocol.answer_stream` contains a request's sending side and its states.
 """
 
 from functools import partial
@@ -56,7 +56,7 @@ from actors.protocol.memory import STEP, Account, Budget
 from actors.protocol.output import Output
 
 LARGE: Final = 32 * 1024
-"""Bytes of an end that waits for room, as the answers of a stream do."""
+"""Bytes above which an end waits for room, as the answers of a stream do."""
 
 ABUSIVE: Final = Close(CloseCode.ABUSE, "far more messages than the limits allow")
 
@@ -75,9 +75,9 @@ R = TypeVar("R", bound=InFlight)
 
 
 class SessionMachine(Generic[R]):
-    """All that a session knows. R: what the session keeps for a request in flight.
+    """The complete state of a session. R: what the session keeps for a request in flight.
 
-    Raises what `encode` raises, and Failure for an answer that is larger than a frame may be.
+    Methods raise what `encode` raises, and Failure for an answer that exceeds the largest frame.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class SessionMachine(Generic[R]):
         encode_stream: EncodeStream | None = None,
         budget: Budget | None = None,
     ) -> None:
-        # In the order of use: an instance keeps attributes in the order of their first setting.
+        # In the order of use: an instance stores attributes in the order they are first set.
         self.last_request_id: int = 0
         self.account: Account = Account(limits.max_session_bytes, budget or Budget(2**62))
         self.output: Output = Output(limits, self.account)
-        """What goes out, for whoever carries it; the machine alone puts something in."""
+        """What is to be sent, read by whoever carries it; only the machine adds to it."""
         self._flow = self.output.flow
         self._going: GoingAway | None = None
         self.requests: dict[int, R] = {}
-        """Those in flight: the session's one table of them."""
+        """The session's only table of requests in flight."""
         self._most = limits.max_requests_in_flight
         self._gate = Gate(limits)
         self._meter = self._gate.requests
@@ -108,7 +108,7 @@ class SessionMachine(Generic[R]):
     def attach(
         self, *, initial_credit: int, acknowledges: bool, connection: Connection = NO_CONNECTION
     ) -> list[Effect]:
-        """A connection is there. initial_credit 0: new requests have no limit."""
+        """Attach a connection. initial_credit: the credit of new requests; 0 means no limit."""
         self.output.attach(connection, acknowledges=acknowledges)
         self._initial_limit = initial_credit or UNLIMITED
         if self._going is not None:
@@ -116,20 +116,20 @@ class SessionMachine(Generic[R]):
         return self.unblocked()
 
     def resume(self, last_sequence: int) -> bool:
-        """Have every answer after this one sent again, by the connection that is attached next.
+        """Queue every answer after this one for the connection that is attached next.
 
-        False: not all of them are there any more (or some never were), and nothing has changed.
+        Returns False, changing nothing, if some of them are no longer held or were never sent.
         """
         return self.output.resume(last_sequence)
 
     def detach(self) -> None:
-        """No connection is there: requests go on until the buffer is full."""
+        """Continue without a connection: requests run on until the buffer is full."""
         self.output.detach()
 
     # -- what goes in ------------------------------------------------------------------------
 
     def receive(self, frame: Signal, size: int, now: float) -> list[Effect]:
-        """Take a frame of so many bytes from the client, at this time in seconds."""
+        """Handle a frame of `size` bytes from the client; `now` is in seconds."""
         if not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         match frame:
@@ -149,10 +149,10 @@ class SessionMachine(Generic[R]):
                 return [Close(frame.code, frame.reason)]
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
-        """Take a frame that opens a request. None: it is to be run, and nothing else to be done.
+        """Check a frame that opens a request. Returns None if the request is to be run.
 
-        What comes next is `open`; or `answer_at_once`, where its end is known already.
-        This is `_refusal` inlined: every request passes here.
+        The caller must then call `open`, or `answer_at_once` if the end is already known. This is
+        `_refusal` inlined: every request passes here.
         """
         request_id, payload, flow = request.request_id, request.payload, self._flow
         queue, account = self.output.queue, self.account
@@ -178,7 +178,7 @@ class SessionMachine(Generic[R]):
         return self._refuse(request, size, now)
 
     def open(self, request: R) -> None:
-        """Have a request that was admitted in flight, until it is `gone`; set its answer stream."""
+        """Put an admitted request in flight until `gone` is called, and set its answer stream."""
         request_id = request.request_id
         request.stream = AnswerStream(
             request_id, self._initial_limit, self._encode, self._encode_stream, self.output
@@ -189,7 +189,7 @@ class SessionMachine(Generic[R]):
             self._flow.count_bytes()
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
-        """End the request that was admitted or refused last: `open`, `end` and `gone` in one."""
+        """End the request that was just admitted or refused: `open`, `end` and `gone` in one."""
         queue, flow = self.output.queue, self._flow
         last = self._encode(request_id, queue.sequence + 1, True, payload)
         if len(last) > flow.most:
@@ -198,7 +198,7 @@ class SessionMachine(Generic[R]):
         flow.filled = not queue.put(last) and flow.verdict() is not ROOM
 
     def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
-        """What `admit` does not run; it counts as any other frame does."""
+        """Refuse a request that `admit` did not let through; it is metered like any other frame."""
         if not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         request_id = request.request_id
@@ -219,7 +219,7 @@ class SessionMachine(Generic[R]):
     def _refusal(
         self, payload: Message | Failure | None, size: int
     ) -> tuple[Failure, Limit | None] | None:
-        """Why the request is not run, whatever the rates allow."""
+        """Return why the request is not run, or None; rates are not checked here."""
         if payload is None:
             return UNKNOWN, None
         if isinstance(payload, Failure):
@@ -235,7 +235,7 @@ class SessionMachine(Generic[R]):
         return None
 
     def _check_reader(self) -> list[Effect]:
-        """Nothing limits refusals and pongs but this: who has them pile up is no reader."""
+        """Return a Close if too many frames are unsent; nothing else limits refusals and pongs."""
         if self._flow.verdict() is CLOSE:
             return [Close(CloseCode.SLOW_CONSUMER, "too many answers are unread")]
         return []
@@ -254,7 +254,7 @@ class SessionMachine(Generic[R]):
         return []
 
     def fail(self, request_id: int, failure: Failure) -> list[Effect]:
-        """End the request from outside: cancelled, past its deadline, its backend lost."""
+        """End the request from outside: cancelled, past its deadline, or its backend lost."""
         request = self.requests.get(request_id)
         if request is None or not request.stream.end(failure):
             return []
@@ -269,13 +269,13 @@ class SessionMachine(Generic[R]):
         ]
 
     def drain(self, reason: str, reconnect_after_ms: int) -> None:
-        """Take no new requests, and tell the client."""
+        """Refuse new requests from now on, and tell the client."""
         if self._going is None:
             self._going = GoingAway(reason, reconnect_after_ms)
             self.output.put_aside(self._encode(0, 0, False, self._going))
 
     def gone(self, request: R) -> bool:
-        """Forget the request, whose actor is no more; return whether it had crashed: not ended."""
+        """Remove a request whose actor is gone; return whether it crashed (had not ended)."""
         del self.requests[request.request_id]
         self.count_input(-request.size)
         return request.stream.end(CRASHED)
@@ -288,17 +288,17 @@ class SessionMachine(Generic[R]):
     # -- memory ------------------------------------------------------------------------------
 
     def has_room_for(self, size: int) -> bool:
-        """Return whether the session may hold so many bytes more."""
+        """Return whether the session may hold `size` more bytes."""
         return self._flow.has_room_for(size)
 
     def count_input(self, size: int) -> None:
-        """Count so many bytes as held for requests, or, below 0, as held no more."""
+        """Add `size` bytes, which may be negative, to what is counted as held for requests."""
         self.account.input_bytes += size
         if size >= STEP or size <= -STEP:
             self._flow.count_bytes()
 
     def crowded(self, payload: Message | Failure | Completed) -> bool:
-        """Return whether an end is so large that it has to wait, and has no room yet."""
+        """Return whether an end is so large that it must wait, and there is no room for it yet."""
         queue = self.output.queue
         return (
             queue.size >= queue.room_size
@@ -311,16 +311,16 @@ class SessionMachine(Generic[R]):
 
     @property
     def unacknowledged(self) -> bool:
-        """The buffer is full of what a client that is there has not acknowledged."""
+        """Return whether the buffer is full of what a connected client should acknowledge."""
         return self._flow.lacks_ack()
 
     @property
     def in_flight(self) -> int:
-        """Requests that have not ended."""
+        """The number of requests that have not ended."""
         return sum(not request.stream.over for request in self.requests.values())
 
     def unblocked(self) -> list[Effect]:
-        """The requests that waited and have room now."""
+        """Return a Wake for each waiting request that has room now."""
         flow = self._flow
         if not flow.blocked:
             flow.awaited = False

@@ -1,40 +1,40 @@
-"""What sessions hold in memory, and how much of it each may.
+"""Accounts for the memory that sessions hold, and limits the share of each.
 
-Everything is counted as encoded bytes: answers that wait for the socket or for a replay, requests
-that have not ended, input that no handler has taken, room that is reserved for an answer.
+Everything is counted in encoded bytes: answers waiting for the socket or kept for a replay,
+requests that have not ended, input that no handler has taken, and room reserved for an answer.
 
 The budget is shared by dynamic thresholds (Choudhury and Hahne, "Dynamic Queue Length Thresholds
 for Shared-Memory Packet Switches", 1998): a session may hold as much as is free. While little is
-held, only the limit of a session matters. As the free part shrinks, the sessions that hold most
+held, only the per-session limit matters. As free memory shrinks, the sessions that hold the most
 reach the threshold first and are refused, and the others still find room.
 """
 
 from typing import Final
 
 STEP: Final = 64 * 1024
-"""Bytes by which the count of a session may lag behind: counting each answer would cost more.
+"""Bytes by which a session's count may lag behind: counting each answer would cost more.
 
-A session may hold this much however little is free, so that each can always go on.
+A session may hold this much however little is free, so that every session can make progress.
 """
 
 
 class Budget:
-    """The bytes that all sessions may hold together."""
+    """The bytes that all sessions together may hold."""
 
     __slots__ = ("held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
         self.held: int = 0
-        """What is held now, accurate to STEP a session."""
+        """Bytes held now, accurate to STEP per session."""
 
 
 class Account:
-    """What one session holds, in bytes.
+    """The bytes that one session holds.
 
-    `input_bytes` is for the owner to change: requests in flight, input not taken yet, reservations.
-    While the sum of it and the bytes of the answers is from `low` up to `high`, there is nothing to
-    do; outside of that, `count` is to be called.
+    The owner updates `input_bytes`: requests in flight, input not taken yet, and reservations.
+    While the sum of it and the answers' bytes is at least `low` and below `high`, nothing needs to
+    be done; otherwise `count` must be called.
     """
 
     __slots__ = ("_budget", "_counted", "_limit", "high", "input_bytes", "low")
@@ -48,7 +48,7 @@ class Account:
         self.high: int = min(STEP, limit)
 
     def count(self, answer_bytes: int) -> int:
-        """Enter what is held now; return the bytes that the session may hold in all."""
+        """Record what is held now; return the bytes that the session may hold in total."""
         held = answer_bytes + self.input_bytes
         budget = self._budget
         budget.held += held - self._counted
@@ -63,10 +63,10 @@ class Account:
         return answer_bytes + self.input_bytes + more <= allowed
 
     def close(self) -> None:
-        """Give everything back: the session has ended.
+        """Return everything to the budget: the session has ended.
 
-        Its connection still takes what is left, and a handler that ignored its cancellation may
-        still run. What they count from now on is not part of the budget any more.
+        Its connection may still take what is left, and a handler that ignored its cancellation may
+        still run. What they count from now on no longer affects the budget.
         """
         self._budget.held -= self._counted
         self._counted = 0

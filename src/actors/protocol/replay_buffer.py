@@ -1,10 +1,10 @@
-"""The replay buffer: answers that a connection has taken and the client may ask for again.
+"""The replay buffer: answers that a connection has taken and that the client may request again.
 
     sequence:  … gone │ first ─── kept ─── last │ ─── in the send queue ─── …
-                      ▲ acknowledged or, where the client does not acknowledge, replaced
+                      ▲ acknowledged or, if the client does not acknowledge, dropped for newer ones
 
-It holds the bytes that the send queue held. Answers that were encoded together stay together, in a
-Block, which is cut only where a border falls into it.
+It holds the same bytes as the send queue did. Answers that were encoded together stay together in a
+Block, which is split only if a boundary falls inside it.
 """
 
 from itertools import accumulate, chain, takewhile
@@ -13,10 +13,10 @@ from actors.protocol.block import Block, count_of, lengths_of
 
 
 class ReplayBuffer:
-    """Answers in order, without a gap; `acknowledged` and `last` are the borders.
+    """Answers in order, without a gap, from just after `acknowledged` up to `last`.
 
-    acknowledged: the highest sequence that is held no more. last: the highest that is held here.
-    size: bytes.
+    acknowledged: the highest sequence number that is no longer held. last: the highest that is
+    held. size: bytes held.
     """
 
     __slots__ = ("acknowledged", "kept", "last", "size")
@@ -25,24 +25,27 @@ class ReplayBuffer:
         self.acknowledged: int = 0
         self.last: int = 0
         self.size: int = 0
-        # A list: a deque takes 700 bytes more of an idle session.
+        # A list: a deque would cost an idle session 700 bytes more.
         self.kept: list[bytes] = []
 
     def keep(self, taken: list[bytes], size: int, last: int) -> None:
-        """Keep what follows: pieces of so many bytes in all, up to this sequence."""
+        """Append pieces of `size` bytes in total; `last` is the last sequence number in them."""
         self.kept += taken
         self.size += size
         self.last = last
 
     def acknowledge(self, sequence: int) -> bool:
-        """Let go of the answers up to this one; return False if it acknowledges nothing here."""
+        """Drop the answers up to this sequence number; return False if none of them is held."""
         if self.acknowledged < sequence <= self.last:
             self.let_go(sequence - self.acknowledged)
             return True
         return False
 
     def let_go_of_bytes(self, excess: int) -> bool:
-        """Let go of the oldest, at least so many bytes; return False if that is none."""
+        """Drop the oldest answers, at least `excess` bytes of them.
+
+        Returns False, dropping nothing, if `excess` is not positive.
+        """
         if excess <= 0:
             return False
         lengths = chain.from_iterable(map(lengths_of, self.kept))
@@ -51,7 +54,7 @@ class ReplayBuffer:
         return True
 
     def let_go(self, count: int) -> None:
-        """Let go of the oldest, exactly so many, which must be there."""
+        """Drop exactly the `count` oldest answers, which must be held."""
         kept, gone = self.kept, 0
         self.acknowledged += count
         for answer in kept:
@@ -69,7 +72,7 @@ class ReplayBuffer:
             self.size -= len(part)
 
     def take_back(self, after: int) -> list[bytes] | None:
-        """Remove all answers after this sequence and return them; None if some are not here."""
+        """Remove and return all answers after this number; return None if some are not held."""
         if not self.acknowledged <= after <= self.last:
             return None
         self.acknowledge(after)

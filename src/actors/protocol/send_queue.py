@@ -1,8 +1,9 @@
 """The send queue: encoded answers that the connection has not taken yet.
 
-An answer is encoded once, and its bytes go on to the replay buffer as they are. Answers that were
-encoded together are one piece, a Block, which is cut only where a border falls into it. Frames that
-belong to no request (a Pong, a GoingAway) go ahead of the answers and end with the connection.
+An answer is encoded once, and its bytes move on to the replay buffer unchanged. Answers that were
+encoded together form one piece, a Block, which is split only if a boundary falls inside it. Frames
+that belong to no request (a Pong, a GoingAway) go ahead of the answers and are dropped with the
+connection.
 """
 
 from typing import Final
@@ -13,16 +14,16 @@ from actors.protocol.encoding import Encoded
 from actors.protocol.replay_buffer import ReplayBuffer
 
 FEW: Final = 16
-"""More answers than these, handed out at once, are kept in one piece: letting go costs less."""
+"""More answers than this, taken at once, are joined into one piece, which is cheaper to drop."""
 
 
 class SendQueue:
-    """Answers in order, each with the next sequence number in it: 1, 2, 3, ... without a gap.
+    """Answers in order, each with the next sequence number: 1, 2, 3, ... without a gap.
 
-    sequence: the highest number that was given. waiting, size: the pieces that wait, and their
-    bytes. `AnswerStream` appends to it without a call (`put` inlined: every token passes there).
-    room_size, room_until: while `size` is below the one and `sequence` below the other, streams
-    need not ask `FlowControl`, which sets both.
+    sequence: the highest number given so far. waiting, size: the pieces that wait, and their bytes.
+    `AnswerStream` appends to `waiting` directly (`put` inlined: every token passes there).
+    room_size, room_until: while `size` and `sequence` are below these, streams need not ask
+    `FlowControl`, which sets both.
     """
 
     __slots__ = (
@@ -37,22 +38,22 @@ class SendQueue:
         self.room_size: int = 0
         self.room_until: int = 0
         self.connection: Connection = NO_CONNECTION
-        """Woken when the first answer waits, and for each frame that goes aside."""
+        """Woken when the first answer is queued, and for each frame without a sequence number."""
         self.urgent: bool = False
         """True if pending answers must not be delayed for batching."""
         self.more: bool = False
-        """What was taken last was not all."""
+        """True if the last `take` left something behind."""
         self.numbering: bool = False
-        """Answers in a row are being given numbers: nothing else can be said before `add_all`."""
+        """True while a batch is being numbered: nothing else can be queued before `add_all`."""
         self._in_pieces = False
-        """Some of what waits may be a Block."""
-        # None nearly always. Lists: three deques take 2 KiB of an idle session.
+        """True if some of what waits may be a Block."""
+        # Nearly always None. Lists, not deques: three deques would cost an idle session 2 KiB.
         self._aside: list[bytes] | None = None
 
     # -- in ----------------------------------------------------------------------------------
 
     def put(self, answer: bytes) -> bool:
-        """Take an answer; return whether there is room for more without asking FlowControl."""
+        """Queue an answer; return whether there is room for more without asking FlowControl."""
         sequence = self.sequence = self.sequence + 1
         self.urgent = True
         waiting = self.waiting
@@ -63,7 +64,7 @@ class SendQueue:
         return size < self.room_size and sequence < self.room_until
 
     def add_all(self, encoded: Encoded) -> None:
-        """Take answers that have been given the next sequence numbers."""
+        """Queue answers that were encoded with the next sequence numbers."""
         pieces, lengths = encoded.pieces, encoded.lengths
         if not lengths:
             return
@@ -79,7 +80,7 @@ class SendQueue:
         self.size += sum(lengths)
 
     def add_aside(self, frame: bytes) -> None:
-        """Take a frame that has no sequence."""
+        """Queue a frame that has no sequence number."""
         self.urgent = True
         if self._aside is None:
             self._aside = []
@@ -87,11 +88,11 @@ class SendQueue:
         self.connection.wake()
 
     def drop_aside(self) -> None:
-        """Drop the frames that have no sequence: the connection that they were for has ended."""
+        """Drop the frames without a sequence number, whose connection has ended."""
         self._aside = None
 
     def put_back(self, answers: list[bytes]) -> None:
-        """Take answers that were taken before, which come first."""
+        """Queue answers that were taken before, ahead of all others."""
         self.urgent = True
         self.waiting[:0] = answers
         self.size += sum(map(len, answers))
@@ -101,25 +102,25 @@ class SendQueue:
 
     @property
     def has_some(self) -> bool:
-        """Return whether something waits."""
+        """Return whether anything is queued."""
         return bool(self.waiting or self._aside)
 
     @property
     def aside(self) -> int:
-        """Return how many frames without a sequence wait."""
+        """Return how many frames without a sequence number are queued."""
         return len(self._aside or ())
 
     def take(self, at_most: int, replay: ReplayBuffer) -> list[bytes]:
-        """Remove `at_most` bytes, or one longer frame, and return them; answers go to `replay`.
+        """Remove and return up to `at_most` bytes, or one longer frame; answers move to `replay`.
 
-        A piece is a frame, or several of them that were encoded together.
+        A piece is a frame, or several that were encoded together.
         """
         if self._aside or self.size > at_most:
             taken = self._take_some(at_most, replay)
             self.more = self.urgent = self.has_some
-        else:  # nearly always: all of it
+        else:  # the usual case: take everything
             taken = self.waiting
-            # An encoding of a test's own makes frames of a type of its own, and they are all alike.
+            # A test's encoding may make frames of a type other than bytes, all of the same type.
             if len(taken) > FEW and not self._in_pieces and type(taken[0]) is bytes:
                 taken = [Block.of(taken, list(map(len, taken)))]
             replay.kept += taken  # ReplayBuffer.keep inlined

@@ -1,13 +1,13 @@
-"""How long one waits for another who makes no progress."""
+"""The stall timeout: how long a peer may make no progress."""
 
 from typing import Final
 
 LOOKS: Final = 8
-"""Looks within the time that is given: what has not moved is found an eighth late at most."""
+"""Checks per timeout: a stall is detected at most an eighth of the timeout late."""
 
 
 class StallTimeout:
-    """Ends when, at every look for `seconds`, the mark was the same. Look each `interval`."""
+    """Expires when every check for `seconds` has seen the same mark. Check once per `interval`."""
 
     __slots__ = ("_mark", "_seconds", "_since", "interval")
 
@@ -18,7 +18,7 @@ class StallTimeout:
         self._since = now
 
     def is_over(self, mark: int, now: float) -> bool:
-        """Nothing has moved for the whole time."""
+        """Return whether the mark has not changed for the whole timeout."""
         if mark != self._mark:
             self._mark, self._since = mark, now
         return now - self._since >= self._seconds
