@@ -1,4 +1,4 @@
-"""A request in flight: what ties its handler to its session."""
+"""A request in flight, which connects its handler to its session."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -37,12 +37,12 @@ NO_INPUTS: Final = Failure(Code.INVALID_ARGUMENT, "this request takes no inputs"
 
 
 class ActiveRequest:
-    """A request from its receipt to its end: its Exchange, and the session's notes about it.
+    """A request from receipt to end: its Exchange, and the session's record of it.
 
-    Its states are in `actors.sessions.request_states`.
+    Its states are described in `actors.sessions.request_states`.
     """
 
-    # Not defaults of the class, which would be looked up there in vain each time.
+    # Slots, not class defaults: with those, each access would cost another lookup.
     __slots__ = (
         "_awaits",
         "_began",
@@ -84,7 +84,7 @@ class ActiveRequest:
         self._memory: RequestMemory | None = None
         self._awaits = False
         self.stream: AnswerStream = NO_STREAM
-        """Its answers; NO_STREAM until it has entered."""
+        """Its answer stream; NO_STREAM until `enter` is called."""
         self.registration: Registration = registration
         self.standing: Standing = UNSEEN
         self.said: Message | Failure | Completed | None = None
@@ -92,9 +92,9 @@ class ActiveRequest:
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
         self.phase: Phase = NEW
-        """How far its task is; NEW too for a plain function, which is called and has none."""
+        """The state of its task; NEW for a plain function too, which is called and has no task."""
         self.handler: AnyHandler | None = None
-        """Until it is an actor, or over."""
+        """Set until the request becomes an actor or is over."""
         self.task: asyncio.Task[None] | None = None
         self.own_cell: Cell[object] | None = None
         self.early: list[Message | Sealed] | None = None
@@ -109,16 +109,16 @@ class ActiveRequest:
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:
-        """What is put round the handler."""
+        """The interceptors that run around the handler."""
         return self.registration.interceptors
 
     # -- its handler -------------------------------------------------------------------------
 
     def make_handler(self) -> AnyHandler:
-        """The actor that handles the request; a new one for each try."""
+        """Return a new actor to handle the request; each attempt needs its own."""
         handler = self.registration.factory()
         handler.exchange = self
-        handler.request = self.request.payload  # type: ignore[assignment]  # else it were refused
+        handler.request = self.request.payload  # type: ignore[assignment]  # others are refused
         return handler
 
     begin = execution.begin
@@ -127,14 +127,14 @@ class ActiveRequest:
 
     @property
     def cell(self) -> "Cell[object]":
-        """The request as an actor; it becomes one if it was none. Raises NoActor."""
+        """Return the request's cell, making the request an actor if necessary. Raises NoActor."""
         if self.own_cell is None and self.handler is None:
             raise NoActor(f"{self.registration.label}: a plain function is no actor")
         return execution.cell_of(self)
 
     @property
     def only_once(self) -> bool:
-        """Return whether it must not be run again: something came of it, or is used up."""
+        """Return whether it must not be run again: it has answered, ended or taken an input."""
         return (
             self._first is not None
             or self.said is not None
@@ -144,19 +144,20 @@ class ActiveRequest:
     # -- in flight ---------------------------------------------------------------------------
 
     def enter(self) -> None:
-        """Put the request in flight, once, unless it has ended: now it can be found by its id.
+        """Put a request that is UNSEEN in flight, so that it can be found by its id.
 
-        Call it before the request waits, and before anything but its end uses its id. Requests
-        that never wait skip this, which makes them a seventh cheaper.
+        Call it before the request waits, and before anything but its end uses its id. Requests that
+        never wait skip this, which makes them a seventh cheaper.
         """
         if self.standing is UNSEEN:
             self.standing = OPEN
             self.session_actor.enter(self)
 
     def let_go(self) -> None:
-        """Give everything back, the request's bytes too: handler and exchange are a circle by now.
+        """Release everything, including the request's bytes.
 
-        A handler that ignored its cancellation may still run. It holds nothing from now on.
+        That breaks the reference cycle of handler and exchange. A handler that ignored its
+        cancellation may still run, but it holds nothing from now on.
         """
         self.standing = ENDED
         if self._memory is not None:
@@ -166,13 +167,13 @@ class ActiveRequest:
     # -- from the client ---------------------------------------------------------------------
 
     def deliver(self, payload: Message | Sealed | Input, about: str | None = None) -> None:
-        """Take what the client sends to this request; it ends the request if there is no room."""
+        """Take a message from the client to this request; end the request if there is no room."""
         if isinstance(payload, Input):
             failure = NO_INPUTS if self.inputs is None else self.inputs.put(payload)
             if failure is not None:
                 self.abort(failure)
         elif about is not None and not (self._awaits or self.stream.has_closing(about)):
-            pass  # nothing waits for it
+            pass  # nothing is waiting for it
         elif isinstance(payload, Sealed) and not (
             self.memory.hold(payload.size) or self.memory.hold_one(payload.size)
         ):
@@ -181,13 +182,16 @@ class ActiveRequest:
             execution.tell(self, payload)
 
     def open(self, sealed: Sealed) -> Message:
-        """Return a message that the handler takes now. Raises Failure, INVALID_ARGUMENT."""
+        """Return the message in `sealed`, which the handler takes now.
+
+        Raises Failure, INVALID_ARGUMENT, if it cannot be decoded.
+        """
         self._free(sealed)
         return sealed.open()
 
     @asynccontextmanager
     async def awaiting(self) -> AsyncIterator[None]:
-        """Let in, meanwhile, what settles nothing that is open: the handler waits for a message."""
+        """Accept messages that answer no open ask for as long as the handler waits for one."""
         self._awaits = True
         try:
             yield
@@ -196,7 +200,7 @@ class ActiveRequest:
 
     @property
     def memory(self) -> RequestMemory:
-        """What it holds besides its own bytes; made when it is asked for, as few hold anything."""
+        """What it holds besides its own bytes; created on first use, as few requests hold any."""
         if self._memory is None:
             is_over = self.standing is UNSEEN or self.standing is ENDED
             self._memory = RequestMemory(self.session_actor.machine, over=is_over)
@@ -211,10 +215,10 @@ class ActiveRequest:
     def _free(self, sealed: Sealed) -> None:
         self.memory.free(sealed.size)
 
-    # -- its way back into the session -------------------------------------------------------
+    # -- access to the session ---------------------------------------------------------------
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
-        """The ref of a long-lived actor. Raises NotRegistered."""
+        """Return the ref of a background actor. Raises NotRegistered."""
         return self.session_actor.find_actor(kind, name)
 
     @property
@@ -229,11 +233,11 @@ class ActiveRequest:
 
     @property
     def log(self) -> Log:
-        """A log for this request."""
+        """The log for this request."""
         return self.session_actor.request_log(self.request_id)
 
     def _sending(self) -> AnswerStream:
-        """Enter, and return the answer stream; it is over if the request has ended."""
+        """Enter, and return the answer stream, which is over if the request has ended."""
         self.enter()
         return self.stream
 
@@ -241,22 +245,22 @@ class ActiveRequest:
         self._sending().grant(limit)
 
     def notify(self, notice: Notice) -> None:
-        """Send a notice, when there is credit for it."""
+        """Send a notice once there is room for it."""
         self._sending().notify(notice)
         self._mark_answered()
 
     def answer(self, answer: Message) -> bool:
-        """Send one; return whether there is room for the next."""
+        """Send an answer; return whether there is room for the next."""
         room = self._sending().answer(answer)
         self._mark_answered()
         return room
 
     def answers(self) -> Callable[[Message], bool]:
-        """Return what sends each answer after the first: as `answer` does, in fewer steps."""
+        """Return the function to send all later answers with: like `answer`, in fewer steps."""
         return self._sending().answers
 
     def answer_all(self, answers: Iterator[Message], at_most: int) -> bool:
-        """Send answers while there is room; return whether that was all."""
+        """Send at most `at_most` answers while there is room; return whether that was all."""
         stream = self._sending()
         try:
             all_sent = stream.answer_all(answers, at_most)
@@ -267,11 +271,11 @@ class ActiveRequest:
         return all_sent
 
     def add_closing(self, key: str, closing: Message) -> None:
-        """Have `closing` sent before the end."""
+        """Send `closing` before the end, unless it is withdrawn first."""
         self._sending().add_closing(key, closing)
 
     def take_closing(self, key: str) -> bool:
-        """Take back what is to be sent before the end; return False if nothing is."""
+        """Withdraw the pending closing; return False if there is none."""
         return self.stream.take_closing(key)
 
     def _mark_answered(self) -> None:
@@ -286,11 +290,14 @@ class ActiveRequest:
         return self._sending().has_room()
 
     async def room(self) -> None:
-        """Wait until one more answer may be sent."""
+        """Wait until one more answer may be sent.
+
+        Raises CancelledError if the request has ended.
+        """
         self.session_actor.watch_reader()
         while not self.has_room():
             if not self.stream.block():
-                raise asyncio.CancelledError  # a handler that did not end when it was told to
+                raise asyncio.CancelledError  # the handler ignored its cancellation
             self._waiter = asyncio.get_running_loop().create_future()
             stall = Stall(self.session_actor, self.stream) if self.ends_if_stalled else None
             try:
@@ -301,16 +308,16 @@ class ActiveRequest:
                     stall.stop()
 
     def wake(self) -> None:
-        """There may be room again."""
+        """Let the handler check again whether there is room."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def reserve(self, size: int, at_least: int | None = None) -> int:
-        """Wait until the session has room for an answer of so many bytes, and reserve it.
+        """Wait until the session has room for an answer of `size` bytes, and reserve it.
 
-        Few requests of a session have such a reservation at once, first come, first served. It ends
-        with the request. Returns `size`, or `at_least` where there is room for no more. Raises
-        Failure where the session holds too much.
+        Few requests of a session have such a reservation at once, first come, first served; it ends
+        with the request. Returns `size`, or `at_least` if there is no room for `size`. Raises
+        Failure if the session holds too much.
         """
         self.enter()
         await self.memory.take_turn(self.session_actor.making)
@@ -318,13 +325,13 @@ class ActiveRequest:
         if self.memory.hold(size):
             return size
         if at_least is None or not self.memory.hold(at_least):
-            raise copy(HOLDS_TOO_MUCH)  # one for all would keep the frames of each
+            raise copy(HOLDS_TOO_MUCH)  # a shared exception would keep each caller's frames
         return at_least
 
     async def have_room_for(
         self, answer: Message | Failure | Completed
     ) -> Message | Failure | Completed:
-        """Wait until there is room for an end; return it, or what takes its place."""
+        """Wait until there is room for a large end; return it, or the failure that replaces it."""
         assert not isinstance(answer, (Failure, Completed)), "they are never so large"
         self.enter()
         if not self.memory.hold(answer.ByteSize()):
@@ -336,7 +343,7 @@ class ActiveRequest:
     # -- the end -----------------------------------------------------------------------------
 
     def end(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one, whatever room there is; harmless once that was done."""
+        """Send the final answer regardless of room. Does nothing once the request has ended."""
         session = self.session_actor
         if self.standing is UNSEEN:
             session.machine.answer_at_once(self.request_id, answer)
@@ -350,18 +357,18 @@ class ActiveRequest:
             session.watch_reader()
 
     async def finish(self, answer: Message | Failure | Completed) -> None:
-        """Send the last one, when there is room for it."""
+        """Send the final answer once there is room for it."""
         if self.session_actor.machine.crowded(answer):
             answer = await self.have_room_for(answer)
         self.end(answer)
 
     def abort(self, failure: Failure) -> None:
-        """End the request and stop its actor."""
+        """End the request with this failure and stop its actor."""
         self.enter()
         self.session_actor.abort(self.request_id, failure)
 
     def ended(self, said: Message | Failure | Completed) -> None:
-        """Note what the request has ended with, and report it to whoever watches requests."""
+        """Record what the request has ended with, and report it to `on_request_end`."""
         self.said = said
         self.standing = ENDING if self.standing is OPEN else ENDED
         session, began, first = self.session_actor, self._began, self._first
@@ -372,5 +379,5 @@ class ActiveRequest:
         session.on_request_end(name, said, last if first is None else first - began, last)
 
     def refused(self, failure: Failure) -> None:
-        """Note that it is not run at all: what has the exchange already can do nothing with it."""
+        """Record that the request is not run, so that its exchange can do nothing more."""
         self.said, self.standing = failure, ENDED

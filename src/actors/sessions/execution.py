@@ -1,9 +1,10 @@
-"""How a request's handler is run: in a task that becomes an actor where it first waits.
+"""Runs a request's handler in a task that becomes an actor when it first waits.
 
-Most requests never wait, and so never become actors, which saves half of their cost. The difference
-cannot be observed: no other code runs before that. On Python 3.11 tasks do not begin at once; what
-is sent to the request before its first step is kept until then. The phases, by what happens, are in
-`actors.sessions.request_states`; these functions are methods of `ActiveRequest`.
+Most requests never wait, and so never become actors, which halves their cost. The difference cannot
+be observed, as no other code runs before the first wait. On Python 3.11 tasks do not begin at once;
+what is sent to the request before its first step is kept until then. The phases are described in
+`actors.sessions.request_states`. Each function takes the request; some are methods of
+`ActiveRequest`.
 """
 
 import asyncio
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
 
 
 def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
-    """Run the handler to its end, or to where it first waits, before this returns.
+    """Run the handler to its end or its first wait before returning.
 
-    Where it first waits it becomes an actor, or earlier, when it asks for a cell or crashes.
+    The handler becomes an actor at its first wait, or earlier if it asks for its cell or crashes.
+    Where tasks do not begin at once, its first step is taken later.
     """
     start: Callable[[], Awaitable[Ending]] | None
     if request.registration.interceptors:
         start = handler.attempt
     elif handler.handle_is_plain:
-        start = _call(request, handler)  # type: ignore[arg-type]  # a RequestActor; to look takes 0.2 us
+        # Always a RequestActor; an isinstance check would take 0.2 us.
+        start = _call(request, handler)  # type: ignore[arg-type]  # see above
         if start is None:
             return
     else:
@@ -51,9 +54,10 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
 def _call(
     request: "ActiveRequest", handler: RequestActor[Message, Message]
 ) -> Callable[[], Awaitable[Ending]] | None:
-    """Call a plain function; return what needs a task after all, None if nothing does.
+    """Call a plain function; return what a task must run to end the request, or None.
 
-    A crash does, which is judged as in any actor, and an awaitable that it returns.
+    A task is needed for a crash, which is handled as in any actor, for an awaitable answer, and for
+    an answer that must wait for room.
     """
     answer: Message | Failure | Awaitable[Message]
     try:
@@ -61,20 +65,20 @@ def _call(
             answer = handler.handle(handler.request)
         except Failure as failure:
             answer = failure.alone()
-        # Remembered: to ask a message for an `__await__` takes protobuf's types a microsecond.
+        # Cached: looking up `__await__` on a protobuf message takes a microsecond.
         kind, known = type(answer), request.registration.said_at_once
         if kind not in known and not isinstance(answer, Awaitable):
             known.add(kind)
-        aborted = request.said is not None  # by itself: it is not to wait for anything any more
+        aborted = request.said is not None  # by itself, so it must not wait for anything
         if aborted and inspect.iscoroutine(answer):
             answer.close()
         session = request.session_actor
         if aborted or (kind in known and not session.machine.crowded(answer)):  # type: ignore[arg-type]  # as below
-            request.end(answer)  # type: ignore[arg-type]  # awaited by nobody: no Awaitable, or too late
+            request.end(answer)  # type: ignore[arg-type]  # no Awaitable, or not to be awaited
             session.passed(request)
             return None
         return partial(settled, answer)
-    except BaseException as error:  # noqa: BLE001 - raised in a task, and judged there
+    except BaseException as error:  # noqa: BLE001 - raised again in a task, and handled there
         return partial(_raise, error)
 
 
@@ -82,14 +86,14 @@ async def _raise(error: BaseException) -> Ending:
     try:
         raise error
     finally:
-        del error  # no circle is left for the garbage collector
+        del error  # leaves no cycle for the garbage collector
 
 
 async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]) -> None:
-    if request.task is None:  # where EAGER: its actor may be asked for in another's task
+    if request.task is None:  # where EAGER: another task may call `cell_of`, which needs it
         request.task = asyncio.current_task()
     elif request.phase is OVER or not request.session_actor.alive:
-        # Where tasks wait for their turn, much may have happened before the first step.
+        # Without eager tasks, the request may have ended before its first step.
         _leave(request, OVER)
         request.session_actor.passed(request)
         return
@@ -97,7 +101,7 @@ async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]
     raised: BaseException | None = None
     ending: Ending | Failure
     try:
-        # As `handler.main()`, without one more coroutine.
+        # Like `handler.main()`, with one coroutine less.
         try:
             ending = await start()
         except Failure as failure:
@@ -105,7 +109,7 @@ async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]
         if request.session_actor.machine.crowded(ending):
             ending = await request.have_room_for(ending)
         request.end(ending)
-    except BaseException as error:  # noqa: BLE001 - judged by the cell, as of any actor
+    except BaseException as error:  # noqa: BLE001 - the cell handles it, as for any actor
         raised = error
     if request.phase is OVER or (request.phase is RUNNING and raised is None):
         request.phase, request.handler = OVER, None
@@ -114,19 +118,19 @@ async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]
     try:
         await cell_of(request).carry_on(raised)
     finally:
-        if raised is not None:  # it is kept, and would keep the handler with its request
+        if raised is not None:  # it is kept, and its frames would keep the handler
             traceback.clear_frames(raised.__traceback__)
         del raised, start
 
 
 def look(request: "ActiveRequest") -> None:
-    """Become an actor, if the first step has been taken and the handler waits."""
+    """Make the request an actor if its first step has been taken and its handler waits."""
     if request.phase is not RUNNING:
         return
     request.enter()
     if request.session_actor.alive:
         _ = cell_of(request)
-    else:  # there is nobody any more to be an actor for
+    else:  # the session has stopped and adopts no actor
         assert request.task is not None
         _leave(request, OVER)
         request.task.cancel()
@@ -134,11 +138,11 @@ def look(request: "ActiveRequest") -> None:
 
 def _leave(request: "ActiveRequest", phase: Phase) -> None:
     request.phase = phase
-    request.handler = None  # no circle is left for the garbage collector
+    request.handler = None  # leaves no cycle for the garbage collector
 
 
 def cell_of(request: "ActiveRequest") -> "Cell[object]":
-    """Return the request as an actor; it becomes one if it was none."""
+    """Return the request's cell, making the request an actor if necessary."""
     if request.own_cell is None:
         handler, task = request.handler, request.task
         assert handler is not None
@@ -150,7 +154,7 @@ def cell_of(request: "ActiveRequest") -> "Cell[object]":
 
 
 def became(request: "ActiveRequest", cell: "Cell[object]") -> None:
-    """Note that the handler is an actor now, or again after a restart."""
+    """Record that the handler is an actor now, or is one again after a restart."""
     request.own_cell = cell
     _leave(request, ACTOR)
     if request.only_once:
@@ -164,7 +168,7 @@ def became(request: "ActiveRequest", cell: "Cell[object]") -> None:
 
 
 def tell(request: "ActiveRequest", payload: Message | Sealed) -> None:
-    """Hand on what the client sent; what comes before the first step is kept until then."""
+    """Pass on a message from the client; before the first step, keep it until then."""
     if request.phase is NEW:
         request.early = [*(request.early or ()), payload]
     else:
@@ -172,13 +176,13 @@ def tell(request: "ActiveRequest", payload: Message | Sealed) -> None:
 
 
 def run_once(request: "ActiveRequest") -> None:
-    """From now on a crash is the end: the client has seen something of this run."""
+    """Make a crash final from now on: the client has seen output of this run."""
     if request.own_cell is not None:
         request.own_cell.ref.restart_never()
 
 
 def kill(request: "ActiveRequest") -> None:
-    """Stop the handler, without waiting; a plain function that runs cannot be stopped."""
+    """Stop the handler, without waiting; a plain function that is running cannot be stopped."""
     if request.phase is not NEW:
         if request.phase is not OVER:
             cell_of(request).ref.kill()
@@ -187,7 +191,7 @@ def kill(request: "ActiveRequest") -> None:
 
 
 class FirstSteps:
-    """The requests whose first step waits for its turn of the loop: each is looked at after it."""
+    """Requests whose first step awaits its turn of the loop; each is checked once it was taken."""
 
     __slots__ = ("_requests",)
 
@@ -195,7 +199,7 @@ class FirstSteps:
         self._requests: list[ActiveRequest] = []
 
     def wait_for(self, request: "ActiveRequest") -> None:
-        """Have this one become an actor, if it waits then."""
+        """Make this request an actor if it waits after its first step."""
         if not self._requests:
             asyncio.get_running_loop().call_soon(self._look)
         self._requests.append(request)

@@ -1,4 +1,4 @@
-"""What a session is told, what it answers, and what it needs of those around it."""
+"""The messages that a session takes, its replies, and the interfaces that it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Outbox:
-    """A connection's end of a session: what it has to send, until another takes over."""
+    """A connection's access to the output of its session, until another connection takes over."""
 
     __slots__ = ("_connection", "_gathering", "_session")
 
@@ -32,10 +32,11 @@ class Outbox:
         self._gathering: Gathering | None = None
 
     def take(self, at_most: int, now: Callable[[], float] | None = None) -> list[bytes]:
-        """Frames to send, in order, of at most so many bytes; streams that waited go on.
+        """Return frames to send, in order, of up to `at_most` bytes, and let waiting streams go on.
 
-        Where that is not all, the connection is woken again. now: if given, nothing is taken while
-        more is worth a wait (`Gathering`), and the connection is woken in the next turn.
+        A single longer frame is returned alone. If frames are left, the connection is woken again.
+        now: if given and waiting for more is worthwhile (`Gathering`), nothing is taken and the
+        connection is woken in the next turn.
         """
         session, connection = self._session, self._connection
         if session.connection is not connection:
@@ -57,14 +58,14 @@ class Outbox:
 
     @property
     def has_more(self) -> bool:
-        """There is something to send."""
+        """Return whether there is something to send."""
         session = self._session
         return session.connection is self._connection and session.machine.output.queue.has_some
 
 
 @dataclass(slots=True)
 class Attached:
-    """The connection carries the session now. resumed: and every answer that it lacked follows."""
+    """The connection now carries the session. resumed: every answer the client lacks follows."""
 
     session: str
     resumed: bool
@@ -74,10 +75,10 @@ class Attached:
 
 @dataclass(slots=True)
 class Attach:
-    """Have this connection carry the session, in place of any other.
+    """Have this connection carry the session, replacing any other.
 
-    last_sequence: the highest answer that the client has handled; None: the session is new to it.
-    Replied None: not every answer after it is there; the session has ended.
+    last_sequence: the highest answer that the client has handled; None if the session is new to it.
+    The reply is None if some of the answers after it are lost; the session has then ended.
     """
 
     connection: Connection
@@ -89,7 +90,7 @@ class Attach:
 
 @dataclass(slots=True)
 class Detach:
-    """This connection has ended, with this close code."""
+    """This connection has ended with this close code."""
 
     connection: Connection
     code: int
@@ -97,8 +98,8 @@ class Detach:
 
 
 @dataclass
-class Received:  # without slots, as a Request
-    """A frame of so many bytes that came over this connection."""
+class Received:  # no slots, as in Request
+    """A frame of `size` bytes, received over this connection."""
 
     connection: Connection
     frame: Frame
@@ -107,7 +108,7 @@ class Received:  # without slots, as a Request
 
 @dataclass(slots=True)
 class Drain:
-    """Take no new requests; reply when none is in flight."""
+    """Refuse new requests; reply once none is in flight."""
 
     reason: str
     reconnect_after_ms: int
@@ -126,39 +127,39 @@ SessionMessage: TypeAlias = Received | Attach | Detach | Drain | FailAll
 
 
 class SessionEvent(Enum):
-    """What can become of a session, for who counts."""
+    """What happened to a session, for statistics."""
 
     LEFT = "left"
-    """Its connection has ended; it waits for another."""
+    """Its connection has ended, and it waits for another."""
     RESUMED = "resumed"
     TAKEN_OVER = "taken over"
-    """Resumed, while it still had a connection."""
+    """Resumed while it still had a connection."""
     NOT_RESUMED = "not resumed"
-    """Asked for an answer that it no longer had."""
+    """Asked for answers that it no longer held."""
     ENDED_AWAY = "ended away"
-    """Ended while it waited for a connection."""
+    """Ended while it waited for its client to return."""
 
 
 class SessionWatcher(Protocol):
-    """Who counts what becomes of sessions. Called at once; must not raise."""
+    """Counts session events and refusals. Methods are called synchronously and must not raise."""
 
     def record(self, event: SessionEvent) -> None:
-        """It happened to one session."""
+        """Count this event of one session."""
 
     def limited(self, limit: Limit) -> None:
-        """A request was refused by this limit."""
+        """Count a request that this limit refused."""
 
 
 class OnRequestEnd(Protocol):
-    """Who hears how each request went."""
+    """A callback that is told how each request ended."""
 
     def __call__(
         self, message: str, said: Message | Failure | Completed, first: float, last: float, /
     ) -> None:
-        """One has ended. Must not raise.
+        """Record the end of one request. Must not raise.
 
-        message: the type of what was asked. said: its last answer. first, last: seconds from its
-        receipt to its first and its last answer.
+        message: the request's type. said: its final answer. first, last: seconds from its receipt
+        to its first and to its final answer.
         """
 
 
@@ -174,4 +175,4 @@ class SessionEnvironment:
     on_request_end: OnRequestEnd | None = None
     encode_stream: EncodeStream | None = None
     budget: Budget | None = None
-    """What all sessions may hold together; None: as much as each may."""
+    """What all sessions together may hold; None: no bound beyond that of each session."""

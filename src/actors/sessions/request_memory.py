@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from actors.sessions.active_request import ActiveRequest
 
 SMALL: Final = 4096
-"""Bytes of a message that a request may have waiting whatever is free."""
+"""The largest message, in bytes, that may wait for a request even if no memory is free."""
 
 
 class RequestMemory:
     """The input and the reservations of one request, counted in its session's account.
 
-    over: the request is not in flight. Its handler may still run, where it ignored a cancellation,
-    and holds nothing from then on.
+    over: the request is not in flight. A handler that ignored its cancellation may still run, but
+    it holds nothing from then on.
     """
 
     __slots__ = ("_has_one", "_held", "_machine", "_over", "_turn")
@@ -28,7 +28,7 @@ class RequestMemory:
         self._turn: asyncio.Semaphore | None = None
 
     def hold(self, size: int) -> bool:
-        """Count so many bytes; return False where there is no room for them."""
+        """Count `size` bytes as held; return False if there is no room for them."""
         if self._over or not self._machine.has_room_for(size):
             return False
         self._held += size
@@ -38,7 +38,7 @@ class RequestMemory:
     def hold_one(self, size: int) -> bool:
         """Count a small message, one at a time, however little memory is free.
 
-        It may be the answer that a reply waits for: to refuse it would free nothing.
+        It may be the input that a reply is waiting for, so refusing it would free nothing.
         """
         if self._over or size > SMALL or self._has_one:
             return False
@@ -48,14 +48,14 @@ class RequestMemory:
         return True
 
     def free(self, size: int) -> None:
-        """Give back what was counted for one message."""
+        """Release what was counted for one message."""
         if not self._over:
             self._has_one = False
             self._held -= size
             self._machine.count_input(-size)
 
     async def take_turn(self, turns: asyncio.Semaphore) -> None:
-        """Wait for one of few turns, first come, first served. It is given back with the rest."""
+        """Wait for one of a few turns, first come, first served. `let_go` releases it."""
         if self._turn is None:
             await turns.acquire()
             if self._over:
@@ -64,7 +64,7 @@ class RequestMemory:
                 self._turn = turns
 
     def let_go(self) -> None:
-        """Give everything back: the request is no longer in flight."""
+        """Release everything: the request is no longer in flight."""
         self._over = True
         self._machine.count_input(-self._held)
         if self._turn is not None:

@@ -1,19 +1,20 @@
-"""A session: one actor, the only owner of its session's machine, parent of its requests.
+"""A session: one actor, which owns the session's machine and is the parent of its requests.
 
     Sessions ── SessionActor ── request actors
                      │
                      └ SessionMachine, whose output a connection carries
 
-States, by what happens (1000 and others: `actors.protocol.effects.ends_session`):
+States, by event (`actors.protocol.effects.ends_session` decides which closes end a session):
 
-    state    | attach                     | connection ends         | window passes
-    ---------+----------------------------+-------------------------+--------------
-    AWAY     | ATTACHED                   |                         | ended
-    ATTACHED | ATTACHED, the old one 4504 | ended by 1000, 4500 ... |
-             |                            | AWAY by all others      |
+    state    | attach                     | connection ends           | window passes
+    ---------+----------------------------+---------------------------+--------------
+    AWAY     | ATTACHED                   |                           | ended
+    ATTACHED | ATTACHED, the old one 4504 | ended by 1000, 4500, ...; |
+             |                            | AWAY by all others        |
 
-One that cannot resume what it is asked for ends too. What comes from any other connection than the
-one that is attached is dropped: that is the fence of a take-over.
+A session that cannot resume from where it is asked to ends as well. Whatever comes from a
+connection other than the attached one is dropped, which fences off the old connection after a
+takeover.
 """
 
 import asyncio
@@ -85,11 +86,11 @@ class SessionActor(Actor[SessionMessage]):
         environment: SessionEnvironment,
         away: "dict[str, SessionActor] | None" = None,
     ) -> None:
-        # In the order of use: an instance keeps attributes in the order of their first setting.
+        # In the order of use: an instance stores attributes in the order they are first set.
         self.connection: Connection | None = None
         self._closing = False
         self.now: Callable[[], float] = float
-        """The system's time; from the start on."""
+        """The system's time; set in `started`."""
         self.machine: SessionMachine[ActiveRequest] = SessionMachine(
             environment.limits, environment.encode, environment.encode_stream, environment.budget
         )
@@ -98,7 +99,7 @@ class SessionActor(Actor[SessionMessage]):
         self._tally = Tally()
         self.name: str = name
         self._away = {} if away is None else away
-        """All sessions that wait for their client, the one that has waited longest first."""
+        """All sessions that wait for their client, the longest-waiting first."""
         self.limits: SessionLimits = environment.limits
         self._watcher = environment.watcher
         self._registry = environment.registry
@@ -107,19 +108,19 @@ class SessionActor(Actor[SessionMessage]):
         self._window: Deadline | None = None
         self._left = False
         self.reader: ReaderWatch | None = None
-        """Waits for the client to acknowledge, while the buffer is full."""
+        """Watches for acknowledgements while the buffer is full."""
         self._drained: list[Reply[None]] = []
         self._making: asyncio.Semaphore | None = None
 
     def started(self) -> None:
-        """Wait for the first connection as for any other."""
+        """Wait for the first connection as for any later one."""
         self.now = self.context.clock.now
         self._tally = self.context.tally
         self._await_return(max(self.limits.resume_window, UNCLAIMED))
 
     def receive(self, message: SessionMessage) -> None:
-        """Take a frame, or word of a connection."""
-        if isinstance(message, Received):  # nearly all are
+        """Handle a frame or a message about connections."""
+        if isinstance(message, Received):  # nearly always
             if message.connection is self.connection and not self._closing:
                 frame, now = message.frame, self.now()
                 if isinstance(frame, Request):
@@ -149,7 +150,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def _attach(self, message: Attach) -> None:
         if message.reply.done:
-            return  # whoever asked has gone
+            return  # the caller has given up
         after = message.last_sequence
         possible = after is None or self.machine.resume(after)
         if self.connection is not None:
@@ -193,7 +194,7 @@ class SessionActor(Actor[SessionMessage]):
         self._await_return(self.limits.resume_window)
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection; what it has sent beyond this is not handled any more."""
+        """Close the connection; ignore whatever else it has sent."""
         assert self.connection is not None, "what is handled came over one"
         self._closing = True
         self.connection.close(code, reason)
@@ -218,7 +219,7 @@ class SessionActor(Actor[SessionMessage]):
         self._end()
 
     def _end(self) -> None:
-        """The session is over: what it has in flight is cancelled."""
+        """End the session and cancel what is in flight."""
         self._carry_out(self.machine.fail_all(CANCELLED))
         self.context.stop()
 
@@ -226,15 +227,15 @@ class SessionActor(Actor[SessionMessage]):
         self._watcher.record(event)
 
     def watch_reader(self) -> None:
-        """Begin to wait for the client's Ack where the buffer is full for want of it."""
+        """Start watching for the client's Ack if the buffer is full without it."""
         if self.reader is None and self.machine.unacknowledged:
             self.reader = ReaderWatch(self)
 
     # -- requests ----------------------------------------------------------------------------
 
     def child_ended(self, down: Down) -> None:
-        """A request's actor is no more: whatever became of it, the request has its end."""
-        # None: it crashed after its end, which came at once.
+        """Ensure that a request whose actor is gone has its end."""
+        # None if it crashed after it had been answered at once.
         active = self.machine.requests.get(int(down.name))
         if active is not None and self._forget(active):
             active.ended(CRASHED)
@@ -242,7 +243,7 @@ class SessionActor(Actor[SessionMessage]):
         self._settle_drained()
 
     def _forget(self, active: ActiveRequest) -> bool:
-        """The request has nothing more to do. True: it had not ended, so it has crashed."""
+        """Forget a request with nothing left to do; return whether it crashed (had not ended)."""
         active.registration.running -= 1
         active.let_go()
         if active.expiry is not None:
@@ -250,7 +251,7 @@ class SessionActor(Actor[SessionMessage]):
         return self.machine.gone(active)
 
     def stopped(self) -> None:
-        """Let go of the connection."""
+        """Release what the session holds, and wake its connection."""
         self._stop_waiting()
         self._away.pop(self.name, None)
         self.machine.account.close()
@@ -281,7 +282,7 @@ class SessionActor(Actor[SessionMessage]):
 
     def _start(self, request: Request, size: int, now: float) -> None:
         kind = type(request.payload)
-        registration = self._registrations.get(kind)  # type: ignore[arg-type]  # None is refused
+        registration = self._registrations.get(kind)  # type: ignore[arg-type]  # None was refused
         if registration is None:
             self._refuse(request, Failure(Code.UNIMPLEMENTED, "no actor answers this request"))
             return
@@ -289,7 +290,7 @@ class SessionActor(Actor[SessionMessage]):
         try:
             handler = active.make_handler()
         except BaseException as error:
-            if not is_crash(error):  # a crash costs this request, and not the session
+            if not is_crash(error):  # a crash ends this request, not the session
                 raise
             path = f"{self.context.path}/{request.request_id}"
             self.context.system.report(Crashed(path, error, kind.__name__, None))
@@ -304,20 +305,20 @@ class SessionActor(Actor[SessionMessage]):
         active.begin(handler)
 
     def enter(self, active: ActiveRequest) -> None:
-        """Have a request in flight, with an answer stream, until it has nothing more to do."""
+        """Put a request in flight, with an answer stream, until it has nothing more to do."""
         self.machine.open(active)
         active.registration.running += 1
 
     @property
     def making(self) -> asyncio.Semaphore:
-        """Return the turnstile for requests that make large answers, first come, first served."""
+        """Return the semaphore for requests that make large answers, first come, first served."""
         if self._making is None:
             self._making = asyncio.Semaphore(MAKING)
         return self._making
 
     @property
     def alive(self) -> bool:
-        """The session has not begun to stop."""
+        """Return whether the session has not begun to stop."""
         return self.context.ref.alive
 
     def adopt(
@@ -333,7 +334,7 @@ class SessionActor(Actor[SessionMessage]):
         )
 
     def passed(self, active: ActiveRequest) -> None:
-        """A request has ended before it had to wait, and has had no actor."""
+        """Record that a request has ended without becoming an actor."""
         self._tally.started += 1
         self._tally.stopped += 1
         if active.standing is not ENDED:
@@ -357,7 +358,7 @@ class SessionActor(Actor[SessionMessage]):
             self.on_request_end(message, failure, 0.0, 0.0)
 
     def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
-        """The ref of a long-lived actor. Raises NotRegistered."""
+        """Return the ref of a background actor. Raises NotRegistered."""
         return self._registry.actor(kind, name)
 
     def _set_deadline(self, active: ActiveRequest, declared: float | None) -> None:
@@ -369,9 +370,10 @@ class SessionActor(Actor[SessionMessage]):
         )
 
     def abort(self, request_id: int, failure: Failure) -> None:
-        """End a request from outside its actor; harmless once it has ended.
+        """End a request from outside its actor. Does nothing once the request has ended.
 
-        In the midst of a Burst, whose answers have numbers but are not out: right after it.
+        While a batch is being numbered, whose answers are not queued yet, this happens right
+        afterwards.
         """
         if self.machine.output.queue.numbering:
             asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
@@ -385,9 +387,9 @@ class SessionActor(Actor[SessionMessage]):
             self._drained.clear()
 
     def unblock(self) -> None:
-        """Something has been sent: have requests go on that waited for room."""
+        """Let requests that waited for room go on, after something has been sent."""
         self._carry_out(self.machine.unblocked())
 
     def request_log(self, request_id: int) -> Log:
-        """A log for one request."""
+        """Return a log for one request."""
         return self._log.bind(session=self.name, request=request_id)

@@ -1,4 +1,4 @@
-"""The supervisor of all sessions: makes them, finds them by resume token, bounds their number."""
+"""The supervisor of all sessions: creates them, finds them by resume token, limits their number."""
 
 import hmac
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from actors.sessions.session import SessionActor
 RESUME_TOKEN_BYTES: Final = 32
 
 _KEY_BYTES: Final = 8
-"""Of a resume token: these find it, and tell nothing of the rest."""
+"""The leading bytes of a resume token by which it is looked up; they reveal nothing of the rest."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """A new session. resume_token: the secret by which `FindSession` finds it again."""
+    """A new or found session. resume_token: the secret by which `FindSession` finds it again."""
 
     name: str
     ref: ActorRef[SessionMessage]
@@ -30,10 +30,11 @@ class Opened:
 
 @dataclass(slots=True)
 class OpenSession:
-    """Make a session for a client that has shown its token; None: there are too many.
+    """Create a session for an authenticated client; the reply is None if there are too many.
 
-    A session that waits for its client gives way: first one that has nothing running, the one that
-    has waited longest among them. So only sessions that have a connection keep others out.
+    A session that waits for its client gives way: first the longest-waiting one that has no request
+    in flight, else the longest-waiting one. So only sessions that have a connection keep others
+    out.
     """
 
     reply: Reply[Opened | None]
@@ -41,7 +42,7 @@ class OpenSession:
 
 @dataclass(slots=True)
 class FindSession:
-    """The session that this resume token belongs to; None: there is none, or no longer."""
+    """Find the session that this resume token belongs to; the reply is None if there is none."""
 
     resume_token: bytes
     reply: Reply[Opened | None]
@@ -49,7 +50,7 @@ class FindSession:
 
 @dataclass(slots=True)
 class AllSessions:
-    """Every session that there is, with a connection or without."""
+    """List every session, with or without a connection."""
 
     reply: Reply[list[ActorRef[SessionMessage]]]
 
@@ -60,8 +61,8 @@ SessionsMessage: TypeAlias = OpenSession | FindSession | AllSessions
 class Sessions(Actor[SessionsMessage]):
     """The supervisor of all sessions.
 
-    new_secret: RESUME_TOKEN_BYTES random bytes. at_most: sessions at once, those without a
-    connection included.
+    new_secret: returns RESUME_TOKEN_BYTES random bytes. at_most: the number of sessions at once,
+    including those without a connection.
     """
 
     supervision = Supervision(order=Order.TOGETHER)
@@ -82,7 +83,7 @@ class Sessions(Actor[SessionsMessage]):
         self._away: dict[str, SessionActor] = {}
 
     def receive(self, message: SessionsMessage) -> None:
-        """Start a session or find one; none is made for who has gone meanwhile."""
+        """Create or find a session; create none if whoever asked has given up."""
         match message:
             case OpenSession(reply):
                 if not reply.done:
@@ -93,7 +94,7 @@ class Sessions(Actor[SessionsMessage]):
                 reply.send([opened.ref for opened in self._opened.values()])
 
     def child_ended(self, down: Down) -> None:
-        """A session is no more: its resume token finds nothing."""
+        """Forget a session that has ended: its resume token finds nothing from now on."""
         self._forget(down.name)
 
     def _open(self) -> Opened | None:

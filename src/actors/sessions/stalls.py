@@ -1,8 +1,8 @@
 """The stall timeout: a stream ends if its client leaves it without room for too long.
 
-A handler that holds something scarce while it waits (a connection, a place) opts in with
-`ends_if_stalled`. Time counts only while the client is connected and nothing moves: a client that
-reads slowly makes progress, and one that is away is bounded by its resume window.
+A handler that holds a scarce resource while it waits (a connection, a slot) opts in with
+`ends_if_stalled`. Time counts only while the client is connected and makes no progress: a client
+that reads slowly makes progress, and one that is away is bounded by its resume window.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -26,8 +26,8 @@ STALLED: Final = Failure(
 class Stall:
     """Watches one request while it waits for room; ends it with STALLED after `slow_consumer`.
 
-    Looks eight times in that period. A look that finds progress begins the count anew; one that
-    finds the client away does not count.
+    It checks eight times in that period. A check that finds progress restarts the count; one that
+    finds the client away is not counted.
     """
 
     __slots__ = ("_counted", "_deadline", "_interval", "_mark", "_session", "_stream")
@@ -41,11 +41,11 @@ class Stall:
         self._deadline = session.context.system.deadlines.add(self._interval, self._look)
 
     def stop(self) -> None:
-        """Watch no more: the request has room, or has ended."""
+        """Stop watching: the request has room, or has ended."""
         self._deadline.met()
 
     def _progress(self) -> tuple[int, int]:
-        """Return a mark that moves when the client does what the request's room depends on."""
+        """Return a mark that changes when the client does what the request's room depends on."""
         stream, replay = self._stream, self._session.machine.output.replay
         if stream.sent >= stream.limit:
             return stream.limit, -1
@@ -67,7 +67,7 @@ class Stall:
 class ReaderWatch:
     """Closes the connection of a session whose client acknowledges nothing for too long.
 
-    Begun when the replay buffer is full; it ends when it is not, or when the client is away.
+    It starts when the replay buffer is full, and ends when it no longer is or the client is away.
     """
 
     __slots__ = ("_deadline", "_session", "_timeout")
@@ -79,7 +79,7 @@ class ReaderWatch:
         self._deadline = self._wait()
 
     def met(self) -> None:
-        """Wait no longer."""
+        """Stop watching."""
         self._deadline.met()
 
     def _wait(self) -> Deadline:
