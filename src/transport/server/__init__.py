@@ -1,1 +1,1 @@
-"""The server: it listens, checks who may connect, and feeds sessions."""
+"""The server: it listens, checks who may connect, and passes messages to sessions."""

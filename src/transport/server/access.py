@@ -1,8 +1,9 @@
-"""Who may open a WebSocket: checked before the upgrade, since aiohttp itself lets all in.
+"""Decides who may open a WebSocket, before the upgrade: aiohttp itself admits everyone.
 
-A page in the user's browser can reach loopback, under any name that it makes resolve there (DNS
-rebinding). So the Host must be one of ours, and an Origin, which every browser sends, must be the
-service's own or one that was allowed by name (WebSocket handshake: RFC 6455, section 10.2).
+A page in the user's browser can reach loopback under any name that it makes resolve there (DNS
+rebinding). So the Host must be one of the service's names, and an Origin, which every browser
+sends, must be the service's own or one that was explicitly allowed (WebSocket handshake: RFC 6455,
+section 10.2).
 """
 
 import re
@@ -22,19 +23,19 @@ _ORIGIN: Final = re.compile(rf"{_SCHEME}://(?P<host>{_NAME})(?P<port>{_PORT})")
 _GIVEN_ORIGIN: Final = re.compile(rf"{_SCHEME}://(?i:{_NAME}){_PORT}")
 _ANY_HOST: Final = re.compile(rf"{_SCHEME}://\*")
 _WEB: Final = frozenset({"http", "https", "ws", "wss", "ftp", "ipfs", "ipns", "hyper", "dat"})
-"""Schemes under which anybody can publish a page: to allow one whole would allow all of them."""
+"""Schemes under which anyone can publish a page; allowing one as a whole would admit all pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP answer in place of the upgrade."""
+    """An HTTP response sent instead of the upgrade."""
 
     status: int
     reason: str
 
 
 def parse_host(text: str) -> str:
-    """A name that the service may have, `name` or `name:port`, in lower case. Raises ValueError."""
+    """Return a name for the service, `name` or `name:port`, in lower case. Raises ValueError."""
     host = text.strip().lower()
     if not _HOST.fullmatch(host):
         raise ValueError(f"{text!r} is no host: a name or an address, with a port or without")
@@ -44,8 +45,8 @@ def parse_host(text: str) -> str:
 def parse_origin(text: str) -> str:
     """Return an origin as browsers write it (RFC 6454, section 6.2), or a scheme with any host.
 
-    `vscode-webview://*` stands for every host of a scheme that an application has to itself and
-    whose hosts it makes up: an editor's panel has another one each time. Raises ValueError.
+    `vscode-webview://*` allows every host of a scheme that belongs to one application, which makes
+    up the hosts: an editor's panel gets a new one each time. Raises ValueError.
     """
     text = text.strip().lower()
     any_host = _ANY_HOST.fullmatch(text)
@@ -64,11 +65,10 @@ def parse_origin(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Names (as a Host header has them), origins (as an Origin header has them), and peers.
+    """The names (Host header), origins (Origin header) and peers that are admitted.
 
-    An Origin of the web's schemes is compared letter by letter: whoever writes one otherwise is no
-    browser on a page of ours. `scheme://*` among the origins stands for every host of that scheme
-    (ADR 0043).
+    An Origin with a web scheme must match exactly: no browser on one of the service's pages writes
+    it differently. `scheme://*` among the origins allows every host of that scheme (ADR 0043).
     """
 
     hosts: frozenset[str]
@@ -86,10 +86,11 @@ class Access:
         origins: Iterable[str] = (),
         admits: "Callable[[web.BaseRequest], bool] | None" = None,
     ) -> "Access":
-        """For a service on this port, that is called so; further names and origins. ValueError.
+        """Return the access rules of a service on this port. Raises ValueError.
 
-        A further name with a port is taken as it is; one without is meant at this port, and without
-        any, as something in front of the service may hand it on.
+        own: the service's own names. names, origins: further ones. A further name with a port is
+        taken as it is. One without is accepted with this port and without any, as a proxy may pass
+        it on.
         """
         further = [parse_host(name) for name in names]
         at_port = {*map(parse_host, own), *(name for name in further if not _has_port(name))}
@@ -101,7 +102,7 @@ class Access:
         return cls(frozenset(hosts), allowed, admits or is_loopback)
 
     def check_address(self, request: web.BaseRequest) -> Refusal | None:
-        """Refuse a peer, a name or a URL that is not for us: for what any page may be shown."""
+        """Refuse a peer, Host or URL that is not admitted; used for what any page may be shown."""
         if not self.admits(request):
             return Refusal(403, "this service is not for this peer")
         hosts = request.headers.getall("Host", [])
@@ -112,7 +113,7 @@ class Access:
         return None
 
     def check(self, request: web.BaseRequest) -> Refusal | None:
-        """Refuse a page that may not connect, too."""
+        """Also refuse a page that may not connect."""
         refusal = self.check_address(request)
         if refusal is not None:
             return refusal
@@ -125,13 +126,13 @@ class Access:
         match = _GIVEN_ORIGIN.fullmatch(origin)
         if match is None:
             return False
-        if match["scheme"] not in _WEB:  # browsers write the host of an extension as it is stored
+        if match["scheme"] not in _WEB:  # browsers keep the case of an extension's host
             origin = origin.lower()
         return origin in self.origins or f"{match['scheme']}://*" in self.origins
 
 
 def host_without_port(host: str) -> str:
-    """The name alone."""
+    """Return the name alone."""
     return re.sub(r":[0-9]+$", "", host)
 
 
@@ -140,12 +141,12 @@ def _has_port(host: str) -> bool:
 
 
 def anyone(request: web.BaseRequest) -> bool:
-    """Any peer: for a service that was put beyond loopback on purpose."""
+    """Admit any peer, for a service that was deliberately exposed beyond loopback."""
     return True
 
 
 def is_loopback(request: web.BaseRequest) -> bool:
-    """A peer on this machine."""
+    """Return whether the peer is on this machine."""
     try:
         address = ip_address(request.remote or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""Which names of aiohttp's own `transport.server.feed` uses, and whether they are what it expects.
+"""The private names of aiohttp that `transport.server.feed` uses, and a check that they still work.
 
-aiohttp may change them in any release. `AVAILABLE` is the one switch: where anything is different
-the service works with aiohttp's public interface alone (`docs/adr/0023-*`).
+aiohttp may change them in any release. `AVAILABLE` is the only switch: if anything is different,
+the service uses aiohttp's public interface alone (`docs/adr/0023-*`).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _OF_HANDLER: Final = ("set_parser", "keep_alive", "writing_paused", "connection_
 
 
 def is_as_expected() -> bool:
-    """Return whether every name is there, takes what it is given, and does what it did."""
+    """Return whether every name exists, takes the expected arguments and behaves as expected."""
     try:
         return _has_names() and _parses()
     except (ImportError, AttributeError, TypeError, ValueError):
@@ -49,11 +49,11 @@ def _parameters(function: "Callable[..., object]") -> list[str]:
 
 
 def _parses() -> bool:
-    """Send a frame through the parser and the queue, without a connection."""
+    """Return whether a frame passes through the parser and the queue, without a connection."""
     from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
     from aiohttp.base_protocol import BaseProtocol
 
-    loop = cast(asyncio.AbstractEventLoop, None)  # nobody waits
+    loop = cast(asyncio.AbstractEventLoop, None)  # nothing waits on it
     protocol = BaseProtocol(loop)
     queue = WebSocketDataQueue(protocol, 1024, loop=loop)
     reader = WebSocketReader(queue, 1024, compress=False, decode_text=True)

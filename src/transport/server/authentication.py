@@ -1,7 +1,8 @@
-"""The token of a client: found in a first message or a header, and compared.
+"""Finds a client's token in a first message or a header, and compares it.
 
-A contract's string must be UTF-8, and protobuf decodes no message in which one is not. A token that
-is not UTF-8 is a wrong token like any other, and must be told so on the same path as any other.
+The contract's strings must be UTF-8, and protobuf decodes no message with one that is not. A token
+that is not UTF-8 is a wrong token like any other and must be reported the same way, so the token is
+read without decoding the message.
 """
 
 import hmac
@@ -17,7 +18,7 @@ from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Hello
 
 MAX_BYTES: Final = 64 * 1024
-"""Of a first message: until the token is shown, nothing large is taken apart."""
+"""The largest first message: nothing large is parsed before the token has been shown."""
 
 _LENGTH_DELIMITED: Final = 2
 
@@ -32,7 +33,7 @@ _TOKEN: Final = _number(Hello.DESCRIPTOR, "token")
 
 
 def shown_token(data: bytes) -> bytes | None:
-    """The token that these bytes show, empty where a Hello has none; None: this is no Hello."""
+    """Return the token in these bytes, empty if the Hello has none; None if this is no Hello."""
     if len(data) > MAX_BYTES:
         return None
     try:
@@ -43,7 +44,7 @@ def shown_token(data: bytes) -> bytes | None:
 
 
 def _last(data: bytes, number: int) -> bytes | None:
-    """The bytes of the last field of this number: the one that counts."""
+    """Return the bytes of the last field with this number, which is the one that counts."""
     found: bytes | None = None
     fields = UnknownFieldSet(Empty.FromString(data))
     for index in range(len(fields)):
@@ -54,12 +55,12 @@ def _last(data: bytes, number: int) -> bytes | None:
 
 
 def is_right(shown: bytes, token: bytes) -> bool:
-    """Return whether a token is the service's. Takes the same time wherever they differ."""
+    """Return whether a token is the service's. Takes the same time wherever the two differ."""
     return hmac.compare_digest(shown, token)
 
 
 def has_token(request: web.Request, token: bytes) -> bool:
-    """Return whether the request shows the token as a bearer."""
+    """Return whether the request carries the token as a bearer token."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     shown = given.strip().encode(errors="replace")
     return scheme.lower() == "bearer" and is_right(shown, token)

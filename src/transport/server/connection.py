@@ -1,17 +1,17 @@
-"""One WebSocket: messages are taken as they are parsed, answers written as they are there.
+"""One WebSocket: passes messages to its session as they are parsed, and writes the answers.
 
-In the way of a message there is no task: what a read brings is handed to the session, and what
-the session says in one turn of the loop goes out in one write at its end. One task a connection
-reads what is rare (pings, pongs, the close) and what overflows; another is there only while the
-peer does not keep up, and to close.
+No task sits between the socket and the session: what a read brings is handed to the session, and
+what the session sends in one turn of the loop goes out in one write at its end. One task per
+connection reads what is rare (pings, pongs, the close) and what overflows; a second one exists only
+while the peer does not keep up, and to close.
 
-What was learned about aiohttp 3.14 and is built in here: only the writer waits for the socket, and
-it is never cancelled alone (`send_bytes` and `close` share one waiter); the reader is always in
-`receive()`, else pings go unanswered and a reset unseen; `close()` towards a peer that does not
-read outlives its own timeout, so a deadline here aborts the transport. And `close()` does not wait
-for the peer's close while the reader reads: what the peer still sends then meets a closed socket,
-which resets the connection and loses the close code; where a frame is none it overtakes what was
-said before. So every close is written here, and aiohttp's own does nothing.
+This is built around aiohttp 3.14. Only the writer may wait for the socket, and it must not be
+cancelled alone: `send_bytes` and `close` share one waiter. The reader must always be in
+`receive()`; otherwise pings go unanswered and a reset unnoticed. aiohttp's `close()` outlives its
+own timeout if the peer does not read, so a deadline here aborts the transport. It does not wait for
+the peer's close while the reader reads: what the peer still sends then meets a closed socket, which
+resets the connection and loses the close code. After an invalid frame it overtakes what was sent
+before. So every close is written here, and aiohttp's own does nothing.
 """
 
 import asyncio
@@ -47,21 +47,21 @@ from transport.wire.framing import (
 Tell: TypeAlias = Callable[[SessionMessage], None]
 
 WRITE_BUDGET: Final = 32 * 1024
-"""Bytes that are written before others get a turn."""
+"""Bytes to write before others get a turn."""
 
 LAST_CLOSE_TIMEOUT: Final = 2.5
-"""Seconds that clients get to close when the service ends, before they are cut off."""
+"""Seconds that clients have to close when the service ends, before they are cut off."""
 
 CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that the peer has to take what is left and answer the close; then it is cut off."""
+"""Seconds that the peer has to take what is left and answer the close, before it is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnvironment:
     """What all connections of a server share.
 
-    heartbeat, slow: seconds between pings, and that a peer may read nothing. max_message_bytes:
-    the limit that is named to a peer that exceeds it.
+    heartbeat: seconds between pings. slow: seconds for which a peer may read nothing.
+    max_message_bytes: the limit named to a peer that exceeds it.
     """
 
     clock: Clock
@@ -74,10 +74,10 @@ class ConnectionEnvironment:
 
 
 class ServerConnection:
-    """The frames of one WebSocket that has been accepted. No session yet."""
+    """The frames of one accepted WebSocket. It has no session at first."""
 
     def __init__(self, websocket: WebSocket, environment: ConnectionEnvironment) -> None:
-        # In the order of use: an instance keeps attributes in the order of their first setting.
+        # In the order of use: an instance stores attributes in the order they are first set.
         self.heard: bool = False
         self._closing: tuple[int, str] | None = None
         self._awake = False
@@ -104,7 +104,7 @@ class ServerConnection:
     # -- reading -----------------------------------------------------------------------------
 
     async def receive(self) -> bytes | None:
-        """The next binary message; None when the connection has ended or is to end."""
+        """Return the next binary message; None if the connection has ended or is about to."""
         while self._closing is None:
             message = await self._next()
             self.heard = True
@@ -129,9 +129,9 @@ class ServerConnection:
         return None
 
     async def _next(self) -> WSMessage:
-        """Return the next message of any kind; others get a turn after AT_ONCE of them.
+        """Return the next message of any kind, yielding to others after every AT_ONCE messages.
 
-        A read may bring 50,000 messages, and to receive one that is there already does not wait.
+        One read may bring 50,000 messages, and receiving one that is already there does not wait.
         """
         message = await self._websocket.receive()
         self._in_turn += 1
@@ -141,9 +141,9 @@ class ServerConnection:
         return message
 
     def _answer_ping(self, payload: bytes) -> None:
-        """At once, or, towards a peer that does not read, the last one alone when it does.
+        """Answer a ping at once; to a peer that does not read, later, and only the last one.
 
-        RFC 6455, section 5.5.3, allows that; it bounds what pings can make us hold.
+        RFC 6455, section 5.5.3, allows that; it bounds the memory that pings can use.
         """
         if self._websocket.stalled:
             self._pong = pong_frame(payload)
@@ -161,43 +161,43 @@ class ServerConnection:
     def _drop(self) -> None:
         """Drop incoming data from now on: frame boundaries are lost."""
         if self._websocket.transport is None or self._transport is None:
-            self._ended = True  # the connection was lost before its fault was looked at
+            self._ended = True  # the connection was lost before its error was handled
         elif self._dropping is None:
             self._dropping = Dropping(self._transport, self._clock)
 
     def _peer_ended(self, message: WSMessage) -> None:
-        """The peer's close, or the end of the connection."""
+        """Handle the peer's close, or the end of the connection."""
         self._ended = True
         if message.type is WSMsgType.CLOSE and self._closing is None:
             code = int(message.data)
             self.close_code = code or CloseCode.NO_CODE
-            if code in NEVER_SENT:  # and yet it was: aiohttp lets 1006 pass
+            if code in NEVER_SENT:  # it was sent nevertheless: aiohttp lets 1006 pass
                 code = CloseCode.PROTOCOL_ERROR
             self._write(close_frame(code, "") if code else EMPTY_CLOSE)
 
     async def serve(
         self, wire: Wire, session: ActorRef[SessionMessage], outbox: Outbox, welcome: bytes
     ) -> None:
-        """Carry a session that this connection is attached to, until the connection ends.
+        """Carry the session that this connection is attached to, until the connection ends.
 
-        Never raises for what the peer does.
+        Never raises because of what the peer does.
         """
         self._outbox = outbox
         self._front = (welcome,)
-        del welcome  # 150 bytes, which this frame would hold to the end
+        del welcome  # 150 bytes, which this frame would hold until the end
         self._decode, self._tell = wire.decode, session.tell_now
         unwatch = session.watch(self._session_down)
         self.wake()
         try:
             await self._read_in(wire, session)
         except NotRunning:
-            pass  # it has ended meanwhile, and `_session_down` has said why
+            pass  # it has ended, and `_session_down` has set the reason
         finally:
             self._websocket.take_no_more()
             unwatch()
             closed_here = self._closing is not None
             try:
-                if closed_here:  # what the session has said goes out before it lets go
+                if closed_here:  # what the session has sent goes out before the Detach
                     await self._finish()
             finally:
                 with suppress(NotRunning):
@@ -206,7 +206,7 @@ class ServerConnection:
                 await self._finish()
 
     async def _read_in(self, wire: Wire, session: ActorRef[SessionMessage]) -> None:
-        """Read what is not taken at once: all, where that cannot be; else only what overflows."""
+        """Read what is not taken directly: everything if that is impossible, else the overflow."""
         self._websocket.take_with(self)
         while (data := await self.receive()) is not None:
             received = Received(self, wire.decode(data), len(data))
@@ -227,17 +227,17 @@ class ServerConnection:
                 self.close(CloseCode.SLOW_CONSUMER, "the session does not keep up")
 
     async def refuse(self, code: int, reason: str, *last: bytes) -> None:
-        """End a connection that has no session, after these last messages."""
+        """End a connection that has no session, after sending these last messages."""
         self._front = last
         self.close(code, reason)
         await self._finish()
 
     async def _finish(self) -> None:
-        if self._cutoff is None:  # a peer that closed, and reads no more
+        if self._cutoff is None:  # the peer closed, and may no longer read
             self._cutoff = self._clock.call_later(CLOSE_TIMEOUT, self.abort)
         if self._writer is None and self._closing is not None and not self._ended:
             self._writer = asyncio.ensure_future(self._write_out())
-        # The peer's own frames are still read, so that its answer to the close is seen.
+        # Keep reading the peer's frames, to see its answer to the close.
         while not self._ended and self._dropping is None:
             await self._discard_one()
         writer = self._writer
@@ -249,10 +249,10 @@ class ServerConnection:
         self._ended = True
         self._pulse.met()
         transport = self._transport
-        if transport is None or transport.is_closing():  # it is over already
+        if transport is None or transport.is_closing():  # it has ended already
             self._cutoff.cancel()
             return
-        # The server ends the connection (RFC 6455, section 7.1.1).
+        # The server closes the TCP connection first (RFC 6455, section 7.1.1).
         transport.close()
         if not transport.get_write_buffer_size():
             self._cutoff.cancel()
@@ -269,13 +269,13 @@ class ServerConnection:
     # -- writing -----------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """The session has something to send: in this turn of the loop, in one write."""
+        """Schedule one write, in this turn of the loop, of what the session has to send."""
         if not self._awake:
             self._awake = True
             self._environment.outgoing.add(self)
 
     def close(self, code: int, reason: str) -> None:
-        """Close, when what the session has said so far has gone out. The first word counts."""
+        """Close once everything sent so far has gone out. Only the first call counts."""
         if self._closing is None:
             self._closing = (code, reason)
             self.close_code = code
@@ -285,14 +285,14 @@ class ServerConnection:
     def abort(self) -> None:
         """Cut the connection off, unless it has ended.
 
-        asyncio's transport raises AttributeError if it is aborted after its end, but only if it
-        had bytes left when it was closed (CPython 3.11 to 3.13).
+        asyncio's transport raises AttributeError if it is aborted after its end, but only if it had
+        bytes left when it was closed (CPython 3.11 to 3.13).
         """
         if self._websocket.transport is not None and self._transport is not None:
             self._transport.abort()
 
     def flush(self) -> None:
-        """Write what was said in this turn; what must wait for the peer is left to a task."""
+        """Write what was sent in this turn; leave what must wait for the peer to a task."""
         self._awake = False
         if self._writer is not None or self._ended:
             return
@@ -324,7 +324,7 @@ class ServerConnection:
         self._pong = b""
 
     async def _write_out(self) -> None:
-        """Write to a peer that does not keep up until it does; close, if that is to be."""
+        """Write to a peer that does not keep up until it does, and send the close if one is due."""
         try:
             while not self._ended:
                 if self._websocket.stalled:
@@ -351,7 +351,7 @@ class ServerConnection:
         return [] if self._outbox is None else self._outbox.take(WRITE_BUDGET)
 
     async def _drain(self) -> None:
-        """Wait until a peer that reads slowly has read enough."""
+        """Wait until a slow peer has read enough."""
         self._expect_progress(
             StallTimeout(self._environment.slow, self._gone_out(), self._clock.now())
         )
@@ -371,7 +371,7 @@ class ServerConnection:
         self._stall = self._clock.call_later(stall_timeout.interval, look)
 
     def _gone_out(self) -> int:
-        """Grows with what the system takes from the transport's buffer while we wait for that."""
+        """Return a mark that grows as the system takes bytes, provided that nothing is written."""
         return 0 if self._transport is None else -self._transport.get_write_buffer_size()
 
     def _write(self, frames: bytes) -> None:
@@ -388,7 +388,7 @@ class ServerConnection:
         if self._silent == 2:
             self.close(CloseCode.HEARTBEAT_LOST, "nothing heard for two heartbeats")
         elif self._closing is None and not self._websocket.stalled:
-            # Towards a peer that does not read it would pass for progress, and tell nothing.
+            # To a peer that does not read, a ping would count as progress and reveal nothing.
             self._write(PING)
 
     def _session_down(self, down: Down) -> None:

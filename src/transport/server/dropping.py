@@ -37,13 +37,13 @@ class Dropping(asyncio.Protocol):
         self._timer: Timer | None = None
         self._lost = asyncio.get_running_loop().create_future()
         transport.set_protocol(self)
-        with suppress(RuntimeError):  # it is closing already
+        with suppress(RuntimeError):  # it is already closing
             transport.resume_reading()
 
     async def end(self) -> None:
-        """Say that nothing follows, and wait until the peer has ended the connection.
+        """Send the end of the stream, and wait until the peer has ended the connection.
 
-        Cuts the peer off if it is silent for a while, or does not come to an end. May be cancelled.
+        Cuts the peer off if it is silent for a while, or takes too long to end. May be cancelled.
         """
         transport = self._transport
         if not transport.is_closing() and transport.can_write_eof():
@@ -68,7 +68,7 @@ class Dropping(asyncio.Protocol):
                 self._expect_more(until)
             else:
                 self._transport.abort()
-                self._end()  # a transport that is lost already never reports its end
+                self._end()  # a transport that is already lost never reports its end
 
         silence = SILENCE if self._half_closed or unsent else TLS_SILENCE
         self._timer = self._clock.call_later(silence, look)

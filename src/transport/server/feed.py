@@ -1,16 +1,16 @@
-"""Messages as soon as aiohttp has parsed them, without a task between the socket and the session.
+"""Delivers messages as soon as aiohttp has parsed them, without a task before the session.
 
-aiohttp hands a message to a queue, from which `receive()` takes it: two futures and a turn of the
-event loop later. Here the queue asks first whether somebody takes binary messages at once. Pings,
-pongs, closes and faults go through the queue as ever.
+aiohttp puts a message into a queue, from which `receive()` takes it two futures and a turn of the
+event loop later. Here the queue first offers binary messages to a taker. Pings, pongs, closes and
+errors go through the queue as usual.
 
-And the connection leaves aiohttp's HTTP server once it is a WebSocket: `leave` puts a protocol of
-its own in the place of aiohttp's, which is told that its connection is over. The request with its
-headers, the response, the HTTP parser and two tasks, 9 KiB a connection, end there.
+The connection also leaves aiohttp's HTTP server once it is a WebSocket: `leave` replaces aiohttp's
+protocol with its own and tells aiohttp that the connection is over. That frees the request with its
+headers, the response, the HTTP parser and two tasks: 9 KiB per connection.
 
-This rests on names that aiohttp keeps for itself. Where one of them is not what it was
-(`transport.server.aiohttp_internals.AVAILABLE` is False) the service works without, at two thirds
-of the speed and with the memory of both.
+This relies on private names of aiohttp. If one of them has changed
+(`transport.server.aiohttp_internals.AVAILABLE` is False), the service works without it, at two
+thirds of the speed and with the memory of both.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from aiohttp._websocket.writer import WebSocketWriter
 
 AT_ONCE: Final = 256
-"""Messages of one read that are taken at once; the others wait in the queue, for their turn."""
+"""Messages of one read that are taken directly; the others wait their turn in the queue."""
 
 _QUEUE: Final = 64 * 1024
-"""Bytes; over twice of it aiohttp stops to read from the socket."""
+"""Bytes; above twice this much, aiohttp stops reading from the socket."""
 
 
 class Taker(Protocol):
-    """Who takes messages at once. heard: set when something was read, whatever it was."""
+    """Takes messages directly. heard: set whenever anything was read."""
 
     heard: bool
 
     def take(self, data: bytes) -> None:
-        """A binary message has come. Must not raise: who called could not."""
+        """Take a binary message. Must not raise: the caller could not handle it."""
 
 
 class WebSocket(Protocol):
@@ -51,28 +51,28 @@ class WebSocket(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """What frames are written to; None: the connection has ended."""
+        """What frames are written to; None if the connection has ended."""
 
     @property
     def stalled(self) -> bool:
-        """The peer does not keep up."""
+        """Return whether the peer does not keep up."""
 
     async def drain(self) -> None:
-        """Wait until the peer keeps up. Raises ConnectionError when the connection has ended."""
+        """Wait until the peer keeps up. Raises ConnectionError if the connection has ended."""
 
     async def receive(self) -> WSMessage:
-        """What nobody takes at once; CLOSED at the end."""
+        """Return the next message that was not taken directly; CLOSED at the end."""
 
     def take_with(self, taker: Taker) -> None:
-        """Have `taker` take what comes while `receive()` waits, if that can be."""
+        """Pass what arrives while `receive()` waits to `taker`, if that is possible."""
 
     def take_no_more(self) -> None:
-        """Put everything into the queue again."""
+        """Put every message into the queue again."""
 
 
 @dataclass(slots=True)
 class Kept:
-    """A line that aiohttp's HTTP server keeps, for as long as its handler runs."""
+    """A WebSocket that stays with aiohttp's HTTP server for as long as its handler runs."""
 
     socket: web.WebSocketResponse
     request: web.Request
@@ -84,31 +84,31 @@ class Kept:
 
     @property
     def stalled(self) -> bool:
-        """The peer does not keep up."""
+        """Return whether the peer does not keep up."""
         return self.request.protocol.writing_paused
 
     async def drain(self) -> None:
-        """Wait until it does."""
+        """Wait until the peer keeps up."""
         await self.request.writer.drain()
 
     async def receive(self) -> WSMessage:
-        """The next message of any kind."""
+        """Return the next message of any kind."""
         return await self.socket.receive()
 
     def take_with(self, taker: Taker) -> None:
-        """It cannot be."""
+        """Do nothing: every message goes through the queue."""
 
     def take_no_more(self) -> None:
-        """Nothing is."""
+        """Do nothing."""
 
 
 if AVAILABLE:
-    _BINARY: Final = WSMsgType.BINARY  # what is in a global is found sooner than in an enum
+    _BINARY: Final = WSMsgType.BINARY  # a global is found faster than an enum member
 
     class _Queue(WebSocketDataQueue):
-        """A queue past which binary messages go, up to the first that does not.
+        """A queue that lets binary messages bypass it, up to the first message that cannot.
 
-        From then on all go through it, until the reader waits for more (`_Left.receive`).
+        From then on all messages go through it, until the reader waits for more (`_Left.receive`).
         """
 
         __slots__ = ("left", "taker")
@@ -121,7 +121,7 @@ if AVAILABLE:
         def feed_data(self, data: "WSMessage | WSMessageTextBytes", size: int) -> None:
             taker = self.taker
             if taker is None or data[0] is not _BINARY or not self.left:
-                self.taker = None  # what comes next is behind this one
+                self.taker = None  # later messages must queue behind this one
                 super().feed_data(data, size)
             else:
                 self.left -= 1
@@ -131,12 +131,12 @@ if AVAILABLE:
             return not self._buffer
 
     class _Left(BaseProtocol):
-        """A line that has left aiohttp's HTTP server, or is to: until then it is its parser."""
+        """A WebSocket that has left aiohttp's HTTP server; before that, the server's parser."""
 
         __slots__ = ("_queue", "_reader", "_taker")
 
-        stalled: bool = BaseProtocol._paused  # type: ignore[misc]  # on the class: its slot
-        """The slot itself: the property beside it is a call more, at each write."""
+        stalled: bool = BaseProtocol._paused  # type: ignore[misc]  # the class's slot
+        """The slot itself: the property `writing_paused` would cost a call at each write."""
 
         def __init__(self, queue: _Queue, reader: WebSocketReader) -> None:
             super().__init__(asyncio.get_running_loop())
@@ -146,13 +146,13 @@ if AVAILABLE:
             self._taker: Taker | None = None
 
         def leave(self, http: web.RequestHandler, transport: asyncio.Transport) -> None:
-            """Be the connection's protocol, in place of that one."""
+            """Replace `http` as the connection's protocol."""
             self._paused = http.writing_paused
             self._reading_paused = http._reading_paused
             self._queue._protocol = self
             self.transport = transport
             transport.set_protocol(self)
-            http.transport = None  # else it would close it
+            http.transport = None  # or it would close the transport
             http.connection_lost(None)
 
         # -- as aiohttp's parser -------------------------------------------------------------
@@ -161,7 +161,7 @@ if AVAILABLE:
             return self._reader.feed_data(data)
 
         def feed_eof(self) -> None:
-            if self.transport is None:  # else it is but the HTTP server's end of it
+            if self.transport is None:  # otherwise only the HTTP server's part has ended
                 self._reader.feed_eof()
 
         # -- as the connection's protocol ----------------------------------------------------
@@ -177,7 +177,7 @@ if AVAILABLE:
             super().connection_lost(exc)
             self._reader.feed_eof()
 
-        # -- as a line -----------------------------------------------------------------------
+        # -- as a WebSocket ------------------------------------------------------------------
 
         async def drain(self) -> None:
             await self._drain_helper()
@@ -190,7 +190,7 @@ if AVAILABLE:
                 return cast(WSMessage, await queue.read())
             except EofStream:
                 return WSMessage(WSMsgType.CLOSED, None, None)
-            except Exception as error:  # noqa: BLE001 - what came could not be read; judged there
+            except Exception as error:  # noqa: BLE001 - invalid input, which the caller handles
                 return WSMessage(WSMsgType.ERROR, error, None)
 
         def take_with(self, taker: Taker) -> None:
@@ -201,12 +201,15 @@ if AVAILABLE:
 
 
 class FedWebSocket(web.WebSocketResponse):
-    """A WebSocket that can leave the HTTP server which has accepted it."""
+    """A WebSocket that can leave the HTTP server that accepted it."""
 
     _left: "_Left | None" = None
 
     def leave(self, request: web.Request) -> WebSocket | None:
-        """Go on without the handler, which is to return this response now; None: it cannot be."""
+        """Leave the HTTP server; return None if that is not possible.
+
+        The handler must then return this response at once.
+        """
         left, transport = self._left, request.transport
         if left is None or transport is None:
             return None
@@ -218,7 +221,7 @@ class FedWebSocket(web.WebSocketResponse):
         def _post_start(
             self, request: web.BaseRequest, protocol: str | None, writer: "WebSocketWriter"
         ) -> None:
-            """As in aiohttp 3.14, with another queue."""
+            """Do the same as aiohttp 3.14, with another queue."""
             self._ws_protocol = protocol
             self._writer = writer
             self._reset_heartbeat()
@@ -232,19 +235,19 @@ class FedWebSocket(web.WebSocketResponse):
 
 
 class UnfedWebSocket(FedWebSocket):
-    """A WebSocket whose closing handshake is its connection's affair."""
+    """A WebSocket whose closing handshake is left to its ServerConnection."""
 
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__(
             compress=False,
             autoping=False,
             autoclose=False,
-            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size too
+            max_msg_size=max_message_bytes + 1,  # aiohttp refuses this size as well
             writer_limit=0,
         )
 
     async def close(
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
-        """Nothing: aiohttp calls it on errors, and at the end."""
+        """Do nothing: aiohttp calls this on errors and at the end."""
         return False

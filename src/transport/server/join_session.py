@@ -1,4 +1,4 @@
-"""From a Hello that has shown the token to a session: its own, or a new one."""
+"""Finds the session for a Hello that has shown the token: its own, or a new one."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ OPEN_TIMEOUT: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A connection has its session."""
+    """A connection's session."""
 
     session: ActorRef[SessionMessage]
     resume_token: bytes
@@ -32,10 +32,10 @@ class Full(Exception):
 async def take_up(
     sessions: ActorRef[SessionsMessage], hello: session_pb2.Hello, connection: Connection
 ) -> Joined | None:
-    """Attach the connection to the session that the Hello asks for.
+    """Attach the connection to the session that the Hello asks to resume.
 
-    None: it asks for none, or not all can be had that the client lacks; the session has ended
-    then. There is no third way.
+    Returns None if it asks for none, if the session is not found, or if some of the answers that
+    the client lacks are lost; in the last case the session has ended.
     """
     if not hello.HasField("resume"):
         return None
@@ -47,14 +47,14 @@ async def take_up(
         if opened is None:
             return None
         return await _attach(opened, hello, connection, resume.last_sequence)
-    except ActorError:  # it has crashed, or is just ending
+    except ActorError:  # it has crashed or is ending
         return None
 
 
 async def open_new(
     sessions: ActorRef[SessionsMessage], hello: session_pb2.Hello, connection: Connection
 ) -> Joined | None:
-    """Attach the connection to a new session; None: the service is ending. Raises Full."""
+    """Attach the connection to a new session; return None if the service is ending. Raises Full."""
     try:
         opened = await sessions.ask(OpenSession, timeout=OPEN_TIMEOUT)
         if opened is None:
@@ -77,7 +77,7 @@ async def _attach(
 def limits_of(
     limits: SessionLimits, max_message_bytes: int, heartbeat: float, max_queued_turns: int
 ) -> session_pb2.Limits:
-    """Return the limits as the client is told them."""
+    """Return the limits in the form in which the client receives them."""
     return session_pb2.Limits(
         max_message_bytes=max_message_bytes,
         max_requests_in_flight=limits.max_requests_in_flight,

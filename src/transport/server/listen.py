@@ -1,7 +1,7 @@
-"""Where the service listens: on loopback, and elsewhere only where that was asked for by word.
+"""Listens for connections: on loopback by default, elsewhere only if explicitly configured.
 
-Three ways: a TCP port, a TCP port with TLS, a Unix socket. None of them loosens the token, and
-each admits only the names, origins and peers that it is for.
+There are three ways: a TCP port, a TCP port with TLS, and a Unix socket. All of them require the
+token, and each admits only the names, origins and peers that are meant for it.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, no
 class Place:
     """Where to listen.
 
-    port 0: one that the system chooses. unix_socket: in place of host and port. certificate, key:
-    files in PEM form. names, origins: by which the service may be called, beside its own. exposed:
-    the word that allows a host that is not loopback.
+    port: 0 lets the system choose. unix_socket: used instead of host and port. certificate, key:
+    PEM files. names, origins: further names and origins to accept, besides the service's own.
+    exposed: must be set for a host that is not loopback.
     """
 
     host: str = "127.0.0.1"
@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(slots=True)
 class Listener:
-    """A place at which the service listens. page: empty where no browser gets to."""
+    """An address at which the service listens. page: empty if no browser can reach it."""
 
     url: str
     page: str
@@ -67,7 +67,7 @@ class Listener:
     _forget: Callable[[], None] = field(default=lambda: None)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._server.close()
         self._forget()
 
@@ -75,14 +75,14 @@ class Listener:
 async def listen(
     protocol: Callable[[], asyncio.BaseProtocol], place: Place, handshake: float
 ) -> Listener:
-    """Listen there. handshake: the seconds that TLS gets. Raises CannotListen."""
+    """Listen at `place`. handshake: seconds allowed for TLS. Raises CannotListen."""
     if place.unix_socket is not None:
         return await _listen_unix(protocol, place, place.unix_socket.absolute())
     return await _listen_tcp(protocol, place, handshake)
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether who listens there is reached from this machine alone."""
+    """Return whether a listener on this host can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -128,13 +128,13 @@ async def _listen_tcp(
 
 
 async def _bind(place: Place) -> socket.socket:
-    """One socket: of a name that has several addresses, the first. Raises CannotListen."""
+    """Return a bound socket, on the first address if a name has several. Raises CannotListen."""
     family, kind, number, address = await _resolve(place.host, place.port)
     if not place.exposed and not is_loopback_host(str(address[0])):
         raise CannotListen(f"{place.host} is not loopback, and was not exposed by word")
     bound = socket.socket(family, kind, number)
     try:
-        if os.name == "posix":  # elsewhere it would let two services have one port
+        if os.name == "posix":  # elsewhere it would let two services share a port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except BaseException:
@@ -149,7 +149,7 @@ async def _resolve(host: str, port: int) -> _Address:
     except ValueError:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    else:  # nobody is asked: no thread is needed, which the loop would keep
+    else:  # no lookup: avoids a thread that the loop would keep
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     family, kind, number, _, address = found[0]
     return family, kind, number, address
@@ -164,7 +164,7 @@ def _bracketed(host: str) -> str:
 
 
 def _shown(place: Place) -> str:
-    """The host for the URL: with TLS the name that the certificate has, else the address."""
+    """Return the host for the URL: with TLS the first name given, otherwise the address."""
     if place.certificate is not None and place.names:
         return host_without_port(place.names[0])
     match place.host:
@@ -187,7 +187,7 @@ def _tls(place: Place) -> ssl.SSLContext | None:
 
     try:
         context.load_cert_chain(place.certificate, place.key, password=no_password)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError is a subclass
         reason = error.strerror or str(error)
         files = f"{place.certificate} and {place.key}"
         raise CannotListen(f"cannot use the certificate and key {files}: {reason}") from error
@@ -216,14 +216,14 @@ async def _listen_unix(
             if path.lstat().st_ino == inode:
                 path.unlink()
 
-    # No port, and so no page of its own: an Origin must be one that was allowed.
+    # Without a port it has no page of its own, so an Origin must be among those allowed.
     hosts = frozenset(map(parse_host, ("localhost", *place.names)))
     access = Access(hosts, frozenset(map(parse_origin, place.origins)), only(own_user()))
     return Listener(unix_url(path), "", access, server, forget)
 
 
 def _bind_unix(path: Path) -> tuple[socket.socket, int]:
-    """A socket there, of mode 0600 from its first moment on, and its inode."""
+    """Return a socket bound to `path` and its inode; it has mode 0600 from the start."""
     _check_folder(path.parent)
     _clear(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -239,7 +239,7 @@ def _bind_unix(path: Path) -> tuple[socket.socket, int]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder in which others could put a socket of theirs in place of ours."""
+    """Refuse a folder in which others could replace our socket with theirs."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = folder.stat().st_mode
     if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
@@ -247,7 +247,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Remove the socket that a dead process has left; nothing else. Raises CannotListen."""
+    """Remove a socket left by a dead process, and nothing else. Raises CannotListen."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Connections that have no session yet: the oldest is cut off when there are too many.
+"""Connections that have no session yet; the oldest is cut off if there are too many.
 
-A cap that refuses newcomers would let anybody without a token lock everyone else out by opening
-connections and sending nothing. A client that means it sends its Hello at once, and is through
-before it has become the oldest.
+A cap that refused newcomers would let anyone without a token lock out everyone else by opening
+connections and sending nothing. A genuine client sends its Hello at once, and gets through before
+it has become the oldest.
 """
 
 import sys
@@ -13,15 +13,15 @@ from typing import Final, Protocol
 from actors.runtime.clock import Clock, Timer
 
 REQUESTS: Final = 1024
-"""Connections that have sent no whole HTTP request, or idle after one."""
+"""Connections that have not sent a whole HTTP request, or are idle after one."""
 
 GRACE: Final = 0.5
-"""Seconds that a connection has for its Hello, however many there are."""
+"""Seconds that a connection has for its Hello, up to CROWDED times the bound."""
 
 CROWDED: Final = 4
 
 _SPARE: Final = 128
-"""Files that the service has open otherwise: databases, pipes, libraries."""
+"""Files that the service opens for other purposes: databases, pipes, libraries."""
 
 _FEWEST: Final = 16
 
@@ -36,8 +36,9 @@ class Visitor(Protocol):
 class Lobby:
     """A bounded number of connections that have not shown the token.
 
-    Over `at_most`, the oldest is cut off once it has been silent for GRACE seconds; over CROWDED
-    times as many, at once. So a client has that long for its Hello, unless the crowd is very large.
+    Above `at_most`, the oldest is cut off once it has been silent for GRACE seconds; from CROWDED
+    times as many on, at once. So a client has that long for its Hello, unless the crowd is very
+    large.
     """
 
     def __init__(self, at_most: int, clock: Clock, cut_off: Callable[[], None]) -> None:
@@ -55,11 +56,11 @@ class Lobby:
         self._plan()
 
     def leave(self, visitor: Visitor) -> None:
-        """Forget a connection that has shown the token, or has ended."""
+        """Forget a connection that has shown the token or has ended."""
         self._visitors.pop(visitor, None)
 
     def close(self) -> None:
-        """Cut nobody off any more."""
+        """Stop cutting off connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -85,10 +86,10 @@ class Lobby:
 
 
 def requests_at_once(sessions: int) -> int:
-    """Return how many connections may be without a session while so many have one.
+    """Return how many connections may be without a session while `sessions` others are open.
 
-    Each connection is an open file, and the usual limit of 1,024 is less than the sessions that are
-    allowed: it is raised first, as far as the system lets this process.
+    Each connection is an open file, and the usual limit of 1,024 is lower than the number of
+    sessions allowed, so the limit is raised first, as far as the system permits.
     """
     if sys.platform == "win32":
         return REQUESTS
@@ -99,7 +100,7 @@ def requests_at_once(sessions: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return REQUESTS
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with suppress(OSError, ValueError):  # macOS has a lower limit than it says
+    with suppress(OSError, ValueError):  # macOS has a lower limit than it reports
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         soft = allowed
     return max(_FEWEST, min(REQUESTS, soft - sessions - _SPARE))

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket: the system says it, the peer cannot."""
+"""Identifies the user at the other end of a Unix socket, as reported by the system."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ _SOL_LOCAL: Final = 0
 
 
 def peer_uid(request: web.BaseRequest) -> int | None:
-    """The user who made this connection; None where the system does not say."""
+    """Return the user who made this connection; None if the system does not say."""
     transport = request.transport
     connection: socket.socket | None = None
     if transport is not None:
@@ -39,12 +39,12 @@ def _ask(connection: socket.socket) -> int | None:
 
 
 def only(uid: int) -> Callable[[web.BaseRequest], bool]:
-    """Admit the connections of this user alone."""
+    """Return a check that admits only this user's connections."""
     return lambda request: peer_uid(request) == uid
 
 
 def own_user() -> int:
-    """The user of this process. Raises OSError where there is no such thing."""
+    """Return the user of this process. Raises OSError if the system has no user ids."""
     if os.name != "posix":
         raise OSError("this system tells no users apart")
     return os.getuid()

@@ -1,4 +1,4 @@
-"""What the service answers to HTTP requests that open no WebSocket: the page, health, metrics."""
+"""Answers HTTP requests that open no WebSocket: the page, health and metrics."""
 
 from html import escape
 from typing import Final
@@ -20,16 +20,16 @@ messages. The token for its first message is in the service's runtime file; in a
 
 
 def page(version: str, backend: str, url: str) -> web.Response:
-    """Return the page, which runs nothing and can be framed by nobody."""
+    """Return the page, which runs no scripts and cannot be framed."""
     text = PAGE.format(version=escape(version), backend=escape(backend), url=escape(url))
     headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"}
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 
 def health(*, draining: bool, down: str | None) -> web.Response:
-    """Return whether chat requests can be served; `down` names the part that keeps them from it.
+    """Return whether chat requests can be served; `down` names the part that prevents it.
 
-    Without the reason: this takes no token.
+    The reason is left out, since this requires no token.
     """
     if draining:
         return web.json_response({"status": "draining"}, status=503)
@@ -39,7 +39,7 @@ def health(*, draining: bool, down: str | None) -> web.Response:
 
 
 def unauthorized() -> web.Response:
-    """Return the answer to a request that does not show the token."""
+    """Return the response to a request without the token."""
     headers = {"WWW-Authenticate": "Bearer"}
     return web.Response(status=401, text="the token is needed\n", headers=headers)
 
@@ -51,5 +51,5 @@ def metrics(counts: bytes) -> web.Response:
 
 
 def refuse(refusal: Refusal) -> web.Response:
-    """Return an HTTP answer in place of the upgrade, or of the page."""
+    """Return an HTTP response in place of the upgrade or the page."""
     return web.Response(status=refusal.status, text=f"{refusal.reason}\n")

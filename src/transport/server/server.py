@@ -1,4 +1,4 @@
-"""The service's one listener: the WebSocket, the page, its health; and how it shuts down."""
+"""The service's only listener: the WebSocket, the page, health and metrics; and the shutdown."""
 
 import asyncio
 import contextlib
@@ -33,24 +33,24 @@ from transport.server.plain_http import health, metrics, page, refuse, unauthori
 from transport.wire.codec import Wire
 
 BEATS: Final = 64
-"""A heartbeat is late by at most this part of its interval; all that are due by then go out."""
+"""Heartbeats are late by at most 1/BEATS of the interval; all due by then go out together."""
 
 TELL_FIRST: Final = 0.2
 TELL_EVERY: Final = 2.0
-"""Seconds of a shutdown after which it says for whom it waits, for the first time and again."""
+"""Seconds after which a shutdown first logs what it waits for, and between later reports."""
 
 TOLD: Final = 5
-"""Sessions that are named then."""
+"""The number of sessions that such a report names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the listener is told. Times in seconds, sizes in bytes.
+    """The listener's settings. Times in seconds, sizes in bytes.
 
-    handshake: for the request, for TLS, and for Hello. reconnect_after: what GoingAway advises.
-    max_handshakes: WebSockets that have no session yet; for one more the oldest is cut off.
-    max_sessions: for how many there are to be open files. max_queued_turns: what clients are told;
-    the extension that queues turns enforces it.
+    handshake: allowed for the request, for TLS and for Hello, each. reconnect_after: advice in
+    GoingAway. max_handshakes: WebSockets without a session; above it, the oldest are cut off
+    (`transport.server.lobby`). max_sessions: for how many to reserve open files. max_queued_turns:
+    told to clients; the extension that queues turns enforces it.
     """
 
     token: str
@@ -72,23 +72,23 @@ class ServerSettings:
 
 
 class Watcher(Protocol):
-    """Who counts connections, and what a scrape of these counts gets."""
+    """Counts connections, and renders the counts for a scrape."""
 
     def refused(self, status: int) -> None:
-        """A connection was refused before the upgrade."""
+        """Count a connection that was refused before the upgrade."""
 
     def opened(self, *, resumed: bool) -> None:
-        """A connection has a session, a new one or one that was resumed."""
+        """Count a connection that has got a session, a new or a resumed one."""
 
     def closed(self, code: int) -> None:
-        """A connection that was accepted has ended."""
+        """Count an accepted connection that has ended."""
 
     def expose(self) -> bytes:
-        """All counts, in the Prometheus text format."""
+        """Return all counts in the Prometheus text format."""
 
 
 class Server:
-    """Accepts connections and hands each, once it has shown the token, to a session."""
+    """Accepts connections, and hands each to a session once it has shown the token."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Server:
         clock: Clock,
         log: Log,
         watcher: Watcher,
-        unavailable: Callable[[], str] = lambda: "",  # the part that is down; empty: none
+        unavailable: Callable[[], str] = lambda: "",  # the part that is down, or empty
     ) -> None:
         self._unavailable = unavailable
         self._settings = settings
@@ -107,7 +107,7 @@ class Server:
         self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
         self._connections: dict[ServerConnection, asyncio.Task[None] | None] = {}
-        # One timer for all: one each takes 450 bytes of a connection.
+        # One timer for all: a timer each would cost 450 bytes per connection.
         self._beats = Deadlines(clock, settings.heartbeat / BEATS)
         self._environment = ConnectionEnvironment(
             clock,
@@ -126,17 +126,17 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """Sockets that are open now."""
+        """The number of open sockets."""
         return len(self._connections)
 
     @property
     def url(self) -> str:
-        """Where the WebSocket is, once it has started."""
+        """The URL of the WebSocket, once the server has started."""
         return self._listening.url
 
     @property
     def page(self) -> str:
-        """Where the page is, once it has started; empty on a Unix socket."""
+        """The URL of the page, once the server has started; empty on a Unix socket."""
         return self._listening.page
 
     @property
@@ -149,7 +149,7 @@ class Server:
         return self._listener
 
     async def start(self) -> None:
-        """Listen. Raises CannotListen."""
+        """Start listening. Raises CannotListen."""
         app = web.Application()
         app.router.add_get("/ws", self._serve_socket)
         app.router.add_get("/", self._serve_page)
@@ -160,7 +160,7 @@ class Server:
             handle_signals=False,
             access_log=None,
             shutdown_timeout=1.0,
-            # Who has not sent a whole request by then is cut off, in the middle of its headers too.
+            # Cuts off a peer that has not sent a whole request by then, even amid its headers.
             keepalive_timeout=self._settings.handshake,
             lingering_time=1.0,
         )
@@ -176,11 +176,11 @@ class Server:
         self._runner = runner
 
     def _accepting(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of a new connection, which may cut off an old one."""
+        """Return a factory for a new connection's protocol, which may cut off an old connection."""
         at_most = requests_at_once(self._settings.max_sessions + self._settings.max_handshakes)
 
         def accept() -> asyncio.Protocol:
-            if AVAILABLE:  # else sessions are among them
+            if AVAILABLE:  # otherwise sessions are among them
                 waiting = server.connections
                 oldest = waiting[0].transport if len(waiting) >= at_most else None
                 if oldest is not None:
@@ -222,7 +222,7 @@ class Server:
             return refuse(Refusal(426, "this address is for WebSockets"))
         try:
             await socket.prepare(request)
-        except ConnectionError:  # it has gone meanwhile, and reads no answer
+        except ConnectionError:  # the peer has gone, and reads no answer
             return refuse(Refusal(400, "the connection has ended"))
         line = socket.leave(request)
         connection = ServerConnection(line or Kept(socket, request), self._environment)
@@ -333,7 +333,7 @@ class Server:
     # -- the end -----------------------------------------------------------------------------
 
     async def shutdown(self) -> None:
-        """Let running requests end, within the drain time; then close all and listen no more.
+        """Let running requests end within the drain time; then close everything and stop listening.
 
         Each request that is still running then ends with UNAVAILABLE, each connection with 4001.
         """
@@ -364,7 +364,7 @@ class Server:
 
     @contextlib.contextmanager
     def _telling(self, waiting: set[str]) -> Iterator[None]:
-        """Say now and then whose requests are waited for."""
+        """Log at intervals which sessions' requests the shutdown waits for."""
         end = self._clock.now() + self._settings.drain
         timer: Timer
 
