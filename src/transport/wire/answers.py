@@ -1,11 +1,11 @@
-"""The answers of one stream to bytes: what they share is made once, and not for each.
+"""Encodes the answers of one stream; what they share is made once instead of for each answer.
 
-A frame is four pieces:
+A frame consists of four pieces:
 
     header, request_id │ sequence, low 14 bits │ rest of the sequence, tag, length │ payload
     ─────── shared by answers of one type and length ───────────────────────────── │
 
-A token costs half of what a frame by itself does, and a third where many are there at once.
+A token costs half as much as a frame that is encoded by itself, and a third in a batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,14 +22,14 @@ REQUEST_ID: Final = b"\x08"
 SEQUENCE: Final = b"\x10"
 
 Arm: TypeAlias = tuple[bytes, bytes | None]
-"""The tag of a message's arm; and, if that is `reply`, what comes before its bytes."""
+"""The tag of a message's arm and, if the arm is `reply`, what precedes the message's bytes."""
 
 LENGTHS: Final = 256
-"""So many lengths of payloads are remembered: of tokens there are few."""
+"""The number of payload lengths to remember; tokens have few different lengths."""
 
 
 def before_payload(arm: Arm, length: int) -> bytes:
-    """The tag and the lengths in front of a payload of this length; in `reply` its URL too."""
+    """Return the tag and lengths before a payload of this length, and the type URL in `reply`."""
     tag, packed = arm
     if packed is None:
         return tag + varint(length)
@@ -55,12 +55,12 @@ class AnswerEncoder:
         self._base, self._high = 0, b""
 
     def encode(self, sequence: int, answer: Message) -> bytes:
-        """One frame. Raises TypeError for what is no message."""
+        """Return one encoded frame. Raises TypeError for anything that is not a message."""
         if type(answer) is not self._kind:
             self._learn(type(answer))
         try:
             low = self._low[sequence - self._base]
-        except IndexError:
+        except (IndexError, OverflowError):  # when compiled, an index has 63 bits
             low = self._split(sequence)
         payload = self._serialize(answer)
         try:
@@ -72,7 +72,7 @@ class AnswerEncoder:
     def encode_all(
         self, sequence: int, answers: Iterator[Message], encoded: Encoded, at_most: int, size: int
     ) -> bool:
-        """Answers in a row."""
+        """Encode consecutive answers; see StreamEncoder."""
         shared, kind, serialize = self._shared, self._kind, self._serialize
         lengths = encoded.lengths
         put, note = encoded.pieces.extend, lengths.append
@@ -81,7 +81,7 @@ class AnswerEncoder:
                 self._split(sequence)
             place, before = sequence - self._base, len(lengths)
             alike = min(at_most, len(self._low) - place)
-            # The numbers come first: where they end, no answer has been pulled in vain.
+            # The numbers come first, so that no answer is pulled and lost when they run out.
             for low, answer in zip(self._low[place : place + alike], answers, strict=False):
                 if type(answer) is not kind:
                     kind = self._learn(type(answer))
@@ -113,13 +113,13 @@ class AnswerEncoder:
         return kind
 
     def _split(self, sequence: int) -> bytes:
-        """Go on to a sequence whose high part is another; its low part."""
+        """Switch to a sequence number with a new high part; return its low part."""
         self._low, self._base, self._high = split_varint(sequence)
         self._shared.clear()
         return self._low[sequence - self._base]
 
     def _share(self, low: int, length: int) -> tuple[bytes, bytes, int]:
-        """What stands before a low part of `low` bytes, what after it, and the frame's length."""
+        """Return what goes before and after a low part of `low` bytes, and the frame's length."""
         if len(self._shared) == LENGTHS:
             self._shared.clear()
         after = self._high + before_payload(self._after, length)

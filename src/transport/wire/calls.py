@@ -1,12 +1,12 @@
-"""Requests in `call`, read without protobuf's envelope: what alike calls share is compared at once.
+"""Decodes requests in `call` without protobuf's envelope, comparing what similar calls share.
 
     request_id │ tag, length, type's URL, tag, length │ payload
                │ ──── the same for a type and size ── │
 
-Of a call that looks as every encoder writes it, the part in the middle is remembered, by how much
-stands behind the id; one that has it again needs only its payload decoded: a third of what protobuf
-takes for envelope, Any and payload. What is not byte for byte of this shape (another order of
-fields, a timeout, another arm) is left to protobuf.
+If a call has the form that every encoder writes, the part in the middle is remembered under the
+number of bytes after the id. A call with the same middle part needs only its payload decoded: a
+third of what protobuf takes for envelope, Any and payload. Anything that is not byte for byte of
+this form (another order of fields, a timeout, another arm) is left to protobuf.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,16 +18,16 @@ from google.protobuf.message import Message as ProtobufMessage
 from actors.protocol.frames import Frame, Request
 
 SHAPES: Final = 256
-"""So many are remembered: a service has few types and sizes of calls."""
+"""The number of forms to remember; a service has few types and sizes of calls."""
 
 Decode: TypeAlias = Callable[[bytes], Frame]
 Parse: TypeAlias = Callable[[bytes], ProtobufMessage]
 
 
 class CallDecoder:
-    """The short way of requests in `call`.
+    """The fast path for requests in `call`.
 
-    by_url: the request types that are known. otherwise: decodes all that is none, or another.
+    by_url: the known request types. otherwise: decodes everything else.
     """
 
     def __init__(self, by_url: Mapping[bytes, type[ProtobufMessage]], otherwise: Decode) -> None:
@@ -36,7 +36,7 @@ class CallDecoder:
         self._shapes: dict[int, tuple[bytes, int, Parse]] = {}
 
     def decode(self, data: bytes) -> Frame:
-        """The frame that these bytes hold. Never raises."""
+        """Return the frame in these bytes. Never raises."""
         try:
             if data[0] != 0x08:
                 return self._otherwise(data)
@@ -58,9 +58,9 @@ class CallDecoder:
             return self._otherwise(data)
 
     def _learn(self, data: bytes, at: int) -> tuple[Parse, int]:
-        """What parses the payload of the call behind the id, and where that begins.
+        """Return the parser for the payload of the call after the id, and where the payload begins.
 
-        Raises IndexError if it is no such call.
+        Raises IndexError if this is not such a call.
         """
         begin = at
         if data[at] != 0xA2 or data[at + 1] != 0x06:
@@ -83,7 +83,7 @@ class CallDecoder:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint there, of one to three bytes, and where it ends. Raises IndexError otherwise."""
+    """Return the varint at `at`, of one to three bytes, and its end; otherwise raise IndexError."""
     first = data[at]
     if first < 128:
         return first, at + 1

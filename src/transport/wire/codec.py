@@ -1,8 +1,8 @@
-"""Bytes to frames and answers to bytes: the only module that knows the envelope.
+"""Decodes frames and encodes answers: the only module that knows the envelope.
 
-An answer is encoded by writing the envelope's few bytes itself and putting the payload's behind
-them, in place of filling an envelope that protobuf then copies: 13 times the tokens a CPU second.
-A property test holds the result to protobuf's own.
+To encode an answer, the envelope's few bytes are written here and followed by the payload, rather
+than filling an envelope that protobuf then copies: 13 times the tokens per CPU second. A property
+test compares the result with protobuf's own.
 """
 
 from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ from transport.wire.framing import SHORT, binary_header
 from transport.wire.varint import SMALL, varint
 
 LONGEST_TEXT: Final = 2000
-"""Characters of the message of an error or a notice."""
+"""Maximum characters in the message of an error or a notice."""
 
 _LENGTH_DELIMITED: Final = 2
 _END: Final = b"\x18\x01"
@@ -62,7 +62,7 @@ _UNKNOWN_INPUT: Final = Failure(Code.INVALID_ARGUMENT, "no request takes an inpu
 _RESERVED: Final = frozenset(
     {"Hello", "Ack", "Credit", "Ping", "Input", "CancelRequest", "AnswerRequest"}
 )
-"""Messages from a client that are the session's own affair, and reach no actor as a request."""
+"""Client messages that the session handles itself and that reach no actor as a request."""
 
 
 def _tag(field: FieldDescriptor) -> bytes:
@@ -72,7 +72,7 @@ def _tag(field: FieldDescriptor) -> bytes:
 class Registered(Protocol):
     """An actor type as the codec sees it; `actors.requests.registry.Registration` is one.
 
-    takes: the type of its further messages; None if it takes none. label: its name, for an error.
+    takes: the type of its further messages, or None if it takes none. label: its name, for errors.
     """
 
     @property
@@ -85,21 +85,21 @@ class Registered(Protocol):
 
     @property
     def label(self) -> str:
-        """Its module and its name there."""
+        """Its module, and its name in that module."""
 
 
 class Registrations(Protocol):
     """What is registered; `actors.requests.registry.Registry` is one."""
 
     def registrations(self) -> Iterable[Registered]:
-        """All actor types."""
+        """Return all actor types."""
 
 
 class Wire:
-    """The contract's envelopes, bound to what a registry knows.
+    """The contract's envelopes, for the message types that a registry knows.
 
-    A request message comes in its own arm of the envelope, or in `call`; an answer goes out in its
-    own arm, or in `reply`. New arms need no code here.
+    A request message arrives in its own arm of the envelope or in `call`; an answer is sent in its
+    own arm or in `reply`. New arms need no code here.
     """
 
     def __init__(self, registry: Registrations) -> None:
@@ -120,15 +120,15 @@ class Wire:
         self._reply_tag = _tag(ServerMessage.DESCRIPTOR.fields_by_name["reply"])
         self._arms: dict[type, Arm] = {}
         self._ends: dict[type, tuple[Callable[[Said], bytes], dict[int, bytes]]] = {}
-        """How to serialize a type; what stands in front of an end's payload, by its length."""
+        """By type: how to serialize it, and what precedes an end's payload, by payload length."""
         by_url = {(_TYPE_PREFIX + name).encode(): kind for name, kind in self._called.items()}
         self.decode: Decode = CallDecoder(by_url, self._decode_any).decode
-        """The frame that these bytes hold. Never raises: what is none is a Violation."""
+        """Return the frame in these bytes. Never raises: invalid bytes are a Violation."""
 
     # -- from the client ---------------------------------------------------------------------
 
     def greeting(self, data: bytes) -> session_pb2.Hello | None:
-        """The Hello that these bytes hold, if they hold one."""
+        """Return the Hello in these bytes, or None if they hold none."""
         try:
             envelope = ClientMessage.FromString(data)
         except DecodeError:
@@ -136,7 +136,7 @@ class Wire:
         return envelope.hello if envelope.WhichOneof("payload") == "hello" else None
 
     def _decode_any(self, data: bytes) -> Frame:
-        """By protobuf's own envelope."""
+        """Decode with protobuf's own envelope."""
         try:
             envelope = ClientMessage.FromString(data)
         except DecodeError:
@@ -190,7 +190,7 @@ class Wire:
     # -- to the client -----------------------------------------------------------------------
 
     def encode(self, request_id: int, sequence: int, end: bool, said: Said) -> bytes:
-        """One ServerMessage in its WebSocket frame. Raises TypeError for what is no message."""
+        """Return one ServerMessage in its WebSocket frame. Raises TypeError for a non-message."""
         known = self._ends.get(type(said))
         if known is None or not (end and request_id and sequence):
             return self._encode_any(request_id, sequence, end, said)
@@ -205,7 +205,7 @@ class Wire:
         return b"".join((header, REQUEST_ID, number, SEQUENCE, place, tail, payload))
 
     def _learn_tail(self, kind: type, tails: dict[int, bytes], length: int) -> bytes:
-        """What stands between the sequence of an end and a payload of this type and length."""
+        """Return what goes between an end's sequence number and a payload of this type and size."""
         if len(tails) == LENGTHS:
             tails.clear()
         tail = tails[length] = _END + before_payload(self._arms[kind], length)
@@ -223,7 +223,7 @@ class Wire:
         return binary_header(len(head) + len(payload)) + head + payload
 
     def answers(self, request_id: int) -> AnswerEncoder:
-        """What encodes the answers of this request, but for its end, for less."""
+        """Return a cheaper encoder for the answers of this request, except its end."""
         return AnswerEncoder(request_id, self._arm_of)
 
     def _arm_of(self, kind: type[Message]) -> Arm:
@@ -231,7 +231,7 @@ class Wire:
         return self._arms.get(kind) or self._learn(kind)
 
     def _learn(self, kind: type[ProtobufMessage]) -> Arm:
-        """The tag of this message's arm; and, if that is `reply`, what comes before its bytes."""
+        """Return the tag of this message's arm and, for `reply`, what precedes its bytes."""
         tag = self._tags.get(kind.DESCRIPTOR.full_name)
         if tag is not None:
             arm: Arm = (tag, None)
@@ -243,12 +243,12 @@ class Wire:
         return arm
 
     def welcome(self, welcome: session_pb2.Welcome) -> bytes:
-        """The service's first frame on a connection."""
+        """Return the service's first frame on a connection."""
         return self.encode(0, 0, False, welcome)
 
 
 def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
-    """The message type, which clients can name. Raises NotProtobuf."""
+    """Return the message type, if clients can name it. Raises NotProtobuf."""
     if not issubclass(message, ProtobufMessage):
         raise NotProtobuf(f"{actor} is registered for {message.__name__}: no protobuf message")
     name = message.DESCRIPTOR.full_name
@@ -265,12 +265,12 @@ def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
 
 
 def _cut(text: str) -> str:
-    """Return a text for a person, shortened: it may quote what a client sent, whatever its size."""
+    """Return a text for people, shortened: it may quote client input of any size."""
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def _spell(said: Said) -> ProtobufMessage:
-    """The contract's word for what the session says."""
+    """Return the contract's message for what the session sends."""
     match said:
         case Failure():
             return chat_pb2.ChatError(

@@ -13,7 +13,7 @@ _CONTINUED: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(16
 
 
 def varint(number: int) -> bytes:
-    """The encoding of an unsigned integer."""
+    """Return the encoding of an unsigned integer."""
     if number < 16384:
         return SMALL[number]
     if number < 268435456:
@@ -27,9 +27,9 @@ def varint(number: int) -> bytes:
 
 
 def split_varint(number: int) -> tuple[tuple[bytes, ...], int, bytes]:
-    """For numbers in a row: their low parts, the number whose low part is the first, the high part.
+    """Return low parts for consecutive numbers, the number of the first one, and their high part.
 
-    Low parts of numbers below this one may be wrong; all above have the same length.
+    All low parts from `number` on have the same length; earlier ones may be shorter.
     """
     if number < 128:
         return SMALL[:128], 0, b""
