@@ -1,4 +1,4 @@
-"""A client of the service, for programs: typed requests in, typed answers out as they come.
+"""A client of the service, for programs: typed requests, with typed answers as they arrive.
 
     async with Client(by_runtime_file()) as client:
         made = await client.call(CreateSessionRequest(title="first"), SessionInfo)
@@ -6,8 +6,9 @@
         async for token in client.stream(prompt, ChatToken):
             print(token.text, end="")
 
-What is between it and the service may be cut at any time: it comes back, takes up its session, and
-no answer is lost or comes twice. `transport.client.protocol` decides; here it is carried out.
+The connection may be cut at any time: the client reconnects and resumes its session, and no answer
+is lost or repeated. `transport.client.protocol` makes the decisions, and the rest of this package
+carries them out.
 """
 
 from transport.client.client import Client, Finder, by_runtime_file, by_url

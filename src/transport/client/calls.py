@@ -1,4 +1,4 @@
-"""A client's own notes: where the service is, how it wants to behave, what it has asked."""
+"""A client's records: where the service is, how to behave, and what it has asked."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ _ARMS: Final = {
 }
 
 MAX_HEAD: Final = 32
-"""Bytes of a frame beside its payload, at most: request_id, timeout_ms, tag and length."""
+"""Maximum bytes of a frame besides its payload: request_id, timeout_ms, tag and length."""
 
 LONG: Final = 16
-"""Answers without an Ack that are worth one when a request ends."""
+"""Unacknowledged answers from which an Ack is worthwhile when a request ends."""
 
 MAX_TIMEOUT_MS: Final = 2**32 - 1
-"""49 days: what the contract's field holds."""
+"""49 days: the maximum of the contract's field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a service is, and what lets one in.
+    """Where a service is, and the token that it requires.
 
-    started_at: seconds since 1970, as its runtime file says; 0 where there is none.
+    started_at: seconds since 1970, from its runtime file; 0 if there is none.
     """
 
     url: str
@@ -45,11 +45,11 @@ class Endpoint:
 class ClientSettings:
     """How a client behaves. Times in seconds.
 
-    name, version: what the service's log calls it. window: answers of one request that may wait
-    for its consumer. handshake: for the connection and for the Welcome, each. backoff: before
-    another attempt to connect. give_up: without a connection, once there was one. busy_wait: for
-    which a service is tried again that takes no client in now, even if there never was a
-    connection (ConnectionClosed.busy).
+    name, version: how the service's log names it. window: answers of one request that may wait for
+    its consumer. handshake: allowed for connecting and for the Welcome, each. backoff_initial,
+    backoff_maximum: the delay before another attempt to connect. give_up: how long to try without a
+    connection, once there was one. busy_wait: how long to retry a service that admits no client
+    now, even before the first connection (ConnectionClosed.busy).
     """
 
     name: str = ""
@@ -89,7 +89,7 @@ class ClientCall:
         self._consumed = 0
 
     def opening(self, now: float) -> Iterator[ClientMessage]:
-        """The request, with the time that is left of its deadline, and its inputs so far."""
+        """Yield the request, with the time left until its deadline, and its inputs so far."""
         self.envelope.request_id = self.request_id
         if self.deadline is not None:
             left = round((self.deadline - now) * 1000)
@@ -98,19 +98,19 @@ class ClientCall:
         yield from map(self.about, self.inputs)
 
     def standing(self) -> Iterator[ClientMessage]:
-        """What still holds beside the request and may be sent twice: its credit and its answers."""
+        """Yield its credit and its answers to asks, which are still valid and may be sent twice."""
         if self.granted > self._window:
             yield self.about(Credit(limit=self.granted))
         yield from map(self.about, self.unsettled.values())
 
     def about(self, message: Message) -> ClientMessage:
-        """This message, under the request's id."""
+        """Return this message with the request's id."""
         enveloped = envelope(message)
         enveloped.request_id = self.request_id
         return enveloped
 
     def consume(self) -> bool:
-        """One answer was handled; True if that makes it time to grant more."""
+        """Count a handled answer; return whether it is time to grant more credit."""
         self._consumed += 1
         limit = self._consumed + self._window
         if (limit - self.granted) * 2 < self._window:
@@ -120,7 +120,7 @@ class ClientCall:
 
 
 class OutgoingInputs:
-    """What a call sends beside its request, and keeps until the service has taken it."""
+    """The inputs of a call, each kept until the service has taken it."""
 
     __slots__ = ("_kept", "_limit", "_number")
 
@@ -130,23 +130,23 @@ class OutgoingInputs:
         self._number = 0
 
     def has_room(self, window: int) -> bool:
-        """One more may be sent. window: what the service takes before its first credit."""
+        """Return whether one more may be sent. window: what is accepted before the first credit."""
         return self._number < max(self._limit, window)
 
     def make(self, message: Message | None, *, last: bool) -> Input:
-        """The next one; its number is used up by `keep`."""
+        """Return the next input; its number is not used up until `keep`."""
         made = Input(number=self._number + 1, last=last)
         if message is not None:
             made.payload.Pack(message)
         return made
 
     def keep(self, made: Input) -> None:
-        """It is on its way."""
+        """Keep an input that is being sent."""
         self._number = made.number
         self._kept.append(made)
 
     def grant(self, limit: int, window: int) -> None:
-        """The service takes so many; those that are a window below it, it has taken."""
+        """Note how many inputs are accepted in total, and drop those that the service has taken."""
         self._limit = max(self._limit, limit)
         while self._kept and self._kept[0].number <= self._limit - window:
             self._kept.popleft()
@@ -156,9 +156,10 @@ class OutgoingInputs:
 
 
 class Acknowledger:
-    """Counts what came since the last Ack: one is due every half of what the service keeps.
+    """Counts answers since the last Ack; one is due per half of what the service keeps.
 
-    One more where a long reply ends: a session that falls silent then costs the service nothing.
+    Another is due when a long reply ends, so that a session that then falls silent costs the
+    service nothing.
     """
 
     __slots__ = ("_bytes", "_messages")
@@ -167,7 +168,7 @@ class Acknowledger:
         self._messages = self._bytes = 0
 
     def count(self, answer: ServerMessage, size: int, limits: Limits) -> bool:
-        """An answer of this size has come; True if an Ack is due, which starts the count anew."""
+        """Count an answer of `size` bytes; if an Ack is due, restart the count and return True."""
         self._messages += 1
         self._bytes += size
         messages, room = limits.resume_buffer_messages, limits.resume_buffer_bytes
@@ -182,7 +183,7 @@ class Acknowledger:
 
 
 def envelope(message: Message) -> ClientMessage:
-    """A ClientMessage with a copy of this in its own arm, or in `call` where it has none."""
+    """Return a ClientMessage with a copy of this in its own arm, or in `call` if it has none."""
     enveloped = ClientMessage()
     arm = _ARMS.get(message.DESCRIPTOR.full_name)
     if arm is None:
@@ -194,7 +195,10 @@ def envelope(message: Message) -> ClientMessage:
 
 
 def too_large(about: ClientMessage, limits: Limits) -> RequestFailed | None:
-    """What a message ends with that would cost the connection (1009); None: it is taken."""
+    """Return the error for a message too large to send (it would cost the connection, 1009).
+
+    Returns None if the service accepts it.
+    """
     size, limit = about.ByteSize() + MAX_HEAD, limits.max_message_bytes
     if not limit or size <= limit:
         return None

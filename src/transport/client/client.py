@@ -1,4 +1,4 @@
-"""`Client`: what `transport.client.protocol` decides, carried out over a WebSocket."""
+"""`Client`: carries out over a WebSocket what `transport.client.protocol` decides."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,17 +29,17 @@ R3 = TypeVar("R3", bound=Message)
 R4 = TypeVar("R4", bound=Message)
 
 Finder = Callable[[], Endpoint]
-"""Looks where the service is. Raises NotRunning."""
+"""Returns where the service is. Raises NotRunning."""
 
 
 def by_url(url: str, token: str) -> Finder:
-    """This service, wherever it is."""
+    """Return a finder for the service at this URL."""
     endpoint = Endpoint(url, token)
     return lambda: endpoint
 
 
 def by_runtime_file(folder: Path | None = None) -> Finder:
-    """Look each time for the service of this user that was started last."""
+    """Return a finder for the most recently started of this user's services."""
 
     def find() -> Endpoint:
         record = discovery.find(folder or discovery.default_folder())
@@ -51,10 +51,11 @@ def by_runtime_file(folder: Path | None = None) -> Finder:
 class Client:
     """One session with the service. Use it as an asynchronous context manager.
 
-    Entering connects: it raises NotRunning where no runtime file names a service, ConnectionClosed
-    where none answers or lets one in. A connection that is lost later is made again in silence.
-    Every request raises RequestFailed if it ends with an error, SessionLost (one of them) if the
-    session could not be taken up, and ConnectionClosed once the client has given up (`over`).
+    Entering it connects. That raises NotRunning if no runtime file names a service, and
+    ConnectionClosed if none answers or admits the client. A connection that is lost later is
+    restored silently. Every request raises RequestFailed if it ends with an error, SessionLost (a
+    subclass) if the session could not be resumed, and ConnectionClosed once the client has given up
+    (`over`).
 
     clock, random, dialer: for tests, and for other ways to connect.
     """
@@ -77,7 +78,7 @@ class Client:
         self._loop: asyncio.AbstractEventLoop
 
     async def __aenter__(self) -> Self:
-        """Connect and shake hands. Raises NotRunning, ConnectionClosed."""
+        """Connect and perform the handshake. Raises NotRunning, ConnectionClosed."""
         self._loop = asyncio.get_running_loop()
         self._connection = ClientConnection(
             self.protocol,
@@ -100,11 +101,11 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close with 1000: the session ends, and what it has in flight is cancelled."""
+        """Close with 1000: the session ends, and its calls in flight are cancelled."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close; harmless twice."""
+        """Close. May be called twice."""
         self._connection.leave()
         try:
             await self._running
@@ -112,7 +113,7 @@ class Client:
             self._running.cancel()
 
     async def ready(self) -> Welcome:
-        """Wait until there is a connection. Raises NotRunning, ConnectionClosed if none will be."""
+        """Wait until there is a connection. Raises NotRunning or ConnectionClosed if it fails."""
         while not self.connected:
             if self.over:
                 raise self._connection.not_running or self.protocol.closed
@@ -121,31 +122,32 @@ class Client:
 
     @property
     def welcome(self) -> Welcome:
-        """What the service said last about itself, the session and its limits."""
+        """What the service last reported about itself, the session and its limits."""
         return self.protocol.welcome
 
     @property
     def url(self) -> str:
-        """Where it connected last, or tried to."""
+        """The URL of the last connection or attempt."""
         return self.protocol.url
 
     @property
     def connected(self) -> bool:
-        """Requests go out at once."""
+        """Return whether requests are sent at once."""
         return self.protocol.phase is Phase.OPEN
 
     @property
     def over(self) -> bool:
-        """The client has given up, or was closed."""
+        """Return whether the client has given up or was closed."""
         return self.protocol.phase is Phase.OVER
 
     # -- requests ----------------------------------------------------------------------------
 
     async def call(self, request: Message, answer: type[R], *, timeout: float | None = None) -> R:
-        """Ask, and return the one answer, which is of this type. Seconds of `timeout`: any.
+        """Send a request and return its only answer, which is of type `answer`.
 
-        Raises RequestFailed (UnexpectedAnswer for another type), ConnectionClosed. Cancelling the
-        task that waits cancels the request.
+        timeout: seconds after which it ends with DEADLINE_EXCEEDED. Raises RequestFailed
+        (UnexpectedAnswer for another type), ConnectionClosed. Cancelling the waiting task cancels
+        the request.
         """
         last: R | None = None
         async with self._open(request, (answer,), timeout) as stream:
@@ -199,20 +201,20 @@ class Client:
     def stream(
         self, request: Message, /, *answers: type[Message], timeout: float | None = None
     ) -> Stream[Message]:
-        """Ask, and iterate the answers, which are of these types; the request goes out now.
+        """Send a request now and return an iterator of its answers, which are of these types.
 
-        More than four types: say where the result goes what they are (`Stream[A | B | ...]`).
-        timeout: seconds after which it ends with DEADLINE_EXCEEDED. Raises RequestFailed if the
-        request is larger than the service takes, ConnectionClosed if the client is over.
+        For more than four types, annotate the result (`Stream[A | B | ...]`). timeout: seconds
+        after which it ends with DEADLINE_EXCEEDED. Raises RequestFailed if the request is larger
+        than the service accepts, and ConnectionClosed if the client is over.
         """
         return self._open(request, answers, timeout)
 
     def duplex(
         self, request: Message, takes: type[S], answer: type[R], *, timeout: float | None = None
     ) -> Duplex[S, R]:
-        """Ask, iterate the answers of type `answer`, and send messages of type `takes` meanwhile.
+        """Send a request, iterate its answers of type `answer`, and send inputs of type `takes`.
 
-        As `stream` in everything else.
+        Otherwise like `stream`.
         """
         call, inbox = self._begin(request, timeout)
         return Duplex[S, R](self, call, inbox, (answer,))
@@ -231,10 +233,10 @@ class Client:
             self._connection.arm()
         return call, inbox
 
-    # -- what a stream says ------------------------------------------------------------------
+    # -- called by streams -------------------------------------------------------------------
 
     def consumed(self, call: ClientCall) -> None:
-        """The consumer has taken one answer."""
+        """Note that the consumer has taken one answer."""
         self.protocol.consumed(call)
         self._connection.flush()
 
@@ -244,36 +246,36 @@ class Client:
         self._connection.flush()
 
     def takes_input(self, call: ClientCall) -> bool:
-        """The service takes one more input of this call, or the call has ended."""
+        """Return whether the service takes one more input of this call, or the call has ended."""
         return self.protocol.takes_input(call)
 
     def input(self, call: ClientCall, message: Message | None, *, last: bool) -> bool:
-        """Send an input; False: the call has ended."""
+        """Send an input; return False if the call has ended."""
         sent = self.protocol.input(call, message, last=last)
         self._connection.flush()
         return sent
 
     def room(self, call: ClientCall) -> None:
-        """The service takes more inputs of the call."""
+        """Wake the sender: the service takes more inputs of the call, or the call has ended."""
         inbox = self._inboxes.get(call)
         if inbox is not None:
             inbox.wake_sender()
 
     def cancel(self, call: ClientCall) -> None:
-        """End a call."""
+        """Cancel a call."""
         self._connection.do(self.protocol.cancel(call))
 
     def abandon(self, call: ClientCall) -> None:
-        """End a call whose consumer has gone."""
+        """Cancel a call whose consumer has gone."""
         self._connection.do(self.protocol.abandon(call))
         self._let_go(call)
 
     def forget(self, call: ClientCall) -> None:
-        """As `abandon`, but soon: garbage is collected anywhere, and in any thread."""
+        """Abandon the call soon: garbage is collected anywhere, and in any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.abandon, call)
 
-    # -- what the connection says ------------------------------------------------------------
+    # -- called by the connection ------------------------------------------------------------
 
     def _let_go(self, call: ClientCall) -> None:
         inbox = self._inboxes.pop(call, None)
@@ -281,7 +283,7 @@ class Client:
             inbox.wake_sender()
 
     def deliver(self, call: ClientCall, message: ServerMessage) -> None:
-        """Hand an answer to its consumer."""
+        """Pass an answer to its consumer."""
         inbox = self._inboxes.get(call)
         if inbox is not None:
             inbox.put(message)
@@ -289,7 +291,7 @@ class Client:
                 self._let_go(call)
 
     def fail(self, call: ClientCall, error: TransportError) -> None:
-        """Tell the consumer that no more answers come."""
+        """Tell the consumer that no more answers will come."""
         inbox = self._inboxes.get(call)
         self._let_go(call)
         if inbox is not None:

@@ -1,4 +1,4 @@
-"""Whether, where and when a client connects next: the close code and the runtime file decide."""
+"""Decides whether, where and when a client reconnects, by close code and runtime file."""
 
 from collections.abc import Callable
 from math import inf
@@ -14,15 +14,15 @@ _MOST_DOUBLINGS: Final = 30
 
 
 def comes_back(code: int) -> bool:
-    """A client may connect again after this close code."""
+    """Return whether a client may reconnect after this close code."""
     return 4000 <= code <= 4499 or code in _BACK
 
 
 class Comeback:
-    """The attempts to connect. None instead of a next step: give up.
+    """The attempts to connect. A next step of None means to give up.
 
-    Before there ever was a connection, the first failure is final, unless the service turns out
-    to be elsewhere or is only busy. An endpoint that refused its token is not tried again.
+    Before the first connection, the first failure is final, unless the service turns out to be
+    elsewhere or is only busy. An endpoint that refused its token is not tried again.
     """
 
     def __init__(self, settings: ClientSettings, random: Callable[[], float]) -> None:
@@ -37,7 +37,10 @@ class Comeback:
         self._was_open = False
 
     def found(self, endpoint: Endpoint | None, now: float) -> Connect | None:
-        """This is where the service is now, if it runs at all."""
+        """Return how to connect to where the service is now, or None.
+
+        endpoint: None if no service is running.
+        """
         new = endpoint is not None and endpoint != self.endpoint
         if endpoint is not None:
             self.endpoint = endpoint
@@ -50,9 +53,9 @@ class Comeback:
     def lost(
         self, code: int, now: float, *, refused: bool, busy: bool = False
     ) -> Find | Connect | None:
-        """The connection has ended, or none could be made: `refused`.
+        """Return the next step after a connection has ended, or (`refused`) none could be made.
 
-        busy: the service is there, and takes no client in now.
+        busy: the service is there, but admits no client now.
         """
         if self._was_open and (self.lost_at is None or (self._busy_since is not None and not busy)):
             self.lost_at = now  # a service that was busy until now was not lost
@@ -76,7 +79,7 @@ class Comeback:
         if now >= deadline:
             return None
         delay = 0.0 if at_once else self._next_delay()
-        # Whoever waits for the first connection is told when the wait is over, and not later.
+        # A caller waiting for the first connection must not wait beyond the deadline.
         return Connect(self.endpoint, delay if self._was_open else min(delay, deadline - now))
 
     def _deadline(self) -> float:
@@ -89,22 +92,22 @@ class Comeback:
         return max(deadlines, default=inf)
 
     def _next_delay(self) -> float:
-        """Exponential backoff, jitter over its upper half, on top of what the service advised."""
+        """Return the advised delay plus an exponential backoff, with jitter over its upper half."""
         settings = self._settings
         ceiling = min(settings.backoff_initial * 2.0**self._attempts, settings.backoff_maximum)
         self._attempts = min(self._attempts + 1, _MOST_DOUBLINGS)
         return self._advised + ceiling * (0.5 + self._random() / 2)
 
     def advised(self, seconds: float) -> None:
-        """The service goes away, and says when to come back."""
+        """Note the delay, in seconds, that a service advised when it announced its shutdown."""
         self._advised = seconds
 
     def opened(self) -> None:
-        """The service has let the client in."""
+        """Note that the service has admitted the client."""
         self._was_open = True
         self.lost_at = self._busy_since = None
         self._advised = 0.0
 
     def proved(self) -> None:
-        """The connection has carried something: the next loss is a new one."""
+        """Note that the connection has carried something, so that the next loss is a new one."""
         self._attempts = 0

@@ -1,4 +1,4 @@
-"""Carries out what the client's state machine wants: connections one after the other, and time."""
+"""Carries out what the client's state machine decides: one connection after another, and timers."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,20 +27,20 @@ from transport.errors import ConnectionClosed, NotRunning, TransportError
 
 
 class Receiver(Protocol):
-    """Who gets what comes of the calls."""
+    """Receives the results of calls."""
 
     def deliver(self, call: ClientCall, message: ServerMessage) -> None:
-        """The next answer to a call."""
+        """Take the next answer to a call."""
 
     def fail(self, call: ClientCall, error: TransportError) -> None:
-        """No answer to the call comes any more."""
+        """Note that no more answers to the call will come."""
 
     def room(self, call: ClientCall) -> None:
-        """The service takes more inputs of the call."""
+        """Note that the service takes more inputs of the call."""
 
 
 class ClientConnection:
-    """Runs until the protocol is over: one task, and a writer beside it while there is a socket."""
+    """Runs until the protocol is over: one task, plus a writer while there is a socket."""
 
     def __init__(
         self,
@@ -64,18 +64,18 @@ class ClientConnection:
         self._timer: Timer | None = None
 
     def now(self) -> float:
-        """The time, by the clock that was handed in."""
+        """Return the time on the given clock."""
         return self._clock.now()
 
     async def changed(self) -> None:
-        """Wait until the phase has changed to open, or over."""
+        """Wait until the phase has changed to OPEN or OVER."""
         self._changed.clear()
         await self._changed.wait()
 
     async def run(self) -> None:
         """Connect again and again, until the protocol gives up or is closed.
 
-        What the finder or the dialer raises beyond what they say comes out; the calls end first.
+        Undocumented exceptions of the finder or the dialer propagate, after the calls have ended.
         """
         try:
             self.do(self._protocol.start())
@@ -136,7 +136,7 @@ class ClientConnection:
             timer.cancel()
 
     async def _carry(self, websocket: ClientWebSocket) -> ConnectionClosed:
-        """Read until the connection ends; how it did."""
+        """Read until the connection ends; return how it ended."""
         self._output.clear()
         writer = asyncio.create_task(self._write(websocket), name="callboard client writer")
         self._cut = websocket.abort
@@ -170,7 +170,7 @@ class ClientConnection:
     # -- effects -----------------------------------------------------------------------------
 
     def do(self, effects: list[Effect]) -> None:
-        """Carry these out, and send what is to be sent."""
+        """Carry out these effects, and send what is to be sent."""
         for effect in effects:
             match effect:
                 case Deliver(call, message):
@@ -195,7 +195,7 @@ class ClientConnection:
         self.flush()
 
     def leave(self) -> None:
-        """Close: in order where there is a connection, at once where there is none."""
+        """Close properly if there is a connection, otherwise stop at once."""
         there = self._protocol.phase in (Phase.OPEN, Phase.GREETING)
         self.do(self._protocol.close())
         if not there:
@@ -206,12 +206,12 @@ class ClientConnection:
             self._cut()
 
     def flush(self) -> None:
-        """There may be something to send."""
+        """Wake the writer if there is something to send."""
         if self._protocol.has_output or self._closing is not None:
             self._output.set()
 
     def arm(self) -> None:
-        """Be there when the protocol next has something to do."""
+        """Set the timer for when the protocol next has something to do."""
         due = self._protocol.due()
         if self._closing is None and due is not None:
             self._set_timer(max(due - self.now(), 0.0), self._tick)

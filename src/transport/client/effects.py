@@ -1,4 +1,4 @@
-"""What the client's state machine wants done."""
+"""The effects that the client's state machine asks for."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,12 +11,12 @@ from transport.errors import ConnectionClosed, TransportError
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Look where the service is, and report by `found`."""
+    """Find out where the service is, and report it with `found`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """After `delay` seconds open a WebSocket, and report by `connected` or `disconnected`."""
+    """Open a WebSocket after `delay` seconds, and report `connected` or `disconnected`."""
 
     endpoint: Endpoint
     delay: float
@@ -24,7 +24,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class AbortConnection:
-    """Cut the connection, or the attempt to make one, and report `disconnected` with 1006."""
+    """Cut the connection or the attempt to make one, and report `disconnected` with 1006."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The service has let the client in; requests go out from now on."""
+    """The service has admitted the client; requests are sent from now on."""
 
     welcome: session_pb2.Welcome
 
@@ -52,7 +52,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The call has ended, and no answer of the service's says so."""
+    """The call has ended without an answer from the service that says so."""
 
     call: ClientCall
     error: TransportError
@@ -67,7 +67,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The client does not come back."""
+    """The client will not reconnect."""
 
     closed: ConnectionClosed
 

@@ -1,13 +1,13 @@
 """The phases of a client.
 
-Phases, by what happens (`found`, `connected`, `receive`, `disconnected`, `close`):
+Phases, by event (`found`, `connected`, `receive`, `disconnected`, `close`):
 
     phase      | goes to
-    -----------+------------------------------------------------------------------------
-    FINDING    | CONNECTING when an endpoint is found; OVER, or FINDING later, when none is
-    CONNECTING | GREETING when connected; FINDING when refused
-    GREETING   | OPEN with Welcome; FINDING with 4501, 4001; CONNECTING again by the close code
-    OPEN       | CONNECTING again with a close code that comes back, else OVER
+    -----------+---------------------------------------------------------------------------
+    FINDING    | CONNECTING, to the last endpoint if none is found; OVER when it gives up
+    CONNECTING | GREETING when connected; FINDING when refused, or OVER by the close code
+    GREETING   | OPEN with Welcome; FINDING with 4501, 4001; else by the close code as OPEN
+    OPEN       | CONNECTING after a close code that permits reconnecting; else OVER
     OVER       | nothing
 """
 
@@ -15,7 +15,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """Where the connection is."""
+    """The state of the connection."""
 
     FINDING = "finding"
     CONNECTING = "connecting"

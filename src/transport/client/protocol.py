@@ -1,13 +1,13 @@
 """The client's half of the protocol as a state machine without I/O: no asyncio, no socket.
 
-A page, another event loop or a test drives it as `transport.client` does. What happens goes in,
-with the time; effects come out, and bytes to send wait in an outbox. Rules:
+A web page, another event loop or a test can drive it as `transport.client` does. Events go in with
+the time, effects come out, and bytes to send wait in an outbox. The rules:
 
 1. A call ends exactly once: by its last answer, or by a `Failed` that says why none will come.
-2. An answer is delivered once, in order; one that was seen before a cut is not delivered again.
-3. What was never sent is sent when there is a connection. What was sent is sent again only if the
-   service says that it never came: no request runs twice.
-4. A call that was sent is lost with its session, and only with it.
+2. Answers are delivered once, in order; an answer seen before a cut is not delivered again.
+3. What was never sent is sent once there is a connection. What was sent is sent again only if the
+   service says that it never arrived: no request runs twice.
+4. A call that was sent is lost only if its session is lost.
 """
 
 from collections import deque
@@ -50,7 +50,7 @@ DEADLINE: Final = (Code.DEADLINE_EXCEEDED, "the request took longer than it may"
 
 
 class ClientProtocol:
-    """All that a client knows of its session."""
+    """The complete state of a client's session."""
 
     def __init__(self, settings: ClientSettings, random: Callable[[], float] | None = None) -> None:
         self.settings = settings
@@ -70,17 +70,17 @@ class ClientProtocol:
 
     @property
     def url(self) -> str:
-        """Where it connected last, or tried to; empty: nowhere yet."""
+        """The URL of the last connection or attempt; empty if there was none."""
         return self._comeback.endpoint.url
 
     # -- the connection ----------------------------------------------------------------------
 
     def start(self) -> list[Effect]:
-        """Begin."""
+        """Start looking for the service."""
         return [Find()]
 
     def found(self, endpoint: Endpoint | None, now: float) -> list[Effect]:
-        """Where the service is now; None: none is running, so what it had in flight is lost."""
+        """Handle where the service is now; None: none is running, so calls in flight are lost."""
         if self.phase is Phase.OVER:
             return []
         lost = self._forget_session() if endpoint is None else []
@@ -97,7 +97,7 @@ class ClientProtocol:
         return [step]
 
     def connected(self, now: float) -> list[Effect]:
-        """The WebSocket is open: the Hello goes out."""
+        """Queue the Hello: the WebSocket is open."""
         self.phase = Phase.GREETING
         self.heard(now)
         hello = session_pb2.Hello(
@@ -116,7 +116,7 @@ class ClientProtocol:
         return []
 
     def disconnected(self, closed: ConnectionClosed, now: float) -> list[Effect]:
-        """The connection has ended, or none could be made (1006)."""
+        """Handle that the connection has ended, or that none could be made (1006)."""
         if self.phase is Phase.OVER:
             return []
         self._outbox.clear()
@@ -126,7 +126,7 @@ class ClientProtocol:
         return self._go(self._comeback.lost(closed.code, now, refused=refused, busy=busy), now)
 
     def close(self) -> list[Effect]:
-        """Leave: the session ends, and what it has in flight is cancelled."""
+        """Leave: the session ends, and its calls in flight are cancelled."""
         if self.phase is Phase.OVER:
             return []
         self.closed = ConnectionClosed(CloseCode.NORMAL, "closed by this client")
@@ -142,7 +142,7 @@ class ClientProtocol:
     # -- time --------------------------------------------------------------------------------
 
     def due(self) -> float | None:
-        """When `tick` has something to do; None: not before something else happens."""
+        """Return when `tick` must be called; None: not before something else happens."""
         times = [] if self._silence is None else [self._heard + self._silence]
         if self.phase is not Phase.OPEN:
             times += [call.deadline for call in self._calls if call.deadline is not None]
@@ -150,7 +150,7 @@ class ClientProtocol:
 
     @property
     def _silence(self) -> float | None:
-        """Seconds without a word from the service after which something is to be done."""
+        """Return the seconds without anything from the service after which `tick` must act."""
         match self.phase:
             case Phase.CONNECTING | Phase.GREETING:
                 return self.settings.handshake
@@ -161,7 +161,7 @@ class ClientProtocol:
                 return None
 
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed."""
+        """Handle deadlines and silence: time has passed."""
         effects: list[Effect] = []
         if self.phase is not Phase.OPEN:
             late = [c for c in self._calls if c.deadline is not None and c.deadline <= now]
@@ -173,22 +173,22 @@ class ClientProtocol:
                 self._pinged = True
                 self._put(ClientMessage(ping=session_pb2.Ping()))
             else:
-                self._heard = now  # time to carry it out
+                self._heard = now  # leaves time to carry it out
                 effects.append(AbortConnection())
         return effects
 
     def heard(self, now: float) -> None:
-        """The service has given a sign of life, such as a WebSocket ping."""
+        """Note a sign of life from the service, such as a WebSocket ping."""
         self._heard = now
         self._pinged = False
 
     # -- calls -------------------------------------------------------------------------------
 
     def open(self, message: Message, timeout: float | None, now: float) -> ClientCall:
-        """Open a request; it is sent now, or when there is a connection.
+        """Open a request; it is sent now, or once there is a connection.
 
         timeout: seconds after which it ends with DEADLINE_EXCEEDED. Raises ConnectionClosed, and
-        RequestFailed if it is larger than the service takes.
+        RequestFailed if the request is larger than the service accepts.
         """
         if self.phase is Phase.OVER:
             raise self.closed
@@ -215,7 +215,7 @@ class ClientProtocol:
     def _send_unsent(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for call in [call for call in self._calls if not call.request_id]:
-            # It may be another service than at `open`, and take less.
+            # It may be another service than at `open`, with a lower limit.
             if excess := next(filter(None, map(self._excess, call.opening(now))), None):
                 effects += self._end_here(call, excess)
             else:
@@ -223,7 +223,7 @@ class ClientProtocol:
         return effects
 
     def cancel(self, call: ClientCall) -> list[Effect]:
-        """End the call; its last answer still comes. Harmless once it has ended, or twice."""
+        """Cancel the call; its last answer still comes. Does nothing if ended or cancelled."""
         if call not in self._calls or call.cancelled:
             return []
         call.cancelled = True
@@ -234,12 +234,12 @@ class ClientProtocol:
         return []
 
     def abandon(self, call: ClientCall) -> list[Effect]:
-        """Cancel the call, and deliver nothing of it any more."""
+        """Cancel the call, and deliver nothing more of it."""
         call.abandoned = True
         return self.cancel(call)
 
     def _end_here(self, call: ClientCall, error: RequestFailed) -> list[Effect]:
-        """End a call for its user; the service, if it knows it, still has to end it."""
+        """End a call for its user; the service, if it knows the call, still has to end it."""
         failed: list[Effect] = [] if call.abandoned else [Failed(call, error)]
         if call.request_id:
             call.deadline = None
@@ -251,7 +251,7 @@ class ClientProtocol:
     def answer(self, call: ClientCall, answer: chat_pb2.AnswerRequest) -> None:
         """Answer an ask of the call. Kept until the ask is closed, and sent again after a cut.
 
-        Raises RequestFailed if the answer is larger than the service takes.
+        Raises RequestFailed if the answer is larger than the service accepts.
         """
         if call not in self._calls:
             return
@@ -262,16 +262,16 @@ class ClientProtocol:
             self._put(call.about(answer))
 
     def takes_input(self, call: ClientCall) -> bool:
-        """One more input of the call may be sent now. Nobody waits for one that has ended."""
+        """Return whether one more input of the call may be sent now, or the call has ended."""
         if call not in self._calls or call.cancelled:
             return True
         return call.inputs.has_room(self.welcome.limits.input_window)
 
     def input(self, call: ClientCall, message: Message | None, *, last: bool) -> bool:
-        """Send one more message of the call's; None: just say that nothing follows.
+        """Send a further message of the call, or, for None, only that nothing follows.
 
-        Kept until the service has taken it, and sent again after a cut. False: the call has ended.
-        Raises RequestFailed if it is larger than the service takes.
+        Kept until the service has taken it, and sent again after a cut. Returns False if the call
+        has ended. Raises RequestFailed if the message is larger than the service accepts.
         """
         if call not in self._calls or call.cancelled:
             return False
@@ -284,14 +284,14 @@ class ClientProtocol:
         return True
 
     def consumed(self, call: ClientCall) -> None:
-        """The call's consumer has handled one answer: there is room for another."""
+        """Note that the consumer has handled one answer, which makes room for another."""
         if call.consume() and call in self._calls and self.phase is Phase.OPEN:
             self._put(call.about(session_pb2.Credit(limit=call.granted)))
 
     # -- what the service says ---------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> list[Effect]:
-        """Take a binary frame from the service."""
+        """Handle a binary frame from the service."""
         if self.phase is Phase.OVER:
             return []
         try:
@@ -329,7 +329,7 @@ class ClientProtocol:
         return [*lost, *self._send_unsent(now), Ready(welcome)]
 
     def _forget_session(self) -> list[Effect]:
-        """The session is no more, and what it had in flight is lost with it."""
+        """Forget the session, which has ended, and fail the calls that were lost with it."""
         lost = [call for call in self._calls if call.request_id]
         for call in lost:
             del self._calls[call]
@@ -340,11 +340,11 @@ class ClientProtocol:
         return [Failed(call, SessionLost()) for call in lost if not call.abandoned]
 
     def _send_again(self, last_received: int, now: float) -> list[Effect]:
-        """What the cut may have swallowed."""
+        """Send again what the cut may have lost."""
         effects: list[Effect] = []
         for call in [call for call in self._calls if call.request_id]:
             if call.request_id > last_received:
-                if call.cancelled:  # it never runs
+                if call.cancelled:  # it never ran
                     del self._by_id[call.request_id]
                     call.request_id = 0
                     effects += self._end_here(call, RequestFailed(*CANCELLED))
@@ -361,7 +361,7 @@ class ClientProtocol:
         if message.sequence <= self.sequence:
             return []
         if message.sequence != self.sequence + 1:
-            return [AbortConnection()]  # what is missing comes again after the resume
+            return [AbortConnection()]  # the missing answers are sent again after the resume
         self.sequence = message.sequence
         if self._acks.count(message, size, self.welcome.limits):
             self._put(ClientMessage(ack=session_pb2.Ack(sequence=self.sequence)))
@@ -384,17 +384,17 @@ class ClientProtocol:
         self._outbox.extend(message.SerializeToString() for message in messages)
 
     def take(self) -> list[bytes]:
-        """Remove all that is to be sent on this connection, in order."""
+        """Remove and return everything to be sent on this connection, in order."""
         taken = list(self._outbox)
         self._outbox.clear()
         return taken
 
     @property
     def has_output(self) -> bool:
-        """There is something to send."""
+        """Return whether there is something to send."""
         return bool(self._outbox)
 
     @property
     def in_flight(self) -> int:
-        """Calls that have not ended."""
+        """The number of calls that have not ended."""
         return len(self._calls)

@@ -1,4 +1,4 @@
-"""What carries a client's frames: a WebSocket of aiohttp's, or whatever else does the same."""
+"""The transport of a client's frames: aiohttp's WebSocket, or anything with the same interface."""
 
 import contextlib
 import socket
@@ -28,47 +28,47 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of one frame from the service; a larger one ends the connection with 1009."""
 
 NO_WEBSOCKET: Final = "answers HTTP"
-"""How the reason begins where the WebSocket is refused; the status follows."""
+"""The start of the reason if the WebSocket is refused; the HTTP status follows."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the service has to answer a close."""
 
 
 class ClientWebSocket(Protocol):
-    """One connection that is open."""
+    """One open connection."""
 
     async def receive(self) -> bytes | None:
-        """The next binary frame; None: a sign of life. Raises ConnectionClosed."""
+        """Return the next binary frame; None is a sign of life. Raises ConnectionClosed."""
 
     async def send(self, frames: Iterable[bytes]) -> None:
-        """Send these, in order. Returns early, without an error, if the connection has ended."""
+        """Send these frames in order. Returns early, without an error, if the connection ended."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Close in order: the other side gets what was sent, and the code."""
+        """Close properly: the other side receives what was sent, and the code."""
 
     def abort(self) -> None:
-        """Cut at once, and let go of what is held; due after any end, harmless twice."""
+        """Cut at once and release everything. Required after any end; may be called twice."""
 
 
 class Dialer(Protocol):
-    """Makes connections."""
+    """Opens connections."""
 
     async def dial(self, url: str) -> ClientWebSocket:
         """Connect. Raises ConnectionClosed (1006) if nothing answers there."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 class AiohttpWebSocket:
-    """A WebSocket."""
+    """A WebSocket of aiohttp."""
 
     def __init__(self, websocket: "_WebSocket", max_answer: int) -> None:
         self._websocket = websocket
         self._max_answer = max_answer
 
     async def receive(self) -> bytes | None:
-        """The next binary frame; pings are answered here."""
+        """Return the next binary frame; pings are answered here."""
         message = await self._websocket.receive()
         match message.type:
             case WSMsgType.BINARY:
@@ -92,7 +92,7 @@ class AiohttpWebSocket:
                 raise ConnectionClosed(int(code), reason)
 
     async def send(self, frames: Iterable[bytes]) -> None:
-        """Send these; what ends the connection is for `receive` to tell."""
+        """Send these frames; an end of the connection is reported by `receive`."""
         try:
             for frame in frames:
                 await self._websocket.send_bytes(frame)
@@ -100,30 +100,30 @@ class AiohttpWebSocket:
             return
 
     async def close(self, code: int, reason: str) -> None:
-        """The closing handshake, within CLOSE_TIMEOUT."""
+        """Perform the closing handshake, within CLOSE_TIMEOUT."""
         await self._websocket.close(code=code, message=reason.encode())
 
     def abort(self) -> None:
-        """Shut the socket: the other side sees the end, and `receive` does."""
+        """Shut down the socket, so that the other side and `receive` see the end."""
         self._websocket.abort()
 
 
 class _WebSocket(ClientWebSocketResponse):
-    """One that can be cut: aiohttp's own keeps the connection of one that broke until `__del__`."""
+    """A WebSocket that can be cut; aiohttp keeps a broken one's connection until `__del__`."""
 
     def abort(self) -> None:
         raw = self.get_extra_info("socket")
         if raw is not None:
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # it has already ended
                 raw.shutdown(socket.SHUT_RDWR)
         self._response.close()
 
 
 class WebSockets:
-    """Dials, over TCP or a Unix socket, with one aiohttp session for each way that is needed.
+    """Dials over TCP or Unix sockets, with one aiohttp session for TCP and one per Unix socket.
 
-    connector: what opens its TCP sockets, where those lead elsewhere than the URL says (a tunnel).
-    max_answer: bytes of the largest message that is taken. A service may be set to send as much as
+    connector: opens the TCP sockets, if they lead elsewhere than the URL says (a tunnel).
+    max_answer: the largest message accepted, in bytes. A service may be configured to send up to
     MAX_ANSWER (Limits.max_answer_bytes).
     """
 
@@ -140,8 +140,8 @@ class WebSockets:
     async def dial(self, url: str) -> AiohttpWebSocket:
         """Open a WebSocket.
 
-        Raises ConnectionClosed: 1015 where the certificate is not trusted, 1006 for all else, also
-        where the upgrade is refused.
+        Raises ConnectionClosed: 1015 if the certificate is not trusted, 1006 for any other failure,
+        including a refused upgrade.
         """
         unix_socket, target = route(url)
         try:
@@ -149,7 +149,7 @@ class WebSockets:
                 target,
                 autoping=False,
                 compress=0,
-                max_msg_size=self._max_answer + 1,  # aiohttp refuses one of this size, too
+                max_msg_size=self._max_answer + 1,  # aiohttp refuses this size as well
                 timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
             )
         except WSServerHandshakeError as error:
@@ -166,7 +166,7 @@ class WebSockets:
         session = self._sessions.get(unix_socket)
         if session is None:
             way = self._connector() if unix_socket is None else UnixConnector(str(unix_socket))
-            # Neither cookies nor a proxy of the environment's: the token goes to one address.
+            # No cookies and no proxy from the environment: the token goes to one address only.
             session = self._sessions[unix_socket] = ClientSession(
                 connector=way,
                 cookie_jar=DummyCookieJar(),

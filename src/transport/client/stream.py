@@ -21,7 +21,7 @@ S_contra = TypeVar("S_contra", bound=Message, contravariant=True)
 
 
 class AnswerQueue:
-    """What has come for a call and waits for its consumer; bounded by the call's credit."""
+    """Answers to a call that wait for its consumer; bounded by the call's credit."""
 
     __slots__ = ("_arrived", "_sender", "_waiter")
 
@@ -34,13 +34,13 @@ class AnswerQueue:
         return len(self._arrived)
 
     def put(self, item: ServerMessage | TransportError) -> None:
-        """Keep it; wake the consumer."""
+        """Queue an item and wake the consumer."""
         self._arrived.append(item)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def room(self) -> None:
-        """Wait for word that the service takes more inputs, or that the call has ended."""
+        """Wait until the service takes more inputs, or the call has ended."""
         self._sender = asyncio.get_running_loop().create_future()
         try:
             await self._sender
@@ -48,12 +48,12 @@ class AnswerQueue:
             self._sender = None
 
     def wake_sender(self) -> None:
-        """The service takes more, or the call has ended."""
+        """Wake the sender: the service takes more inputs, or the call has ended."""
         if self._sender is not None and not self._sender.done():
             self._sender.set_result(None)
 
     async def next(self) -> ServerMessage:
-        """The oldest. Raises what was put, if that is an error."""
+        """Return the oldest item, waiting for one if necessary; raise it if it is an error."""
         while not self._arrived:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -69,11 +69,12 @@ class AnswerQueue:
 class Stream(Generic[R_co]):
     """The answers to one request. Iterate it once.
 
-    It ends with the request; an error that ends it is raised as RequestFailed. Leaving the
-    iteration before (break, an exception, a cancelled task) cancels the request; where it matters
-    that this is at once on every Python, use the stream as an asynchronous context manager.
+    The iteration ends with the request; an error that ends the request is raised as RequestFailed.
+    Leaving the iteration early (break, an exception, a cancelled task) cancels the request. To make
+    that happen at once on every Python implementation, use the stream as an asynchronous context
+    manager.
 
-    A notice whose type was not asked for is passed over, unless it voids tokens.
+    A notice whose type was not asked for is skipped, unless it voids tokens.
     """
 
     def __init__(
@@ -89,9 +90,9 @@ class Stream(Generic[R_co]):
         return _Iteration(self)
 
     async def next(self) -> R_co:
-        """The next answer, of a stream that is not left by cancelling who waits here.
+        """Return the next answer; cancelling the waiting task does not cancel the request.
 
-        Raises StopAsyncIteration after the last.
+        Raises StopAsyncIteration after the last answer.
         """
         while not self._over:
             try:
@@ -107,10 +108,10 @@ class Stream(Generic[R_co]):
         raise StopAsyncIteration
 
     def _unwrap(self, message: ServerMessage) -> R_co | None:
-        """The answer in this frame, if there is one for the consumer."""
+        """Return the answer in this frame, or None if there is none for the consumer."""
         arm = message.WhichOneof("payload")
         if arm is None:
-            return None  # of a later version of the contract
+            return None  # from a later version of the contract
         payload: Message = getattr(message, arm)
         name = payload.DESCRIPTOR.full_name
         if arm == "reply":
@@ -137,20 +138,20 @@ class Stream(Generic[R_co]):
         return UnexpectedAnswer(payload)
 
     def answer(self, ask_id: str, answers: Iterable[str], message: str = "") -> None:
-        """Answer an AskEvent of this request; no answers: declined. Harmless once it has ended.
+        """Answer an AskEvent of this request; no answers: declined. Does nothing after its end.
 
-        Raises RequestFailed if the service takes no answer as long as that.
+        Raises RequestFailed if the answer is larger than the service accepts.
         """
         self._client.answer(
             self._call, AnswerRequest(ask_id=ask_id, answers=answers, message=message)
         )
 
     def cancel(self) -> None:
-        """End the request; what still comes of it, RequestFailed with CANCELLED, can be read."""
+        """Cancel the request; what still arrives, RequestFailed with CANCELLED, can be read."""
         self._client.cancel(self._call)
 
     def close(self) -> None:
-        """End the request and read no more of it. Harmless once it has ended."""
+        """Cancel the request and read no more of it. Does nothing once the request has ended."""
         if not self._over:
             self._over = True
             self._client.abandon(self._call)
@@ -167,7 +168,7 @@ class Stream(Generic[R_co]):
         self.close()
 
     def drop(self) -> None:
-        """As `close`, but soon: for what finds out as garbage that nobody reads any more."""
+        """Close soon; for use by finalizers, when nobody reads the stream any more."""
         if not self._over:
             self._over = True
             self._client.forget(self._call)
@@ -177,27 +178,27 @@ class Stream(Generic[R_co]):
 
 
 class Duplex(Stream[R_co], Generic[S_contra, R_co]):
-    """A stream that is sent more messages while its answers come (gRPC's bidirectional stream)."""
+    """A stream that also sends inputs while its answers arrive (gRPC's bidirectional stream)."""
 
     async def send(self, message: S_contra, *, last: bool = False) -> bool:
-        """Send one more, when the service takes it; `last`: nothing follows.
+        """Send an input, once the service takes it; `last`: nothing follows.
 
-        False: the request has ended, and nobody will see it. It waits while the handler is behind,
-        so answers and inputs belong in two tasks where the handler does not answer each input. One
-        task at a time may send. Raises RequestFailed if the message is larger than the service
-        takes.
+        Returns False if the request has ended, and the message is not sent. This waits while the
+        handler is behind, so use two tasks for answers and inputs unless the handler answers every
+        input. Only one task may send at a time. Raises RequestFailed if the message is larger than
+        the service accepts.
         """
         while not self._client.takes_input(self._call):
             await self._inbox.room()
         return self._client.input(self._call, message, last=last)
 
     def finish(self) -> None:
-        """Say that nothing follows. Harmless once the request has ended."""
+        """Tell the service that nothing follows. Does nothing once the request has ended."""
         self._client.input(self._call, None, last=True)
 
 
 class _Iteration(Generic[R_co]):
-    """One `async for` over a stream: when it is left, nothing refers to it any more."""
+    """One `async for` over a stream; once it is left, nothing refers to it any more."""
 
     def __init__(self, stream: Stream[R_co]) -> None:
         self._stream = stream
