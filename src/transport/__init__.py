@@ -1,1 +1,1 @@
-"""Frames on a WebSocket: the wire contract, the handshake, connections, and being found."""
+"""Frames on a WebSocket: the wire contract, the handshake, connections, and discovery."""

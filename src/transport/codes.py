@@ -7,4 +7,4 @@ from actors.protocol.close_codes import NEVER_SENT, CloseCode
 __all__ = ["NEVER_SENT", "PROTOCOL_VERSION", "CloseCode"]
 
 PROTOCOL_VERSION: Final = 1
-"""What a Hello and a Welcome carry."""
+"""The version that a Hello and a Welcome carry."""

@@ -1,8 +1,8 @@
-"""Being found: one runtime file for each running service, readable by its user alone.
+"""Publishes and finds running services: one runtime file each, readable only by its user.
 
-`<user runtime dir>/callboard/<pid>.json`, mode 0600 in a folder of mode 0700, written whole or not
-at all. It holds the token: whoever can read it may connect. ADR 0032 says how the process behind it
-is identified.
+The file is `<user runtime dir>/callboard/<pid>.json`, of mode 0600 in a folder of mode 0700, and is
+written atomically. It holds the token: whoever can read it may connect. ADR 0032 says how the
+process behind it is identified.
 """
 
 import json
@@ -35,12 +35,12 @@ _SUFFIX: Final = ".json"
 _MAX_BYTES: Final = 64 * 1024
 _WORDS: Final = ("url", "page", "token", "backend", "version")
 _PROCESS: Final = "process"
-"""The key of what identifies the process; beside it are the fields of the record."""
+"""The key of the process's identity, next to the fields of the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRecord:
-    """What a runtime file says. `started_at`: seconds since 1970."""
+    """The contents of a runtime file. `started_at`: seconds since 1970."""
 
     pid: int
     url: str
@@ -56,7 +56,7 @@ class RuntimeRecord:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFile:
-    """A published runtime file. It is locked, where that is possible, until `withdraw`."""
+    """A published runtime file. It is locked, if that is possible, until `withdraw`."""
 
     path: Path
     descriptor: int | None
@@ -64,7 +64,7 @@ class RuntimeFile:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A runtime file that makes sense, and whether its service runs.
+    """A valid runtime file, and whether its service runs.
 
     near: whether the service is in our own namespace.
     """
@@ -76,12 +76,12 @@ class _Entry:
 
 
 def default_folder() -> Path:
-    """Return where runtime files belong: `CALLBOARD_RUNTIME_DIR`, else the user's runtime folder.
+    """Return the folder of runtime files: `CALLBOARD_RUNTIME_DIR`, else the user's runtime folder.
 
-    On Linux, `XDG_RUNTIME_DIR` counts only if it is a folder of this user's own: after `su` it is
-    often another user's. Without it, the folder is `/run/user/UID/callboard`, or, where there is no
-    such folder either (a container, a cron job), `run` in the user's cache folder; never a name in
-    a folder shared by all, which platformdirs would take and others may make first.
+    On Linux, `XDG_RUNTIME_DIR` counts only if it is a folder owned by this user: after `su` it is
+    often another user's. Otherwise the folder is `/run/user/UID/callboard` or, if the user has no
+    `/run/user/UID` either (a container, a cron job), `run` in the user's cache folder. It is never
+    a name in a folder shared by all, which platformdirs would choose and others may create first.
     """
     if named := os.environ.get("CALLBOARD_RUNTIME_DIR"):
         return Path(named)
@@ -104,7 +104,7 @@ def _is_own_folder(folder: Path) -> bool:
 def publish(folder: Path, record: RuntimeRecord) -> RuntimeFile:
     """Write the runtime file, and remove those of processes that have certainly ended.
 
-    A name that is taken is left alone, and another one chosen. Raises CannotPublish.
+    If the name is taken, that file is left alone and another name is chosen. Raises CannotPublish.
     """
     try:
         _make_private(folder)
@@ -137,7 +137,7 @@ def _write(folder: Path, record: RuntimeRecord) -> RuntimeFile:
 
 
 def _name(draft: Path, folder: Path, pid: int) -> Path:
-    """Give the finished draft its name, which replaces nothing."""
+    """Give the finished draft its final name, without replacing any file."""
     for ending in ("", *(f"-{secrets.token_hex(4)}" for _ in range(3))):
         path = folder / f"{pid}{ending}{_SUFFIX}"
         with suppress(FileExistsError):
@@ -154,33 +154,33 @@ def _name(draft: Path, folder: Path, pid: int) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the folder this user's alone. Raises CannotPublish if it is not theirs, or OSError."""
+    """Make the folder private. Raises CannotPublish if this user does not own it, or OSError."""
     make_private(folder)
     if os.name != "posix":
         return
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise CannotPublish(f"{folder} is no folder of this user's: no runtime file goes there")
-    if status.st_mode & stat.S_ISVTX:  # as /tmp, which is root's: it would be closed to all others
+    if status.st_mode & stat.S_ISVTX:  # like /tmp: the chmod would lock out all others
         raise CannotPublish(f"{folder} is a folder for all users: no runtime file goes there")
     if status.st_mode & 0o077:
         folder.chmod(0o700)
 
 
 def _sweep(folder: Path, *, drafts: bool) -> None:
-    """Remove the files of ended processes; with `drafts`, also what was never finished."""
+    """Remove the files of ended processes and, with `drafts`, unfinished drafts."""
     for entry in _entries(folder):
         if entry.life is Life.DEAD:
             with suppress(OSError):
                 entry.path.unlink()
-    if drafts:  # nobody else is writing one
+    if drafts:  # no other process is writing one
         for path in folder.glob(".*.tmp"):
             with suppress(OSError):
                 path.unlink()
 
 
 def withdraw(file: RuntimeFile) -> None:
-    """Remove the runtime file, if it is still there, and give its lock back."""
+    """Remove the runtime file, if it is still there, and release its lock."""
     with suppress(OSError):
         if file.descriptor is None or os.path.samestat(
             os.fstat(file.descriptor), file.path.lstat()
@@ -192,10 +192,10 @@ def withdraw(file: RuntimeFile) -> None:
 
 
 def find(folder: Path) -> RuntimeRecord:
-    """Return the record of the running service that was started last. Raises NotRunning.
+    """Return the record of the most recently started running service. Raises NotRunning.
 
-    A service in another container counts only if none runs here; one of which nobody can say
-    whether it runs counts only if there is no other.
+    A service in another container counts only if none runs here. One that cannot be determined to
+    be running counts only if there is no other.
     """
     running = [entry for entry in _entries(folder) if entry.life is not Life.DEAD]
     if not running:
@@ -215,9 +215,9 @@ def _entries(folder: Path) -> Iterator[_Entry]:
 
 
 def _read(path: Path, judge: Judge) -> _Entry | None:
-    """Return what the file says; None if it makes no sense, or may be somebody else's."""
+    """Return the file's entry; None if it is invalid or may be somebody else's."""
     try:
-        # Neither a link nor a pipe: one leads elsewhere, the other would be waited for.
+        # No links, which lead elsewhere, and no pipes, which would block.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         descriptor = os.open(path, flags)
         try:
@@ -238,16 +238,16 @@ def _read(path: Path, judge: Judge) -> _Entry | None:
 
 
 def _is_own_file(status: os.stat_result) -> bool:
-    """Whether it is a regular file of this user's; root may read everybody's."""
+    """Return whether it is a regular file of this user; root may read anyone's."""
     if not stat.S_ISREG(status.st_mode):
         return False
     return os.name != "posix" or os.getuid() in (0, status.st_uid)
 
 
 def _parse(text: str) -> tuple[RuntimeRecord, ProcessIdentity, bool]:
-    """Return the record, its process, and whether that locked the file. Raises much.
+    """Return the record, its process, and whether that process locked the file.
 
-    What it raises: ValueError, KeyError, TypeError, OverflowError, RecursionError.
+    Raises ValueError, KeyError, TypeError, OverflowError or RecursionError if the text is invalid.
     """
     content = json.loads(text)
     process, locked = parse_process(content["pid"], content[_PROCESS])

@@ -1,13 +1,13 @@
-"""Every error of the transport.
+"""All errors of the transport.
 
 TransportError
-├── NotProtobuf        a registered message that is no protobuf message
-├── CannotListen       the address cannot be bound
+├── NotProtobuf        a registered message is not a protobuf message
+├── CannotListen       the service cannot listen at the address
 ├── CannotPublish      the runtime file cannot be written
-├── NotRunning         no service is there to connect to
+├── NotRunning         there is no service to connect to
 ├── ConnectionClosed   the connection ended; carries the close code
-└── RequestFailed      a request ended with an error; a Failure too, with all that it carries
-    ├── SessionLost        the session is gone, and the request with it
+└── RequestFailed      a request ended with an error; also a Failure, with all its fields
+    ├── SessionLost        the session was lost, and the request with it
     └── UnexpectedAnswer   an answer of a type that was not asked for; carries it
 """
 
@@ -21,15 +21,15 @@ from transport.codes import CloseCode
 
 
 class TransportError(Exception):
-    """Base of all errors of this layer. The text is for a person to read."""
+    """The base of all errors of this layer. The text is for people to read."""
 
 
 class NotProtobuf(TransportError):
-    """A message was registered that the wire cannot carry."""
+    """A message was registered that the wire format cannot carry."""
 
 
 class CannotListen(TransportError):
-    """The address is taken, or not this machine's."""
+    """The service cannot listen: its address, certificate or socket path is not usable."""
 
 
 class CannotPublish(TransportError):
@@ -37,14 +37,14 @@ class CannotPublish(TransportError):
 
 
 class NotRunning(TransportError):
-    """No runtime file names a living service."""
+    """No runtime file names a running service."""
 
 
 class ConnectionClosed(TransportError):
-    """The connection ended before what was asked for had come.
+    """The connection ended before the expected answer had come.
 
-    `code`: the close code; 1006 where there was none (RFC 6455, section 7.1.5). `status`: of the
-    HTTP answer that refused the WebSocket; 0 if none did.
+    `code`: the close code; 1006 if there was none (RFC 6455, section 7.1.5). `status`: that of the
+    HTTP response that refused the WebSocket; 0 if none did.
     """
 
     def __init__(self, code: int, reason: str = "", *, status: int = 0) -> None:
@@ -55,19 +55,19 @@ class ConnectionClosed(TransportError):
 
     @property
     def busy(self) -> bool:
-        """Whether the service is there but takes no client in now, being full or shutting down."""
+        """Whether the service is there but admits no client now, as it is full or shutting down."""
         return self.status == HTTPStatus.SERVICE_UNAVAILABLE or self.code == CloseCode.GOING_AWAY
 
 
 class RequestFailed(Failure, TransportError):
-    """A request of this client's ended with an error: the service's, or the client's own.
+    """A request of this client ended with an error, from the service or from the client itself.
 
-    As `Failure`: `code`, `message`, `retryable`, `retry_after_ms`.
+    It has the fields of `Failure`: `code`, `message`, `retryable`, `retry_after_ms`.
     """
 
     @property
     def error(self) -> ChatError:
-        """The same as the contract says it."""
+        """The same error as a message of the contract."""
         return ChatError(
             code=self.code.value,
             message=self.message,
@@ -77,12 +77,12 @@ class RequestFailed(Failure, TransportError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds that should pass before the same request is sent again; 0: no advice."""
+        """Seconds to wait before sending the same request again; 0: no advice."""
         return self.retry_after_ms / 1000
 
 
 def request_failed(error: ChatError) -> RequestFailed:
-    """What the service said. A code that is unknown here is INTERNAL, and named."""
+    """Return the error that the service sent; an unknown code becomes INTERNAL and is named."""
     try:
         code, message = Code(error.code), error.message
     except ValueError:
@@ -93,7 +93,7 @@ def request_failed(error: ChatError) -> RequestFailed:
 
 
 class SessionLost(RequestFailed):
-    """The service does not have the session any more: it was away too long, or started anew.
+    """The session is gone: the client was away too long, or the service restarted.
 
     What the request did until then is not known.
     """
@@ -104,7 +104,7 @@ class SessionLost(RequestFailed):
 
 
 class UnexpectedAnswer(RequestFailed):
-    """The service answered with a type that was not asked for; `answer` is what came."""
+    """The service sent an answer of a type that was not asked for; `answer` is that answer."""
 
     def __init__(self, answer: Message) -> None:
         name = answer.DESCRIPTOR.name

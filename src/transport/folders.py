@@ -1,4 +1,4 @@
-"""Folders that are made for one user alone."""
+"""Creates folders that are private to one user."""
 
 import errno
 import os
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, and each missing one above it, with mode 0700. Raises OSError.
+    """Create the folder, and each missing one above it, with mode 0700. Raises OSError.
 
-    Folders that are there already stay as they are. (`mkdir(mode, parents=True)` gives the mode to
-    the last one alone.)
+    Existing folders are not changed. (`mkdir(mode, parents=True)` applies the mode to the last one
+    only.)
     """
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Advisory locks that say whether the process that wrote a file still runs.
+"""Advisory locks that tell whether the process that wrote a file still runs.
 
 A lock belongs to an open file and ends with its process, however that ends. The kernel answers for
-processes in other containers too, where a process number means nothing. POSIX only: on Windows no
-lock is taken, and none is needed, since a process number has one meaning there.
+processes in other containers too, where a process number is meaningless. POSIX only: on Windows no
+lock is taken, and none is needed, since a process number has only one meaning there.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 _WAIT: Final = 2.0
-"""Seconds for which a folder that another process has locked is tried again."""
+"""Seconds for which to retry locking a folder that another process has locked."""
 
 _PAUSE: Final = 0.02
 
@@ -28,10 +28,10 @@ def acquire(descriptor: int) -> bool:
 
 
 def is_held(descriptor: int) -> bool | None:
-    """Return whether another process holds the lock; None where the file system has no locks.
+    """Return whether another process holds the lock; None if the file system has no locks.
 
-    The question takes a shared lock for a moment, so any number of processes may ask at once. Close
-    the file soon after: until then, its lock cannot be acquired.
+    The check takes a shared lock for a moment, so any number of processes may check at once. Close
+    the file soon afterwards: until then, its lock cannot be acquired.
     """
     if sys.platform == "win32":
         return None
@@ -43,10 +43,10 @@ def is_held(descriptor: int) -> bool | None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Keep other processes that use this function out of the folder meanwhile.
+    """Keep other processes that use this function out of the folder for the duration.
 
-    Yields whether that succeeded. It does not where there are no locks, or where another process
-    has kept the folder for two seconds: a process that is stopped must not hold up all others.
+    Yields whether that succeeded. It fails if there are no locks, or if another process has held
+    the folder for two seconds: a stopped process must not hold up all others.
     """
     if sys.platform == "win32":
         yield False
@@ -70,7 +70,7 @@ def _wait_for(descriptor: int) -> bool:
 
 
 def _try(descriptor: int, *, shared: bool) -> bool:
-    """Return whether the lock was granted. Raises OSError where there are no locks."""
+    """Return whether the lock was granted. Raises OSError if there are no locks."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -78,6 +78,6 @@ def _try(descriptor: int, *, shared: bool) -> bool:
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # PermissionError: EACCES, of file systems on a net
+    except (BlockingIOError, PermissionError):  # PermissionError: EACCES, from network file systems
         return False
     return True

@@ -1,10 +1,9 @@
-"""Which process wrote a file, and whether it still runs.
+"""Identifies the process that wrote a file, and tells whether it still runs.
 
-A process number alone says neither: numbers are used again, and each container has its own. The
-time of the wall clock does not help, since that clock is set. So a process is identified by what
-never changes: the boot of its kernel, its namespace, and the moment of its start on the kernel's
-own clock. Where these cannot be compared, the lock on the file decides; where there is no lock
-either, the answer is that nobody knows.
+A process number alone does neither: numbers are reused, and each container has its own. Wall-clock
+time does not help, since that clock may be set. So a process is identified by what never changes:
+the boot of its kernel, its namespace, and its start time on the kernel's own clock. Where these
+cannot be compared, the lock on the file decides; without a lock, the answer is unknown.
 """
 
 import math
@@ -22,11 +21,11 @@ import psutil
 
 _LARGEST_PID: Final = 2**31 - 1
 _SAME_MOMENT: Final = 0.01
-"""Seconds by which two readings of one start may differ where the system gives a fraction."""
+"""Seconds by which two readings of one start time may differ, where it has a fraction."""
 
 
 class Life(Enum):
-    """Whether a process runs, as far as can be told."""
+    """Whether a process runs, as far as can be determined."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -52,7 +51,7 @@ class ProcessIdentity:
     started: float
 
     def to_json(self, *, locked: bool) -> dict[str, object]:
-        """Return what a file says of it beside its number. locked: whether the file is locked."""
+        """Return what a file records besides its number. locked: whether the file is locked."""
         return {
             "host": self.host,
             "boot": self.boot,
@@ -65,7 +64,7 @@ class ProcessIdentity:
 def parse_process(pid: object, content: Mapping[str, object]) -> tuple[ProcessIdentity, bool]:
     """Return the process that a file names, and whether it locked the file.
 
-    Raises KeyError, ValueError, TypeError or OverflowError if it makes no sense.
+    Raises KeyError, ValueError, TypeError or OverflowError if the content is invalid.
     """
     if type(pid) is not int or not 0 < pid <= _LARGEST_PID:
         raise ValueError("no process number")
@@ -80,28 +79,28 @@ def parse_process(pid: object, content: Mapping[str, object]) -> tuple[ProcessId
 
 
 def word(value: object) -> str:
-    """Return a text of a file. Raises TypeError for anything else."""
+    """Return a text from a file. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError("no text")
     return value
 
 
 def number(value: object) -> float:
-    """Return a finite number of a file. Raises ValueError or OverflowError for anything else."""
+    """Return a finite number from a file. Raises ValueError or OverflowError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("no number")
     return value
 
 
 def look(pid: int) -> float | None:
-    """Return when the process of this number in our own namespace started; None if hidden from us.
+    """Return the start time of the process with this number in our namespace; None if hidden.
 
     The unit is that of `ProcessIdentity.started`. Raises ProcessLookupError if there is none, or if
     it has ended and only waits for its parent.
     """
     if sys.platform != "linux":
         return _look_with_psutil(pid)
-    # A new namespace in which /proc was not mounted anew shows the processes of another one.
+    # Without a /proc of its own, a new namespace shows the processes of another one.
     if _read_link("/proc/self") == str(os.getpid()):
         try:
             stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -119,7 +118,7 @@ def identify(pid: int) -> ProcessIdentity:
     started: float | None = None
     if sys.platform == "linux" and pid == os.getpid():
         with suppress(OSError):
-            # Right even where /proc/PID is a process of another namespace.
+            # Correct even if /proc/PID is a process of another namespace.
             started = _parse_stat(Path("/proc/self/stat").read_bytes())
     else:
         with suppress(ProcessLookupError):
@@ -129,16 +128,16 @@ def identify(pid: int) -> ProcessIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges processes from where it stands.
+    """Judges whether processes run, from the point of view of one process.
 
-    here: the identity of the judging process. look: as the function of that name.
+    here: the identity of the judging process. look: like the function of that name.
     """
 
     here: ProcessIdentity
     look: Callable[[int], float | None] = look
 
     def is_near(self, process: ProcessIdentity) -> bool:
-        """Return whether the process number and the start of this process can be compared."""
+        """Return whether this process's number and start time are comparable with ours."""
         here = self.here
         same = (process.boot, process.namespace) == (here.boot, here.namespace)
         return same and process.started > 0 and (here.boot != "" or process.host == here.host)
@@ -146,8 +145,8 @@ class Judge:
     def judge(self, process: ProcessIdentity, *, locked: bool, held: bool | None) -> Life:
         """Return whether the process runs.
 
-        locked: whether it locked its file. held: whether that file is locked now; None if there is
-        no telling.
+        locked: whether it locked its file. held: whether that file is locked now; None if that
+        cannot be determined.
         """
         here = self.here
         if self.is_near(process) and (life := self._compare(process)) is not Life.UNKNOWN:
@@ -155,7 +154,7 @@ class Judge:
         if held:
             return Life.ALIVE
         if locked and held is False and process.boot == here.boot:
-            # The same kernel has granted the lock, and knows that it is gone.
+            # The same kernel granted the lock, and knows that it has been released.
             return Life.DEAD
         if process.host == here.host and "" != process.boot != here.boot != "":
             return Life.DEAD
@@ -204,7 +203,7 @@ def _boot() -> str:
 
 
 def _namespace() -> str:
-    """Return the namespaces in which process numbers and start times have their meaning."""
+    """Return the namespaces in which process numbers and start times are meaningful."""
     if sys.platform != "linux":
         return ""
     return " ".join(_read_link(f"/proc/self/ns/{kind}") for kind in ("pid", "time")).strip()

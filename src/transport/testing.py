@@ -1,4 +1,4 @@
-"""A client for tests of actor types: the real sessions, the real client, and no socket between.
+"""A client for tests of actor types: the real sessions and the real client, without a socket.
 
     from actors.testing import actor_events, actor_system, manual_clock
     from transport.testing import MemoryService
@@ -11,8 +11,8 @@
             reply = await client.call(WeatherRequest(city="Bern"), WeatherReply)
 
 Requests and answers are encoded and decoded as on the wire; ids, credit, deadlines, limits and
-resume are the service's own. `cut` loses the connections. Time is the system's clock: on a manual
-one, a client that was cut comes back when the test lets time pass.
+resume are the service's own. `cut` drops the connections. Time is the system's clock: on a manual
+clock, a client that was cut reconnects when the test advances the time.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 
 class _Quiet:
-    """A log that keeps nothing."""
+    """A log that discards everything."""
 
     def bind(self, **_fields: object) -> Self:
         return self
@@ -59,14 +59,14 @@ class _Quiet:
 
 
 class _Unwatched:
-    """Nobody counts what becomes of sessions."""
+    """A session watcher that counts nothing."""
 
     def record(self, event: SessionEvent) -> None: ...
     def limited(self, limit: Limit) -> None: ...
 
 
 class MemoryService:
-    """Sessions over a registry, and clients of them. `start` it; it ends with its system."""
+    """Sessions over a registry, and clients of them. Call `start`; it ends with its system."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class MemoryService:
         return cls(system, await system.start(make, name="sessions"), wire, limits)
 
     def client(self, settings: ClientSettings | None = None) -> Client:
-        """A client; enter it. Each has a session of its own."""
+        """Return a client, to be entered. Each client has its own session."""
         return Client(
             by_url("memory:", "memory"),
             settings,
@@ -115,12 +115,12 @@ class MemoryService:
         )
 
     def cut(self) -> None:
-        """Lose every connection, as a network does: what was on its way is gone."""
+        """Drop every connection, as a network does: what was in transit is lost."""
         for websocket in list(self.websockets):
             websocket.abort()
 
     def welcome(self, joined: Joined) -> bytes:
-        """The first frame to a client."""
+        """Return the first frame to a client."""
         attached = joined.attached
         return self.wire.welcome(
             session_pb2.Welcome(
@@ -146,7 +146,7 @@ class _MemoryDialer:
         return MemoryWebSocket(self._service)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 class MemoryWebSocket:
@@ -159,7 +159,7 @@ class MemoryWebSocket:
         service.websockets.add(self)
 
     async def receive(self) -> bytes | None:
-        """What the session has sent. Raises ConnectionClosed."""
+        """Return what the session has sent. Raises ConnectionClosed."""
         item = await self._line.arrived.get()
         if isinstance(item, ConnectionClosed):
             raise item
@@ -190,11 +190,11 @@ class MemoryWebSocket:
         line.open(joined.attached.outbox, self._service.welcome(joined))
 
     async def close(self, code: int, reason: str) -> None:
-        """Leave: with 1000 the session ends."""
+        """Close the connection; with 1000 the session ends."""
         self._end(code, reason)
 
     def abort(self) -> None:
-        """Lose the connection; the session waits for its client."""
+        """Drop the connection; the session waits for its client."""
         self._end(CloseCode.ABNORMAL, "")
 
     def _end(self, code: int, reason: str) -> None:
@@ -209,7 +209,7 @@ class MemoryWebSocket:
 
 
 class _Line:
-    """The session's end (`actors.sessions.messages.Connection`)."""
+    """The session's end of a connection (`actors.protocol.connection.Connection`)."""
 
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
@@ -219,19 +219,19 @@ class _Line:
         self._due = False
 
     def open(self, outbox: Outbox, welcome: bytes) -> None:
-        """Carry what this outbox has."""
+        """Send the welcome and what this outbox has."""
         self._outbox = outbox
         self.arrived.put_nowait(payload_of(welcome))
         self._carry()
 
     def wake(self) -> None:
-        """Carry what there is, at the end of this turn of the loop."""
+        """Send what there is, at the end of this turn of the loop."""
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._carry)
 
     def _carry(self) -> None:
-        """Carry it all: a client's memory is bounded by its credit."""
+        """Send everything: a client's memory is bounded by its credit."""
         self._due = False
         while self._outbox is not None and not self.ended:
             taken = self._outbox.take(WRITE_BUDGET)
@@ -241,18 +241,18 @@ class _Line:
                 self.arrived.put_nowait(payload_of(frame))
 
     def close(self, code: int, reason: str) -> None:
-        """The session, or what is around it, ends the connection."""
+        """End the connection, after sending what there is."""
         self._carry()
         self.end(code, reason)
 
     def end(self, code: int, reason: str) -> None:
-        """The connection has ended. The first word counts."""
+        """Record the end of the connection. Only the first call counts."""
         if not self.ended:
             self.ended = True
             self.closed = ConnectionClosed(code, reason)
             self.arrived.put_nowait(self.closed)
 
     def session_down(self, down: Down) -> None:
-        """The session is no more."""
+        """End the connection, as its session has ended."""
         crashed = down.exit is Exit.CRASHED
         self.end(CloseCode.SESSION_CRASHED if crashed else CloseCode.GOING_AWAY, "")
