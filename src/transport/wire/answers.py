@@ -60,7 +60,7 @@ class AnswerEncoder:
             self._learn(type(answer))
         try:
             low = self._low[sequence - self._base]
-        except (IndexError, OverflowError):  # when compiled, an index has 63 bits
+        except IndexError:
             low = self._split(sequence)
         payload = self._serialize(answer)
         try:
