@@ -1,1 +1,1 @@
-"""Conversations in SQLite."""
+"""Stores conversations in SQLite."""

@@ -1,8 +1,8 @@
-"""The SQLite file under the conversation store: its connections and its transactions.
+"""Runs transactions on the SQLite file under the conversation store.
 
-A connection has a thread of its own, and a transaction is one job of it. A file has two of them:
-what reads does not wait for what writes, or for who keeps it from writing. Whatever fails leaves
-what was there before.
+Each connection has its own thread, and a transaction is one job of that thread. A file has two
+connections, so reads wait neither for writes nor for the locks that delay writes. A transaction
+that fails changes nothing.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ MAX_WAITING: Final = 1_000
 """Jobs that may wait for a thread."""
 
 MAX_WAITING_ENTRIES: Final = 10_000
-"""The same for jobs that add what has been said: it would be lost."""
+"""The same for jobs that append history entries; higher, since a refused entry would be lost."""
 
 CLOSE_GRACE: Final = 1.0
-"""Seconds that jobs have to finish once the database is being closed."""
+"""Seconds that jobs have to finish when the database is closed."""
 
 OWN_WRITES: Final = 0.1
-"""Seconds that a read waits for writes that were asked for before it."""
+"""Seconds that a read waits for the writes submitted before it."""
 
 _LAST_GRACE: Final = 0.3
-"""Seconds for a statement to end that was interrupted, and for a connection to be closed."""
+"""Seconds for an interrupted statement to end, and for each connection to close."""
 
 _LOOK_AGAIN: Final = 0.02
-"""Seconds between two tries to get a lock."""
+"""Seconds between two attempts to get a lock."""
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -55,35 +55,35 @@ _BROKEN: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 class Transaction:
-    """What may be done between BEGIN and COMMIT, in the thread. Not to be kept after it."""
+    """The operations available between BEGIN and COMMIT, in the thread. Do not keep it longer."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def rows(self, sql: str, *values: SqlValue) -> list[sqlite3.Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self._connection.execute(sql, values).fetchall()
 
     def each(self, sql: str, *values: SqlValue) -> Iterator[sqlite3.Row]:
-        """Yield the rows of a query one by one; none is read before it is asked for."""
+        """Yield the rows of a query one by one, reading each only when it is asked for."""
         yield from self._connection.execute(sql, values)
 
     def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:
-        """The first row of a query, if it has one."""
+        """Return the first row of a query, or None."""
         rows = self.rows(sql, *values)
         return rows[0] if rows else None
 
     def number(self, sql: str, *values: SqlValue) -> int:
-        """The one integer that a query answers; 0 without a row."""
+        """Return the single integer that a query yields; 0 if it yields no row."""
         row = self.row(sql, *values)
         return int(row[0]) if row is not None else 0
 
     def state(self) -> tuple[int, int]:
-        """Return what changes with every commit to the database, by whichever connection."""
+        """Return a value that changes with every commit to the database, by any connection."""
         return self.number("PRAGMA data_version"), self._connection.total_changes
 
     def change(self, sql: str, *values: SqlValue) -> int:
-        """Run a statement; how many rows it changed."""
+        """Run a statement and return the number of rows that it changed."""
         return self._connection.execute(sql, values).rowcount
 
     def change_many(self, sql: str, values: Sequence[Sequence[SqlValue]]) -> None:
@@ -92,17 +92,17 @@ class Transaction:
 
 
 class Connection:
-    """One connection, its thread, and how long it waits for locks."""
+    """One connection with its thread. busy_timeout: seconds that a job waits for a lock."""
 
     def __init__(self, name: str, busy_timeout: float) -> None:
         self.thread = JobThread(name)
         self.file: OpenFile | None = None
-        """What to compare with at each transaction."""
+        """The file to check at each transaction; None: no check."""
         self._busy_timeout = busy_timeout
         self._closing = threading.Event()
         self._over = False
         self.waits_for_lock: bool = False
-        """Another process keeps it from writing."""
+        """Whether a job is waiting for another process's lock."""
         self._connection: sqlite3.Connection | None = None
 
     def job(
@@ -110,40 +110,40 @@ class Connection:
     ) -> Callable[[], T]:
         """Return a job that runs `work` in a transaction.
 
-        A lock is waited for, but not beyond the busy timeout, which begins now. patient: False: it
-        is not waited for.
+        The job waits for a lock until the busy timeout, which starts now, has passed. patient:
+        False: it tries once and does not wait.
         """
         deadline = time.monotonic() + (self._busy_timeout if patient else 0.0)
         return partial(self._transact, begin, work, deadline)
 
     def pragma(self, statement: str) -> Callable[[], object]:
-        """Return a job that sets up the connection outside a transaction."""
+        """Return a job that executes a PRAGMA outside a transaction."""
         return lambda: self._opened().execute(f"PRAGMA {statement}").fetchall()
 
     def open(self, uri: str) -> None:
-        """Open it, in the thread."""
-        # No implicit BEGIN: `_transact` says where a transaction begins, and of which kind. No
-        # timeout: SQLite cannot be told to wait no longer.
+        """Open the connection. Runs in the thread."""
+        # No implicit BEGIN: `_transact` decides where a transaction begins, and of which kind. No
+        # timeout: SQLite's own wait for a lock cannot be ended early.
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
         self._connection = connection
         connection.row_factory = sqlite3.Row
 
     def close(self) -> None:
-        """Close it, in the thread."""
+        """Close the connection. Runs in the thread."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def wait_no_longer(self) -> None:
-        """Have jobs try once to get a lock, from now on and in the middle of a wait."""
+        """Stop waiting for locks: from now on each job tries once, and current waits end."""
         self._closing.set()
 
     def interrupt(self) -> None:
-        """End the statement that runs, and fail the jobs that wait."""
+        """Interrupt the running statement and fail the waiting jobs."""
         self._over = True
         connection = self._connection
         if connection is not None:
-            with suppress(sqlite3.Error):  # closed meanwhile
+            with suppress(sqlite3.Error):  # closed in the meantime
                 connection.interrupt()
 
     def _opened(self) -> sqlite3.Connection:
@@ -175,27 +175,27 @@ class Connection:
             result = work(Transaction(connection))
             connection.execute("COMMIT")
         except BaseException:
-            # A full disk or an I/O error may have rolled back by itself, and what was never begun
-            # needs none: then ROLLBACK says so, and this is all.
+            # ROLLBACK fails if a full disk or an I/O error has already rolled back, or if BEGIN
+            # failed; both are fine.
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
         if self.file is not None and begin != READ:
-            self.file.check()  # what was written into a file without a name is lost
+            self.file.check()  # a write into a file without a name is lost
         return result
 
 
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
-# IMMEDIATE: the lock is waited for there. A transaction that reads and then wants to write is
-# refused at once when another process wrote in between.
+# IMMEDIATE takes the lock at BEGIN, where `_transact` waits for it. A transaction that reads first
+# and writes later fails at once if another process has written in between.
 
 
 class Database:
-    """A database file, or one in memory, and the threads that work on it. Made with `connect`.
+    """A database, in a file or in memory, with the threads that work on it. Create with `connect`.
 
-    A transaction ends whole: cancelling the caller of `read` or `write` does not cancel it. The
-    caller then does not know how it ended, as with a lost answer, but it never does in part.
+    Cancelling the caller of `read` or `write` does not cancel the transaction. The caller then does
+    not learn its outcome, as with a lost answer, but the transaction is never applied in part.
     """
 
     def __init__(self, label: str, uri: str, busy_timeout: float) -> None:
@@ -216,10 +216,10 @@ class Database:
         busy_timeout: float,
         mode: Literal["ro", "rw"] = "rw",
     ) -> Self:
-        """Open a connection to a file that exists.
+        """Open a connection to an existing file, or to a new database in memory. Raises StoreError.
 
-        `busy_timeout` is how many seconds a job waits for another process's lock, from when it was
-        asked for.
+        busy_timeout: seconds that a job waits for another process's lock, counted from when the job
+        is submitted.
         """
         if isinstance(location, Path):
             uri, label = f"{location.absolute().as_uri()}?mode={mode}", str(location)
@@ -234,23 +234,24 @@ class Database:
         return database
 
     async def add_reader(self) -> None:
-        """Open a second connection, for all that is read from now on."""
+        """Open a second connection, which serves all reads from now on."""
         reader = self._reader = Connection("conversations, reading", self._busy_timeout)
         await self._run(reader, partial(reader.open, self._uri))
         await self._run(reader, reader.pragma("query_only = ON"))
 
     async def watch(self, path: Path) -> None:
-        """Compare the file with what is there now, at each transaction from now on."""
+        """Check at each transaction from now on that the file was not replaced or damaged."""
         await self._run(self._writer, partial(self._watch, path))
 
     async def pragma(self, statement: str) -> None:
-        """Set up the connection that writes; for what SQLite takes in no transaction."""
+        """Execute a PRAGMA on the writing connection, outside a transaction."""
         await self._run(self._writer, self._writer.pragma(statement))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work`, in the thread, on one unchanging state of the database. Raises StoreError.
+        """Run `work` in the thread, on one snapshot of the database. Raises StoreError.
 
-        It finds what was written before, unless another process holds that up.
+        The snapshot includes the writes submitted before, unless they wait for another process's
+        lock or take longer than OWN_WRITES.
         """
         connection, write = self._reader or self._writer, self._last_write
         if write is not None and not write.done() and not self._writer.waits_for_lock:
@@ -264,9 +265,9 @@ class Database:
         at_most: int | None = None,
         patient: bool = True,
     ) -> T:
-        """Run `work`, in the thread, as the only writer, all or nothing. Raises StoreError.
+        """Run `work` in the thread as the only writer, all or nothing. Raises StoreError.
 
-        at_most: jobs that may wait already; by default MAX_WAITING. patient: wait for a lock.
+        at_most: jobs that may be waiting already; by default MAX_WAITING. patient: wait for a lock.
         """
         job = self._writer.job(WRITE, work, patient=patient)
         with _translated(self._label):
@@ -275,16 +276,16 @@ class Database:
             return await asyncio.shield(write)
 
     def hurry(self, seconds: float) -> None:
-        """Have writes wait for a lock for at most so many seconds from now on, all in all."""
+        """Stop waiting for write locks `seconds` from now; a write then tries once."""
         asyncio.get_running_loop().call_later(seconds, self._writer.wait_no_longer)
 
     async def close(self, *, untouched: bool = False) -> None:
-        """Close the connections and end the threads, within two seconds. Again: nothing.
+        """Close the connections and end the threads, within two seconds. May be called again.
 
-        What runs or waits may finish first, but waits for no lock any more, and is interrupted
-        after CLOSE_GRACE. A thread that does not even then end is left behind. untouched: leave the
-        file as it is, and what belongs to it. A caller that is cancelled meanwhile is so only after
-        that.
+        Running and waiting jobs may finish, but no longer wait for locks, and are interrupted after
+        CLOSE_GRACE. A thread that still does not end is left behind. untouched: leave the file and
+        its logs as they are. If the caller is cancelled, CancelledError is raised only after the
+        database is closed.
         """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(untouched=untouched))
@@ -292,12 +293,12 @@ class Database:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
             while not self._closing.done():
-                with suppress(asyncio.CancelledError):  # once more
+                with suppress(asyncio.CancelledError):  # cancelled again
                     await asyncio.wait({self._closing})
             raise
 
     async def _close(self, *, untouched: bool) -> None:
-        # The writer last: the last one to close works the log into the file.
+        # The writer last: the last connection to close checkpoints the log into the file.
         connections = [found for found in (self._reader, self._writer) if found is not None]
         for connection in connections:
             connection.wait_no_longer()
@@ -305,7 +306,7 @@ class Database:
             for connection in connections:
                 connection.interrupt()
             if await _until_idle(connections, _LAST_GRACE):
-                for connection in connections:  # in case that they come back
+                for connection in connections:  # in case the threads become free later
                     connection.thread.submit(connection.close)
                     connection.thread.end()
                 return
@@ -322,15 +323,21 @@ class Database:
     async def _run(
         self, connection: Connection, job: Callable[[], T], at_most: int | None = None
     ) -> T:
-        """One hop to the thread and back; nothing but an answer is lost by cancelling this."""
+        """Run a job in the connection's thread and return its result. Raises StoreError.
+
+        Cancelling the caller does not cancel the job; only the result is lost.
+        """
         with _translated(self._label):
-            # Shielded: a job that waits for its turn in the thread would be dropped.
+            # Shielded: otherwise a job that still waits for the thread would be dropped.
             return await asyncio.shield(self._submit(connection, job, at_most))
 
     def _submit(
         self, connection: Connection, job: Callable[[], T], at_most: int | None
     ) -> "asyncio.Future[T]":
-        """Hand a job to the thread. Raises StoreFailed if the database is closed, or too busy."""
+        """Hand a job to the thread.
+
+        Raises StoreFailed if the database is closed, StoreCrowded if `at_most` jobs are waiting.
+        """
         if self._closing is not None:
             raise StoreFailed(f"{self._label} is closed")
         return asyncio.wrap_future(connection.thread.submit(job, at_most))
@@ -338,7 +345,7 @@ class Database:
     def _watch(self, path: Path) -> None:
         try:
             file = self._file = OpenFile(path)
-        except OSError as error:  # it has gone since it was opened
+        except OSError as error:  # removed since it was opened
             raise StoreLost(f"{path} cannot be reached any more: {error.strerror}") from error
         self._writer.file = file
         if self._reader is not None:
@@ -346,14 +353,14 @@ class Database:
 
 
 async def _until_idle(connections: Sequence[Connection], timeout: float) -> bool:
-    """Wait until all jobs are done; True if some are not, after `timeout` seconds."""
+    """Wait until all jobs are done; return True if some are not after `timeout` seconds."""
     ends = [asyncio.wrap_future(each.thread.submit(lambda: None)) for each in connections]
     _, late = await asyncio.wait(ends, timeout=timeout)
     return bool(late)
 
 
 async def _close_all(connections: Sequence[Connection]) -> bool:
-    """Close the connections, one after the other, and end their threads; True if all did."""
+    """Close the connections one by one and end their threads; return True if all have closed."""
     for connection in connections:
         closed = asyncio.wrap_future(connection.thread.submit(connection.close))
         connection.thread.end()
@@ -362,13 +369,13 @@ async def _close_all(connections: Sequence[Connection]) -> bool:
             return False
         with suppress(sqlite3.Error):
             closed.result()
-        connection.thread.join(_LAST_GRACE)  # it has nothing left to do but to return
+        connection.thread.join(_LAST_GRACE)  # its last job is done
     return True
 
 
 @contextmanager
 def _translated(label: str) -> Iterator[None]:
-    """Raise what SQLite raises as a StoreError."""
+    """Translate SQLite errors raised in the block to StoreError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -376,8 +383,8 @@ def _translated(label: str) -> Iterator[None]:
 
 
 def _kind(error: sqlite3.Error) -> int:
-    # The low byte is the kind of error, the rest its detail (https://sqlite.org/rescode.html).
-    # Errors that Python itself raises have none.
+    # The low byte is the primary result code, the rest its detail
+    # (https://sqlite.org/rescode.html). Errors raised by the Python module itself have no code.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

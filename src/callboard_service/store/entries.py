@@ -1,7 +1,9 @@
-"""An entry of a history as a row of the table `entries`, and back.
+"""Converts between history entries and rows of the table `entries`.
 
-What goes in comes out the same, any text and any number, with one exception: a value inside a tool
-call's arguments that was never set, which JSON cannot say, comes back as null.
+Of an entry, `id`, `at` and the values named in COLUMNS are stored; any other field (`turn_id`,
+`completed`, attachments, a tool call's title) is dropped. Stored texts and numbers come back
+unchanged, with one exception: a Value inside a tool call's arguments that has no kind set, which
+JSON cannot express, comes back as null.
 """
 
 import json
@@ -30,7 +32,11 @@ COLUMNS: Final = (
 
 
 def row_of_entry(entry: HistoryEntry) -> tuple[SqlValue, ...]:
-    """The values of COLUMNS. Raises ValueError for an entry that says nothing."""
+    """Return the values of COLUMNS.
+
+    Raises ValueError for an empty entry, and for reasoning, asks and closed asks, which are not
+    stored yet.
+    """
     kind = entry.WhichOneof("entry")
     match kind:
         case "user_text":
@@ -64,7 +70,7 @@ def row_of_entry(entry: HistoryEntry) -> tuple[SqlValue, ...]:
 
 
 def entry_of_row(row: sqlite3.Row) -> HistoryEntry:
-    """The entry of a row that has `id`, `at` and COLUMNS."""
+    """Return the entry for a row with `id`, `at` and COLUMNS."""
     entry = HistoryEntry(id=str(row["id"]), at=timestamp(row["at"]))
     kind: str = row["kind"]
     match kind:
@@ -94,13 +100,13 @@ def entry_of_row(row: sqlite3.Row) -> HistoryEntry:
                 )
             )
         case _:
-            # A newer version's; such a database is refused when it is opened.
+            # Only a newer version writes other kinds, and its databases are refused on opening.
             raise AssertionError(f"an entry of the kind {kind!r}")
     return entry
 
 
 def timestamp(microseconds: int) -> Timestamp:
-    """Microseconds since 1970 as a time. Raises ValueError outside the years 1 to 9999."""
+    """Convert microseconds since 1970. Raises ValueError outside the years 1 to 9999."""
     made = Timestamp()
     made.FromMicroseconds(microseconds)
     return made
@@ -111,7 +117,7 @@ def _row(kind: str, **values: SqlValue) -> tuple[SqlValue, ...]:
 
 
 def _plain_struct(struct: Struct) -> dict[str, Json]:
-    # json_format refuses what JSON has no word for (NaN, infinities) and loses the sign of -0.0.
+    # json_format rejects numbers that JSON lacks (NaN, infinities) and loses the sign of -0.0.
     return {name: _plain(value) for name, value in struct.fields.items()}
 
 

@@ -1,25 +1,25 @@
 """The errors of the conversation store.
 
-StoreError                  one line for a person each
+StoreError                  base; the text is one line for a person
 ├── UnknownConversation     .conversation_id
 ├── UnknownEntry            .entry_id
 ├── StoreBusy               another process holds the lock; the same call may succeed later
-├── StoreCrowded            too many calls wait; the same call may succeed later
+├── StoreCrowded            too many calls are waiting; the same call may succeed later
 ├── StoreFull               the disk is full
-├── StoreFailed             any other fault of the file, or a closed store
-│   └── StoreBroken         the open file cannot be relied on; it must be opened anew
-│       ├── StoreDamaged    the file is no database, or not a whole one
+├── StoreFailed             any other failure to read or write, or a closed store
+│   └── StoreBroken         the open file can no longer be used; reopen it
+│       ├── StoreDamaged    the file is not a database, or is corrupt
 │       └── StoreLost       the file was removed or replaced
-└── StoreRefused            it cannot be opened; the file is as it was
+└── StoreRefused            the database cannot be opened; its conversations are unchanged
 """
 
 
 class StoreError(Exception):
-    """A conversation could not be read or written. Its text is one line for a person."""
+    """A conversation could not be read or written. The text is one line for a person."""
 
 
 class UnknownConversation(StoreError, LookupError):
-    """There is no such conversation, or no longer."""
+    """The conversation does not exist, or was deleted."""
 
     def __init__(self, conversation_id: str) -> None:
         super().__init__(f"there is no conversation {_quoted(conversation_id)}")
@@ -39,31 +39,31 @@ class StoreBusy(StoreError):
 
 
 class StoreCrowded(StoreError):
-    """Too many calls wait for their turn."""
+    """Too many calls are waiting for the database's thread."""
 
 
 class StoreFull(StoreError):
-    """There is no room left for what was to be written."""
+    """The disk is full."""
 
 
 class StoreFailed(StoreError):
-    """Reading or writing failed for another reason, or the store is closed."""
+    """Reading or writing failed for any other reason, or the store is closed."""
 
 
 class StoreBroken(StoreFailed):
-    """The open file cannot be relied on any more."""
+    """The open file can no longer be used."""
 
 
 class StoreDamaged(StoreBroken):
-    """The file is no database, or not a whole one."""
+    """The file is not a database, or is corrupt."""
 
 
 class StoreLost(StoreBroken):
-    """The file was removed, or another one has its name."""
+    """The file was removed or replaced, or cannot be reached."""
 
 
 class StoreRefused(StoreError):
-    """The database cannot be used. It is as it was."""
+    """The database cannot be opened. Its conversations are unchanged."""
 
 
 def _quoted(name: str) -> str:

@@ -1,7 +1,7 @@
-"""The database file itself: whether it is still the one that was opened, and who may read it.
+"""Checks that the database file is still the one that was opened, and restricts who may read it.
 
-SQLite holds open files. It does not notice that a name leads to another file by now, and goes on
-to write into one that nobody will find again.
+SQLite works on open file descriptors. If the file is replaced it does not notice, and keeps
+writing into a file that no longer has a name.
 """
 
 import os
@@ -17,7 +17,7 @@ from callboard_service.store.errors import StoreDamaged, StoreLost
 from callboard_service.store.schema import APPLICATION_ID
 
 LOGS: Final = ("-wal", "-shm")
-"""What SQLite keeps beside a database in WAL mode."""
+"""Suffixes of the files that SQLite keeps beside a database in WAL mode."""
 
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION: Final = slice(68, 72)
@@ -28,23 +28,23 @@ Identity = tuple[int, int]
 
 
 class OpenFile:
-    """A database file as it was when it was opened."""
+    """The state of a database file when it was opened, to detect later changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._identity = _identity(path.stat())
         self._logs = {log: found for log in _logs(path) if (found := identity(log)) is not None}
         self._size = 0
-        # Never closed while a connection is open: the process would lose its locks on the file.
+        # Must stay open as long as any connection: closing it drops the process's locks.
         self._descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
         self._overwritten = False
         self._marked = self._header()[_APPLICATION] == _mark()
 
     def check(self) -> None:
-        """Compare with what is there now, in a few microseconds.
+        """Compare the recorded state with the file as it is now; takes a few microseconds.
 
-        Raises StoreLost if the file or its log was removed or replaced, and StoreDamaged if it was
-        cut or overwritten.
+        Raises StoreLost if the file or its log was removed or replaced or cannot be reached, and
+        StoreDamaged if the file was truncated or overwritten.
         """
         path = self._path
         try:
@@ -69,15 +69,15 @@ class OpenFile:
             raise StoreDamaged(f"{path} is damaged: it was overwritten while it was open")
 
     def close(self) -> None:
-        """Let go of the file, after the connections to it were closed. Again: nothing."""
+        """Close the descriptor. Call it after closing the connections; may be called again."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def part_with_logs(self) -> None:
-        """Set the logs of a file aside that was overwritten, after the connections were closed.
+        """Set the logs aside if `check` found the file overwritten. Closed connections only.
 
-        They belong to what was there before. SQLite would work them into what is there now.
+        The logs belong to the previous content; SQLite would apply them to the new one.
         """
         if self._overwritten:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -90,11 +90,11 @@ class OpenFile:
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Have the file under another name meanwhile, if it still has its own.
+        """Give the file another name within the block, if it still has its own.
 
-        A connection that is closed then leaves the file as it is: SQLite works the log into a
-        database that it closes only where that has its name, and would write into what somebody
-        else has put there.
+        Closing a connection within the block leaves the file as it is: SQLite checkpoints the log
+        on closing only if the database is found under its name. Otherwise it would write into
+        whatever has replaced the content. Does nothing on Windows, or if the other name is taken.
         """
         path, away = self._path, self._path.with_name(f"{self._path.name}.closing")
         if sys.platform == "win32" or identity(path) != self._identity or away.exists():
@@ -108,7 +108,7 @@ class OpenFile:
             _give_back(away, path)
 
     def _header(self) -> bytes:
-        """The beginning of the file; empty where it cannot be read."""
+        """Return the first bytes of the file; empty if it cannot be read."""
         if sys.platform == "win32" or self._descriptor is None:
             return b""
         try:
@@ -118,20 +118,20 @@ class OpenFile:
 
 
 def _give_back(away: Path, path: Path) -> None:
-    """Rename `away` to `path`, unless there is a file of that name by now."""
+    """Rename `away` to `path`, unless a file of that name exists by now."""
     try:
-        os.link(away, path)  # unlike a rename it replaces nothing
+        os.link(away, path)  # unlike a rename, this never replaces a file
         away.unlink()
     except FileExistsError:
         pass
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         with suppress(OSError):
             if away.exists() and not path.exists():
                 away.rename(path)
 
 
 def identity(path: Path) -> Identity | None:
-    """Return which file has this name, whatever the name; None if there is none."""
+    """Return the device and inode of the file at `path`; None if it cannot be found."""
     try:
         return _identity(path.stat())
     except OSError:
@@ -139,17 +139,17 @@ def identity(path: Path) -> Identity | None:
 
 
 def tighten(path: Path) -> str:
-    """Take the rights of others to a database and to its log away.
+    """Remove other users' permissions on a database and its logs.
 
-    Return one line about what was or could not be changed, and about a folder that others may
-    enter; empty if there is nothing to say. The folder is left as it is: it may hold more than the
-    database.
+    Return one line about what was or could not be changed, and about a folder that is open to
+    others; empty if there is nothing to report. The folder's mode is not changed, since it may hold
+    more than the database. Does nothing on Windows.
     """
     if sys.platform == "win32":
         return ""
     said = []
     for file in (path, *_logs(path)):
-        with suppress(OSError):  # most have no log
+        with suppress(OSError):  # most databases have no logs
             mode = stat.S_IMODE(file.stat().st_mode)
             if mode & _OTHERS:
                 said.append(_tightened(file, mode))

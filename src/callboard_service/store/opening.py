@@ -1,7 +1,7 @@
-"""From a path to a usable conversation database, or to one line that says why not.
+"""Opens the conversation database at a path, or explains in one line why it cannot be used.
 
-The order of it: look at what is there with a connection that cannot write; set a damaged file
-aside; refuse what is not ours; only then open it for writing and bring it to the newest version.
+The steps: examine the file over a read-only connection; set a damaged file aside; refuse a file
+that is not ours; only then open it for writing and migrate it to the newest version.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from callboard_service.store.file import LOGS, identity, tighten
 from callboard_service.store.schema import APPLICATION_ID, MIGRATIONS, Migration
 from transport.folders import make_private
 
-# How often to look whether a lock is gone that SQLite does not wait for by itself.
+# Seconds between two attempts to get a lock that SQLite does not wait for by itself.
 _LOOK_AGAIN_S: Final = 0.02
 
-# The log first: see `_set_aside`.
+# The logs come first; see `_set_aside`.
 _PARTS: Final = (*LOGS, "")
 
 
@@ -41,13 +41,14 @@ async def open_database(
     report: Callable[[str], None],
     thorough: bool = False,
 ) -> Database:
-    """Open, and where needed make, the database at `location`, at the newest version.
+    """Open the database at `location`, creating or migrating it as needed.
 
-    A damaged file is set aside as `NAME.damaged-YYYYmmddTHHMMSSZ` (UTC, by `clock`), with its
-    `-wal` and `-shm`, `report` gets one line about it, and a new one is made. Rights of others to
-    the file are taken away, which `report` gets in one line. thorough: compare indices with their
-    tables too, after damage was met. Raises StoreRefused, and nothing else of the store's errors;
-    the file is then as it was.
+    A damaged file is renamed to `NAME.damaged-YYYYmmddTHHMMSSZ` (UTC, by `clock`) together with its
+    `-wal` and `-shm`, and a new one is created; other users' permissions on the file are removed.
+    Each is reported in one line to `report`. thorough: also compare the indices with their tables;
+    for use after damage was found. busy_timeout: seconds to wait for another process's lock.
+
+    Raises StoreRefused and no other store error; the conversations in the file are then unchanged.
     """
     if not isinstance(location, Path):
         return await _prepare(location, busy_timeout)
@@ -62,13 +63,13 @@ async def open_database(
                 report(line)
             return await _prepare(path, busy_timeout)
         except StoreDamaged as damaged:
-            if aside is not None:  # the new file too: it is the disk
+            if aside is not None:  # the new file is damaged too: blame the disk
                 raise StoreRefused(str(damaged)) from damaged
             aside = _set_aside(path, found, clock())
             if aside is not None:
                 report(f"{damaged}; it is kept as {aside}, and a new one is made")
         except StoreBusy as busy:
-            # Two processes switch a new file to WAL at once: SQLite refuses one without waiting.
+            # If two processes switch a new file to WAL at once, SQLite fails one without waiting.
             if asyncio.get_running_loop().time() >= deadline:
                 raise StoreRefused(str(busy)) from busy
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -79,17 +80,19 @@ async def open_database(
 
 
 def _make_place(location: Path) -> Path:
-    """Where the database really is, with its folder and at least an empty file there."""
+    """Return the resolved path, after creating the folder and an empty file if missing.
+
+    Raises StoreRefused.
+    """
     try:
-        # Behind a symbolic link SQLite keeps the log beside the file, not beside the link.
+        # SQLite keeps the log beside the target of a symbolic link, not beside the link.
         path = location.resolve()
         make_private(path.parent)
-        # SQLite would make it readable to others. It gives the log the rights of the database. An
-        # existing file is not touched: closing it here would drop the locks that this process has
-        # on it.
+        # SQLite would create the file readable to others; it gives the log the database's mode.
+        # An existing file is not opened: closing it here would drop this process's locks on it.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        mode = path.stat().st_mode  # raises for links in a circle, where `is_file` says False
+        mode = path.stat().st_mode  # raises for a loop of links, where `is_file` returns False
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise StoreRefused(f"{path} is {kind}; a database file is wanted")
@@ -100,10 +103,11 @@ def _make_place(location: Path) -> Path:
 
 
 async def _examine(path: Path, busy_timeout: float, *, thorough: bool = False) -> None:
-    """Raise StoreRefused for what is not ours to write, StoreDamaged for what is broken."""
-    # Read-only, so that a refused file is untouched, and a damaged one keeps its log: the last
-    # writer to close would work that into the file and delete it. (What this one may leave beside
-    # it, an empty log, the next writer takes away.) A rollback journal, though, needs a writer.
+    """Raise StoreRefused if the file is not ours to write, StoreDamaged if it is corrupt."""
+    # Read-only, so that a refused file stays untouched and a damaged one keeps its log: the last
+    # writer to close would checkpoint the log into the file and delete it. (This connection may
+    # leave an empty log behind, which the next writer removes.) A rollback journal, however, can
+    # only be rolled back by a writer.
     mode: Literal["ro", "rw"] = "rw" if _has_journal(path) else "ro"
     database = await Database.connect(path, busy_timeout=busy_timeout, mode=mode)
     try:
@@ -128,21 +132,20 @@ def _check(path: Path, thorough: bool, transaction: Transaction) -> None:
 async def _prepare(location: Location, busy_timeout: float) -> Database:
     database = await Database.connect(location, busy_timeout=busy_timeout)
     try:
-        # Readers and the writer do not wait for each other. Where the file system cannot do it,
-        # SQLite stays with its rollback journal, and every promise holds.
+        # With WAL, readers and the writer do not block each other. Where the file system does not
+        # support it, SQLite keeps its rollback journal, and every guarantee still holds.
         await database.pragma("journal_mode = WAL")
-        # A commit is handed to the operating system, so it outlives the process, killed or not.
-        # FULL would also sync to the disk each time: what a power loss takes from NORMAL are the
-        # last commits, never the consistency of the file, and a conversation is not worth
-        # milliseconds in every reply for that.
+        # A commit is handed to the operating system, so it survives the death of the process. FULL
+        # would also sync to the disk each time, which costs every reply milliseconds. With NORMAL a
+        # power loss can lose the last commits, but never the consistency of the file.
         await database.pragma("synchronous = NORMAL")
         while await database.write(partial(_migrate, str(location), MIGRATIONS)):
             pass
-        # Not before: a migration may have to take a table apart.
+        # Only after the migrations: one of them may have to rebuild a table.
         await database.pragma("foreign_keys = ON")
         if isinstance(location, Path):
             await database.add_reader()
-            # So that the file itself says whose it is, and not only its log.
+            # Moves the application id from the log into the file itself.
             await database.pragma("wal_checkpoint(PASSIVE)")
             await database.watch(location)
     except BaseException:
@@ -152,13 +155,13 @@ async def _prepare(location: Location, busy_timeout: float) -> Database:
 
 
 def _migrate(label: str, migrations: Sequence[Migration], transaction: Transaction) -> bool:
-    """Go one version up, if there is one.
+    """Apply the next migration; return whether there was one. Raises StoreRefused.
 
-    It takes the write lock either way, so that a database that nobody may write to is found here
-    and not by the first message.
+    The transaction takes the write lock either way, so a database that cannot be written to is
+    detected here and not at the first message.
     """
     version = transaction.number("PRAGMA user_version")
-    if version > len(migrations):  # another process, since it was examined
+    if version > len(migrations):  # another process has migrated it since it was examined
         raise StoreRefused(f"{label} was made by a newer version of Callboard")
     if version == len(migrations):
         return False
@@ -173,15 +176,18 @@ def _has_journal(path: Path) -> bool:
 
 
 def _set_aside(path: Path, found: tuple[int, int] | None, now: datetime) -> Path | None:
-    """Rename the damaged file and what belongs to it. None: another process was first."""
+    """Rename the damaged file and its logs; return the new path.
+
+    Returns None if another process has already replaced the file. Raises StoreRefused.
+    """
     try:
         with _alone_in(path.parent):
             if identity(path) != found:
                 return None
             aside = _free_name(path, now)
-            # If this process dies between two renames, the database that is left without its log is
-            # still damaged and follows it. A log left without its database would be deleted by
-            # SQLite.
+            # The logs go first. If this process dies between two renames, the database left without
+            # its log is still damaged and is set aside at the next start. SQLite would delete a log
+            # left without its database.
             for part in _PARTS:
                 with suppress(FileNotFoundError):
                     path.with_name(path.name + part).rename(aside.with_name(aside.name + part))
@@ -202,15 +208,15 @@ def _free_name(path: Path, now: datetime) -> Path:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that set a file aside out of `folder` meanwhile.
+    """Keep other processes from setting a file in `folder` aside at the same time.
 
-    The second one would take the first one's new database for the damaged one.
+    Otherwise the second process would take the first one's new database for the damaged one.
     """
     with ExitStack() as stack:
-        if sys.platform != "win32":  # there an open file cannot be renamed anyway
+        if sys.platform != "win32":  # Windows does not rename an open file anyway
             import fcntl
 
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)  # held for three renames
+            fcntl.flock(handle, fcntl.LOCK_EX)  # held for at most three renames
         yield

@@ -1,9 +1,8 @@
-"""What the conversation database holds, and how an older one becomes the newest.
+"""Defines the schema of the conversation database and the migrations to its newest version.
 
-The version of a database (`PRAGMA user_version`) is the number of migrations that made it. A
-released migration never changes; what is new is a further one at the end. Each runs in one
-transaction with the version that it makes, so a database is always at one version or the next,
-never between.
+The version of a database (`PRAGMA user_version`) is the number of migrations applied to it. Never
+change a released migration; append a new one. Each migration runs in one transaction together with
+the update of the version, so a database is never between two versions.
 """
 
 from collections.abc import Sequence
@@ -11,14 +10,14 @@ from typing import Final, TypeAlias
 
 Migration: TypeAlias = tuple[str, ...]
 
-# "CBoa", in the database's header (`PRAGMA application_id`): tells our file from another
-# application's.
+# "CBoa", in the database's header (`PRAGMA application_id`): distinguishes our file from those of
+# other applications.
 APPLICATION_ID: Final = 0x43426F61
 
 _FIRST: Final[Migration] = (
     f"PRAGMA application_id = {APPLICATION_ID}",
-    # AUTOINCREMENT: the key of a deleted row is never given again, so that a client's stale entry
-    # id finds nothing rather than something else.
+    # AUTOINCREMENT: the key of a deleted row is never reused, so a client's stale entry id matches
+    # no row instead of the wrong one.
     """
     CREATE TABLE conversations (
         key         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -28,10 +27,10 @@ _FIRST: Final[Migration] = (
         updated_at  INTEGER NOT NULL   -- likewise
     )
     """,
-    # The list: newest first.
+    # For the list of conversations, newest first.
     "CREATE INDEX conversations_by_update ON conversations (updated_at, key)",
-    # `kind` is the name of the arm of HistoryEntry.entry; the columns after it are that arm's
-    # fields.
+    # `kind` is the name of the field set in the oneof HistoryEntry.entry; the columns after it
+    # hold that field's values.
     """
     CREATE TABLE entries (
         id              INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -48,7 +47,7 @@ _FIRST: Final[Migration] = (
         retry_after_ms  INTEGER            -- error
     )
     """,
-    # A page of a history costs the same however long the history is.
+    # Makes the cost of reading a page independent of the length of the history.
     "CREATE INDEX entries_by_conversation ON entries (conversation, id)",
 )
 

@@ -1,6 +1,6 @@
-"""Conversations kept in SQLite: what the chat backends `local`, `openai` and `echo` remember.
+"""Stores the conversations of the chat backends `local`, `openai` and `echo` in SQLite.
 
-The store speaks the contract's messages. Its errors are drawn in
+The store takes and returns the contract's messages. Its errors are listed in
 `callboard_service.store.errors`.
 """
 
@@ -68,7 +68,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INSERT: Final = f"""
     INSERT INTO entries (id, conversation, at, {", ".join(COLUMNS)})
     VALUES (?, ?, ?, {", ".join("?" * len(COLUMNS))})
-"""  # noqa: S608  # names of columns, no values
+"""  # noqa: S608  # column names only, no values
 _PAGE: Final = f"""
     SELECT id, at, {", ".join(COLUMNS)} FROM entries
     WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?
@@ -89,7 +89,7 @@ _UNANSWERED: Final = """
         WHERE conversation = ? AND kind != 'error' ORDER BY id DESC LIMIT 1
     ) WHERE kind = 'user_text' AND text = ?
 """
-"""The newest entry but for errors, if it is the user's and says the same."""
+"""Finds the newest entry other than an error, if it is a user text equal to the given one."""
 _OLDER_TURNS: Final = """
     SELECT count(*) FROM entries
     WHERE conversation = ? AND id <= ? AND kind IN ('user_text', 'assistant_text')
@@ -100,7 +100,7 @@ _NO_LIMIT: Final = 2**63 - 1
 class RecentTurns(list[Turn]):
     """The newest turns of a conversation, oldest first.
 
-    left_out: how many older turns there are that did not fit.
+    left_out: how many older turns did not fit, counting refused messages too.
     """
 
     def __init__(self, turns: list[Turn], left_out: int) -> None:
@@ -117,11 +117,12 @@ def new_conversation_id() -> str:
 
 
 class ConversationStore:
-    """The conversations of one database file. Made with `open`.
+    """The conversations of one database file. Create with `open`.
 
-    What an awaited call has answered survives the death of the process. A call that fails, or whose
-    caller is cancelled, was carried out whole or not at all. Several processes may have the same
-    file open. Each call raises StoreBusy, StoreFull or StoreFailed besides what it names.
+    Changes survive the death of the process once the awaited call has returned. A call that fails,
+    or whose caller is cancelled, takes effect entirely or not at all. Several processes may have
+    the same file open. Besides the errors named in its docstring, each call raises StoreBusy,
+    StoreCrowded, StoreFull or StoreFailed.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class ConversationStore:
         self._database = database
         self._clock = clock
         self._new_id = new_id
-        self._first_page: tuple[object, SessionList] | None = None  # of the reading thread
+        self._first_page: tuple[object, SessionList] | None = None  # of the reading thread only
 
     @classmethod
     async def open(
@@ -143,13 +144,15 @@ class ConversationStore:
         busy_timeout: float = 5.0,
         thorough: bool = False,
     ) -> Self:
-        """Open the database at `path`, making it (0600) and its folder (0700) where there is none.
+        """Open the database at `path`, creating the file (0600) and its folder (0700) if missing.
 
-        `busy_timeout` is for how many seconds a call waits for another process's lock, its wait for
-        other calls included. A damaged file is set aside beside itself under a new name, which
-        `report` gets in one line, and a new one is made. Rights of others to the file are taken
-        away, which is reported likewise. thorough: look closer for damage. Raises StoreRefused:
-        locked, of a newer version, of another application, not to be made or written.
+        busy_timeout: seconds that a call waits for another process's lock, including its wait for
+        earlier calls. A damaged file is renamed in its folder and a new one is created; other
+        users' permissions on the file are removed. Each is reported in one line to `report`.
+        thorough: check more closely for damage.
+
+        Raises StoreRefused if the file is locked, belongs to a newer version or to another
+        application, or cannot be created or written.
         """
         database = await open_database(
             path, busy_timeout=busy_timeout, clock=clock, report=report, thorough=thorough
@@ -157,7 +160,7 @@ class ConversationStore:
         return cls(database, clock, new_id)
 
     async def create(self, title: str) -> SessionInfo:
-        """Begin a conversation. Without a title the first user text will give it one."""
+        """Create a conversation. If `title` is blank, the first user text will set it."""
         now = _microseconds(self._clock())
         info = _info(self._new_id(), title if title.strip() else "", now, now)
 
@@ -173,18 +176,18 @@ class ConversationStore:
     async def conversations(
         self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
     ) -> SessionList:
-        """Return a page of them, the most recently changed first.
+        """Return a page of conversations, the most recently changed first.
 
-        limit: conversations; 0: as many as fit into `at_most_bytes` of encoded entries. page:
-        `next_page` of the page before. The result is shared: it must not be changed. Raises
-        Failure: INVALID_ARGUMENT for a malformed `page`.
+        limit: the most conversations to return; 0: no limit but `at_most_bytes`, the encoded size
+        of the page. page: `next_page` of the previous page. The result is shared: do not modify it.
+        Raises Failure: INVALID_ARGUMENT for a malformed `page`.
         """
         updated_at, key = decode_position(page) if page else (_NO_LIMIT, "0")
         if not key.isdecimal() or int(key) > _NO_LIMIT:
             raise bad_page()
 
         def select(transaction: Transaction) -> SessionList:
-            # Equal requests for the first page get the same page until something is written.
+            # Equal requests for the first page share one result until something is written.
             made_of = (transaction.state(), limit, at_most_bytes)
             if not page and self._first_page is not None and self._first_page[0] == made_of:
                 return self._first_page[1]
@@ -197,7 +200,7 @@ class ConversationStore:
         return await self._database.read(select)
 
     async def get(self, conversation_id: str) -> SessionInfo:
-        """One of them. Raises UnknownConversation."""
+        """Return one conversation. Raises UnknownConversation."""
 
         def select(transaction: Transaction) -> SessionInfo:
             row = transaction.row(
@@ -211,7 +214,7 @@ class ConversationStore:
         return await self._database.read(select)
 
     async def delete(self, conversation_id: str) -> None:
-        """Forget a conversation and its entries. Raises UnknownConversation."""
+        """Delete a conversation and its entries. Raises UnknownConversation."""
 
         def delete(transaction: Transaction) -> None:
             sql = "DELETE FROM conversations WHERE id = ?"
@@ -221,14 +224,16 @@ class ConversationStore:
         await self._database.write(delete)
 
     async def append(self, conversation_id: str, *entries: HistoryEntry) -> list[HistoryEntry]:
-        """Add entries to the end, all or none, and give back copies as they are kept.
+        """Append entries, all or none, and return copies with their ids and times.
 
-        Their ids are new; a time that is set is kept (to the microsecond), one that is not is now.
-        The conversation's `updated_at` becomes now, but never goes back. If it has no title, the
-        first line of the first user text becomes it, shortened to 60 characters. A user text that
-        comes first, and repeats the newest one, to which nothing was said, replaces it. Raises
-        UnknownConversation, and ValueError for an entry that says nothing or is of no year from 1
-        to 9999.
+        Ids are new. A time that is set is kept to the microsecond; a missing one becomes now. The
+        conversation's `updated_at` becomes now, but never decreases. If the conversation has no
+        title, the first line of the first user text, shortened to 60 characters, becomes it. If
+        the first entry is a user text equal to the newest stored entry (errors aside), it replaces
+        that entry and the errors after it.
+
+        Raises UnknownConversation, and ValueError for an entry that is empty, of a kind that is not
+        stored, or dated outside the years 1 to 9999.
         """
         now = _microseconds(self._clock())
         kept = [_copy(entry, now) for entry in entries]
@@ -241,8 +246,8 @@ class ConversationStore:
             if repeated and (before := transaction.row(_UNANSWERED, key, repeated)) is not None:
                 delete = "DELETE FROM entries WHERE conversation = ? AND id >= ?"
                 transaction.change(delete, key, before["id"])
-            # Ids are given here, so that any number of entries is one statement. Nobody else gives
-            # any meanwhile: this is the only writer.
+            # Ids are assigned here, so that one statement inserts all entries. That is safe: this
+            # transaction is the only writer.
             last = transaction.number("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
             values = [(number, key, *row) for number, row in enumerate(rows, start=last + 1)]
             transaction.change_many(_INSERT, values)
@@ -268,10 +273,12 @@ class ConversationStore:
     ) -> History:
         """Return a page of entries, oldest first.
 
-        They are the newest `limit` (0: 200; at most 1,000) of those before the entry `before`, or
-        of all without one, as far as their encoded size is within `at_most_bytes`; the newest of
-        them is always there. What it costs does not grow with the conversation. Raises
-        UnknownConversation, and UnknownEntry for a `before` that is not one of its entries.
+        The page holds the newest `limit` entries (0: 200; at most 1,000) before the entry `before`,
+        or the newest of all if that is empty, as far as they fit into `at_most_bytes` encoded
+        bytes; it always includes the newest of them. The cost does not grow with the conversation.
+
+        Raises UnknownConversation, UnknownEntry if `before` is not an entry of the conversation,
+        and ValueError for a negative `limit`.
         """
         if limit < 0:
             raise ValueError("a limit is not negative")
@@ -293,12 +300,12 @@ class ConversationStore:
         return await self._database.read(select)
 
     async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
-        """Return what a model is given: who said what, oldest first.
+        """Return the user's and the assistant's texts to give to a model, oldest first.
 
-        They are the newest turns whose texts have at most `at_most_bytes` of UTF-8 together; the
-        newest one is always there. A message that was refused (an INVALID_ARGUMENT behind it, and
-        nothing said) is not among them: it would be refused again, and all that follow with it.
-        Raises UnknownConversation.
+        The newest turns are returned whose texts together have at most `at_most_bytes` of UTF-8,
+        and always the newest one. A refused message (followed by INVALID_ARGUMENT and no reply) is
+        left out: it would be refused again, and so would every message after it. Raises
+        UnknownConversation.
         """
 
         def select(transaction: Transaction) -> RecentTurns:
@@ -321,10 +328,13 @@ class ConversationStore:
         return await self._database.read(select)
 
     async def probe(self) -> None:
-        """Read and write without changing anything. Raises StoreError if that is not possible."""
+        """Test reading and writing without changing anything. Raises StoreError.
+
+        The write does not wait for a lock.
+        """
 
         def rewrite(transaction: Transaction) -> None:
-            # It is written to the log though it stays the same, which takes room on the disk.
+            # The unchanged value is still written to the log, so this fails if the disk is full.
             version = transaction.number("PRAGMA user_version")
             transaction.change(f"PRAGMA user_version = {version}")
 
@@ -332,19 +342,19 @@ class ConversationStore:
         await self._database.write(rewrite, patient=False)
 
     def hurry(self, seconds: float) -> None:
-        """Have what is written wait for another process for at most so many seconds from now on."""
+        """Stop waiting for other processes' write locks `seconds` from now."""
         self._database.hurry(seconds)
 
     async def close(self, *, untouched: bool = False) -> None:
-        """Finish what runs, as far as that is quick, then close the file. Again: nothing.
+        """Finish running calls as far as time allows, then close the file. May be called again.
 
-        It takes at most two seconds. untouched: leave a damaged file, and its log, as they are.
+        Takes at most two seconds. untouched: leave a damaged file and its log as they are.
         """
         await self._database.close(untouched=untouched)
 
 
 def title_of(text: str) -> str:
-    """The first line of a text that has any words, as one line of at most 60 characters."""
+    """Return the first non-blank line, with whitespace collapsed, in at most 60 characters."""
     line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "")
     if len(line) > LONGEST_TITLE:
         return line[: LONGEST_TITLE - 1].rstrip() + "…"
@@ -366,7 +376,7 @@ def _key(transaction: Transaction, conversation_id: str) -> int:
 
 
 def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
-    # As text, since "007" is not the entry 7, and what is no number is none of ours.
+    # Compared as text too: "007" is not entry 7, and an id that is not a number matches nothing.
     sql = (
         "SELECT id FROM entries"
         " WHERE id = CAST(? AS INTEGER) AND CAST(id AS TEXT) = ? AND conversation = ?"

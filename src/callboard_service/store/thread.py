@@ -1,4 +1,4 @@
-"""A thread that does the work of one database connection, one job after the other."""
+"""Provides a thread that runs the jobs of one database connection, one at a time."""
 
 import threading
 from collections.abc import Callable
@@ -21,17 +21,17 @@ class _Job(Generic[T]):
     def run(self) -> None:
         try:
             result = self.work()
-        except BaseException as error:  # noqa: BLE001 - the future's, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any exception belongs to the future
             self.future.set_exception(error)
-            del self  # the traceback refers to this frame
+            del self  # breaks the cycle: the traceback refers to this frame
         else:
             self.future.set_result(result)
 
 
 class JobThread:
-    """Runs jobs in the order in which they were submitted.
+    """A daemon thread that runs jobs in the order in which they were submitted.
 
-    It is a daemon thread: one that hangs in a system call does not keep the process alive.
+    As a daemon it does not keep the process alive if a job hangs in a system call.
     """
 
     def __init__(self, name: str) -> None:
@@ -40,9 +40,9 @@ class JobThread:
         self._thread.start()
 
     def submit(self, work: Callable[[], T], at_most: int | None = None) -> "Future[T]":
-        """Run `work` after the jobs before it and return its future.
+        """Queue `work` and return a future with its result.
 
-        at_most: jobs that may wait already; StoreCrowded is raised if there are more.
+        Raises StoreCrowded if `at_most` jobs are already waiting; None: no limit.
         """
         if at_most is not None and self._jobs.qsize() >= at_most:
             raise StoreCrowded("too many requests wait for the conversations")
@@ -51,11 +51,11 @@ class JobThread:
         return job.future
 
     def end(self) -> None:
-        """End the thread after the jobs that were submitted."""
+        """Stop the thread once the jobs submitted so far are done."""
         self._jobs.put(None)
 
     def join(self, timeout: float) -> None:
-        """Wait until the thread has ended, at most `timeout` seconds."""
+        """Wait until the thread has ended, for at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def _work(self) -> None:
