@@ -1,1 +1,1 @@
-"""The chat as actor types."""
+"""Defines the actor types that answer the chat requests."""

@@ -1,4 +1,4 @@
-"""The chat requests of the contract, as actor types over a backend: the first extension."""
+"""Defines the actor types that answer the contract's chat requests through a chat backend."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -47,30 +47,30 @@ from callboard_service.pages import (
 )
 
 _OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
-"""Events of a reply that are not simply passed on."""
+"""Events of a reply that need more than forwarding."""
 
 _UNBUILT: Final = (
     "message_id", "detached", "attachments", "admit_only", "target_turn", "replaces",
 )  # fmt: skip
 """Fields of SendMessageRequest that this service does not support.
 
-To ignore one silently would break the promise that the client relies on.
+A request that sets one is refused: ignoring it would break what the client relies on.
 """
 
 ARCHIVED: Final = "a"
-"""Begins the page tokens of lists that include archived conversations."""
+"""Prefix of the page tokens of lists that include archived conversations."""
 
 FRAME_BYTES: Final = 1024
-"""Room for the rest of a frame that carries a page."""
+"""Bytes reserved for the rest of a frame that carries a page."""
 
 DEFAULT_ANSWER_BYTES: Final = SessionLimits().max_answer_bytes
 
 MAX_TITLE: Final = 1000
-"""Characters; every list carries every title."""
+"""Characters. Bounded because every list carries the titles."""
 
 
 class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
-    """A page of the conversations, newest first."""
+    """Answers with a page of the conversations, newest first."""
 
     def __init__(self, backend: ChatBackend, max_answer_bytes: int) -> None:
         self._backend = backend
@@ -80,7 +80,7 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
         """Return the page. Raises Failure."""
         if request.search:
             raise _unimplemented("search")
-        # No conversation is archived, so both lists are the same; their tokens are not.
+        # No conversation is ever archived, so both lists are equal; only their tokens differ.
         page = request.page
         if page and page.startswith(ARCHIVED) != request.archived:
             raise bad_page()
@@ -94,13 +94,13 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
 
 
 class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
-    """A new conversation."""
+    """Creates a conversation."""
 
     def __init__(self, backend: ChatBackend) -> None:
         self._backend = backend
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
-        """Create it. Raises Failure."""
+        """Create the conversation. Raises Failure."""
         for field in ("create_id", "directory"):
             if getattr(request, field):
                 raise _unimplemented(field)
@@ -111,13 +111,16 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
 
 
 class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
-    """The end of a conversation, and of its running reply before."""
+    """Deletes a conversation, after ending its running and waiting replies."""
 
     def __init__(self, backend: ChatBackend) -> None:
         self._backend = backend
 
     async def handle(self, request: DeleteSessionRequest) -> SessionDeleted:
-        """End its replies with CANCELLED, then delete it."""
+        """End the conversation's replies with CANCELLED, then delete it.
+
+        Raises Failure: UNAVAILABLE if the replies do not end within 30 s.
+        """
         name = request.session_id
         await self._backend.get(name)
         try:
@@ -133,7 +136,7 @@ class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
 
 
 class GetHistory(RequestActor[GetHistoryRequest, History]):
-    """A page of a conversation."""
+    """Answers with a page of a conversation's history."""
 
     def __init__(self, backend: ChatBackend, max_answer_bytes: int) -> None:
         self._backend = backend
@@ -141,7 +144,7 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
         self._page_bytes = min(PAGE_BYTES, self._entry_bytes)
 
     async def handle(self, request: GetHistoryRequest) -> History:
-        """Read the page; an entry that is too long for a frame is cut. Raises Failure."""
+        """Return the page, with entries that are too long for a frame shortened. Raises Failure."""
         granted = await self.context.reserve(self._page_bytes, SHORT_PAGE_BYTES)
         history = await self._backend.history(
             request.session_id, request.limit, request.before, granted
@@ -152,7 +155,7 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
 
 
 class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
-    """A message of the user's; the reply streams."""
+    """Sends a user's message to the backend and streams the reply."""
 
     def __init__(
         self, backend: ChatBackend, available: Callable[[], Awaitable[None]] | None = None
@@ -163,7 +166,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         self._asks: dict[str, AskEvent] = {}
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
-        """Wait for the conversation's turn, then pass on what the backend makes."""
+        """Wait for the conversation's turn, then forward the backend's reply. Raises Failure."""
         for field in _UNBUILT:
             if getattr(request, field):
                 raise _unimplemented(field)
@@ -172,7 +175,7 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         if not request.text.strip():
             raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
         completed = ChatCompleted()
-        # The turn comes first: messages are answered in the order in which they were sent.
+        # The turn is requested first, so that messages are answered in the order they were sent.
         async with turn(self.context.actor(ConversationTurns), request.session_id, self.context):
             if self._available is not None:
                 await self._available()
@@ -200,7 +203,10 @@ class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
         yield Last(completed)
 
     async def _answered(self) -> AnswerRequest:
-        """The next answer to an open ask that the ask allows; others are ignored."""
+        """Wait for the next valid answer to an open ask and return it.
+
+        An answer to an ask that is not open is ignored; an invalid one is reported in a notice.
+        """
         while True:
             answer = await self.context.received(AnswerRequest)
             ask = self._asks.get(answer.ask_id)
@@ -216,10 +222,10 @@ def _unimplemented(field: str) -> Failure:
 
 
 def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
-    """The ask allows this answer. None at all, which declines, is always allowed.
+    """Return whether the ask allows this answer. An empty one, which declines, is always allowed.
 
-    A permission is one of its options and nothing else; a question may be answered in one's own
-    words, which is for the backend to take or not.
+    More than one answer requires `multiple`. A permission must be answered with its options; a
+    question may be answered with free text, which the backend may accept or reject.
     """
     if len(answer.answers) > 1 and not ask.multiple:
         return False
@@ -234,9 +240,9 @@ def register(
     max_answer_bytes: int = DEFAULT_ANSWER_BYTES,
     available: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Have this backend answer the chat requests.
+    """Register the actor types that answer the chat requests through `backend`.
 
-    max_answer_bytes: the longest frame to a client; pages and entries are made to fit.
+    max_answer_bytes: the size of the longest frame to a client; pages and entries are made to fit.
     available: returns once the backend can be asked for a reply, or raises the Failure that ends
     the request.
     """

@@ -1,6 +1,7 @@
-"""One message at a time: a conversation's replies wait for each other.
+"""Makes sure that a conversation answers one message at a time, in order.
 
-A turn belongs to a request actor and ends with it at the latest, however that ends.
+A request actor takes a turn before it replies. The turn ends at the latest when the actor does,
+however that ends.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -26,17 +27,20 @@ MAX_WAITING: Final = 16
 """Messages that may wait for their turn in one conversation."""
 
 MAX_WAIT: Final = 600.0
-"""Seconds that a message waits for its turn at most, once it has said that it waits."""
+"""The most seconds that a message waits for its turn after the notice that it waits."""
 
 UNSAID: Final = 0.2
-"""Seconds that it waits before it says so: a cancelled reply takes a moment to let go."""
+"""Seconds before that notice is sent: a cancelled reply takes a moment to release its turn."""
 
 DELETED: Final = Failure(Code.CANCELLED, "the conversation was deleted")
 
 
 @dataclass(slots=True)
 class Take:
-    """Ask for the turn. The reply says how many are before this one."""
+    """Request a turn. The reply is the number of requests ahead in the queue.
+
+    abort: ends the owner's request, if the conversation is deleted.
+    """
 
     conversation_id: str
     owner: ActorRef[object]
@@ -46,7 +50,7 @@ class Take:
 
 @dataclass(slots=True)
 class Await:
-    """Be told when the turn has come for which the owner, by its path, has asked."""
+    """Request a reply once it is the turn of the owner with this path, which has sent Take."""
 
     owner: str
     reply: Reply[None]
@@ -54,14 +58,14 @@ class Await:
 
 @dataclass(slots=True)
 class Release:
-    """The owner's turn is over."""
+    """End the turn of the owner with this path, or its place in the queue."""
 
     owner: str
 
 
 @dataclass(slots=True)
 class Clear:
-    """End all replies of the conversation; reply when none runs any more."""
+    """End all replies of the conversation; the reply is sent when none is left."""
 
     conversation_id: str
     reply: Reply[None]
@@ -72,7 +76,7 @@ TurnMessage: TypeAlias = Take | Await | Release | Clear
 
 @dataclass(slots=True, eq=False)
 class TurnPlace:
-    """Where one stands in the line of a conversation. calls: tells it that its turn has come."""
+    """A request's place in a conversation's queue. calls: the pending reply to its Await."""
 
     take: Take
     unwatch: Callable[[], None]
@@ -80,7 +84,7 @@ class TurnPlace:
 
 
 class ConversationTurns(Actor[TurnMessage]):
-    """The lines of all conversations: first who answers, then who waits. None is kept empty."""
+    """Holds a queue for each conversation with requests: the first has the turn, the rest wait."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[TurnPlace]] = {}
@@ -88,13 +92,13 @@ class ConversationTurns(Actor[TurnMessage]):
         self._clearing: dict[str, list[Reply[None]]] = {}
 
     def receive(self, message: TurnMessage) -> None:
-        """Keep the lines."""
+        """Handle one message."""
         match message:
             case Take():
                 self._enter(message)
             case Await(owner, reply):
                 place = self._places.get(owner)
-                if place is None:  # another incarnation had it
+                if place is None:  # a restart of this actor has lost it
                     reply.fail(_silent())
                     return
                 place.calls = reply
@@ -108,11 +112,11 @@ class ConversationTurns(Actor[TurnMessage]):
                 self._call_first(name)
 
     def down(self, down: Down) -> None:
-        """A request is no more, and its turn with it."""
+        """Remove the place of a request actor that has ended."""
         self._leave(down.path)
 
     def stopped(self) -> None:
-        """Nobody waits for what will not come."""
+        """Answer the pending Clear messages, which no later incarnation would answer."""
         for replies in self._clearing.values():
             for reply in replies:
                 reply.send(None)
@@ -153,9 +157,10 @@ class ConversationTurns(Actor[TurnMessage]):
 async def turn(
     turns: ActorRef[TurnMessage], conversation_id: str, context: RequestContext
 ) -> AsyncIterator[None]:
-    """Hold the conversation's turn. Says so in a notice if it has to be waited for a while.
+    """Hold the conversation's turn within the block, after waiting for it.
 
-    Raises Failure: RESOURCE_EXHAUSTED if too many wait, UNAVAILABLE if it takes too long.
+    A longer wait is announced to the client in a notice. Raises Failure: RESOURCE_EXHAUSTED if too
+    many messages wait, UNAVAILABLE if the turn does not come in time.
     """
     owner = context.ref
     path = owner.path
@@ -170,7 +175,7 @@ async def turn(
     try:
         yield
     finally:
-        with suppress(MailboxFull):  # then the end of this request gives the turn back
+        with suppress(MailboxFull):  # then the turn ends with this request's actor
             turns.tell(Release(path))
 
 
