@@ -1,4 +1,4 @@
-"""The service: settings, commands, chat backends, and the actor types of the chat."""
+"""Contains the service: settings, commands, chat backends, and the actor types of the chat."""
 
 from importlib.metadata import version
 

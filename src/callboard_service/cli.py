@@ -1,4 +1,4 @@
-"""The command line. What draws on a terminal is imported by the commands that need it."""
+"""Defines the command line. A command imports the terminal modules that it needs when it runs."""
 
 import sys
 from collections.abc import Callable
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., object])
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callboard")
 def main() -> None:
-    """A local service that talks to language models over one WebSocket."""
+    """A local service that connects user interfaces to language models over one WebSocket."""
 
 
 @main.command("serve", cls=Grouped)
@@ -37,11 +37,11 @@ def main() -> None:
 def serve_command(
     ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
 ) -> None:
-    """Run the service until it is told to stop: by Ctrl-C, SIGTERM or SIGHUP.
+    """Run the service until Ctrl-C, SIGTERM or SIGHUP.
 
-    Running requests then get the drain time to end; a second signal, other than SIGHUP, ends the
-    service at once. Exit codes: 0 stopped, 1 it failed or could not stop within five seconds of the
-    drain time, 2 it cannot start, 128 + N ended by a second signal N.
+    Running requests then have the drain time to finish; a second signal other than SIGHUP ends the
+    service at once. Exit codes: 0 stopped, 1 failed or did not stop within five seconds after the
+    drain time, 2 could not start, 128 + N ended by a second signal N.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
@@ -56,7 +56,7 @@ def serve_command(
 @main.command("new")
 @click.argument("path", type=click.Path(path_type=Path))
 def new_command(path: Path) -> None:
-    """Write a package with actor types of your own into PATH, to start from."""
+    """Create a package with example actor types in PATH, to start your own from."""
     from callboard_service.new import create
 
     try:
@@ -68,7 +68,7 @@ def new_command(path: Path) -> None:
 
 
 def _fail(error: ServiceError) -> NoReturn:
-    """Say on one line why a command cannot do its work, and end with exit code 2."""
+    """Print the error on one line and exit with code 2."""
     click.echo(f"callboard: {printable(str(error))}", err=True)
     sys.exit(Exit.BAD_USE)
 
@@ -84,13 +84,13 @@ def _fail(error: ServiceError) -> NoReturn:
     "--data-dir", type=click.Path(path_type=Path), help="Folder of what the chat remembers."
 )
 def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path | None) -> None:
-    """Talk with a model through the running service.
+    """Chat with a model through the running service.
 
-    With TEXT, or a text piped in, it prints just the reply and ends: with exit code 1 if the reply
-    ended with an error, 3 if no service is running. That a reply was cut off, or refused, is said
-    on standard error; the exit code is 0.
+    With TEXT, or text piped in, print only the reply and exit: with code 1 if the reply ended with
+    an error or was lost, 2 for bad usage, 3 if no service is running. If the reply was cut off or
+    the model refused, standard error says so and the exit code is 0.
     """
-    # What draws on a terminal is of no use to a service.
+    # Imported here because `serve` does not need the terminal modules.
     from callboard_service.terminal.chat import Wish, chat
 
     given: dict[str, object] = {name: path for name, path in flags.items() if path is not None}
@@ -98,7 +98,7 @@ def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path
 
 
 def service_options(command: F) -> F:
-    """Which service a command talks to."""
+    """Add the options that select the service a command talks to."""
     url = click.option("--url", help="The service's WebSocket; its token is in CALLBOARD_TOKEN.")
     folder = click.option(
         "--runtime-dir", type=click.Path(path_type=Path), help="Folder of its runtime file."
@@ -121,7 +121,7 @@ def sessions_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @service_options
 def sessions_list(as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
-    """All conversations, newest first."""
+    """List all conversations, newest first."""
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
 
@@ -133,7 +133,7 @@ def sessions_list(as_json: bool, url: str | None, runtime_dir: Path | None) -> N
 @click.argument("name")
 @service_options
 def sessions_show(name: str, url: str | None, runtime_dir: Path | None) -> None:
-    """One conversation; NAME is its id, or how that begins."""
+    """Show one conversation; NAME is its id or the beginning of its id."""
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
 
@@ -147,10 +147,10 @@ def sessions_show(name: str, url: str | None, runtime_dir: Path | None) -> None:
 def sessions_delete(
     names: tuple[str, ...], yes: bool, url: str | None, runtime_dir: Path | None
 ) -> None:
-    """Delete conversations, for good; a running reply of theirs is cancelled.
+    """Delete conversations for good and cancel their running replies.
 
-    Each NAME is an id, or how one begins: four characters or more. On a terminal it asks first;
-    elsewhere it deletes nothing without --yes.
+    Each NAME is an id, or at least the first four characters of one. On a terminal the command
+    asks for confirmation; elsewhere it requires --yes.
     """
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
@@ -171,7 +171,7 @@ def sessions_export(
     url: str | None,
     runtime_dir: Path | None,
 ) -> None:
-    """One conversation, whole, as Markdown or JSON."""
+    """Export a whole conversation as Markdown or JSON."""
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
 
@@ -184,7 +184,7 @@ def sessions_export(
 @click.option("--json", "as_json", is_flag=True, help="Once, as JSON.")
 @service_options
 def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
-    """How the running service is: its backend, sessions, requests, faults, its actors."""
+    """Show the state of the running service: backend, sessions, requests, crashes, actors."""
     from callboard_service.terminal import status
     from callboard_service.terminal.command import run
 

@@ -1,8 +1,8 @@
-"""Open the standard descriptors that were closed when the process was started.
+"""Opens the standard descriptors that were closed when the process was started.
 
-With descriptor 2 closed, the first socket or file that is opened gets the number 2, and what is
-meant for standard error is written into it; libuv aborts the process. So this must run before
-anything is opened, and imports nothing that opens something.
+If descriptor 2 is closed, the first socket or file opened gets the number 2, and output for
+standard error is written into it; libuv aborts the process. So this must run before anything is
+opened, and must not import a module that opens something.
 """
 
 import os
@@ -15,7 +15,7 @@ STANDARD_ERROR: Final = 2
 
 
 def open_standard_descriptors() -> None:
-    """Open each of the descriptors 0 to 2 that is closed on the null device, for children too."""
+    """Open each closed descriptor from 0 to 2 on the null device, inheritable by children."""
     for descriptor in (STANDARD_INPUT, STANDARD_OUTPUT, STANDARD_ERROR):
         try:
             os.fstat(descriptor)
@@ -26,10 +26,10 @@ def open_standard_descriptors() -> None:
                 os.set_inheritable(descriptor, True)
             else:
                 os.close(opened)
-    # Python has None in place of a stream whose descriptor was closed.
+    # Python sets a stream to None if its descriptor was closed. These streams stay open for good.
     if sys.stdin is None:
-        sys.stdin = open(STANDARD_INPUT, encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+        sys.stdin = open(STANDARD_INPUT, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
-        sys.stdout = open(STANDARD_OUTPUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+        sys.stdout = open(STANDARD_OUTPUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
-        sys.stderr = open(STANDARD_ERROR, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+        sys.stderr = open(STANDARD_ERROR, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Where the command `callboard` begins: nothing is opened before the standard descriptors are."""
+"""The entry point of the command `callboard`. Opens closed standard descriptors before all else."""
 
 import sys
 
@@ -8,7 +8,7 @@ EXIT_BAD_USE = 2
 
 
 def main() -> None:
-    """Run the command line. What the machine does not allow is one line, with exit code 2."""
+    """Run the command line. An OSError is printed on one line and ends it with exit code 2."""
     open_standard_descriptors()
     try:
         from callboard_service.cli import main as run

@@ -1,9 +1,11 @@
-"""Every error of the service that a person gets to read as one line, with exit code 2.
+"""Defines the errors that end a command with one line for a person.
+
+They end it with exit code 2, except OutageTooLong, which ends a running service with exit code 1.
 
 ServiceError
-├── BadSettings        a flag, a variable or a file says what cannot be
-├── BadExtension       actor types that cannot be registered, or do not start
-├── BadPath            a project cannot be made there
+├── BadSettings        a flag, a variable or a file has an invalid setting
+├── BadExtension       actor types cannot be registered, or do not start
+├── BadPath            a project cannot be created at this path
 ├── BackendFailed      the backend cannot be started
 └── OutageTooLong      a part of the service was down for longer than a setting allows
 """
@@ -13,23 +15,23 @@ import os
 
 
 class ServiceError(Exception):
-    """Base; the text says what is wrong and where."""
+    """Base class. The text says what is wrong and where."""
 
 
 class BadSettings(ServiceError):
-    """A setting has a value that it cannot have."""
+    """A setting is unknown, not allowed in its place, or has an invalid value."""
 
 
 class BadExtension(ServiceError):
-    """Actor types that were asked for cannot be served; both sides of a conflict are named."""
+    """An extension's actor types cannot be served. The text names both sides of a conflict."""
 
 
 class BadPath(ServiceError):
-    """A project cannot be made at this path."""
+    """A project cannot be created at this path."""
 
 
 class BackendFailed(ServiceError):
-    """What answers the chat requests cannot be started."""
+    """The chat backend cannot be started."""
 
 
 class OutageTooLong(ServiceError):
@@ -37,7 +39,7 @@ class OutageTooLong(ServiceError):
 
 
 def find_service_error(error: BaseException | None) -> ServiceError | None:
-    """The line for a person that lies under an error of the runtime, if one does."""
+    """Return the ServiceError in the chain of causes that begins with `error`, or None."""
     while error is not None:
         if isinstance(error, ServiceError):
             return error
@@ -46,7 +48,7 @@ def find_service_error(error: BaseException | None) -> ServiceError | None:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return what went wrong, and with which file, for a person to read."""
+    """Return a one-line description of what went wrong, and with which file."""
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{error.filename}: {reason}"

@@ -1,8 +1,8 @@
-"""Actor types of others: found by name or by entry point, registered by one function.
+"""Finds extensions by entry point or by name, and registers their actor types.
 
 An extension is a function `register(registry: Registry) -> None` in a module. The service calls
-those of all installed packages that have an entry point in the group `callboard.actors`, then
-those of the modules that `--actors` names. All of it happens before anything is started.
+those of all installed packages with an entry point in the group `callboard.actors`, then those of
+the modules that `--actors` names, all before it starts anything.
 """
 
 import importlib
@@ -26,9 +26,9 @@ FUNCTION: Final = "register"
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """Where a register function is, and who says so.
+    """The location of a register function.
 
-    origin: for an error: the flag, or the entry point and its package.
+    origin: the flag, or the entry point and its package; for error messages.
     """
 
     origin: str
@@ -36,7 +36,7 @@ class Extension:
     function: str
 
     def load(self) -> Callable[[Registry], object]:
-        """Import it. Raises BadExtension."""
+        """Import and return the register function. Raises BadExtension."""
         try:
             module = importlib.import_module(self.module)
         except ModuleNotFoundError as error:
@@ -59,7 +59,7 @@ class Extension:
         )
 
     def register(self, registry: Registry) -> None:
-        """Have it fill the registry. Raises BadExtension."""
+        """Call the register function with the registry. Raises BadExtension."""
         function = self.load()
         try:
             result = function(registry)
@@ -73,14 +73,14 @@ class Extension:
 
 
 def _tell(error: BaseException) -> str:
-    """An error in one line, with the place that raised it."""
+    """Return an error on one line, with the place that raised it."""
     where = traceback.extract_tb(error.__traceback__)
     place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
     return f"{type(error).__name__}: {error}{place}"
 
 
 def installed() -> Iterable[Extension]:
-    """What the installed packages bring, in the order of their entry points' names."""
+    """Yield the extensions of installed packages, in the order of their entry points' names."""
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
         yield Extension(
             f"entry point {point.name}{_package(point)}", point.module, point.attr or FUNCTION
@@ -92,7 +92,10 @@ def _package(point: EntryPoint) -> str:
 
 
 def named(modules: Iterable[str]) -> Iterable[Extension]:
-    """What `--actors` names: `package.module`, or `package.module:function`."""
+    """Yield the extensions that `--actors` names: `package.module` or `package.module:function`.
+
+    Raises BadExtension for a name that is not a module's.
+    """
     for name in modules:
         module, _, function = name.partition(":")
         if not all(part.isidentifier() for part in module.split(".")):
@@ -101,18 +104,18 @@ def named(modules: Iterable[str]) -> Iterable[Extension]:
 
 
 def _import_from_here() -> None:
-    with suppress(OSError):  # the working folder was deleted: there is nothing in it
+    with suppress(OSError):  # the working folder was deleted
         here = str(Path.cwd())
         if here not in sys.path:
-            sys.path.append(here)  # at the end: it hides nothing that is installed
+            sys.path.append(here)  # at the end, so that it hides nothing that is installed
 
 
 def register_all(
     registry: Registry, modules: Sequence[str], *, search_working_folder: bool = True
 ) -> None:
-    """Have every extension fill the registry, each function once. Raises BadExtension.
+    """Call every extension's register function once. Raises BadExtension.
 
-    A module that is not found elsewhere may be in the working folder, if that is to be searched.
+    search_working_folder: look in the working folder for modules that are not found elsewhere.
     """
     asked = [*installed(), *named(modules)]
     if search_working_folder and any(map(_is_missing, named(modules))):
@@ -130,7 +133,7 @@ def register_all(
 
 
 def _is_missing(extension: Extension) -> bool:
-    """Whether no module of that name is on the path. Nothing is imported to find that out."""
+    """Return whether no module of that name is on the path, without importing anything."""
     top, *rest = extension.module.split(".")
     if top in sys.modules:
         return False
@@ -138,6 +141,6 @@ def _is_missing(extension: Extension) -> bool:
     # Only a namespace package may have further parts in the working folder.
     while rest and spec is not None and spec.origin is None:
         folders = [*(spec.submodule_search_locations or ())]
-        # By its last name alone: the whole one would want its parents imported.
+        # By its last name alone: the full name would require its parents to be imported.
         spec = PathFinder.find_spec(rest.pop(0), folders)
     return spec is None

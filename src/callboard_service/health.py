@@ -1,4 +1,4 @@
-"""Whether chat requests can be served now, and if not, why and until when."""
+"""Tracks whether chat requests can be served now, and if not, why and until when."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,14 +15,14 @@ STORE: Final = "store"
 BACKEND: Final = "backend"
 
 SHORT: Final = 2.0
-"""Seconds: a backend that is back by then is waited for, as long as no attempt has failed."""
+"""Seconds: a restart due within this time is waited for, as long as no restart has failed."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """A part of the service that crashed and does not run again yet.
+    """An outage of a part of the service that has crashed and is not running again yet.
 
-    since, due: on the system's clock; due: when the next attempt begins.
+    since, due: times on the system's clock; due: when the next restart begins.
     """
 
     since: float
@@ -33,7 +33,7 @@ class Outage:
 
 
 class Outages:
-    """Follows the parts below the root of an actor system; an observer of its events.
+    """Tracks outages of the store and the backend. An observer of the actor system's events.
 
     max_outage: seconds after which `ended` is called for a part that is still down; 0: never.
     """
@@ -53,7 +53,7 @@ class Outages:
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
-        """Take an event of the actor system."""
+        """Process an event of the actor system."""
         match event:
             case Crashed(path, error, _, float(restart_in)) if path in self._parts:
                 self._down(self._parts[path], error, restart_in)
@@ -65,15 +65,15 @@ class Outages:
                 pass
 
     def of(self, part: str) -> Outage | None:
-        """Return the outage of a part, or None while it runs."""
+        """Return the outage of a part, or None if it has none."""
         return self._outages.get(part)
 
     async def change(self) -> None:
-        """Wait until a part has crashed, or runs again."""
+        """Wait until a part crashes or is running again."""
         await self._changed.wait()
 
     def wait(self, outage: Outage) -> float:
-        """Return the seconds until the next attempt; 0 if it goes on."""
+        """Return the seconds until the next restart; 0 if it is in progress."""
         return max(outage.due - self._clock.now(), 0.0)
 
     def _tell(self) -> None:
@@ -105,26 +105,26 @@ class Outages:
 
 
 class ServiceHealth:
-    """What is known of the backend, its actors and its conversations, as one answer."""
+    """The health of the backend, its actors and its conversations, combined."""
 
     def __init__(self, backend: ChatBackend, outages: Outages) -> None:
         self._backend = backend
         self._outages = outages
 
     def now(self) -> Health:
-        """Return whether chat requests can be served, with the reason for a person."""
+        """Return whether chat requests can be served now, with a reason for a person."""
         _, health = self._look()
         return health
 
     def unavailable(self) -> str:
-        """Return which part keeps chat requests from being served; empty: none does."""
+        """Return the part that keeps chat requests from being served; empty if none does."""
         part, _ = self._look()
         return part
 
     async def available(self) -> None:
-        """Wait for a backend that is expected back in a moment.
+        """Wait until the backend runs, if it is down but expected back in a moment.
 
-        Raises Failure: UNAVAILABLE, with the time until the next attempt, for one that is not.
+        Otherwise raises Failure: UNAVAILABLE, with the time until the next restart (at least 1 s).
         """
         while self._outages.of(BACKEND) is not None:
             refusal = self.refusal()
@@ -133,7 +133,7 @@ class ServiceHealth:
             await self._outages.change()
 
     def refusal(self) -> Failure | None:
-        """Return how to refuse a message that the backend will not answer for a while."""
+        """Return the Failure for a message that the backend cannot answer for a while, or None."""
         outage = self._outages.of(BACKEND)
         if outage is None:
             return None

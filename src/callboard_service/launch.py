@@ -1,6 +1,7 @@
-"""How other programs are started: nothing of the working folder is found, or imported, by them.
+"""Builds commands and environments for child processes that ignore the working folder.
 
-That folder may be a clone of somebody else's repository (ADR 0033).
+No program is found in it and no module imported from it: it may be a clone of somebody else's
+repository (ADR 0033).
 """
 
 import os
@@ -13,30 +14,31 @@ from typing import Final
 import callboard_service
 
 _ROOT: Final = Path(callboard_service.__file__).parents[1]
-"""The folder from which this package was imported."""
+"""The folder on the import path that contains this package."""
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of ours with this Python.
 
-    It is found as this process finds it: in the same environment, installed for a user or editable.
-    The working folder is not on its path.
+    The module is found as in this process, also in a user or editable installation. The working
+    folder is not on the child's path.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def python_script(path: str, *arguments: str) -> list[str]:
-    """Return the command that runs a script that needs the standard library alone.
+    """Return the command that runs a script that needs only the standard library.
 
-    Neither the script's folder, nor the working folder, nor a variable adds anything to its path.
+    Its path contains neither the script's folder nor the working folder, nor anything from
+    environment variables.
     """
     return [sys.executable, "-I", "-S", path, *arguments]
 
 
 def own_environment() -> dict[str, str]:
-    """Return our environment without our settings, the token among them.
+    """Return this process's environment without the `CALLBOARD_` settings, such as the token.
 
-    In any case of letters, since settings are read that way.
+    Names are compared without regard to case, as settings are.
     """
     return {
         key: value for key, value in os.environ.items() if not key.upper().startswith("CALLBOARD_")
@@ -44,10 +46,11 @@ def own_environment() -> dict[str, str]:
 
 
 def python_environment() -> dict[str, str]:
-    """Return the environment for a Python process of ours that works in another folder.
+    """Return the environment for a Python process of ours that runs in another folder.
 
-    Its own children leave the working folder out as well. Relative entries of PYTHONPATH are left
-    out (an empty one is the working folder), except the one that this package comes from.
+    Python children of that process ignore their working folder as well. Relative entries of
+    PYTHONPATH are dropped (an empty one is the working folder), except the one that this package
+    comes from, which becomes absolute.
     """
     kept = own_environment() | {"PYTHONSAFEPATH": "1"}
     entries = kept.pop("PYTHONPATH", "").split(os.pathsep)
@@ -62,10 +65,10 @@ def _is_ours(entry: str) -> bool:
 
 
 def leave_working_folder_out() -> None:
-    """Take the working folder off our own path if a relative entry of PYTHONPATH put it there.
+    """Remove the working folder from `sys.path` if a relative entry of PYTHONPATH put it there.
 
-    What was imported before stays: Python itself reads the variable before any code of ours runs.
-    But nothing is imported from there later, and no package there counts as installed.
+    Modules imported before remain, since Python reads the variable before our code runs. From now
+    on nothing is imported from there, and no package there counts as installed.
     """
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
@@ -79,10 +82,10 @@ def leave_working_folder_out() -> None:
 
 
 def find_program(name: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Return the absolute path of a program; None if there is none.
+    """Return the absolute path of a program; None if it is not found.
 
-    A bare name is looked for in the absolute folders of PATH alone: an empty entry is the working
-    folder, which Windows searches without being asked. A path is taken as it is.
+    A bare name is searched for only in the absolute folders of PATH: an empty entry means the
+    working folder, which Windows searches by default. A path is taken as it is.
     """
     variables = os.environ if environment is None else environment
     if os.path.dirname(name):
@@ -97,7 +100,7 @@ def find_program(name: str, environment: Mapping[str, str] | None = None) -> str
 
 
 def _file_names(name: str, environment: Mapping[str, str]) -> Sequence[str]:
-    """Return the names under which a program may be in a folder."""
+    """Return the file names that a program may have: on Windows with the endings in PATHEXT."""
     if sys.platform == "win32":
         endings = environment.get("PATHEXT", ".COM;.EXE;.BAT;.CMD").split(os.pathsep)
         if not any(name.lower().endswith(ending.lower()) for ending in endings):

@@ -1,8 +1,8 @@
-"""Write lines to a file descriptor from a thread, so that nobody else waits for it or fails.
+"""Writes lines to a file descriptor from a thread, so that no other code waits for it or fails.
 
-A pipe that nobody reads blocks its writer, a full disk and a closed pipe raise. Here both cost
-lines, and nothing else: the queue is bounded in lines and in bytes, lines beyond that are dropped
-and counted, and errors are retried until there is room again.
+A pipe that nobody reads blocks its writer; a full disk and a closed pipe raise. Here both only cost
+lines: the queue is bounded in lines and in bytes, lines beyond that are dropped and counted, and a
+failed write is retried until it succeeds.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from typing import Final
 
 MAX_LINES: Final = 4096
 MAX_BYTES: Final = 1024 * 1024
-"""What may wait to be written."""
+"""The most that may wait to be written."""
 
 RETRY: Final = 0.5
-"""Seconds until a write that failed is tried again."""
+"""Seconds until a failed write is retried."""
 
 BATCH: Final = 64 * 1024
-"""Bytes that are written at once."""
+"""Bytes after which no further line is added to one write."""
 
 Write = Callable[[bytes], int]
 
@@ -31,10 +31,10 @@ Write = Callable[[bytes], int]
 class LineWriter:
     """A bounded queue of lines and the daemon thread that writes them.
 
-    write: writes some of the given bytes and returns how many; it may block and raise OSError.
-    dropped: renders the line that reports how many lines were dropped. idle: called on the
-    writer's thread before it waits; returns the seconds after which to call it again, or None.
-    The thread starts with the first line.
+    write: writes some of the given bytes and returns how many; may block and raise OSError.
+    dropped: returns the line that reports how many lines were dropped. idle: called on the writer's
+    thread before it waits; returns the seconds after which to call it again, or None. The thread
+    starts with the first line.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LineWriter:
         self._max_lines = max_lines
         self._max_bytes = max_bytes
         self._retry = retry
-        # Reentrant, as is SimpleQueue: a finalizer or a signal handler may log at any point.
+        # Reentrant, like SimpleQueue: a finalizer or a signal handler may log at any point.
         self._lock = threading.RLock()
         self._queue: SimpleQueue[bytes] = SimpleQueue()
         self._lines = 0
@@ -88,11 +88,14 @@ class LineWriter:
             thread = threading.Thread(target=self._run, name="line writer", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads: the next line tries again
+            except RuntimeError:  # no more threads; the next line tries again
                 self._started = False
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all is written, for `seconds` at most. False: some was not."""
+        """Wait at most `seconds` until all is written; return whether it was.
+
+        Does not wait while writes fail.
+        """
         end = time.monotonic() + seconds
         while self._lines and not self._failing and time.monotonic() < end:
             time.sleep(0.002)
@@ -111,11 +114,11 @@ class LineWriter:
             self._report_dropped()
 
     def _collect(self) -> list[bytes]:
-        """Wait for lines; empty: there was something else to do."""
+        """Wait for lines and return them; empty if `idle` is to be called again."""
         self._woken = False
         try:
             wait = self._idle()
-        except Exception:  # noqa: BLE001 - lines are written whatever becomes of it
+        except Exception:  # noqa: BLE001 - lines must be written even if `idle` fails
             wait = RETRY
         lines: list[bytes] = []
         size = 0
@@ -133,12 +136,12 @@ class LineWriter:
         return lines
 
     def _write_all(self, data: bytes) -> None:
-        """Write all of it, however often that takes: a line is never torn for good."""
+        """Write all of `data`, retrying as often as needed, so that no line is left incomplete."""
         while data:
             try:
                 data = data[self._write(data) :]
                 self._failing = False
-            except BlockingIOError:  # a descriptor that another process has made non-blocking
+            except BlockingIOError:  # another process has made the descriptor non-blocking
                 time.sleep(0.02)
             except (OSError, ValueError):
                 self._failing = True
@@ -152,13 +155,13 @@ class LineWriter:
 
 
 def descriptor_write(descriptor: int) -> Write:
-    """Return what writes to this file descriptor, as it is when it is called."""
+    """Return a function that writes to this file descriptor."""
     if sys.platform == "win32" and os.isatty(descriptor):
         console = sys.__stderr__ if descriptor == 2 else sys.__stdout__
         if console is not None:
 
             def write_console(data: bytes) -> int:
-                console.buffer.write(data)  # a console takes UTF-16, which only this knows
+                console.buffer.write(data)  # this converts to the UTF-16 that a console takes
                 console.buffer.flush()
                 return len(data)
 

@@ -1,4 +1,4 @@
-"""Load the settings, and say in our own words what is wrong with them."""
+"""Loads the settings and turns pydantic's errors into messages for a person."""
 
 import os
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from callboard_service.settings import PREFIX, Settings
 
 
 def nearest(name: str) -> str | None:
-    """The setting that was probably meant."""
+    """Return the setting with the most similar name, or None."""
     return next(iter(get_close_matches(name, Settings.model_fields, 1)), None)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | None]]:
-    """The variables with our prefix that nothing reads, each with the one that was meant."""
+    """Return the unknown variables with our prefix, each with the nearest known one or None."""
     names = sorted(key for key in environment if key.upper().startswith(PREFIX))
     asked = [(key, key.upper().removeprefix(PREFIX).lower()) for key in names]
     unknown = [(key, nearest(name)) for key, name in asked if name not in Settings.model_fields]
@@ -27,7 +27,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[tuple[str, str | N
 
 
 def load(flags: dict[str, object]) -> Settings:
-    """The settings in force. Raises BadSettings, which names each that is wrong."""
+    """Return the effective settings. Raises BadSettings, which names each invalid one."""
     try:
         _check_files()
         settings = Settings(**flags)  # type: ignore[arg-type]  # pydantic checks them
@@ -35,7 +35,7 @@ def load(flags: dict[str, object]) -> Settings:
         raise BadSettings("; ".join(map(_line, error.errors()))) from None
     except (ValueError, OSError) as error:
         raise BadSettings(str(error)) from None
-    except RuntimeError as error:  # a user without a home directory
+    except RuntimeError as error:  # the user has no home directory
         raise BadSettings(str(error)) from None
     _check_paths(settings)
     variables = {name.upper() for name, value in os.environ.items() if value}
@@ -44,14 +44,14 @@ def load(flags: dict[str, object]) -> Settings:
 
 
 def _check_files() -> None:
-    """Raise BadSettings where a folder has the name of a settings file, which would be ignored."""
+    """Raise BadSettings if a settings file is a directory, which would otherwise be ignored."""
     for file in (Path(FILE), user_file()):
         if file.is_dir():
             raise BadSettings(f"{file}: is a directory")
 
 
 def _check_paths(settings: Settings) -> None:
-    """Raise BadSettings for a path that no system call takes."""
+    """Raise BadSettings for a path with a null character, which no system call accepts."""
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path) and "\0" in str(value):
@@ -59,7 +59,7 @@ def _check_paths(settings: Settings) -> None:
 
 
 def _line(problem: ErrorDetails) -> str:
-    """One error of pydantic's in our words: `max_sesions: there is no such setting; ...`."""
+    """Return a pydantic error in our words: `max_sesions: there is no such setting; ...`."""
     name = ".".join(map(str, problem["loc"]))
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":

@@ -1,6 +1,6 @@
-"""Logs, on standard error: lines for a person on a terminal, JSON otherwise.
+"""Writes the log to standard error: lines for a person on a terminal, JSON otherwise.
 
-No line has the text of a message or a token in it: what is logged is names, codes and counts.
+The service logs names, codes and counts, never the text of a message or a token.
 """
 
 import logging
@@ -15,14 +15,14 @@ from callboard_service.line_writer import descriptor_write
 from callboard_service.log_lines import LogLines, StreamOutput
 
 _RUNTIME: Final = frozenset({"actors", "asyncio", "contextlib"})
-"""What lies between the event loop and a handler."""
+"""Packages whose frames lie between the event loop and a handler."""
 
 
 def make_log(level: str, stream: TextIO | None = None) -> Log:
-    """Return a log at this level, to standard error, whose lines a thread writes.
+    """Return a log at this level that a thread writes to standard error.
 
-    stream: where to write instead, at once. Times are in seconds for a person, in microseconds for
-    a program.
+    stream: write to this stream instead, synchronously. Timestamps have seconds on a terminal and
+    microseconds in JSON.
     """
     if stream is None:
         lines = LogLines(console=os.isatty(STANDARD_ERROR))
@@ -34,10 +34,11 @@ def make_log(level: str, stream: TextIO | None = None) -> Log:
 
 
 class LibraryLog(logging.Handler):
-    """Writes down what libraries log, without what they put into it.
+    """Logs what libraries log at WARNING and above, without the values in their messages.
 
-    aiohttp quotes requests that it cannot read, and protocols that it is offered; asyncio quotes
-    arguments. A peer may have put its token there. The kind of the error and the places remain.
+    aiohttp quotes requests that it cannot parse and protocols that it is offered; asyncio quotes
+    arguments. Any of them may contain a peer's token. The beginning of the message, the type of the
+    error and its stack frames remain.
     """
 
     def __init__(self, log: Log) -> None:
@@ -45,17 +46,17 @@ class LibraryLog(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line. Never raises: a library that logs is not to fail because of it."""
+        """Write one line. Never raises: a library must not fail because it logs."""
         try:
             self._say(record)
-        except Exception as error:  # noqa: BLE001 - whatever the record has in it
+        except Exception as error:  # noqa: BLE001 - the record may hold anything
             self._log.error("a library's line could not be read", error=type(error).__name__)
 
     def _say(self, record: logging.LogRecord) -> None:
         said = str(record.msg).partition("\n")[0].partition("(")[0].partition("%")[0].strip()
         error = record.exc_info[1] if record.exc_info else None
         frames = traceback.extract_tb(error.__traceback__) if error is not None else []
-        # What peers send is nobody's error here.
+        # aiohttp reports what peers send, which is not an error of the service.
         say = self._log.warning if record.name.startswith("aiohttp") else self._log.error
         say(
             said,
@@ -66,9 +67,9 @@ class LibraryLog(logging.Handler):
 
 
 def log_libraries(log: Log) -> LibraryLog:
-    """Have what libraries log go there; return the handler that does it.
+    """Send what libraries log to `log`, and return the handler that does so.
 
-    A service never removes it: that would wait for a lock, which a thread of somebody's may hold.
+    The service never removes the handler: that takes a lock which any other thread may hold.
     """
     handler = LibraryLog(log)
     logging.getLogger().addHandler(handler)
@@ -76,7 +77,7 @@ def log_libraries(log: Log) -> LibraryLog:
 
 
 def find_handler(error: BaseException) -> str | None:
-    """Return the function that the runtime had called when this was raised; None: none."""
+    """Return the outermost function in the traceback that is not the runtime's; None if none is."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
         if module.partition(".")[0] not in _RUNTIME:
@@ -85,16 +86,17 @@ def find_handler(error: BaseException) -> str | None:
 
 
 class EventLog:
-    """Writes down what the actor runtime reports."""
+    """Logs the events of the actor runtime."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
 
     def __call__(self, event: Event) -> None:
-        """Log what someone should know of; the rest is for who debugs."""
+        """Log crashes, actors given up, stuck or blocking, and at debug level dead letters."""
         match event:
             case Crashed(path, error, _, restart_in) if reason := find_service_error(error):
-                # At the first start whoever started the service is told; a trace says no more.
+                # Without a restart (at the first start) the error is printed to the user anyway.
+                # A traceback would add nothing to a ServiceError.
                 log = self._at(path)
                 say = log.debug if restart_in is None else log.error
                 say("actor cannot start", reason=str(reason), restart_in=restart_in)
@@ -120,7 +122,7 @@ class EventLog:
                 pass
 
     def _at(self, path: str) -> Log:
-        """A log that says which actor, and which session and request where it is theirs."""
+        """Return a log bound to the actor, and to its session and request if it has them."""
         log = self._log.bind(actor=path)
         match path.split("/"):
             case [_, "sessions", session, request]:

@@ -1,4 +1,4 @@
-"""From events to lines: rendered without ever raising, repeats aggregated, handed to an output."""
+"""Renders log events as lines, aggregates repeats, and passes the lines on. Never raises."""
 
 import contextlib
 import logging
@@ -23,16 +23,16 @@ from callboard_service.log_values import (
 )
 
 MAX_LINE: Final = 64 * 1024
-"""Bytes of one line. A longer one is replaced by its event alone."""
+"""Characters of one line. A longer one is replaced by its level, its event and its length."""
 
 _LEVELS: Final = {"exception": "error", "warn": "warning", "msg": "info"}
 
 
 class LogOutput(Protocol):
-    """Takes whole lines; never blocks and never raises."""
+    """An output for whole lines, which never blocks and never raises."""
 
     def put(self, line: bytes) -> None:
-        """Take one line, which ends with a newline."""
+        """Accept one line, which ends with a newline."""
 
 
 class StreamOutput:
@@ -42,14 +42,14 @@ class StreamOutput:
         self._stream = stream
 
     def put(self, line: bytes) -> None:
-        """Write the line; errors are ignored."""
+        """Write the line and ignore errors."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(line.decode(errors="backslashreplace"))
             self._stream.flush()
 
 
 class _Receiver:
-    """The last link of a structlog chain: hands rendered lines on, whatever their level."""
+    """The innermost logger of structlog: passes rendered lines of any level to `put`."""
 
     def __init__(self, put: Callable[[str], None]) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = self.exception = put
@@ -57,9 +57,10 @@ class _Receiver:
 
 
 class LogLines:
-    """Renders events: console lines for a person, JSON objects for a program.
+    """Renders events: console lines on a terminal, JSON objects elsewhere.
 
-    console: the output is a terminal. now: the time for the intervals of repeats, in seconds.
+    console: whether the output is a terminal. now: returns the time in seconds, for the intervals
+    of repeats.
     """
 
     def __init__(self, *, console: bool, now: Callable[[], float] = time.monotonic) -> None:
@@ -78,27 +79,27 @@ class LogLines:
         self._output: LogOutput | None = None
         self._writer: LineWriter | None = None
         self._counting = False
-        """The writer's thread knows that counts will be due."""
+        """Whether the writer's thread knows that counts will become due."""
 
     # -- outputs ---------------------------------------------------------------------------------
 
     def write_to(self, output: LogOutput) -> None:
-        """Hand lines to this output from now on."""
+        """Pass lines to this output from now on."""
         self._output = output
 
     def write_from_thread(self, write: Write) -> LineWriter:
-        """Hand lines to a LineWriter, which is returned; it also writes the counts when due."""
+        """Pass lines to a new LineWriter and return it; it also writes counts when they are due."""
         self._writer = LineWriter(write, self._dropped_line, idle=self._idle)
         self._output = self._writer
         return self._writer
 
     def put(self, line: str) -> None:
-        """Hand on a rendered line."""
+        """Pass on a rendered line."""
         if self._output is not None:
             self._output.put(line.encode(errors="backslashreplace") + b"\n")
 
     def put_text(self, text: str) -> None:
-        """Hand on a line that somebody printed to standard error."""
+        """Pass on a line that was printed to standard error."""
         if self._console:
             self.put(colored_at_most(text))
             return
@@ -106,7 +107,7 @@ class LogLines:
         self.put(self._render({"level": "info", "event": "printed", "text": shown}))
 
     def flush(self, seconds: float) -> None:
-        """Write the counts that are not due yet, and wait for the writer, for `seconds` at most."""
+        """Write all counts, due or not, and wait at most `seconds` for the writer."""
         self._put_counts(everything=True)
         if self._writer is not None:
             self._writer.flush(seconds)
@@ -114,7 +115,7 @@ class LogLines:
     # -- from events to lines --------------------------------------------------------------------
 
     def logger(self, level: str) -> Log:
-        """Return a log that writes events of this level and above."""
+        """Return a log for events of this level and above."""
         wrapped = structlog.wrap_logger(
             cast(WrappedLogger, _Receiver(self.put)),
             processors=[self._process],
@@ -126,7 +127,7 @@ class LogLines:
         return cast(Log, wrapped)
 
     def _process(self, _logger: WrappedLogger, method: str, event: EventDict) -> str:
-        """Render one event. Raises DropEvent where it is counted instead, and nothing else."""
+        """Render one event. Raises DropEvent, and nothing else, if it is only counted."""
         try:
             level = _LEVELS.get(method, method)
             name = shorten(str(event.pop("event", "")), 1024)
@@ -142,7 +143,7 @@ class LogLines:
                 self._counting = True
                 self._writer.wake()
             raise
-        except BaseException as error:  # noqa: BLE001 - a log must not fail who logs
+        except BaseException as error:  # noqa: BLE001 - logging must not fail the caller
             return f'{{"level": "error", "event": "log line lost to {type(error).__name__}"}}'
 
     def _fields(self, event: EventDict) -> dict[str, object]:

@@ -1,12 +1,12 @@
-"""Aggregate repeated log lines: the first is written at once, then one line an interval counts.
+"""Aggregates repeated log lines: the first is written at once, then one line per interval counts.
 
-Whoever can connect can cause log lines, without a token too: a disk must not fill up with them.
+Anyone who can connect can cause log lines, even without a token; they must not fill the disk.
 
-- A line that says exactly what one before it said is counted, and not written again.
+- A line equal to a recent one is counted and not written again.
 - Lines of one event that differ (in their session, for example) are written up to a burst in each
-  interval; the others are counted.
-- Errors that differ are never counted together. Two that differ only in which session, request or
-  actor they concern are the same error.
+  interval; the rest are counted.
+- Different errors are never counted together. Errors that differ only in their session, request or
+  actor are the same error.
 """
 
 import threading
@@ -17,13 +17,13 @@ from hashlib import blake2b
 from typing import Final, TypeAlias
 
 INTERVAL: Final = 10.0
-"""Seconds between two lines that say how often an event was repeated."""
+"""Seconds between two lines that report how often an event was repeated."""
 
 LINES_PER_INTERVAL: Final = 20
-"""Lines of one event that differ, in each interval."""
+"""The most different lines of one event that are written in each interval."""
 
 MOST: Final = 1000
-"""Entries that are remembered; the oldest goes first."""
+"""The most entries kept; the oldest is dropped first."""
 
 _ERRORS: Final = frozenset({"error", "critical", "exception"})
 _IDENTITY: Final = frozenset({"actor", "session", "request"})
@@ -34,7 +34,7 @@ Fields: TypeAlias = Mapping[str, object]
 
 @dataclass(slots=True)
 class _Entry:
-    """What was repeated since `since`, and how often that was not written."""
+    """A line or group of lines: since `since`, how many were written and how many only counted."""
 
     fields: dict[str, object]
     since: float
@@ -43,7 +43,7 @@ class _Entry:
 
 
 class Repeats:
-    """Decides which lines are written. now: the time in seconds. May be used from any thread."""
+    """Decides which lines are written. now: returns the time in seconds. Thread-safe."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Repeats:
         self._evicted: list[dict[str, object]] = []
 
     def admit(self, level: str, event: str, fields: Fields) -> bool:
-        """Return whether to write this line; else it is counted. Debug lines always are."""
+        """Return whether to write this line; otherwise count it. Debug lines are always written."""
         if level == "debug":
             return True
         with self._lock:
@@ -74,7 +74,7 @@ class Repeats:
                 group = ("error", level, event, _digest(common))
             if self._count(group, {**common, "level": level, "event": event}, self._burst):
                 return True
-            self._entries.pop(exact, None)  # counted with its group, then and from now on
+            self._entries.pop(exact, None)  # from now on it is counted with its group
             return False
 
     def _count(self, key: tuple[object, ...], fields: dict[str, object], burst: int) -> bool:
@@ -98,9 +98,9 @@ class Repeats:
             self._evicted.append(_summary(entry))
 
     def take_due(self, *, everything: bool = False) -> list[dict[str, object]]:
-        """Return the fields of the lines that are due now, each with its number of `repeats`.
+        """Return the fields of the counts that are due now, each with its number of `repeats`.
 
-        everything: also those that are not due yet, as at the end of the process.
+        everything: include counts that are not due yet, as at the end of the process.
         """
         with self._lock:
             now = self._now()
@@ -116,7 +116,7 @@ class Repeats:
             return due
 
     def next_due(self) -> float | None:
-        """Return the seconds until `take_due` has something; None: nothing is counted."""
+        """Return the seconds until a count is due; None if nothing is counted."""
         with self._lock:
             if self._evicted:
                 return 0.0

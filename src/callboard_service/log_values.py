@@ -1,4 +1,4 @@
-"""Make log fields plain and short, whatever they are: rendering must not raise, nor a line grow."""
+"""Makes log fields plain and bounded, so that rendering cannot raise and lines stay short."""
 
 import math
 import re
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 TEXT: Final = 4096
-"""Characters of one value."""
+"""The most characters of one value."""
 
 TRACE: Final = 16 * 1024
-"""Characters of a traceback."""
+"""The most characters of a traceback."""
 
 ITEMS: Final = 64
-"""Items of a list or a mapping."""
+"""The most items of a list or a mapping."""
 
 DEPTH: Final = 4
 _LARGEST: Final = 2**63
@@ -20,10 +20,10 @@ _COLOR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def plain(value: object, *, depth: int = DEPTH, limit: int = TEXT) -> object:
-    """Return the value as JSON has it: bounded in length, in items and in depth. Never raises."""
+    """Return the value as plain JSON data, bounded in length, items and depth. Never raises."""
     try:
         return _plain(value, depth, limit)
-    except BaseException as error:  # noqa: BLE001 - whatever a `__repr__` raises costs its value alone
+    except BaseException as error:  # noqa: BLE001 - a failing `__repr__` costs only its own value
         return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
 
 
@@ -51,7 +51,10 @@ def _key(key: object) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut the middle out of a text that is longer: how it begins and how it ends both tell."""
+    """Return a longer text with its middle cut out, since both its ends are informative.
+
+    The result keeps `limit` characters, plus a note of how many were left out.
+    """
     if len(text) <= limit:
         return text
     cut = len(text) - limit
@@ -59,14 +62,14 @@ def shorten(text: str, limit: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text without characters that a terminal would act on; line ends and tabs stay."""
+    """Return the text with non-printable characters escaped, except newlines and tabs."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
 def printable_value(value: object) -> object:
-    """Return a value of `plain` with all its texts `printable`."""
+    """Return a result of `plain` with all its texts made `printable`."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
@@ -77,7 +80,7 @@ def printable_value(value: object) -> object:
 
 
 def colored_at_most(text: str) -> str:
-    """Return the text `printable`, but with its colors: Python's own tracebacks have some."""
+    """Return the text made `printable`, but keep colors, which Python's own tracebacks contain."""
     pieces = _COLOR.split(text)
     pieces[::2] = map(printable, pieces[::2])
     return "".join(pieces)

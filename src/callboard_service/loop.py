@@ -1,4 +1,4 @@
-"""The event loop of the service: libuv's where uvloop is installed, else asyncio's own."""
+"""Runs and tunes the service's event loop: uvloop where it is installed, else asyncio's own."""
 
 import asyncio
 import gc
@@ -12,10 +12,10 @@ from callboard_service.errors import BadSettings
 T = TypeVar("T")
 
 YOUNG: Final = 20_000
-"""New objects, more than were freed, after which the youngest are looked through."""
+"""Net allocations of container objects that trigger a collection of the youngest generation."""
 
 TURN_OF_A_THREAD: Final = 10e-6
-"""Seconds after which a thread that waits for the interpreter asks for it. Python's own: 0.005."""
+"""Seconds after which a waiting thread requests the interpreter lock. Python's default: 0.005."""
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 
@@ -25,11 +25,11 @@ def run(
     loop: LoopName,
     escaped: Callable[[BaseException], None] | None = None,
 ) -> T:
-    """Run `main` to its end on this kind of loop. Raises BadSettings.
+    """Run `main` to its end on this kind of loop and return its result.
 
-    escaped: called with each SystemExit and KeyboardInterrupt that a callback or another task
-    raises, and when one stops the loop, after which the loop goes on. Without it that ends the
-    loop, as asyncio has it.
+    escaped: called with each SystemExit or KeyboardInterrupt that a callback or another task
+    raises, and with a RuntimeError if one stops the loop; then the loop goes on. Without it these
+    end the loop, as in asyncio. Raises BadSettings if the loop is not installed.
     """
     try:
         factory = _factory(loop)
@@ -55,29 +55,30 @@ def _run_on(
             if task.done():
                 raise
             escaped(error)
-        except RuntimeError as error:  # a callback or a handler has stopped the loop
+        except RuntimeError as error:  # a callback or a task has stopped the loop
             if task.done():
                 raise
             escaped(error)
 
 
 def share_interpreter() -> None:
-    """Have threads beside the event loop's, such as the store's, get their turn while it is busy.
+    """Shorten the switch interval, so that other threads get to run while the event loop is busy.
 
-    A thread asks for the interpreter once it has waited for so long without any sign. A busy loop
-    lets go of it once a turn, for a moment only, and each time the wait begins anew: with 20
-    streams at work what the store was asked took 57 ms (93 at most, now and then a second), with
-    this 1.2 (2.0 at most). CPython, Python/ceval_gil.c, `take_gil`. Not tried on Windows, where
-    such a wait has whole milliseconds: there a thread asks at once.
+    A thread requests the interpreter lock only after waiting a whole interval during which nobody
+    released it. A busy loop releases it once per iteration, for a moment, and each release restarts
+    the interval. With 20 running streams a call to the store took 57 ms (at most 93, now and then a
+    second); with this setting it takes 1.2 ms (at most 2.0). See `take_gil` in CPython's
+    Python/ceval_gil.c. Not tested on Windows, where such a wait is in whole milliseconds, so a
+    thread requests the lock at once.
     """
     sys.setswitchinterval(TURN_OF_A_THREAD)
 
 
 def calm_collector() -> None:
-    """Have the garbage collector leave alone what lives as long as the service, and come less.
+    """Exempt long-lived objects from garbage collection, and collect less often.
 
-    A request leaves no circle behind, so that counting references frees all of it; what sessions
-    hold is many objects that a collection walks over and finds alive.
+    A request leaves no reference cycles, so reference counting frees all of it. Sessions hold many
+    objects, which a collection would traverse only to find them alive.
     """
     gc.collect()
     gc.freeze()
@@ -85,7 +86,7 @@ def calm_collector() -> None:
 
 
 def _factory(loop: LoopName) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the loop; None: asyncio's own."""
+    """Return the loop factory; None: asyncio's own. Raises BadSettings."""
     if loop == "asyncio":
         return None
     if find_spec("uvloop") is None:

@@ -1,7 +1,7 @@
-"""What the service counts, in the Prometheus exposition format.
+"""Counts what the service does, and exposes it in the Prometheus format.
 
-Nothing global: each service has a registry of its own. Labels have few values, and none of them
-comes from a client.
+Each service has its own registry; nothing is global. Labels have few values, and none of them comes
+from a client.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from callboard_service.request_counts import RequestCounts
 
 @dataclass(slots=True)
 class Books:
-    """What became of actors since the service was started."""
+    """Counts of actor events since the service was started."""
 
     crashes: int = 0
     restarts: int = 0
@@ -30,7 +30,7 @@ class Books:
 
 @dataclass(slots=True)
 class SessionBooks:
-    """What became of sessions; `away`: how many wait for a connection now."""
+    """Counts of session events. away: sessions that are without a connection now."""
 
     away: int = 0
     resumes: int = 0
@@ -40,7 +40,7 @@ class SessionBooks:
 
 
 class Metrics:
-    """The counters of one service. Fed by plain calls; read by `expose`."""
+    """The counters of one service. Method calls update them, and `expose` reads them."""
 
     def __init__(self) -> None:
         self.books = Books()
@@ -90,28 +90,28 @@ class Metrics:
         )
 
     def watch(self, snapshot: Callable[[], ActorSnapshot], connections: Callable[[], int]) -> None:
-        """Have `expose` look at the actor tree and at the open connections, too."""
+        """Include the actor tree and the open connections in `expose` from now on."""
         self._registry.register(_Tree(snapshot))
         open_now = Gauge("callboard_connections", "Open connections.", registry=self._registry)
         open_now.set_function(connections)
 
     def refused(self, status: int) -> None:
-        """A connection was refused before the upgrade."""
+        """Count a connection that was refused before the upgrade."""
         self._refused.labels(str(status)).inc()
 
     def opened(self, *, resumed: bool) -> None:
-        """A connection has a session, a new one or one that was resumed."""
+        """Count a new session; a resumed one is counted by `record`."""
         if not resumed:
             self.sessions.inc()
 
     def closed(self, code: int) -> None:
-        """A connection ended. Codes that a client may invent count as one."""
+        """Count a connection that ended. Unknown codes, which a client may invent, count as one."""
         self._closed.labels(str(code) if code in _CODES else "other").inc()
         if code == CloseCode.SLOW_CONSUMER:
             self.session_books.slow_consumers += 1
 
     def record(self, event: SessionEvent) -> None:
-        """A session lost its connection, or got another, or ended for want of one."""
+        """Count a session event."""
         self._session_events.labels(event.value).inc()
         books = self.session_books
         match event:
@@ -129,13 +129,13 @@ class Metrics:
                 pass
 
     def limited(self, limit: Limit) -> None:
-        """A request was refused by this limit."""
+        """Count a request that was refused by this limit."""
         self._limited.labels(limit.value).inc()
         refused = self.session_books.refused
         refused[limit] = refused.get(limit, 0) + 1
 
     def __call__(self, event: Event) -> None:
-        """Something happened to an actor."""
+        """Count an event of the actor runtime."""
         match event:
             case Crashed():
                 self.books.crashes += 1
@@ -150,7 +150,7 @@ class Metrics:
                 pass
 
     def expose(self) -> bytes:
-        """All of it, as a scrape gets it."""
+        """Return all metrics as a scrape expects them."""
         exposed: bytes = generate_latest(self._registry)
         return exposed
 
@@ -161,13 +161,13 @@ _CODES: Final = frozenset(
 
 
 class _Tree(Collector):
-    """The actor tree, looked at when it is asked for."""
+    """Collects metrics of the actor tree at each scrape."""
 
     def __init__(self, snapshot: Callable[[], ActorSnapshot]) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Actors and what waits in their mailboxes, by actor type."""
+        """Return the number of actors and of messages in their mailboxes, by actor type."""
         actors: dict[str, int] = {}
         waiting: dict[str, int] = {}
         stack = [self._snapshot()]

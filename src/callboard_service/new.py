@@ -1,4 +1,4 @@
-"""`callboard new PATH`: a package with one actor type of each kind, to be made one's own."""
+"""Implements `callboard new PATH`: writes an example package with one actor type of each kind."""
 
 import ast
 import keyword
@@ -17,14 +17,14 @@ from callboard_service.errors import BadPath, describe_os_error
 PACKAGE: Final = "PACKAGE"
 DISTRIBUTION: Final = "DISTRIBUTION"
 SUFFIX: Final = ".txt"
-"""Of the template's files, so that no tool takes them for what they become."""
+"""Suffix of the template's files, so that no tool takes them for Python or Markdown files."""
 
 _SERIALIZED: Final = re.compile(r"AddSerializedFile\((b'.*')\)")
 _OFFSETS: Final = re.compile(r"  _globals\['_([A-Z]+)'\]\._serialized_(start|end)=\d+")
 
 
 def create(path: Path) -> list[Path]:
-    """Write the package into `path`, which is made or empty; the files. Raises BadPath."""
+    """Write the package into `path`, a new or empty folder; return the files. Raises BadPath."""
     try:
         name = path.resolve().name
     except OSError as error:
@@ -82,11 +82,11 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _rename_descriptor(source: str, package: str) -> str:
-    """The module that protoc would make of the .proto file under the new name.
+    """Return the module that protoc would generate from the .proto file under the new name.
 
-    protoc is no requirement of the service. Its output holds the file's descriptor, serialized,
-    with lengths and offsets in it, so that the name cannot be replaced as text. A test holds the
-    result to protoc's own.
+    The service does not require protoc. Generated modules contain the serialized descriptor with
+    its lengths and offsets, so the name cannot be replaced as text. A test compares the result with
+    the output of protoc.
     """
     match = _SERIALIZED.search(source)
     assert match is not None
@@ -116,7 +116,7 @@ def _rename_descriptor(source: str, package: str) -> str:
 
 
 def escape(data: bytes) -> str:
-    """Bytes as protoc writes them into a literal (absl::CHexEscape)."""
+    """Return the bytes escaped as protoc writes them into a literal (absl::CHexEscape)."""
     named = {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x22: '\\"', 0x27: "\\'", 0x5C: "\\\\"}
     parts: list[str] = []
     after_hex = False

@@ -1,4 +1,4 @@
-"""The options of `callboard serve`: one for each setting that is no secret, under headings."""
+"""Defines the options of `callboard serve`: one for each setting that is not a secret."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -68,14 +68,14 @@ HEADINGS: Final = {
         "resume_buffer_bytes",
     ),
 }
-"""Every option of `serve` but `--help`, in the order of its help."""
+"""Every option of `serve` except `--help`, under the headings and in the order of its help."""
 
 
 class Grouped(click.Command):
-    """A command whose help has its options under HEADINGS, then where else they may stand."""
+    """A command whose help groups the options under HEADINGS, and then explains other sources."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list for each heading, and what is no option."""
+        """Write a list for each heading, then the secrets and the notes on variables and files."""
         records = {
             parameter.name: record
             for parameter in self.get_params(ctx)
@@ -104,7 +104,7 @@ class Grouped(click.Command):
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + name.upper()
 
 
@@ -113,7 +113,7 @@ def _description(name: str) -> str:
 
 
 def settings_options(command: F) -> F:
-    """An option for each setting that is no secret."""
+    """Add an option for each setting that is not a secret."""
     for name, field in reversed(Settings.model_fields.items()):
         if name in SECRETS:
             continue
@@ -130,7 +130,7 @@ def settings_options(command: F) -> F:
         several = get_origin(field.annotation) is tuple
         try:
             default = field.get_default(call_default_factory=True, validated_data={})
-        except RuntimeError:  # a user without a home directory: `load` says so
+        except RuntimeError:  # the user has no home directory; `load` reports it
             default = None
         shown = "" if default in (None, ()) else f"  [default: {default}]"
         option = click.option(

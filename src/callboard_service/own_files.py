@@ -1,7 +1,7 @@
-"""What a service does about its files before it starts: looks who else may use them, and sweeps.
+"""Checks who else may use the service's files, and removes left-over scratch folders.
 
-Files and folders that the service makes are its user's alone. Those that it finds may be looser; it
-may be on purpose, so they are reported and left as they are.
+Files and folders that the service creates are accessible to its user only. Existing ones may be
+more open, perhaps on purpose, so they are reported and left as they are.
 """
 
 import os
@@ -19,11 +19,11 @@ from callboard_service.settings import SECRETS, Settings
 
 _OTHERS: Final = 0o077
 _ALL_WRITE: Final = 0o002
-"""Not the group: in many systems each user has one alone, and shares all with it."""
+"""Write permission of the group is allowed: on many systems each user has a private group."""
 
 
 def look_after(settings: Settings, log: Log) -> None:
-    """Report in one line what others may use, and remove what services left that were killed."""
+    """Log which files others may use, on one line, and remove what killed services have left."""
     if loose := list(loose_files(settings)):
         log.warning("other users may read or change files of the service", files=loose)
     if swept := sweep_scratch():
@@ -31,10 +31,11 @@ def look_after(settings: Settings, log: Log) -> None:
 
 
 def loose_files(settings: Settings) -> Iterator[str]:
-    """Yield each file or folder that others may use and should not, as `PATH (mode 0777)`.
+    """Yield each file or folder that others may use but should not, as `PATH (mode 0777)`.
 
-    That is the data folder, the TLS key, and the user's own file of settings: if everybody may
-    change it, or if it holds a secret that others may read.
+    Checked are the data folder and the TLS key, for any access by others; the user's own settings
+    file and its folder, for write access by everybody; and that file, if it holds a secret, for any
+    access by others.
     """
     checked = [(settings.data_dir, _OTHERS), (user_file().parent, _ALL_WRITE)]
     checked.append((user_file(), _OTHERS if _holds_secret(user_file()) else _ALL_WRITE))
@@ -46,9 +47,9 @@ def loose_files(settings: Settings) -> Iterator[str]:
 
 
 def mode_of(path: Path) -> int | None:
-    """Return who may do what with a file or folder; None if it is not there, or has no such mode.
+    """Return the permission bits of a file or folder, following links.
 
-    A link's own mode says nothing, so it is that of what the link leads to.
+    Returns None if it cannot be found, or on systems without such bits.
     """
     if os.name == "posix":
         with suppress(OSError):
@@ -60,4 +61,4 @@ def _holds_secret(path: Path) -> bool:
     try:
         return not SECRETS.isdisjoint(read(path))
     except BadSettings:
-        return False  # it was read a moment ago
+        return False  # unlikely: the settings were read from it just before

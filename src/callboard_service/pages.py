@@ -1,4 +1,4 @@
-"""Pages of lists and histories: bounded in encoded bytes, continued by a token. No I/O."""
+"""Builds pages of lists and histories: bounded in bytes, continued by a token. No I/O."""
 
 import re
 from collections.abc import Iterable
@@ -10,28 +10,28 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import HistoryEntry, SessionInfo, SessionList
 
 DEFAULT_PAGE: Final = 200
-"""Entries of a page where the client names no number."""
+"""Entries of a page if the client sets no limit."""
 
 LARGEST_PAGE: Final = 1000
-"""Entries of a page at most."""
+"""The most entries of a page."""
 
 PAGE_BYTES: Final = 512 * 1024
-"""Encoded bytes of the entries of one page. A page has at least one entry, whatever its size."""
+"""The most encoded bytes of a page's entries. A page has at least one entry, whatever its size."""
 
 SHORT_PAGE_BYTES: Final = 32 * 1024
 """The same while memory is short."""
 
 MAX_ENTRY_BYTES: Final = 8 * 1024 * 1024 - 64 * 1024
-"""Encoded bytes of one entry. The text of a larger one is cut; see `shorten`."""
+"""The most encoded bytes of one entry. A larger one is cut; see `shorten`."""
 
 TURNS_BYTES: Final = 16 * 1024 * 1024
 """Bytes of UTF-8 of the turns that a model is given, unless its backend asks for fewer."""
 
 _FIELD_BYTES: Final = 6
-"""Tag and length of an entry inside its page, at most."""
+"""The most bytes that tag and length of an entry take inside its page."""
 
 _MARK_BYTES: Final = 128
-"""Room for the mark of a text that was cut."""
+"""Bytes reserved for the mark at the end of a text that was cut."""
 
 _TOKEN: Final = re.compile(r"(-?[0-9]{1,18})\.([A-Za-z0-9_]{1,80})", re.ASCII)
 
@@ -44,7 +44,7 @@ class PageBudget:
         self._empty = True
 
     def admits(self, entry: Message) -> bool:
-        """Count `entry` and return True if it fits. The first one always does."""
+        """Count `entry` and return whether it fits. The first one always does."""
         self._left -= entry.ByteSize() + _FIELD_BYTES
         fits = self._left >= 0 or self._empty
         self._empty = False
@@ -57,7 +57,7 @@ def encode_position(updated_at: int, key: str) -> str:
 
 
 def decode_position(page: str) -> tuple[int, str]:
-    """Return the time and the key of a page token. Raises Failure: INVALID_ARGUMENT."""
+    """Return the time and the key in a page token. Raises Failure: INVALID_ARGUMENT."""
     found = _TOKEN.fullmatch(page)
     if found is None:
         raise bad_page()
@@ -65,17 +65,17 @@ def decode_position(page: str) -> tuple[int, str]:
 
 
 def bad_page() -> Failure:
-    """Return the answer to a page token that no list has issued."""
+    """Return the Failure for a page token that does not belong to the list."""
     return Failure(Code.INVALID_ARGUMENT, "the page token is not one of this list")
 
 
 def page_of(
     conversations: Iterable[tuple[SessionInfo, str]], limit: int, at_most_bytes: int
 ) -> SessionList:
-    """Return the first conversations, with the token that continues after the last of them.
+    """Return a page of the first conversations, with the token that continues after the last one.
 
-    Each conversation comes with its own token. limit: conversations; 0: as many as fit into
-    `at_most_bytes`. No more than one conversation beyond the page is taken from the iterable.
+    conversations: pairs of a conversation and the token that continues after it; at most one pair
+    beyond the page is consumed. limit: the most conversations; 0: no limit but `at_most_bytes`.
     """
     budget, page, last = PageBudget(at_most_bytes), SessionList(), ""
     for info, token in conversations:
@@ -90,8 +90,9 @@ def page_of(
 def shorten(entry: HistoryEntry, at_most_bytes: int) -> None:
     """Cut the entry's text so that the entry has at most `at_most_bytes` encoded bytes.
 
-    A mark at the end of the text says how many bytes of UTF-8 are left out. An entry without a text
-    (a tool call) loses its arguments instead, and its diffs and attachments go before the text.
+    A mark at the end of the text says how many bytes of UTF-8 are left out. A tool call, which has
+    no text, loses its arguments. A tool result loses its diffs and attachments before any text. An
+    ask is not cut.
     """
     excess = entry.ByteSize() - at_most_bytes
     if excess <= 0:

@@ -1,7 +1,7 @@
-"""Streams in place of `sys.stdout` and `sys.stderr` that hand lines on and never block.
+"""Provides replacements for `sys.stdout` and `sys.stderr` that pass lines on and never block.
 
-Warnings, tracebacks and what a handler prints reach standard output and standard error through
-these names. In a service none of that may wait for whoever reads the other end.
+Warnings, tracebacks and a handler's prints go through these names. In a service none of them may
+wait for the reader of standard output or standard error.
 """
 
 import io
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LONGEST: Final = 16 * 1024
-"""Bytes of a line; the rest of a longer one is handed on as another line."""
+"""The most bytes of a line; a longer one is split."""
 
 
 class _Lines(io.BufferedIOBase):
-    """Splits what is written into lines. descriptor: what the stream says it is."""
+    """Splits written data into lines and passes them to `put`.
+
+    descriptor: the number that `fileno` returns.
+    """
 
     def __init__(self, put: Callable[[str], None], descriptor: int) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class _Lines(io.BufferedIOBase):
 
 
 def printed_lines(put: Callable[[str], None], descriptor: int) -> TextIO:
-    """Return a text stream that calls `put` with each line, without its end."""
+    """Return a text stream that calls `put` with each line, without the newline."""
     return io.TextIOWrapper(
         _Lines(put, descriptor), encoding="utf-8", errors="backslashreplace", write_through=True
     )

@@ -1,4 +1,4 @@
-"""A line for each request, at the level debug: the first interceptor."""
+"""Logs a line for each request at debug level, through an interceptor."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from actors import Call, Message, Registry
 
 @asynccontextmanager
 async def logged(call: Call[Message]) -> AsyncIterator[None]:
-    """Say what was asked, how it ended and how long that took; nothing of what was said."""
+    """Log the request's type, code, number of answers and seconds, but none of its content."""
     clock = call.context.clock
     began = clock.now()
     try:
@@ -24,5 +24,5 @@ async def logged(call: Call[Message]) -> AsyncIterator[None]:
 
 
 def register(registry: Registry) -> None:
-    """Have every request logged."""
+    """Log every request."""
     registry.intercept_all(logged)

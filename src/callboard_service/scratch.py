@@ -1,7 +1,7 @@
-"""Scratch folders of child processes, and what is left of those whose service was killed.
+"""Makes scratch folders for child processes, and removes those that killed services have left.
 
-Each is a private folder `callboard-<user>-<random>` in the system's folder for temporary files. A
-file in it says which service it belongs to, as a runtime file does (ADR 0032).
+Each is a private folder `callboard-<user>-<random>` in the system's temporary folder. A file in it
+identifies the service it belongs to, as a runtime file does (ADR 0032).
 """
 
 import json
@@ -22,19 +22,19 @@ from transport.processes import Judge, Life, identify, parse_process
 _OWNER: Final = "owner.json"
 _MAX_BYTES: Final = 64 * 1024
 _LONGEST: Final = 40
-"""Characters of the folder for temporary files, so that a Unix socket two folders further down
-still has a name that fits (unix(7): 108 on Linux, 104 on macOS)."""
+"""Characters of the temporary folder's path. Beyond it `/tmp` is used, so that the path of a Unix
+socket two folders further down still fits (unix(7): 108 on Linux, 104 on macOS)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A scratch folder that exists until `remove`, or until the next service after our end."""
+    """A scratch folder. If `remove` is never called, a service started later removes it."""
 
     path: Path
     _descriptor: int | None
 
     def remove(self) -> None:
-        """Remove the folder and all in it; links are removed, not followed."""
+        """Remove the folder and its contents; links are removed, not followed."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.close(self._descriptor)
@@ -42,7 +42,7 @@ class Scratch:
 
 
 def make_scratch() -> Scratch:
-    """Make a scratch folder, of mode 0700. Raises OSError."""
+    """Create a scratch folder of mode 0700. Raises OSError."""
     path = Path(tempfile.mkdtemp(prefix=_prefix(), dir=next(_places())))
     descriptor: int | None = None
     try:
@@ -51,7 +51,7 @@ def make_scratch() -> Scratch:
         process = identify(os.getpid())
         content = {"pid": process.pid, "process": process.to_json(locked=locked)}
         os.write(descriptor, json.dumps(content).encode())
-        if not locked:  # on Windows it could not be removed while it is open
+        if not locked:  # on Windows an open file could not be removed
             os.close(descriptor)
             descriptor = None
     except BaseException:
@@ -75,7 +75,7 @@ def _prefix() -> str:
 
 
 def _places() -> Iterator[Path]:
-    """Yield the folders for scratch folders, the one for new ones first."""
+    """Yield the folders that may hold scratch folders, the one for new ones first."""
     named, short = Path(tempfile.gettempdir()).absolute(), Path("/tmp")  # noqa: S108  # mkdtemp
     if os.name == "posix" and len(str(named)) > _LONGEST and os.access(short, os.W_OK):
         yield short
@@ -93,7 +93,7 @@ def _is_own_folder(path: Path) -> bool:
 
 
 def _judge(folder: Path, judge: Judge) -> Life:
-    """Return whether the service of the folder runs; UNKNOWN if the folder does not say."""
+    """Return whether the folder's service is running; UNKNOWN if its owner cannot be read."""
     try:
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         descriptor = os.open(folder / _OWNER, flags)

@@ -1,4 +1,4 @@
-"""The process round a service: its start, its log, what ends it, its end."""
+"""Runs a service as a process: its start, its log, its triggers to stop, and its exit code."""
 
 import asyncio
 import contextlib
@@ -30,30 +30,30 @@ from callboard_service.terminal.exits import Exit
 from transport.errors import TransportError
 
 PARENT_POLL: Final = 1.0
-"""Seconds between two looks at the parent."""
+"""Seconds between two checks of the parent process."""
 
 STOP_MARGIN: Final = 4.0
 """Seconds beyond the drain time in which the service must have stopped."""
 
 FLUSH_LOG: Final = 0.4
 FLUSH_OUTPUT: Final = 0.1
-"""Seconds that the process waits at its end for what it has written to be taken."""
+"""Seconds that the process waits at its end for the log and the output to be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """What the process is to end with, beside a signal."""
+    """What stops the process besides a signal: the end of its parent, or of standard input."""
 
     parent_pid: int | None = None
     watch_stdin: bool = False
 
 
 def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> NoReturn:
-    """Run a service to its end, and end the process.
+    """Run a service to its end, then end the process.
 
-    Exit codes: 0 it was told to stop, and has; 1 it failed, or could not stop within the drain
-    time and five seconds; 2 it cannot start; 128 + N it was ended by a second signal N. The
-    process is ended without waiting for threads that still run, whoever has started them.
+    Exit codes: 0 stopped as requested; 1 failed, or did not stop within five seconds after the
+    drain time; 2 could not start; 128 + N ended by a second signal N. The process ends without
+    waiting for threads that still run, whoever started them.
     """
     Process(settings, lifeline, ready_json=ready_json).run()
 
@@ -73,13 +73,13 @@ class Process:
         self._is_ready = False
 
     def run(self) -> NoReturn:
-        """Run the service and leave."""
+        """Run the service, then end the process."""
         printed = printed_lines(self._print_text, STANDARD_OUTPUT)
         errors = printed_lines(self._lines.put_text, STANDARD_ERROR)
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
             try:
                 run(self._main(), self._settings.loop, self._escaped)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the process ends
+            except BaseException as error:  # noqa: BLE001 - any exception ends the process
                 self._leave(self._code_of(error))
 
     async def _main(self) -> NoReturn:
@@ -87,11 +87,11 @@ class Process:
             code = await self._serve()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
             code = self._code_of(error)
-        # Here and not after the loop: to close that joins the threads which still run.
+        # Here and not after the loop: closing the loop would join the threads that still run.
         self._leave(code)
 
     def _leave(self, code: int) -> NoReturn:
-        """End the process, after what it has said was written, or could not be in time."""
+        """End the process once its log and output are written or their time is up."""
         if self._shutdown is not None:
             self._shutdown.forsake()
         self._lines.flush(FLUSH_LOG)
@@ -99,7 +99,7 @@ class Process:
         os._exit(code)
 
     def _code_of(self, error: BaseException) -> int:
-        """Say what went wrong; the exit code."""
+        """Report the error and return the exit code."""
         if isinstance(error, ServiceError | TransportError):
             self._lines.put(f"callboard: {printable(str(error))}")
             return Exit.BAD_USE
@@ -111,13 +111,13 @@ class Process:
         return EXIT_FAILED
 
     def _escaped(self, error: BaseException) -> None:
-        """Take a SystemExit that came through the event loop: it ends a task, and no service."""
+        """Log an exception that stopped the event loop, such as SystemExit; the loop goes on."""
         self._log.error("raised in the event loop, outside of any actor", exc_info=error)
         if self._shutdown is not None:
             self._shutdown.restarted()
 
     def _print_text(self, text: str) -> None:
-        """Print what an extension or a library prints."""
+        """Print a line that an extension or a library has printed."""
         self._print(colored_at_most(text) if os.isatty(STANDARD_OUTPUT) else text)
 
     def _print(self, line: str) -> None:
@@ -126,7 +126,7 @@ class Process:
     # -- the service -----------------------------------------------------------------------------
 
     async def _serve(self) -> int:
-        """Run the service to its end; the exit code. Raises ServiceError and TransportError."""
+        """Run the service and return the exit code. Raises ServiceError and TransportError."""
         log, settings = self._log, self._settings
         shutdown = self._shutdown = Shutdown(settings.drain_ms / 1000)
         for name, meant in unknown_variables(os.environ):
@@ -163,7 +163,7 @@ class Process:
     async def _end(
         self, service: Service, stopping: "asyncio.Future[Ready] | asyncio.Future[None]"
     ) -> int:
-        """Wait until the service has stopped, within the time that it has; the exit code."""
+        """Wait until the service has stopped or its time is up; return the exit code."""
         await asyncio.wait({stopping}, timeout=self._settings.drain_ms / 1000 + STOP_MARGIN)
         if not stopping.done():
             left = [child.name for child in service.system.snapshot().children]
@@ -181,7 +181,10 @@ class Process:
 
 
 def _watch(lifeline: Lifeline, begin: Callable[[], None], log: Log) -> None:
-    """Call `begin` when the parent has gone. In threads: the event loop may be blocked then."""
+    """Call `begin` when standard input is closed or the parent has ended, as `lifeline` asks.
+
+    Uses threads, since the event loop may be blocked at that time.
+    """
     if lifeline.watch_stdin:
         threading.Thread(target=_watch_stdin, args=(begin,), name="stdin", daemon=True).start()
     if lifeline.parent_pid is not None:
@@ -197,7 +200,7 @@ def _watch_stdin(begin: Callable[[], None]) -> None:
 
 
 def _watch_parent(pid: int, begin: Callable[[], None], log: Log) -> None:
-    # No system reports the end of a process that is not one's child.
+    # Polls: no system reports the end of a process that is not a child.
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         while _is_alive(parent):
@@ -207,8 +210,8 @@ def _watch_parent(pid: int, begin: Callable[[], None], log: Log) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Return whether it runs, as far as can be told. Raises NoSuchProcess."""
+    """Return whether the process runs; True if that cannot be told. Raises NoSuchProcess."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.AccessDenied, OSError):  # OSError: no file can be opened now
+    except (psutil.AccessDenied, OSError):  # OSError: no file descriptor is free
         return True

@@ -1,8 +1,9 @@
-"""The whole service: started in order, stopped in reverse.
+"""Assembles the service: starts its parts in order and stops them in reverse.
 
 root ── store ── backend (its own subtree) ── extensions (turns, and others') ── sessions
 
-A backend that keeps no conversations has no store, one whose replies need no actor no backend.
+There is no store if the backend keeps no conversations itself, and no backend subtree if its
+replies need no actor.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ from transport.server.server import Server, ServerSettings
 from transport.wire.codec import Wire
 
 NAME: Final = "callboard"
-"""Of the root of all actors."""
+"""Name of the root actor."""
 
 TOKEN_BYTES: Final = 32
 
@@ -67,9 +68,12 @@ LAST_WRITES: Final = 1.0
 """Seconds that the last writes wait for a locked database. Less than KILL_GRACE."""
 
 KILL_GRACE: Final = 2.0
-"""Seconds that a cancelled actor has to end; then it is left behind. The process stops in five."""
+"""Seconds that a cancelled actor has to end before it is left behind.
 
-# A restart is always allowed: no two of them are held against each other.
+Must fit into the five seconds that the process has to stop after the drain time.
+"""
+
+# A restart is always allowed: no two restarts fall into one window.
 _NEVER_GIVEN_UP: Final = Intensity(restarts=1, period=0.0)
 
 STORE_LIFECYCLE: Final = Lifecycle(
@@ -84,7 +88,7 @@ BACKEND_LIFECYCLE: Final = Lifecycle(
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where the service is."""
+    """The addresses and the process id of a service that has started."""
 
     url: str
     page: str
@@ -93,7 +97,7 @@ class Ready:
 
 
 def make_backend(settings: Settings, log: Log) -> ChatBackend:
-    """The backend that the settings name. Raises BackendFailed and BadSettings."""
+    """Return the backend that the settings select. Raises BackendFailed and BadSettings."""
 
     def report(line: str) -> None:
         log.warning(line)
@@ -133,7 +137,7 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
 
 
 def _openai_timeouts(settings: Settings) -> OpenAITimeouts:
-    """How long the backend openai waits, and for what."""
+    """Return the timeouts of the backend openai, in seconds."""
     silence = settings.openai_silence_ms / 1000
     ending = settings.openai_ending_ms / 1000
     return OpenAITimeouts(
@@ -148,7 +152,10 @@ def _openai_timeouts(settings: Settings) -> OpenAITimeouts:
 
 
 def _make_data_folder(settings: Settings) -> None:
-    """Make the folder that was asked for, though nothing is kept in it. Raises BadSettings."""
+    """Create the data folder if one was configured, though `echo` stores nothing in it.
+
+    Raises BadSettings.
+    """
     if "data_dir" in settings.model_fields_set:
         try:
             make_private(settings.data_dir)
@@ -157,7 +164,7 @@ def _make_data_folder(settings: Settings) -> None:
 
 
 def _opencode_server(settings: Settings) -> Attached | Supervised:
-    """The server of the backend opencode. Raises BackendFailed."""
+    """Return the server of the backend opencode. Raises BackendFailed."""
     secret = settings.opencode_password
     password = secret.get_secret_value() if secret is not None else ""
     return find_server(
@@ -166,7 +173,7 @@ def _opencode_server(settings: Settings) -> Attached | Supervised:
 
 
 def _model_server(settings: Settings) -> ModelServer:
-    """The server of the backend openai. Raises BackendFailed."""
+    """Return the server of the backend openai. Raises BackendFailed."""
     secret = settings.openai_api_key
     key = secret.get_secret_value() if secret is not None else ""
     address = settings.openai_base_url
@@ -177,7 +184,7 @@ def _model_server(settings: Settings) -> ModelServer:
 
 
 def session_limits(settings: Settings) -> SessionLimits:
-    """What each session may take."""
+    """Return the limits of each session."""
     return SessionLimits(
         max_requests_in_flight=settings.max_requests_in_flight,
         messages_per_second=settings.messages_per_second,
@@ -194,7 +201,7 @@ def session_limits(settings: Settings) -> SessionLimits:
 
 
 def both(one: Observer, other: Observer) -> Observer:
-    """Two observers as one."""
+    """Return an observer that passes each event to both."""
 
     def observe(event: Event) -> None:
         one(event)
@@ -204,14 +211,14 @@ def both(one: Observer, other: Observer) -> Observer:
 
 
 def _innermost(error: BaseException) -> str:
-    """Which actor did not start, and why."""
+    """Return which actor did not start, and why, from the innermost StartFailed."""
     while isinstance(error.__cause__, StartFailed):
         error = error.__cause__
     return str(error)
 
 
 class Service:
-    """One running service. `start`, then `stop`, once each."""
+    """One running service. Call `start`, then `stop`, once each."""
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self._settings = settings
@@ -234,7 +241,10 @@ class Service:
         self._runtime_file: discovery.RuntimeFile | None = None
 
     async def start(self) -> Ready:
-        """Start all of it. Raises ServiceError or TransportError; then nothing is left running."""
+        """Start the service. If that fails, stop what has started.
+
+        Raises ServiceError or TransportError.
+        """
         try:
             return await self._start()
         except BaseException:
@@ -269,7 +279,7 @@ class Service:
         return Ready(server.url, server.page, record.pid, self._runtime_file.path)
 
     async def _start_part(self, name: str, spec: ChildSpec | None, lifecycle: Lifecycle) -> None:
-        """Start a part of the backend that has one. Raises BackendFailed."""
+        """Start the store or the backend, unless `spec` is None. Raises BackendFailed."""
         if spec is None:
             return
         try:
@@ -278,7 +288,7 @@ class Service:
             raise BackendFailed(str(find_service_error(error) or error)) from error
 
     def _bind(self) -> Wire:
-        """Gather all actor types, before anything is started. Raises BadExtension, NotProtobuf."""
+        """Register all actor types before anything starts. Raises BadExtension, NotProtobuf."""
         if self._settings.log_level == "debug":
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
@@ -355,7 +365,7 @@ class Service:
         return server
 
     async def failed(self) -> BaseException:
-        """Wait until the service cannot go on, and return why."""
+        """Wait until the service cannot continue, and return the reason."""
         root = asyncio.ensure_future(self.system.failed())
         try:
             await asyncio.wait({root, self._outage}, return_when=asyncio.FIRST_COMPLETED)
@@ -368,7 +378,7 @@ class Service:
             self._outage.set_result(error)
 
     async def stop(self) -> None:
-        """Drain, close, stop all actors in reverse order, remove the runtime file."""
+        """Drain, close the server, stop all actors in reverse order, remove the runtime file."""
         if self._server is not None:
             await self._server.shutdown()
         self._backend.hurry(LAST_WRITES)
@@ -377,6 +387,6 @@ class Service:
             discovery.withdraw(self._runtime_file)
 
     def forsake(self) -> None:
-        """Remove the runtime file, before the process ends at once."""
+        """Remove the runtime file; for a process that is about to end without `stop`."""
         if self._runtime_file is not None:
             discovery.withdraw(self._runtime_file)

@@ -1,7 +1,7 @@
-"""The two files with settings: the user's own, and the one in the working folder.
+"""Reads the two settings files: the user's own, and the one in the working folder.
 
 The working folder may be a clone of somebody else's repository, or a folder of downloads. So its
-file may only set what harms nobody, whoever wrote it (ADR 0033).
+file may only hold settings that are harmless whoever wrote them (ADR 0033).
 """
 
 import errno
@@ -43,10 +43,10 @@ HARMLESS: Final = frozenset(
         "resume_buffer_bytes",
     }
 )
-"""The settings that the working folder's file may hold. Every other one is refused there.
+"""The settings that the working folder's file may hold. All others are refused there.
 
-Add one only if no value of it can send a secret or a conversation anywhere, run or load code, make
-a native library read a file, open the service to others, or choose where files are written.
+Add a setting only if no value of it can send a secret or a conversation anywhere, run or load code,
+make a native library read a file, open the service to others, or choose where files are written.
 """
 
 BACKENDS_ON_THIS_MACHINE: Final = ("echo", "local")
@@ -54,24 +54,24 @@ BACKENDS_ON_THIS_MACHINE: Final = ("echo", "local")
 server, or start an agent that reads the folder."""
 
 _LOADED: Final = ("opencode_command", "local_model")
-"""The settings that name a program to run, or a file for a native library to read."""
+"""The settings that name a program to run or a file for a native library to read."""
 
 _MAX_BYTES: Final = 1024 * 1024
 _NONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def user_file() -> Path:
-    """Return where the user's own file is, or would be."""
+    """Return the path of the user's own file, which may not exist."""
     return user_config_path("callboard", appauthor=False) / FILE
 
 
 def read_user_file() -> dict[str, object]:
     """Return the settings in the user's own file. Raises BadSettings.
 
-    That file applies in every folder, so it may not name code or a model relative to one.
+    The file applies in every folder, so it may not name a program or a model by a relative path.
     """
     path = user_file()
-    if not path.is_absolute():  # then it would be in the working folder
+    if not path.is_absolute():  # a relative path would be in the working folder
         return {}
     content = read(path)
     for name in _LOADED:
@@ -83,10 +83,10 @@ def read_user_file() -> dict[str, object]:
 
 
 def read_working_folder_file(names: Iterable[str], secrets: Iterable[str]) -> dict[str, object]:
-    """Return the settings in the working folder's file; none if that is the user's own.
+    """Return the settings in the working folder's file; none if that is the user's own file.
 
-    names: of all settings; those that are unknown are left to the caller. secrets: the names of
-    those that are no flags. Raises BadSettings, which names each key that does not belong there.
+    names: the names of all settings; unknown keys are left to the caller. secrets: the names of
+    the settings that have no flag. Raises BadSettings, which names each key that is not allowed.
     """
     path = Path(FILE)
     if _is_user_file(path):
@@ -103,13 +103,12 @@ def read_working_folder_file(names: Iterable[str], secrets: Iterable[str]) -> di
 
 
 def read(path: Path) -> dict[str, object]:
-    """Return what a TOML file holds, by keys in small letters; nothing if there is none.
+    """Return the content of a TOML file with keys in lower case; empty if there is no file.
 
-    pydantic reads a key in any case of letters, so no rule about a key may depend on it. Raises
-    BadSettings.
+    pydantic ignores the case of keys, so no rule about a key may depend on it. Raises BadSettings.
     """
     try:
-        # Without waiting, since it may be a pipe.
+        # Non-blocking, since it may be a pipe.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -141,7 +140,7 @@ def _is_user_file(path: Path) -> bool:
 
 
 def _refusal(name: str, *, flag: bool) -> str:
-    """Say in one clause that the key does not belong there, and where it does."""
+    """Return one clause that says why the key is refused and where to set it instead."""
     only = f" to anything but {' or '.join(BACKENDS_ON_THIS_MACHINE)}" if name == "backend" else ""
     places = [f"--{name.replace('_', '-')}"] if flag else []
     places += [f"CALLBOARD_{name.upper()}", str(user_file())]

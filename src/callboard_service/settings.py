@@ -1,8 +1,8 @@
-"""What the service is told: by flags, by `CALLBOARD_…` in the environment, by `callboard.toml`.
+"""Defines the settings: from flags, `CALLBOARD_…` environment variables and `callboard.toml`.
 
-Flags win over the environment, that over `callboard.toml` in the working directory, that over the
-one in the user's configuration folder. Secrets are never flags: an argument list is no secret. The
-file in the working directory may hold harmless settings alone (`setting_files.py`).
+Flags override the environment, which overrides `callboard.toml` in the working directory, which
+overrides the one in the user's configuration folder. Secrets are never flags, since argument lists
+are public. The file in the working directory may only hold harmless settings (`setting_files.py`).
 """
 
 import re
@@ -38,14 +38,14 @@ from transport.server.listen import Place, is_loopback_host
 __all__ = ["FILE", "PREFIX", "SECRETS", "Settings"]
 
 PREFIX: Final = "CALLBOARD_"
-"""Of the environment variables, which are the service's alone."""
+"""Prefix of the environment variables; reserved for the service."""
 
 BackendName = Literal["auto", "opencode", "openai", "local", "echo"]
 Milliseconds = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. The description is what `--help` shows."""
+    """All settings with their defaults. `--help` shows the descriptions."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
@@ -231,9 +231,9 @@ class Settings(BaseSettings):
 
     @property
     def search_working_folder(self) -> bool:
-        """Whether modules in `actors` may be in the working folder.
+        """Whether the modules in `actors` may be in the working folder.
 
-        Only those that a flag or a variable names: the user's own file applies in every folder.
+        Only if a flag or a variable names them: the user's own file applies in every folder.
         """
         return self._actors_are_asked_for
 
@@ -308,7 +308,7 @@ class Settings(BaseSettings):
         return self
 
     def place(self) -> Place:
-        """Where to listen."""
+        """Return where to listen."""
         return Place(
             host=self.host,
             port=self.port,
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then the environment, then the two files."""
+        """Return the sources by precedence: flags, the environment, then the two files."""
         names = settings_cls.model_fields
         files = (read_working_folder_file(names, _secrets(settings_cls)), read_user_file())
         return (

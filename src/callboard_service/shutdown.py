@@ -1,14 +1,15 @@
-"""The end of the process: asked for in any way, bounded in time, decided outside the event loop.
+"""Stops the process within a bounded time, even if the event loop is blocked.
 
-The event loop may be blocked, by a handler or by a database, when the process is told to stop. So
-a thread keeps the state: it hears signals through `signal.set_wakeup_fd`, which C code that has
-released the interpreter lock does not delay, tells the event loop to stop, and ends the process
-when that has not happened in time. `faulthandler` is the backstop, a timer in C that needs no
-interpreter lock.
+The event loop may be blocked by a handler or a database when the process is told to stop. So a
+separate thread, the guard, receives signals through `signal.set_wakeup_fd`, which works while C
+code runs without the interpreter lock. It tells the event loop to stop and ends the process if that
+does not happen in time. The backstop is a `faulthandler` timer, which is written in C and does not
+need the interpreter lock.
 
-The limit of all this: code in C that holds the interpreter lock and never checks for signals. It
-delays the first signal until it returns; after the first signal was heard, the backstop ends it.
-Code that holds the lock and does check (a regular expression) is ended by the backstop too.
+One case remains: C code that holds the interpreter lock and never checks for signals delays the
+first signal until it returns. If it starts after the first signal was handled, the backstop ends
+the process. The backstop also ends code that holds the lock but does check for signals, such as a
+regular expression.
 """
 
 import asyncio
@@ -24,35 +25,35 @@ from types import FrameType
 from typing import Final, NoReturn
 
 EXIT_FAILED: Final = 1
-"""The exit code of a process that failed, or that could not stop in time."""
+"""Exit code of a process that failed or did not stop in time."""
 
 WATCHDOG: Final = 4.6
-"""Seconds after the drain time at which the process is ended, whatever it does."""
+"""Seconds after the drain time at which the guard ends the process."""
 
 BACKSTOP: Final = 0.3
-"""Seconds after that until it is ended without the interpreter's help."""
+"""Seconds after that at which `faulthandler` ends the process without the interpreter lock."""
 
 SIGNALS: Final = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if hasattr(signal, name)
 )
-"""What stops the service. SIGHUP: its terminal was closed. SIGBREAK: the same on Windows."""
+"""The signals that stop the service. SIGHUP: its terminal was closed. SIGBREAK: same on Windows."""
 
 
 HANG_UP: Final[int | None] = getattr(signal, "SIGHUP", None)
-"""Never the second signal: a terminal that is closed may send two, its shell's and the kernel's."""
+"""Never ends the process at once: closing a terminal may send two, by the shell and the kernel."""
 
 
 class Shutdown:
-    """Tells the running event loop once that the process is to stop, and makes sure that it does.
+    """Tells the event loop once that the process is to stop, and makes sure that it does.
 
-    drain: the seconds that running requests get. Made on the main thread, in the running loop.
+    drain: the seconds that running requests get. Create it on the main thread, in the running loop.
     """
 
     def __init__(self, drain: float) -> None:
         self.forsake: Callable[[], None] = lambda: None
-        """What to do before the process ends at once; it must be quick and may run anywhere."""
+        """Called before the process is ended at once; must be quick, and may run in any thread."""
         self._limit = drain + WATCHDOG
         self._loop = asyncio.get_running_loop()
         self._asked = asyncio.Event()
@@ -65,32 +66,32 @@ class Shutdown:
         self._null = open(os.devnull, "wb")  # noqa: SIM115 - open until the process ends
         threading.Thread(target=self._guard, name="shutdown", daemon=True).start()
         for number in SIGNALS:
-            # `nohup` ignores SIGHUP, and means it.
+            # A signal that is ignored stays ignored (SIGHUP under `nohup`), except SIGINT.
             if number == SIGNALS[0] or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         self.listen()
 
     def listen(self) -> None:
-        """Hear signals at once. On the main thread, in the running loop.
+        """Direct signals to the guard. Call on the main thread, in the running loop.
 
-        uvloop has a descriptor of its own there: what arrives is passed on to it.
+        If uvloop has set a wakeup descriptor of its own, signals are forwarded to it.
         """
         before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         if before != self._sender.fileno():
             self._forward = before
 
     def restarted(self) -> None:
-        """Hear signals again in a loop that is about to be run once more."""
+        """Receive signals again when the loop, which has stopped, runs once more."""
         self._forward = -1
         self._loop.call_soon(self.listen)
 
     def begin(self) -> None:
-        """Have the process stop. From any thread and from signal handlers, any number of times."""
+        """Start to stop the process. May be called repeatedly, in any thread or signal handler."""
         if self._begun:
             return
         self._begun = True
-        # Here and not in the guard, which code in C may keep from the interpreter lock: a regular
-        # expression at work lets signals be handled, and nothing else.
+        # Here and not in the guard, because C code may keep the guard from running: a regular
+        # expression lets signal handlers run while it holds the interpreter lock.
         faulthandler.dump_traceback_later(self._limit + BACKSTOP, exit=True, file=self._null)
         with contextlib.suppress(OSError):
             self._sender.send(b"\0")
@@ -98,7 +99,7 @@ class Shutdown:
             self._loop.call_soon_threadsafe(self._asked.set)
 
     async def asked(self) -> None:
-        """Wait until the process is to stop."""
+        """Wait until the process is told to stop."""
         await self._asked.wait()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -106,9 +107,9 @@ class Shutdown:
         self._judge(number, self._handled)
 
     def _judge(self, number: int, count: int) -> None:
-        """Stop at the first signal, end at once at the second unless that is SIGHUP.
+        """Stop at the first signal; end at once at a later one unless that is SIGHUP.
 
-        Each signal is seen by the main thread and by the guard, in any order: each has a count.
+        The main thread and the guard each see every signal, in any order, so each keeps a count.
         """
         if count > 1 and number != HANG_UP:
             self._end(128 + number)
@@ -128,7 +129,7 @@ class Shutdown:
                 deadline = time.monotonic() + self._limit
 
     def _hear(self, data: bytes) -> None:
-        """Count the signals in what has arrived, and have the loop see to its own."""
+        """Count the signals received and forward them to the event loop's wakeup descriptor."""
         for number in data:
             if number in SIGNALS and signal.getsignal(number) == self._on_signal:
                 self._heard += 1

@@ -1,4 +1,4 @@
-"""The actor type behind `callboard status`: how the service is, as one answer."""
+"""Defines the actor type that answers `callboard status` with the state of the service."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from callboard_service.health import ServiceHealth
 from callboard_service.metrics import Metrics
 
 EXTENSIONS: Final = "extensions"
-"""The supervisor of the long-lived actors of extensions."""
+"""Name of the supervisor of the extensions' background actors."""
 
 GIVEN_UP: Final = "given up"
-"""State of an actor that crashed too often and is not started again."""
+"""State of an actor that crashed too often and is not restarted."""
 
 RESERVED: Final = 32 * 1024
-"""Bytes that an answer reserves, so that few are made at once. A session always has so many: the
-status can be asked for while memory is short."""
+"""Bytes that an answer reserves, so that few are built at once. A session that holds little always
+has that much room, so the status can be requested while memory is short."""
 
 DEFAULT_CHILDREN: Final = 50
 MOST_CHILDREN: Final = 1000
@@ -34,7 +34,7 @@ MOST_CHILDREN: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What there is to tell about."""
+    """The parts of the service that the status describes."""
 
     version: str
     started_at: datetime
@@ -47,18 +47,18 @@ class Subject:
 
 
 class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
-    """How the service is now."""
+    """Answers with the current state of the service."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
 
     async def handle(self, request: ServiceStatusRequest) -> ServiceStatus:
-        """Look at everything once, when there is room for the answer."""
+        """Wait until there is room for the answer, then return the status."""
         await self.context.reserve(RESERVED)
         return self.look(request)
 
     def look(self, request: ServiceStatusRequest) -> ServiceStatus:
-        """Return how the service is. Takes time and memory with the number of actors."""
+        """Return the status. Takes time and memory proportional to the number of actors."""
         subject = self._subject
         snapshot = subject.system.snapshot()
         sessions = find(snapshot, "sessions")
@@ -89,12 +89,12 @@ class TellStatus(RequestActor[ServiceStatusRequest, ServiceStatus]):
 
 
 def find(root: ActorSnapshot, name: str) -> tuple[ActorSnapshot, ...]:
-    """The children of the root's child of that name."""
+    """Return the children of the root's child with this name; empty if there is none."""
     return next((child.children for child in root.children if child.name == name), ())
 
 
 def describe(actor: ActorSnapshot, max_children: int) -> ActorStatus:
-    """One actor and those below it, as the contract says it."""
+    """Return an actor and its descendants as an ActorStatus, at most `max_children` per actor."""
     shown = actor.children[:max_children]
     return ActorStatus(
         name=actor.name,
@@ -113,7 +113,7 @@ def describe(actor: ActorSnapshot, max_children: int) -> ActorStatus:
 
 
 def _with_given_up(root: ActorStatus, registry: Registry) -> ActorStatus:
-    """Add the long-lived actors that were given up, which are in no tree any more."""
+    """Add the background actors that were given up, which are no longer in the tree."""
     extensions = next((child for child in root.children if child.name == EXTENSIONS), None)
     if extensions is not None:
         for background in registry.background_actors:
@@ -124,5 +124,5 @@ def _with_given_up(root: ActorStatus, registry: Registry) -> ActorStatus:
 
 
 def register(registry: Registry, subject: Subject) -> None:
-    """Have the service answer for itself."""
+    """Register the actor type that answers status requests."""
     registry.register(ServiceStatusRequest, lambda: TellStatus(subject))
