@@ -1,4 +1,4 @@
-"""`callboard chat`: a person, or a program through a pipe, talks with a model.
+"""Implements the commands that talk to a running service, above all `callboard chat`.
 
 chat ── interactive ──┬── reply ── view, prompts (asks)
      └─ oneshot ──────┘   connect, conversation, memory

@@ -1,4 +1,4 @@
-"""A person is asked: all of the ask is shown, and only then is an answer taken."""
+"""Puts an ask to a person: shows all of it, and only then reads the answer."""
 
 import os
 import sys
@@ -15,15 +15,15 @@ from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import Screen
 
 UNKNOWN: Final = os.terminal_size((80, 10))
-"""The size of a terminal that does not tell: small, so that nothing scrolls off unseen."""
+"""The size assumed for a terminal that reports none: small, so that nothing scrolls off unseen."""
 
 Size = Callable[[], os.terminal_size]
 
 
 def screen_size() -> os.terminal_size:
-    """Return the size of the terminal on standard output; UNKNOWN where it has none.
+    """Return the size of the terminal on standard output; UNKNOWN if it reports none.
 
-    The environment's LINES and COLUMNS do not count: they may be another terminal's.
+    LINES and COLUMNS in the environment are ignored: they may belong to another terminal.
     """
     try:
         size = os.get_terminal_size(sys.stdout.fileno())
@@ -35,7 +35,7 @@ def screen_size() -> os.terminal_size:
 class Asking:
     """Shows asks on a screen, page by page, and reads their answers.
 
-    size: returns how large the screen is now.
+    size: returns the current size of the screen.
     """
 
     def __init__(self, screen: Screen, prompts: Prompts, size: Size = screen_size) -> None:
@@ -44,10 +44,10 @@ class Asking:
         self._size = size
 
     async def ask(self, ask: AskEvent, inbox: AnswersAndInterrupts) -> Answered | None:
-        """Show an ask and return its answers; None if it was settled meanwhile.
+        """Show an ask and return its answers; None if it was settled in the meantime.
 
-        Until its last page was shown it can only be refused. Keys that were pressed before that
-        are dropped. Raises Interrupted.
+        Until the last page is shown the ask can only be refused. Keys pressed before a page is
+        shown are dropped. Raises Interrupted.
         """
         hint = _hint(ask)
         turn = await self._show(self._screen.sheet(ask), hint, ask.ask_id, inbox)
@@ -61,7 +61,7 @@ class Asking:
     async def _show(
         self, sheet: Sheet, hint: str, ask_id: str, inbox: AnswersAndInterrupts
     ) -> Turn | None:
-        """Print page by page; MORE once all of it was shown."""
+        """Print the pages and return MORE once all are shown, REFUSE, or None if settled."""
         start, number = 0, 1
         while True:
             size = self._size()
@@ -74,7 +74,7 @@ class Asking:
             turn = await self._prompts.turn(_between(page.number, page.of), inbox.settled(ask_id))
             if turn is not Turn.MORE:
                 return turn
-            if self._size() == size:  # else the page may have been cut off: it is shown again
+            if self._size() == size:  # otherwise it may have been cut off, and is shown again
                 start, number = page.end, number + 1
 
     async def _answer(

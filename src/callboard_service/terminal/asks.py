@@ -1,4 +1,4 @@
-"""What was typed as the answer to an ask."""
+"""Parses what was typed as the answer to an ask."""
 
 from dataclasses import dataclass, field
 
@@ -9,19 +9,22 @@ from callboard_service.terminal.text import one_line
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The answers to an ask; none: declined. message: beside a refused permission, what instead."""
+    """The answers to an ask; none means declined.
+
+    message: a note to the backend beside the answer to a permission, such as why it is refused.
+    """
 
     answers: list[str] = field(default_factory=list)
     message: str = ""
 
 
 def read_answers(ask: AskEvent, typed: str) -> Answered:
-    """What is meant. Raises NotAnOption.
+    """Return the answers that were typed; an empty line declines. Raises NotAnOption.
 
-    An option is named by its number, its text, or the beginning of it if no other begins so.
-    Several, where they may be, are separated by commas; numbers by spaces too. To a question
-    anything else is an answer in one's own words. A permission is one of its options and nothing
-    else, but after a colon a word to the backend may follow.
+    An option is selected by its number, its text, or an unambiguous beginning of its text. If
+    several are allowed, they are separated by commas, or numbers by spaces. Any other text answers
+    a question as it is, except a number that is not an option's. A permission accepts only its
+    options, optionally followed by a colon and a note to the backend.
     """
     typed = typed.strip()
     if not typed:

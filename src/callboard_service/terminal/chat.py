@@ -1,4 +1,4 @@
-"""The command `callboard chat`: which of the two ways it goes, and how it ends."""
+"""Implements `callboard chat`: chooses between interactive and one-shot mode, and the exit code."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from transport.errors import ConnectionClosed
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the command line asks for. `text` None: from a pipe, or from a person."""
+    """What the command line asks for. text: None if it comes from a pipe or is typed in a chat."""
 
     text: str | None = None
     take_up: bool = False
@@ -38,10 +38,11 @@ class Wish:
 
 
 def chat(wish: Wish) -> int:
-    """Talk; the exit code.
+    """Run the command and return the exit code.
 
-    0 done, 1 the reply ended with an error or was lost, 2 bad use, 3 no service was found or it
-    takes nobody in, 130 Ctrl-C, 141 nobody reads standard output any more.
+    0 done, 1 the reply ended with an error or was lost, or the output cannot be written, 2 bad use,
+    3 no service was found or it does not accept the client, 130 Ctrl-C, 141 standard output is
+    closed.
     """
     errors = make_console(sys.stderr)
     try:
@@ -79,7 +80,10 @@ def _chat(wish: Wish) -> int:
 
 
 def _text(wish: Wish) -> str | None:
-    """What is to be said: the argument, a blank line, what is piped in. None: ask a person."""
+    """Return the message: the argument, then the piped input after a blank line.
+
+    Returns None for an interactive chat. Raises BadUse.
+    """
     piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_all(sys.stdin)
     parts = [part for part in (clean_input(wish.text or ""), piped) if part.strip()]
     if parts:
@@ -103,7 +107,7 @@ async def _talk(wish: Wish, text: str | None, find: Way, memory: Memory) -> int:
             async with Link(find, settings, tell=tell) as link:
                 conversation = Conversation(memory)
                 if screen is not None:
-                    # A script does not wait for the input line to be loaded.
+                    # Imported here, so that a script does not wait for prompt_toolkit to load.
                     from callboard_service.terminal.interactive import Chat
                     from callboard_service.terminal.prompts import Prompts, TypedLines
 

@@ -1,4 +1,4 @@
-"""What the commands that ask the service one thing share: the way to it, the exit codes."""
+"""Runs a command on a connection to the service, and maps errors to exit codes."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from transport.errors import ConnectionClosed, RequestFailed
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which service is meant: by its URL, or the one whose runtime file is found."""
+    """Which service to talk to: the one at `url`, or the one whose runtime file is found."""
 
     url: str | None = None
     flags: dict[str, object] = field(default_factory=dict)
 
     def find(self) -> Way:
-        """The way to it. Raises BadUse and BadSettings."""
+        """Return the way to the service. Raises BadUse and BadSettings."""
         settings = load(self.flags)
         if self.url is None:
             return by_runtime_file(settings.runtime_dir or discovery.default_folder())
@@ -49,11 +49,11 @@ class Where:
 
 
 def run(where: Where, work: Callable[[Client], Awaitable[None]], *, patient: bool = False) -> int:
-    """Do something with a connection; the exit code.
+    """Connect, run `work` with the client, and return the exit code.
 
-    0 done, 1 the service refused or was lost, 2 bad use, 3 no service was found or it takes nobody
-    in, 130 Ctrl-C, 141 nobody reads standard output any more. patient: a service that is full is
-    tried again until Ctrl-C, not just for some seconds.
+    0 done, 1 the request failed, the service was lost or the output cannot be written, 2 bad use,
+    3 no service was found or it does not accept the client, 130 Ctrl-C, 141 standard output is
+    closed. patient: retry a busy service until Ctrl-C, instead of for BUSY_WAIT seconds.
     """
     try:
         asyncio.run(_connected(where, work, patient=patient))

@@ -1,4 +1,4 @@
-"""The way to a running service: found by its runtime file, or by a URL that was given."""
+"""Connects to a running service, found by its runtime file or by a given URL."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,46 +20,46 @@ from transport.errors import ConnectionClosed, NotRunning
 T = TypeVar("T")
 
 PATIENCE: Final = 15.0
-"""Seconds for which a connection that was lost is tried again."""
+"""Seconds during which the client tries to restore a lost connection."""
 
 BUSY_WAIT: Final = 5.0
-"""Seconds for which a command waits for a service that takes nobody in now."""
+"""Seconds that a command waits for a service that is full or shutting down."""
 
 NOTICE_AFTER: Final = 0.5
-"""Seconds after which a person is told that a connection is waited for."""
+"""Seconds after which a person is told that the command waits for a connection."""
 
 SETTINGS: Final = ClientSettings(
     name="callboard chat", version=__version__, give_up=PATIENCE, busy_wait=BUSY_WAIT
 )
 
 PATIENT: Final = replace(SETTINGS, busy_wait=inf)
-"""For somebody who watches, and ends it when it takes too long."""
+"""For interactive use: waits for a busy service until the person ends it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where to look for a service, and what to do if it does not let one in."""
+    """How to find a service, and the remedy to suggest if it refuses the token."""
 
     find: Finder
     remedy: str
 
 
 def by_runtime_file(folder: Path) -> Way:
-    """Look each time for the service that was started last."""
+    """Return the way to the service that was started last, looked up at each attempt."""
     return Way(transport_client.by_runtime_file(folder), HOW_TO_START)
 
 
 def by_url(url: str, token: str) -> Way:
-    """This one, wherever it is."""
+    """Return the way to the service at this URL."""
     remedy = "CALLBOARD_TOKEN must hold that service's own"
     return Way(transport_client.by_url(url, token), remedy)
 
 
 class Link:
-    """The way to a client that is not over. Use it as an asynchronous context manager.
+    """Provides a connected client, replacing one that has given up. An async context manager.
 
-    dialer: another way to connect than a WebSocket. tell: called with a line for a person while a
-    service that takes nobody in now is tried again.
+    dialer: connects by another way than a WebSocket. tell: called with a line for a person if a
+    connection takes more than `notice_after` seconds because the service is busy.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Link:
         await self._stack.aclose()
 
     async def open(self) -> Client:
-        """The client, connected; another one if the last has given up. Raises NoService."""
+        """Return a connected client; a new one if the last has given up. Raises NoService."""
         if self._client is not None and not self._client.over:
             try:
                 await self._wait(self._client, self._client.ready())
@@ -104,7 +104,7 @@ class Link:
         return self._client
 
     async def _wait(self, client: Client, connecting: Coroutine[None, None, T]) -> T:
-        """Wait for a connection; tell once if that takes long since the service is busy."""
+        """Wait for a connection; call `tell` once if the service is busy and it takes long."""
         task = asyncio.ensure_future(connecting)
         told = self._tell is None
         try:

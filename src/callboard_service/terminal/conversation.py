@@ -1,4 +1,4 @@
-"""The conversation that is talked in: made with the first message, or taken up."""
+"""Holds the current conversation: created with the first message, or continued."""
 
 from contextlib import aclosing
 from typing import Final, TypeAlias
@@ -32,17 +32,17 @@ Answer: TypeAlias = (
     | AskClosed
     | ChatCompleted
 )
-"""What a reply consists of."""
+"""The messages that a reply consists of."""
 
 RECALLED: Final = 4
-"""Entries of the history that are shown when a conversation is taken up."""
+"""Entries of the history that are shown when a conversation is continued."""
 
 
 class Conversation:
-    """One conversation, on whatever connection there is. No id: none was made yet.
+    """The current conversation, independent of a connection. Its id is empty until it is created.
 
-    Each request raises RequestFailed if the service says no (SessionLost, one of them, if it was
-    lost), ConnectionClosed if there is no service any more.
+    Methods with a client raise RequestFailed if the service refuses (or its subclass SessionLost if
+    the session was lost), and ConnectionClosed if the connection is lost for good.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -50,7 +50,7 @@ class Conversation:
         self._id = ""
 
     async def take_up(self, client: Client) -> SessionInfo | None:
-        """Go on with the last one that was talked in, else with the newest, if there is any."""
+        """Continue the conversation used last, or else the newest; return it, or None if none."""
         last = self._memory.last(client.welcome.backend)
         chosen: SessionInfo | None = None
         async with aclosing(conversations(client)) as found:
@@ -64,11 +64,11 @@ class Conversation:
         return chosen
 
     async def recall(self, client: Client) -> list[HistoryEntry]:
-        """The last few entries, oldest first."""
+        """Return the last few entries, oldest first."""
         return await newest_entries(client, self._id, RECALLED)
 
     async def say(self, client: Client, text: str) -> Stream[Answer]:
-        """Send a message; the conversation is made if there is none. The reply streams."""
+        """Send a message, creating the conversation if needed; return the stream of the reply."""
         if not self._id:
             self._id = (await client.call(CreateSessionRequest(), SessionInfo)).id
         self._memory.remember(client.welcome.backend, self._id)
@@ -79,7 +79,10 @@ class Conversation:
         )  # fmt: skip
 
     async def is_gone(self, client: Client) -> bool:
-        """The service does not know the conversation any more; if so the next one is new."""
+        """Return whether the service no longer has the conversation.
+
+        If so, the next message creates a new one. False if none was created yet.
+        """
         if not self._id:
             return False
         async with aclosing(conversations(client)) as found:

@@ -1,31 +1,31 @@
-"""Every error of the terminal's chat.
+"""Defines the errors of the terminal commands.
 
 TerminalError
-├── BadUse         the command was given what makes no sense; exit code 2
-├── NoService      no service is there to talk to; exit code 3
+├── BadUse         the command's arguments or input are invalid; exit code 2
+├── NoService      no service is running, or it refuses the client; exit code 3
 ├── NotAnOption    an answer that an ask does not offer
 ├── Interrupted    Ctrl-C at a prompt
 ├── InputEnded     Ctrl-D at a prompt, or its terminal is gone
-└── OutputFailed   standard output takes nothing any more; carries the OSError
+└── OutputFailed   standard output cannot be written
 """
 
 import errno
 
 
 class TerminalError(Exception):
-    """Base; the text is for a person to read."""
+    """Base class. The text is for a person to read."""
 
 
 class BadUse(TerminalError):
-    """The command was given what makes no sense; the text says what would."""
+    """The command's arguments or input are invalid. The text says what is valid."""
 
 
 class NoService(TerminalError):
-    """No service is running where one was looked for, or it does not let anybody in."""
+    """No service was found, or it does not accept the client."""
 
 
 class NotAnOption(TerminalError):
-    """The text says how to answer."""
+    """The answer is not one that the ask offers. The text says how to answer."""
 
 
 class Interrupted(TerminalError):
@@ -33,13 +33,13 @@ class Interrupted(TerminalError):
 
 
 class InputEnded(TerminalError):
-    """Nothing more will be typed."""
+    """Ctrl-D at a prompt, or the terminal is gone: there will be no more input."""
 
 
 class OutputFailed(TerminalError):
-    """Standard output cannot be written; `closed`: its reader has gone."""
+    """Standard output cannot be written. closed: whether its reader is gone."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror or error}")
-        # Windows says EINVAL for a pipe without a reader, which Python leaves a plain OSError.
+        # Windows reports EINVAL for a pipe without a reader; Python raises a plain OSError for it.
         self.closed = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL

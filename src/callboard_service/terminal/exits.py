@@ -1,4 +1,4 @@
-"""How the commands end, for the shell."""
+"""Defines the exit codes of the commands."""
 
 import os
 import sys
@@ -10,22 +10,22 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """The service answered with an error, or was lost."""
+    """The service answered with an error or was lost, or the output cannot be written."""
     BAD_USE = 2
-    """A setting, an argument or the machine does not allow it."""
+    """A setting or an argument is invalid, or the system does not allow it."""
     NO_SERVICE = 3
-    """No service was found."""
+    """No service was found, or it does not accept the client."""
     INTERRUPTED = 130
     """Ctrl-C."""
     PIPE_CLOSED = 141
-    """Nobody reads standard output any more; as a shell reports what SIGPIPE ended."""
+    """Standard output is closed; the code that a shell reports for a process ended by SIGPIPE."""
 
 
 def drop_unwritable_output() -> None:
-    """If standard output cannot be written, send to nowhere what it still holds.
+    """Discard the buffer of standard output if it cannot be written.
 
-    Else the interpreter tries once more at its end, says on standard error that it failed, and
-    may end with exit code 120.
+    Otherwise the interpreter tries again when it exits, reports the failure on standard error, and
+    may exit with code 120.
     """
     try:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A conversation as Markdown or JSON, piece by piece as its entries come."""
+"""Exports a conversation as Markdown or JSON, piece by piece as its entries come."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -13,18 +13,18 @@ from callboard_service.terminal.text import compact, error_line, one_line
 UNTITLED: Final = "(untitled)"
 
 _SPLIT: Final = frozenset({"user_text", "assistant_text", "reasoning_text"})
-"""Entries of which the service splits a long one: neighbours of one turn are one text."""
+"""Kinds of entries that the service splits if long: adjacent ones of one turn are one text."""
 
 
 def title(info: SessionInfo) -> str:
-    """Return the title of a conversation on one line."""
+    """Return the title of a conversation on one line, or UNTITLED."""
     return one_line(info.title) or UNTITLED
 
 
 async def as_markdown(
     info: SessionInfo, entries: AsyncIterator[HistoryEntry]
 ) -> AsyncGenerator[str, None]:
-    """Yield the conversation as Markdown: who said what, tools and errors as they came."""
+    """Yield the conversation as Markdown, with all texts, tools, asks and errors in order."""
     yield f"# {title(info)}"
     last = ("", "")
     async for entry in entries:
@@ -41,7 +41,7 @@ async def as_json(
     info: SessionInfo, entries: AsyncIterator[HistoryEntry]
 ) -> AsyncGenerator[str, None]:
     """Yield the conversation as JSON, with the contract's field names."""
-    # All but the brace that closes it; the entries go in before that.
+    # Everything except the closing brace; the entries go before it.
     yield _json(info).removesuffix("\n}") + ',\n  "entries": '
     async for piece in json_list(entries, 1):
         yield piece
@@ -49,11 +49,14 @@ async def as_json(
 
 
 async def json_list(messages: AsyncIterator[Message], depth: int = 0) -> AsyncGenerator[str, None]:
-    """Yield a JSON list of these messages, indented as `json` does; depth: of the list itself."""
+    """Yield a JSON list of the messages, indented as by `json`.
+
+    depth: the nesting depth of the list itself.
+    """
     indent = "\n" + "  " * depth
     before = "["
     async for message in messages:
-        # A newline in JSON is never part of a string.
+        # In JSON a newline is never part of a string.
         yield before + f"{indent}  " + _json(message).replace("\n", f"{indent}  ")
         before = ","
     yield "[]" if before == "[" else f"{indent}]"
@@ -100,7 +103,7 @@ def _ask(ask: AskEvent) -> Iterator[str]:
 
 
 def _fenced(text: str) -> str:
-    """A code block that nothing in the text ends."""
+    """Return a code block whose fence does not occur in the text."""
     longest = max((len(run) for run in _runs(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"

@@ -1,4 +1,4 @@
-"""A person talks with a model, message by message."""
+"""Runs an interactive chat between a person and a model."""
 
 import contextlib
 import sys
@@ -44,7 +44,11 @@ class Chat:
         self._session = ""
 
     async def run(self, *, take_up: bool) -> None:
-        """Talk until the person ends it. Raises NoService; ConnectionClosed if it is for good."""
+        """Chat until the person ends it.
+
+        take_up: continue the last conversation. Raises NoService, and ConnectionClosed if the
+        client may not connect again.
+        """
         client = await self._link.open()
         self._session = client.welcome.session
         self._screen.line(
@@ -70,7 +74,7 @@ class Chat:
             self._screen.error(failed.error)
 
     async def _message(self) -> str | None:
-        """The next message; None: the person ends."""
+        """Read the next message that is not blank; return None when the person ends the chat."""
         warned = False
         while True:
             try:
@@ -88,7 +92,10 @@ class Chat:
                 return text
 
     async def _exchange(self, text: str) -> None:
-        """Send a message and show its reply, or why there is none."""
+        """Send a message and show its reply, or why there is none.
+
+        Raises NoService, and ConnectionClosed if the client may not connect again.
+        """
         try:
             client = await self._connected()
             answers = await self._conversation.say(client, text)
@@ -116,7 +123,7 @@ class Chat:
             await self._check(client)
 
     async def _connected(self) -> Client:
-        """The client; if its session is another than before, the person is told."""
+        """Return the client, connected; print a line if its session is a new one."""
         client = await self._link.open()
         if client.welcome.session != self._session:
             self._session = client.welcome.session
@@ -125,7 +132,7 @@ class Chat:
         return client
 
     async def _check(self, client: Client) -> None:
-        # Where even this fails, the next message tells.
+        # If even this fails, the next message will report it.
         with contextlib.suppress(RequestFailed, ConnectionClosed):
             if await self._conversation.is_gone(client):
                 self._screen.line(_GONE)

@@ -1,4 +1,4 @@
-"""Ctrl-C as calls in the event loop, on every system: asyncio's own handlers are not on Windows."""
+"""Turns Ctrl-C into calls in the event loop, also on Windows, where asyncio cannot do so."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class Interrupts:
-    """What Ctrl-C does while the program runs: by default it cancels the task that made this.
+    """Handles Ctrl-C. By default it cancels the task that created this object.
 
-    `leaving` is true once it did. A Ctrl-C that finds the one before it not yet handled, since the
-    loop is stuck in a write to a pipe that nobody reads, raises KeyboardInterrupt.
+    leaving: whether that has happened. A Ctrl-C raises KeyboardInterrupt if the previous one is not
+    handled yet, because the loop is blocked by a write to a pipe that nobody reads.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._before)
 
     def leave(self) -> None:
-        """Leave the program, through whatever cleans up."""
+        """Cancel the task, so that the program cleans up and ends."""
         self.leaving = True
         self._task.cancel()
 
     @contextlib.contextmanager
     def handled_by(self, call: Callable[[], None]) -> Iterator[None]:
-        """Within this block Ctrl-C calls `call`."""
+        """Have Ctrl-C call `call` within the block."""
         before, self._call = self._call, call
         try:
             yield

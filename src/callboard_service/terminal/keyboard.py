@@ -1,6 +1,6 @@
-"""The keyboard while a reply streams: what is typed then waits for the next prompt, unseen.
+"""Controls the keyboard while a reply streams: input is not echoed, and waits for the next prompt.
 
-An ask drops it: keys that were pressed before somebody could read the ask do not answer it.
+An ask drops such input: keys pressed before the ask was readable must not answer it.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ else:
 
 @contextlib.contextmanager
 def unseen(terminal: TextIO) -> Iterator[None]:
-    """Within this block nothing typed is echoed into the reply, `^C` neither.
+    """Disable the terminal's echo within the block, so that no input, nor `^C`, shows in the reply.
 
-    Where that cannot be had, on Windows too, it is echoed.
+    Does nothing on Windows or if `terminal` is not a terminal.
     """
     if sys.platform == "win32":
         yield
@@ -40,9 +40,9 @@ def unseen(terminal: TextIO) -> Iterator[None]:
 
 
 def discard_typed(fileno: Callable[[], int]) -> None:
-    """Drop what was typed and not read yet. fileno: returns the terminal's descriptor.
+    """Drop input that was typed and not read yet. fileno: returns the terminal's descriptor.
 
-    What is no terminal is left alone.
+    Does nothing if it is not a terminal.
     """
     if sys.platform == "win32":
         while msvcrt.kbhit():

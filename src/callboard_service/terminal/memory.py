@@ -1,6 +1,6 @@
-"""What `callboard chat` keeps in the data folder: the last conversations, the lines typed.
+"""Stores in the data folder the last conversations of `callboard chat` and the lines typed in it.
 
-Neither is worth a failure: where they cannot be kept, the chat goes on without.
+If they cannot be stored, the chat goes on without them.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def _open_private(path: str, flags: int) -> int:
-    """Open a file for `open(opener=...)`; one that is made for it is its user's alone."""
+    """Open a file for `open(opener=...)`, creating it with mode 0600."""
     return os.open(path, flags, 0o600)
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file, its user's alone; or none, if it fails.
+    """Write a new file of mode 0600; if writing fails, remove it again.
 
-    Raises FileExistsError, also where a link stands in its place, and any other OSError.
+    Raises FileExistsError, also if `path` is a link, and any other OSError.
     """
     with open(path, "x", encoding="utf-8", opener=_open_private) as file:
         try:
@@ -43,12 +43,12 @@ class Memory:
         self._folder = folder
 
     def last(self, backend: str) -> str | None:
-        """The id of the conversation talked in last, if it is known."""
+        """Return the id of the last conversation with this backend, or None if it is not known."""
         found = self._read().get(backend)
         return found if isinstance(found, str) else None
 
     def remember(self, backend: str, conversation: str) -> None:
-        """Make this the last one. The file is replaced whole or stays as it was."""
+        """Store the last conversation with this backend. The file is replaced atomically."""
         content = self._read() | {backend: conversation}
         draft = self._folder / f".{_LAST}.{secrets.token_hex(4)}"
         with contextlib.suppress(OSError):
@@ -60,12 +60,12 @@ class Memory:
                 draft.unlink(missing_ok=True)
 
     def typed(self) -> Path:
-        """The file for what was typed, made if it can be; only its user may read it."""
+        """Return the path of the input history, after creating the file (0600) if possible."""
         path = self._folder / _TYPED
         with contextlib.suppress(OSError):
             make_private(self._folder)
             with open(path, "ab", opener=_open_private) as file:
-                # Of an earlier version, or a copy: what was typed is nobody else's.
+                # An existing file may have a wider mode, from an earlier version or a copy.
                 if hasattr(os, "fchmod") and os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
         return path

@@ -1,4 +1,4 @@
-"""One message, and just its reply on standard output: for scripts and pipes."""
+"""Sends one message and prints only its reply to standard output, for scripts and pipes."""
 
 from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.asks import Answered
@@ -13,7 +13,7 @@ from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 
 class OneShot:
-    """A message and its reply. Asks are declined: nobody is there to answer."""
+    """Sends one message and prints its reply. Declines asks, since nobody can answer them."""
 
     def __init__(
         self, link: Link, conversation: Conversation, pipe: Pipe, interrupts: Interrupts
@@ -24,7 +24,10 @@ class OneShot:
         self._interrupts = interrupts
 
     async def run(self, text: str, *, take_up: bool) -> int:
-        """The exit code. Raises NoService, OutputFailed; ConnectionClosed before the reply."""
+        """Send `text`, print the reply and return the exit code.
+
+        Raises NoService, OutputFailed, and ConnectionClosed if it happens before the reply begins.
+        """
         client = await self._link.open()
         try:
             if take_up and await self._conversation.take_up(client) is None:

@@ -1,4 +1,4 @@
-"""Lists and histories of any length, read page by page and never held as a whole."""
+"""Reads lists and histories of any length page by page, without holding them as a whole."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -19,10 +19,10 @@ CALL_TIMEOUT: Final = 30.0
 """Seconds that a command waits for an answer."""
 
 LISTED: Final = 500
-"""Conversations that are asked for at a time; the service may send fewer."""
+"""Conversations requested per page; the service may send fewer."""
 
 ENTRIES: Final = 200
-"""Entries of a history that are asked for at a time; the service may send fewer."""
+"""Entries of a history requested per page; the service may send fewer."""
 
 
 async def conversations(client: Client) -> AsyncGenerator[SessionInfo, None]:
@@ -33,7 +33,7 @@ async def conversations(client: Client) -> AsyncGenerator[SessionInfo, None]:
         request = ListSessionsRequest(limit=LISTED, page=page)
         listed = await client.call(request, SessionList, timeout=CALL_TIMEOUT)
         for info in listed.sessions:
-            if info.id not in seen:  # one that has changed meanwhile may come again
+            if info.id not in seen:  # one that changed in the meantime may come again
                 seen.add(info.id)
                 yield info
         if not listed.next_page:
@@ -57,9 +57,9 @@ async def newest_entries(client: Client, conversation_id: str, count: int) -> li
 async def history(client: Client, conversation_id: str) -> AsyncGenerator[HistoryEntry, None]:
     """Yield the entries of a conversation as it is now, oldest first.
 
-    The service pages from the newest backwards. So the pages are read twice: first for where each
-    begins, then from the oldest on. At most three are held at a time. Raises RequestFailed, also if
-    entries are removed meanwhile; ConnectionClosed.
+    The service pages from the newest entry backwards. So the pages are read twice: first to find
+    where each begins, then from the oldest on. At most three pages are held at a time. Raises
+    RequestFailed, also if entries are removed in the meantime, and ConnectionClosed.
     """
     newest = page = await _page(client, conversation_id, "")
     begins = [_first(page)]
@@ -79,7 +79,7 @@ async def history(client: Client, conversation_id: str) -> AsyncGenerator[Histor
 async def _between(
     client: Client, conversation_id: str, begin: str, end: str
 ) -> AsyncGenerator[HistoryEntry, None]:
-    """Yield the entries from `begin` up to, but not including, `end`: usually one page."""
+    """Yield the entries from `begin` up to but not including `end`, usually one page."""
     pages: list[list[HistoryEntry]] = []
     before = end
     while not (pages and pages[-1][0].id == begin):

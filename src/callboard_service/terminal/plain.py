@@ -1,4 +1,4 @@
-"""Converts messages of a service to plain values, which may be out of range."""
+"""Converts a service's messages to plain values, tolerating values that are out of range."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 NO_TIME = "?"
-"""Stands for a time that is none."""
+"""Printed in place of an invalid time."""
 
 
 def time_of(timestamp: Timestamp, form: str) -> str:
-    """Return a time (UTC) in this form of `strftime`, or NO_TIME if it is out of range."""
+    """Return a time (UTC) formatted as in `strftime`, or NO_TIME if it is out of range."""
     try:
         return timestamp.ToDatetime().strftime(form)
     except (ValueError, OverflowError):
@@ -19,7 +19,10 @@ def time_of(timestamp: Timestamp, form: str) -> str:
 
 
 def as_dict(message: Message) -> dict[str, object]:
-    """Return a message with the contract's field names, without what JSON cannot have."""
+    """Return a message as a dict with the contract's field names.
+
+    Times that JSON cannot express are cleared.
+    """
     try:
         return MessageToDict(message, preserving_proto_field_name=True)
     except (Error, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""The lines that a person types: messages, and the answers to asks."""
+"""Reads what a person types: messages, answers to asks, and keys between pages."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,17 @@ PROMPT: Final = "> "
 
 
 class Turn(Enum):
-    """What a key says between two pages."""
+    """What the person chooses between two pages of an ask."""
 
     MORE = "more"
     REFUSE = "refuse"
 
 
 def _continued(width: int, _line: int, wraps: int) -> str:
-    """What stands before a further line; a long one that is only wrapped gets just space.
+    """Return the prefix of a continuation line: a dot after a newline, spaces after a wrap.
 
-    A prompt may be wider than the terminal: as much space would leave no room for the text.
+    Empty after a prompt longer than PROMPT: it may be wider than the terminal, and the prefix would
+    leave no room for the text.
     """
     if width > len(PROMPT):
         return ""
@@ -40,7 +41,7 @@ def _continued(width: int, _line: int, wraps: int) -> str:
 
 
 class Prompts:
-    """The input line. Keeps what is pasted whole, line breaks too; Alt-Enter makes one."""
+    """The input line. Pasted line breaks are kept; Alt-Enter inserts one."""
 
     def __init__(
         self, history: History, *, input: Input | None = None, output: Output | None = None
@@ -70,7 +71,7 @@ class Prompts:
         self._turns = session(None, _turning(), stays=False)
 
     async def message(self) -> str:
-        """The next message. Raises Interrupted and InputEnded."""
+        """Read the next message. Raises Interrupted and InputEnded."""
         try:
             typed = await self._messages.prompt_async([("bold", PROMPT)])
         except EOFError:
@@ -79,25 +80,28 @@ class Prompts:
 
     @property
     def discarded(self) -> bool:
-        """Something stood on the line of `message` when it was interrupted."""
+        """Whether the line of `message` was not empty when it was interrupted."""
         return bool(self._messages.default_buffer.text)
 
     async def answer(self, hint: str, settled: Coroutine[None, None, None]) -> str | None:
-        """A line; None if `settled` came first. Raises Interrupted; InputEnded is an empty line."""
+        """Read a line; return None if `settled` finishes first.
+
+        The end of the input counts as an empty line. Raises Interrupted.
+        """
         typed = await _until(self._answers, f"  {hint}: ", settled)
         return None if typed is None else clean_input(typed)
 
     async def turn(self, hint: str, settled: Coroutine[None, None, None]) -> Turn | None:
         """Wait for the key that turns a page: Enter or space for the next, r to refuse.
 
-        Every other key does nothing, and nothing of what is pasted does. None if `settled` came
-        first. Raises Interrupted; the end of the input refuses.
+        All other keys and pasted text are ignored. Returns None if `settled` finishes first. The
+        end of the input counts as a refusal. Raises Interrupted.
         """
         typed = await _until(self._turns, hint, settled)
         return None if typed is None else Turn(typed or Turn.REFUSE.value)
 
     def discard_typed(self) -> None:
-        """Drop what was typed before now, whether it was read already or not."""
+        """Drop all input typed before now, whether it was already read or not."""
         keyboard = self._answers.app.input
         clear_typeahead(keyboard)
         discard_typed(keyboard.fileno)
@@ -128,7 +132,7 @@ def _turning() -> KeyBindings:
 async def _until(
     session: PromptSession[str], text: str, settled: Coroutine[None, None, None]
 ) -> str | None:
-    """Return what is typed, empty at the end of the input; None if `settled` came first."""
+    """Return what is typed, empty at the end of the input; None if `settled` finishes first."""
     typing = asyncio.ensure_future(session.prompt_async(FormattedText([("", text)])))
     closing = asyncio.ensure_future(settled)
     try:
@@ -147,16 +151,16 @@ async def _until(
 
 
 class TypedLines(FileHistory):
-    """A history file that may be unreadable, or full: then what was typed lasts the program."""
+    """A history file. If it cannot be read or written, the history lasts only for this run."""
 
     def load_history_strings(self) -> Iterable[str]:
-        """The lines of before, newest first."""
+        """Return the lines of earlier runs, newest first; none if the file cannot be read."""
         try:
             return list(super().load_history_strings())
         except OSError:
             return []
 
     def store_string(self, string: str) -> None:
-        """Keep one."""
+        """Append a line to the file; errors are ignored."""
         with contextlib.suppress(OSError):
             super().store_string(string)

@@ -1,4 +1,4 @@
-"""Why a service cannot be reached, and what to do about it, on one line."""
+"""Explains on one line why a service cannot be reached, and what to do about it."""
 
 from typing import Final
 
@@ -23,11 +23,11 @@ _STATUSES: Final = {
 }
 
 _OUR_OWN: Final = frozenset({400, 403, 421, 503})
-"""Statuses by which a service of ours refuses a client; the others are more likely a proxy's."""
+"""HTTP statuses with which our service refuses a client; others more likely come from a proxy."""
 
 
 def describe(url: str, closed: ConnectionClosed, token_remedy: str) -> str:
-    """Return what a person is told about a connection that could not be made.
+    """Return a line for a person about a connection that could not be made.
 
     token_remedy: what to do if the token was refused.
     """
@@ -53,7 +53,7 @@ def describe(url: str, closed: ConnectionClosed, token_remedy: str) -> str:
 
 
 def waiting(url: str, closed: ConnectionClosed) -> str:
-    """Return what a person is told while a connection is tried again."""
+    """Return a line for a person while the client tries to connect again."""
     if closed.busy:
         return f"the service at {url} is full or shutting down; trying again …"
     return f"no connection to the service at {url}; trying again …"

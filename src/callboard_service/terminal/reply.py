@@ -1,4 +1,4 @@
-"""One reply, from the first answer to the end: shown, its asks answered, cancelled by Ctrl-C."""
+"""Follows one reply to its end: shows it, gets its asks answered, and cancels it on Ctrl-C."""
 
 import asyncio
 from collections import deque
@@ -26,13 +26,13 @@ from transport.client.stream import Stream
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 PATIENCE: Final = 2.0
-"""Seconds after which a cancelled reply that does not end is spoken of."""
+"""Seconds after which a line says that a cancelled reply has not ended yet."""
 
 
 class AnswersAndInterrupts:
-    """The answers in order, with a look ahead: whether an ask is settled already.
+    """The answers in order, with a look ahead to see whether an ask is already settled.
 
-    What was looked at is not lost. A reply that fails shows first what came before.
+    Looking ahead loses no answer. An error is raised only after the answers before it were taken.
     """
 
     def __init__(self, answers: Stream[Answer]) -> None:
@@ -42,7 +42,7 @@ class AnswersAndInterrupts:
         self._error: TransportError | None = None
 
     async def next(self) -> Answer | None:
-        """The next answer; None after the last. Raises RequestFailed, ConnectionClosed."""
+        """Return the next answer; None after the last. Raises RequestFailed, ConnectionClosed."""
         if not self._ahead:
             await self._look_ahead()
         if self._ahead:
@@ -52,7 +52,7 @@ class AnswersAndInterrupts:
         return None
 
     async def settled(self, ask_id: str) -> None:
-        """Return when the ask is closed, or nothing more comes. Cancelling it loses nothing."""
+        """Wait until the ask is closed or the reply is over. Cancelling this loses no answer."""
         seen = 0
         while True:
             while seen < len(self._ahead):
@@ -64,7 +64,7 @@ class AnswersAndInterrupts:
             await self._look_ahead()
 
     def is_settled(self, ask_id: str) -> bool:
-        """It is closed in what has been looked at."""
+        """Return whether the ask is closed in the answers that were read ahead."""
         return any(_closes(answer, ask_id) for answer in self._ahead)
 
     async def _look_ahead(self) -> None:
@@ -84,19 +84,19 @@ def _closes(answer: Answer, ask_id: str) -> bool:
 
 
 Asker = Callable[[AskEvent, AnswersAndInterrupts], Awaitable["Answered | None"]]
-"""Show an ask and find its answers. None: it was settled meanwhile. May raise
-Interrupted: the reply is not wanted any more."""
+"""Shows an ask and returns its answers; None if it was settled in the meantime. Raises Interrupted
+if the reply is to be cancelled."""
 
 
 class ReplyView:
-    """A reply that runs. `follow` it once."""
+    """A running reply. Call `follow` once."""
 
     def __init__(
         self, answers: Stream[Answer], view: View, asker: Asker, interrupts: Interrupts
     ) -> None:
         self.cancelled = False
         self.why_stopped = ""
-        """Why the reply ended, for a person; empty if it is simply complete."""
+        """Why the reply ended, for a person; empty if it is complete."""
         self._answers = answers
         self._inbox = AnswersAndInterrupts(answers)
         self._view = view
@@ -106,10 +106,10 @@ class ReplyView:
         self._impatience: asyncio.TimerHandle | None = None
 
     async def follow(self) -> ChatError | None:
-        """Show the reply to its end; the error that it ended with, if it did.
+        """Show the reply to its end; return the error that it ended with, or None.
 
-        Ctrl-C cancels it, and its end is waited for; a second Ctrl-C leaves the program. Raises
-        SessionLost and ConnectionClosed, and what the view raises: then it is cancelled too.
+        Ctrl-C cancels the reply and waits for its end; a second Ctrl-C leaves the program. Raises
+        SessionLost and ConnectionClosed, and any error of the view, after cancelling the reply.
         """
         with self._interrupts.handled_by(self._interrupt):
             try:
@@ -117,7 +117,7 @@ class ReplyView:
             except (SessionLost, ConnectionClosed):
                 raise
             except RequestFailed as failed:
-                self._answers.close()  # an answer that is too long ends it here alone
+                self._answers.close()  # it still runs if our own answer was too long to send
                 return failed.error
             except Exception:
                 self._cancel()

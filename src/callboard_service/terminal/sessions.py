@@ -1,4 +1,4 @@
-"""The command `callboard sessions`: list, show, delete and export conversations."""
+"""Implements `callboard sessions`: list, show, delete and export conversations."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ Format = Literal["markdown", "json"]
 
 _SHORTEST: Final = 8
 _SURE: Final = 4
-"""Characters of an id that are no slip of a finger."""
+"""The fewest characters of an id that select a conversation to delete; guards against typos."""
 _GAP: Final = "  "
 _WHEN: Final = "2026-01-31 23:59"
 _BOLD: Final = Style(bold=True)
@@ -43,7 +43,7 @@ async def list_all(client: Client, *, as_json: bool) -> None:
         sys.stdout.write("\n")
         return
     console = make_console(sys.stdout)
-    # Of each conversation just its row is kept: titles may be long.
+    # Only the row of each conversation is kept, since titles may be long.
     rows = [
         (one_line(info.id), _when(info), one_line(info.title, console.width) or UNTITLED)
         async for info in conversations(client)
@@ -70,7 +70,7 @@ def _row(name: str, when: str, shown: str, length: int) -> str:
 
 
 def _fit(text: str, room: int) -> str:
-    """Cut a text to so many columns."""
+    """Return the text cut to `room` columns."""
     if cell_len(text) <= room:
         return text
     fitted = Text(text)
@@ -79,7 +79,7 @@ def _fit(text: str, room: int) -> str:
 
 
 async def show(client: Client, name: str) -> None:
-    """Print one conversation."""
+    """Print one conversation. Raises BadUse if `name` does not select exactly one."""
     (info,) = await _find(client, name)
     out = standard_output()
     async for piece in written.as_markdown(info, history(client, info.id)):
@@ -87,7 +87,10 @@ async def show(client: Client, name: str) -> None:
 
 
 async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
-    """Delete conversations; all names must be right, and a person agree, before one is deleted."""
+    """Delete conversations, after checking all names and, if `ask`, asking for confirmation.
+
+    Raises BadUse, before anything is deleted, for a wrong name or without confirmation.
+    """
     found = await _find(client, *names)
     for name, info in zip(names, found, strict=True):
         if len(name) < _SURE and name != info.id:
@@ -102,7 +105,7 @@ async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
 
 
 async def _agreed(lines: list[str]) -> bool:
-    """Ask whoever is at the terminal. Raises BadUse where nobody is."""
+    """Ask for confirmation on the terminal. Raises BadUse if there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadUse("nobody can be asked here: --yes deletes without")
     console = make_console(sys.stdout)
@@ -116,7 +119,10 @@ async def _agreed(lines: list[str]) -> bool:
 
 
 async def export(client: Client, name: str, form: Format, output: Path | None) -> None:
-    """Write one conversation, whole, to a file (which must not be there) or standard output."""
+    """Write a whole conversation to a new file or to standard output.
+
+    Raises BadUse if `name` does not select exactly one, or the file exists or cannot be written.
+    """
     (info,) = await _find(client, name)
     entries = history(client, info.id)
     pieces = (
@@ -132,7 +138,7 @@ async def export(client: Client, name: str, form: Format, output: Path | None) -
 
 
 async def _print(pieces: AsyncGenerator[str, None], harmless: Callable[[str], str]) -> None:
-    """Write to standard output as it comes; to a terminal only what does not steer it."""
+    """Write each piece to standard output as it comes; on a terminal, made `harmless` first."""
     out = standard_output()
     terminal = out.isatty()
     async with aclosing(pieces):
@@ -142,9 +148,9 @@ async def _print(pieces: AsyncGenerator[str, None], harmless: Callable[[str], st
 
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[TextIO]:
-    """Open a file that is not there yet, for its user alone; it goes again if that fails.
+    """Create a file of mode 0600 and open it for writing; remove it again if the block fails.
 
-    Raises BadUse.
+    Raises BadUse if the file exists or cannot be written.
     """
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -168,14 +174,17 @@ def _unwritable(path: Path, error: OSError) -> BadUse:
 
 
 def _telling_length(ids: list[str]) -> int:
-    """So many characters tell the ids apart, and look like a name."""
+    """Return how many leading characters, 8 or more, distinguish all the ids."""
     longest = max(map(len, ids))
     lengths = range(min(_SHORTEST, longest), longest)
     return next((n for n in lengths if len({name[:n] for name in ids}) == len(ids)), longest)
 
 
 async def _find(client: Client, *names: str) -> list[SessionInfo]:
-    """Return the conversation of each id, or the only one whose id begins so. Raises BadUse."""
+    """Return for each name the conversation with that id, or the only one whose id begins with it.
+
+    Raises BadUse if none or several begin with it.
+    """
     exact: dict[str, SessionInfo] = {}
     begun: dict[str, list[SessionInfo]] = {name: [] for name in names}
     async for info in conversations(client):
@@ -197,7 +206,7 @@ async def _find(client: Client, *names: str) -> list[SessionInfo]:
 
 
 def print_json(value: object) -> None:
-    """Write JSON to standard output."""
+    """Write a value as JSON to standard output."""
     text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
     out = standard_output()
     out.write(tame_json(text) if out.isatty() else text)

@@ -1,7 +1,7 @@
-"""An ask laid out for a terminal, whole: lines of the terminal's width, in pages of its height.
+"""Lays out a whole ask for a terminal: lines of the terminal's width, in pages of its height.
 
-What the backend said stands behind a mark: `|` begins a line of it, `:` continues one that was
-wrapped. So no text can pass itself off as an option, or as a line of the chat's own.
+Text from the backend is marked: `|` begins a line of it, `:` continues a wrapped one. So no text
+can be mistaken for an option or for a line of the chat itself.
 """
 
 import json
@@ -16,22 +16,22 @@ from callboard_service.terminal.spelled import spell_out
 from callboard_service.terminal.text import members
 
 NARROWEST: Final = 12
-"""Columns below which a terminal is not laid out for; it wraps by itself what is wider."""
+"""The least columns of a layout. A narrower terminal wraps the lines by itself."""
 
 UNWRAPPED: Final = 1 << 30
-"""The width where lines are not wrapped: into a file or a pipe."""
+"""The width for output to a file or a pipe, where lines are not wrapped."""
 
 _FIRST: Final = "  | "
 _WRAPPED: Final = "  : "
 _INDENT: Final = "   "
 _ESCAPED_NEWLINE: Final = re.compile(r"(?<!\\)((?:\\\\)*\\n)(?!\")")
 _SYMBOLS: Final = 0x2000
-"""From here on a terminal may draw a character two columns wide, whatever Unicode says."""
+"""The first code point from which a terminal may draw two columns, whatever Unicode says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it is printed. start: where its text begins, counted over the whole sheet."""
+    """A line as it is printed. start: the position of its text within the whole sheet."""
 
     start: int
     text: str
@@ -42,7 +42,8 @@ class Line:
 class Page:
     """Lines that are on the screen together.
 
-    end: where the next page begins; None: this is the last one. number, of: 1-based.
+    end: the position where the next page begins; None on the last page. number: counted from 1.
+    of: the total number of pages.
     """
 
     lines: list[Line]
@@ -53,7 +54,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A line of text before it is wrapped, and what stands before each part of it."""
+    """A line of text before wrapping, with the prefixes of its first and its further parts."""
 
     text: str
     first: str
@@ -62,7 +63,7 @@ class _Text:
 
 
 class Sheet:
-    """All that an ask says: its title, the tool call that waits, the detail, the options.
+    """The whole content of an ask: its title, the pending tool call, the detail, the options.
 
     call: the tool call that the ask names, if it was announced. encoding: the terminal's.
     """
@@ -105,10 +106,10 @@ class Sheet:
                       "  at: ", _INDENT)  # fmt: skip
 
     def _add_json(self, value: object) -> None:
-        """Add arguments as JSON, which says what they are beyond doubt.
+        """Add arguments as JSON, which is unambiguous.
 
-        A newline within a string stays the escape that it is; what follows it starts a line of the
-        terminal, so that a script of many lines can be read.
+        A newline within a string is printed as its escape, followed by a line break, so that a
+        script of many lines is readable.
         """
         for line in json.dumps(value, ensure_ascii=False, sort_keys=True, indent=2).split("\n"):
             for number, part in enumerate(_ESCAPED_NEWLINE.sub("\\1\n", line).split("\n")):
@@ -116,7 +117,7 @@ class Sheet:
                 self._texts.append(_Text(spelled, _WRAPPED if number else _FIRST, _WRAPPED))
 
     def lines(self, width: int) -> list[Line]:
-        """Return all lines, none wider than `width` columns if that is NARROWEST or more."""
+        """Return all lines, wrapped to `width` columns, or to NARROWEST if that is more."""
         width = max(width, NARROWEST)
         if width != self._width:
             self._width, self._lines = width, self._wrap_all(width)
@@ -134,9 +135,9 @@ class Sheet:
         return lines
 
     def page(self, start: int, width: int, height: int, *, number: int = 1) -> Page:
-        """Return the page that begins with the line in which `start` is.
+        """Return the page that begins with the line that contains the position `start`.
 
-        number: how many pages were shown before, plus one.
+        number: the page's number, from 1.
         """
         lines = self.lines(width)
         first = max(bisect_right(lines, start, key=lambda line: line.start) - 1, 0)
@@ -150,7 +151,8 @@ class Sheet:
 def _wrap(text: str, room: int) -> list[tuple[int, str]]:
     """Return the parts of a line, each at most `room` columns wide, and where each begins.
 
-    Nothing is left out: the parts together are the line. It is cut after a space where one is near.
+    Joined, the parts are the line: nothing is left out. Cuts are made after a space if one is in
+    the second half of the part.
     """
     if text.isascii() and len(text) <= room:
         return [(0, text)]
@@ -179,7 +181,7 @@ def _end_of_part(text: str, start: int, room: int) -> int:
 
 
 def _columns(character: str) -> int:
-    """Return the most columns that a terminal may need for a character."""
+    """Return the most columns that a terminal may use for a character."""
     if ord(character) >= _SYMBOLS or unicodedata.east_asian_width(character) in "WFA":
         return 2
     return 1

@@ -1,4 +1,4 @@
-"""Foreign text spelled out: whatever it contains, a person who approves it sees all of it."""
+"""Spells out foreign text, so that a person who approves it sees everything that it contains."""
 
 import re
 import unicodedata
@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import Final
 
 SPACES_SHOWN: Final = 32
-"""Columns of a run of spaces and tabs that are printed as they are; a longer run is counted."""
+"""The widest run of spaces and tabs, in columns, that is printed as spaces; others are counted."""
 
 BLANK_LINES_SHOWN: Final = 2
-"""Blank lines in a row that are printed as they are; a longer run is counted."""
+"""The most blank lines in a row that are printed as they are; a longer run is counted."""
 
 MARKS_SHOWN: Final = 2
-"""Combining marks on one character that are printed as they are."""
+"""The most combining marks on one character that are printed as they are."""
 
 _TAB: Final = 4
 _DELETE: Final = 0x7F
@@ -33,16 +33,16 @@ _UNSEEN: Final = frozenset(
         ),
     )
 )  # fmt: skip
-"""Letters, marks and symbols that have no ink: fillers, joiners, variation selectors."""
+"""Invisible letters, marks and symbols: fillers, joiners, variation selectors."""
 
 
 def spell_out(text: str, encoding: str = "utf-8") -> list[str]:
     """Return the lines of the text, with every character that could hide something made visible.
 
-    Control characters become pictures or, like characters without ink, `<U+200B>`. Long runs of
-    spaces and of blank lines, which could push text off the screen, become their count. A carriage
-    return that ends no line is a control character. Characters that `encoding` lacks are spelled
-    out too.
+    Control characters become control pictures or, like invisible characters and those that
+    `encoding` lacks, a code such as `<U+200B>`. Long runs of spaces and of blank lines, which could
+    push text off the screen, are replaced by their count. A carriage return that is not part of a
+    line end is a control character.
     """
     text = text.replace("\r\n", "\n")
     text = _NOT_PLAIN.sub(lambda run: _spell_run(run.group(), encoding), text)
@@ -64,7 +64,7 @@ def _spell_run(run: str, encoding: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _spell(character: str, encoding: str) -> tuple[str, bool]:
-    """Return what stands for a character, and whether it is drawn over the one before it."""
+    """Return the text for a character, and whether it is a mark drawn over the previous one."""
     code = ord(character)
     category = unicodedata.category(character)
     if code < ord(" "):

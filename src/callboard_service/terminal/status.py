@@ -1,4 +1,4 @@
-"""The command `callboard status`: the service at a glance, once or live."""
+"""Implements `callboard status`: shows the state of the service, once or live."""
 
 import asyncio
 import sys
@@ -23,21 +23,22 @@ from transport.client import Client
 from transport.errors import NotRunning, RequestFailed
 
 REFRESH: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 LOOK_TIMEOUT: Final = 5.0
-"""Seconds that one look of many may take."""
+"""Seconds that one update of a live status may take."""
 
 _BUSY: Final = 0.5
-"""Seconds from which it is worth saying for how long an actor has been at its message."""
+"""Seconds of work on one message from which the message and the time are shown."""
 
 _SHOWN: Final = 20
 
 
 async def show(client: Client, *, watch: bool, as_json: bool) -> None:
-    """Print the status, or keep it on the screen until Ctrl-C; in a pipe, one after the other.
+    """Print the status once, or with `watch` show it live until Ctrl-C.
 
-    Raises BrokenPipeError once nobody reads the pipe.
+    Without a terminal, `watch` prints one status after another, and raises BrokenPipeError once
+    nobody reads them.
     """
     status = await fetch(client)
     if as_json:
@@ -49,7 +50,7 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
         return
     if not console.is_terminal:
         console.print(render(status))
-        while not console.quiet:  # it is when nobody reads any more
+        while not console.quiet:  # set when nobody reads the output any more
             await asyncio.sleep(REFRESH)
             status, trouble = await _look(client, status)
             console.print(Text(trouble) if trouble else render(status))
@@ -63,9 +64,9 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
 
 
 async def _look(client: Client, last: ServiceStatus) -> tuple[ServiceStatus, str]:
-    """Return the status and nothing, or the last status and why there is no newer one.
+    """Return a new status and "", or the last status and the reason why there is no newer one.
 
-    Raises NoService and ConnectionClosed once the client has given up.
+    Raises NoService or ConnectionClosed once the client has given up.
     """
     try:
         async with asyncio.timeout(REFRESH):
@@ -81,13 +82,13 @@ async def _look(client: Client, last: ServiceStatus) -> tuple[ServiceStatus, str
 
 
 async def fetch(client: Client, timeout: float = CALL_TIMEOUT) -> ServiceStatus:
-    """Ask the service."""
+    """Request the status from the service."""
     request = ServiceStatusRequest(max_children=_SHOWN)
     return await client.call(request, ServiceStatus, timeout=timeout)
 
 
 def render(status: ServiceStatus) -> RenderableType:
-    """What a person sees."""
+    """Return the status laid out for a person."""
     table = Table.grid(padding=(0, 2))
     health = status.backend_health
     mood = Text("ready", "green") if health.ready else Text("not ready", "bold red")

@@ -1,4 +1,4 @@
-"""Foreign text, made fit for a terminal: what a model or a tool says must not steer it."""
+"""Makes foreign text safe for a terminal, so that no model or tool can control the terminal."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from callboard.v1.chat_pb2 import ChatCompleted, ChatError, StopReason
 from transport.errors import ConnectionClosed, SessionLost
 
 LINE_LIMIT: Final = 200
-"""Characters of a foreign text on one line."""
+"""The most characters of a foreign text on one line."""
 
 ERROR_LIMIT: Final = 600
-"""Characters of an error's reason: a proxy puts last what the server behind it said."""
+"""The same for an error's reason; longer, since a proxy quotes the server behind it at the end."""
 
 _RETURN: Final = re.compile("\r\n?")
-# C0 without tab and newline, DEL, C1, what changes the direction of text, lone surrogates.
+# C0 except tab and newline, DEL, C1, bidirectional controls, lone surrogates.
 _STEERING: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DELETE: Final = 0x7F
 _PICTURES: Final = 0x2400
@@ -24,14 +24,14 @@ _UNPRINTABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def tame(text: str) -> str:
-    """The text with every character that steers a terminal made visible; tabs, newlines stay."""
+    """Return the text with terminal control characters made visible, except tabs and newlines."""
     return _STEERING.sub(_picture, _RETURN.sub("\n", text))
 
 
 def tame_json(text: str) -> str:
-    """The JSON with every character that steers a terminal as its escape; it stays the same JSON.
+    """Return equivalent JSON text with every terminal control character escaped.
 
-    Its line breaks and indents stay; a control character is in JSON only as an escape anyway.
+    Line breaks and indents stay. Inside strings JSON itself requires C0 characters to be escaped.
     """
     return _STEERING.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
@@ -44,13 +44,16 @@ def _picture(match: re.Match[str]) -> str:
 
 
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
-    """The text on one line, cut to so many characters."""
+    """Return the text on one line, cut to `limit` characters."""
     line = " ".join(tame(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def first_lines(text: str, count: int, limit: int = LINE_LIMIT) -> list[str]:
-    """The first lines, each cut to so many characters; the last one says how many more."""
+    """Return the first `count` lines, each cut to `limit` characters, and how many more there are.
+
+    The number of further lines is on a line of its own at the end.
+    """
     lines = _lines(text)
     shown = [_cut(line, limit) for line in lines[:count]]
     more = len(lines) - count
@@ -58,7 +61,7 @@ def first_lines(text: str, count: int, limit: int = LINE_LIMIT) -> list[str]:
 
 
 def last_lines(text: str, count: int, limit: int = LINE_LIMIT) -> list[str]:
-    """The last lines, each cut to so many characters; a first one shows that there are more."""
+    """Return the last `count` lines, each cut to `limit` characters; "…" first if more precede."""
     lines = _lines(text)
     shown = [_cut(line, limit) for line in lines[-count:]]
     return ["…", *shown] if len(lines) > count else shown
@@ -74,22 +77,22 @@ def _cut(line: str, limit: int) -> str:
 
 
 def compact(arguments: Struct) -> str:
-    """The arguments of a tool call as JSON on one line; empty if there are none."""
+    """Return the arguments of a tool call as JSON on one line; empty if there are none."""
     if not arguments.fields:
         return ""
-    # A Struct has no order of its own: sorted, two calls look the same.
+    # A Struct has no defined order; sorting makes equal calls look the same.
     return one_line(json.dumps(members(arguments), ensure_ascii=False, sort_keys=True))
 
 
 def members(struct: Struct) -> dict[str, object]:
-    """Return a Struct as plain values, for `json`."""
+    """Return a Struct as a dict of plain values, for `json`."""
     return {name: _plain(value) for name, value in struct.fields.items()}
 
 
 def _plain(value: Value) -> object:
     match value.WhichOneof("kind"):
         case "number_value":
-            # The contract knows no integers; a person expects them.
+            # A Struct has no integers, but a person expects them.
             number = value.number_value
             return int(number) if number.is_integer() else number
         case "string_value":
@@ -105,7 +108,7 @@ def _plain(value: Value) -> object:
 
 
 def error_line(error: ChatError) -> str:
-    """The error on one line: its code, what it says, and whether trying again may help."""
+    """Return the error on one line: its code, its message, and whether a retry may help."""
     reason = one_line(error.message, ERROR_LIMIT) or "no reason given"
     line = f"{one_line(error.code) or 'UNKNOWN'}: {reason}"
     if error.code == "CANCELLED":
@@ -126,7 +129,7 @@ _STOPPED: Final = {
 
 
 def why_stopped(completed: ChatCompleted) -> str:
-    """Return why a reply ended, on one line; empty if it is simply complete."""
+    """Return on one line why a reply ended; empty if it is complete."""
     if completed.stop_reason in _STOPPED:
         return _STOPPED[completed.stop_reason]
     detail = one_line(completed.stop_detail)
@@ -134,12 +137,12 @@ def why_stopped(completed: ChatCompleted) -> str:
 
 
 def how_lost(error: SessionLost | ConnectionClosed) -> str:
-    """Why no end of a reply will come, on one line."""
+    """Return on one line why the reply was lost."""
     if isinstance(error, SessionLost):
         return "the service lost the session"
     return one_line(str(error))
 
 
 def clean_input(text: str) -> str:
-    """What a person typed, as text that can be sent: bytes that were none are replaced."""
+    """Return typed text in a form that can be sent: bytes that are not UTF-8 are replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

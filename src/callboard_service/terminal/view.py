@@ -1,7 +1,8 @@
-"""What is printed: on one screen for a person, or apart for a pipe.
+"""Prints replies: on one screen for a person, or on separate outputs for a pipe.
 
-Text streams as it comes and is never drawn again, so that the scrollback stays whole. Every console
-tames what it prints, so that no text of a model, a tool or a service steers the terminal.
+Text is printed as it comes and never redrawn, so that the scrollback stays intact. Every console
+makes control characters visible, so that no text of a model, a tool or a service can control the
+terminal.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ ERROR: Final = Style(color="red")
 
 
 class View(ABC):
-    """Shows one reply after another: lines about it, and between them the text of it."""
+    """Shows one reply after another: its text, and lines about it in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -54,40 +55,40 @@ class View(ABC):
 
     @abstractmethod
     def token(self, text: str) -> None:
-        """A part of the reply."""
+        """Print a part of the reply."""
 
     @abstractmethod
     def reasoning(self, text: str) -> None:
-        """A part of what the model thinks before."""
+        """Print a part of the model's reasoning."""
 
     @abstractmethod
     def _start_line(self) -> None:
-        """Be at the start of a line, for one that is about the reply."""
+        """Move to the start of a line, for a line about the reply."""
 
     def line(self, text: str, style: Style = DIM) -> None:
-        """A line about the reply; `text` is fit for a terminal already."""
+        """Print a line about the reply; `text` must already be safe for a terminal."""
         self._start_line()
         self._write(text + "\n", style)
 
     def _write(self, text: str, style: Style) -> None:
-        # Segments are written as they are: no wrapping, no tabs made spaces.
+        # Segments are written as they are: rich neither wraps them nor expands tabs.
         self._console.print(Segments([Segment(text, style)]), end="", soft_wrap=True)
 
     def failure(self, text: str) -> None:
-        """Something went wrong."""
+        """Print a line about something that went wrong."""
         self.line(text, ERROR)
 
     def error(self, error: ChatError) -> None:
-        """The service's own word for it."""
+        """Print an error of the service's."""
         self.failure(error_line(error))
 
     def tool_call(self, call: ToolCallEvent) -> None:
-        """The model uses a tool."""
+        """Print a line about a tool call, and remember it for its result and for asks."""
         self._calls[call.call_id] = call
         self.line(f"tool {_name(call)} {compact(call.arguments)}".rstrip(), TOOL)
 
     def tool_result(self, result: ToolResultEvent) -> None:
-        """What the tool said, its first lines."""
+        """Print the first lines of a tool's result."""
         call = self._calls.pop(result.call_id, None)
         name = "" if call is None else _name(call)
         lines = first_lines(result.output, RESULT_LINES)
@@ -97,7 +98,7 @@ class View(ABC):
             self.line(f"  {line}", ERROR if result.is_error else DIM)
 
     def notice(self, notice: ChatNotice) -> None:
-        """A word of the service's while the reply goes on."""
+        """Print a notice of the service's, and how many tokens it makes void."""
         if notice.message:
             self.line(one_line(notice.message))
         if notice.discard_tokens == 1:
@@ -106,11 +107,11 @@ class View(ABC):
             self.line(f"the last {notice.discard_tokens} tokens above are void; they come again")
 
     def sheet(self, ask: AskEvent) -> Sheet:
-        """Return the whole of an ask, with the tool call that it is about, to be printed."""
+        """Return the layout of a whole ask, with the tool call that it is about."""
         return Sheet(ask, self._calls.get(ask.call_id), self._console.encoding)
 
     def ask(self, ask: AskEvent) -> None:
-        """Print the whole of an ask, however long it is."""
+        """Print a whole ask, however long it is."""
         terminal = self._console.is_terminal
         self.sheet_lines(self.sheet(ask).lines(self._console.width - 1 if terminal else UNWRAPPED))
 
@@ -120,12 +121,12 @@ class View(ABC):
             self.line(line.text, ASK if line.heading else PLAIN)
 
     def ask_closed(self, closed: AskClosed) -> None:
-        """An ask was settled by somebody else, or is void."""
+        """Print that an ask was answered elsewhere, or needs no answer any more."""
         answers = ", ".join(one_line(answer) for answer in closed.answers)
         self.line(f"  answered elsewhere: {answers}" if answers else "  this needs no answer now")
 
     def end(self) -> None:
-        """The reply is over."""
+        """End the reply."""
         self._start_line()
         self._calls.clear()
 
@@ -135,7 +136,7 @@ def _name(call: ToolCallEvent) -> str:
 
 
 class Screen(View):
-    """One terminal for all of it."""
+    """Shows the reply and everything about it on one terminal."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -143,13 +144,13 @@ class Screen(View):
         self._reasoned = False
 
     def token(self, text: str) -> None:
-        """As it comes."""
+        """Print a part of the reply, starting a new line after reasoning."""
         if self._reasoned:
             self._start_line()
         self._stream(text, PLAIN)
 
     def reasoning(self, text: str) -> None:
-        """Dim, on lines of its own."""
+        """Print reasoning dimmed, on lines of its own."""
         if not self._reasoned:
             self._start_line()
         self._stream(text, DIM)
@@ -161,7 +162,7 @@ class Screen(View):
             self._column_0 = text.endswith("\n")
 
     def gap(self) -> None:
-        """An empty line, between one message and the next."""
+        """Print an empty line between one message and the next."""
         self.line("")
 
     def _start_line(self) -> None:
@@ -171,7 +172,7 @@ class Screen(View):
         self._reasoned = False
 
     def recall(self, entries: Iterable[HistoryEntry]) -> None:
-        """The last words of a conversation that is taken up."""
+        """Print the last entries of a conversation that is being continued."""
         for entry in entries:
             match entry.WhichOneof("entry"):
                 case "user_text":
@@ -191,22 +192,22 @@ class Screen(View):
 
 
 class Pipe(View):
-    """The reply on standard output and nothing else there; the rest on standard error.
+    """Writes only the reply to standard output, and everything else to standard error.
 
-    The reply ends with one newline, whatever it ended with. Raises OutputFailed.
+    The output ends with exactly one newline. Raises OutputFailed if it cannot be written.
     """
 
     def __init__(self, out: TextIO, console: Console) -> None:
         super().__init__(console)
         self._out = out
-        # Into a file or a pipe the reply goes as it is.
+        # A file or a pipe receives the reply unchanged.
         self._terminal = out.isatty()
         self._said = False
         self._amid_line = False
         self._newlines = ""
 
     def token(self, text: str) -> None:
-        """As it comes; newlines at the end are kept back until more follows."""
+        """Write a part of the reply; hold back newlines at its end until more text follows."""
         text = self._newlines + (tame(text) if self._terminal else text)
         said = text.rstrip("\n")
         self._newlines = text[len(said) :]
@@ -215,10 +216,10 @@ class Pipe(View):
             self._put(said)
 
     def reasoning(self, text: str) -> None:
-        """Not a part of the reply."""
+        """Ignore reasoning, which is not part of the reply."""
 
     def end(self) -> None:
-        """The reply is over: the one newline."""
+        """End the reply with one newline, unless it was empty."""
         if self._said:
             self._put("\n")
         self._said = self._amid_line = False
@@ -232,19 +233,19 @@ class Pipe(View):
             raise OutputFailed(error) from error
 
     def _start_line(self) -> None:
-        # On one terminal both come together; the reply itself gets no newline for that.
+        # If both go to one terminal, break the line there, but not in the reply itself.
         if self._amid_line and self._terminal and self._console.is_terminal:
             self._write("\n", PLAIN)
         self._amid_line = False
 
     def _write(self, text: str, style: Style) -> None:
-        # Where standard error cannot be written the reply still matters.
+        # If standard error cannot be written, the reply must still be.
         with contextlib.suppress(OSError):
             super()._write(text, style)
 
 
 class _Console(Console):
-    """Writes no character that steers a terminal, whatever text it is given."""
+    """A console that makes terminal control characters visible in all text."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -256,15 +257,15 @@ class _Console(Console):
                 yield Segment(tame(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
-        # rich would send standard output to nowhere and exit, also when it is standard error that
-        # nobody reads.
+        # rich would redirect standard output to the null device and exit, even if it is standard
+        # error that is closed.
         self.quiet = True
 
 
 def make_console(file: TextIO | None) -> Console:
-    """Return a console that marks nothing up by itself, fails for no character, and tames text.
+    """Return a console without markup, which accepts every character and prints text safely.
 
-    None, as Python has it for a standard stream that was closed: what is printed goes nowhere.
+    file: None, which Python sets for a closed standard stream, discards what is printed.
     """
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="replace")
@@ -272,7 +273,10 @@ def make_console(file: TextIO | None) -> Console:
 
 
 def standard_output() -> TextIO:
-    """Return standard output: a terminal gets what it can show, all else UTF-8 on every system."""
+    """Return standard output, set to UTF-8 unless it is a terminal.
+
+    A terminal keeps its encoding; characters that it lacks are replaced.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         if sys.stdout.isatty():
             sys.stdout.reconfigure(errors="replace")
