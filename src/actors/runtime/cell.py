@@ -9,7 +9,6 @@ Everything runs on one event loop, so there are no locks.
 """
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
@@ -25,7 +24,7 @@ from actors.runtime.incarnation import Incarnation
 from actors.runtime.mailbox import NOTHING, Mailbox
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import MESSAGES_PER_TURN
-from actors.runtime.states import PAUSED, RUNNING, STARTING, STOPPING, TRANSITIONS, State, Trigger
+from actors.runtime.states import PAUSED, STARTING, STOPPING, TRANSITIONS, State, Trigger
 from actors.runtime.supervision import Down, Exit, Lifecycle, Record
 from actors.runtime.watch import Watchers
 
@@ -290,21 +289,7 @@ class Cell(Generic[M]):
     step = turns.step
     put_now = turns.put_now
 
-    def schedule(self) -> None:
-        """Schedule the actor's work. Call only while nothing else runs or schedules it."""
-        if EAGER or not self._needs_task:
-            self.system.run_queue.add(self)
-        else:
-            self.start_task()
-
-    @property
-    def _needs_task(self) -> bool:
-        """Return whether a turn would only start a task, one turn of the loop later."""
-        actor = self.incarnation.actor
-        if actor is None or self.state is not RUNNING:
-            return True
-        code = getattr(type(actor).receive, "__code__", None)
-        return code is not None and code.co_flags & inspect.CO_COROUTINE != 0
+    schedule = turns.schedule
 
     def notify(self) -> None:
         """Wake the actor's task if it waits for messages; schedule the actor if it is idle."""

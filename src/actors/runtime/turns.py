@@ -3,9 +3,11 @@
 The first handler that waits gets a task, which also handles the messages after it.
 """
 
+import inspect
 from typing import TYPE_CHECKING, TypeVar
 
 from actors.runtime import ending, restarting
+from actors.runtime.eager import EAGER
 from actors.runtime.mailbox import NOTHING
 from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.states import PAUSED, RUNNING, STARTING
@@ -81,6 +83,23 @@ def put_now(cell: "Cell[M]", message: M) -> None:
             cell.busy = False
     finally:
         run_queue.running = None
+
+
+def schedule(cell: "Cell[M]") -> None:
+    """Schedule the actor's work. Call only while nothing else runs or schedules it."""
+    if EAGER or not _needs_task(cell):
+        cell.system.run_queue.add(cell)
+    else:
+        cell.start_task()
+
+
+def _needs_task(cell: "Cell[M]") -> bool:
+    """Return whether a turn would only start a task, one turn of the loop later."""
+    actor = cell.incarnation.actor
+    if actor is None or cell.state is not RUNNING:
+        return True
+    code = getattr(type(actor).receive, "__code__", None)
+    return code is not None and code.co_flags & inspect.CO_COROUTINE != 0
 
 
 def _step_through(cell: "Cell[M]", at_most: int) -> int:

@@ -16,7 +16,7 @@ from actors.runtime.crashes import is_crash
 from actors.runtime.eager import EAGER
 from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.states import PAUSED, RUNNING, STARTING, STOPPED, STOPPING
-from actors.runtime.supervision import Down, Exit, Restart
+from actors.runtime.supervision import Exit, Restart
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
@@ -151,12 +151,8 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
     run_queue = cell.system.run_queue
     given = at_most
     while True:
-        while cell.look and _must_look(cell):
-            cell.current = None
-            incarnation = cell.incarnation
-            if cell.state is not RUNNING or incarnation.finished or incarnation.halting:
-                return
-            await _handle_control(actor, incarnation.take_control())
+        if cell.look and not await _handle_controls(cell, actor):
+            return
         # False while the actor is still in its turn: nothing has waited since the turn began.
         waits = run_queue.running is not cell
         queue = mailbox.queue
@@ -174,6 +170,8 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
             # The actor would get the next turn as well: going on here saves a task.
             given = at_most = MESSAGES_PER_TURN
             continue
+        if not waits:
+            cell.since = cell.system.clock.now()
         left = at_most
         try:
             for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - used below
@@ -182,7 +180,7 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
                     cell.current = message = cell.unwrap(message)
                 hook = actor.receive(message)  # type: ignore[arg-type]  # `unwrap` leaves no Asked
                 if hook is not None:
-                    if waits:  # where EAGER, it may not have waited yet
+                    if waits:  # where EAGER, it may not have waited yet: the turn began at `since`
                         cell.since = cell.system.clock.now()
                     await hook
                 if cell.look:
@@ -197,12 +195,20 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
         at_most = left
 
 
-async def _handle_control(actor: Actor[M], control: Down | BaseException) -> None:
-    if isinstance(control, BaseException):
-        raise control
-    hook = actor.down(control)
-    if hook is not None:
-        await hook
+async def _handle_controls(cell: "Cell[M]", actor: Actor[M]) -> bool:
+    """Handle what comes before the messages; return False if the incarnation must end."""
+    while cell.look and _must_look(cell):
+        cell.current = None
+        incarnation = cell.incarnation
+        if cell.state is not RUNNING or incarnation.finished or incarnation.halting:
+            return False
+        control = incarnation.take_control()
+        if isinstance(control, BaseException):
+            raise control
+        hook = actor.down(control)
+        if hook is not None:
+            await hook
+    return True
 
 
 async def carry_on(cell: "Cell[M]", raised: BaseException | None) -> None:

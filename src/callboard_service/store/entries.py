@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
-from callboard_service.store.database import SqlValue
+from callboard_service.store.transaction import SqlValue
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 

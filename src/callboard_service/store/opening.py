@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from callboard_service.store.database import Database, Location, Transaction
+from callboard_service.store.database import Database, Location
 from callboard_service.store.errors import (
     StoreBusy,
     StoreDamaged,
@@ -24,6 +24,7 @@ from callboard_service.store.errors import (
 )
 from callboard_service.store.file import LOGS, identity, tighten
 from callboard_service.store.schema import APPLICATION_ID, MIGRATIONS, Migration
+from callboard_service.store.transaction import Transaction
 from transport.folders import make_private
 
 # Seconds between two attempts to get a lock that SQLite does not wait for by itself.

@@ -26,7 +26,6 @@ from callboard_service.store.database import (
     MAX_WAITING_ENTRIES,
     Database,
     Location,
-    Transaction,
 )
 from callboard_service.store.entries import COLUMNS, entry_of_row, row_of_entry, timestamp
 from callboard_service.store.errors import (
@@ -43,6 +42,7 @@ from callboard_service.store.errors import (
     UnknownEntry,
 )
 from callboard_service.store.opening import open_database
+from callboard_service.store.transaction import Transaction
 
 __all__ = [
     "ConversationStore",
@@ -108,14 +108,6 @@ class RecentTurns(list[Turn]):
         self.left_out = left_out
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def new_conversation_id() -> str:
-    return uuid4().hex
-
-
 class ConversationStore:
     """The conversations of one database file. Create with `open`.
 
@@ -139,8 +131,8 @@ class ConversationStore:
         path: Location,
         *,
         report: Callable[[str], None],
-        clock: Callable[[], datetime] = utc_now,
-        new_id: Callable[[], str] = new_conversation_id,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str] = lambda: uuid4().hex,
         busy_timeout: float = 5.0,
         thorough: bool = False,
     ) -> Self:

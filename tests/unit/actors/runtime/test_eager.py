@@ -33,7 +33,7 @@ WAYS = {"later": False} | ({"at once": True} if EAGER else {})
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     at_once: bool = request.param
-    for module in ("cell", "eager", "work"):
+    for module in ("cell", "eager", "turns", "work"):
         monkeypatch.setattr(f"actors.runtime.{module}.EAGER", at_once)
     return at_once
 

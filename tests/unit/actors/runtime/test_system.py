@@ -96,6 +96,23 @@ async def test_each_message_that_waits_is_timed_from_when_it_was_taken(
     assert busy_for() == 0.0
 
 
+@pytest.mark.parametrize("before", [0, 1])
+async def test_the_first_message_that_waits_is_timed_too(
+    actor_system: ActorSystem, manual_clock: ManualClock, before: int
+) -> None:
+    async def wait(worker: Worker) -> None:
+        await asyncio.Event().wait()
+
+    await manual_clock.advance(7.0)
+    ref = actor_system.spawn(lambda: Worker())
+    for _ in range(before):
+        ref.tell(lambda worker: None)
+    ref.tell(wait)
+    await manual_clock.advance(2.0)
+    assert actor_system.snapshot().children[0].busy_for == 2.0
+    ref.kill()
+
+
 async def test_a_snapshot_from_within_a_plain_function_shows_it_as_just_begun(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
