@@ -141,9 +141,13 @@ check-format: setup
 
 check-lint: setup
 	'$(BIN)/ruff' check
+	'$(BIN)/typos'
 
 check-types: setup
 	'$(BIN)/mypy' $(CHECKED)
+# What other systems run. What they never reach is no error there.
+	'$(BIN)/mypy' --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32 src examples
+	'$(BIN)/mypy' --platform darwin --no-warn-unreachable --cache-dir .mypy_cache/darwin src examples
 
 check-imports: setup
 	'$(BIN)/lint-imports'

@@ -39,7 +39,8 @@ def load(flags: dict[str, object]) -> Settings:
         raise BadSettings(str(error)) from None
     _check_paths(settings)
     variables = {name.upper() for name, value in os.environ.items() if value}
-    settings._actors_are_asked_for = "actors" in flags or f"{PREFIX}ACTORS" in variables
+    asked_for = "actors" in flags or f"{PREFIX}ACTORS" in variables
+    settings.note_source_of_actors(asked_for=asked_for)
     return settings
 
 

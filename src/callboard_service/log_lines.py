@@ -117,14 +117,14 @@ class LogLines:
     def logger(self, level: str) -> Log:
         """Return a log for events of this level and above."""
         wrapped = structlog.wrap_logger(
-            cast(WrappedLogger, _Receiver(self.put)),
+            cast("WrappedLogger", _Receiver(self.put)),
             processors=[self._process],
             wrapper_class=structlog.make_filtering_bound_logger(
                 logging.getLevelNamesMapping()[level.upper()]
             ),
             cache_logger_on_first_use=True,
         )
-        return cast(Log, wrapped)
+        return cast("Log", wrapped)
 
     def _process(self, _logger: WrappedLogger, method: str, event: EventDict) -> str:
         """Render one event. Raises DropEvent, and nothing else, if it is only counted."""

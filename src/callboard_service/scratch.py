@@ -71,7 +71,9 @@ def sweep_scratch() -> int:
 
 
 def _prefix() -> str:
-    return "callboard-" if sys.platform == "win32" else f"callboard-{os.getuid()}-"
+    if sys.platform == "win32":
+        return "callboard-"
+    return f"callboard-{os.getuid()}-"
 
 
 def _places() -> Iterator[Path]:

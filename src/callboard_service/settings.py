@@ -237,6 +237,10 @@ class Settings(BaseSettings):
         """
         return self._actors_are_asked_for
 
+    def note_source_of_actors(self, *, asked_for: bool) -> None:
+        """Note whether `actors` comes from a flag or a variable."""
+        self._actors_are_asked_for = asked_for
+
     @field_validator("actors", mode="before")
     @classmethod
     def _split_actors(cls, value: object) -> object:

@@ -20,9 +20,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXIT_FAILED: Final = 1
 """Exit code of a process that failed or did not stop in time."""

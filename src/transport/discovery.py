@@ -98,7 +98,14 @@ def _is_own_folder(folder: Path) -> bool:
         status = folder.stat()
     except (OSError, ValueError):
         return False
-    return stat.S_ISDIR(status.st_mode) and (os.name != "posix" or status.st_uid == os.getuid())
+    return stat.S_ISDIR(status.st_mode) and _is_own(status)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Return whether a file is this user's; always so on Windows, which has no such owners."""
+    if sys.platform == "win32":
+        return True
+    return status.st_uid == os.getuid()
 
 
 def publish(folder: Path, record: RuntimeRecord) -> RuntimeFile:
@@ -156,7 +163,7 @@ def _name(draft: Path, folder: Path, pid: int) -> Path:
 def _make_private(folder: Path) -> None:
     """Make the folder private. Raises CannotPublish if this user does not own it, or OSError."""
     make_private(folder)
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
@@ -241,7 +248,9 @@ def _is_own_file(status: os.stat_result) -> bool:
     """Return whether it is a regular file of this user; root may read anyone's."""
     if not stat.S_ISREG(status.st_mode):
         return False
-    return os.name != "posix" or os.getuid() in (0, status.st_uid)
+    if sys.platform == "win32":
+        return True
+    return os.getuid() in (0, status.st_uid)
 
 
 def _parse(text: str) -> tuple[RuntimeRecord, ProcessIdentity, bool]:

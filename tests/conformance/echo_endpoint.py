@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
@@ -19,8 +19,10 @@ from transport.server.connection import ConnectionEnvironment, ServerConnection
 from transport.server.feed import UnfedWebSocket
 from transport.server.listen import Place, listen
 from transport.server.outgoing import Outgoing
-from transport.wire.codec import Wire
 from transport.wire.framing import FramePolicy, binary_header
+
+if TYPE_CHECKING:
+    from transport.wire.codec import Wire
 
 TEMPORARY: Final = Lifecycle(restart=Restart.TEMPORARY)
 
@@ -59,7 +61,7 @@ class Echo(Actor[SessionMessage]):
     def receive(self, message: SessionMessage) -> None:
         match message:
             case Received(frame=frame):
-                self._said.append(cast(bytes, frame))
+                self._said.append(cast("bytes", frame))
                 self._channel.wake()
             case Detach():
                 self.context.stop()
@@ -84,7 +86,7 @@ class Untouched:
     """In place of the wire: what comes is handed on."""
 
     def decode(self, data: bytes) -> Frame:
-        return cast(Frame, data)
+        return cast("Frame", data)
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +107,7 @@ async def echo_endpoint() -> AsyncIterator[str]:
         connection = ServerConnection(line, environment)
         echo = Echo(connection)
         ref = await system.start(lambda: echo, lifecycle=TEMPORARY)
-        serving = connection.serve(cast(Wire, Untouched()), ref, cast(Outbox, echo), Nothing())
+        serving = connection.serve(cast("Wire", Untouched()), ref, cast("Outbox", echo), Nothing())
         task = asyncio.create_task(serving)
         tasks.add(task)
         task.add_done_callback(tasks.discard)

@@ -4,8 +4,8 @@ import contextlib
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
@@ -13,6 +13,9 @@ from callboard_service.cli import main
 from tests.e2e.service_process import ServiceProcess, command, running
 from tests.e2e.terminal import of, talking
 from tests.support.peers.cutting_proxy import CuttingProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def once(

@@ -5,9 +5,9 @@ asks once and repeats the answer; `never` does nothing until it is cancelled. Ev
 its one answer at once. It keeps all answers for ever: nothing ever leaves its replay.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
@@ -21,6 +21,9 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Limits, Pong, Welcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ARMS = {
     entry.message_type.full_name: entry.name

@@ -152,10 +152,10 @@ class DuplexActor(AnyHandler, Generic[Req, In, Rep]):
 
     async def run(self) -> Ending:
         """Pull `handle`, send what it yields, and return its end."""
-        return await self.pull(self.handle(cast(Req, self.request), self._inputs()))
+        return await self.pull(self.handle(cast("Req", self.request), self._inputs()))
 
     async def _inputs(self) -> AsyncIterator[In]:
         source = self.exchange.inputs
         assert source is not None, "registered with `register_duplex`, says its type"
         while (item := await source.next()) is not None:
-            yield cast(In, item)
+            yield cast("In", item)

@@ -339,4 +339,4 @@ class StreamActor(Handler[Req], Generic[Req, Rep]):
 
     def run(self) -> Awaitable[Ending]:
         """Pull `handle`, send what it yields, and return its end."""
-        return self.pull(self.handle(cast(Req, self.request)))
+        return self.pull(self.handle(cast("Req", self.request)))

@@ -8,8 +8,10 @@ await ref.ask(Count, timeout=1.0)                       # -> int, says mypy
 await ref.ask(lambda reply: Add(2, reply), timeout=1.0)
 """
 
-import asyncio
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
 M_co = TypeVar("M_co", covariant=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 from actors.errors import MailboxFull, StartFailed
 from actors.runtime import ending, receiving, restarting, turns, work
 from actors.runtime.actor import Actor
-from actors.runtime.ask import Asked
 from actors.runtime.children import Children
 from actors.runtime.crashes import is_crash
 from actors.runtime.eager import EAGER, begin
@@ -29,6 +28,7 @@ from actors.runtime.supervision import Down, Exit, Lifecycle, Record
 from actors.runtime.watch import Watchers
 
 if TYPE_CHECKING:
+    from actors.runtime.ask import Asked
     from actors.runtime.clock import Timer
     from actors.runtime.system import ActorSystem
 

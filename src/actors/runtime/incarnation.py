@@ -4,17 +4,18 @@ The cell, the ref and the mailbox outlive it. A cell always has an incarnation, 
 actor object is made.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from actors.errors import AskFailed
-from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
 from actors.runtime.supervision import Down
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from actors.runtime.actor import Actor
     from actors.runtime.clock import Clock, Timer
 
 M = TypeVar("M")

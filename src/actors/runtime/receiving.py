@@ -52,7 +52,7 @@ def put_question(cell: "Cell[M]", message: M, reply: Reply[N]) -> Asked:
     """
     if cell.state >= STOPPING:
         raise NotRunning(cell.path, message)
-    asked = Asked(message, cast(Reply[object], reply))
+    asked = Asked(message, cast("Reply[object]", reply))
     mailbox = cell.mailbox
     mailbox.mixed = True
     if not cell.busy:
@@ -110,4 +110,4 @@ def unwrap(cell: "Cell[M]", item: M | Asked) -> M:
         return item
     cell.incarnation.add_pending(item.reply)
     item.opened = True
-    return cast(M, item.message)
+    return cast("M", item.message)

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Never, TypeVar, cast
+from typing import TYPE_CHECKING, Never, TypeVar, cast
 
 from actors.runtime.actor import Actor
 from actors.runtime.cell import Cell
 from actors.runtime.clock import Clock, LoopClock
 from actors.runtime.crashes import is_crash
-from actors.runtime.cycles import Waiting
 from actors.runtime.deadlines import Deadlines, DeadlineStatistics
 from actors.runtime.events import Event, Observer
 from actors.runtime.loopwatch import LoopWatch
@@ -18,6 +17,9 @@ from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
 from actors.runtime.states import State
 from actors.runtime.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
+
+if TYPE_CHECKING:
+    from actors.runtime.cycles import Waiting
 
 N = TypeVar("N")
 

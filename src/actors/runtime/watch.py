@@ -1,10 +1,12 @@
 """The watchers of an actor, which are told of its start and its end (Erlang's monitors)."""
 
-import asyncio
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from actors.runtime.supervision import Down
+
+if TYPE_CHECKING:
+    import asyncio
 
 Callback: TypeAlias = Callable[[Down], None]
 

@@ -146,7 +146,7 @@ def _must_look(cell: "Cell[M]") -> bool:
     return cell.look
 
 
-async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:
+async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:  # noqa: C901 - the hot path, in one piece
     mailbox = cell.mailbox
     run_queue = cell.system.run_queue
     given = at_most

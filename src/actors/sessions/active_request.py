@@ -16,7 +16,6 @@ from actors.requests.interceptors import Interceptor
 from actors.requests.registry import Registration
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
-from actors.runtime.deadlines import Deadline
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
 from actors.sessions import execution
@@ -27,6 +26,7 @@ from actors.sessions.stalls import Stall
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
     from actors.runtime.clock import Clock
+    from actors.runtime.deadlines import Deadline
     from actors.sessions.session import SessionActor
 
 M = TypeVar("M")

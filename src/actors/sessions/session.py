@@ -18,12 +18,10 @@ takeover.
 """
 
 import asyncio
-from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from actors.protocol.close_codes import CloseCode
-from actors.protocol.connection import Connection
 from actors.protocol.effects import (
     CANCELLED,
     CRASHED,
@@ -39,13 +37,10 @@ from actors.protocol.effects import (
 )
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Request
-from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
 from actors.requests.request import AnyHandler
 from actors.runtime.actor import Actor
-from actors.runtime.ask import Reply
 from actors.runtime.crashes import is_crash
-from actors.runtime.deadlines import Deadline
 from actors.runtime.events import Crashed
 from actors.runtime.log import Log
 from actors.runtime.ref import ActorRef
@@ -70,7 +65,13 @@ from actors.sessions.request_states import ENDED
 from actors.sessions.stalls import ReaderWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.protocol.connection import Connection
+    from actors.protocol.limits import SessionLimits
+    from actors.runtime.ask import Reply
     from actors.runtime.cell import Cell
+    from actors.runtime.deadlines import Deadline
 
 M = TypeVar("M")
 

@@ -258,7 +258,7 @@ class Calls:
     def _deliver(self) -> None:
         self._due = False
         for frame in () if self._outbox is None else self._outbox.take(1 << 30):
-            spoken = cast(Spoken, frame)
+            spoken = cast("Spoken", frame)
             answers = self._requests.get(spoken.request_id)
             if answers is not None:
                 answers.put(spoken)

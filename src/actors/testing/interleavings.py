@@ -15,11 +15,13 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from actors.runtime.runqueue import Runnable, RunQueue
-from actors.runtime.system import ActorSystem
 from actors.testing.kit import ManualClock, running_system
+
+if TYPE_CHECKING:
+    from actors.runtime.system import ActorSystem
 
 Test: TypeAlias = "Callable[[ActorSystem, ManualClock], Awaitable[None]]"
 

@@ -22,21 +22,21 @@ def unseen(terminal: TextIO) -> Iterator[None]:
     """
     if sys.platform == "win32":
         yield
-        return
-    try:
-        number = terminal.fileno()
-        before = termios.tcgetattr(number)
-        during = termios.tcgetattr(number)
-        during[3] &= ~termios.ECHO
-        termios.tcsetattr(number, termios.TCSADRAIN, during)
-    except (OSError, ValueError, termios.error):
-        yield
-        return
-    try:
-        yield
-    finally:
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(number, termios.TCSADRAIN, before)
+    else:
+        try:
+            number = terminal.fileno()
+            before = termios.tcgetattr(number)
+            during = termios.tcgetattr(number)
+            during[3] &= ~termios.ECHO
+            termios.tcsetattr(number, termios.TCSADRAIN, during)
+        except (OSError, ValueError, termios.error):
+            yield
+            return
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
 def discard_typed(fileno: Callable[[], int]) -> None:
@@ -47,6 +47,6 @@ def discard_typed(fileno: Callable[[], int]) -> None:
     if sys.platform == "win32":
         while msvcrt.kbhit():
             msvcrt.getwch()
-        return
-    with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
-        termios.tcflush(fileno(), termios.TCIFLUSH)
+    else:
+        with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
+            termios.tcflush(fileno(), termios.TCIFLUSH)

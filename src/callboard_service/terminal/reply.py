@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from callboard.v1.chat_pb2 import (
     AskClosed,
@@ -16,7 +16,6 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
     ToolResultEvent,
 )
-from callboard_service.terminal.asks import Answered
 from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.interrupts import Interrupts
@@ -24,6 +23,9 @@ from callboard_service.terminal.text import why_stopped
 from callboard_service.terminal.view import View
 from transport.client.stream import Stream
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
+
+if TYPE_CHECKING:
+    from callboard_service.terminal.asks import Answered
 
 PATIENCE: Final = 2.0
 """Seconds after which a line says that a cancelled reply has not ended yet."""

@@ -3,15 +3,17 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
 
 from actors.protocol.failure import Code
-from callboard.v1.chat_pb2 import AnswerRequest
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Credit, Input, Limits
 from transport.errors import RequestFailed
+
+if TYPE_CHECKING:
+    from callboard.v1.chat_pb2 import AnswerRequest
 
 _ARMS: Final = {
     field.message_type.full_name: field.name

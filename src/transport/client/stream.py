@@ -119,7 +119,7 @@ class Stream(Generic[R_co]):
         kind = self._kinds.get(name)
         if kind is not None:
             if arm != "reply":
-                return cast(R_co, payload)
+                return cast("R_co", payload)
             try:
                 return kind.FromString(message.reply.value)
             except DecodeError as error:

@@ -140,7 +140,7 @@ def _has_port(host: str) -> bool:
     return host != host_without_port(host)
 
 
-def anyone(request: web.BaseRequest) -> bool:
+def anyone(_: web.BaseRequest) -> bool:
     """Admit any peer, for a service that was deliberately exposed beyond loopback."""
     return True
 

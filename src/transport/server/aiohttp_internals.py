@@ -4,13 +4,13 @@ aiohttp may change them in any release. `AVAILABLE` is the only switch: if anyth
 the service uses aiohttp's public interface alone (`docs/adr/0023-*`).
 """
 
-import asyncio
 import inspect
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 _A_BYTE: Final = b"\x82\x81\0\0\0\0a"
@@ -53,7 +53,7 @@ def _parses() -> bool:
     from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
     from aiohttp.base_protocol import BaseProtocol
 
-    loop = cast(asyncio.AbstractEventLoop, None)  # nothing waits on it
+    loop = cast("asyncio.AbstractEventLoop", None)  # nothing waits on it
     protocol = BaseProtocol(loop)
     queue = WebSocketDataQueue(protocol, 1024, loop=loop)
     reader = WebSocketReader(queue, 1024, compress=False, decode_text=True)

@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import WebSocketError, WSMessage, WSMsgType
 
@@ -33,7 +33,6 @@ from transport.codes import NEVER_SENT, CloseCode
 from transport.server.dropping import Dropping
 from transport.server.feed import AT_ONCE, WebSocket
 from transport.server.outgoing import Outgoing
-from transport.wire.calls import Decode
 from transport.wire.codec import Wire
 from transport.wire.framing import (
     BINARY_ONLY,
@@ -43,6 +42,9 @@ from transport.wire.framing import (
     close_frame,
     pong_frame,
 )
+
+if TYPE_CHECKING:
+    from transport.wire.calls import Decode
 
 Tell: TypeAlias = Callable[[SessionMessage], None]
 

@@ -31,7 +31,7 @@ class Dropping(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, clock: Clock) -> None:
         self._transport = transport
         self._clock = clock
-        self._before = cast(asyncio.Protocol, transport.get_protocol())
+        self._before = cast("asyncio.Protocol", transport.get_protocol())
         self._received = 0
         self._half_closed = False
         self._timer: Timer | None = None

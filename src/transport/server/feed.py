@@ -187,7 +187,7 @@ if AVAILABLE:
             if queue.is_empty():
                 queue.taker = self._taker
             try:
-                return cast(WSMessage, await queue.read())
+                return cast("WSMessage", await queue.read())
             except EofStream:
                 return WSMessage(WSMsgType.CLOSED, None, None)
             except Exception as error:  # noqa: BLE001 - invalid input, which the caller handles
@@ -230,7 +230,7 @@ class FedWebSocket(web.WebSocketResponse):
                 queue, self._max_msg_size, compress=False, decode_text=True
             )
             left = self._left = _Left(queue, parser)
-            request.protocol.set_parser(cast(WebSocketReader, left))
+            request.protocol.set_parser(cast("WebSocketReader", left))
             request.protocol.keep_alive(False)
 
 

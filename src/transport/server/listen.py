@@ -224,6 +224,8 @@ async def _listen_unix(
 
 def _bind_unix(path: Path) -> tuple[socket.socket, int]:
     """Return a socket bound to `path` and its inode; it has mode 0600 from the start."""
+    if sys.platform == "win32":
+        raise AssertionError("refused before")
     _check_folder(path.parent)
     _clear(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -248,6 +250,8 @@ def _check_folder(folder: Path) -> None:
 
 def _clear(path: Path) -> None:
     """Remove a socket left by a dead process, and nothing else. Raises CannotListen."""
+    if sys.platform == "win32":
+        raise AssertionError("refused before")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -20,7 +20,7 @@ def peer_uid(request: web.BaseRequest) -> int | None:
     connection: socket.socket | None = None
     if transport is not None:
         connection = transport.get_extra_info("socket")
-    if connection is None or connection.family != socket.AF_UNIX:
+    if sys.platform == "win32" or connection is None or connection.family != socket.AF_UNIX:
         return None
     try:
         return _ask(connection)
@@ -45,6 +45,6 @@ def only(uid: int) -> Callable[[web.BaseRequest], bool]:
 
 def own_user() -> int:
     """Return the user of this process. Raises OSError if the system has no user ids."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         raise OSError("this system tells no users apart")
     return os.getuid()

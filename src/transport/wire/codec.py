@@ -166,7 +166,7 @@ class Wire:
                 return Request(request_id, envelope.timeout_ms, self._unpack(envelope.call))
             case _:
                 return Request(
-                    request_id, envelope.timeout_ms, cast(Message, getattr(envelope, arm))
+                    request_id, envelope.timeout_ms, cast("Message", getattr(envelope, arm))
                 )
 
     def _unpack(self, packed: AnyMessage) -> Message | Failure | None:

@@ -119,7 +119,10 @@ def _cores() -> int:
     machine keeps one core for others. A larger one usually has two threads per core, so half of the
     count is all of its cores.
     """
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if sys.platform == "linux":
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
     return max(1, count - 1) if count <= 4 else min(count // 2, 16)
 
 

@@ -38,7 +38,10 @@ _READY: Final = re.compile(r"listening on (http://127\.0\.0\.1:\d+)/?\s*$")
 _MAX_LINE: Final = 64 * 1024
 _REMEMBERED: Final = 3
 
-KILL: Final = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
+if sys.platform == "win32":
+    KILL: Final = signal.SIGTERM
+else:
+    KILL: Final = signal.SIGKILL
 
 
 def find_program(command: str | None) -> str:

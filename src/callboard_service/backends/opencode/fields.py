@@ -18,7 +18,7 @@ def table(data: Table, key: str) -> Table:
 
 def as_table(value: object) -> Table:
     """Return the value if it is an object, otherwise an empty object."""
-    return cast(Table, value) if isinstance(value, dict) else _EMPTY
+    return cast("Table", value) if isinstance(value, dict) else _EMPTY
 
 
 def tables(data: Table, key: str) -> list[Table]:

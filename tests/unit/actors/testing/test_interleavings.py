@@ -1,8 +1,8 @@
 """The scheduler finds what an order of events can break, and the runtime holds in any order."""
 
 import asyncio
-from collections.abc import Callable
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from actors import ActorRef, ActorSystem, AskCrashed, Exit, Lifecycle, NotRunnin
 from actors.testing import ManualClock, interleaved
 from actors.testing.interleavings import SEED, ShuffledLoop, run_with_seed
 from tests.support.kit import STEADY, TEMPORARY, TIRELESS, Bare, Do, Worker, boom, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def lost_update(system: ActorSystem, clock: ManualClock) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +23,9 @@ from tests.support.store_kit import (
     texts,
     user,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 async def test_many_callers_at_once_lose_nothing(store: ConversationStore) -> None:
