@@ -170,7 +170,7 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:  # noq
             # The actor would get the next turn as well: going on here saves a task.
             given = at_most = MESSAGES_PER_TURN
             continue
-        if not waits:
+        if not waits:  # where EAGER
             cell.since = cell.system.clock.now()
         left = at_most
         try:
