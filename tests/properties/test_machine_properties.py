@@ -210,7 +210,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             refusal = "!UNIMPLEMENTED"
         elif self.draining:
             refusal = "!UNAVAILABLE retryable"
-        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES or self.flooded():
+        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES:
             refusal = "!RESOURCE_EXHAUSTED retryable"
         else:
             assert effects == [Start(frame)]

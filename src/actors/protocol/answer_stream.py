@@ -53,7 +53,7 @@ class AnswerStream:
         self._flow = output.flow
         self.encoder: StreamEncoder | None = None
         """Created with the first answer, since most requests end with their first message."""
-        self._encode = _encode_nothing
+        self._encode: Callable[[int, Message], bytes] = _encode_nothing
         self.sent: int = 0
         self.over: bool = False
         """True once the request is ENDING."""

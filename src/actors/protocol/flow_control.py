@@ -1,6 +1,6 @@
 """Flow control: how much room a session has, given its queued and kept answers and free memory.
 
-`FlowControl.verdict` returns one of four values, each of which implies the ones before it:
+`FlowControl.verdict` returns one of four values. Streams wait at all but the first:
 
     verdict | when                                                   | effect
     --------+--------------------------------------------------------+---------------------------
@@ -9,7 +9,8 @@
             | the replay buffer is full, for a client that           |
             | acknowledges or is away; memory is short               |
     REFUSE  | twice `resume_buffer_bytes` are unread                 | new requests are refused
-    CLOSE   | four times `resume_buffer_messages` frames are unsent  | the connection is closed
+    CLOSE   | four times `resume_buffer_messages` frames are unsent  | a refusal or a ping closes
+            |                                                        | the connection
 
 For a connected client that does not acknowledge, the replay buffer drops its oldest answers
 instead.
@@ -87,8 +88,7 @@ class FlowControl:
             self.count_bytes()
         if self.unsent >= FLOOD * limits.resume_buffer_messages:
             return CLOSE
-        unread = queue.size + (replay.size if self.acknowledges else 0)
-        if unread >= SWAMP * limits.resume_buffer_bytes:
+        if self.refuses():
             return REFUSE
         if self.connected:
             most = min(limits.outbox_bytes, self._allowed)
@@ -100,6 +100,15 @@ class FlowControl:
         elif self.size >= self._allowed:
             return WAIT
         return WAIT if self._is_full_size else ROOM
+
+    def refuses(self) -> bool:
+        """Return whether new requests are refused because too much is unread.
+
+        Not because of CLOSE alone: where the replay buffer is small, the answers to what a client
+        has sent in one read are more frames than that.
+        """
+        unread = self._queue.size + (self._replay.size if self.acknowledges else 0)
+        return unread >= SWAMP * self._limits.resume_buffer_bytes
 
     @property
     def unsent(self) -> int:
@@ -159,6 +168,12 @@ class FlowControl:
         account = self.account
         held = self._queue.size + self._replay.size + account.input_bytes
         return not account.low <= held < account.high
+
+    def count_input(self, size: int) -> None:
+        """Add `size` bytes, which may be negative, to what requests and their input hold."""
+        self.account.input_bytes += size
+        if self._is_miscounted:
+            self.count_bytes()
 
     def count_bytes(self) -> None:
         """Update the account, and shrink the replay buffer if the session holds more than it may.

@@ -37,7 +37,7 @@ from actors.protocol.effects import (
 )
 from actors.protocol.encoding import Encode, EncodeStream, OneByOne
 from actors.protocol.failure import Failure
-from actors.protocol.flow_control import CLOSE, REFUSE, ROOM
+from actors.protocol.flow_control import CLOSE, ROOM
 from actors.protocol.frames import (
     Ack,
     Cancel,
@@ -52,7 +52,7 @@ from actors.protocol.frames import (
     Signal,
 )
 from actors.protocol.limits import Gate, SessionLimits
-from actors.protocol.memory import STEP, Account, Budget
+from actors.protocol.memory import Account, Budget
 from actors.protocol.output import Output
 
 LARGE: Final = 32 * 1024
@@ -168,7 +168,7 @@ class SessionMachine(Generic[R]):
                     and queue.sequence < queue.room_until
                     and held + size < account.high
                 )
-                or (flow.verdict() < REFUSE and flow.has_room_for(size))
+                or (not flow.refuses() and flow.has_room_for(size))
             )
             and len(self.requests) < self._most
             and self._meter.draw(size, now)
@@ -184,8 +184,10 @@ class SessionMachine(Generic[R]):
             request_id, self._initial_limit, self._encode, self._encode_stream, self.output
         )
         self.requests[request_id] = request
-        self.account.input_bytes += request.size
-        if request.size >= STEP:
+        account, output = self.account, self.output
+        account.input_bytes += request.size  # FlowControl.count_input inlined
+        held = output.queue.size + output.replay.size + account.input_bytes
+        if not account.low <= held < account.high:
             self._flow.count_bytes()
 
     def answer_at_once(self, request_id: int, payload: Message | Failure | Completed) -> None:
@@ -226,7 +228,7 @@ class SessionMachine(Generic[R]):
             return payload, None
         if self._going is not None:
             return draining(self._going.reconnect_after_ms), None
-        if self._flow.verdict() >= REFUSE:
+        if self._flow.refuses():
             return UNREAD, Limit.UNREAD
         if not self._flow.has_room_for(size):
             return HOLDS_TOO_MUCH, Limit.MEMORY
@@ -293,9 +295,7 @@ class SessionMachine(Generic[R]):
 
     def count_input(self, size: int) -> None:
         """Add `size` bytes, which may be negative, to what is counted as held for requests."""
-        self.account.input_bytes += size
-        if size >= STEP or size <= -STEP:
-            self._flow.count_bytes()
+        self._flow.count_input(size)
 
     def crowded(self, payload: Message | Failure | Completed) -> bool:
         """Return whether an end is so large that it must wait, and there is no room for it yet."""

@@ -158,6 +158,8 @@ async def clean_up_quietly(cell: "Cell[M]") -> None:
 def drop_incarnation(cell: "Cell[M]") -> None:
     """Drop the actor, its timers, its watches and its children's restart window."""
     over, cell.incarnation = cell.incarnation, Incarnation()
+    # What `stopped` has taken by `context.next()` and not answered.
+    over.fail_pending(AskDropped, f"{cell.path}: restarted before it answered")
     over.end()
     if cell.children is not None:
         cell.children.forget_restarts()

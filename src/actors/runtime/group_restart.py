@@ -72,7 +72,9 @@ class GroupRestart:
 
     async def _pause(self, delay: float) -> None:
         due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._children.parent.system.clock.call_later(delay, lambda: due.set_result(None))
+        timer = self._children.parent.system.clock.call_later(
+            delay, lambda: None if due.done() else due.set_result(None)
+        )
         try:
             await due
         finally:

@@ -112,7 +112,8 @@ def resume(cell: "Cell[M]") -> None:
     """Start a new incarnation. Call only while the actor is PAUSED."""
     ending.set_limit(cell, None)
     _renew(cell)
-    cell.schedule()
+    if cell.task is None:  # else it has not yet gone idle after the crash, and will go on
+        cell.schedule()
 
 
 def _renew(cell: "Cell[M]") -> None:

@@ -44,6 +44,7 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
         start = handler.run
     request.handler = handler
     request.task = eager.begin(_work(request, start))
+    del start  # it may hold an error, whose traceback holds this frame
     if request.phase is NEW:
         request.enter()
         request.session_actor.first_steps.wait_for(request)

@@ -248,7 +248,7 @@ class SessionActor(Actor[SessionMessage]):
         active.registration.running -= 1
         active.let_go()
         if active.expiry is not None:
-            active.expiry.met()
+            active.forget_deadline()
         return self.machine.gone(active)
 
     def stopped(self) -> None:
@@ -343,7 +343,7 @@ class SessionActor(Actor[SessionMessage]):
             if self._drained:
                 self._settle_drained()
         elif active.expiry is not None:
-            active.expiry.met()
+            active.forget_deadline()
 
     def _refuse(self, request: Request, failure: Failure, limit: Limit | None = None) -> None:
         self.machine.answer_at_once(request.request_id, failure)

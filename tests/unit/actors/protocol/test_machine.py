@@ -603,3 +603,10 @@ def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_n
     assert receive(session, Credit(1, 5)) == [Wake(1)]
     assert stream(session, 1).end(Text("end"))
     assert not gone(session, 1)
+
+
+def test_what_a_client_pipelines_is_admitted_however_small_its_replay_buffer_is() -> None:
+    session = machine(buffer_messages=2)
+    for number in range(1, 257):
+        frame = Request(number, 0, Text())
+        assert machine_kit.receive(session, frame, 10, 0.0, Text("at once")) == [Start(frame)]

@@ -761,3 +761,18 @@ def test_a_failure_names_the_sizes() -> None:
     assert isinstance(failure, Failure)
     assert failure.code is Code.RESOURCE_EXHAUSTED
     assert failure.message == "an answer has 10 bytes, and a frame holds 5 at most"
+
+
+def test_what_many_requests_held_is_given_back_when_the_last_is_gone() -> None:
+    budget = Budget(2**30)
+    limits = SessionLimits(max_session_bytes=2**26)
+    machine: Machine = SessionMachine(limits, encode, budget=budget)
+    machine.attach(initial_credit=0, acknowledges=False)
+    askers = [Asker(number, size=STEP - 1) for number in range(1, 51)]
+    for asker in askers:
+        machine.open(asker)
+    assert budget.held > 49 * (STEP - 1)
+    for asker in askers:
+        asker.stream.end(Text("done"))
+        machine.gone(asker)
+    assert budget.held <= 2 * STEP

@@ -369,3 +369,22 @@ async def test_a_question_is_asked_once(actor_system: ActorSystem) -> None:
     with pytest.raises(ValueError, match="asked before: Named"):
         await ref.ask(question, timeout=1.0)
     assert len(actor_system.deadlines) == 0
+
+
+class Late(Bare):
+    """Takes a question while it cleans up, and does not answer it."""
+
+    async def stopped(self) -> None:
+        await self.context.next()
+
+
+async def test_a_question_that_stopped_takes_is_not_left_waiting(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    ref = actor_system.spawn(Late, lifecycle=PERMANENT)
+    ref.tell(boom)
+    question = ask(ref, answer(1), timeout=100.0)
+    await settle()
+    with pytest.raises(AskDropped, match="restarted before it answered"):
+        await question
+    assert manual_clock.now() < 100.0

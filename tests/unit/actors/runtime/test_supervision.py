@@ -443,3 +443,31 @@ async def test_an_actor_that_its_own_factory_stops_is_not_started_again(
     ref.tell(boom)
     assert (await ref.join()).exit is Exit.SHUTDOWN
     assert made == 2
+
+
+class Slow(Worker):
+    """Takes a turn of the loop to start."""
+
+    async def started(self) -> None:
+        self.log.append("begins")
+        await asyncio.sleep(0)
+
+
+async def test_a_restart_that_is_due_at_once_starts_the_actor_once(
+    actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
+) -> None:
+    """Even if its task has not yet gone idle after the crash, as on a busy loop."""
+    log: list[str] = []
+    ref = actor_system.spawn(lambda: Slow(log), lifecycle=PERMANENT)
+    await settle()
+    ref.tell(boom)
+    cell = ref._cell
+    while cell.limit is None:  # noqa: ASYNC110 - turn by turn
+        await asyncio.sleep(0)
+    waits = cell.task is not None
+    cell.resume()
+    await settle()
+    assert waits, "the task is still there"
+    assert log.count("begins") == 2
+    assert [event.restarts for event in actor_events if isinstance(event, Started)][-1:] == [1]
+    assert len([event for event in actor_events if isinstance(event, Crashed)]) == 1
