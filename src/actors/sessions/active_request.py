@@ -154,10 +154,10 @@ class ActiveRequest:
             self.session_actor.enter(self)
 
     def forget_deadline(self) -> None:
-        """Cancel the deadline, whose callback keeps the request alive."""
-        if self.expiry is not None:
-            self.expiry.met()
-            self.expiry = None
+        """Cancel the deadline, which must be set; its callback keeps the request alive."""
+        assert self.expiry is not None
+        self.expiry.met()
+        self.expiry = None
 
     def let_go(self) -> None:
         """Release everything, including the request's bytes.

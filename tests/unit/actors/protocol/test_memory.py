@@ -616,6 +616,11 @@ async def test_what_a_session_sends_after_its_end_is_not_part_of_the_budget(
     client.send(_request(1))  # a violation, which ends the session
     await settle()
     assert not client.ref.alive
+    assert client.attached is not None
+    flow = client.attached.outbox._session.machine.output.flow
+    assert flow.size >= 2 * STEP
+    flow.count_bytes()
+    assert budget.held == 0
     assert client.take(MIB), "its answers still go out"
     assert budget.held == 0
 
