@@ -79,6 +79,7 @@ RUNTIME: Final = {
         "active_request", "request", "stream", "burst", "duplex", "interceptors", "background",
         "memory"),
     "requests/background": ("background",),
+    "runtime/restart_decision": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "runtime/restarting": ("supervision", "intensity", "shutdown", "group_restart", "runqueue"),
     "sessions/active_request": (
         "active_request", "eager", "request", "stream", "session", "burst", "duplex",

@@ -1,5 +1,7 @@
 """Flow control: how much room a session has, given its queued and kept answers and free memory.
 
+The credit that a client gives each request is counted in `actors.protocol.answer_stream`.
+
 `FlowControl.verdict` returns one of four values. Streams wait at all but the first:
 
     verdict | when                                                   | effect

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from actors.errors import GivenUp, NameTaken
-from actors.runtime.events import ChildGivenUp
+from actors.errors import NameTaken
 from actors.runtime.group_restart import GroupRestart
-from actors.runtime.states import STARTING, STOPPING
 from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, Supervision, Tally
 
 if TYPE_CHECKING:
@@ -20,13 +18,13 @@ ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 class Children:
     """The child table of one actor, created on first use."""
 
-    __slots__ = ("_window", "group_restart", "members", "parent", "tally")
+    __slots__ = ("group_restart", "members", "parent", "tally", "window")
 
     def __init__(self, parent: "Cell[object]") -> None:
         self.parent: Cell[object] = parent
         self.members: dict[str, Cell[object]] = {}
         self.tally = Tally()
-        self._window = RestartWindow()
+        self.window = RestartWindow()
         self.group_restart: GroupRestart | None = None
         """The group restart in progress, if any."""
 
@@ -60,44 +58,9 @@ class Children:
             self.group_restart = GroupRestart(self)
         self.group_restart.add(cast("Cell[object]", child), delay)
 
-    def decide_restart(self, child: "Cell[N]", error: BaseException) -> float | None:
-        """Return the seconds until the crashed child is restarted, or None if it is not.
-
-        If the child exceeds the supervisor's intensity, the supervisor crashes with GivenUp.
-        """
-        self.tally.crashed += 1
-        lifecycle, parent = child.lifecycle, self.parent
-        if (
-            lifecycle.restart is TEMPORARY
-            or child.state >= STOPPING
-            or parent.state >= STOPPING
-            or (child.state is STARTING and not child.restarts)  # its first start
-        ):
-            return None
-        system = parent.system
-        now = system.clock.now()
-        record = child.open_record()
-        own = lifecycle.intensity
-        if own is not None:
-            allowed = record.window.allows(own, now)
-        else:
-            allowed = self._window.allows(self.supervision.intensity, now)
-        if allowed:
-            return record.next_pause(
-                lifecycle.backoff, child.incarnation.ran_for(now), system.random
-            )
-        self.tally.given_up += 1
-        if system.observed:
-            system.report(ChildGivenUp(child.path, error, escalated=own is None))
-        if own is None:
-            given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")
-            given_up.__cause__ = error
-            parent.push_control(given_up)
-        return None
-
     def forget_restarts(self) -> None:
         """Begin a new restart window: a restarted parent begins with no restarts counted."""
-        self._window = RestartWindow()
+        self.window = RestartWindow()
 
     @property
     def supervision(self) -> Supervision:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from actors.errors import AskCrashed, AskDropped
 from actors.runtime import ending
 from actors.runtime.events import Crashed
+from actors.runtime.restart_decision import decide_restart
 from actors.runtime.states import PAUSED, STOPPING, Trigger
 from actors.runtime.supervision import Exit, Restart
 
@@ -56,7 +57,7 @@ def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
         delay = None
         system.fail(error)
     else:
-        delay = cell.siblings.decide_restart(cell, error)
+        delay = decide_restart(cell.siblings, cell, error)
     if system.observed:
         system.report(Crashed(cell.path, error, message, delay))
     return delay

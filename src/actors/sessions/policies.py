@@ -1,4 +1,4 @@
-"""How sessions and requests are supervised, and the limits on what a session has at once."""
+"""How requests are supervised, and the limits on what a session has at once."""
 
 from typing import Final
 
@@ -19,9 +19,6 @@ AGAIN: Final = Lifecycle(
     intensity=Intensity(restarts=3, period=30.0),
 )
 """A request that is safe to run again."""
-
-SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
-"""A crashed session is gone; its client reconnects to a new one (close code 4004)."""
 
 MAKING: Final = 2
 """Requests of one session that may make a large answer at once; the others wait."""

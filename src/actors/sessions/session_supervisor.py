@@ -1,4 +1,8 @@
-"""The supervisor of all sessions: creates them, finds them by resume token, limits their number."""
+"""The supervisor of all sessions: creates them, finds them by resume token, limits their number.
+
+A session that crashes is not restarted. Its requests, which are its children, are cancelled, its
+connection is closed with 4004 (`transport.server.connection`), and its client opens a new session.
+"""
 
 import hmac
 from collections.abc import Callable
@@ -8,12 +12,14 @@ from typing import Final, TypeAlias
 from actors.runtime.actor import Actor
 from actors.runtime.ask import Reply
 from actors.runtime.ref import ActorRef
-from actors.runtime.supervision import Down, Order, Supervision
+from actors.runtime.supervision import Down, Lifecycle, Order, Restart, Supervision
 from actors.sessions.messages import SessionEnvironment, SessionMessage
-from actors.sessions.policies import SESSION
 from actors.sessions.session import SessionActor
 
 RESUME_TOKEN_BYTES: Final = 32
+
+SESSION: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=5.0, capacity=1024)
+"""A crashed session is gone."""
 
 _KEY_BYTES: Final = 8
 """The leading bytes of a resume token by which it is looked up; they reveal nothing of the rest."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from callboard.v1.chat_pb2 import ChatError
 from callboard_service import __version__
-from callboard_service.terminal.asking import Asking
+from callboard_service.terminal.ask_dialog import Asking
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import InputEnded, Interrupted

@@ -1,7 +1,7 @@
 """Sends one message and prints only its reply to standard output, for scripts and pipes."""
 
 from callboard.v1.chat_pb2 import AskEvent
-from callboard_service.terminal.asks import Answered
+from callboard_service.terminal.ask_answers import Answered
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.exits import Exit

@@ -25,7 +25,7 @@ from transport.client.stream import Stream
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost, TransportError
 
 if TYPE_CHECKING:
-    from callboard_service.terminal.asks import Answered
+    from callboard_service.terminal.ask_answers import Answered
 
 PATIENCE: Final = 2.0
 """Seconds after which a line says that a cancelled reply has not ended yet."""

@@ -25,8 +25,8 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
     ToolResultEvent,
 )
+from callboard_service.terminal.ask_layout import UNWRAPPED, Line, Sheet
 from callboard_service.terminal.errors import OutputFailed
-from callboard_service.terminal.sheet import UNWRAPPED, Line, Sheet
 from callboard_service.terminal.text import (
     compact,
     error_line,

@@ -25,8 +25,8 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
 )
 from callboard.v1.envelope_pb2 import ServerMessage
-from callboard_service.terminal.asking import UNKNOWN, Asking, screen_size
-from callboard_service.terminal.asks import Answered
+from callboard_service.terminal.ask_answers import Answered
+from callboard_service.terminal.ask_dialog import UNKNOWN, Asking, screen_size
 from callboard_service.terminal.conversation import Answer
 from callboard_service.terminal.errors import InputEnded, Interrupted, OutputFailed
 from callboard_service.terminal.interrupts import Interrupts

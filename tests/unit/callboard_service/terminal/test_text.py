@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatError, StopReason
-from callboard_service.terminal.asks import Answered, read_answers
+from callboard_service.terminal.ask_answers import Answered, read_answers
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.text import (
     clean_input,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from callboard.v1.chat_pb2 import AskEvent, AskOption, Location, ToolCallEvent
-from callboard_service.terminal.sheet import NARROWEST, UNWRAPPED, Sheet
+from callboard_service.terminal.ask_layout import NARROWEST, UNWRAPPED, Sheet
 from callboard_service.terminal.spelled import spell_out
 
 NASTY = (

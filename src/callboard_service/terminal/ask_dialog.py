@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 from callboard.v1.chat_pb2 import AskEvent
-from callboard_service.terminal.asks import Answered, read_answers
+from callboard_service.terminal.ask_answers import Answered, read_answers
+from callboard_service.terminal.ask_layout import NARROWEST, Sheet
 from callboard_service.terminal.errors import NotAnOption
 from callboard_service.terminal.prompts import Prompts, Turn
 from callboard_service.terminal.reply import AnswersAndInterrupts
-from callboard_service.terminal.sheet import NARROWEST, Sheet
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import Screen
 
