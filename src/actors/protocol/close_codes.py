@@ -1,6 +1,7 @@
 """The codes with which a connection is closed.
 
-A client reconnects after 4000-4499 and gives up after 4500-4999.
+A client comes back on 4000-4499 and gives up on 4500-4999 (`transport.client.comeback`); 4500-4599,
+but for 4504, end its session too (`actors.protocol.effects.ends_session`).
 """
 
 from enum import IntEnum

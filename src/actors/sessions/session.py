@@ -12,9 +12,8 @@ States, by event (`actors.protocol.effects.ends_session` decides which closes en
     ATTACHED | ATTACHED, the old one 4504 | ended by 1000, 4500, ...; |
              |                            | AWAY by all others        |
 
-A session that cannot resume from where it is asked to ends as well. Whatever comes from a
-connection other than the attached one is dropped, which fences off the old connection after a
-takeover.
+A session that cannot resume from where it is asked to ends as well. What comes from a connection
+other than the attached one is dropped: a takeover fences off the old one.
 """
 
 import asyncio
@@ -105,12 +104,12 @@ class SessionActor(Actor[SessionMessage]):
         self._watcher = environment.watcher
         self._registry = environment.registry
         self._log = environment.log
-        self.first_steps: FirstSteps = FirstSteps()
+        self._first_steps: FirstSteps | None = None
         self._window: Deadline | None = None
         self._left = False
         self.reader: ReaderWatch | None = None
         """Watches for acknowledgements while the buffer is full."""
-        self._drained: list[Reply[None]] = []
+        self._drained: list[Reply[None]] | None = None
         self._making: asyncio.Semaphore | None = None
 
     def started(self) -> None:
@@ -141,7 +140,7 @@ class SessionActor(Actor[SessionMessage]):
                     self._detach(code, by_service)
             case Drain(reason, reconnect_after_ms, reply):
                 self.machine.drain(reason, reconnect_after_ms)
-                self._drained.append(reply)
+                self._drained = [*(self._drained or ()), reply]
                 self._settle_drained()
             case FailAll(failure, reply):
                 self._carry_out(self.machine.fail_all(failure))
@@ -311,6 +310,12 @@ class SessionActor(Actor[SessionMessage]):
         active.registration.running += 1
 
     @property
+    def first_steps(self) -> FirstSteps:
+        """The requests whose first step waits for a turn of the loop."""
+        self._first_steps = self._first_steps or FirstSteps()
+        return self._first_steps
+
+    @property
     def making(self) -> asyncio.Semaphore:
         """Return the semaphore for requests that make large answers, first come, first served."""
         if self._making is None:
@@ -373,8 +378,7 @@ class SessionActor(Actor[SessionMessage]):
     def abort(self, request_id: int, failure: Failure) -> None:
         """End a request from outside its actor. Does nothing once the request has ended.
 
-        While a batch is being numbered, whose answers are not queued yet, this happens right
-        afterwards.
+        While a batch is being numbered, this happens right afterwards.
         """
         if self.machine.output.queue.numbering:
             asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
@@ -385,7 +389,7 @@ class SessionActor(Actor[SessionMessage]):
         if self._drained and not self.machine.in_flight:
             for reply in self._drained:
                 reply.send(None)
-            self._drained.clear()
+            self._drained = None
 
     def unblock(self) -> None:
         """Let requests that waited for room go on, after something has been sent."""

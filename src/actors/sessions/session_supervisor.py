@@ -1,6 +1,7 @@
 """The supervisor of all sessions: creates them, finds them by resume token, limits their number.
 
-A session that crashes is not restarted. Its requests, which are its children, are cancelled, its
+A session that crashes is not restarted (`SESSION`). Its requests, which are its children, are
+cancelled at once (`actors.sessions.policies`, carried out by `actors.runtime.restarting`), its
 connection is closed with 4004 (`transport.server.connection`), and its client opens a new session.
 """
 

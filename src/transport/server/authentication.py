@@ -1,5 +1,7 @@
 """Finds a client's token in a first message or a header, and compares it.
 
+`transport.server.server` refuses a connection whose token is wrong (4501).
+
 The contract's strings must be UTF-8, and protobuf decodes no message with one that is not. A token
 that is not UTF-8 is a wrong token like any other and must be reported the same way, so the token is
 read without decoding the message.
