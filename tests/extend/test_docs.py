@@ -117,7 +117,7 @@ def checkout(tmp_path: Path) -> Iterator[Reader]:
         (folder / name).symlink_to(ROOT / name)
     environment = own_environment(Path("/usr/bin"), tmp_path)
     # Said while the virtual environment is made, as the Makefile has it.
-    installing = "Installing into .venv: a minute or two, some 600 MB, with the small model."
+    installing = "Installing into .venv: a minute or two, some 1.2 GB, with the small model."
     assert installing.replace(".venv", "$(VENV)") in (ROOT / "Makefile").read_text()
     # The model is small, and speaks as it likes.
     reply = "The capital of France is Paris."

@@ -23,8 +23,8 @@ class Children:
     def __init__(self, parent: "Cell[object]") -> None:
         self.parent: Cell[object] = parent
         self.members: dict[str, Cell[object]] = {}
-        self.tally = Tally()
-        self.window = RestartWindow()
+        self.tally: Tally = Tally()
+        self.window: RestartWindow = RestartWindow()
         self.group_restart: GroupRestart | None = None
         """The group restart in progress, if any."""
 

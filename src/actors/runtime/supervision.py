@@ -157,7 +157,7 @@ class Record:
     __slots__ = ("restarts", "streak", "window")
 
     def __init__(self) -> None:
-        self.window = RestartWindow()
+        self.window: RestartWindow = RestartWindow()
         self.restarts: int = 0
         self.streak: int = 0
 

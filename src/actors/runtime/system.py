@@ -83,15 +83,15 @@ class ActorSystem:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.clock: Clock = clock if clock is not None else LoopClock()
-        self.random = random if random is not None else Random()
+        self.random: Random = random if random is not None else Random()
         self.observed: bool = False
         """True if there are observers. Without them, most events are not even created."""
         self._observers: tuple[Observer, ...] = ()
         if observer is not None:
             self.subscribe(observer)
         self.kill_grace: float = kill_grace
-        self.deadlines = Deadlines(self.clock)
-        self.run_queue = run_queue if run_queue is not None else RunQueue()
+        self.deadlines: Deadlines = Deadlines(self.clock)
+        self.run_queue: RunQueue = run_queue if run_queue is not None else RunQueue()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
         """For each actor that waits for another in its own task: what it waits for."""
