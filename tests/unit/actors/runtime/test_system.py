@@ -96,6 +96,7 @@ async def test_each_message_that_waits_is_timed_from_when_it_was_taken(
     assert busy_for() == 0.0
 
 
+@pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 @pytest.mark.parametrize("before", [0, 1])
 async def test_the_first_message_that_waits_is_timed_too(
     actor_system: ActorSystem, manual_clock: ManualClock, before: int
