@@ -1,12 +1,18 @@
 """A session's machine, given frames of every kind."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from actors.protocol.answer_stream import NO_STREAM, UNLIMITED, AnswerStream
+from actors.protocol.connection import NO_CONNECTION
 from actors.protocol.effects import Effect
+from actors.protocol.encoding import OneByOne
 from actors.protocol.frames import Frame, Message, Request
+from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import SessionMachine
+from actors.protocol.output import Output
+from tests.support.session_kit import encode
 
 
 @dataclass(slots=True)
@@ -59,3 +65,15 @@ def gone(machine: Machine, request_id: int) -> bool:
     """The request's actor is no more, if it had one. Whether it had crashed."""
     found = machine.requests.get(request_id)
     return found is not None and machine.gone(found)
+
+
+def output(*, outbox: int = 10_000) -> Output:
+    """What a session sends, to a client that acknowledges."""
+    made = Output(SessionLimits(outbox_bytes=outbox))
+    made.attach(NO_CONNECTION, acknowledges=True)
+    return made
+
+
+def answer_stream(out: Output, limit: int = UNLIMITED) -> AnswerStream:
+    """The answers of a request by itself."""
+    return AnswerStream(7, limit, encode, partial(OneByOne, encode), out)

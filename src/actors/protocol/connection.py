@@ -14,7 +14,7 @@ class Connection(Protocol):
 
 
 class NoConnection:
-    """A placeholder used while there is no connection."""
+    """Stands for the connection while there is none."""
 
     def wake(self) -> None:
         """Do nothing."""

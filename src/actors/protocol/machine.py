@@ -279,7 +279,7 @@ class SessionMachine(Generic[R]):
     def gone(self, request: R) -> bool:
         """Remove a request whose actor is gone; return whether it crashed (had not ended)."""
         del self.requests[request.request_id]
-        self.count_input(-request.size)
+        self._flow.count_input(-request.size)
         return request.stream.end(CRASHED)
 
     def is_open(self, request_id: int) -> bool:
@@ -288,14 +288,6 @@ class SessionMachine(Generic[R]):
         return request is not None and not request.stream.over
 
     # -- memory ------------------------------------------------------------------------------
-
-    def has_room_for(self, size: int) -> bool:
-        """Return whether the session may hold `size` more bytes."""
-        return self._flow.has_room_for(size)
-
-    def count_input(self, size: int) -> None:
-        """Add `size` bytes, which may be negative, to what is counted as held for requests."""
-        self._flow.count_input(size)
 
     def crowded(self, payload: Message | Failure | Completed) -> bool:
         """Return whether an end is so large that it must wait, and there is no room for it yet."""

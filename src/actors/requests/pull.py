@@ -77,14 +77,14 @@ class Pull:
             async for item in source:
                 try:
                     if type(item) is plain:  # almost always
-                        if not answer(item):  # type: ignore[arg-type]  # a plain answer
+                        if not answer(item):  # type: ignore[arg-type]  # a plain answer, no direction
                             await exchange.room()
                     elif type(item) in until:
                         return item
                     elif isinstance(item, Burst):
                         await self._send_all(iter(item.answers))
                     else:
-                        if not self._answer(item):  # type: ignore[arg-type]  # as above
+                        if not self._answer(item):  # type: ignore[arg-type]  # a plain answer too
                             await exchange.room()
                         plain, answer = type(item), self._answer
                     left -= 1

@@ -315,7 +315,7 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
 
     def run(self) -> Awaitable[Ending]:
         """Run `handle` and return its answer as the end."""
-        answer = self.handle(self.request)  # type: ignore[arg-type]  # the registered type
+        answer = self.handle(self.request)  # type: ignore[arg-type]  # of the type it is registered for
         if self.handle_is_plain:
             return settled(answer)
         return answer  # type: ignore[return-value]  # an Awaitable, from a coroutine function

@@ -24,7 +24,7 @@ from actors.runtime.mailbox import NOTHING, Mailbox
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import MESSAGES_PER_TURN
 from actors.runtime.states import PAUSED, STARTING, STOPPING, TRANSITIONS, State, Trigger
-from actors.runtime.supervision import Down, Exit, Lifecycle, Record
+from actors.runtime.supervision import Down, Exit, Lifecycle, Record, Restart
 from actors.runtime.watch import Watchers
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Cell(Generic[M]):
         """Make the actor; return whether it is ready for messages, with no hook to run first."""
         assert self.factory is not None, "a temporary actor is made once"
         actor = self.incarnation.actor = self.factory()
-        if self.lifecycle.restart is restarting.TEMPORARY:
+        if self.lifecycle.restart is Restart.TEMPORARY:
             self.factory = None  # usually a closure; dropping it saves 200 bytes
         actor.bind(self)
         kind = type(actor)

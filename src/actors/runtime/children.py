@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from actors.errors import NameTaken
 from actors.runtime.group_restart import GroupRestart
-from actors.runtime.supervision import Order, Restart, RestartWindow, Strategy, Supervision, Tally
+from actors.runtime.supervision import Order, RestartWindow, Strategy, Supervision, Tally
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
 
 N = TypeVar("N")
 
-TEMPORARY: Final = Restart.TEMPORARY
 ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 

@@ -104,7 +104,7 @@ class Incarnation(Generic[M]):
     def take_crash(self) -> BaseException | None:
         """Remove and return a crash from outside, or return None."""
         if self.controls and isinstance(self.controls[0], BaseException):
-            return self.controls.popleft()  # type: ignore[return-value]  # checked above
+            return self.controls.popleft()  # type: ignore[return-value]  # the line above checks its type
         return None
 
     def add_watch(

@@ -83,7 +83,7 @@ class LoopWatch:
         return found.path, found.message_type
 
     def _where(self) -> str:
-        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - in the docs of sys
         if frame is None:
             return ""
         return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

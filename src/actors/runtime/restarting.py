@@ -3,21 +3,19 @@
 The ref, the mailbox and the order of its messages are kept.
 """
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.errors import AskCrashed, AskDropped
 from actors.runtime import ending
 from actors.runtime.events import Crashed
 from actors.runtime.restart_decision import decide_restart
 from actors.runtime.states import PAUSED, STOPPING, Trigger
-from actors.runtime.supervision import Exit, Restart
+from actors.runtime.supervision import Exit
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
 
 M = TypeVar("M")
-
-TEMPORARY: Final = Restart.TEMPORARY
 
 
 async def recover(cell: "Cell[M]", error: BaseException) -> None:

@@ -209,7 +209,7 @@ class ActiveRequest:
         """What it holds besides its own bytes; created on first use, as few requests hold any."""
         if self._memory is None:
             is_over = self.standing is UNSEEN or self.standing is ENDED
-            self._memory = RequestMemory(self.session_actor.machine, over=is_over)
+            self._memory = RequestMemory(self.session_actor.machine.output.flow, over=is_over)
         return self._memory
 
     def _run_once(self) -> None:

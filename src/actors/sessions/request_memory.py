@@ -1,11 +1,9 @@
 """What a request holds of its session's memory besides its own bytes."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from actors.protocol.machine import SessionMachine
-    from actors.sessions.active_request import ActiveRequest
+from actors.protocol.flow_control import FlowControl
 
 SMALL: Final = 4096
 """The largest message, in bytes, that may wait for a request even if no memory is free."""
@@ -18,10 +16,10 @@ class RequestMemory:
     it holds nothing from then on.
     """
 
-    __slots__ = ("_has_one", "_held", "_machine", "_over", "_turn")
+    __slots__ = ("_flow", "_has_one", "_held", "_over", "_turn")
 
-    def __init__(self, machine: "SessionMachine[ActiveRequest]", *, over: bool) -> None:
-        self._machine = machine
+    def __init__(self, flow: FlowControl, *, over: bool) -> None:
+        self._flow = flow
         self._held = 0
         self._has_one = False
         self._over = over
@@ -29,10 +27,9 @@ class RequestMemory:
 
     def hold(self, size: int) -> bool:
         """Count `size` bytes as held; return False if there is no room for them."""
-        if self._over or not self._machine.has_room_for(size):
+        if self._over or not self._flow.has_room_for(size):
             return False
-        self._held += size
-        self._machine.count_input(size)
+        self._count(size)
         return True
 
     def hold_one(self, size: int) -> bool:
@@ -43,16 +40,18 @@ class RequestMemory:
         if self._over or size > SMALL or self._has_one:
             return False
         self._has_one = True
-        self._held += size
-        self._machine.count_input(size)
+        self._count(size)
         return True
 
     def free(self, size: int) -> None:
         """Release what was counted for one message."""
         if not self._over:
             self._has_one = False
-            self._held -= size
-            self._machine.count_input(-size)
+            self._count(-size)
+
+    def _count(self, size: int) -> None:
+        self._held += size
+        self._flow.count_input(size)
 
     async def take_turn(self, turns: asyncio.Semaphore) -> None:
         """Wait for one of a few turns, first come, first served. `let_go` releases it."""
@@ -66,7 +65,7 @@ class RequestMemory:
     def let_go(self) -> None:
         """Release everything: the request is no longer in flight."""
         self._over = True
-        self._machine.count_input(-self._held)
+        self._flow.count_input(-self._held)
         if self._turn is not None:
             self._turn.release()
             self._turn = None

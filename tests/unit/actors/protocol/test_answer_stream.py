@@ -1,27 +1,15 @@
 """A request's way out, by itself."""
 
-from functools import partial
 from itertools import count
 
 import pytest
 
 from actors import Notice
-from actors.protocol.answer_stream import NO_STREAM, UNLIMITED, AnswerStream
-from actors.protocol.connection import NO_CONNECTION
-from actors.protocol.encoding import OneByOne
+from actors.protocol.answer_stream import NO_STREAM, UNLIMITED
 from actors.protocol.limits import SessionLimits
 from actors.protocol.output import Output
-from tests.support.session_kit import Text, encode
-
-
-def output(*, outbox: int = 10_000) -> Output:
-    made = Output(SessionLimits(outbox_bytes=outbox))
-    made.attach(NO_CONNECTION, acknowledges=True)
-    return made
-
-
-def answer_stream(out: Output, limit: int = UNLIMITED) -> AnswerStream:
-    return AnswerStream(7, limit, encode, partial(OneByOne, encode), out)
+from tests.support.machine_kit import answer_stream, output
+from tests.support.session_kit import Text
 
 
 def test_answers_are_in_a_row_until_the_credit_is_used() -> None:

@@ -5,23 +5,11 @@ from functools import partial
 
 import pytest
 
-from actors.protocol.answer_stream import UNLIMITED, AnswerStream
-from actors.protocol.connection import NO_CONNECTION
-from actors.protocol.encoding import OneByOne
+from actors.protocol.answer_stream import AnswerStream
 from actors.protocol.gathering import GATHERED, GATHERED_FOR, SEVERAL, Gathering
-from actors.protocol.limits import SessionLimits
 from actors.protocol.output import Output
-from tests.support.session_kit import Text, encode
-
-
-def output(*, outbox: int = 10_000) -> Output:
-    made = Output(SessionLimits(outbox_bytes=outbox))
-    made.attach(NO_CONNECTION, acknowledges=True)
-    return made
-
-
-def answer_stream(out: Output) -> AnswerStream:
-    return AnswerStream(7, UNLIMITED, encode, partial(OneByOne, encode), out)
+from tests.support.machine_kit import answer_stream, output
+from tests.support.session_kit import Text
 
 
 def never() -> float:
