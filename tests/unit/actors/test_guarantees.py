@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests that exist, and each has a change under which it is to fail."""
+"""Each test that docs/guarantees.md names exists, and has a mutant under which it must fail."""
 
 import ast
 import re

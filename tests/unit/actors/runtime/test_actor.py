@@ -229,7 +229,7 @@ async def test_child_ended_that_raises_crashes_the_parent(
     assert ref.alive
     made[1].context.spawn(Bare)
     ref.stop()
-    assert (await ref.join()).exit is Exit.SHUTDOWN  # reported, and no more than that
+    assert (await ref.join()).exit is Exit.SHUTDOWN  # the exception is only reported
 
 
 async def test_an_actor_that_is_ending_starts_no_children(actor_system: ActorSystem) -> None:

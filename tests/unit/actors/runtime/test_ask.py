@@ -38,7 +38,7 @@ Asking: TypeAlias = Callable[[Reply[int]], Do]
 
 
 def answer(value: int) -> Asking:
-    """A question whose answer is `value`."""
+    """Return a question that is answered with `value`."""
     return lambda reply: lambda worker: reply.send(value)
 
 
@@ -53,7 +53,7 @@ class Keep:
 
 
 def asking(do: Do) -> Asking:
-    """A question on which the actor does `do`."""
+    """Return a question that makes the actor do `do`."""
     return lambda reply: do
 
 
@@ -190,7 +190,7 @@ async def test_what_is_in_hand_at_the_stop_may_be_answered(actor_system: ActorSy
     assert await question == 9
 
 
-async def test_who_is_no_more_is_not_asked(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_has_ended_cannot_be_asked(actor_system: ActorSystem) -> None:
     ref = actor_system.spawn(Bare)
     ref.stop()
     with pytest.raises(NotRunning):

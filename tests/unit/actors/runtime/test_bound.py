@@ -14,7 +14,7 @@ async def test_a_mailbox_holds_what_this_run_of_the_tests_allows(actor_system: A
 @pytest.mark.parametrize(
     "mark", [pytest.mark.own_bound, pytest.mark.own_bound(""), pytest.mark.own_bound(reason="x")]
 )
-def test_who_needs_its_own_bound_says_why(mark: pytest.MarkDecorator) -> None:
+def test_the_mark_own_bound_must_say_why(mark: pytest.MarkDecorator) -> None:
     with pytest.raises(pytest.UsageError, match="one string"):
         check_reason(mark.mark)
     check_reason(pytest.mark.own_bound("two wait").mark)

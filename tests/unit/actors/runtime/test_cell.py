@@ -211,7 +211,7 @@ async def test_a_timer_that_finds_no_room_becomes_a_dead_letter(
 
 
 class Reader(Actor[str]):
-    """Takes its messages itself, in `main`."""
+    """Takes some of its messages in `main`, with `context.next`."""
 
     def __init__(self, log: list[str], reads: int) -> None:
         self.log = log
@@ -273,7 +273,7 @@ async def test_a_stop_ends_the_wait_at_once(
     assert log == ["main", "stopped"]
 
 
-async def test_who_ignores_the_end_of_the_wait_is_cancelled_at_the_limit(
+async def test_an_actor_that_ignores_the_end_of_its_wait_is_cancelled_at_the_limit(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     class Stubborn(Actor[str]):
@@ -343,7 +343,7 @@ async def test_what_comes_after_the_end_is_a_dead_letter_also_while_nobody_liste
         assert system.dead_letters == 1
 
 
-async def test_who_stops_hears_of_no_end_any_more(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_is_stopping_gets_no_more_downs(actor_system: ActorSystem) -> None:
     worker, gate = Worker(), asyncio.Event()
     ref, other = actor_system.spawn(lambda: worker), actor_system.spawn(Bare)
     await settle()

@@ -1,4 +1,4 @@
-"""What the program's own code raises costs its actor or its request, even if it says `exit`."""
+"""An exception in user code, even SystemExit, crashes only its actor or ends only its request."""
 
 import asyncio
 import signal
@@ -209,7 +209,7 @@ async def test_a_factory_that_exits_has_not_started(actor_system: ActorSystem, k
 
 @raising
 @pytest.mark.parametrize("hook", ["down", "child_ended"])
-async def test_word_of_another_actor_that_exits_crashes_who_hears_it(
+async def test_a_hook_for_another_actors_end_that_exits_crashes_its_own_actor(
     actor_system: ActorSystem, actor_events: list[Event], kind: Kind, hook: str
 ) -> None:
     class Parent(Worker):
@@ -225,7 +225,7 @@ async def test_word_of_another_actor_that_exits_crashes_who_hears_it(
     made: Any = type("Hooked", (Parent,), {hook: fail})
     ref = actor_system.spawn(made, name="parent", lifecycle=TEMPORARY)
     await settle()
-    child = actor_system._root.children.members["parent"].children.members["child"]  # type: ignore[union-attr]  # they are there
+    child = actor_system._root.children.members["parent"].children.members["child"]  # type: ignore[union-attr]  # both exist
     child.stop()
     down = await ref.join()
     assert (down.exit, type(down.error)) == (Exit.CRASHED, kind)
@@ -283,7 +283,7 @@ async def test_a_supervised_tree_restarts_what_exits(
     assert ref.alive
 
 
-# -- which exceptions those are ------------------------------------------------------------------
+# -- which exceptions are crashes ------------------------------------------------------------------
 
 
 @raising

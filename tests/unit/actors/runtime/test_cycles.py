@@ -1,4 +1,4 @@
-"""Actors that wait for each other in a circle get an error, and no others do."""
+"""Actors that wait for each other in a cycle get an error, and no others do."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ from tests.support.kit import Bare, Do, Worker, for_ever, wait_for
 
 
 def asking(*others: ActorRef[Do]) -> Do:
-    """A message that asks the first of them to ask the next, and so on."""
+    """Return a message whose handler asks the first of `others` to ask the next, and so on."""
 
     async def ask(worker: Worker) -> None:
         await others[0].ask(lambda reply: answering(reply, *others[1:]), timeout=60.0)
@@ -27,7 +27,7 @@ def asking(*others: ActorRef[Do]) -> Do:
 
 
 def answering(reply: Reply[None], *others: ActorRef[Do]) -> Do:
-    """A question that is answered when those others have answered, or with what they raise."""
+    """Return a question that is answered once `others` have, or fails with their AskCycle."""
 
     async def answer(worker: Worker) -> None:
         try:
@@ -54,7 +54,7 @@ async def test_a_circle_of_questions_is_an_error_at_once(
         await ask(*refs, refs[0])
     assert manual_clock.now() == 0.0
     paths = [*(f"system/{index}" for index in range(length)), "system/0"]
-    last = length - 1  # who would have closed the circle
+    last = length - 1  # the actor that would have closed the cycle
     assert str(raised.value) == " -> ".join([*paths[last:-1], *paths[: last + 1]])
 
 
@@ -65,8 +65,8 @@ async def test_a_chain_is_no_circle(actor_system: ActorSystem) -> None:
     await asyncio.gather(*(ask(ref, refs[-1]) for ref in refs[:-1]))
 
 
-async def test_who_has_handed_the_answer_on_may_be_asked_back(actor_system: ActorSystem) -> None:
-    """B keeps A's question for later, and then asks A: A has time, for it waits for nobody else."""
+async def test_an_ask_that_was_put_aside_closes_no_cycle(actor_system: ActorSystem) -> None:
+    """B puts A's question aside and then asks A, and neither gets an error."""
     a, b = actor_system.spawn(Bare, name="a"), actor_system.spawn(Bare, name="b")
     kept: list[Reply[None]] = []
 

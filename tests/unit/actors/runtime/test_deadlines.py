@@ -46,7 +46,7 @@ async def test_one_timer_serves_all() -> None:
     assert clock.pending == 0
 
 
-async def test_an_earlier_one_moves_the_timer() -> None:
+async def test_an_earlier_deadline_moves_the_timer() -> None:
     clock = ManualClock()
     deadlines = Deadlines(clock)
     passed: list[str] = []
@@ -59,7 +59,7 @@ async def test_an_earlier_one_moves_the_timer() -> None:
     assert passed == ["early", "late"]
 
 
-async def test_one_may_meet_another_and_set_a_new_one() -> None:
+async def test_a_callback_may_end_one_deadline_and_add_another() -> None:
     clock = ManualClock()
     deadlines = Deadlines(clock)
     passed: list[str] = []
@@ -75,7 +75,7 @@ async def test_one_may_meet_another_and_set_a_new_one() -> None:
     assert passed == ["first", "third"]
 
 
-async def test_one_that_raises_costs_no_other_its_deadline() -> None:
+async def test_a_callback_that_raises_affects_no_other_deadline() -> None:
     clock = ManualClock()
     deadlines = Deadlines(clock)
     passed: list[str] = []
@@ -96,9 +96,9 @@ async def test_a_timer_that_is_early_is_set_again() -> None:
     class Hasty(ManualClock):
         """Ends each wait half a tick early, as a coarse system clock may."""
 
-        def call_later(self, delay: float, callback: object) -> object:  # type: ignore[override]  # the test's
+        def call_later(self, delay: float, callback: object) -> object:  # type: ignore[override]  # for this test
             early = max(delay - TICK / 2, 0.0) if delay > TICK / 2 else delay
-            return super().call_later(early, callback)  # type: ignore[arg-type]  # handed on
+            return super().call_later(early, callback)  # type: ignore[arg-type]  # passed on
 
     clock = Hasty()
     deadlines = Deadlines(clock)  # type: ignore[arg-type]  # see above

@@ -1,4 +1,4 @@
-"""Tasks that begin at once, where Python has them; without them everything comes, only later."""
+"""Eager tasks change when a handler begins, and nothing about its results."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ from tests.support.kit import Bare, Boom, Worker, note, tasks_of_actors
 from tests.support.session_kit import Service, Text, client_of
 
 WAYS = {"later": False} | ({"at once": True} if EAGER else {})
-"""A Python that has such tasks is tested as one that has none too."""
+"""Where Python has eager tasks, each test also runs without them."""
 
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
@@ -61,7 +61,7 @@ async def test_a_handler_that_waits_is_begun_in_its_actors_turn_or_after_it(
 
 
 class Coroutine(Actor[list[str]]):
-    """Has a handler that is a coroutine function."""
+    """Has a `receive` that is a coroutine function."""
 
     async def receive(self, message: list[str]) -> None:
         message.append("begun")
@@ -95,7 +95,7 @@ async def test_a_long_queue_of_a_coroutine_function_lets_others_in_between(
 
 
 class Doing(RequestActor[Text, Text]):
-    """Does what it is asked; counts its runs."""
+    """Does what the request says, and counts its runs."""
 
     restartable = True
     runs = 0

@@ -72,7 +72,7 @@ async def test_past_the_limit_it_is_cancelled(
     down = await manual_clock.until(ref.join())
     assert manual_clock.now() == 5.0
     assert down.exit is Exit.KILLED
-    assert log == ["worker started", "cancelled"]  # `stopped` is not for who is killed
+    assert log == ["worker started", "cancelled"]  # `stopped` does not run after a kill
 
 
 async def test_a_second_stop_does_not_move_the_limit(
@@ -178,7 +178,7 @@ async def test_kill_after_stop_does_not_wait_any_longer(
     assert manual_clock.now() == 0.0
 
 
-async def test_kill_of_one_whose_task_has_not_begun(
+async def test_kill_of_an_actor_whose_task_has_not_begun(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
     log: list[str] = []
@@ -191,7 +191,7 @@ async def test_kill_of_one_whose_task_has_not_begun(
     assert not [event for event in actor_events if isinstance(event, Stuck)]
 
 
-async def test_kill_of_an_idle_one(actor_system: ActorSystem) -> None:
+async def test_kill_of_an_idle_actor(actor_system: ActorSystem) -> None:
     log: list[str] = []
     bare = actor_system.spawn(Bare)
     bare.kill()
@@ -220,14 +220,14 @@ async def test_kill_of_a_parent_ends_its_children_in_order(
     log.clear()
     ref.kill()
     await settle()
-    ref.kill()  # it is at it already
+    ref.kill()  # without effect
     down = await manual_clock.until(ref.join())
     assert down.exit is Exit.KILLED
     assert manual_clock.now() == 10.0
     assert log == ["parent child_ended b killed", "parent child_ended a killed"]
 
 
-async def test_kill_of_oneself_comes_with_the_next_wait(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_kills_itself_ends_at_its_next_wait(actor_system: ActorSystem) -> None:
     log: list[str] = []
 
     async def end_oneself(worker: Worker) -> None:
@@ -261,7 +261,7 @@ async def test_a_task_that_is_cancelled_from_outside_is_a_killed_actor(
 
 @pytest.mark.usefixtures("ctrl_c_raises")
 async def test_ctrl_c_is_not_held_up(actor_system: ActorSystem) -> None:
-    """KeyboardInterrupt goes through the event loop, which asyncio lets it; the actor has ended."""
+    """A KeyboardInterrupt in a handler propagates to the event loop and ends the actor."""
     raised = KeyboardInterrupt()
 
     async def leave(worker: Worker) -> None:
@@ -274,7 +274,7 @@ async def test_ctrl_c_is_not_held_up(actor_system: ActorSystem) -> None:
     await settle()
     gate.set()
     loop = asyncio.get_running_loop()
-    # The loop would end with it: so its step is taken by hand, in place of the loop.
+    # The exception would end the loop, so the test runs the task's step itself.
     task = next(iter(asyncio.all_tasks() - {asyncio.current_task()}))
     coroutine = task.get_coro()
     assert coroutine is not None
@@ -288,7 +288,7 @@ async def test_ctrl_c_is_not_held_up(actor_system: ActorSystem) -> None:
     await settle()
 
 
-# -- at once -------------------------------------------------------------------------------------
+# -- other ends ------------------------------------------------------------------------------------
 
 
 async def test_a_plain_function_may_end_its_actor(
@@ -317,7 +317,7 @@ async def test_a_plain_function_that_ends_its_actor_leaves_it_time_to_clean_up(
     assert log == ["stopped"]
 
 
-async def test_who_kills_itself_begins_nothing_more(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_kills_itself_begins_nothing_more(actor_system: ActorSystem) -> None:
     log: list[str] = []
 
     async def never_begun() -> None:
@@ -350,7 +350,7 @@ async def test_stopped_that_raises_after_a_crash_does_not_hide_it(
 
 
 @pytest.mark.usefixtures("ctrl_c_raises")
-async def test_a_child_of_one_that_went_with_ctrl_c_ends_quietly(
+async def test_a_child_ends_quietly_after_ctrl_c_has_ended_its_parent(
     actor_system: ActorSystem,
 ) -> None:
     parent = Bare()
@@ -362,7 +362,7 @@ async def test_a_child_of_one_that_went_with_ctrl_c_ends_quietly(
 
     ref.tell(leave)
     with pytest.raises(KeyboardInterrupt):
-        actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
+        actor_system.run_queue._run()  # called directly, since the exception would end the loop
     assert (await ref.join()).exit is Exit.CRASHED
     child.stop()
     assert (await child.join()).exit is Exit.SHUTDOWN

@@ -1,4 +1,4 @@
-"""one_for_all and rest_for_one: who goes along with a child that crashes, in what order."""
+"""one_for_all and rest_for_one: which siblings a crash restarts, and in which order."""
 
 import asyncio
 from dataclasses import replace
@@ -54,9 +54,9 @@ class Rest(Supervisor):
 
 
 class Member(Worker):
-    """Can be told to fail at its next start, or to hang at its end."""
+    """Fails at its next start if `failing` contains its name."""
 
-    failing: set[str] = set()  # noqa: RUF012 - cleared by each test that fills it
+    failing: set[str] = set()  # noqa: RUF012 - each name is removed when its start fails
 
     def started(self) -> None:
         if self.name in self.failing:
@@ -67,7 +67,7 @@ class Member(Worker):
 
 
 class Team:
-    """A supervisor with children a to d, and what they did."""
+    """A supervisor with children a to d, and a log of what they did."""
 
     def __init__(
         self, system: ActorSystem, kind: type[Supervisor], lifecycles: dict[str, Lifecycle]
@@ -85,7 +85,7 @@ class Team:
             self.members[name] = Member(self.log, name)
             return self.members[name]
 
-        return make  # type: ignore[return-value]  # a factory, as ChildSpec wants it
+        return make  # type: ignore[return-value]  # ChildSpec accepts any factory
 
     def __getitem__(self, name: str) -> ActorRef[Do]:
         return self.members[name].context.ref
@@ -142,7 +142,7 @@ async def test_refs_and_mailboxes_outlive_the_restart_of_a_sibling(
 
     after = asyncio.create_task(send_another())
     await settle()
-    assert team.log == ["a stopped", "d stopped"]  # the message in hand may end
+    assert team.log == ["a stopped", "d stopped"]  # c may finish the message that it is handling
     gate.set()
     await manual_clock.advance(1.0)
     assert [line for line in team.log if line.isdigit()] == ["0", "1", "2", "3"]
@@ -161,7 +161,7 @@ async def test_a_sibling_past_its_limit_is_cancelled_and_started_again(
     await manual_clock.advance(4.9)
     assert team.log == ["a stopped", "d stopped"]
     await manual_clock.advance(0.2)
-    assert team.log == ["a stopped", "d stopped", "b stopped"]  # and c had no chance to
+    assert team.log == ["a stopped", "d stopped", "b stopped"]  # `stopped` did not run in c
     await manual_clock.advance(1.0)
     assert team.log[3:] == [f"{name} started" for name in CHILDREN]
 
@@ -209,7 +209,7 @@ async def test_an_asker_hears_that_the_answer_will_not_come(
     team = await team_of(actor_system, Group)
 
     def keep(reply: Reply[None]) -> Do:
-        return lambda worker: None  # for later
+        return lambda worker: None  # never answers
 
     question = asyncio.create_task(team["c"].ask(keep, timeout=60.0))
     await settle()
@@ -229,7 +229,7 @@ async def test_a_temporary_sibling_is_stopped_for_good(
     assert team.log[-3:] == ["a started", "c started", "d started"]
 
 
-async def test_a_start_that_fails_begins_it_anew_and_counts(
+async def test_a_failed_start_begins_the_group_restart_anew(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
     team = await team_of(actor_system, Group)
@@ -262,7 +262,7 @@ async def test_the_intensity_is_the_supervisors(
         await manual_clock.advance(1.5)
     given_up = [event for event in actor_events if isinstance(event, ChildGivenUp)]
     assert [(event.path, event.escalated) for event in given_up] == [("system/team/a", True)]
-    assert team.log[-4:] == [f"{name} started" for name in CHILDREN]  # by the root
+    assert team.log[-4:] == [f"{name} started" for name in CHILDREN]  # restarted by the root
 
 
 async def test_a_stop_ends_a_restart_that_is_under_way(
@@ -328,7 +328,7 @@ async def test_the_stopped_hook_of_a_sibling_has_its_limit(
     await settle()
     refs = {child.name for child in actor_system.snapshot().children[0].children}
     assert refs == {"a", "hanging"}
-    made[0].context._cell.parent.children.members["a"].ref.tell(boom)  # type: ignore[union-attr]  # the sibling
+    made[0].context._cell.parent.children.members["a"].ref.tell(boom)  # type: ignore[union-attr]  # it has a parent
     await manual_clock.advance(4.9)
     assert len(made) == 1
     await manual_clock.advance(1.5)

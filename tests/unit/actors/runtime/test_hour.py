@@ -1,4 +1,4 @@
-"""An hour of virtual time, held against a model: restarts, backoff, deadlines."""
+"""Restarts, backoff and deadlines agree with a model for an hour of virtual time."""
 
 import asyncio
 
@@ -22,16 +22,16 @@ BACKOFF = Backoff(initial=1.0, factor=2.0, maximum=32.0, jitter=0.0)
 
 
 def is_up(now: float) -> bool:
-    """What the actor needs is there for 7 minutes in 11, and then gone for 4."""
+    """Return whether the actor's dependency is up: 7 minutes of every 11, then 4 down."""
     return now % 660.0 < 420.0
 
 
 def expected_starts() -> list[float]:
-    """When the actor is made: again when what it needs has gone, with pauses of 1, 2, 4 ... 32."""
+    """Return when the actor starts: at 0.0, and 1, 2, 4 ... 32 s after each crash."""
     starts, now, streak = [0.0], 0.0, 0
     while True:
         if is_up(now):
-            now = now // 660.0 * 660.0 + 420.0  # it runs well until then, for longer than 32 s
+            now = now // 660.0 * 660.0 + 420.0  # it runs for over 32 s, which resets the pause
             streak = 0
         now += min(2.0**streak, 32.0)
         streak += 1
@@ -68,7 +68,7 @@ async def test_an_hour_of_a_service_that_is_down_now_and_then(
 async def test_an_hour_of_questions_with_deadlines(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
-    """Each second one that waits 1 to 60 s for an actor that answers every tenth minute."""
+    """Each question is answered before its deadline, or times out at most a tick after it."""
     waiting: list[Reply[float]] = []
 
     def keep(reply: Reply[float]) -> Do:
@@ -100,7 +100,7 @@ async def test_an_hour_of_questions_with_deadlines(
     await asyncio.gather(*questions)
     assert min(late) >= 0.0
     assert max(late) <= TICK + 1e-6
-    # Of those before each answer, they wait for it whose deadline has not passed.
+    # The actor answers every ten minutes: only questions that are not yet due are still waiting.
     in_time = sum(second % 60 + 1 >= 599 - second for second in range(600))
     assert counts == {"answered": 6 * in_time, "late": 3600 - 6 * in_time}
     assert len(actor_system.deadlines) == 0

@@ -33,7 +33,7 @@ from tests.support.kit import (
 
 
 async def crash_and_wait(ref: ActorRef[Do], clock: ManualClock) -> float:
-    """The pause after one more crash."""
+    """Crash the actor, and return the pause before its restart in seconds."""
     log: list[str] = []
     began = clock.now()
     ref.tell(boom)
@@ -54,7 +54,7 @@ async def test_the_pauses_grow_up_to_the_maximum(
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 64, 64]
 
 
-async def test_the_restart_is_due_exactly_then(
+async def test_the_restart_is_due_exactly_after_the_pause(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     ref = actor_system.spawn(Bare, lifecycle=PERMANENT)
@@ -68,7 +68,7 @@ async def test_the_restart_is_due_exactly_then(
     assert actor_system.snapshot().children[0].state == "running"
 
 
-async def test_who_ran_well_begins_again_with_a_short_pause(
+async def test_an_actor_that_ran_well_is_restarted_after_a_short_pause_again(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     ref = actor_system.spawn(Bare, lifecycle=TIRELESS)
@@ -79,7 +79,7 @@ async def test_who_ran_well_begins_again_with_a_short_pause(
     assert await crash_and_wait(ref, manual_clock) == 1
 
 
-def test_without_a_first_pause_there_is_none() -> None:
+def test_an_initial_pause_of_zero_means_no_pauses() -> None:
     assert Backoff(initial=0.0).pause(7, Random(0)) == 0.0
 
 
@@ -109,12 +109,12 @@ def test_an_intensity_counts_the_restarts_of_its_period() -> None:
     intensity = Intensity(restarts=2, period=10.0)
     assert window.allows(intensity, 0.0)
     assert window.allows(intensity, 5.0)
-    assert window.allows(intensity, 10.0)  # that of 0.0 is past
+    assert window.allows(intensity, 10.0)  # the restart at 0.0 no longer counts
     assert not window.allows(intensity, 14.9)
     assert not RestartWindow().allows(Intensity(restarts=0), 0.0)
 
 
-async def test_an_intensity_of_its_own_costs_the_child_alone(
+async def test_a_child_with_its_own_intensity_is_given_up_alone(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
     lifecycle = Lifecycle(backoff=STEADY, intensity=Intensity(restarts=2, period=100.0))
@@ -192,7 +192,7 @@ async def test_siblings_share_the_intensity_and_the_supervisor_crashes_for_them(
     assert made[1].a.alive
 
 
-async def test_a_restarted_supervisor_begins_a_new_book(
+async def test_a_restarted_supervisor_begins_a_new_restart_window(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     made: list[Parent] = []
@@ -211,7 +211,7 @@ async def test_a_restarted_supervisor_begins_a_new_book(
     for _ in range(2):
         made[1].a.tell(boom)
         await manual_clock.advance(0.5)
-    assert made[1].a.alive  # two more within the ten seconds of the first three
+    assert made[1].a.alive  # although there were five crashes within ten seconds
     assert len(made) == 2
 
 
@@ -274,7 +274,7 @@ async def test_given_up_reaches_a_main_that_waits(
         async def main(self) -> None:
             other = self.context.spawn(Bare, lifecycle=TEMPORARY)
             self.context.watch(other)
-            other.stop()  # its down stays where it is, and stands in nobody's way
+            other.stop()  # its down waits until `main` ends, and must not delay GivenUp
             try:
                 await self.context.next()
             except GivenUp as given_up:
@@ -325,7 +325,7 @@ async def test_a_failed_restart_of_a_child_that_starts_others_is_its_own_crash(
     assert attempts == 3
 
 
-async def test_who_is_given_up_while_nobody_listens_is_given_up_too(
+async def test_an_actor_is_given_up_even_if_nobody_listens(
     manual_clock: ManualClock,
 ) -> None:
     async with running_system(manual_clock) as system:

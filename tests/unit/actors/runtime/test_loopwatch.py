@@ -9,7 +9,7 @@ from tests.support.kit import Bare, Worker
 
 
 class Looks:
-    """A watch without its thread, whose clock the test moves: each look is one second later."""
+    """A watch without its thread, on a clock that moves by one second after each look."""
 
     def __init__(self, system: ActorSystem) -> None:
         self.time = 0.0
@@ -25,7 +25,7 @@ def blocked(events: list[Event]) -> list[Blocked]:
     return [event for event in events if isinstance(event, Blocked)]
 
 
-async def test_who_blocks_the_loop_in_a_plain_function_is_named(
+async def test_an_actor_that_blocks_the_loop_in_a_plain_function_is_named(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
     looks = Looks(actor_system)
@@ -38,7 +38,7 @@ async def test_who_blocks_the_loop_in_a_plain_function_is_named(
     ]
 
 
-async def test_who_blocks_it_in_a_coroutine_is_named(
+async def test_an_actor_that_blocks_the_loop_in_a_coroutine_is_named(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
     looks = Looks(actor_system)
@@ -107,7 +107,7 @@ def hold(reported: threading.Event) -> None:
 def test_the_thread_ends_with_its_loop() -> None:
     async def make() -> LoopWatch:
         watch = LoopWatch(ActorSystem(), 0.001)
-        watch._where = lambda: ""  # type: ignore[method-assign]  # the thread that is no more
+        watch._where = lambda: ""  # type: ignore[method-assign]  # as if the thread had ended
         return watch
 
     watch = asyncio.run(make())

@@ -19,7 +19,7 @@ from tests.support.kit import Bare, Worker, for_ever, note, wait_for
 
 
 def filled(capacity: int, overflow: Overflow) -> Mailbox[str]:
-    """A mailbox that is full of "0", "1", ..., however many it may hold."""
+    """Return a mailbox that is filled to its capacity with "0", "1" and so on."""
     mailbox: Mailbox[str] = Mailbox(capacity, overflow)
     for index in range(mailbox.capacity):
         assert mailbox.offer(str(index)) is None
@@ -27,7 +27,7 @@ def filled(capacity: int, overflow: Overflow) -> Mailbox[str]:
 
 
 def numbers(first: int, mailbox: Mailbox[str]) -> list[str]:
-    """What is left of what it was filled with when those before `first` have gone."""
+    """Return the messages of a mailbox from `filled` without those before number `first`."""
     return [str(index) for index in range(first, mailbox.capacity)]
 
 
@@ -121,7 +121,7 @@ async def test_a_sender_cancelled_in_the_moment_of_its_turn_gives_it_to_the_next
     mailbox = filled(1, Overflow.WAIT)
     first, second = (asyncio.create_task(mailbox.wait(message)) for message in "ab")
     await settle()
-    first.cancel()  # it stands in line still, and will not be served
+    first.cancel()  # it is still in line, and must be skipped
     assert mailbox.take() == "0"
     await settle()
     assert second.done()
@@ -153,13 +153,13 @@ async def test_closing_refuses_senders_and_returns_the_rest_in_order() -> None:
     assert len(mailbox) == mailbox.waiting == 0
 
 
-# -- the policies, seen from outside -------------------------------------------------------------
+# -- the policies, through refs --------------------------------------------------------------------
 
 
 async def busy_worker(
     system: ActorSystem, overflow: Overflow, capacity: int = 1
 ) -> tuple[Worker, asyncio.Event]:
-    """A worker that waits for the gate, with a mailbox that is filled."""
+    """Return a worker that waits for the gate, with a full mailbox, and the gate."""
     worker, gate = Worker(), asyncio.Event()
     ref = system.spawn(
         lambda: worker, name="w", lifecycle=Lifecycle(capacity=capacity, overflow=overflow)
@@ -265,7 +265,7 @@ async def test_senders_in_line_are_refused_when_the_actor_stops(
     gate.set()
 
 
-async def test_sending_to_who_is_no_more_raises(actor_system: ActorSystem) -> None:
+async def test_send_to_an_actor_that_has_ended_raises(actor_system: ActorSystem) -> None:
     ref = actor_system.spawn(Worker)
     ref.stop()
     await ref.join()
@@ -282,7 +282,7 @@ def test_the_statistics_of_a_mailbox() -> None:
     assert mailbox.statistics() == MailboxStatistics(capacity - 1, capacity, 0, 1)
 
 
-async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> None:
+async def test_a_sender_that_is_cancelled_in_line_frees_its_place_even_as_the_last() -> None:
     mailbox = filled(1, Overflow.WAIT)
     only = asyncio.create_task(mailbox.wait("a"))
     await settle()
@@ -297,7 +297,7 @@ async def test_who_is_cancelled_in_line_gives_its_place_even_as_the_last() -> No
     await asyncio.gather(only, return_exceptions=True)
 
 
-async def test_a_plain_function_makes_room_for_who_waits(actor_system: ActorSystem) -> None:
+async def test_a_plain_function_makes_room_for_a_waiting_sender(actor_system: ActorSystem) -> None:
     log: list[str] = []
     ref = actor_system.spawn(Bare, lifecycle=Lifecycle(capacity=1))
     sending = asyncio.create_task(ref.send(note(log, "second")))

@@ -29,11 +29,11 @@ from tests.support.kit import (
     tasks_of_actors,
 )
 
-# -- the misbehaving -----------------------------------------------------------------------------
+# -- misbehaving actors ----------------------------------------------------------------------------
 
 
 class Swallower:
-    """A message whose handler does not end when it is cancelled, until it is let go."""
+    """A message whose handler swallows up to two cancellations while it waits for its gate."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -47,7 +47,7 @@ class Swallower:
                 self.swallowed += 1
 
 
-async def test_who_swallows_cancellation_is_named_and_left_behind(
+async def test_an_actor_that_swallows_cancellation_is_reported_and_abandoned(
     manual_clock: ManualClock, actor_events: list[Event], leak_check: LeakCheck
 ) -> None:
     system = ActorSystem(clock=manual_clock, observer=actor_events.append, kill_grace=3.0)
@@ -64,10 +64,10 @@ async def test_who_swallows_cancellation_is_named_and_left_behind(
     assert system.snapshot().children == ()
     swallower.gate.set()
     await settle()
-    assert actor_events[-1] == Stopped("system", Exit.SHUTDOWN)  # nothing came after
+    assert actor_events[-1] == Stopped("system", Exit.SHUTDOWN)  # and no event after it
 
 
-async def test_who_swallows_it_and_then_ends_was_killed(
+async def test_an_actor_that_swallows_cancellation_and_then_ends_was_killed(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
     log: list[str] = []
@@ -86,7 +86,7 @@ async def test_who_swallows_it_and_then_ends_was_killed(
     assert log == ["worker started", "swallowed"]
 
 
-async def test_who_raises_on_being_cancelled_has_crashed(
+async def test_an_actor_that_raises_when_cancelled_has_crashed(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
     async def fail(worker: Worker) -> None:
@@ -106,7 +106,7 @@ async def test_who_raises_on_being_cancelled_has_crashed(
 
 
 @pytest.mark.parametrize("order", [Order.REVERSE, Order.TOGETHER])
-async def test_the_children_of_who_is_stuck_still_end(
+async def test_the_children_of_a_stuck_actor_still_end(
     manual_clock: ManualClock, actor_events: list[Event], leak_check: LeakCheck, order: Order
 ) -> None:
     system = ActorSystem(clock=manual_clock, observer=actor_events.append, kill_grace=3.0)
@@ -166,7 +166,7 @@ async def test_a_kill_while_the_children_end_does_not_orphan_them(
     assert manual_clock.now() == 5.0
 
 
-async def test_askers_of_who_is_killed_hear_at_once(
+async def test_askers_of_a_killed_actor_are_told_at_once(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     parent = Worker(name="parent")

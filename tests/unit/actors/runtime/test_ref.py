@@ -1,4 +1,4 @@
-"""`tell_now`: handled before it returns, if nothing stands before it."""
+"""`tell_now` handles the message before it returns, if the actor is idle."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,7 +12,7 @@ from tests.support.kit import PERMANENT, TEMPORARY, Boom, names
 
 
 class Noting(Actor[str]):
-    """Keeps what it is told, and does what it says."""
+    """Records its messages, and acts on those that it knows."""
 
     def __init__(self, notes: list[str], gate: asyncio.Event | None = None) -> None:
         self._notes = notes
@@ -116,7 +116,9 @@ async def test_a_crash_is_the_supervisors_affair(actor_system: ActorSystem) -> N
     assert actor_system.dead_letters == 1
 
 
-async def test_one_that_is_restarted_at_once_handles_the_next(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_is_restarted_at_once_handles_the_next_message(
+    actor_system: ActorSystem,
+) -> None:
     notes: list[str] = []
     at_once = Lifecycle(backoff=Backoff(initial=0.0))
     ref = actor_system.spawn(lambda: Noting(notes), lifecycle=at_once)
@@ -125,7 +127,7 @@ async def test_one_that_is_restarted_at_once_handles_the_next(actor_system: Acto
     assert notes == ["crash", "b"]
 
 
-async def test_who_ends_by_itself_has_ended_after_it(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_stops_itself_ends_normally(actor_system: ActorSystem) -> None:
     notes: list[str] = []
     ref = actor_system.spawn(lambda: Noting(notes), lifecycle=TEMPORARY)
     ref.tell_now("stop")

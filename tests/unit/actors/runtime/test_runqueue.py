@@ -26,7 +26,9 @@ async def test_actors_have_their_turns_in_the_order_in_which_they_were_woken(
 
 
 @pytest.mark.own_bound("more waits for one actor than it handles in a row")
-async def test_one_with_much_to_do_lets_others_in_between(actor_system: ActorSystem) -> None:
+async def test_an_actor_with_many_messages_lets_others_in_between(
+    actor_system: ActorSystem,
+) -> None:
     log: list[str] = []
     busy, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
     for _ in range(3 * MESSAGES_PER_TURN):
@@ -80,7 +82,7 @@ async def test_a_flood_of_ones_own_mailbox_does_not_hold_up_the_loop(
     assert turns >= 10
 
 
-async def test_who_asks_and_asks_does_not_hold_up_the_loop(actor_system: ActorSystem) -> None:
+async def test_asking_again_and_again_does_not_hold_up_the_loop(actor_system: ActorSystem) -> None:
     ref = actor_system.spawn(Bare)
     others = 0
 
@@ -130,21 +132,21 @@ async def test_ctrl_c_in_a_plain_function_goes_through_and_leaves_the_queue_in_o
     actor_system: ActorSystem,
 ) -> None:
     def leave(worker: object) -> None:
-        raise KeyboardInterrupt  # of Ctrl-C
+        raise KeyboardInterrupt
 
     log: list[str] = []
     ref, other = actor_system.spawn(Bare), actor_system.spawn(Bare)
     ref.tell(leave)
     other.tell(note(log, "other"))
     with pytest.raises(KeyboardInterrupt):
-        actor_system.run_queue._run()  # by hand, in place of the loop, which would end with it
+        actor_system.run_queue._run()  # called directly, since the exception would end the loop
     assert not ref.alive
     await settle()
     assert log == ["other"]
     assert tasks_of_actors() == 0
 
 
-async def test_one_that_waits_now_and_then_lets_others_in_between_too(
+async def test_an_actor_that_has_waited_lets_others_in_between_too(
     actor_system: ActorSystem,
 ) -> None:
     log: list[str] = []
@@ -165,7 +167,7 @@ async def test_one_that_waits_now_and_then_lets_others_in_between_too(
 
 @pytest.mark.own_bound("tells several at once, and to tell is not to wait for room")
 @pytest.mark.parametrize("each", [MESSAGES_PER_TURN // 2, 2 * MESSAGES_PER_TURN])
-async def test_many_with_much_to_do_in_tasks_do_not_hold_up_the_loop(
+async def test_many_busy_actors_with_tasks_do_not_hold_up_the_loop(
     actor_system: ActorSystem, each: int
 ) -> None:
     handled = 0
@@ -182,13 +184,13 @@ async def test_many_with_much_to_do_in_tasks_do_not_hold_up_the_loop(
     while handled < 10 * TURNS:
         await asyncio.sleep(0)
         turns += 1
-    # Where no task begins in its actor's turn, each has one that waits, and the loop runs them all.
+    # Without eager tasks, each actor has its own task, and the loop runs all of them in one turn.
     assert turns >= (5 if EAGER else 1)
 
 
 @pytest.mark.parametrize("kind", [Bare, Worker], ids=["without hooks", "with hooks"])
 @pytest.mark.parametrize("waits", [False, True], ids=["in a plain function", "in a task"])
-async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_between(
+async def test_an_actor_that_keeps_crashing_without_a_pause_lets_others_in_between(
     actor_system: ActorSystem, kind: type[Actor[Do]], waits: bool
 ) -> None:
     log: list[str] = []
@@ -210,5 +212,5 @@ async def test_one_that_crashes_and_crashes_without_a_pause_lets_others_in_betwe
     )
     await sender
     await settle()
-    assert log.index("other") <= 2 * TURNS  # it comes two turns of the loop later
+    assert log.index("other") <= 2 * TURNS  # "other" runs two turns of the loop later
     assert log.count("crash") == 4 * TURNS

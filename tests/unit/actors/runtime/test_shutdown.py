@@ -27,7 +27,7 @@ from tests.support.kit import (
     wait_for,
 )
 
-# -- a stop meanwhile ----------------------------------------------------------------------------
+# -- stops and restarts ----------------------------------------------------------------------------
 
 
 async def test_a_stop_ends_the_pause_at_once(

@@ -41,7 +41,7 @@ async def test_start_waits_until_the_actor_is_ready(actor_system: ActorSystem) -
     assert ref.alive
 
 
-async def test_start_of_one_without_hooks_is_at_once(actor_system: ActorSystem) -> None:
+async def test_an_actor_without_hooks_starts_at_once(actor_system: ActorSystem) -> None:
     ref = await actor_system.start(Bare)
     assert ref.alive
 
@@ -73,11 +73,11 @@ async def test_started_that_raises_fails_the_start_and_leaves_nothing(
         await actor_system.start(lambda: Unready(log), lifecycle=PERMANENT)
     assert isinstance(failed.value.__cause__, Boom)
     assert names(actor_system) == []
-    assert log == []  # `stopped` is for what has started
+    assert log == []  # `stopped` runs only after a successful start
     assert actor_system.snapshot().tally.crashed == 1
 
 
-async def test_a_child_that_ended_already_has_not_started(actor_system: ActorSystem) -> None:
+async def test_a_spawned_actor_whose_start_fails_has_crashed(actor_system: ActorSystem) -> None:
     ref = actor_system.spawn(Unready)
     down = await ref.join()
     assert down.exit is Exit.CRASHED
@@ -104,7 +104,9 @@ async def test_start_fails_when_the_actor_is_stopped_meanwhile(
     assert log == []
 
 
-async def test_who_waits_for_a_start_may_go(actor_system: ActorSystem) -> None:
+async def test_a_cancelled_wait_for_a_start_does_not_stop_the_actor(
+    actor_system: ActorSystem,
+) -> None:
     gate = asyncio.Event()
 
     class Slow(Worker):
@@ -133,7 +135,9 @@ async def test_a_name_is_found_for_a_child_that_has_none(actor_system: ActorSyst
     assert len(paths) == 10
 
 
-async def test_one_that_ends_in_started_does_no_errand(actor_system: ActorSystem) -> None:
+async def test_an_actor_that_stops_itself_in_started_does_not_run_main(
+    actor_system: ActorSystem,
+) -> None:
     log: list[str] = []
 
     class Brief(Worker):
@@ -181,7 +185,7 @@ async def test_a_supervisor_whose_child_does_not_start_has_not_started(
     assert names(actor_system) == []
 
 
-async def test_one_that_is_stopped_as_soon_as_it_has_started_did_not_start(
+async def test_start_fails_if_the_actor_is_stopped_as_soon_as_it_has_started(
     actor_system: ActorSystem,
 ) -> None:
     made: list[Bare] = []

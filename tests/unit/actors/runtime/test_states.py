@@ -1,4 +1,4 @@
-"""The life of an actor as a table."""
+"""The table of an actor's states is complete, and the cell follows it."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_every_state_is_reached_and_leads_to_the_end() -> None:
     assert all(State.STOPPED in reached(state) for state in State)
 
 
-def test_none_that_stops_takes_messages_again() -> None:
+def test_an_actor_that_is_stopping_never_takes_messages_again() -> None:
     assert reached(State.STOPPING) == {State.STOPPING, State.STOPPED}
     assert reached(State.STOPPED) == {State.STOPPED}
 

@@ -193,7 +193,7 @@ async def test_started_that_fails_at_a_restart_is_tried_again_with_backoff(
     await ref.send(note(log, "kept"))
     await manual_clock.advance(100.0)
     assert starts == [0.0, 1.0, 3.0, 7.0]
-    assert log == ["worker stopped", "kept"]  # stopped: once, for the one that had started
+    assert log == ["worker stopped", "kept"]  # `stopped` ran only for the object that had started
     assert actor_system.snapshot().children[0].restarts == 3
 
 
@@ -237,7 +237,7 @@ async def test_failing_starts_do_not_pass_for_running_well(
     assert pauses == [1, 2, 4, 8, 8, 8, 8, 8, 8]
 
 
-# -- who is restarted ----------------------------------------------------------------------------
+# -- which actors are restarted --------------------------------------------------------------------
 
 
 def finish(worker: Worker) -> None:
@@ -274,7 +274,7 @@ async def test_who_is_restarted(
 
 
 @pytest.mark.parametrize("lifecycle", [PERMANENT, TRANSIENT, TEMPORARY])
-async def test_nobody_is_restarted_who_was_told_to_stop(
+async def test_an_actor_that_was_told_to_stop_is_not_restarted(
     actor_system: ActorSystem, manual_clock: ManualClock, lifecycle: Lifecycle
 ) -> None:
     ref = actor_system.spawn(Worker, lifecycle=lifecycle)
@@ -324,7 +324,7 @@ AT_ONCE = Lifecycle(backoff=Backoff(initial=0.0))
 
 
 class Starting(Bare):
-    """Gets ready, and has nothing to clean up."""
+    """Has a `started` hook and no `stopped` hook."""
 
     async def started(self) -> None: ...
 
@@ -358,7 +358,7 @@ async def test_without_a_pause_the_next_message_is_handled_by_the_next_object(
     assert tasks_of_actors() == 0
 
 
-async def test_who_stops_itself_and_crashes_in_the_same_message_has_crashed(
+async def test_an_actor_that_stops_itself_and_crashes_in_the_same_message_has_crashed(
     actor_system: ActorSystem,
 ) -> None:
     def stop_and_crash(worker: Worker) -> None:
@@ -370,7 +370,7 @@ async def test_who_stops_itself_and_crashes_in_the_same_message_has_crashed(
     assert (await ref.join()).exit is Exit.CRASHED
 
 
-async def test_who_is_stopped_by_one_that_hears_of_its_crash_is_not_restarted(
+async def test_an_actor_that_an_observer_of_its_crash_stops_is_not_restarted(
     actor_system: ActorSystem,
 ) -> None:
     ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
@@ -387,7 +387,7 @@ async def test_who_is_stopped_by_one_that_hears_of_its_crash_is_not_restarted(
     assert tasks_of_actors() == 0
 
 
-async def test_who_is_stopped_by_one_that_hears_of_its_restart_ends(
+async def test_an_actor_that_an_observer_of_its_restart_stops_ends(
     actor_system: ActorSystem,
 ) -> None:
     ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
@@ -456,7 +456,7 @@ class Slow(Worker):
 async def test_a_restart_that_is_due_at_once_starts_the_actor_once(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
-    """Even if its task has not yet gone idle after the crash, as on a busy loop."""
+    """The actor starts once even if its task has not yet gone idle, as on a busy loop."""
     log: list[str] = []
     ref = actor_system.spawn(lambda: Slow(log), lifecycle=PERMANENT)
     await settle()

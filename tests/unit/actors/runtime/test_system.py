@@ -125,7 +125,7 @@ async def test_a_snapshot_from_within_a_plain_function_shows_it_as_just_begun(
     assert [(actor.message, actor.busy_for) for actor in seen] == [("function", 0.0)]
 
 
-async def test_a_snapshot_shows_who_waits_for_a_restart_and_who_stops(
+async def test_a_snapshot_shows_paused_and_stopping_actors(
     actor_system: ActorSystem,
 ) -> None:
     actor_system.spawn(Bare, lifecycle=Lifecycle(backoff=STEADY)).tell(boom)
@@ -222,7 +222,7 @@ async def test_a_healthy_system_has_not_failed(actor_system: ActorSystem) -> Non
     failed.cancel()
 
 
-async def test_who_waits_for_the_failure_may_go_and_another_still_hears_of_it(
+async def test_a_cancelled_wait_for_the_failure_does_not_affect_the_next(
     manual_clock: ManualClock,
 ) -> None:
     system = ActorSystem(clock=manual_clock, random=Random(0))

@@ -18,7 +18,7 @@ def test_watchers_are_called_once_in_order() -> None:
     assert len(watchers) == 0
 
 
-def test_a_watcher_may_strike_out_another() -> None:
+def test_a_watcher_may_remove_another() -> None:
     watchers, heard = Watchers(), list[str]()
     watchers.add(lambda down: unwatch())
     unwatch = watchers.add(lambda down: heard.append("b"))
