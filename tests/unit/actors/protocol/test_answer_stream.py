@@ -1,4 +1,4 @@
-"""A request's way out, by itself."""
+"""The answer stream of a request, without a session."""
 
 from itertools import count
 
@@ -34,7 +34,7 @@ def test_answers_in_fewer_steps_are_the_same(limit: int) -> None:
     assert (out.queue.sequence, out.flow.blocked) == (3, {})
 
 
-def test_the_one_that_fills_the_outbox_says_so() -> None:
+def test_the_answer_that_fills_the_outbox_says_so() -> None:
     out = output(outbox=100)
     way = answer_stream(out)
     said = next(number for number in count(1) if not way.answer(Text("x" * 10)))
@@ -52,7 +52,7 @@ def test_without_a_connection_there_is_room_until_the_buffer_is_full() -> None:
     assert [way.answer(Text("a")) for _ in range(3)] == [True, True, False]
 
 
-def test_one_that_is_over_says_nothing_more() -> None:
+def test_a_stream_that_is_over_sends_nothing_more() -> None:
     out = output()
     way = answer_stream(out)
     way.over = True

@@ -1,4 +1,4 @@
-"""When answers of streams wait to be written with others."""
+"""Several stream answers per turn wait briefly, to be written together."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ def test_while_streams_say_several_answers_a_turn_they_gather_for_a_while() -> N
     out, now = output(), 5.0
     way = answer_stream(out)
     gathering = Gathering()
-    for _ in range(2):  # and as long when it begins anew
+    for _ in range(2):  # the second time starts anew, and lasts as long
         for passed, more in ((0.0, True), (GATHERED_FOR / 2, True), (GATHERED_FOR / 2, False)):
             now += passed
             say(way, SEVERAL)

@@ -15,7 +15,7 @@ LIMITS = SessionLimits(
 
 
 class TokenBucket:
-    """A Meter's bucket of bytes, by itself."""
+    """A Meter with only a bucket of bytes."""
 
     def __init__(self, rate: float, size: int) -> None:
         self._meter = Meter(Rates(0, 1, rate, size))
@@ -95,10 +95,10 @@ def test_after_the_wait_that_it_names_the_tokens_are_there(
     st.integers(1, 100),
     st.lists(st.tuples(st.integers(1, 120), st.integers(0, 6400)), max_size=40),
 )
-def test_it_gives_what_a_bucket_that_counts_tokens_gives(
+def test_a_bucket_agrees_with_one_that_counts_tokens(
     rate: int, size: int, draws: list[tuple[int, int]]
 ) -> None:
-    """Beside a plain one: in whole tokens, refilled up to its size whenever it is looked at."""
+    """It agrees with an exact model, which is refilled up to its size at every draw."""
     bucket = TokenBucket(rate, size)
     tokens, at = Fraction(size), Fraction(0)
     for cost, later in draws:

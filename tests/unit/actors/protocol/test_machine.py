@@ -218,11 +218,11 @@ def test_what_cannot_be_encoded_leaves_no_gap() -> None:
     assert take(session) == [Sent(1, 1, False, "closing"), Sent(1, 2, True, "!INTERNAL")]
 
 
-# -- 4: what is owed -----------------------------------------------------------------------------
+# -- 4: pending closings ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["end", "cancel", "gone", "fail_all"])
-def test_what_is_owed_goes_out_before_the_end(how: str) -> None:
+def test_pending_closings_are_sent_before_the_end(how: str) -> None:
     session = machine()
     opened(session, 1)
     for key in "abc":
@@ -321,7 +321,7 @@ def test_a_notice_takes_credit_and_waits_for_it() -> None:
     stream(session, 9).notify(Notice("to nobody"))
     stream(session, 1).block()
     assert [frame.said for frame in take(session)] == ["(first 0)"]
-    assert receive(session, Credit(1, 2)) == []  # the notice has taken it
+    assert receive(session, Credit(1, 2)) == []  # the waiting notice uses it
     assert [frame.said for frame in take(session)] == ["(third 5)"]
     assert receive(session, Credit(1, 3)) == [Wake(1)]
     assert take(session) == []
@@ -401,7 +401,7 @@ def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> Non
     ]
 
 
-def test_who_drains_takes_no_requests_but_goes_on_with_those_it_has() -> None:
+def test_a_draining_session_takes_no_requests_but_continues_those_it_has() -> None:
     session = machine()
     opened(session, 1)
     session.drain("bye", 1000)
@@ -457,7 +457,7 @@ def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() 
 
 
 @pytest.mark.parametrize("frame", [Ping(1), Request(9, 0, None)])
-def test_who_only_asks_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
+def test_a_client_that_sends_and_never_reads_is_a_slow_consumer(frame: Frame) -> None:
     session = machine(buffer_messages=2)
     for number in range(7):
         assert receive(session, Ping(number)) == []
@@ -529,7 +529,7 @@ def test_a_client_that_acknowledges_is_waited_for() -> None:
     assert [sent.said for sent in take(session)] == ["c"]
 
 
-def test_what_a_connection_was_to_carry_aside_is_not_for_the_next() -> None:
+def test_a_pong_for_one_connection_is_not_sent_on_the_next() -> None:
     session = machine()
     receive(session, Ping(1))
     session.drain("bye", 5)
@@ -559,7 +559,7 @@ def test_a_notice_waits_for_room_too() -> None:
     assert [sent.said for sent in take(session)] == ["(wait 0)"]
 
 
-# -- the outbox ----------------------------------------------------------------------------------
+# -- the send queue --------------------------------------------------------------------------------
 
 
 def test_the_outbox_is_taken_in_order_by_bytes() -> None:
@@ -569,7 +569,7 @@ def test_the_outbox_is_taken_in_order_by_bytes() -> None:
         stream(session, 1).answer(Text(str(number)))
     size = len(encode(1, 1, False, Text("0")))
     assert [decode(frame).said for frame in session.output.take(3 * size)] == ["0", "1", "2"]
-    assert session.output.queue.size == 7 * size + 1  # the tenth has a longer sequence
+    assert session.output.queue.size == 7 * size + 1  # the tenth has a longer sequence number
     assert [decode(frame).said for frame in session.output.take(2 * size - 1)] == ["3"]
     assert [decode(frame).said for frame in session.output.take(0)] == ["4"]
     assert len(session.output.take(ALL)) == 5
@@ -587,7 +587,7 @@ def test_one_frame_longer_than_asked_for_is_taken_alone() -> None:
     assert session.output.queue.size == 0
 
 
-def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_not() -> None:
+def test_a_notice_that_cannot_be_encoded_raises_with_or_without_room() -> None:
     def choosy(request_id: int, sequence: int, end: bool, said: Said) -> bytes:
         if isinstance(said, Notice) and said.message == "bad":
             raise UnicodeEncodeError("utf-8", "bad", 0, 1, "surrogates not allowed")
@@ -596,7 +596,7 @@ def test_a_notice_that_cannot_be_encoded_fails_who_says_it_whether_it_waits_or_n
     session: Machine = SessionMachine(SessionLimits(), choosy)
     session.attach(initial_credit=1, acknowledges=True)
     opened(session, 1)
-    for _ in range(2):  # with room, and without
+    for _ in range(2):  # first with credit, then without
         with pytest.raises(UnicodeEncodeError):
             stream(session, 1).notify(Notice("bad", discard=1))
         stream(session, 1).answer(Text("a"))

@@ -1,4 +1,4 @@
-"""What sessions hold, and who is refused when it is too much."""
+"""Sessions hold a bounded number of bytes; beyond that, requests are refused."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ def sealed(text: str) -> Sealed:
 
 
 class Waiting(RequestActor[Text, Text]):
-    """Answers when the client says so."""
+    """Answers with the next message from the client."""
 
     async def handle(self, request: Text) -> Text:
         return await self.context.received(Text)
@@ -63,7 +63,7 @@ class Deaf(RequestActor[Text, Text]):
 
 
 class Asking(StreamActor[Text, Text]):
-    """Asks once, and says what it was answered."""
+    """Asks once, and ends with the answer to its ask."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         yield Opens("ask", Text("?"), Text("void"))
@@ -73,7 +73,7 @@ class Asking(StreamActor[Text, Text]):
 
 
 class Large(RequestActor[Text, Text]):
-    """One answer of so many bytes."""
+    """Answers with as many bytes as the request says."""
 
     made = 0
 
@@ -106,7 +106,7 @@ class LargeLast(StreamActor[Text, Text]):
 
 
 class Reserving(RequestActor[Text, Text]):
-    """A large answer that is made only once there is room for it."""
+    """Makes its large answer only once there is room for it."""
 
     making = 0
     most = 0
@@ -137,7 +137,7 @@ async def client_of(
 
 
 def counted(client: Client) -> int:
-    """What the session's account has of input now."""
+    """Return how many bytes of input the session's account holds."""
     assert client.attached is not None
     return client.attached.outbox._session.machine.account.input_bytes
 
@@ -216,7 +216,7 @@ async def test_one_small_answer_is_let_in_however_little_is_free(
     assert output.queue.sequence == 5, "the ask, three unread answers, and what settles the ask"
 
 
-async def test_of_small_messages_that_nobody_takes_one_is_let_in(
+async def test_a_second_small_message_that_no_handler_takes_ends_the_request(
     actor_system: ActorSystem,
 ) -> None:
     client, budget, _ = await client_of(actor_system, Deaf)
@@ -248,7 +248,7 @@ async def test_input_that_no_handler_takes_ends_its_request_when_it_is_too_much(
 
 
 class Hoarding(DuplexActor[Ask, Text, Text]):
-    """Takes inputs one by one, each when it is told to."""
+    """Answers each input with its length, and so takes no more inputs than its credit allows."""
 
     go = asyncio.Event()
 
@@ -309,7 +309,7 @@ async def test_what_is_taken_after_the_end_is_not_given_back_twice(
 
 
 class Late(DuplexActor[Ask, Text, Text]):
-    """Takes one input more when it is cancelled."""
+    """Takes one more input when it is cancelled."""
 
     async def handle(
         self, request: Ask, inputs: AsyncIterator[Text]
@@ -323,7 +323,7 @@ class Late(DuplexActor[Ask, Text, Text]):
 
 
 class Stubborn(DuplexActor[Ask, Text, Text]):
-    """Ignores its cancellation, takes an input when it is told to go on, and reserves room."""
+    """Ignores cancellation, then takes an input and reserves room once `go` is set."""
 
     go = asyncio.Event()
 
@@ -352,7 +352,7 @@ async def test_a_handler_that_outlives_its_request_changes_no_account(
         await settle()
         client.send(Cancel(request_id))
     await settle()
-    await manual_clock.advance(60.0)  # the handlers are left behind
+    await manual_clock.advance(60.0)  # long enough to abandon the handlers
     await settle()
     assert counted(client) == 0
     Stubborn.go.set()
@@ -448,7 +448,7 @@ async def test_a_request_that_is_cancelled_while_it_waits_for_room_holds_up_nobo
 
 
 class Twice(RequestActor[Text, Text]):
-    """Reserves in two parts."""
+    """Reserves room in two parts."""
 
     async def handle(self, request: Text) -> Text:
         half = int(request.text) // 2
@@ -523,37 +523,37 @@ async def test_a_large_answer_of_a_second_try_waits_too(
     assert [len(said) for said in await client.said(2)] == [MIB]
 
 
-class Owing(StreamActor[Text, Text]):
-    """Owes something at its end, which is too large."""
+class LeavingOpen(StreamActor[Text, Text]):
+    """Ends while its ask is open, with an answer of as many bytes as the request says."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         yield Opens("ask", Text("?"), Text("void"))
         yield Last(Text("x" * int(request.text)))
 
 
-async def test_what_is_owed_comes_before_an_end_that_is_too_large(
+async def test_a_pending_closing_is_sent_before_an_end_that_is_too_large(
     actor_system: ActorSystem,
 ) -> None:
-    client, _, _ = await client_of(actor_system, Owing)
+    client, _, _ = await client_of(actor_system, LeavingOpen)
     client.request(Text(str(LIMITS.max_answer_bytes)))
     assert await client.said(1) == ["?", "void", "!RESOURCE_EXHAUSTED"]
 
 
-class OwingMuch(StreamActor[Text, Text]):
-    """Would owe more than a frame holds."""
+class LargeClosing(StreamActor[Text, Text]):
+    """Opens an ask whose closing has as many bytes as the request says."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         yield Opens("ask", Text("?"), Text("x" * int(request.text)))
         yield Text("never")
 
 
-async def test_what_is_owed_and_too_large_ends_its_request(actor_system: ActorSystem) -> None:
-    client, _, _ = await client_of(actor_system, OwingMuch)
+async def test_a_closing_that_is_too_large_ends_its_request(actor_system: ActorSystem) -> None:
+    client, _, _ = await client_of(actor_system, LargeClosing)
     client.request(Text(str(LIMITS.max_answer_bytes)))
     assert await client.said(1) == ["?", "!RESOURCE_EXHAUSTED"]
 
 
-# -- the budget of all ---------------------------------------------------------------------------
+# -- the budget of all sessions --------------------------------------------------------------------
 
 
 async def test_the_session_that_holds_most_is_refused_first(actor_system: ActorSystem) -> None:
@@ -737,7 +737,7 @@ def test_streams_wait_where_the_budget_is_used_up(away: bool) -> None:
 
 
 class SmallBursts(StreamActor[Text, Text]):
-    """Never waits, and yields nothing but small bursts."""
+    """Yields small bursts without ever waiting."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         for _ in range(2000):

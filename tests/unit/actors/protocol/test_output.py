@@ -157,7 +157,7 @@ def test_twice_the_buffer_unread_is_too_much_for_another_request() -> None:
     fill(out, 1, 1)
     assert out.flow.verdict() >= REFUSE
     out.take(0)
-    assert out.flow.verdict() < REFUSE  # the oldest leave
+    assert out.flow.verdict() < REFUSE  # the oldest answers are dropped
     acknowledging = output(acknowledges=True)
     fill(acknowledging, 2, 1000)
     acknowledging.take(ALL)
@@ -166,7 +166,7 @@ def test_twice_the_buffer_unread_is_too_much_for_another_request() -> None:
     assert acknowledging.flow.verdict() < REFUSE
 
 
-def test_four_times_the_messages_unread_are_no_reader() -> None:
+def test_four_times_the_messages_unread_close_the_connection() -> None:
     out = output()
     fill(out, 39, 1)
     assert out.flow.verdict() is not CLOSE
@@ -177,9 +177,9 @@ def test_four_times_the_messages_unread_are_no_reader() -> None:
 @pytest.mark.parametrize(
     ("connected", "acknowledges", "room"),
     [
-        (True, False, (10 - 2, 100 - 10)),  # what was handed out makes room by leaving
+        (True, False, (10 - 2, 100 - 10)),  # answers that were taken need not be kept
         (True, True, (10 - 5, 100 - 10)),
-        (False, False, (10 - 5, 1000 - 25)),  # nobody takes anything, and nothing leaves
+        (False, False, (10 - 5, 1000 - 25)),  # without a connection, everything is kept
         (False, True, (10 - 5, 1000 - 25)),
     ],
 )
