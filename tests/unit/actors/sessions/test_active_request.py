@@ -1,4 +1,4 @@
-"""A request between its session and its actor, where they meet in odd moments."""
+"""Edge cases between a request's session and its actor, such as two events in one moment."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -99,7 +99,7 @@ async def test_a_sleep_and_its_request_may_end_in_one_moment(
 
 @pytest.mark.usefixtures("ctrl_c_raises")
 async def test_ctrl_c_is_not_held_up_by_a_request(service: Service) -> None:
-    """As of any actor: see test_ending."""
+    """A KeyboardInterrupt in a request's handler propagates to the loop and ends the request."""
     raised = KeyboardInterrupt()
     gate = asyncio.Event()
     refs: list[ActorRef[object]] = []
@@ -114,7 +114,7 @@ async def test_ctrl_c_is_not_held_up_by_a_request(service: Service) -> None:
     client.request(Text())
     await settle()
     gate.set()
-    # The loop would end with it: so its step is taken by hand, in place of the loop.
+    # The exception would end the loop, so the test runs the task's step itself.
     (task,) = asyncio.all_tasks() - {asyncio.current_task()}
     coroutine = task.get_coro()
     assert coroutine is not None

@@ -27,7 +27,7 @@ from tests.support.session_kit import Ask, Client, FakeConnection, Sent, Service
 
 
 class Echo(RequestActor[Text, Text]):
-    """Says what it was told, and crashes on "crash"."""
+    """Repeats the request, and crashes on "crash"."""
 
     async def handle(self, request: Text) -> Text:
         if request.text == "crash":
@@ -36,7 +36,7 @@ class Echo(RequestActor[Text, Text]):
 
 
 class Waiting(RequestActor[Ask, Text]):
-    """Is done when the client says so."""
+    """Answers with the next message from the client."""
 
     async def handle(self, request: Ask) -> Text:
         return await self.context.received(Text)
@@ -63,7 +63,7 @@ async def test_each_session_has_its_own_ids_and_sequence(service: Service) -> No
     assert await two.read() == [Sent(1, 1, True, "b"), Sent(2, 2, True, "c")]
 
 
-async def test_no_session_is_made_for_who_has_gone(
+async def test_no_session_is_made_for_an_asker_that_has_gone(
     service: Service, actor_system: ActorSystem
 ) -> None:
     gone: asyncio.Future[Opened | None] = asyncio.get_running_loop().create_future()
@@ -73,14 +73,14 @@ async def test_no_session_is_made_for_who_has_gone(
     assert actor_system.snapshot().children[0].children == ()
 
 
-async def test_a_session_answers_nobody_who_has_gone(service: Service) -> None:
+async def test_a_session_ignores_a_take_over_whose_asker_has_gone(service: Service) -> None:
     client = await service.open()
     gone: asyncio.Future[Attached | None] = asyncio.get_running_loop().create_future()
     gone.cancel()
     client.ref.tell(Attach(FakeConnection(), 0, 0, False, Reply(gone)))
     client.send(Ping(1))
     assert await client.read() == [Sent(0, 0, False, "pong 1")]
-    assert client.connection.closed is None  # nobody has taken the session over
+    assert client.connection.closed is None  # the session was not taken over
 
 
 async def test_the_connection_is_woken_for_output_and_not_without(service: Service) -> None:
@@ -94,7 +94,7 @@ async def test_the_connection_is_woken_for_output_and_not_without(service: Servi
     assert client.connection.wakes == 1
 
 
-async def test_an_outbox_tells_whether_it_has_more_while_it_is_the_sessions(
+async def test_an_outbox_says_whether_it_has_more_until_another_replaces_it(
     service: Service,
 ) -> None:
     def outbox(client: Client) -> Outbox:
@@ -286,7 +286,7 @@ async def test_one_slow_stream_holds_up_no_other(actor_system: ActorSystem) -> N
 # -- drain and failure ---------------------------------------------------------------------------
 
 
-async def test_who_drains_lets_requests_end_and_takes_no_more(service: Service) -> None:
+async def test_a_draining_session_lets_requests_end_and_takes_no_more(service: Service) -> None:
     client = await service.open()
     client.request(Ask())
     await settle()
@@ -347,7 +347,7 @@ async def test_a_session_that_crashes_takes_its_requests_along_and_no_other_sess
     await settle()
     drained = client.drain()
     await settle()
-    client.send(Ping(2**64))  # what the encoding fails on
+    client.send(Ping(2**64))  # too large to encode
     down = await client.ref.join()
     assert down.exit is Exit.CRASHED
     with pytest.raises(AskCrashed):

@@ -1,4 +1,4 @@
-"""A session and its connections: lost, taken up again, taken over, too slow."""
+"""A session and its connections: lost, resumed, taken over, too slow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -89,7 +89,7 @@ async def test_at_the_end_of_the_window_all_is_cancelled(
     assert service.books.session_events == ["left", "ended away"]
 
 
-async def test_who_comes_back_in_time_has_a_whole_window_again(
+async def test_a_client_that_comes_back_in_time_has_a_whole_window_again(
     service: Service, manual_clock: ManualClock
 ) -> None:
     client = await service.open()
@@ -165,7 +165,7 @@ async def test_a_gap_on_a_take_over_closes_the_first_too(service: Service) -> No
     assert service.books.session_events == ["not resumed"]
 
 
-async def test_no_connection_is_attached_for_who_has_gone(service: Service) -> None:
+async def test_no_connection_is_attached_for_a_client_that_has_gone(service: Service) -> None:
     client = await service.open()
     attaching = asyncio.create_task(client.attach(0))
     await asyncio.sleep(0)
@@ -191,7 +191,7 @@ async def test_a_take_over_fences_the_first_connection(service: Service) -> None
     second, client.connection = client.connection, first
     client.request(Text("of the first"))
     client.send(Cancel(1))
-    client.detach(1000)  # of the first: not the session's end
+    client.detach(1000)  # by the first connection, so the session goes on
     await settle()
     assert client.ref.alive
     client.connection, client.last_id = second, 1
@@ -242,7 +242,7 @@ async def test_memory_is_bounded_while_nobody_is_there(
 # -- slow consumers ------------------------------------------------------------------------------
 
 
-async def test_who_never_acknowledges_is_closed_with_4002_and_may_come_back(
+async def test_a_client_that_never_acknowledges_is_closed_with_4002_and_may_come_back(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     service = Service(actor_system, SessionLimits(resume_buffer_messages=4))
@@ -263,7 +263,7 @@ async def test_who_never_acknowledges_is_closed_with_4002_and_may_come_back(
     assert [frame.said for frame in await client.read()] == ["4", "5", "6", "7"]
 
 
-async def test_who_acknowledges_no_refusal_is_closed_with_4002_too(
+async def test_a_client_that_acknowledges_no_refusals_is_closed_with_4002_too(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     service = Service(actor_system, SessionLimits(resume_buffer_messages=4))
@@ -293,7 +293,7 @@ async def test_an_acknowledgement_now_and_then_is_enough(
     client.check()
 
 
-async def test_ends_alone_that_nobody_acknowledges_are_4002_too(
+async def test_a_client_that_acknowledges_no_ends_is_closed_with_4002_too(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     service = Service(actor_system, SessionLimits(resume_buffer_messages=4))
@@ -332,7 +332,7 @@ async def test_a_deadline_at_the_moment_of_the_end_makes_one_end(
     for number in range(1, 21):
         client.request(Ask(), timeout_ms=50)
         await settle()
-        # The last words arrive when the deadline is due, before it or behind it.
+        # The message arrives 1 to 20 ms after the timeout: before or after the deadline's tick.
         last = partial(client.send, Inform(number, Text("done")))
         manual_clock.call_later(0.05 + 0.001 * number, last)
         await manual_clock.advance(0.1)
@@ -341,11 +341,11 @@ async def test_a_deadline_at_the_moment_of_the_end_makes_one_end(
     assert {frame.said for frame in client.received} == {"done", "!DEADLINE_EXCEEDED"}
 
 
-# -- streams that say much -----------------------------------------------------------------------
+# -- streams with many answers ---------------------------------------------------------------------
 
 
 class Several(StreamActor[Text, Text]):
-    """Says so much in one turn that more is worth a wait, and never ends."""
+    """Yields enough answers in one turn that they wait for more, and never ends."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         for number in range(SEVERAL):

@@ -8,7 +8,7 @@ from tests.support.session_kit import Service, Text
 
 
 class Waiting(RequestActor[Text, Text]):
-    """Is done when the client says so."""
+    """Answers with the next message from the client."""
 
     async def handle(self, request: Text) -> Text:
         return await self.context.received(Text)
@@ -36,7 +36,7 @@ async def test_a_session_that_has_ended_is_found_no_more(
         case "closed":
             client.detach(1000)
         case "crashed":
-            client.send(Ping(2**64))  # what the encoding fails on
+            client.send(Ping(2**64))  # too large to encode
         case _:
             client.detach(1006)
             await manual_clock.advance(service.environment.limits.resume_window + 0.1)
@@ -105,7 +105,9 @@ async def test_a_thousand_clients_that_come_and_go_lock_nobody_out(
     assert await service.open()
 
 
-async def test_one_that_came_back_does_not_make_room(actor_system: ActorSystem) -> None:
+async def test_a_session_whose_client_came_back_does_not_make_room(
+    actor_system: ActorSystem,
+) -> None:
     service = Service(actor_system, at_most=1)
     client = await service.open()
     client.detach(1006)
@@ -115,7 +117,7 @@ async def test_one_that_came_back_does_not_make_room(actor_system: ActorSystem) 
     assert client.ref.alive
 
 
-async def test_all_sessions_are_told_those_without_a_connection_too(
+async def test_all_sessions_include_those_without_a_connection(
     actor_system: ActorSystem,
 ) -> None:
     service = Service(actor_system)

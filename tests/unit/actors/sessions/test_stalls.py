@@ -1,4 +1,4 @@
-"""The stall timeout: which streams end because their client takes nothing of them."""
+"""The stall timeout ends streams that opt in and whose clients take none of their answers."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ SLOW = SessionLimits().slow_consumer
 
 
 class Endless(StreamActor[Text, Text]):
-    """Holds something while it streams."""
+    """Streams without end, and opts in to the stall timeout."""
 
     ends_if_stalled = True
     closed = 0
@@ -29,13 +29,13 @@ class Endless(StreamActor[Text, Text]):
 
 
 class Patient(Endless):
-    """Holds nothing."""
+    """Does not opt in to the stall timeout."""
 
     ends_if_stalled = False
 
 
 class Few(Endless):
-    """Needs a few answers' room for each of several streams."""
+    """Ends after 20 answers."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         for _ in range(20):
@@ -43,9 +43,9 @@ class Few(Endless):
 
 
 async def opened(service: Service, kind: type[Endless], **how: bool | int) -> Client:
-    """Open a session in which such a stream runs."""
+    """Open a session that runs a stream of this kind."""
     service.registry.register(Text, kind)
-    client = await service.open(**how)  # type: ignore[arg-type]  # what the tests below pass
+    client = await service.open(**how)  # type: ignore[arg-type]  # the keywords of `open`
     client.request(Text())
     await client.read()
     return client
@@ -129,7 +129,7 @@ async def test_acknowledging_slowly_is_progress_for_every_stream(
 
 
 class Filling(Endless):
-    """Fills the send queue."""
+    """Fills the send queue with large answers."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         while True:
