@@ -30,7 +30,7 @@ class Count:
 
 
 class Counter(Actor[Count]):
-    """Counts the questions; crashes when it is told so."""
+    """Answers each question with a count, and crashes at a count of 3."""
 
     def __init__(self, start: int = 0) -> None:
         self._count = start
@@ -96,7 +96,7 @@ async def test_two_of_one_type_are_told_apart_by_name(actor_system: ActorSystem)
             calls.registry.actor(Counter, "c")
 
 
-async def test_one_that_nobody_registered_is_a_crash_that_says_so(
+async def test_the_use_of_an_actor_that_nobody_registered_is_a_crash_that_says_so(
     actor_system: ActorSystem, actor_events: list[Event]
 ) -> None:
     async with serving(actor_system, register) as calls:
@@ -105,7 +105,7 @@ async def test_one_that_nobody_registered_is_a_crash_that_says_so(
     assert "no actor Other runs" in str(actor_events)
 
 
-async def test_one_that_crashes_in_a_loop_is_given_up_alone(
+async def test_a_background_actor_that_crashes_in_a_loop_is_given_up_alone(
     actor_system: ActorSystem, actor_events: list[Event], manual_clock: ManualClock
 ) -> None:
     class Looping(Actor[str]):
@@ -128,7 +128,9 @@ async def test_one_that_crashes_in_a_loop_is_given_up_alone(
         assert (await calls.call(Text(), Text)).text == "1"
 
 
-async def test_one_that_does_not_start_stops_those_before_it(actor_system: ActorSystem) -> None:
+async def test_a_background_actor_that_does_not_start_stops_those_before_it(
+    actor_system: ActorSystem,
+) -> None:
     stopped: list[str] = []
 
     class First(Actor[str]):
@@ -151,7 +153,7 @@ async def test_one_that_does_not_start_stops_those_before_it(actor_system: Actor
     assert stopped == ["first"]
 
 
-async def test_one_may_need_another(actor_system: ActorSystem) -> None:
+async def test_a_background_actor_may_need_another(actor_system: ActorSystem) -> None:
     class Needy(Actor[str]):
         def __init__(self, path: str) -> None:
             self.path = path
@@ -172,7 +174,7 @@ async def test_one_may_need_another(actor_system: ActorSystem) -> None:
         assert made[0].path == "system/extensions/counter"
 
 
-def test_one_name_twice_names_both() -> None:
+def test_a_name_that_is_registered_twice_names_both_actors() -> None:
     registry = Registry()
     registry.supervise("x", Counter)
     with pytest.raises(AlreadyRegistered, match=r"'x' is made by .*Counter, .*Other cannot"):

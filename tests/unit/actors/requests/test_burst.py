@@ -1,4 +1,4 @@
-"""Answers that are there already: pulled like a stream, without its steps."""
+"""Bursts are pulled like streams, but without an asynchronous step for each answer."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -15,7 +15,7 @@ MANY = 3 * AT_ONCE
 
 
 class Bursting(StreamActor[Text, Text]):
-    """So many answers in one burst, then one by itself."""
+    """Yields several answers in one burst, then one by itself."""
 
     pulls = 0
     closed = 0
@@ -99,7 +99,7 @@ async def test_a_full_outbox_stops_it(actor_system: ActorSystem) -> None:
 
 
 class Talking(StreamActor[Text, Text]):
-    """Says something else while its burst is pulled."""
+    """Sends a notice, or aborts, while its burst is pulled."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         yield Burst(self._answers(request.text))
@@ -120,7 +120,7 @@ async def talking(actor_system: ActorSystem, credit: int = 0) -> Client:
     return await service.open(credit)
 
 
-async def test_a_notice_from_within_comes_behind_it_under_a_number_of_its_own(
+async def test_a_notice_during_a_burst_follows_it_under_its_own_number(
     actor_system: ActorSystem,
 ) -> None:
     client = await talking(actor_system)
@@ -129,7 +129,9 @@ async def test_a_notice_from_within_comes_behind_it_under_a_number_of_its_own(
     client.check()
 
 
-async def test_a_notice_from_within_needs_credit_as_any(actor_system: ActorSystem) -> None:
+async def test_a_notice_during_a_burst_needs_credit_like_any_other(
+    actor_system: ActorSystem,
+) -> None:
     client = await talking(actor_system, 2)
     client.request(Text())
     assert await client.said(1) == ["0", "1"]
@@ -140,7 +142,9 @@ async def test_a_notice_from_within_needs_credit_as_any(actor_system: ActorSyste
     client.check()
 
 
-async def test_an_abort_from_within_ends_it_right_behind_it(actor_system: ActorSystem) -> None:
+async def test_an_abort_during_a_burst_ends_the_request_right_after_it(
+    actor_system: ActorSystem,
+) -> None:
     client = await talking(actor_system, 2)
     client.request(Text("abort"))
     assert await client.said(1) == ["0", "1", "!ABORTED"]

@@ -1,4 +1,4 @@
-"""Duplex requests: inputs in order, bounded, once; whatever breaks them ends that request alone."""
+"""Duplex requests take each input once, in order; a bad input ends only its request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ from tests.support.session_kit import Ask, Text, Unspeakable
 
 
 class Echo(DuplexActor[Ask, Text, Text]):
-    """Says back what it is told, with the request's word before it."""
+    """Repeats each input after the request's text, and then answers "over"."""
 
     async def handle(self, request: Ask, inputs: AsyncIterator[Text]) -> AsyncIterator[Text]:
         async for item in inputs:
@@ -167,7 +167,7 @@ async def test_inputs_after_the_end_are_ignored(actor_system: ActorSystem) -> No
 
 
 class Fragile(DuplexActor[Ask, Text, Text]):
-    """Crashes at its first try: before it takes an input, or after."""
+    """Crashes before it takes an input, at its first try only, or after it has taken one."""
 
     restartable = True
     tries = 0
@@ -210,16 +210,16 @@ async def test_it_is_run_again_only_while_it_has_taken_nothing(
 def inputs_of(
     grant: Callable[[int], None], started: Callable[[], None], window: int = INPUT_WINDOW
 ) -> Inputs:
-    """Inputs that find room for everything."""
+    """Return inputs that always have room in memory."""
     return Inputs(Text, grant, started, lambda size: True, lambda sealed: None, window)
 
 
-async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
+async def test_a_wait_for_an_input_ends_when_it_comes() -> None:
     inputs = inputs_of(lambda limit: None, lambda: None)
     waiting = asyncio.create_task(inputs.next())
     await settle()
     assert not waiting.done()
-    for number in (1, 2):  # the second comes before who waits has had its turn
+    for number in (1, 2):  # the second comes before the waiting task has run
         assert inputs.put(Input(number, Text(str(number)), last=False)) is None
     assert await waiting == Text("1")
     assert await inputs.next() == Text("2")
@@ -229,7 +229,7 @@ async def test_who_waits_for_an_input_has_it_when_it_comes() -> None:
     assert await waiting is None
 
 
-async def test_who_waits_for_an_input_and_is_cancelled_has_taken_none() -> None:
+async def test_a_cancelled_wait_for_an_input_takes_none() -> None:
     inputs = inputs_of(lambda limit: None, lambda: None)
     waiting = asyncio.create_task(inputs.next())
     await settle()

@@ -45,7 +45,7 @@ class Letters(StreamActor[Ask, Text]):
 
 
 class Trace:
-    """Keeps what its interceptors see."""
+    """Records what its interceptors see."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -75,7 +75,9 @@ class Interceptor:
             self.trace.lines.append(f"{self.name} {call.ending_code} {call.answers}")
 
 
-async def test_the_first_is_outermost_whoever_registers_first(actor_system: ActorSystem) -> None:
+async def test_the_first_interceptor_is_outermost_wherever_actors_are_registered(
+    actor_system: ActorSystem,
+) -> None:
     trace = Trace()
     async with serving(actor_system, trace.register) as calls:
         assert await calls.call(Text("a"), Text) == Text("A")
@@ -120,7 +122,7 @@ async def test_each_answer_of_a_burst_is_heard_before_it_is_sent(actor_system: A
         ("after", Boom(), "INTERNAL"),
     ],
 )
-async def test_one_outside_sees_what_one_within_it_makes_of_the_request(
+async def test_an_outer_interceptor_sees_the_end_that_an_inner_one_causes(
     actor_system: ActorSystem, when: str, raised: Exception, seen: str
 ) -> None:
     @asynccontextmanager
@@ -144,7 +146,9 @@ async def test_one_outside_sees_what_one_within_it_makes_of_the_request(
 
 
 @pytest.mark.parametrize(("word", "code"), [("no", Code.NOT_FOUND), ("boom", Code.INTERNAL)])
-async def test_what_goes_wrong_is_seen(actor_system: ActorSystem, word: str, code: Code) -> None:
+async def test_an_interceptor_sees_failures_and_crashes(
+    actor_system: ActorSystem, word: str, code: Code
+) -> None:
     trace = Trace()
     async with serving(actor_system, trace.register) as calls:
         with pytest.raises(Failure) as failure:
@@ -172,7 +176,7 @@ async def test_a_cancel_and_a_deadline_are_told_apart(
             assert trace.lines[-1] == f"outer {code} 4"
 
 
-async def test_one_refuses_and_the_handler_never_runs(actor_system: ActorSystem) -> None:
+async def test_an_interceptor_refuses_and_the_handler_never_runs(actor_system: ActorSystem) -> None:
     @asynccontextmanager
     async def only_lower(call: Call[Text]) -> AsyncIterator[None]:
         if not call.request.text.islower():
@@ -194,7 +198,7 @@ async def test_one_refuses_and_the_handler_never_runs(actor_system: ActorSystem)
         await anext(letters)
 
 
-async def test_one_turns_an_answer_into_an_error(actor_system: ActorSystem) -> None:
+async def test_an_interceptor_turns_an_answer_into_an_error(actor_system: ActorSystem) -> None:
     @asynccontextmanager
     async def strict(call: Call[Text]) -> AsyncIterator[None]:
         yield
@@ -230,7 +234,9 @@ async def test_swallowing_an_error_answers_nothing(
         assert failure.value.code is code
 
 
-async def test_a_crash_of_its_own_costs_that_request(actor_system: ActorSystem) -> None:
+async def test_an_interceptor_that_crashes_ends_only_that_request(
+    actor_system: ActorSystem,
+) -> None:
     @asynccontextmanager
     async def broken(call: Call[Text]) -> AsyncIterator[None]:
         if call.request.text == "x":
@@ -248,7 +254,7 @@ async def test_a_crash_of_its_own_costs_that_request(actor_system: ActorSystem) 
         assert await calls.call(Text("a"), Text) == Text("A")
 
 
-def test_one_round_a_message_that_nobody_answers_is_found_at_the_start() -> None:
+def test_an_interceptor_of_a_message_that_nobody_answers_is_found_at_the_start() -> None:
     registry = Registry()
     registry.intercept(Text, Trace().named("lost").around)
     with pytest.raises(NotRegistered, match=r"Interceptor.around intercepts Text, which no actor"):

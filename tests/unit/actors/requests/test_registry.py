@@ -37,16 +37,16 @@ def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
         registry.register(Text, Lower)
 
 
-def test_what_makes_an_actor_is_as_good_as_its_class() -> None:
+def test_a_factory_is_as_good_as_a_class() -> None:
     registry = Registry()
     registry.register(Text, lambda: Lower())
     registration = registry.by_message.get(Text)
     assert registration is not None
     assert isinstance(registration.factory(), Lower)
-    assert registration.label.endswith("test_what_makes_an_actor_is_as_good_as_its_class")
+    assert registration.label.endswith("test_a_factory_is_as_good_as_a_class")
 
 
-def test_what_has_no_name_is_named_as_it_shows_itself() -> None:
+def test_a_factory_without_a_name_is_named_by_its_repr() -> None:
     registry = Registry()
     registry.register(Text, partial(Lower))
     with pytest.raises(AlreadyRegistered, match=r"answered by functools.partial\(<class .*Lower"):

@@ -1,4 +1,4 @@
-"""Another stream's answers, passed on: as `async for answer in source: yield answer` would."""
+"""Relay passes on another stream, as `async for answer in source: yield answer` would."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,7 +17,7 @@ from tests.support.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Te
 
 @dataclass(frozen=True)
 class Marked(Text):
-    """A message that is not simply passed on."""
+    """A message at which the relay stops."""
 
 
 async def source_of(text: str, notes: list[str]) -> AsyncGenerator[Text | Burst[Text], None]:
@@ -41,7 +41,7 @@ async def source_of(text: str, notes: list[str]) -> AsyncGenerator[Text | Burst[
 
 
 class Passing(StreamActor[Text, Text]):
-    """Passes on what `source` says, but for what is Marked; notes what happens."""
+    """Relays its source, answers for each Marked message itself, and notes what happens."""
 
     notes: list[str]
 

@@ -186,7 +186,7 @@ class Retried(StreamActor[Text, Text]):
         yield Text(f"{request.text} in run {self.runs}")
 
 
-async def test_a_restartable_one_runs_again_and_the_client_sees_nothing(
+async def test_a_restartable_request_runs_again_and_the_client_does_not_notice(
     service: Service, manual_clock: ManualClock
 ) -> None:
     class Mine(Retried):
@@ -200,7 +200,7 @@ async def test_a_restartable_one_runs_again_and_the_client_sees_nothing(
     client.check()
 
 
-async def test_one_that_fails_when_it_runs_again_ends_with_its_failure(
+async def test_a_request_that_fails_when_it_runs_again_ends_with_its_failure(
     service: Service, manual_clock: ManualClock
 ) -> None:
     class Mine(RequestActor[Text, Text]):
@@ -250,7 +250,7 @@ async def test_a_notice_is_an_answer_too(service: Service, manual_clock: ManualC
     assert Mine.runs == 1
 
 
-async def test_one_that_always_crashes_is_given_up_and_hurts_nobody(
+async def test_a_request_that_always_crashes_is_given_up_and_hurts_nobody(
     service: Service, manual_clock: ManualClock
 ) -> None:
     class Mine(Retried):
@@ -264,7 +264,7 @@ async def test_one_that_always_crashes_is_given_up_and_hurts_nobody(
     assert client.ref.alive
 
 
-async def test_cancel_and_deadline_reach_one_that_waits_to_run_again(
+async def test_cancel_and_deadline_reach_a_request_that_waits_to_run_again(
     service: Service, manual_clock: ManualClock
 ) -> None:
     class Mine(Retried):
@@ -281,7 +281,7 @@ async def test_cancel_and_deadline_reach_one_that_waits_to_run_again(
     client.check()
 
 
-async def test_one_that_is_not_restartable_runs_once(
+async def test_a_request_that_is_not_restartable_runs_once(
     service: Service, manual_clock: ManualClock
 ) -> None:
     class Mine(Retried):
@@ -320,20 +320,20 @@ async def test_abort_ends_a_request_from_anywhere(service: Service) -> None:
 async def test_a_handler_may_abort_itself(service: Service) -> None:
     after: list[str] = []
 
-    class Suicidal(RequestActor[Text, Text]):
+    class SelfAborting(RequestActor[Text, Text]):
         async def handle(self, request: Text) -> Text:
             self.context.abort(Failure(Code.ABORTED, "enough"))
             await asyncio.sleep(0)
             after.append("went on")
             return Text("never")
 
-    client = await client_of(service, Suicidal)
+    client = await client_of(service, SelfAborting)
     client.request(Text())
     assert await client.said(1) == ["!ABORTED"]
     assert after == []
 
 
-# -- who watches how requests go ------------------------------------------------------------------
+# -- how requests end, and which are actors --------------------------------------------------------
 
 
 class Slow(RequestActor[Text, Text]):
@@ -348,7 +348,7 @@ class Slow(RequestActor[Text, Text]):
         return request
 
 
-async def test_who_watches_hears_how_each_request_went(
+async def test_the_end_of_each_request_is_reported(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     ends: list[tuple[object, ...]] = []
@@ -369,15 +369,15 @@ async def test_who_watches_hears_how_each_request_went(
     cancelled = ends[2][1]
     assert isinstance(cancelled, Failure)
     assert cancelled.code is Code.CANCELLED
-    assert len(ends) == 3  # what the handler gives after that is nothing
+    assert len(ends) == 3  # what the handler returns after that does not count
 
 
 class Passing(RequestActor[Text, Text]):
-    """Ends in its first step; looks for itself on "look", waits on "wait"."""
+    """Ends in its first step, except on "wait"; uses its ref on "look"."""
 
     @staticmethod
     async def at_once() -> None:
-        """Nothing to wait for."""
+        """Return without waiting."""
 
     async def handle(self, request: Text) -> Text:
         if request.text == "look":
@@ -385,7 +385,7 @@ class Passing(RequestActor[Text, Text]):
         if request.text == "wait":
             await asyncio.sleep(0)
         if request.text == "timeout":
-            async with asyncio.timeout(10):  # needs a task to be in
+            async with asyncio.timeout(10):  # requires a task
                 await Passing.at_once()
                 return Text("in time")
         return request
@@ -472,7 +472,7 @@ class Plain(RequestActor[Text, Text]):
 
 
 class AsCoroutine(Plain):
-    """The same as a coroutine function."""
+    """`Plain` as a coroutine function."""
 
     async def handle(self, request: Text) -> Text:
         answer = super().handle(request)
@@ -563,7 +563,7 @@ async def test_what_was_refused_is_not_ended_again(service: Service) -> None:
     made[1].context.abort(Failure(Code.ABORTED, "too late"))
     made[1].context.notice("too late")
     assert await client.read() == []
-    for request_id in (1, 3):  # there is room again
+    for request_id in (1, 3):  # either end makes room again
         client.send(Cancel(request_id))
         await settle()
         assert [frame.said for frame in await client.read()] == ["!CANCELLED"]
@@ -575,7 +575,7 @@ async def test_what_was_refused_is_not_ended_again(service: Service) -> None:
 
 
 @pytest.mark.parametrize("kind", [Plain, AsCoroutine])
-async def test_a_count_that_raises_costs_its_request_and_not_the_session(
+async def test_a_report_of_an_end_that_raises_does_not_end_the_session(
     actor_system: ActorSystem, actor_events: list[Event], kind: type[Plain]
 ) -> None:
     left = [Boom()]
@@ -592,7 +592,7 @@ async def test_a_count_that_raises_costs_its_request_and_not_the_session(
     client.check()
 
 
-async def test_a_kind_of_handler_of_ones_own_says_what_it_likes(service: Service) -> None:
+async def test_a_custom_handler_may_answer_in_any_way(service: Service) -> None:
     class Own(Handler[Text]):
         async def run(self) -> Completed:
             match self.request:
@@ -621,7 +621,7 @@ async def test_a_drain_does_not_wait_for_what_ends_in_its_first_step(service: Se
 
 
 @pytest.mark.skipif(not EAGER, reason="no task begins at once")
-async def test_it_aborts_itself_from_a_task_of_its_own_that_begins_at_once(
+async def test_a_request_may_abort_itself_from_its_own_eager_task(
     service: Service,
 ) -> None:
     ended: list[str] = []

@@ -147,7 +147,7 @@ async def test_with_a_full_outbox_the_generator_is_not_advanced(actor_system: Ac
     machine_holds = client.take(0)
     pulls = Counting.pulls
     await settle()
-    assert Counting.pulls == pulls  # one frame less, and not half of it
+    assert Counting.pulls == pulls  # one frame was taken, and more than half are left
     sizes = sum(map(len, machine_holds))
     while not sizes > limit // 2 + 100:
         sizes += sum(map(len, client.take(1000)))
@@ -254,7 +254,7 @@ async def test_a_request_without_async_generator_is_still_pulled(service: Servic
 
 
 class Asking(StreamActor[Text, Text]):
-    """Asks, waits for the answer, and says it."""
+    """Asks, waits for the answer, and repeats it."""
 
     async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
         yield Opens("q", Text("ask"), closing=Text("closed void"))
@@ -362,7 +362,7 @@ async def test_a_flood_of_answers_is_bounded(service: Service, actor_system: Act
 
 
 class Slow(StreamActor[Text, Text]):
-    """As many answers as it is asked for, each after a turn of the event loop."""
+    """Yields as many answers as the request says, each after a turn of the event loop."""
 
     said = 0
 
@@ -376,7 +376,7 @@ class Slow(StreamActor[Text, Text]):
 
 
 class Paired(StreamActor[Ask, Text]):
-    """Opens and closes, and never waits."""
+    """Opens and closes asks without ever waiting."""
 
     async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
         for number in range(AT_ONCE):
@@ -395,7 +395,7 @@ async def test_streams_that_wait_for_turns_are_whole(service: Service) -> None:
     client.check()
 
 
-async def test_a_stream_that_waits_for_turns_has_not_one_more_once_it_is_cancelled(
+async def test_a_stream_that_waits_for_turns_gets_no_more_once_it_is_cancelled(
     service: Service,
 ) -> None:
     service.registry.register(Text, Slow)
