@@ -1,4 +1,4 @@
-"""The scheduler finds what an order of events can break, and the runtime holds in any order."""
+"""The scheduler finds failures of some orders of events; the runtime works in any order."""
 
 import asyncio
 from random import Random
@@ -42,7 +42,7 @@ def test_the_seed_of_a_failure_is_told_and_fails_again(monkeypatch: pytest.Monke
 
 
 def orders(seeds: range) -> list[tuple[str, ...]]:
-    """How three actors, told one thing each, came to handle it."""
+    """Return, per seed, the order in which three actors handle one message each."""
     found: list[tuple[str, ...]] = []
 
     async def test(system: ActorSystem, clock: ManualClock) -> None:
@@ -73,7 +73,7 @@ def test_a_loop_with_nothing_ready_waits() -> None:
         assert runner.run(work()) > before
 
 
-def test_who_waits_with_await_waits_in_any_order() -> None:
+def test_an_interleaved_test_runs_once_per_seed_and_keeps_its_name() -> None:
     calls: list[int] = []
 
     @interleaved(runs=3)
@@ -113,8 +113,8 @@ async def test_one_senders_messages_are_handled_in_order_in_any_order(
 
 
 @interleaved(runs=100)
-async def test_every_asker_hears_in_any_order(system: ActorSystem, clock: ManualClock) -> None:
-    """An answer, the crash, or that the actor is no more; and nobody waits for the deadline."""
+async def test_every_ask_ends_in_any_order(system: ActorSystem, clock: ManualClock) -> None:
+    """Each ask ends with its answer or with AskCrashed, and none times out."""
     ref = system.spawn(Bare, lifecycle=TIRELESS)
 
     def answer(reply: Reply[int]) -> Do:
@@ -210,5 +210,5 @@ async def test_the_whole_ends_in_any_order(system: ActorSystem, clock: ManualClo
         await asyncio.sleep(0)
     ref.stop()
     down = await clock.until(ref.join())
-    assert down.exit in (Exit.SHUTDOWN, Exit.CRASHED)  # told while it starts its children
+    assert down.exit in (Exit.SHUTDOWN, Exit.CRASHED)  # stopped while it starts its children
     assert not [ref for ref in refs if ref.alive]

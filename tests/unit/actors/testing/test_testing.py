@@ -170,9 +170,7 @@ async def test_a_probe_waits_for_what_comes_later(
     assert await manual_clock.until(probe.next()) == "late"
 
 
-async def test_a_probe_keeps_the_word_of_an_end(
-    actor_system: ActorSystem, manual_clock: ManualClock
-) -> None:
+async def test_a_probe_keeps_downs(actor_system: ActorSystem, manual_clock: ManualClock) -> None:
     probe = Probe[int]()
     other = actor_system.spawn(Worker, name="other", lifecycle=TEMPORARY)
     actor_system.spawn(lambda: probe)
@@ -207,7 +205,7 @@ async def test_a_loop_that_hides_what_is_ready_is_given_many_turns(
     with monkeypatch.context() as patch:
         patch.setattr(
             "actors.testing.kit.asyncio.get_running_loop", object
-        )  # as uvloop: no `_ready`
+        )  # like uvloop's, without `_ready`
         await settle()
     task.cancel()
     assert turns == BLIND_ROUNDS

@@ -1,4 +1,4 @@
-"""The client of `serving`: what it says when a handler answers otherwise than the test thinks."""
+"""The client of `serving` says clearly how a handler's answers differ from the expected ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ class Echo(RequestActor[Text, Text]):
 
 
 class Letters(StreamActor[Ask, Text]):
-    """Says each letter and, on "?", waits for what the client says."""
+    """Yields each letter, and for "?" the next message from the client."""
 
     async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
         self.context.notice("it begins")
@@ -127,7 +127,7 @@ async def test_more_than_the_session_has_room_for_waits_and_comes_in_order(
         registry.register_duplex(Ask, Text, Taking)
 
     async with serving(actor_system, duplex) as calls:
-        many = 3000  # a session holds 1024
+        many = 3000  # a session's mailbox holds 1024
         echoes = [calls.call(Text(str(number)), Text) for number in range(many)]
         answers = await asyncio.gather(*echoes)
         assert [answer.text for answer in answers] == [str(number) for number in range(many)]
