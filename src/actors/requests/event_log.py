@@ -1,0 +1,253 @@
+"""A log of events that many readers follow, each at its own speed.
+
+One actor appends; streams read. The log keeps its newest events up to a number of bytes, and more
+while they are pinned. Nothing is stored for a reader, so one that stops reading costs nothing: when
+it reads on, it gets everything since its position, or `Gap` if some of that is no longer kept.
+(Offsets and gaps as in Durable Streams and Kafka; the writer's pacing is RSocket's `request(n)`
+turned around: it is the fastest reader that lets the writer go on.)
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+E = TypeVar("E")
+
+WINDOW: Final = 16 * 1024
+"""Bytes that the writer may be ahead of the fastest reader."""
+
+PAGE: Final = 64 * 1024
+"""Bytes that a reader takes at once, unless a single event is larger."""
+
+
+class Gap(Exception):
+    """Events after the reader's position are no longer kept, or the position is not in the log."""
+
+
+class LogClosed(Exception):
+    """The log has been closed, and the reader has read everything in it."""
+
+
+class EventLog(Generic[E]):
+    """Events in order of position. Create it in an actor, and bind it with `context.at_end`.
+
+    keep_bytes: how many bytes of the newest events are kept. after: the position before the first
+    event.
+    """
+
+    def __init__(self, keep_bytes: int, after: int = 0) -> None:
+        self._keep_bytes = keep_bytes
+        self._kept: deque[tuple[int, int, E]] = deque()
+        """For each event: its position, its size, and the event."""
+        self._dropped = 0
+        self._bytes = 0
+        self._pin: int | None = None
+        self._readers: set[EventReader[E]] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._wanted: asyncio.Future[None] | None = None
+        self.closed: bool = False
+        self.after: int = after
+        """A reader at this position or a later one misses nothing."""
+        self.last: int = after
+        """The position of the newest event, or of what came before the first."""
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the events that are kept."""
+        return self._bytes
+
+    @property
+    def readers(self) -> int:
+        """The number of open readers."""
+        return len(self._readers)
+
+    @property
+    def end(self) -> int:
+        """How many events have been appended."""
+        return self._dropped + len(self._kept)
+
+    # -- the writer --------------------------------------------------------------------------
+
+    def append(self, event: E, position: int, size: int) -> None:
+        """Append an event of `size` bytes and wake the readers that wait.
+
+        Raises ValueError if the position is not higher than the last one.
+        """
+        if position <= self.last:
+            raise ValueError(f"position {position} does not follow {self.last}")
+        if self.closed:
+            return
+        self._kept.append((position, size, event))
+        self._bytes += size
+        self.last = position
+        if self._bytes > self._keep_bytes:
+            self._trim()
+        if self._waiting:
+            self._wake()
+
+    def pin(self, after: int | None) -> None:
+        """Keep every event after this position, whatever its size; None: no longer."""
+        self._pin = after
+        self._trim()
+
+    def close(self) -> None:
+        """End every reader once it has read what is there. Later events are ignored."""
+        self.closed = True
+        self._wake()
+        self._let_go_on()
+
+    def is_ahead(self) -> bool:
+        """Return whether the writer is WINDOW bytes ahead of its fastest reader.
+
+        True without a reader, False once the log is closed.
+        """
+        if self.closed:
+            return False
+        fastest = max((reader.index for reader in self._readers), default=-1)
+        unread, lag = 0, self.end - fastest
+        for number, (_, size, _) in enumerate(reversed(self._kept)):
+            if number >= lag:
+                return False
+            unread += size
+            if unread >= WINDOW:
+                return True
+        return lag > len(self._kept)
+
+    async def wanted(self) -> None:
+        """Wait until the fastest reader is less than WINDOW bytes behind. For one writer."""
+        while self.is_ahead():
+            self._wanted = asyncio.get_running_loop().create_future()
+            try:
+                await self._wanted
+            finally:
+                self._wanted = None
+
+    # -- the readers -------------------------------------------------------------------------
+
+    def covers(self, position: int) -> bool:
+        """Return whether everything after this position is kept."""
+        return self._place(position) is not None
+
+    def reader(self, after: int) -> "EventReader[E]":
+        """Return a reader of everything after this position; its `next` raises Gap if need be."""
+        place = self._place(after)
+        reader = EventReader(self, after, -1 if place is None else self._dropped + place)
+        self._readers.add(reader)
+        self._let_go_on()
+        return reader
+
+    def read(self, index: int, at_most: int) -> tuple[list[E], int]:
+        """Return events from the given one on, and the position of the last of them.
+
+        Returns an empty list at the end of the log. at_most: bytes, but at least one event is
+        returned. Raises Gap if the given event is no longer kept. Readers call this.
+        """
+        start = index - self._dropped
+        if start < 0:
+            raise Gap
+        events: list[E] = []
+        last = left = 0
+        for last_position, size, event in islice(self._kept, start, None):
+            if events and size > left:
+                break
+            left = (left if events else at_most) - size
+            events.append(event)
+            last = last_position
+        return events, last
+
+    async def more(self) -> None:
+        """Wait until an event is appended or the log is closed."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if not future.done() or future.cancelled():
+                self._waiting = [other for other in self._waiting if other is not future]
+
+    def leave(self, reader: "EventReader[E]") -> None:
+        """Forget a reader."""
+        self._readers.discard(reader)
+
+    def let_writer_go_on(self) -> None:
+        """Wake the writer if it waits: a reader has advanced."""
+        if self._wanted is not None:
+            self._let_go_on()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _place(self, position: int) -> int | None:
+        """Return the place of the first event after `position`; None if some are not kept."""
+        if position == self.last:
+            return len(self._kept)
+        if position == self.after:
+            return 0
+        place = bisect_right(self._kept, position, key=lambda kept: kept[0])
+        return place if place and self._kept[place - 1][0] == position else None
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _let_go_on(self) -> None:
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    def _trim(self) -> None:
+        kept, pin = self._kept, self._pin
+        while self._bytes > self._keep_bytes and kept and (pin is None or kept[0][0] <= pin):
+            self.after, size, _ = kept.popleft()
+            self._bytes -= size
+            self._dropped += 1
+
+
+class EventReader(Generic[E]):
+    """One reader's place in a log. Close it when done.
+
+    position: that of the newest event that it has taken. index: the number of the next event.
+    """
+
+    __slots__ = ("_log", "index", "position")
+
+    def __init__(self, log: EventLog[E], position: int, index: int) -> None:
+        self._log = log
+        self.position: int = position
+        self.index: int = index
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to read, or a gap, so that `next` does not wait."""
+        return self.index < self._log.end or self._log.closed
+
+    async def next(self, at_most: int = PAGE) -> list[E]:
+        """Wait for events and return them in order; none is skipped.
+
+        at_most: bytes. Raises Gap if some events after `position` are no longer kept, and LogClosed
+        at the end of a closed log.
+        """
+        log = self._log
+        while True:
+            events, last = log.read(self.index, at_most)
+            if events:
+                self.index += len(events)
+                self.position = last
+                log.let_writer_go_on()
+                return events
+            if log.closed:
+                raise LogClosed
+            log.let_writer_go_on()
+            await log.more()
+
+    def skip_to_end(self) -> None:
+        """Go to the end of the log: a snapshot has everything up to there."""
+        self.index, self.position = self._log.end, self._log.last
+        self._log.let_writer_go_on()
+
+    def close(self) -> None:
+        """Forget this reader."""
+        self._log.leave(self)
+        self._log.let_writer_go_on()
