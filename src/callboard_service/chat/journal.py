@@ -1,0 +1,76 @@
+"""What the conversations need from the store: turns, their output and their end."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store.turns import Admission, KeptTurn, NewTurn
+
+
+class TurnJournal(Protocol):
+    """Keeps the turns of all conversations.
+
+    Each coroutine method is one transaction, and raises Failure: NOT_FOUND if there is no such
+    conversation, UNAVAILABLE or RESOURCE_EXHAUSTED if the store cannot carry it out.
+    """
+
+    @property
+    def run(self) -> int:
+        """The number of this run of the service, larger than that of any earlier one."""
+
+    async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
+        """Admit a message once; see `ConversationStore.admit`.
+
+        Raises Failure: FAILED_PRECONDITION if the turn to be replaced is not the last one or has
+        not failed.
+        """
+
+    async def find_turn(
+        self, conversation_id: str, *, turn_id: str = "", message_id: str = ""
+    ) -> KeptTurn | None:
+        """Return a turn by its id or its message's id, or None."""
+
+    async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
+        """Return the turns that have not ended: the running one first, then the queue in order."""
+
+    async def conversations_with_open_turns(self) -> list[str]:
+        """Return the ids of the conversations that have open turns."""
+
+    async def start(self, conversation_id: str, turn_id: str) -> None:
+        """Note that a queued turn runs; its message enters the history."""
+
+    async def set_state(
+        self, conversation_id: str, turn_id: str, state: TurnState.ValueType
+    ) -> None:
+        """Set the state of a running turn."""
+
+    async def add_pieces(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        entries: Sequence[HistoryEntry],
+        keep_text_bytes: int | None = None,
+    ) -> None:
+        """Cut the turn's text to `keep_text_bytes`, if given, then append output of it."""
+
+    async def end(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        state: TurnState.ValueType,
+        entries: Sequence[HistoryEntry],
+        *,
+        completed: ChatCompleted | None = None,
+        error: ChatError | None = None,
+        start: str = "",
+    ) -> None:
+        """End a turn with its complete output, and start the queued turn `start`, if given."""
+
+    async def interrupt(self, conversation_id: str, turn_id: str) -> None:
+        """End a turn as INTERRUPTED, with the output that was stored."""
+
+    async def turn_entries(self, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
+        """Return the history's entries of an ended turn, oldest first."""
+
+    async def newest_entry(self, conversation_id: str) -> str:
+        """Return the id of the newest entry of the history; empty if there is none."""

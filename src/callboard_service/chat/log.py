@@ -1,0 +1,180 @@
+"""The log of one conversation: its events with their positions, for senders and followers."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from actors.requests.event_log import EventLog, EventReader
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatError,
+    ChatToken,
+    ConversationEvent,
+    ReasoningToken,
+    SessionInfo,
+    TurnInfo,
+)
+from callboard_service.chat.record import EVENT_BYTES, TurnEvent, as_event
+
+KEPT_BYTES: Final = 1024 * 1024
+"""Bytes of events that are kept besides those of open turns."""
+
+COUNTER_BITS: Final = 40
+
+RECENT: Final = 4
+"""Token events whose messages are kept: readers that keep up read them before they are dropped."""
+
+Token: TypeAlias = ChatToken | ReasoningToken
+
+
+class Positions:
+    """Issues the positions of all conversations of a service.
+
+    A position is a run number and a counter. run: returns the number of the current run, which is
+    larger than that of any earlier one. Because one counter serves the whole process, no position
+    is issued twice, whatever happens to a conversation's actor.
+    """
+
+    def __init__(self, run: Callable[[], int]) -> None:
+        self._run = run
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        """The newest position, or the one before the first of this run."""
+        return max(self._last, self._run() << COUNTER_BITS)
+
+    def next(self, count: int = 1) -> int:
+        """Issue `count` positions and return the last of them."""
+        self._last = self.last + count
+        return self._last
+
+
+class Tokens:
+    """Neighbouring tokens of one turn, with consecutive positions that end at the event's own.
+
+    messages: the tokens as messages, until nobody is expected to need them.
+    """
+
+    __slots__ = ("kind", "messages", "texts")
+
+    def __init__(self, kind: type[Token], messages: list[Token], texts: list[str]) -> None:
+        self.kind: type[Token] = kind
+        self.messages: list[Token] | None = messages
+        self.texts: list[str] = texts
+
+    def separate(self) -> list[Token]:
+        """Return the tokens one by one."""
+        return self.messages or [self.kind(text=text) for text in self.texts]
+
+
+LogPayload: TypeAlias = Tokens | TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
+
+
+class LogEvent:
+    """An event in the log. turn_id: empty for an event of the conversation itself."""
+
+    __slots__ = ("payload", "position", "turn_id")
+
+    def __init__(self, position: int, turn_id: str, payload: LogPayload) -> None:
+        self.position: int = position
+        self.turn_id: str = turn_id
+        self.payload: LogPayload = payload
+
+
+class ConversationLog:
+    """The events of one conversation while its actor is alive."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+        self.events: EventLog[LogEvent] = EventLog(KEPT_BYTES, positions.last)
+        self._recent: deque[Tokens] = deque()
+
+    @property
+    def last(self) -> int:
+        """The position of the newest event."""
+        return self.events.last
+
+    def reader(self, after: int) -> EventReader[LogEvent]:
+        """Return a reader of the events after a position."""
+        return self.events.reader(after)
+
+    def add(self, turn_id: str, payload: LogPayload) -> None:
+        """Append an event."""
+        size = payload.ByteSize() if not isinstance(payload, Tokens) else 0
+        position = self._positions.next()
+        self.events.append(LogEvent(position, turn_id, payload), position, size + EVENT_BYTES)
+
+    def add_tokens(
+        self, turn_id: str, kind: type[Token], messages: list[Token], texts: list[str], size: int
+    ) -> None:
+        """Append tokens of one kind, `size` bytes of text in total."""
+        tokens = Tokens(kind, messages, texts)
+        self._recent.append(tokens)
+        if len(self._recent) > RECENT:
+            self._recent.popleft().messages = None  # for slower readers, the texts are enough
+        count = len(texts)
+        position = self._positions.next(count)
+        self.events.append(
+            LogEvent(position, turn_id, tokens), position, size + EVENT_BYTES * count
+        )
+
+
+def conversation_events(events: Sequence[LogEvent]) -> Iterator[ConversationEvent]:
+    """Yield the events as followers get them; neighbouring tokens of a turn are joined."""
+    texts: list[str] = []
+    last: LogEvent | None = None
+    for event in events:
+        payload = event.payload
+        if isinstance(payload, Tokens):
+            if last is not None and not _joins(last, event):
+                yield _joined(last, texts)
+                texts = []
+            texts += payload.texts
+            last = event
+            continue
+        if last is not None:
+            yield _joined(last, texts)
+            texts, last = [], None
+        yield _single(event, payload)
+    if last is not None:
+        yield _joined(last, texts)
+
+
+def _joins(last: LogEvent, event: LogEvent) -> bool:
+    one, other = last.payload, event.payload
+    return (
+        isinstance(one, Tokens)
+        and isinstance(other, Tokens)
+        and one.kind is other.kind
+        and last.turn_id == event.turn_id
+    )
+
+
+def _joined(event: LogEvent, texts: list[str]) -> ConversationEvent:
+    payload, text = event.payload, "".join(texts)
+    if isinstance(payload, Tokens) and payload.kind is ReasoningToken:
+        return ConversationEvent(
+            position=event.position, turn_id=event.turn_id, reasoning=ReasoningToken(text=text)
+        )
+    return ConversationEvent(
+        position=event.position, turn_id=event.turn_id, token=ChatToken(text=text)
+    )
+
+
+def _single(
+    event: LogEvent, payload: TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
+) -> ConversationEvent:
+    match payload:
+        case TurnInfo():
+            made = ConversationEvent(turn=payload)
+        case ChatCompleted():
+            made = ConversationEvent(completed=payload)
+        case ChatError():
+            made = ConversationEvent(error=payload)
+        case SessionInfo():
+            made = ConversationEvent(info=payload)
+        case _:
+            made = as_event(payload)
+    made.position, made.turn_id = event.position, event.turn_id
+    return made

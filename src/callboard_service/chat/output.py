@@ -1,0 +1,174 @@
+"""The output of a running turn, on its way from the backend to the log and to the store.
+
+Tokens, notices, progress, plans and usage are sent first and stored within COMMIT_AFTER seconds;
+tool calls, their results and asks are stored before anybody sees them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final, TypeAlias
+
+from actors import Burst, Failure
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatNotice,
+    ChatToken,
+    HistoryEntry,
+    ReasoningToken,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+from callboard_service.backends.base import ReplyEvent
+from callboard_service.chat.journal import TurnJournal
+from callboard_service.chat.log import ConversationLog, Token
+from callboard_service.chat.record import Text, TurnRecord, as_entry
+
+COMMIT_AFTER: Final = 0.5
+"""Seconds after which output that was sent first is stored."""
+
+AT_ONCE: Final = 512
+"""Tokens of a Burst that are passed on together."""
+
+_STORED_FIRST: Final = (ToolCallEvent, ToolResultEvent, AskEvent, AskClosed)
+
+Piece: TypeAlias = tuple[type[Token], Sequence[str]] | HistoryEntry | int
+"""Output that is not stored yet: tokens, an entry, or the bytes of text that a discard leaves."""
+
+
+class TurnOutput:
+    """Takes the events of one running turn. `over`: it has ended, and later events are dropped."""
+
+    def __init__(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        log: ConversationLog,
+        journal: TurnJournal,
+        changed: Callable[[], None],
+        *,
+        detached: bool,
+    ) -> None:
+        self._conversation_id = conversation_id
+        self._turn_id = turn_id
+        self._log = log
+        self._journal = journal
+        self._changed = changed
+        self._detached = detached
+        self._pieces: list[Piece] = []
+        self.record: TurnRecord = TurnRecord()
+        self.answers: asyncio.Queue[AnswerRequest] = asyncio.Queue()
+        """The answers to asks that the backend has yet to take."""
+        self.completed: ChatCompleted | None = None
+        self.failure: Failure | None = None
+        self.over: bool = False
+
+    @property
+    def unstored(self) -> bool:
+        """Whether there is output that is not stored yet."""
+        return bool(self._pieces)
+
+    async def take(self, event: ReplyEvent | Burst[ReplyEvent]) -> None:
+        """Pass an event on, and wait until the turn may go on. Raises Failure."""
+        if isinstance(event, Burst):
+            answers = iter(event.answers)
+            while tokens := list(islice(answers, AT_ONCE)):
+                for same in _by_kind(tokens):
+                    self._add_tokens(same)
+                await self._may_go_on()
+            return
+        if isinstance(event, ChatToken | ReasoningToken):
+            self._add_tokens([event])
+        elif isinstance(event, ChatCompleted):
+            self.completed = event
+            return
+        elif not self.over:
+            await self._add(event)
+        await self._may_go_on()
+
+    async def store(self) -> None:
+        """Store what is not stored yet. Raises Failure."""
+        pieces, self._pieces = self._pieces, []
+        keep: int | None = None
+        entries: list[HistoryEntry] = []
+        for piece in _joined(pieces):
+            if isinstance(piece, int):
+                await self._store(entries, keep)
+                entries, keep = [], piece
+            else:
+                entries.append(piece)
+        await self._store(entries, keep)
+
+    async def _store(self, entries: Sequence[HistoryEntry], keep: int | None) -> None:
+        if entries or keep is not None:
+            await self._journal.add_pieces(self._conversation_id, self._turn_id, entries, keep)
+
+    def _add_tokens(self, tokens: list[Token]) -> None:
+        if self.over:
+            return
+        kind = type(tokens[0])
+        texts = [token.text for token in tokens]
+        size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
+        self._log.add_tokens(self._turn_id, kind, tokens, texts, size)
+        if not self._pieces:
+            self._changed()
+        self._pieces.append((kind, texts))
+
+    async def _add(self, event: ReplyEvent) -> None:
+        assert not isinstance(event, ChatToken | ReasoningToken | ChatCompleted)
+        self.record.add(event)
+        if isinstance(event, ChatNotice):
+            if event.discard_tokens:
+                if not self._pieces:
+                    self._changed()
+                self._pieces.append(event.keep_text_bytes)
+        elif isinstance(event, _STORED_FIRST):
+            entry = as_entry(event)
+            assert entry is not None
+            self._pieces.append(entry)
+            await self.store()
+        if not self.over:
+            self._log.add(self._turn_id, event)
+            if isinstance(event, AskEvent | AskClosed):
+                self._changed()
+
+    async def _may_go_on(self) -> None:
+        if not self._detached:
+            await self._log.events.wanted()
+
+
+def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:
+    """Yield runs of tokens of one kind."""
+    run: list[Token] = []
+    for token in tokens:
+        assert isinstance(token, ChatToken | ReasoningToken), "a Burst holds only tokens"
+        if run and type(token) is not type(run[0]):
+            yield run
+            run = []
+        run.append(token)
+    if run:
+        yield run
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[HistoryEntry | int]:
+    """Yield the pieces with neighbouring tokens of one kind joined to an entry."""
+    text: Text | None = None
+    for piece in pieces:
+        if isinstance(piece, tuple):
+            kind, texts = piece
+            reasoning = kind is ReasoningToken
+            if text is None or text.reasoning is not reasoning:
+                if text is not None:
+                    yield text.entry()
+                text = Text(reasoning=reasoning)
+            text.pieces += texts
+            continue
+        if text is not None:
+            yield text.entry()
+            text = None
+        yield piece
+    if text is not None:
+        yield text.entry()

@@ -1,0 +1,211 @@
+"""What a turn has produced so far. No I/O.
+
+The record applies discards, so it holds what a client shows: its `events` go into snapshots, its
+`entries` into the history. Tokens are counted too, because a discard names a number of them.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatNotice,
+    ChatToken,
+    ConversationEvent,
+    HistoryEntry,
+    PlanEvent,
+    ReasoningToken,
+    ToolCallEvent,
+    ToolProgressEvent,
+    ToolResultEvent,
+    UsageEvent,
+)
+
+MAX_TURN_BYTES: Final = 8 * 1024 * 1024
+"""The most that one turn may produce."""
+
+EVENT_BYTES: Final = 16
+"""Bytes counted for each event besides its content."""
+
+TurnEvent: TypeAlias = (
+    ToolCallEvent
+    | ToolProgressEvent
+    | ToolResultEvent
+    | PlanEvent
+    | UsageEvent
+    | AskEvent
+    | AskClosed
+    | ChatNotice
+)
+"""Every event of a turn but its tokens, its state and its end."""
+
+
+class Text:
+    """Neighbouring tokens of one kind."""
+
+    __slots__ = ("pieces", "reasoning")
+
+    def __init__(self, *, reasoning: bool) -> None:
+        self.reasoning: bool = reasoning
+        self.pieces: list[str] = []
+
+    def event(self) -> ConversationEvent:
+        """Return the tokens as one event."""
+        text = "".join(self.pieces)
+        if self.reasoning:
+            return ConversationEvent(reasoning=ReasoningToken(text=text))
+        return ConversationEvent(token=ChatToken(text=text))
+
+    def entry(self) -> HistoryEntry:
+        """Return the tokens as one entry of the history."""
+        text = "".join(self.pieces)
+        if self.reasoning:
+            return HistoryEntry(reasoning_text=text)
+        return HistoryEntry(assistant_text=text)
+
+
+class TurnRecord:
+    """The events of one turn, with discards applied."""
+
+    def __init__(self) -> None:
+        self._items: list[Text | TurnEvent] = []
+        self._tokens = array("I")
+        """The UTF-8 size of each text token that stands."""
+        self.text_bytes: int = 0
+        """The UTF-8 size of the turn's text."""
+        self._bytes = 0
+        self.asks: dict[str, AskEvent] = {}
+        """The asks that are open."""
+        self.closed: dict[str, AskClosed] = {}
+        """The asks that were settled."""
+
+    def add_tokens(self, texts: Sequence[str], *, reasoning: bool) -> int:
+        """Add tokens and return their size. Raises Failure if the turn becomes too long."""
+        last = self._items[-1] if self._items else None
+        if not isinstance(last, Text) or last.reasoning is not reasoning:
+            last = Text(reasoning=reasoning)
+            self._items.append(last)
+        sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
+        size = sum(sizes)
+        last.pieces += texts
+        if not reasoning:
+            self._tokens.extend(sizes)
+            self.text_bytes += size
+        self._count(size)
+        return size
+
+    def add(self, event: TurnEvent) -> int:
+        """Add an event and return its size. Raises Failure if the turn becomes too long.
+
+        A notice that discards tokens gets `keep_text_bytes`.
+        """
+        match event:
+            case ChatNotice():
+                if event.discard_tokens:
+                    event.keep_text_bytes = self._discard(event.discard_tokens)
+            case AskEvent():
+                self.asks[event.ask_id] = event
+            case AskClosed():
+                self.asks.pop(event.ask_id, None)
+                self.closed[event.ask_id] = event
+            case _:
+                pass
+        discards = isinstance(event, ChatNotice) and event.discard_tokens
+        if not discards and not self._replaces_call(event):
+            self._items.append(event)
+        size = event.ByteSize()
+        self._count(size)
+        return size
+
+    def events(self) -> Iterator[ConversationEvent]:
+        """Yield the events so far, as a snapshot has them: without position and turn."""
+        ended = {item.call_id for item in self._items if isinstance(item, ToolResultEvent)}
+        for item in self._items:
+            if isinstance(item, Text):
+                yield item.event()
+            elif not (isinstance(item, ToolProgressEvent) and item.call_id in ended):
+                yield as_event(item)
+
+    def entries(self) -> list[HistoryEntry]:
+        """Return what the history keeps of the turn, the user's message aside."""
+        return [entry for item in self._items if (entry := as_entry(item)) is not None]
+
+    def _count(self, size: int) -> None:
+        self._bytes += size + EVENT_BYTES
+        if self._bytes > MAX_TURN_BYTES:
+            message = f"the reply is longer than {MAX_TURN_BYTES} bytes"
+            raise Failure(Code.RESOURCE_EXHAUSTED, message)
+
+    def _replaces_call(self, event: TurnEvent) -> bool:
+        """Put a second event of a tool call in place of the first; return False if it is none."""
+        if isinstance(event, ToolCallEvent):
+            for place in range(len(self._items) - 1, -1, -1):
+                item = self._items[place]
+                if isinstance(item, ToolCallEvent) and item.call_id == event.call_id:
+                    self._items[place] = event
+                    return True
+        return False
+
+    def _discard(self, tokens: int) -> int:
+        """Take back the last text tokens; return the bytes of text that are left."""
+        count = min(tokens, len(self._tokens))
+        if count:
+            dropped = sum(self._tokens[-count:])
+            del self._tokens[-count:]
+            self.text_bytes -= dropped
+            self._cut(count)
+        return self.text_bytes
+
+    def _cut(self, count: int) -> None:
+        for place in range(len(self._items) - 1, -1, -1):
+            item = self._items[place]
+            if not isinstance(item, Text) or item.reasoning:
+                continue
+            here = min(count, len(item.pieces))
+            del item.pieces[len(item.pieces) - here :]
+            count -= here
+            if not item.pieces:
+                del self._items[place]
+            if not count:
+                return
+
+
+def as_event(event: TurnEvent) -> ConversationEvent:
+    """Return an event of a turn as an event of its conversation, without position and turn."""
+    match event:
+        case ToolCallEvent():
+            return ConversationEvent(tool_call=event)
+        case ToolProgressEvent():
+            return ConversationEvent(tool_progress=event)
+        case ToolResultEvent():
+            return ConversationEvent(tool_result=event)
+        case PlanEvent():
+            return ConversationEvent(plan=event)
+        case UsageEvent():
+            return ConversationEvent(usage=event)
+        case AskEvent():
+            return ConversationEvent(ask=event)
+        case AskClosed():
+            return ConversationEvent(ask_closed=event)
+        case ChatNotice():
+            return ConversationEvent(notice=event)
+
+
+def as_entry(item: Text | TurnEvent) -> HistoryEntry | None:
+    """Return the history's entry for an item of a record; None if the history has none."""
+    match item:
+        case Text():
+            return item.entry()
+        case ToolCallEvent():
+            return HistoryEntry(tool_call=item)
+        case ToolResultEvent():
+            return HistoryEntry(tool_result=item)
+        case AskEvent():
+            return HistoryEntry(ask=item)
+        case AskClosed():
+            return HistoryEntry(ask_closed=item)
+        case _:
+            return None
