@@ -1,4 +1,4 @@
-"""Many callers, cancelled callers and the end of the conversation store."""
+"""The conversation store serves concurrent and cancelled callers, and closes in bounded time."""
 
 import asyncio
 import threading
@@ -48,7 +48,7 @@ async def test_a_cancelled_caller_leaves_a_whole_append_and_a_usable_store(
         with pytest.raises(asyncio.CancelledError):
             await append
         raw.execute("ROLLBACK")
-    await store.append("c1", user("three"))  # after it
+    await store.append("c1", user("three"))  # runs after the cancelled append
     assert await texts(store, "c1") == ["one", "two", "three"]
 
 
@@ -65,11 +65,11 @@ async def test_cancelled_callers_that_wait_their_turn_are_served_whole(
         await asyncio.wait(appends)
         raw.execute("ROLLBACK")
     assert all(append.cancelled() for append in appends)
-    await store.append("c1", user("5"))  # after them
+    await store.append("c1", user("5"))  # runs after the cancelled ones
     assert await texts(store, "c1") == ["0", "1", "2", "3", "4", "5"]
 
 
-async def test_who_waits_for_a_lock_holds_up_nobody(
+async def test_a_write_that_waits_for_a_lock_does_not_block_the_event_loop(
     stores: Stores, store: ConversationStore
 ) -> None:
     await store.create("")
@@ -78,7 +78,7 @@ async def test_who_waits_for_a_lock_holds_up_nobody(
         append = asyncio.create_task(store.append("c1", user("patient")))
         for _ in range(100):
             await asyncio.sleep(0)
-        raw.execute("ROLLBACK")  # too late, had the event loop waited along
+        raw.execute("ROLLBACK")  # never reached if the append blocks the event loop
     await append
     assert await texts(store, "c1") == ["patient"]
 
@@ -106,7 +106,7 @@ async def test_a_call_is_one_job_of_a_thread(
     assert jobs == 7
 
 
-async def test_closing_lets_finish_what_runs_and_ends_the_threads(stores: Stores) -> None:
+async def test_closing_lets_running_calls_finish_and_ends_the_threads(stores: Stores) -> None:
     alone = threading.active_count()
     store = await stores.open()
     await store.create("")
@@ -131,7 +131,7 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
     append = asyncio.create_task(store.append("c1", user("last")))
     await asyncio.sleep(0)
     closing = asyncio.create_task(store.close())
-    for _ in range(3):  # impatiently
+    for _ in range(3):  # several times
         await asyncio.sleep(0)
         closing.cancel()
     await asyncio.sleep(0)

@@ -69,7 +69,7 @@ async def test_the_log_goes_aside_with_it(stores: Stores) -> None:
     with other(stores.path) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     await store.append(conversation.id, user("only in the log"))
-    # What a killed process leaves: the three files as they are now.
+    # A killed process would leave the three files as they are now.
     names = stores.names()
     assert names == ["conversations.db", "conversations.db-shm", "conversations.db-wal"]
     left = stores.path.parent / "left"
@@ -77,7 +77,7 @@ async def test_the_log_goes_aside_with_it(stores: Stores) -> None:
     for name in names:
         shutil.copy(stores.path.with_name(name), left / name)
     stores.path = left / "conversations.db"
-    with stores.path.open("r+b") as file:  # all but the first two pages, which the log may have
+    with stores.path.open("r+b") as file:  # not the first two pages: the log may have copies
         file.seek(2 * 4096)
         file.write(b"\xa5" * 4096 * 2)
     log = (left / "conversations.db-wal").read_bytes()
@@ -109,7 +109,7 @@ async def test_the_new_file_of_another_process_is_not_taken_for_the_damaged_one(
     _garbage(stores.path)
 
     def clock() -> datetime:
-        # Asked when the damage is found: another process is faster.
+        # Called once the damage is found: another process replaces the file first.
         stores.path.rename(stores.path.with_name("damaged.db"))
         good.rename(stores.path)
         return NOON

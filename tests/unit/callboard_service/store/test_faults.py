@@ -1,4 +1,4 @@
-"""The conversation store when the disk, a process or another writer fails it."""
+"""The conversation store with a locked database, a killed process or a failing disk."""
 
 import asyncio
 import time

@@ -27,7 +27,7 @@ LONG: Final = [HistoryEntry(user_text="x" * 3000) for _ in range(100)]
 
 
 class Kept:
-    """Conversations as the service has them: their keeper runs in an actor system."""
+    """Stored conversations as in the service, with the store's actor in an actor system."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "data" / "conversations.db"
@@ -40,7 +40,7 @@ class Kept:
         await self.system.start(spec.factory, name="store", lifecycle=STORE_LIFECYCLE)
 
     async def failure(self) -> Failure:
-        """How the next call fails."""
+        """Make a call that must fail; return its Failure."""
         with pytest.raises(Failure) as caught:
             await self.conversations.create("lost?")
         return caught.value
@@ -118,7 +118,7 @@ async def test_a_write_never_succeeds_into_a_file_that_is_gone_and_the_store_hea
     assert kept.conversations.store_health().ready
     assert len([line for line in kept.reports if "while it was open" in line]) == 1
     await kept.system.stop()
-    raw = sqlite3.connect(kept.path)  # what was answered is there after the end
+    raw = sqlite3.connect(kept.path)  # the write that succeeded is in the file
     assert ("after",) in raw.execute("SELECT title FROM conversations").fetchall()
     raw.close()
 
@@ -164,7 +164,7 @@ async def test_the_database_of_another_application_is_left_as_it_is(kept: Kept) 
         raw.execute("CREATE TABLE theirs (x)")
         raw.executemany("INSERT INTO theirs VALUES (?)", [("y" * 3000,)] * 200)
     theirs = foreign.read_bytes()
-    kept.path.write_bytes(theirs)  # in place: what is open leads to it
+    kept.path.write_bytes(theirs)  # in place, so that open descriptors see it
     await kept.failure()
     await kept.failure()
     health = kept.conversations.store_health()
@@ -186,7 +186,7 @@ async def test_a_folder_that_may_not_be_entered_any_more_is_reported_and_the_sto
             up.set()
 
     kept.system.subscribe(observe)
-    root = os.geteuid() == 0  # who may enter any folder, and steps down meanwhile
+    root = os.geteuid() == 0  # may enter any folder, so it drops its rights
     kept.path.parent.chmod(0)
     if root:
         os.seteuid(65534)
@@ -227,7 +227,7 @@ async def test_a_full_disk_is_reported_once_and_is_over_when_there_is_room(
             assert kept.reports == ["the disk is full"]
             assert kept.conversations.store_health().detail == "the disk is full"
             assert not kept.conversations.is_open
-            assert await kept.titles() == []  # it can be read
+            assert await kept.titles() == []  # reads still work
             assert not kept.conversations.is_open
         probed = asyncio.Event()
         probe = ConversationStore.probe

@@ -1,4 +1,4 @@
-"""An older conversation database becomes the newest version, whole or not at all."""
+"""An older conversation database is migrated to the newest version, one atomic step at a time."""
 
 from pathlib import Path
 

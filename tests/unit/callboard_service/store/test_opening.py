@@ -1,4 +1,4 @@
-"""What the conversation store makes of the place that it is given, and what it does not touch."""
+"""The conversation store creates or opens its file, and refuses what it must not touch."""
 
 import asyncio
 import os
@@ -28,10 +28,10 @@ from tests.support.store_kit import (
 _NOBODY = 65534
 
 
-# A new one
+# A new database
 
 
-async def test_what_it_makes_is_private(stores: Stores) -> None:
+async def test_new_folders_and_files_are_private(stores: Stores) -> None:
     stores.path = stores.path.parent / "a" / "b" / "conversations.db"
     mask = os.umask(0)
     try:
@@ -138,7 +138,9 @@ async def test_another_application_is_refused_and_untouched(
 
 
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE"])
-async def test_a_locked_one_is_refused_after_the_busy_timeout(stores: Stores, lock: str) -> None:
+async def test_a_locked_database_is_refused_after_the_busy_timeout(
+    stores: Stores, lock: str
+) -> None:
     conversation = await stores.make("hello")
     with other(stores.path) as raw:
         raw.execute(lock)
@@ -161,7 +163,7 @@ async def test_a_short_lock_is_waited_for(stores: Stores, monkeypatch: pytest.Mo
                 raw.close()
 
         monkeypatch.setattr(asyncio, "sleep", look_again)
-        # SQLite itself waits for nothing, so that it is asked again and again.
+        # SQLite's own busy timeout is 0 here, so that only the store's retries wait.
         real = Database.connect
 
         async def connect(location: Path, *, busy_timeout: float, mode: str = "rw") -> Database:
@@ -199,7 +201,7 @@ async def test_links_in_a_circle_lead_nowhere(stores: Stores) -> None:
 
 @contextmanager
 def _read_only(stores: Stores) -> Iterator[None]:
-    """The folder cannot be written. Root can write any: it steps down meanwhile."""
+    """Make the folder read-only; root ignores modes, so it becomes another user meanwhile."""
     folder = stores.path.parent
     folder.chmod(0o555)
     root = os.geteuid() == 0
@@ -215,7 +217,7 @@ def _read_only(stores: Stores) -> Iterator[None]:
 
 @pytest.fixture
 def reachable(stores: Stores) -> Iterator[Stores]:
-    """A folder that every user can reach: pytest's own is for its user alone."""
+    """Yield stores in a folder that every user can reach, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         stores.path = Path(folder) / "conversations.db"
@@ -261,7 +263,7 @@ async def test_a_full_disk_at_the_start_is_named(
     assert "disk is full" in await refusal(stores)
 
 
-# At once
+# Concurrent starts
 
 
 async def test_two_processes_start_on_a_new_file_at_once(stores: Stores) -> None:
@@ -297,7 +299,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> 
         for _ in range(turns):
             await asyncio.sleep(0)
         opening.cancel()
-        if turns % 2:  # impatiently
+        if turns % 2:  # twice
             await asyncio.sleep(0)
             opening.cancel()
         try:

@@ -1,4 +1,4 @@
-"""Pages of lists and of histories are bounded in bytes, and so is what a model is given."""
+"""Pages of lists and histories, and the turns given to a model, are bounded in bytes."""
 
 import asyncio
 import sqlite3
@@ -27,7 +27,7 @@ async def _all_pages(store: ConversationStore, limit: int = 0) -> list[SessionLi
 
 
 async def test_a_list_is_read_page_by_page_newest_first(store: ConversationStore) -> None:
-    for _ in range(7):  # all at the same time of the test's clock
+    for _ in range(7):  # all with the same timestamp
         await store.create("")
     pages = await _all_pages(store, 3)
     found = [[info.id for info in page.sessions] for page in pages]
@@ -128,7 +128,7 @@ async def test_no_more_is_read_from_the_database_than_a_page_needs(
     assert made == 2
 
 
-# What a model is given
+# Turns for a model
 
 
 async def test_a_model_is_given_the_newest_turns_that_fit_and_told_how_many_do_not(

@@ -1,4 +1,4 @@
-"""What the conversation store answers."""
+"""The conversation store creates, changes and returns conversations and their entries."""
 
 import math
 from collections.abc import Mapping
@@ -202,7 +202,7 @@ async def test_every_kind_of_entry_comes_back_as_it_was(
         assert entry.WhichOneof("entry") == before.WhichOneof("entry")
         entry.ClearField("id")
         entry.ClearField("at")
-        # Deterministic, since fields of a Struct have no order. Bytes tell -0.0 from 0.0.
+        # Deterministic, since fields of a Struct have no order. Bytes distinguish -0.0 from 0.0.
         assert entry.SerializeToString(deterministic=True) == before.SerializeToString(
             deterministic=True
         )
@@ -269,7 +269,7 @@ async def _page(
 async def test_a_history_is_read_page_by_page(store: ConversationStore) -> None:
     await store.create("")
     await store.create("")
-    for number in range(5):  # between each other, so that ids have gaps
+    for number in range(5):  # alternately, so that the ids of each have gaps
         await store.append("c1", user(f"a{number}"))
         await store.append("c2", user(f"b{number}"))
     assert await _page(store, "c1", 2) == (["a3", "a4"], True)
@@ -331,7 +331,7 @@ async def test_a_page_of_a_long_history_costs_what_one_of_a_short_one_does(
         return 0
 
     on_connect(monkeypatch, lambda connection: connection.set_progress_handler(count_step, 10))
-    # quick_check alone takes millions of steps; it is not what is counted.
+    # quick_check alone takes millions of steps, which must not be counted.
     monkeypatch.setattr("callboard_service.store.opening._examine", _no_examination)
     store = await stores.open()
     costs = []
@@ -345,4 +345,4 @@ async def test_a_page_of_a_long_history_costs_what_one_of_a_short_one_does(
 
 
 async def _no_examination(path: Path, busy_timeout: float, *, thorough: bool) -> None:
-    """Finds nothing wrong."""
+    """Find no damage."""

@@ -1,4 +1,4 @@
-"""What a model is given of a conversation, and what takes the place of what."""
+"""The turns that a model is given, and the entries that a repeated message replaces."""
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent
 from callboard_service.backends.stored import joined
@@ -72,7 +72,7 @@ async def test_another_conversation_is_left_alone(stores: Stores) -> None:
     assert await kinds(store, other) == await kinds(store, name) == ["a"]
 
 
-def test_neighbours_of_one_role_are_one() -> None:
+def test_adjacent_turns_of_one_role_are_joined() -> None:
     assert joined([("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]) == [
         ("user", "a\n\nb"), ("assistant", "c"), ("user", "d")
     ]  # fmt: skip
