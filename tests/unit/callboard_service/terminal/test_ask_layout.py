@@ -1,4 +1,4 @@
-"""An ask laid out for a terminal: spelled.py and sheet.py."""
+"""The layout of an ask on a terminal: spelled.py and ask_layout.py."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Which service is connected to: connect.py, against a socket that answers as one."""
+"""The terminal client finds a service and connects: connect.py, against a fake service."""
 
 import asyncio
 import os
@@ -34,9 +34,10 @@ TOKEN = "a token that fits"
 async def service(
     backend: str = "fake", refuse: int = 0, *, statuses: Iterable[int] = ()
 ) -> AsyncIterator[str]:
-    """Take whoever has the token; its URL.
+    """Run a fake service that admits clients with the token, and yield its URL.
 
-    refuse: close all with this code. statuses: of the HTTP answers that come before any WebSocket.
+    refuse: close every connection with this code, unless 0. statuses: answer the first requests
+    with these HTTP statuses; open a WebSocket for each later one.
     """
     left = iter(statuses)
 
@@ -73,7 +74,7 @@ async def service(
 
 
 def publish_record(folder: Path, url: str, token: str = TOKEN) -> None:
-    """Have a service of this process be found."""
+    """Publish the runtime file of a service in this process."""
     publish(folder, RuntimeRecord(os.getpid(), url, "", token, "fake", "0", time.time()))
 
 
@@ -175,7 +176,7 @@ async def test_a_full_service_is_tried_again_and_that_is_told_once() -> None:
     assert "full or shutting down; trying again" in text
 
 
-async def test_who_waits_for_a_full_service_may_be_cancelled() -> None:
+async def test_waiting_for_a_full_service_can_be_cancelled() -> None:
     refused = asyncio.Event()
 
     def statuses() -> Iterator[int]:
@@ -191,7 +192,7 @@ async def test_who_waits_for_a_full_service_may_be_cancelled() -> None:
             await opening
 
 
-async def test_what_speaks_no_tls_is_named() -> None:
+async def test_a_service_without_tls_is_named_in_the_error() -> None:
     async with service("old") as url, Link(by_url(url.replace("ws:", "wss:"), TOKEN)) as link:
         with pytest.raises(NoService, match=r"no TLS with what answers.*begins with ws:"):
             await link.open()
@@ -214,13 +215,13 @@ async def test_a_client_that_gave_up_is_replaced(tmp_path: Path) -> None:
             assert (await link.open()).welcome.backend == "new"
 
 
-async def test_a_client_that_gives_up_while_one_waits_is_replaced(tmp_path: Path) -> None:
+async def test_a_client_that_gives_up_during_an_open_is_replaced(tmp_path: Path) -> None:
     settings = replace(SETTINGS, backoff_initial=0.001, give_up=0.05)
     async with Link(by_runtime_file(tmp_path), settings) as link:
         async with service("old") as url:
             publish_record(tmp_path, url)
             client = await link.open()
-        while client.connected:  # noqa: ASYNC110 - a cut is told to nobody
+        while client.connected:  # noqa: ASYNC110 - a cut sets no event
             await asyncio.sleep(0)
         with pytest.raises(NoService):
             await link.open()

@@ -1,4 +1,4 @@
-"""Which conversation is talked in, and the keyboard meanwhile: conversation.py, keyboard.py."""
+"""The conversation that messages go to (conversation.py), and the echo of keys (keyboard.py)."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from transport.errors import RequestFailed
 
 
 class Shelf:
-    """A service that has these conversations, newest first, and a client of it."""
+    """A fake service with these conversations, newest first, and a client of it."""
 
     def __init__(self, *ids: str, limits: Limits | None = None) -> None:
         self.ids = list(ids)
@@ -81,7 +81,7 @@ async def test_the_last_one_is_taken_up_else_the_newest(
         assert shelf.said == [taken]
 
 
-async def test_where_there_is_none_a_new_one_starts(tmp_path: Path) -> None:
+async def test_without_a_conversation_a_new_one_starts(tmp_path: Path) -> None:
     shelf = Shelf()
     async with shelf as client:
         conversation = Conversation(Memory(tmp_path))
@@ -91,7 +91,7 @@ async def test_where_there_is_none_a_new_one_starts(tmp_path: Path) -> None:
         assert shelf.said == ["new-0"]
 
 
-async def test_one_that_is_gone_is_replaced(tmp_path: Path) -> None:
+async def test_a_deleted_conversation_is_replaced(tmp_path: Path) -> None:
     shelf = Shelf("a")
     async with shelf as client:
         conversation = Conversation(Memory(tmp_path))

@@ -1,4 +1,4 @@
-"""What is kept between two runs: memory.py, and the history in prompts.py."""
+"""State kept between runs: memory.py, and the history of typed lines in prompts.py."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def test_the_last_conversation_of_each_backend_is_remembered(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"local": 1}', b"\xff\xfe"])
-def test_a_damaged_memory_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_memory_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "chat-last.json").write_bytes(content)
     memory = Memory(tmp_path)
     assert memory.last("local") is None
@@ -29,7 +29,7 @@ def test_a_damaged_memory_is_none(tmp_path: Path, content: bytes) -> None:
     assert memory.last("local") == "a"
 
 
-def test_a_folder_that_cannot_be_is_no_failure(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     memory = Memory(tmp_path / "file")
     memory.remember("local", "a")
@@ -87,7 +87,7 @@ def test_a_new_file_replaces_nothing_and_follows_no_link(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_written_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the next try would be refused, because the file is there already."""
+    """A leftover would make the next attempt fail, because the file already exists."""
     real = os.open
 
     def full(path: str, flags: int, mode: int = 0o777) -> int:

@@ -1,4 +1,4 @@
-"""Lists and histories that come in pages: pages.py and export.py."""
+"""Lists and histories are read page by page and exported: pages.py and export.py."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A reply to its end, and what a person does meanwhile: reply.py, prompts.py, interrupts.py."""
+"""A reply with its asks, the prompt and Ctrl-C: reply.py, prompts.py and interrupts.py."""
 
 import asyncio
 import io
@@ -45,18 +45,18 @@ CANCELLED = ServerMessage(end=True, error=ChatError(code="CANCELLED"))
 
 
 def token(text: str) -> ServerMessage:
-    """A part of a reply."""
+    """Return the message with a part of a reply."""
     return ServerMessage(token=ChatToken(text=text))
 
 
 async def started() -> None:
-    """The tasks made so far have run until they wait, and signals been handled."""
+    """Let existing tasks run until they wait, and pending signals be handled."""
     await asyncio.to_thread(lambda: None)
 
 
 @dataclass
 class Stage:
-    """A reply that a test drives."""
+    """A reply, controlled by a test."""
 
     websocket: ScriptedWebSocket
     answers: Stream[Answer]
@@ -68,7 +68,7 @@ class Stage:
     asked: list[str] = field(default_factory=list)
 
     def reply(self) -> ReplyView:
-        """The reply; an ask is put at the prompt."""
+        """Return the view of the reply, which puts its asks at the prompt."""
 
         async def ask(ask: AskEvent, inbox: AnswersAndInterrupts) -> Answered | None:
             self.asked.append(ask.ask_id)
@@ -79,7 +79,7 @@ class Stage:
         return ReplyView(self.answers, self.screen, ask, self.interrupts)
 
     def put(self, *messages: ServerMessage | None) -> None:
-        """The service says this; None: the client is thrown out."""
+        """Send these messages as the service; for None, close the connection with 4504."""
         for message in messages:
             if message is None:
                 self.websocket.cut(4504)
@@ -87,12 +87,12 @@ class Stage:
                 self.websocket.say(1, message)
 
     async def shown(self, text: str) -> None:
-        """Wait until the output ends with this."""
+        """Wait until the output ends with this text."""
         while not self.out.getvalue().endswith(text):
             await started()
 
     async def sent(self) -> str | None:
-        """What the client says next."""
+        """Return the kind of the client's next message."""
         kind: str | None = (await self.websocket.sent.get()).WhichOneof("payload")
         return kind
 
@@ -270,7 +270,7 @@ TALL = ServerMessage(
 
 
 def paged(stage: Stage, sizes: list[tuple[int, int]]) -> ReplyView:
-    """A reply whose asks are shown on a screen that has these sizes, one at each look."""
+    """Return a reply whose asks see these screen sizes, one per look; the last one stays."""
 
     def size() -> os.terminal_size:
         return os.terminal_size(sizes.pop(0) if len(sizes) > 1 else sizes[0])

@@ -1,4 +1,4 @@
-"""Foreign text on a terminal: text.py and asks.py."""
+"""Foreign text on a terminal, and typed answers to asks: text.py and ask_answers.py."""
 
 import pytest
 from google.protobuf.struct_pb2 import Struct

@@ -1,4 +1,4 @@
-"""What is printed where: view.py."""
+"""What goes to the screen, to a pipe and to standard error: view.py."""
 
 import errno
 import io
@@ -23,7 +23,7 @@ NASTY: Final = "\x1b]0;pwned\x07\x9b2J\r"
 
 
 class Terminal(io.StringIO):
-    """A text file that says it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -37,7 +37,7 @@ class BrokenPipe(io.StringIO):
 
 
 class FullDisk(io.StringIO):
-    """A file on a disk without room."""
+    """A file on a full disk."""
 
     tried = 0
 
@@ -143,7 +143,7 @@ def test_an_ask_on_a_terminal_is_wrapped_to_its_width() -> None:
 
 
 def say_everything(view: View) -> None:
-    """Say something nasty in every way that there is."""
+    """Pass control characters to every method of the view that shows text."""
     view.token(NASTY)
     view.reasoning(NASTY)
     call = ToolCallEvent(call_id="1", name=NASTY)
@@ -169,7 +169,7 @@ def say_everything(view: View) -> None:
 
 
 def test_nothing_that_steers_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")  # no colors, which are steered by the same characters
+    monkeypatch.setenv("TERM", "dumb")  # no colors: they use the same control characters
     whole, out, errors = Terminal(), Terminal(), Terminal()
     say_everything(Screen(make_console(whole)))
     say_everything(Pipe(out, make_console(errors)))
@@ -198,7 +198,7 @@ def test_no_reply_is_no_newline() -> None:
     assert out.getvalue() == ""
 
 
-def test_both_on_one_terminal_do_not_share_a_line() -> None:
+def test_reply_and_notices_on_one_terminal_do_not_share_a_line() -> None:
     out, errors = Terminal(), Terminal()
     view = Pipe(out, Console(file=errors, color_system=None))
     view.token("so far")
@@ -210,7 +210,7 @@ def test_both_on_one_terminal_do_not_share_a_line() -> None:
     assert out.getvalue() == "so far\n"
 
 
-def test_a_pipe_that_nobody_reads_is_told() -> None:
+def test_a_pipe_without_a_reader_is_reported() -> None:
     view, _ = pipe(BrokenPipe())
     with pytest.raises(OutputFailed) as failed:
         view.token("x")
@@ -236,7 +236,7 @@ def test_standard_error_on_a_full_disk_costs_nothing() -> None:
     assert out.getvalue() == "x\n"
 
 
-def test_a_console_fails_for_no_character() -> None:
+def test_no_character_makes_a_console_fail() -> None:
     raw = io.BytesIO()
     view = Screen(make_console(io.TextIOWrapper(raw, encoding="ascii")))
     view.token("🎭")
