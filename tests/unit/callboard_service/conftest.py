@@ -1,4 +1,4 @@
-"""Stores for the tests: every test that asks for one has a folder of its own."""
+"""Fixtures for conversation stores, each in the folder of its test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from tests.support.store_kit import Stores, stores_in
 
 @pytest.fixture
 async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    """A maker of stores on one database, which closes them at the end."""
+    """Yield a factory of stores on one database; close them all at the end."""
     async with stores_in(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 async def store(stores: Stores) -> ConversationStore:
-    """An open store."""
+    """Return an open store."""
     return await stores.open()

@@ -1,4 +1,4 @@
-"""A backend that is down is tried again without end, and everybody is told the truth about it."""
+"""A backend that is down is restarted without limit, and its health says why and until when."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ HOUR = 3600.0
 
 
 class World:
-    """What the actor needs: it is `up` or not; when that was tried."""
+    """Whether a Fragile actor can start (`up`), and when it has tried to."""
 
     def __init__(self) -> None:
         self.up = True
@@ -31,7 +31,7 @@ class World:
 
 
 class Fragile(Actor[str]):
-    """An actor that starts only while its world is up, and dies of any message."""
+    """An actor that starts only while its world is up, and crashes on any message."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -46,7 +46,7 @@ class Fragile(Actor[str]):
 
 
 class Stage:
-    """An actor system with a fragile backend, and what is known of its health."""
+    """An actor system with a fragile backend, and the health reported for it."""
 
     def __init__(self, system: ActorSystem, clock: ManualClock, max_outage: float = 0.0) -> None:
         self.system = system
@@ -72,12 +72,12 @@ class Stage:
 
 
 class Always(EchoBackend):
-    """Ready as far as it knows itself."""
+    """A backend that always reports that it is ready."""
 
     def __init__(self) -> None:
         super().__init__(print)
 
-    def store_health(self) -> None:  # type: ignore[override]  # as a backend that keeps nothing
+    def store_health(self) -> None:  # type: ignore[override]  # as in a backend without a store
         return None
 
     @property
@@ -137,7 +137,7 @@ async def test_health_tells_the_reason_and_the_next_attempt(
     assert stage.health.unavailable() == "backend"
     health = stage.health.now()
     assert health.detail == "the model's process ended; it is started again in 1 s"
-    assert stage.health.refusal() is None  # it is back in a moment, as far as anybody knows
+    assert stage.health.refusal() is None  # no restart has failed yet
     await clock.advance(60.0)
     health = stage.health.now()
     assert not health.ready
@@ -240,7 +240,7 @@ async def test_a_long_lived_actor_that_was_given_up_is_in_the_status(clock: Manu
         ]
         ref = next(iter(registry.background_actors)).ref
         assert ref is not None
-        ref.tell("crash")  # type: ignore[arg-type]  # the registry does not know its messages
+        ref.tell("crash")  # type: ignore[arg-type]  # the registry does not know its message type
         await ref.join()
         answer = status.TellStatus(subject).look(ServiceStatusRequest())
         [extensions] = answer.root.children

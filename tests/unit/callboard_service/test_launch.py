@@ -1,4 +1,4 @@
-"""Other programs are started so that a stranger's working folder has no part in it."""
+"""Nothing in the working folder affects the programs that the service starts."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ TRAPS = ("typing", "json", "ctypes", "os", "sitecustomize", "usercustomize", "re
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with modules that tell that they were imported."""
+    """Return the working folder, with modules that create the file `ran` when imported."""
     for name in TRAPS:
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); 1 / 0")
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def test_the_model_s_process_imports_nothing_of_the_working_folder(
     assert not (clone / "ran").exists()
 
 
-def test_neither_does_it_where_it_works_in_that_folder(clone: Path) -> None:
+def test_a_model_s_process_in_the_working_folder_imports_nothing_of_it(clone: Path) -> None:
     done = subprocess.run(
         python_module("callboard_service.backends.local.child", "--model", "gone.gguf"),
         env=python_environment(),
@@ -101,7 +101,7 @@ def test_absolute_entries_of_the_path_stay_and_so_does_the_one_that_we_come_from
 def test_a_relative_entry_of_the_path_does_not_keep_the_working_folder_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, stays: bool
 ) -> None:
-    """Without such an entry, whoever put the folder there meant it."""
+    """Without such an entry, the folder was put on the path on purpose and stays."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", path.replace(":", os.pathsep).format(tmp_path))
     before = list(sys.path)

@@ -1,4 +1,4 @@
-"""What is written down of what the runtime reports: real lines, read back."""
+"""The log lines written for events of the runtime."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from callboard_service.log import EventLog, make_log
 
 
 def lines_of(*events: Event, level: str = "debug") -> list[dict[str, Any]]:
-    """What is written of these events, without the time."""
+    """Return the lines logged for these events, without their timestamps."""
     stream = io.StringIO()
     log = EventLog(make_log(level, stream))
     for event in events:
@@ -38,7 +38,7 @@ def lines_of(*events: Event, level: str = "debug") -> list[dict[str, Any]]:
     return lines
 
 
-def test_who_holds_up_the_loop_is_written_down() -> None:
+def test_an_actor_that_blocks_the_event_loop_is_logged() -> None:
     assert lines_of(Blocked("callboard/sessions/s1/7", "Text", 0.5, "mine.py:12 in receive")) == [
         {
             "level": "error", "event": "event loop held up", "actor": "callboard/sessions/s1/7",
@@ -53,7 +53,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_person_reads_seconds_and_a_program_all_there_is() -> None:
+def test_times_are_in_seconds_on_a_terminal_and_in_microseconds_elsewhere() -> None:
     person, program = Terminal(), io.StringIO()
     make_log("info", person).info("ready")
     make_log("info", program).info("ready")
@@ -66,7 +66,7 @@ async def test_a_service_that_is_held_up_says_so_while_it_is() -> None:
 
     class Holding(Actor[float]):
         def receive(self, message: float) -> None:
-            until = time.monotonic() + 10.0  # of which none is used up, once the line is there
+            until = time.monotonic() + 10.0  # a bound: it ends as soon as the line is there
             while not stream.getvalue().endswith("\n") and time.monotonic() < until:
                 pass
 
@@ -102,7 +102,7 @@ def test_a_crash_is_written_with_its_trace_and_a_service_error_with_its_reason()
         (DeadLetter("callboard/sessions/s1", "Text"), "debug", "dead letter"),
     ],
 )
-def test_what_someone_should_know_of(event: Event, level: str, said: str) -> None:
+def test_each_event_has_its_level_and_name(event: Event, level: str, said: str) -> None:
     (line,) = lines_of(event)
     assert (line["level"], line["event"]) == (level, said)
 

@@ -1,4 +1,4 @@
-"""Log lines: written by a thread, bounded, aggregated, and rendered whatever they hold."""
+"""Log lines are written by a thread, bounded and aggregated, and can hold any value."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def lines(clock: ManualClock, kept: Kept) -> LogLines:
-    """Lines of JSON on a clock that is moved by hand."""
+    """Return log lines in JSON, on a manual clock."""
     lines = LogLines(console=False, now=clock.now)
     lines.write_to(kept)
     return lines
@@ -211,7 +211,7 @@ def test_plain_values_keep_what_json_has() -> None:
 
 
 class Gate:
-    """A descriptor that takes nothing until it is opened, or that fails until then."""
+    """A descriptor that blocks until it is opened, or fails until then if `error` is given."""
 
     def __init__(self, error: OSError | None = None) -> None:
         self.open = threading.Event()
@@ -224,13 +224,13 @@ class Gate:
         if self.error is not None and not self.open.is_set():
             raise self.error
         self.open.wait(30)
-        half = max(len(data) // 2, 1)  # as a pipe may
+        half = max(len(data) // 2, 1)  # a partial write, as a pipe may do
         self.written += data[:half]
         return half
 
 
 def until(gate: Gate, line: bytes) -> None:
-    """Wait until this line was written; the test's timeout ends it."""
+    """Wait until this line is written, for as long as the test's timeout allows."""
     while line not in gate.written:
         time.sleep(0.001)
 
@@ -314,7 +314,7 @@ def test_the_counts_are_written_when_they_are_due_without_another_line() -> None
     assert json.loads(written[-1])["repeats"] == 1
 
 
-# -- what others write ---------------------------------------------------------------------------
+# -- output of other code ------------------------------------------------------------------------
 
 
 def print_a_trace() -> None:

@@ -18,7 +18,7 @@ def test_auto_takes_uvloop_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
     assert loop.run(kind(), "auto") is not uvloop.Loop
 
 
-def test_asyncio_is_had_by_its_name() -> None:
+def test_asyncio_can_be_chosen_by_name() -> None:
     assert loop.run(kind(), "asyncio") is not uvloop.Loop
 
 
@@ -28,10 +28,10 @@ def test_uvloop_that_is_not_installed_is_said_in_one_line(monkeypatch: pytest.Mo
         loop.run(kind(), "uvloop")
 
 
-def test_a_thread_that_waits_asks_soon_for_its_turn() -> None:
+def test_a_waiting_thread_soon_requests_the_interpreter_lock() -> None:
     before = sys.getswitchinterval()
     try:
-        sys.setswitchinterval(0.005)  # Python's own
+        sys.setswitchinterval(0.005)  # Python's default
         loop.share_interpreter()
         assert sys.getswitchinterval() == pytest.approx(loop.TURN_OF_A_THREAD)
     finally:

@@ -1,4 +1,4 @@
-"""The help of `callboard serve`, and the variables that nothing reads."""
+"""The help of `callboard serve`, and the report of unknown `CALLBOARD_*` variables."""
 
 import re
 

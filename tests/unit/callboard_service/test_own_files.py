@@ -1,4 +1,4 @@
-"""Files of the service that others may use are reported before it starts."""
+"""Files of the service that other users may read or change are reported before it starts."""
 
 import os
 from pathlib import Path

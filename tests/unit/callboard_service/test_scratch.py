@@ -1,4 +1,4 @@
-"""Scratch folders: made for one service, removed after it, whatever ended it."""
+"""A scratch folder belongs to one service and is removed after it, however the service ended."""
 
 import json
 import os
@@ -22,7 +22,7 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder for temporary files."""
+    """Return the folder for temporary files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch, "_LONGEST", 4096)

@@ -1,4 +1,4 @@
-"""The process's lifeline: whether its parent still runs."""
+"""The service finds out whether its parent process still runs."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from callboard_service.serve import _is_alive
 
 
 def test_a_parent_that_cannot_be_looked_at_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when so many connections are open that no other file can be."""
+    """Its status cannot be read when connections use up all file descriptors."""
     parent = psutil.Process(os.getpid())
 
     def status(_: psutil.Process) -> str:

@@ -1,4 +1,4 @@
-"""Whose file may set what: the user's own everything, the working folder's what harms nobody."""
+"""The user's own file may set everything, the working folder's only harmless settings."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ REDIRECTING = {
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own file; the working folder is another one."""
+    """Return the path of the user's own file, which is not in the working folder."""
     for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -146,7 +146,7 @@ def test_in_the_user_s_configuration_folder_its_file_is_the_user_s_own(
     assert load({}).openai_base_url == "http://127.0.0.1:9/v1"
 
 
-def test_a_configuration_folder_named_relative_to_the_working_folder_is_none(
+def test_a_configuration_folder_named_relative_to_the_working_folder_is_ignored(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", ".")
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(
     assert len(str(caught.value)) < 500
 
 
-def test_what_is_no_file_is_none(own: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_sets_nothing(own: Path) -> None:
     own.symlink_to(own)
     assert load({}).model_fields_set == set()
     if hasattr(os, "mkfifo"):
@@ -203,7 +203,7 @@ def test_a_module_may_be_in_the_working_folder_if_it_was_asked_for_here(
 
 
 def test_every_limit_of_the_help_may_stand_in_the_working_folders_file() -> None:
-    """So the README and the help say."""
+    """The README and the help say so."""
     limits = {
         name
         for heading, names in HEADINGS.items()

@@ -1,4 +1,4 @@
-"""How the status is told: it takes a look at every actor, so nobody gets it for nothing."""
+"""A status takes a look at every actor, so none is made for a client that does not read."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Whose turn it is in a conversation, and what becomes of it."""
+"""A conversation answers one message at a time, in order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ __all__ = ["actor_events", "actor_system", "manual_clock"]
 
 
 class Service:
-    """Requests that hold the turn of the conversation that they name, until they are let go."""
+    """Requests that hold the turn in the conversation that they name, until they are released."""
 
     def __init__(self) -> None:
         self.registry = Registry()
@@ -44,7 +44,7 @@ class Service:
         self.made: list[ConversationTurns] = []
 
     def register(self, registry: Registry) -> None:
-        """What an extension does."""
+        """Register the actor and the request type, as an extension does."""
         self.registry = registry
         registry.supervise("turns", self._make, DEFAULT_LIFECYCLE)
         registry.register(StringValue, lambda: Hold(self))
@@ -56,22 +56,22 @@ class Service:
 
     @property
     def turns(self) -> ActorRef[module.TurnMessage]:
-        """The actor."""
+        """Return the ref of the actor under test."""
         return self.registry.actor(ConversationTurns)
 
     async def ask(self, name: str) -> Answers[StringValue]:
-        """A request NAME, such as "a1": the conversation, and which one it is there."""
+        """Send the request NAME, such as "a1": its conversation and its number there."""
         answers = self.calls.stream(StringValue(value=name), StringValue)
         await settle()
         return answers
 
     async def let_go(self, name: str) -> None:
-        """The request NAME has done what it wanted."""
+        """Let the request NAME end its turn."""
         self.waits[name].set()
         await settle()
 
     async def clear(self, conversation: str) -> "asyncio.Task[None]":
-        """Have the conversation's replies ended."""
+        """End the conversation's replies; return the task that waits until none is left."""
         clearing: asyncio.Task[None] = asyncio.ensure_future(
             self.turns.ask(lambda reply: Clear(conversation, reply), timeout=30)
         )
@@ -79,19 +79,19 @@ class Service:
         return clearing
 
     def is_empty(self) -> bool:
-        """Nothing is kept of any conversation."""
+        """Return whether no conversation has any state left."""
         turns = self.made[-1]
         return not (turns._lines or turns._places or turns._clearing)
 
 
 class Hold(RequestActor[StringValue, StringValue]):
-    """Holds the turn."""
+    """Holds the turn of its conversation until it is released."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     async def handle(self, request: StringValue) -> StringValue:
-        """Until it is let go."""
+        """Hold the turn until released, and return the request as its answer."""
         service, name = self._service, request.value
         wait = service.waits[name] = asyncio.Event()
         async with turn(self.context.actor(ConversationTurns), name[0], self.context):
@@ -133,9 +133,7 @@ async def test_one_at_a_time_in_the_order_in_which_they_came(
     assert service.is_empty()
 
 
-async def test_a_short_wait_is_not_worth_a_word(
-    service: Service, manual_clock: ManualClock
-) -> None:
+async def test_a_short_wait_is_not_announced(service: Service, manual_clock: ManualClock) -> None:
     _, second = [await service.ask(name) for name in ("a1", "a2")]
     await manual_clock.advance(UNSAID * 0.9)
     await service.let_go("a1")
@@ -145,7 +143,7 @@ async def test_a_short_wait_is_not_worth_a_word(
     assert not second.notices
 
 
-async def test_one_that_ends_while_it_waits_is_left_out(service: Service) -> None:
+async def test_a_request_that_ends_while_it_waits_is_skipped(service: Service) -> None:
     _, second, _ = [await service.ask(name) for name in ("a1", "a2", "a3")]
     second.cancel()
     await settle()
@@ -156,7 +154,7 @@ async def test_one_that_ends_while_it_waits_is_left_out(service: Service) -> Non
     assert service.is_empty()
 
 
-async def test_one_that_is_cancelled_gives_its_turn_on(service: Service) -> None:
+async def test_a_cancelled_request_passes_its_turn_on(service: Service) -> None:
     first, _ = [await service.ask(name) for name in ("a1", "a2")]
     first.cancel()
     await settle()
@@ -178,7 +176,7 @@ async def test_a_turn_may_be_over_before_its_request(service: Service) -> None:
         await anext(answers)
 
 
-async def test_one_that_cannot_say_that_it_ends_gives_its_turn_on(
+async def test_a_request_that_ends_without_a_release_passes_its_turn_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = ConversationTurns.receive
@@ -197,7 +195,7 @@ async def test_one_that_cannot_say_that_it_ends_gives_its_turn_on(
 
 
 @pytest.mark.own_bound("counts how many find room in a line")
-async def test_a_line_has_an_end(service: Service) -> None:
+async def test_the_queue_of_a_conversation_is_bounded(service: Service) -> None:
     for number in range(1 + MAX_WAITING):
         await service.ask(f"a{number}")
     refusals = [await _failure(await service.ask("a-one-more")) for _ in range(2)]
@@ -214,7 +212,7 @@ async def test_a_line_has_an_end(service: Service) -> None:
     assert service.is_empty()
 
 
-async def test_a_wait_has_an_end(service: Service, manual_clock: ManualClock) -> None:
+async def test_the_wait_for_a_turn_is_bounded(service: Service, manual_clock: ManualClock) -> None:
     await service.ask("a1")
     second = await service.ask("a2")
     await manual_clock.advance(2 * UNSAID + MAX_WAIT)
@@ -248,7 +246,7 @@ async def test_a_crash_loses_the_lines_and_leaves_nobody_waiting(
     assert (await _failure(second)).code is Code.UNAVAILABLE
     await manual_clock.advance(60)
     assert len(service.made) == 2
-    with pytest.raises(Failure, match="does not answer"):  # the turn that a2 has asked for
+    with pytest.raises(Failure, match="does not answer"):  # the restart has lost the queue
         await service.turns.ask(lambda reply: module.Await("a2", reply), timeout=5)
     await service.ask("a3")
     assert service.holding == ["a1", "a3"]
