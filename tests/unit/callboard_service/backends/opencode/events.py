@@ -1,4 +1,4 @@
-"""Events in the recorded form, for what no recording has."""
+"""Events in the form of the recordings, for cases that no recording has."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def part(part_id: str, kind: str, message_id: str = MODEL, **fields: Any) -> Eve
 
 
 def text(part_id: str, whole: str | None = None, kind: str = "text") -> Event:
-    """A part's beginning, or the whole of it at its end."""
+    """Return the event for the start of a part, or for its end if its whole text is given."""
     time = {"start": 1} | ({"end": 2} if whole is not None else {})
     return part(part_id, kind, text=whole or "", time=time)
 

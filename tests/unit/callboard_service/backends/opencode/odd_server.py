@@ -1,4 +1,4 @@
-"""A server that answers as a test says, on a loop of the test's own."""
+"""A server that answers as a test tells it to, on the test's own event loop."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def answering(answer: Answer) -> AsyncIterator[str]:
-    """Its address, while it runs."""
+    """Run a server that gives this answer; yield its URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -25,14 +25,14 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """The head of an event stream."""
+    """Send the head of an event stream; return the response to write events to."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     return response
 
 
 def fixed(status: int, body: str = "", kind: str = "application/json", **headers: str) -> Answer:
-    """The same answer always."""
+    """Return an Answer that is always the same."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text=body, content_type=kind, headers=headers)

@@ -1,4 +1,4 @@
-"""What the real server has sent, and what comes of it, in a form that is easy to compare."""
+"""Recorded events of the real server, and what a run makes of them in a comparable form."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -34,38 +34,38 @@ WHOLE = [
     "f_after_restart_sigkill",
     "h_dir_global",
 ]
-"""Those in which the reply comes to its end."""
+"""The recordings in which the reply ends."""
 
 Event = dict[str, Any]
 
 
 def recorded(name: str) -> list[Event]:
-    """The events of a recording; those of /global/event without their envelope."""
+    """Return the events of a recording; those of /global/event without their envelope."""
     lines = (FOLDER / f"{name}.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     return [event.get("payload", event) for event in events]
 
 
 def conversations(events: Iterable[Event]) -> list[str]:
-    """The conversations that a recording is about, in the order in which they come."""
+    """Return the ids of the conversations in a recording, in the order of their first events."""
     names = (event.get("properties", {}).get("sessionID") for event in events)
     return list(dict.fromkeys(name for name in names if name))
 
 
 def play(run: Run, events: Iterable[Event]) -> list[tuple[Any, ...]]:
-    """Feed them all; what comes of it, and the end once there is one."""
+    """Feed all events to the run; return its output, and its end if it has ended."""
     seen = [plain(said) for event in events for said in run.feed(event)]
     return [*seen, *ending(run)]
 
 
 def replay(name: str, conversation: int = 0) -> list[tuple[Any, ...]]:
-    """What a recording comes to."""
+    """Return the output for one conversation of a recording, given by its number."""
     events = recorded(name)
     return play(Run(conversations(events)[conversation], Baseline()), events)
 
 
 def ending(run: Run) -> list[tuple[Any, ...]]:
-    """The end of a reply, in the same form."""
+    """Return the end of the reply in the same form, or nothing if it has not ended."""
     match run.end:
         case None:
             return []
@@ -76,7 +76,7 @@ def ending(run: Run) -> list[tuple[Any, ...]]:
 
 
 def plain(event: object) -> tuple[Any, ...]:
-    """An event of the contract as a tuple."""
+    """Return an event of the contract as a tuple."""
     match event:
         case ChatToken():
             return ("token", event.text)
@@ -97,7 +97,7 @@ def plain(event: object) -> tuple[Any, ...]:
 
 
 def shown(seen: Sequence[tuple[Any, ...]]) -> str:
-    """The text that a person sees in the end: what was taken back is not in it."""
+    """Return the text that a person sees in the end, without the discarded tokens."""
     tokens: list[str] = []
     for event in seen:
         if event[0] == "token":
@@ -109,7 +109,7 @@ def shown(seen: Sequence[tuple[Any, ...]]) -> str:
 
 
 def state_after(events: Iterable[Event], conversation: str) -> State:
-    """What the server's REST interface says after these events: text only of parts that ended."""
+    """Return the state in the server's REST API after these events: text only of ended parts."""
     messages: dict[str, Event] = {}
     status: Event = {}
     asked: dict[str, dict[str, Event]] = {"permission": {}, "question": {}}

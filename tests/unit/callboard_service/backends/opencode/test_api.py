@@ -1,4 +1,4 @@
-"""The HTTP side against servers that are not as they should be: bounded, and no secret told."""
+"""HTTP calls to misbehaving servers are bounded, and their failures reveal no secret."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def failure_for(answer: Answer, call_timeout: float = 30.0) -> Failure:
         (fixed(200, '{"healthy": "secret"}'), "FAILED_PRECONDITION", False),
     ],
 )
-async def test_an_answer_that_is_none_has_its_code(
+async def test_each_unusable_answer_has_its_code(
     answer: Answer, code: str, retryable: bool
 ) -> None:
     failure = await failure_for(answer)
@@ -97,7 +97,7 @@ async def test_a_server_that_never_answers_is_given_up() -> None:
     assert (failure.code.value, failure.retryable) == ("UNAVAILABLE", True)
 
 
-async def test_nothing_listens() -> None:
+async def test_a_server_that_does_not_listen_is_unavailable() -> None:
     async with answering(fixed(200)) as url:
         pass
     api = Api(Address(url, PASSWORD))

@@ -1,4 +1,4 @@
-"""Asks: what is posted for an answer, and how each ends."""
+"""Asks: what is posted to the server for an answer, and how each ask is closed."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_an_ask_that_is_settled_is_not_opened_again() -> None:
     assert asks.permission(PERMISSION) == []
 
 
-def test_what_was_answered_while_nobody_looked_closes_with_the_own_answer() -> None:
+def test_an_ask_that_ended_unseen_closes_with_the_answer_that_was_given() -> None:
     asks = Asks()
     asks.permission(PERMISSION)
     settled(asks, "per_1", "always")

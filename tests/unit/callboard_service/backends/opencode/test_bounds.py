@@ -1,4 +1,4 @@
-"""A reply that never ends: what is kept of it is bounded, and it is stopped at the server."""
+"""An endless reply takes bounded memory and is stopped at the server."""
 
 import asyncio
 import json
@@ -157,7 +157,7 @@ def test_endless_options_are_refused(run: Run) -> None:
     ended_by(run, iter([question]))
 
 
-def test_an_endless_id_is_none(run: Run) -> None:
+def test_an_overlong_id_is_ignored(run: Run) -> None:
     endless = "x" * 1000
     for item in (
         model(endless),

@@ -1,4 +1,4 @@
-"""Errors of the server: their code, and that nothing of its inside gets out."""
+"""Errors of the server have their code, and their messages reveal no internals."""
 
 from typing import Any
 
@@ -53,7 +53,9 @@ def test_a_status_of_the_models_server_has_its_code(
         ("Strange", "at Object.run (/x/y.js:1:2)", ("INTERNAL", "OpenCode failed", False)),
     ],
 )
-def test_an_error_by_its_name(name: str, message: str, answer: tuple[str, str, bool]) -> None:
+def test_an_error_is_classified_by_its_name_and_message(
+    name: str, message: str, answer: tuple[str, str, bool]
+) -> None:
     assert failed(name, message) == answer
 
 

@@ -1,4 +1,4 @@
-"""The reader of the event stream against streams that break, and the inboxes that it fills."""
+"""The feed copes with broken event streams and passes each event to the reply it concerns."""
 
 import asyncio
 import json
@@ -30,7 +30,10 @@ def line(event: Table) -> bytes:
 async def feeding(
     *connections: Callable[[web.StreamResponse], Awaitable[None]],
 ) -> AsyncIterator[tuple[ReplyEvents, list[Event]]]:
-    """A feed on a server that serves these connections, one after the other, the last for ever."""
+    """Run a feed; yield its events for one reply, and the events of its actor system.
+
+    connections: serve one connection each, in order; the last serves all further ones.
+    """
     served = 0
     reports: list[Event] = []
 

@@ -1,4 +1,4 @@
-"""Messages as the server keeps them, as entries of the contract."""
+"""Messages that the server keeps become entries of the history."""
 
 from callboard_service.backends.opencode.history import entries_of, session_info
 from tests.unit.callboard_service.backends.opencode.recordings import (
@@ -27,7 +27,7 @@ def test_tools_have_their_call_and_their_result() -> None:
     ]
 
 
-def test_an_error_is_kept_and_an_abort_is_none() -> None:
+def test_an_error_is_an_entry_and_an_abort_is_not() -> None:
     assert kept("c_err_400") == [("user_text", ""), ("error", "")]
     assert kept("d_abort_text") == [("user_text", ""), ("assistant_text", "w0 w1 w2 w3 ")]
 

@@ -1,4 +1,4 @@
-"""Pages of what an OpenCode server keeps: bounded in bytes, whatever the server sends."""
+"""Pages of an OpenCode server's list and histories are bounded in bytes, whatever it sends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ KIB = 1024
 
 
 class Kept:
-    """What a server keeps, and how often it was asked for its list."""
+    """A fake server with conversations and messages, which records the requests for them."""
 
     def __init__(self) -> None:
         self.sessions: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ async def test_the_list_is_paged_newest_first_with_tokens() -> None:
         assert caught.value.code is Code.INVALID_ARGUMENT
 
 
-async def test_many_who_list_at_once_cost_the_server_few_answers() -> None:
+async def test_many_lists_at_once_share_few_calls_to_the_server() -> None:
     kept = Kept()
     async with _backend(kept) as backend:
         await asyncio.gather(*(backend.conversations() for _ in range(100)))
@@ -110,7 +110,7 @@ async def test_a_shared_answer_is_never_older_than_the_question() -> None:
     await asyncio.sleep(0)
     state[0] = 1
     later = [asyncio.create_task(shared.get()) for _ in range(5)]
-    later[0].cancel()  # costs the others nothing
+    later[0].cancel()  # does not affect the others
     release.set()
     assert await first in (0, 1)
     assert await asyncio.gather(*later[1:]) == [1] * 4

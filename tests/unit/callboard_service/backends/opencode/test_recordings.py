@@ -1,4 +1,4 @@
-"""The recordings of the real server, each to the last event that comes of it."""
+"""Recordings of the real server yield the expected events, even with repeats and gaps."""
 
 import random
 from typing import Any
@@ -22,7 +22,7 @@ from tests.unit.callboard_service.backends.opencode.recordings import (
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    """A token for each word."""
+    """Return a token for each word."""
     words = text.split(" ")
     return [("token", f"{word} ") for word in words[:-1]] + [("token", words[-1])]
 
@@ -128,7 +128,7 @@ EXPECTED: dict[str, list[tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_recording_comes_to_exactly_this(name: str) -> None:
+def test_a_recording_yields_exactly_these_events(name: str) -> None:
     conversation = 1 if name == "e_two" and "A0" not in str(replay(name)) else 0
     assert replay(name, conversation) == EXPECTED[name]
 
@@ -152,7 +152,7 @@ def test_once_it_has_ended_nothing_follows(name: str) -> None:
 @given(name=st.sampled_from(WHOLE), seed=st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_whatever_comes_twice_is_told_once(name: str, seed: int) -> None:
-    """All but the pieces of text: a piece that comes twice is twice in the text."""
+    """Not so deltas, which are left out here: a repeated delta repeats its text."""
     events = recorded(name)
     chance = random.Random(seed)
     doubled = []
@@ -169,10 +169,10 @@ def test_whatever_comes_twice_is_told_once(name: str, seed: int) -> None:
 @given(name=st.sampled_from([*WHOLE, "c_drop"]), data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_whatever_part_of_the_stream_is_missed_is_made_good(name: str, data: st.DataObject) -> None:
-    """Up to two gaps anywhere, each made good from what the server keeps at its end."""
+    """There are up to two gaps anywhere, each followed by a fetch of the server's state."""
     events = recorded(name)
     conversation = conversations(events)[0]
-    # The reply listens before its prompt goes out.
+    # No gap is earlier, since the reply listens before its prompt is sent.
     first = next(n for n, event in enumerate(events) if event["type"] == "message.updated")
     edges = data.draw(st.lists(st.integers(first, len(events)), min_size=2, max_size=4))
     edges = sorted(edges[: len(edges) // 2 * 2])
@@ -180,7 +180,7 @@ def test_whatever_part_of_the_stream_is_missed_is_made_good(name: str, data: st.
     seen = [plain(said) for event in events[: edges[0]] for said in run.feed(event)]
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         run.lose()
-        # What is fetched may be newer than where the stream goes on.
+        # The fetched state may be newer than the point where the stream continues.
         fetched = data.draw(st.integers(end, min(end + 5, len(events))))
         state = state_after(events[:fetched], conversation)
         seen += [plain(said) for said in run.resync(state)]

@@ -1,4 +1,4 @@
-"""The conduct of a reply where the server or its stream fails: it ends, in bounded time."""
+"""A reply ends in bounded time, even if the server or its event stream fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -41,7 +41,7 @@ ENDED = [{"info": INFO, "parts": [WHOLE]}]
 
 
 class Server:
-    """What the server says when it is asked, and how often it was."""
+    """A fake server with fixed answers, which records the paths that are requested."""
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self.answers = {"status": {}, "permission": [], "question": [], "message": [], **answers}
@@ -89,7 +89,7 @@ async def test_a_stream_that_does_not_come_back_ends_the_reply() -> None:
     assert server.asked == []
 
 
-async def test_an_end_that_was_never_told_is_found_out() -> None:
+async def test_an_end_whose_event_was_lost_is_detected() -> None:
     async with conducting(Server({"message": ENDED}), SHORT) as (inbox, run, conductor, _):
         fill(inbox, *BEGUN, text("p"), delta("p", "one "))
         answers = await said(run, conductor)
@@ -113,7 +113,7 @@ async def test_a_prompt_that_leads_to_nothing_ends_the_reply() -> None:
 
 
 async def test_an_answer_that_comes_too_late_is_no_error() -> None:
-    """The server does not know the ask any more: whoever settled it was faster."""
+    """The ask was settled elsewhere before, so the server answers 404."""
     ask = event("permission.asked", id="per_1", permission="bash", patterns=[], metadata={})
     server = Server({"message": ENDED, "status": {SESSION: {"type": "busy"}}})
     patience = OpenCodeTimeouts(away=30.0, begin=30.0, doubt=0.01, silence=0.05)

@@ -1,4 +1,4 @@
-"""What no recording has: late, foreign, odd and missing events, each with what comes of it."""
+"""Cases that no recording has: late, foreign, odd and missing events."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_idle_that_comes_between_prompt_and_model_is_asked_about(run: Run) -> No
     assert answers == [("token", "hi"), ("completed", 0, 0)]
 
 
-def test_nothing_runs_and_nothing_ended_stays_a_doubt(run: Run) -> None:
+def test_a_reply_that_neither_runs_nor_has_ended_stays_unsure(run: Run) -> None:
     assert play(run, BEGUN) == []
     seen(run, State([{"info": model()["properties"]["info"], "parts": []}]))
     assert (run.unsure, run.end) == (True, None)
@@ -80,7 +80,7 @@ def test_an_aborted_retry_has_no_error_and_completes(run: Run) -> None:
     assert play(run, [*BEGUN, retry(1), *DONE])[-1] == ("completed", 0, 0)
 
 
-def test_a_failure_that_was_overcome_is_none(run: Run) -> None:
+def test_an_error_that_was_overcome_does_not_fail_the_reply(run: Run) -> None:
     events = [*BEGUN, error("ContextOverflowError", "too long"), model("msg_2", completed=True)]
     assert play(run, [*events, idle()])[-1] == ("completed", 0, 0)
 
@@ -163,7 +163,7 @@ def test_what_is_void_stays_void(run: Run) -> None:
 
 
 def rest(*parts: dict[str, Any], completed: bool = False) -> State:
-    """The reply's message with these parts, as the server keeps it."""
+    """Return the server's state, with these parts in the reply's message."""
     message = {
         "info": model(completed=completed)["properties"]["info"],
         "parts": [one["properties"]["part"] for one in parts],
@@ -183,7 +183,7 @@ def test_an_attempt_that_was_missed_makes_the_one_before_it_void(run: Run) -> No
     assert ending(run) == [("completed", 0, 0)]
 
 
-def test_what_is_older_than_the_servers_state_makes_nothing_of_it_void(run: Run) -> None:
+def test_events_older_than_the_fetched_state_discard_nothing(run: Run) -> None:
     play(run, BEGUN)
     run.lose()
     assert seen(run, rest(part("s2", "step-start"), text("q"))) == []
@@ -191,7 +191,7 @@ def test_what_is_older_than_the_servers_state_makes_nothing_of_it_void(run: Run)
     assert [said[:2] for said in play(run, late)][1:] == [("token", "ab")]
 
 
-def test_a_new_attempt_without_word_of_it_takes_back_too(run: Run) -> None:
+def test_a_new_attempt_without_a_retry_event_discards_the_last_one(run: Run) -> None:
     steps = [part("s1", "step-start"), text("p"), delta("p", "a "), part("s2", "step-start")]
     answers = play(run, [*BEGUN, *steps, part("s2", "step-start"), text("q"), delta("q", "a b")])
     assert answers == [
@@ -279,7 +279,7 @@ def test_asks_of_agents_that_the_reply_started_are_its_own(run: Run) -> None:
     assert [said[:2] for said in answers] == [("ask", "per_1")]
 
 
-# -- anything --------------------------------------------------------------------------------
+# -- odd events ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_o2_the_same_where_events_were_missed() -> None:
     assert isinstance(run.end, ChatCompleted)
 
 
-def test_o2_an_answer_to_a_message_of_before_is_of_before(run: Run) -> None:
+def test_o2_a_reply_to_an_earlier_message_is_ignored(run: Run) -> None:
     late = model("msg_late", parentID="msg_before", completed=True)
     assert play(run, [late, part("p", "text", "msg_late", text="late")]) == []
     assert not run.begun
@@ -377,8 +377,8 @@ def test_o3_an_error_that_may_be_about_the_reply_is_remembered(run: Run, session
     assert run.hint.code is Code.UNAUTHENTICATED
 
 
-def test_o4_half_a_surrogate_pair(run: Run) -> None:
-    """JavaScript cuts strings by UTF-16 units: one delta ends with a half, the next begins so."""
+def test_o4_split_surrogate_pairs_are_joined(run: Run) -> None:
+    """JavaScript cuts strings by UTF-16 units, so two deltas may each have half of a pair."""
     events = [*BEGUN, text("p"), delta("p", "a \ud83d"), delta("p", "\ude00 b\ud83d")]
     assert play(run, events) == [("token", "a "), ("token", "😀 b")]
     assert play(run, [text("p", "a 😀 b\ud83d")]) == [("token", "\ufffd")]

@@ -1,4 +1,4 @@
-"""A server that is attached: checked, listened to, let go."""
+"""An attached server is checked, listened to and detached."""
 
 import asyncio
 from pathlib import Path

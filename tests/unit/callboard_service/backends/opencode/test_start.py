@@ -1,4 +1,4 @@
-"""A server that cannot be had: one line that says why, exit code 2, and no secret in it."""
+"""Without a usable server, the service exits with 2 and one line that says why, but no secret."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ PASSWORD = "s3cr3t-of-this-test"
 
 
 async def started(folder: Path, **settings: str) -> str:
-    """The one line that a service says that does not start."""
+    """Start a service that must fail; return the one line that it prints."""
     names = {f"CALLBOARD_OPENCODE_{name.upper()}": value for name, value in settings.items()}
     code, out, err = await asyncio.to_thread(run, folder, "serve", **names)
     assert (code, out) == (2, "")
@@ -26,14 +26,14 @@ async def started(folder: Path, **settings: str) -> str:
 
 
 def program(folder: Path, *lines: str) -> str:
-    """A program that is not OpenCode."""
+    """Write a shell script to run in place of OpenCode; return its path."""
     path = folder / "opencode"
     path.write_text("\n".join(["#!/bin/sh", *lines]))
     path.chmod(0o755)
     return str(path)
 
 
-async def test_a_wrong_password_a_page_and_nobody(tmp_path: Path) -> None:
+async def test_a_wrong_password_a_web_page_and_a_closed_port_are_told_apart(tmp_path: Path) -> None:
     async with answering(fixed(401)) as url:
         assert "password" in await started(tmp_path, url=url, password=PASSWORD)
     assert "cannot be reached" in await started(tmp_path, url=url, password=PASSWORD)
@@ -52,7 +52,7 @@ async def test_a_wrong_password_a_page_and_nobody(tmp_path: Path) -> None:
         ({"command": sys.executable, "directory": "/no/such/folder"}, "/no/such/folder"),
     ],
 )
-async def test_settings_that_cannot_be(
+async def test_invalid_settings_are_reported(
     tmp_path: Path, settings: dict[str, str], reason: str
 ) -> None:
     assert reason in await started(tmp_path, **settings)
