@@ -1,4 +1,4 @@
-"""What a conversation says and keeps, tries and models, over real HTTP."""
+"""Replies, what is kept of them, retries and the choice of a model, over real HTTP."""
 
 import time
 from email.utils import formatdate
@@ -46,7 +46,7 @@ async def test_addresses_as_people_write_them(
     server.will(saying("yes"), saying("yes"))
     async with talking(tmp_path, server.url + given) as talk:
         if root == "" and "v1" in given:
-            server.root = "/v1"  # what was given is not second-guessed
+            server.root = "/v1"  # a path that was given is used as it is
         assert text_of(await talk.all(model="small")) == "yes"
         assert text_of(await talk.all(model="small")) == "yes"
     assert {exchange.path for exchange in server.chats} == {f"{server.root}/chat/completions"}
@@ -123,7 +123,7 @@ async def test_b1_old_turns_are_dropped_when_the_context_is_full(
     assert sizes[0] == 17
     assert sizes[0] > sizes[1] > sizes[2]
     assert all(chat.body["messages"][0]["role"] == "user" for chat in server.chats)
-    # What fits is remembered: the next message is not refused first.
+    # The size that fits is remembered, so the next message is not refused first.
     assert text_of(await talk.all("and now?")) == "next"
     assert len(server.chats) == 4
     assert len(server.chats[-1].body["messages"]) < sizes[1]
@@ -165,7 +165,7 @@ async def test_a_server_that_refuses_to_count(server: ScriptedServer, talk: Talk
 
 
 async def test_models(server: ScriptedServer, talk: Talk, tmp_path: Path) -> None:
-    """The server decides; its list is only a help."""
+    """The server decides which models exist; its list only gives a default and a hint."""
     unknown = refusing(404, {"error": {"message": "no model huge"}})
     server.will(unknown, saying("I am new"), saying("mine"), saying("mine"), saying("any"))
     failure, _ = await talk.failure(model="huge")
@@ -197,7 +197,7 @@ async def test_models(server: ScriptedServer, talk: Talk, tmp_path: Path) -> Non
         never,
     ],
 )
-async def test_a_list_of_models_that_is_none_hinders_nobody(
+async def test_an_unusable_list_of_models_does_not_prevent_a_reply(
     server: ScriptedServer, tmp_path: Path, models: Any
 ) -> None:
     server.models = models
@@ -227,7 +227,7 @@ async def test_busy_servers_are_tried_again_with_notices(
         assert [type(event) for event in await talk.all()][:2] == [ChatNotice, ChatToken]
 
 
-async def test_so_many_tries_and_no_more(server: ScriptedServer, talk: Talk) -> None:
+async def test_the_number_of_tries_is_bounded(server: ScriptedServer, talk: Talk) -> None:
     server.will(*[refusing(503, {"error": "overloaded"})] * (TRIES + 1))
     failure, events = await talk.failure()
     assert (failure.code.value, failure.retryable) == ("UNAVAILABLE", True)

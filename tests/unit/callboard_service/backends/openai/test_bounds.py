@@ -1,4 +1,4 @@
-"""What a reply may hold, and for how long: connections, and a server that says nothing of use."""
+"""A reply without content, and the places and memory that replies take, are bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ SIGNS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
 
 
 async def signs_for_ever(exchange: Exchange, sign: str) -> None:
-    """Show signs of life until the client has gone."""
+    """Send signs of life until the client has gone."""
     while not exchange.gone.is_set():
         await SIGNS[sign](exchange)
         await asyncio.sleep(0.01)
@@ -163,7 +163,7 @@ async def test_too_many_waiting_replies_are_refused_and_may_try_again(
 async def test_few_large_conversations_are_sent_at_once(
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is sent takes several times its size in memory until the answer begins."""
+    """A prompt takes several times its size in memory until the answer begins."""
     monkeypatch.setattr("callboard_service.backends.openai.backend.LARGE_AT_ONCE", 1)
     arrived, begin = asyncio.Semaphore(0), asyncio.Event()
 

@@ -90,7 +90,7 @@ def test_a_chunk_of_no_known_form_says_nothing(chunk: dict[str, Any]) -> None:
     assert (completed.input_tokens, completed.output_tokens) == (0, 0)
 
 
-def test_counts_beyond_the_contract_are_its_largest() -> None:
+def test_counts_beyond_the_contract_are_capped_at_its_largest() -> None:
     completion, _ = take({"usage": {"prompt_tokens": 10**12, "completion_tokens": 1}})
     assert ending(completion)[-1].input_tokens == 2**32 - 1
 
@@ -207,7 +207,7 @@ def test_nothing_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         (100, StopReason.STOP_REASON_CONTEXT_FULL),
     ],
 )
-def test_b17_a_reply_that_fills_the_context_is_cut_by_that(
+def test_b17_a_reply_that_fills_the_context_ends_for_that_reason(
     context: int, reason: "StopReason.ValueType"
 ) -> None:
     completion = make()

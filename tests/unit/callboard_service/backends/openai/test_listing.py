@@ -39,5 +39,5 @@ def test_names_in_their_order(body: bytes, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("body", [None, b"", b"no", b"{}", b'{"data": {}}', b"[" * 100_000])
-def test_what_is_no_list(body: bytes | None) -> None:
+def test_a_body_that_is_not_a_list_yields_none(body: bytes | None) -> None:
     assert listed_models(body) is None

@@ -1,4 +1,4 @@
-"""A server that was away is ready again as soon as it is back, though nobody asks it anything."""
+"""A server that was away is found ready once it is back, even if no message is sent to it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.openai.talk import LOG
 
 
 class Watched(OpenAIBackend):
-    """Says when it has looked."""
+    """Counts how often it has looked at the server."""
 
     looks = 0
 

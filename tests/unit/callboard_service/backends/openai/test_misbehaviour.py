@@ -64,7 +64,7 @@ async def test_a_redirect_is_not_followed(server: ScriptedServer, talk: Talk) ->
         (refusing(200, {"error": {"code": 401, "message": "no"}}), "UNAUTHENTICATED"),
     ],
 )
-async def test_answers_that_are_none(
+async def test_unusable_answers_are_failures(
     server: ScriptedServer, talk: Talk, script: Any, code: str
 ) -> None:
     server.will(script)
@@ -201,7 +201,7 @@ async def test_no_more_is_read_than_is_asked_for(server: ScriptedServer) -> None
         answer = await api.complete("small", [])
         for _ in range(10):
             assert await answer.next(10.0) is not None
-        for _ in range(500):  # turns of the loop, in which whoever can read on would
+        for _ in range(500):  # turns of the event loop, enough to read on
             await asyncio.sleep(0)
         assert answer.parsed == 10
         assert answer.buffered <= READ_BYTES
@@ -217,7 +217,7 @@ async def test_a_burst_is_not_swallowed(tmp_path: Path) -> None:
     full, done = threading.Event(), threading.Event()
 
     def serve() -> None:
-        """Send as much as the system takes while the client's loop is held up."""
+        """Send as much as the system takes while the client's event loop is blocked."""
         with listener.accept()[0] as connection:
             connection.recv(65536)
             kind = b"Content-Type: text/event-stream\r\nContent-Length: 999999999\r\n\r\n"

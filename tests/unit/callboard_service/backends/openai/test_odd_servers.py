@@ -1,4 +1,4 @@
-"""Odd servers, one row each: what they send, and what becomes of it. The next one is a new row."""
+"""Odd servers, one row each: what they send, and the reply that results. Add new ones as rows."""
 
 import asyncio
 import json
@@ -35,12 +35,12 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream(*pieces: bytes, kind: str = SSE) -> Script:
-    """An answer of these bytes, whose length is announced."""
+    """Return a script that answers with these bytes and their Content-Length."""
     return refusing(200, b"".join(pieces), kind)
 
 
 def cut(*pieces: bytes) -> Script:
-    """A stream that is reset after these bytes."""
+    """Return a script that streams these bytes and then closes the connection."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.begin()
@@ -118,7 +118,7 @@ async def test_a_reply_whose_end_says_why(
 async def refused(
     server: ScriptedServer, talk: Talk, script: Script, end: tuple[str, bool], words: str
 ) -> list[Any]:
-    """Ask once; the reply ends with this code and `retryable`. What was said before."""
+    """Ask once, and check that the reply fails with this end; return the events before it."""
     server.will(script)
     failure, events = await talk.failure()
     assert (failure.code.value, failure.retryable) == end
@@ -200,7 +200,7 @@ async def test_a_refusal_is_in_the_servers_own_words_and_not_tried_again(
         ("B18: a role and empty content, then cut", cut(data(chunk(role="assistant", content="")))),
     ],
 )
-async def test_what_comes_before_a_reply_is_none_of_it(
+async def test_a_stream_that_is_cut_before_any_content_is_tried_again(
     server: ScriptedServer, talk: Talk, name: str, script: Script
 ) -> None:
     server.will(script, saying("Hello"))

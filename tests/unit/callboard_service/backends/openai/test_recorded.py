@@ -1,4 +1,4 @@
-"""What real servers sent, recorded by `tools/record_streams.py`: the same reply however it is cut.
+"""Recordings of real servers (`tools/record_streams.py`) give one reply however they are cut.
 
 Each recording goes through the backend over a socket: whole, byte by byte, and in two pieces, cut
 at every seventh byte, or with `EVERY=1` (`make replay`) at every byte. The servers' versions are
@@ -35,7 +35,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Refusal:
-    """No reply: the code, whether to try again, and words of the server's that must be seen."""
+    """A failure: its code, words of the server that it contains, and whether it is retryable."""
 
     code: str
     words: str
@@ -54,7 +54,7 @@ EXPECTED: dict[str, Whole | Refusal] = {
         "INVALID_ARGUMENT", "request (1531 tokens) exceeds the available context size (512 tokens)"
     ),
     "llama.cpp/context-full": Whole('The original sentence is "', CONTEXT_FULL, (507, 5)),
-    # Two replies share its cache, and in the middle of both there is no room left.
+    # Two replies share its cache, which is full before either of them ends.
     "llama.cpp/cache-full": Refusal("INVALID_ARGUMENT", "Context size has been exceeded."),
     "llama-cpp-python/length": Whole("Hello there!", MAX_TOKENS),
     "llama-cpp-python/stop": Whole("Hello there", END_TURN),
@@ -62,7 +62,7 @@ EXPECTED: dict[str, Whole | Refusal] = {
     "llama-cpp-python/too-long": Refusal(
         "UNAVAILABLE", "the conversation may be too long for it", retryable=True
     ),
-    # It tells neither the size of its context nor how many tokens there were.
+    # It reports neither the size of its context nor the number of tokens.
     "llama-cpp-python/context-full": Whole("The answer is:\n", MAX_TOKENS),
     # It drops a reply as soon as another one is asked for.
     "llama-cpp-python/interrupted": Whole("The story of a", UNSPECIFIED, detail=NO_REASON),
@@ -89,7 +89,7 @@ def recording(name: str) -> bytes:
 
 
 def sending(*pieces: bytes) -> Script:
-    """A script that sends these bytes, each piece once the one before it may have been read."""
+    """Return a script that sends these pieces, with turns of the event loop to read each one."""
 
     async def script(exchange: Exchange) -> None:
         for piece in pieces:
@@ -101,7 +101,7 @@ def sending(*pieces: bytes) -> Script:
 
 
 async def outcome(talk: Talk, server: ScriptedServer, *pieces: bytes) -> Whole | Refusal:
-    """What the backend makes of an answer in these pieces, in a conversation of its own."""
+    """Return what the backend makes of an answer in these pieces, in a new conversation."""
     server.will(*[sending(*pieces)] * 5)
     talk.conversation = (await talk.backend.create("")).id
     events: list[Any] = []

@@ -56,7 +56,7 @@ def test_statuses(status: int, code: str, retryable: bool, again: bool) -> None:
         ({"code": "something_else"}, "INVALID_ARGUMENT", False),
     ],
 )
-def test_a_400_is_what_the_server_calls_it(
+def test_the_name_of_the_error_in_a_400_decides_its_code(
     error: dict[str, str], code: str, retryable: bool
 ) -> None:
     refused = refuse(400, {"error": {"message": "because", **error}})
@@ -81,11 +81,11 @@ def test_a_400_is_what_the_server_calls_it(
         b'data: {"error": "because"}',
     ],
 )
-def test_the_message_wherever_a_server_puts_it(body: Any) -> None:
+def test_the_message_is_found_wherever_a_server_puts_it(body: Any) -> None:
     assert refuse(400, body).message.endswith(": because")
 
 
-def test_the_place_of_what_was_refused() -> None:
+def test_the_location_of_a_refused_field_is_shown() -> None:
     detail = [{"loc": ["body", "stream_options"], "msg": "extra"}]
     assert refuse(422, {"detail": detail}).message.endswith(": body.stream_options: extra")
 
@@ -156,7 +156,7 @@ def test_the_key_is_not_in_what_a_redirect_says() -> None:
         ({"X_RateLimit_Reset": "9" * 400 + "h"}, 86_400_000),
     ],
 )
-def test_advice(headers: dict[str, str], milliseconds: int) -> None:
+def test_headers_say_when_to_try_again(headers: dict[str, str], milliseconds: int) -> None:
     assert refuse(429, **headers).retry_after_ms == milliseconds
     assert refuse(400, **headers).retry_after_ms == 0
 

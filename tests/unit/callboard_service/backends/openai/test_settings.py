@@ -16,7 +16,7 @@ LOG = make_log("error")
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings but those of the test."""
+    """Keep settings files and data of the user out of the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CALLBOARD_DATA_DIR", str(tmp_path))
@@ -36,7 +36,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("openai_api_key", f"{KEY}é"),
     ],
 )
-def test_settings_that_cannot_be_are_named_and_not_shown(
+def test_invalid_settings_are_named_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"CALLBOARD_{name.upper()}", value)
@@ -93,7 +93,7 @@ def test_another_backend_that_is_named_wins(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("settings", [{"openai_model": "x"}, {"backend": "openai"}])
-def test_nobody_s_words_go_to_a_server_that_was_not_named(settings: dict[str, object]) -> None:
+def test_openai_needs_a_base_url_or_a_key(settings: dict[str, object]) -> None:
     with pytest.raises(BackendFailed, match="CALLBOARD_OPENAI_BASE_URL"):
         make_backend(load(settings), LOG)
 

@@ -1,4 +1,4 @@
-"""Any stream: cut at every byte, and made of anything at all."""
+"""Streams of arbitrary content, cut into arbitrary reads."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Content:
 
 
 class Response:
-    """As much of an aiohttp response as `Answer` uses."""
+    """The part of an aiohttp response that `Answer` uses."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.content = Content([piece for piece in pieces if piece])
@@ -39,7 +39,7 @@ class Response:
 
 
 def read(*pieces: bytes) -> tuple[list[Any], Failure | None]:
-    """What comes of an answer in these pieces, as the backend reads it; and why it is no reply."""
+    """Read an answer in these pieces as the backend does; return its events and its failure."""
 
     async def reply() -> tuple[list[Any], Failure | None]:
         answer = Answer(Response(list(pieces)), REFUSALS)  # type: ignore[arg-type]  # all it uses
@@ -61,7 +61,7 @@ def read(*pieces: bytes) -> tuple[list[Any], Failure | None]:
 
 
 def whole(events: list[Any]) -> list[Any]:
-    """The events with neighbouring tokens joined: where a text is cut makes no difference."""
+    """Join adjacent tokens, so that the events do not depend on where a text is cut."""
     joined: list[Any] = []
     for event in events:
         kind = type(event)
@@ -74,7 +74,7 @@ def whole(events: list[Any]) -> list[Any]:
 
 @st.composite
 def chunks(draw: st.DrawFn) -> dict[str, Any]:
-    """A chunk of a reply, or something like it."""
+    """Draw a chunk of a reply, or something like one."""
     text = st.text(max_size=5)
     delta = draw(
         st.fixed_dictionaries(
@@ -151,7 +151,7 @@ def test_a_stream_that_says_that_it_failed_is_no_reply(
 
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=5), st.data())
 def test_a_stream_that_is_cut_is_no_reply(words: list[str], data: st.DataObject) -> None:
-    """Cut anywhere before the end of the chunk that says why it ended."""
+    """It is cut before the chunk with the finish reason."""
     said = [{"choices": [{"delta": {"content": word}, "finish_reason": None}]} for word in words]
     stream = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in said)
     cut = data.draw(st.integers(0, len(stream)))

@@ -1,4 +1,4 @@
-"""Tool calls from any stream: pieces cut anywhere, with indexes and ids missing or wrong."""
+"""Tool calls are assembled from pieces cut anywhere, with indexes and ids missing or wrong."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from callboard_service.backends.openai.tool_calls import ToolCalls, TooManyCalls
 
 
 def assembled(deltas: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
-    """The calls of these pieces, one a chunk."""
+    """Return the calls assembled from these pieces, one piece per chunk."""
     calls = ToolCalls(at_most=100, max_characters=100_000)
     for delta in deltas:
         calls.add([delta])
@@ -60,7 +60,7 @@ def piece(arguments: Any = None, name: str = "", **fields: Any) -> dict[str, Any
             [piece('{"x"', "one", index=0, id="a"), piece(": 1}", "one", index=0, id="a")],
             [("a", "one", {"x": 1.0})],
         ),
-        # the id first, the name behind it
+        # the id first, then the name
         (
             [piece(index=0, id="a"), piece(None, "one", index=0), piece("{}", index=0)],
             [("a", "one", {})],
@@ -96,7 +96,7 @@ class Style:
 
 
 def is_decidable(style: Style) -> bool:
-    """Whether it can be told at all what belongs together."""
+    """Return whether it can be decided which pieces belong together."""
     if style.mixed:
         return style.index == "right" and style.id != "of each piece"
     if style.name == "with each piece":
