@@ -1,4 +1,4 @@
-"""Who gets a place when there are fewer than are wanted."""
+"""Places are shared fairly when sessions want more than there are."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from callboard_service.backends.fair import FairPlaces, Ticket
 
 
 def order(places: FairPlaces, holder: Ticket, waiting: list[Ticket]) -> Iterator[str]:
-    """Leave one place after the other; yield the sessions in the order in which they are served."""
+    """Leave one place after another; yield the sessions in the order in which they are served."""
     while waiting:
         holder.leave()
         (holder,) = [ticket for ticket in waiting if ticket.holds]
@@ -83,7 +83,7 @@ def test_more_places_are_given_at_once_and_fewer_as_they_are_left() -> None:
     assert tickets[3].holds
 
 
-async def test_who_waits_for_a_while_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_longer_wait_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair, "UNSAID", 0.0)
     places = FairPlaces(1, max_waiting=9)
     first, second = places.enter("a"), places.enter("b")
@@ -110,7 +110,7 @@ async def test_a_wait_that_is_cancelled_takes_no_place() -> None:
     first, second, third = (places.enter(name) for name in "abc")
     waiting = asyncio.ensure_future(second.wait(60))
     await asyncio.sleep(0)
-    # The place comes in the same turn of the loop in which the wait is cancelled.
+    # The place is given in the same turn of the event loop in which the wait is cancelled.
     first.leave()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

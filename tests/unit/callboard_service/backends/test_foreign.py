@@ -6,7 +6,7 @@ from callboard.v1.chat_pb2 import History, HistoryEntry, ToolCallEvent
 from callboard_service.backends.foreign import RAW, as_struct, clean
 
 
-def test_an_object_is_itself_and_nothing_is_an_empty_one() -> None:
+def test_an_object_is_kept_and_no_text_is_an_empty_one() -> None:
     struct = as_struct('{"a": [1, 2.5, "x", null, true, {"b": {}}]}')
     assert MessageToDict(struct) == {"a": [1.0, 2.5, "x", None, True, {"b": {}}]}
     assert as_struct("") == as_struct(" {} ") == Struct()
@@ -41,6 +41,6 @@ def test_the_deepest_arguments_are_read_by_the_strictest_reader() -> None:
     assert History.FromString(wire).entries[0].tool_call.arguments == struct
 
 
-def test_halves_of_pairs() -> None:
+def test_lone_surrogates_are_replaced() -> None:
     assert clean("a\ud83db") == "a�b"
     assert clean("a😀b") == "a😀b"

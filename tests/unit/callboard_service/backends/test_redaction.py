@@ -1,4 +1,4 @@
-"""Secrets in what foreign servers say of their errors."""
+"""Secrets are removed from the error messages of foreign servers."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from callboard_service.backends.redaction import redacted
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.abc",
     ],
 )
-def test_what_looks_like_a_key(secret: str) -> None:
+def test_text_that_looks_like_a_key_is_redacted(secret: str) -> None:
     assert redacted(f"Incorrect key: {secret}, try again") == "Incorrect key: ***, try again"
 
 
@@ -30,7 +30,7 @@ def test_what_looks_like_a_key(secret: str) -> None:
         ("password=abcdefgh&x=1", "password=***&x=1"),
     ],
 )
-def test_what_is_named(text: str, left: str) -> None:
+def test_a_value_named_as_a_secret_is_redacted(text: str, left: str) -> None:
     assert redacted(text) == left
 
 

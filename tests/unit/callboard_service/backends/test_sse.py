@@ -18,12 +18,12 @@ def read(*pieces: bytes, limit: int = 1000) -> list[ServerEvent]:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_events_of_any_line_end(end: bytes) -> None:
+def test_events_are_read_with_any_line_ending(end: bytes) -> None:
     text = b"data: a\n\n: a comment\nevent: odd\ndata:b\ndata: c\nid: 7\n\ndata\n\n\ndata: d"
     assert read(text.replace(b"\n", end)) == [("", "a"), ("odd", "b\nc"), ("", "")]
 
 
-def test_an_empty_line_of_another_end() -> None:
+def test_line_endings_may_be_split_and_mixed() -> None:
     assert read(b"data: a\r", b"\n", b"\n") == [("", "a")]
 
 
@@ -70,7 +70,7 @@ def test_an_event_of_too_many_lines_is_refused() -> None:
         read(b"data: 0123456789\n" * 100)
 
 
-def test_an_event_that_just_fits_and_what_is_not_utf8() -> None:
+def test_an_event_at_the_limit_is_read_and_invalid_utf8_is_replaced() -> None:
     assert read(b"data: \xff\xfeok\n\n", limit=10) == [("", "��ok")]
 
 

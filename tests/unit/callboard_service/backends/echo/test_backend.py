@@ -1,4 +1,4 @@
-"""What the backend `echo` keeps of a reply."""
+"""The end of a reply of the backend `echo`, and what its history keeps of it."""
 
 from collections.abc import AsyncIterator
 from typing import Never
@@ -26,7 +26,7 @@ async def backend() -> AsyncIterator[EchoBackend]:
 
 
 async def said(backend: EchoBackend, text: str) -> tuple[ChatCompleted, list[HistoryEntry]]:
-    """Have the text carried out; return the last event, and what the history has of it."""
+    """Run the text's directives; return the last event, and the reply as the history has it."""
     conversation = (await backend.create("")).id
     prompt = Prompt(conversation, text, "", _unanswered, make_log("error"))
     last = None

@@ -1,4 +1,4 @@
-"""What the directives of the backend `echo` mean, and what it takes to find them."""
+"""The directives of the backend `echo`: their meaning, and the work of parsing them."""
 
 import json
 from typing import Any, SupportsIndex
@@ -22,7 +22,7 @@ from callboard_service.backends.echo.directives import (
 )
 
 SIZE = 200_000
-"""Characters of a hostile text: enough for quadratic work to be thousands of times too much."""
+"""Characters of a hostile text: enough to take quadratic work far beyond the bound."""
 
 HOSTILE = [
     "[[error:",
@@ -50,7 +50,7 @@ class CountedText(str):
 
     work = 0
 
-    def find(  # type: ignore[override]  # of what a str accepts, only what the parser passes
+    def find(  # type: ignore[override]  # only the arguments that the parser passes
         self, sub: str, start: SupportsIndex = 0
     ) -> int:
         found = super().find(sub, start)
@@ -82,11 +82,11 @@ def test_the_work_is_linear_in_the_text(
     monkeypatch.setattr(directives, "_JSON", decoder)
     text = CountedText(unit * (SIZE // len(unit)) + closed)
     parse(text)
-    # A first piece of JSON has 256 characters, and an opening at least ten.
+    # Each opening has at least ten characters and costs a first piece of JSON of 256.
     assert text.work + decoder.work <= 64 * len(text)
 
 
-def test_directives_and_what_is_none() -> None:
+def test_directives_are_parsed_and_anything_else_is_text() -> None:
     text = (
         'a [[repeat:3]][[delay:5]][[tool:t {"a":[[1]]}]] b[[ask:question]][[error:NOT_FOUND]]'
         "[[reasoning:r [[]][[crash]][[repeat:x]][[error:" + "N" * 100 + "]][[tool:]]"

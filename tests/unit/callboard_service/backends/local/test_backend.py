@@ -1,4 +1,4 @@
-"""The backend `local` over a model that says what the test wants: turns, prompts, what is kept."""
+"""The backend `local` with a scripted model: turns, prompts and the history that is kept."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ DONE = {"event": "done", "input_tokens": 1, "output_tokens": 1}
 
 
 class Model(Actor[ModelMessage]):
-    """In place of the model's process: keeps what it is asked."""
+    """Replaces the actor of the model's process, and records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[Generate] = []
@@ -49,14 +49,14 @@ async def unanswered() -> Never:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Let everything run until this is so."""
+    """Let other tasks run until the condition holds, for at most 10 seconds."""
     async with asyncio.timeout(10):
         for _ in iter(condition, True):
             await asyncio.sleep(0)
 
 
 class Talk:
-    """A backend, its model, and the replies that were asked for."""
+    """A backend and its scripted model."""
 
     def __init__(self, backend: LocalBackend, model: Model) -> None:
         self.backend = backend
@@ -67,7 +67,7 @@ class Talk:
         return self.backend.reply(prompt)
 
     async def start(self, session: str, text: str = "hi") -> "asyncio.Task[list[Any]]":
-        """Ask for a reply in a new conversation; return once it waits."""
+        """Ask for a reply in a new conversation; return the task that collects its events."""
         conversation = (await self.backend.create("")).id
 
         async def collect() -> list[Any]:
@@ -76,11 +76,11 @@ class Talk:
         return asyncio.create_task(collect())
 
     async def wait_for(self, count: int) -> None:
-        """Wait until the model has been asked so often."""
+        """Wait until the model has received at least `count` requests."""
         await eventually(lambda: len(self.model.asked) >= count)
 
     async def wait_for_waiting(self, count: int) -> None:
-        """Wait until so many replies wait for the model."""
+        """Wait until at least `count` replies wait for the model."""
         await eventually(lambda: self.backend._places.waiting >= count)
 
     async def texts(self, conversation: str) -> list[str]:

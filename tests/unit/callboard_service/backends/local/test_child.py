@@ -1,4 +1,4 @@
-"""The model's process, driven over its pipes as its parent does it, with a real model."""
+"""The model's process with a real model, driven over its pipes as its parent drives it."""
 
 import importlib.util
 import json
@@ -32,7 +32,7 @@ def model_file() -> Path:
 
 
 class Child:
-    """The process and the two ends that its parent has."""
+    """The process, and the parent's ends of its pipes."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Child:
         self.write(*(json.dumps(op).encode() for op in ops))
 
     def receive(self) -> Event:
-        """What comes next, beside signs of life."""
+        """Return the next event that is not `progress`."""
         while (event := self.receive_any())["event"] == "progress":
             pass
         return event
@@ -65,14 +65,14 @@ class Child:
         return event
 
     def receive_to(self, *kinds: str, id: int | None = None) -> list[Event]:
-        """What comes, up to the first of one of the kinds, of that chat if one is named."""
+        """Return all events up to the first of these kinds, and of this chat if `id` is given."""
         events = [self.receive()]
         while events[-1]["event"] not in kinds or id not in {None, events[-1]["id"]}:
             events.append(self.receive())
         return events
 
     def reply_to(self, op: Mapping[str, object]) -> tuple[list[Event], Event]:
-        """What comes for a chat, and its end."""
+        """Send a chat; return its events, and its last event apart from them."""
         self.send(op)
         *events, end = self.receive_to("done", "error")
         assert {event["id"] for event in (*events, end)} == {op["id"]}
@@ -122,11 +122,11 @@ THINKING = (
     "{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
-"""A chat template of a model that thinks first, as those of DeepSeek R1 and QwQ are."""
+"""A chat template that begins each reply with reasoning, as those of DeepSeek R1 and QwQ do."""
 
 
 def thinking_model(folder: Path) -> Path:
-    """The small model with another template in it, of the same length, so that all else holds."""
+    """Return a copy of the small model with another template, padded to keep the file's offsets."""
     data = model_file().read_bytes()
     key = b"tokenizer.chat_template"
     start = data.index(key) + len(key) + 4  # the value's type, then its length, then the value
@@ -241,7 +241,7 @@ class TestCancel:
         child.send(chat(1, user(STORY)))
         for _ in range(5):
             assert child.receive()["event"] == "token"
-        # The answer to the second line says that the first is carried out.
+        # The error for the second line shows that the first has been processed.
         child.send(cancel(1), {"op": "nothing", "id": 1})
         child.receive_to("error")
         *late, end = child.receive_to("done")
@@ -250,7 +250,7 @@ class TestCancel:
         assert end["output_tokens"] >= 5
 
     def test_stops_the_model_and_not_only_its_words(self, child: Child) -> None:
-        """Both places are taken by replies of many seconds: a third finds one of them free."""
+        """Cancelling the long replies that hold both places makes room for a third chat."""
         for id in (1, 2):
             child.send(chat(id, user(STORY)))
             child.receive_to("token", id=id)
@@ -265,7 +265,7 @@ class TestCancel:
         event = child.receive()
         assert (event["event"], event["finish"], event["output_tokens"]) == ("done", "cancelled", 0)
 
-    def test_of_what_does_not_run_is_ignored(self, child: Child) -> None:
+    def test_of_a_chat_that_does_not_run_is_ignored(self, child: Child) -> None:
         child.send(cancel(77))
         child.reply_to(chat(1, user("Say hi."), max_tokens=2))
         child.send(cancel(1))
@@ -364,7 +364,7 @@ class TestProcess:
     def test_ends_at_once_with_its_standard_input_in_mid_reply(self) -> None:
         with started("--model", str(model_file()), "--context", "512") as child:
             child.receive()
-            child.process.send_signal(signal.SIGINT)  # a Ctrl-C in the terminal is not for it
+            child.process.send_signal(signal.SIGINT)  # a Ctrl-C in the terminal must not end it
             child.send(chat(1, user(STORY)))
             child.receive_to("token", id=1)
             assert child.close() == 0
@@ -398,7 +398,7 @@ class TestProcess:
             while b'"token"' not in parent.stdout.readline():
                 pass
             parent.kill()
-            parent.stdout.read()  # ends when the child, which has it too, has ended
+            parent.stdout.read()  # returns once the child, which has it too, has ended
 
 
 class TestStart:

@@ -1,4 +1,4 @@
-"""The actor of the model's process, with a process that says what the test wants, or nothing."""
+"""The actor of the model's process, with a scripted process."""
 
 import asyncio
 import sys
@@ -47,7 +47,7 @@ for line in sys.stdin.buffer:
         elif text == "long":
             say(b"x" * (5 * 1024 * 1024))
 """
-"""Says what a chat tells it to, and otherwise nothing."""
+"""A fake model process, which does what the last message of a chat tells it to."""
 
 TOKEN = 'say {"event": "token", "id": @, "text": "word"}'
 DONE = 'say {"event": "done", "id": @}'
@@ -55,7 +55,7 @@ NOT_TOLD = 'say {"event": "error", "id": null, "code": "INVALID_ARGUMENT", "mess
 
 
 class Model:
-    """The actor, in each of its lives, and what the test does with it."""
+    """The actor in each of its incarnations, and helpers to drive it."""
 
     def __init__(self, system: ActorSystem, clock: ManualClock) -> None:
         self.clock = clock
@@ -77,7 +77,7 @@ class Model:
         """Wait until the process has started, for the first time or again."""
         getting = asyncio.ensure_future(self.attached.get())
         while not getting.done():
-            # The pause before a restart is of the manual clock, the start itself of the real one.
+            # The pause before a restart is on the manual clock, the start itself in real time.
             await self.clock.advance(0.1)
             await asyncio.wait([getting], timeout=0.05)
         return await getting
@@ -98,7 +98,7 @@ class Model:
         return generation
 
     async def say(self, event: Event) -> None:
-        """Have the process say this, as far as the actor can tell."""
+        """Send the actor an event as if its process had printed it."""
         source = self.lives[-1]._output
         assert source is not None
         self.ref.tell(ModelSaid(source, event, 10))
@@ -117,7 +117,7 @@ async def model(
     made = Model(actor_system, manual_clock)
     assert await made.loaded() == Loaded(context=100, parallel=2)
     yield made
-    # In real time: a stop on the manual clock would cut off the end of the process.
+    # In real time: a stop on the manual clock would not wait for the process to end.
     made.ref.stop()
     async with asyncio.timeout(20):
         await made.ref.join()
