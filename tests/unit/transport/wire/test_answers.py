@@ -1,4 +1,4 @@
-"""Answers of a stream, beside what encodes each by itself."""
+"""The encoder of a stream yields the same frames as encoding each answer by itself."""
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -32,7 +32,7 @@ def wire() -> Wire:
 
 
 def cut(encoded: Encoded) -> list[bytes]:
-    """The frames of what was encoded together."""
+    """Return the frames of answers that were encoded together."""
     joined, at, made = b"".join(encoded.pieces), 0, []
     for length in encoded.lengths:
         made.append(joined[at : at + length])
@@ -60,7 +60,7 @@ def test_answers_in_a_row_are_encoded_as_one_by_one(
 
 
 @given(REQUEST_ID, STARTS, st.lists(st.tuples(st.booleans(), ANSWERS), max_size=4))
-def test_one_by_one_and_in_rows_by_turns(
+def test_single_answers_and_rows_may_alternate(
     wire: Wire, request_id: int, sequence: int, parts: list[tuple[bool, list[Message]]]
 ) -> None:
     encoder = wire.answers(request_id)
@@ -100,7 +100,7 @@ def test_a_row_stops_at_its_bounds_and_takes_no_answer_too_many(wire: Wire) -> N
     assert next(tokens).text == "4"
 
 
-def test_what_is_no_message_ends_a_row_after_those_before_it(wire: Wire) -> None:
+def test_an_answer_that_is_no_message_ends_a_row_after_those_before_it(wire: Wire) -> None:
     answers: list[Message] = [ChatToken(text="a"), Completed()]  # type: ignore[list-item]
     encoded, encoder = Encoded(), wire.answers(1)
     with pytest.raises(TypeError, match="Completed"):

@@ -1,4 +1,4 @@
-"""The wire module beside protobuf's own encoder and decoder."""
+"""The codec agrees with protobuf's own encoder and decoder."""
 
 from collections.abc import AsyncIterator
 
@@ -110,7 +110,7 @@ def wire() -> Wire:
 
 
 @given(UINT64)
-def test_varint_is_protobufs(number: int) -> None:
+def test_a_varint_is_encoded_as_protobuf_does(number: int) -> None:
     expected = ServerMessage(request_id=number).SerializeToString()
     assert (b"\x08" + varint(number) if number else b"") == expected
 
@@ -146,7 +146,7 @@ def test_an_answer_without_an_arm_goes_in_reply(
     assert wire.encode(request_id, sequence, end, answer) == frame
 
 
-def test_what_the_session_itself_says(wire: Wire) -> None:
+def test_frames_of_the_session_itself_are_encoded(wire: Wire) -> None:
     def said(*arguments: object) -> ServerMessage:
         return ServerMessage.FromString(payload_of(wire.encode(*arguments)))  # type: ignore[arg-type]  # below
 
@@ -241,7 +241,7 @@ def test_an_input_is_unpacked_by_its_type_name(wire: Wire) -> None:
 
 
 def cut_or_changed(data: bytes) -> st.SearchStrategy[bytes]:
-    """These bytes, a beginning of them, or with one of them changed."""
+    """Return a strategy for these bytes, a prefix of them, or them with one byte changed."""
     places = st.integers(0, max(0, len(data) - 1))
     changed = st.builds(
         lambda place, byte: data[:place] + bytes((byte,)) + data[place + 1 :],
@@ -302,7 +302,7 @@ def call_of(request_id: int, duration: Duration) -> bytes:
 
 
 @given(UINT64, st.builds(Duration, seconds=st.integers(-(10**11), 10**11)))
-def test_the_short_way_of_a_call_reads_what_protobuf_reads(
+def test_the_fast_path_of_a_call_reads_what_protobuf_reads(
     wire: Wire, request_id: int, duration: Duration
 ) -> None:
     assert wire.decode(call_of(request_id, duration)) == Request(request_id, 0, duration)
@@ -321,7 +321,7 @@ def test_calls_of_more_sizes_than_are_remembered_are_read_all_the_same() -> None
 
 
 @given(st.data(), st.integers(1, 2**22))
-def test_the_short_way_of_a_call_is_taken_for_nothing_else(
+def test_the_fast_path_of_a_call_is_taken_for_nothing_else(
     wire: Wire, data: st.DataObject, request_id: int
 ) -> None:
     damaged = bytearray(call_of(request_id, Duration(seconds=10**9)))
