@@ -1,7 +1,7 @@
-"""The client as programs use it: client.py, client_stream.py, client_connection.py.
+"""The client as programs use it: client.py, stream.py and connection.py.
 
-Against the model of the service, without a socket, on a clock that a test moves. The same client
-with the real service, real sockets and real faults: tests/faults.
+It runs against a model of the service, without a socket and on a manual clock. tests/faults runs it
+with the real service, real sockets and real faults.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ async def stage(manual_clock: ManualClock) -> AsyncIterator[Stage]:
 
 
 async def typed(client: Client) -> None:
-    """Never run: mypy reads it. An ignore that nothing needs is an error there."""
+    """Check types: mypy reads this, and reports an unused ignore as an error. It is never run."""
     assert_type(await client.call(ListSessionsRequest(), SessionList), SessionList)
     assert_type(client.stream(say(""), ChatToken), Stream[ChatToken])
     two = client.stream(say(""), ChatToken, ChatNotice)
@@ -93,9 +93,9 @@ async def typed(client: Client) -> None:
     )
     del many
     answer_type = ChatToken
-    wrong: SessionList = await client.call(say(""), answer_type)  # type: ignore[arg-type] # must be one
-    await client.call("hello", SessionList)  # type: ignore[arg-type] # must be one
-    client.stream(say(""), int)  # type: ignore[type-var] # must be one
+    wrong: SessionList = await client.call(say(""), answer_type)  # type: ignore[arg-type] # an error
+    await client.call("hello", SessionList)  # type: ignore[arg-type] # an error
+    client.stream(say(""), int)  # type: ignore[type-var] # an error
     del wrong
 
 
@@ -180,7 +180,7 @@ async def test_a_call_that_ends_without_an_answer_is_an_error(stage: Stage) -> N
     ],
     ids=lambda message: message.WhichOneof("payload"),
 )
-async def test_what_else_is_an_error(stage: Stage, unexpected: ServerMessage) -> None:
+async def test_any_unexpected_message_is_an_error(stage: Stage, unexpected: ServerMessage) -> None:
     stage.dialer.last.silent = True
     stream = stage.client.stream(say("x"), ChatToken)
     stage.dialer.last.say(unexpected)
@@ -250,7 +250,7 @@ async def test_an_exception_cancels(stage: Stage) -> None:
     assert stage.sent()[-1] == "cancel"
 
 
-async def test_cancelling_who_waits_cancels(stage: Stage) -> None:
+async def test_cancelling_a_task_that_waits_cancels_its_request(stage: Stage) -> None:
     async def read() -> None:
         async for _ in stage.client.stream(say("never"), ChatToken):
             pass
@@ -293,7 +293,7 @@ async def test_a_cancelled_stream_says_that_it_was(stage: Stage) -> None:
     assert caught.value.code is Code.CANCELLED
 
 
-async def test_who_waits_by_next_may_be_cancelled_without_harm(stage: Stage) -> None:
+async def test_a_wait_for_the_next_answer_can_be_cancelled_without_harm(stage: Stage) -> None:
     stream = stage.client.stream(say("ask"), AskEvent, AskClosed)
     assert isinstance(await stream.next(), AskEvent)
     waiting = asyncio.create_task(stream.next())
@@ -322,7 +322,7 @@ async def test_a_stream_may_outlive_its_client_and_its_loop() -> None:
 # -- credit ----------------------------------------------------------------------------------
 
 
-async def test_who_does_not_consume_stops_the_stream(stage: Stage) -> None:
+async def test_a_reader_that_does_not_consume_stops_its_stream(stage: Stage) -> None:
     slow = stage.client.stream(say("1000"), ChatToken)
     other = [token async for token in stage.client.stream(say("100"), ChatToken)]
     assert len(other) == 100
@@ -359,7 +359,7 @@ async def test_a_request_made_while_away_goes_out_later(stage: Stage) -> None:
     assert await stage.clock.until(asking) == SessionList()
 
 
-async def test_only_what_was_lost_is_told(stage: Stage) -> None:
+async def test_a_lost_session_fails_only_the_requests_in_it(stage: Stage) -> None:
     stream = stage.client.stream(say("never"), ChatToken)
     await settle()
     stage.dialer.service.sessions.clear()
@@ -413,7 +413,7 @@ async def test_a_connection_that_is_never_made_is_left(stage: Stage) -> None:
     assert stage.client.connected
 
 
-async def test_what_makes_no_sense_ends_it(stage: Stage) -> None:
+async def test_a_second_welcome_ends_the_client(stage: Stage) -> None:
     stream = stage.client.stream(say("never"), ChatToken)
     stage.dialer.last.say(served(ChatToken()), ServerMessage(welcome=stage.client.welcome))
     with pytest.raises(ConnectionClosed, match="1002"):
@@ -472,7 +472,9 @@ async def test_a_finder_that_breaks_ends_the_calls(manual_clock: ManualClock) ->
     assert client.over
 
 
-async def test_who_is_cancelled_while_it_connects_leaves_nothing(manual_clock: ManualClock) -> None:
+async def test_a_client_that_is_cancelled_while_it_connects_leaves_nothing(
+    manual_clock: ManualClock,
+) -> None:
     stage = Stage(manual_clock)
     stage.dialer.hangs = True
     entering = asyncio.create_task(stage.client.__aenter__())
@@ -483,7 +485,7 @@ async def test_who_is_cancelled_while_it_connects_leaves_nothing(manual_clock: M
     assert stage.dialer.closed
 
 
-async def test_nothing_answers(manual_clock: ManualClock) -> None:
+async def test_a_first_connection_that_is_refused_is_an_error(manual_clock: ManualClock) -> None:
     stage = Stage(manual_clock)
     stage.dialer.refuses = True
     with pytest.raises(ConnectionClosed, match="refused"):
@@ -518,7 +520,7 @@ async def test_a_service_that_was_started_anew_is_found(
         await manual_clock.advance(5.0)
         assert client.connected
         assert dialer.urls == ["ws://one", "ws://one", "ws://two"]
-        # The file is not read again for a token that it has refused already.
+        # A token that the service has refused is not tried again.
         dialer.service.token = "another"
         dialer.last.cut()
         await manual_clock.advance(5.0)

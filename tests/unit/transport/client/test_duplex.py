@@ -1,4 +1,4 @@
-"""Duplex requests by the reference client: in order, once each, whatever the connection does."""
+"""Inputs of duplex requests arrive once and in order, whatever happens to the connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ class Sums(DuplexActor[StringValue, Int64Value, Int64Value]):
 
 
 class Deaf(DuplexActor[Int64Value, Int64Value, Int64Value]):
-    """Takes nothing for as long as it is told."""
+    """Takes no input for as many seconds as the request says, and ends."""
 
     async def handle(
         self, request: Int64Value, inputs: AsyncIterator[Int64Value]

@@ -1,4 +1,4 @@
-"""The client's state machine, rule by rule: client_{protocol,comeback,calls,effects}.py."""
+"""The client's state machine, rule by rule: {protocol,comeback,calls,effects}.py."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ SETTINGS = ClientSettings(
 
 
 class Peer:
-    """A client's protocol, and what a test does to it. Time stands still but for `now`."""
+    """A client's protocol, driven by a test. Time passes only by `now`."""
 
     def __init__(self, settings: ClientSettings = SETTINGS) -> None:
         self.protocol = ClientProtocol(settings, lambda: 1.0)
@@ -54,7 +54,7 @@ class Peer:
     def connect(
         self, *, resumed: bool = False, last: int = 0, endpoint: Endpoint = HERE
     ) -> list[Effect]:
-        """From nothing to an open connection; what Welcome brought about."""
+        """Find a service if needed and connect to it; return the effects of its Welcome."""
         if self.protocol.phase is Phase.FINDING:
             self.protocol.found(endpoint, self.now)
         self.protocol.connected(self.now)
@@ -140,7 +140,7 @@ def test_without_a_service_the_first_look_is_final(peer: Peer) -> None:
     assert peer.protocol.phase is Phase.OVER
 
 
-def test_what_refuses_at_first_is_looked_for_once_more(peer: Peer) -> None:
+def test_a_service_that_refuses_at_first_is_looked_for_once_more(peer: Peer) -> None:
     peer.protocol.found(HERE, 0.0)
     assert peer.cut() == [Find()]
     assert peer.protocol.found(THERE, 0.0) == [Connect(THERE, 0.0)]
@@ -163,7 +163,7 @@ FULL = ConnectionClosed(1006, status=503)
 
 
 def busy_until_final(peer: Peer, closed: ConnectionClosed, *, greets: bool = False) -> list[float]:
-    """Have a service that is busy refuse each attempt; the delays before the next ones."""
+    """Refuse each attempt as a busy service does; return the delays before the next ones."""
     delays: list[float] = []
     while True:
         if greets:
@@ -191,7 +191,7 @@ def test_a_service_that_is_full_is_tried_again_for_a_while(
     assert peer.protocol.phase is Phase.OVER
 
 
-def test_a_service_that_has_room_again_lets_one_in(peer: Peer) -> None:
+def test_a_service_that_has_room_again_is_connected_to(peer: Peer) -> None:
     peer.protocol.found(HERE, 0.0)
     assert peer.protocol.disconnected(FULL, 0.0) == [Find()]
     peer.protocol.found(HERE, 0.0)
@@ -199,7 +199,7 @@ def test_a_service_that_has_room_again_lets_one_in(peer: Peer) -> None:
     assert peer.protocol.phase is Phase.OPEN
 
 
-def test_one_that_was_full_and_is_gone_is_final(peer: Peer) -> None:
+def test_a_full_service_that_is_gone_afterwards_is_final(peer: Peer) -> None:
     peer.protocol.found(HERE, 0.0)
     peer.protocol.disconnected(FULL, 0.0)
     assert peer.protocol.found(None, 0.0) == [Over(FULL)]
@@ -265,7 +265,7 @@ def test_the_pause_has_jitter_over_its_upper_half() -> None:
     assert peer.cut() == [Connect(HERE, 0.5)]
 
 
-def test_by_itself_it_draws_its_own_jitter() -> None:
+def test_jitter_is_random_by_default() -> None:
     peer = Peer()
     peer.protocol = ClientProtocol(SETTINGS)
     peer.connect()
@@ -274,14 +274,14 @@ def test_by_itself_it_draws_its_own_jitter() -> None:
     assert 0.5 <= connect.delay <= 1.0
 
 
-def test_it_does_not_come_back_before_it_was_advised(open_peer: Peer) -> None:
+def test_it_does_not_come_back_before_the_advised_time(open_peer: Peer) -> None:
     assert open_peer.hear(GoingAway(reconnect_after_ms=5000)) == []
     assert open_peer.cut(4001) == [Connect(HERE, 6.0)]
     open_peer.connect(resumed=True)
     assert open_peer.cut() == [Connect(HERE, 2.0)]
 
 
-def test_a_code_of_the_upper_half_is_final(open_peer: Peer) -> None:
+def test_a_close_code_from_4500_on_is_final(open_peer: Peer) -> None:
     call = open_peer.open()
     effects = open_peer.cut(4504)
     assert [(c, type(e)) for c, e in failed(effects)] == [(call, ConnectionClosed)]
@@ -295,7 +295,7 @@ def test_a_code_of_the_upper_half_is_final(open_peer: Peer) -> None:
     assert open_peer.protocol.due() is None
 
 
-def test_what_refuses_is_looked_for_and_tried_again(open_peer: Peer) -> None:
+def test_a_service_that_refuses_is_looked_for_and_tried_again(open_peer: Peer) -> None:
     open_peer.cut()
     assert open_peer.cut() == [Find()]
     assert open_peer.protocol.found(HERE, 0.0) == [Connect(HERE, 2.0)]
@@ -495,7 +495,7 @@ def test_credit_is_granted_by_halves_of_the_window(open_peer: Peer) -> None:
     assert open_peer.sent() == []
 
 
-def test_a_window_lets_one_wait_at_least() -> None:
+def test_a_window_is_at_least_one() -> None:
     with pytest.raises(ValueError, match="window"):
         ClientSettings(window=0)
 
@@ -585,15 +585,15 @@ def test_the_first_frame_must_be_a_welcome(peer: Peer, payload: Message | None) 
     assert isinstance(over, Over)
 
 
-def test_nor_may_a_second_one_come(open_peer: Peer) -> None:
+def test_a_second_welcome_is_refused(open_peer: Peer) -> None:
     assert isinstance(open_peer.welcome()[0], Close)
 
 
-def test_nor_resume_what_never_was(peer: Peer) -> None:
+def test_a_resume_of_a_session_that_never_was_is_refused(peer: Peer) -> None:
     assert isinstance(peer.connect(resumed=True)[0], Close)
 
 
-def test_nor_send_what_is_no_message(open_peer: Peer) -> None:
+def test_bytes_that_are_no_message_are_refused(open_peer: Peer) -> None:
     call = open_peer.open()
     effects = open_peer.protocol.receive(b"\xff", 0.0)
     assert effects[0] == Close(1007, "not a ServerMessage")
@@ -636,7 +636,7 @@ def test_a_service_without_heartbeat_is_not_pinged(peer: Peer) -> None:
     assert peer.tick(1000.0) == []
 
 
-def test_connection_and_welcome_have_their_time(peer: Peer) -> None:
+def test_connecting_and_the_welcome_have_a_time_limit(peer: Peer) -> None:
     assert peer.protocol.due() is None
     peer.protocol.found(HERE, 0.0)
     assert peer.tick(9.9) == []

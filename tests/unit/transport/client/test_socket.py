@@ -1,4 +1,4 @@
-"""What carries the frames: client_socket.py, against a WebSocket that a test drives."""
+"""The client's WebSocket: socket.py, against a server that a test drives."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ Behave = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
 class Host:
-    """A server whose next connections do what the test says."""
+    """A server whose next connections behave as the test says."""
 
     def __init__(self) -> None:
         self.behave: Behave = _silence
@@ -144,7 +144,7 @@ async def test_a_reset_is_1006(host: Host) -> None:
     assert (await ended(websocket)).code == 1006
 
 
-async def test_abort_ends_it_at_once_and_twice_is_once(host: Host) -> None:
+async def test_abort_ends_it_at_once_and_may_be_repeated(host: Host) -> None:
     seen = asyncio.Event()
 
     async def behave(websocket: web.WebSocketResponse) -> None:
