@@ -1,4 +1,4 @@
-"""URLs of services, and what leads to them."""
+"""URLs of services, and how to connect to them."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from transport.address import is_address, route, unix_url
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/ws", "wss://board.example/ws"])
-def test_a_url_of_a_port_is_asked_for_as_it_is(url: str) -> None:
+def test_a_tcp_url_is_used_unchanged(url: str) -> None:
     assert route(url) == (None, url)
 
 
-def test_a_unix_socket_has_a_path_even_an_odd_one() -> None:
+def test_a_unix_socket_may_have_an_odd_path() -> None:
     path = Path("/run/odd:folder/a b.sock")
     assert unix_url(path) == "ws+unix:/run/odd:folder/a b.sock:/ws"
     assert route(unix_url(path)) == (path, "ws://localhost/ws")

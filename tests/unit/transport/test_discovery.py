@@ -1,4 +1,4 @@
-"""Runtime files: private, whole, and believed only while their process lives."""
+"""Runtime files are private and complete, and count only while their process runs."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the rule is for
 
 
 def write(folder: Path, name: str, **changed: Any) -> Path:
-    """A runtime file as a service of another process writes it; `changed` in its process too."""
+    """Write a runtime file as another process would, with these fields changed; return its path."""
     path = folder / "made" / name
     published = publish(path.parent, RECORD)
     content = json.loads(published.path.read_text())
@@ -62,7 +62,7 @@ sys.stdin.read()
 
 @contextmanager
 def publisher(folder: Path, url: str, *, apart: bool = False) -> Iterator[str]:
-    """A process with a runtime file, and that file's name; apart: in a pid namespace of its own."""
+    """Run a process with a runtime file; yield the file's name. apart: in a new pid namespace."""
     prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"] if apart else []
     process = subprocess.Popen(
         [*prefix, sys.executable, "-c", PUBLISHES, str(folder), url],
@@ -75,7 +75,7 @@ def publisher(folder: Path, url: str, *, apart: bool = False) -> Iterator[str]:
     with process.stdin, process.stdout:
         yield process.stdout.readline().strip()
         process.kill()
-        # To the end of its output: a killed child of `unshare` has ended too, then.
+        # The output ends once a killed child of `unshare` has ended, too.
         process.stdout.read()
         process.wait()
 
@@ -196,9 +196,9 @@ def test_another_process_with_the_same_number_is_not_believed(tmp_path: Path) ->
 def test_a_step_of_the_clock_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
-    """A service that runs since before the clock was set is still found, and keeps its file."""
+    """A service that was started before the clock was set is still found and keeps its file."""
     with publisher(tmp_path, "ws://before") as name:
-        # As all readers of the wall clock see it, once the clock is set.
+        # Everything that reads the wall clock sees the step.
         boot_time, now = psutil.boot_time(), time.time()
         monkeypatch.setattr(psutil, "boot_time", lambda: boot_time + step)
         monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot_time + step, raising=False)
@@ -324,7 +324,7 @@ def test_what_was_never_finished_goes_at_the_next_start(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [mine.path]
 
 
-def test_what_another_took_the_name_of_stays(tmp_path: Path) -> None:
+def test_a_file_that_has_replaced_the_published_one_stays(tmp_path: Path) -> None:
     mine = publish(tmp_path, RECORD)
     mine.path.unlink()
     mine.path.write_text("another one's")
@@ -369,7 +369,7 @@ def test_a_file_that_makes_no_sense_is_not_believed(tmp_path: Path, content: str
     with pytest.raises(NotRunning):
         find(tmp_path)
     assert find_after_publishing(tmp_path) == RECORD
-    assert path.read_bytes() == text  # perhaps a running service's, of another version
+    assert path.read_bytes() == text  # it may be of a running service of another version
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_the_folder_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def of_the_user() -> Path:
-    """The documented folder where the environment names none."""
+    """Return the documented folder for an environment that names none."""
     folder = Path(f"/run/user/{os.getuid()}")
     if folder.is_dir() and folder.stat().st_uid == os.getuid():
         return folder / "callboard"
@@ -438,7 +438,7 @@ def unnamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @linux_only
 @pytest.mark.usefixtures("unnamed")
-def test_without_a_runtime_folder_none_that_others_share_is_taken(
+def test_without_a_runtime_folder_no_shared_folder_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert default_folder() == of_the_user()
@@ -449,7 +449,7 @@ def test_without_a_runtime_folder_none_that_others_share_is_taken(
 @linux_only
 @pytest.mark.usefixtures("unnamed")
 @pytest.mark.parametrize("named", ["{0}/gone", "{0}/file", "{0}/loop", ".", "", "{0}/\udcff"])
-def test_a_runtime_folder_that_is_none_counts_as_none(
+def test_an_unusable_runtime_folder_counts_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -463,7 +463,7 @@ def test_a_runtime_folder_that_is_none_counts_as_none(
 def test_a_runtime_folder_of_another_user_counts_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after `su`; root, too, makes no folder there."""
+    """After `su`, the variable still names the other user's folder. Root does not use it either."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     assert default_folder() == of_the_user()

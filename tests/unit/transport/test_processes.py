@@ -1,4 +1,4 @@
-"""Which process wrote a file, and whether it runs: with made-up systems, and with this one."""
+"""A process is identified and judged to run or not, on made-up systems and on this one."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ HERE = replace(THERE, pid=9, started=900)
 
 
 def starts_at(started: float | None) -> Judge:
-    """A system on which each process started then; None: which does not show them."""
+    """Return a system on which every process started then; None: it does not show processes."""
     return Judge(HERE, lambda _: started)
 
 
@@ -65,7 +65,7 @@ def test_a_process_of_an_earlier_boot_is_dead_and_of_another_machine_is_not_know
 
 
 def test_without_boots_the_machine_s_name_takes_their_place() -> None:
-    """As on macOS and Windows."""
+    """This is the case on macOS and Windows."""
     here = ProcessIdentity(9, "a", "", "", 1e9)
     there = ProcessIdentity(7, "a", "", "", 1e9 + 5)
     assert Judge(here, lambda _: 1e9 + 5.001).judge(there, locked=False, held=None) is Life.ALIVE

@@ -1,4 +1,4 @@
-"""The client without a socket, as an extender's test uses it: testing.py."""
+"""The client without a socket, as the tests of an extension use it: testing.py."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ __all__ = ["actor_events", "actor_system", "leak_check", "manual_clock"]
 
 
 class Status(RequestActor[ServiceStatusRequest, ServiceStatus]):
-    """Has no arm of its own: it goes in `call` and `reply`."""
+    """Its messages have no arm of their own, so they go in `call` and `reply`."""
 
     async def handle(self, request: ServiceStatusRequest) -> ServiceStatus:
         return ServiceStatus(version=str(request.max_children))
@@ -45,7 +45,7 @@ class Create(RequestActor[CreateSessionRequest, SessionInfo]):
 
 
 class Count(StreamActor[SendMessageRequest, ChatToken]):
-    """Counts; waits for an answer where the text says so."""
+    """Counts up to the number in the text. With the session id "waits", awaits an answer at 3."""
 
     made = 0
 
@@ -95,7 +95,9 @@ async def test_a_stream_has_all_its_answers_and_no_more_are_made_than_wanted(
         assert got == [*map(str, range(100)), "end"]
 
 
-async def test_a_deadline_is_the_clocks(service: MemoryService, manual_clock: ManualClock) -> None:
+async def test_a_deadline_is_measured_on_the_manual_clock(
+    service: MemoryService, manual_clock: ManualClock
+) -> None:
     async with service.client() as client:
         waiting = asyncio.create_task(
             client.call(SendMessageRequest(text="9", session_id="waits"), ChatToken, timeout=5.0)

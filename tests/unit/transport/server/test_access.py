@@ -1,4 +1,4 @@
-"""Hosts and origins: ours, and near misses."""
+"""Own hosts and origins are served, and near misses are refused."""
 
 import pytest
 from aiohttp.test_utils import make_mocked_request

@@ -1,4 +1,4 @@
-"""Where aiohttp's own names are not what they were, its public interface is used."""
+"""A change of the private names of aiohttp is noticed."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Change = Callable[[pytest.MonkeyPatch], None]
 
 
 class OtherQueue(reader.WebSocketDataQueue):
-    """One that keeps its messages elsewhere."""
+    """A queue that keeps its messages elsewhere."""
 
     def feed_data(self, data: object, size: int) -> None: ...
 
@@ -46,7 +46,7 @@ def test_this_aiohttp_is_as_expected() -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_one_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+def test_a_changed_aiohttp_is_noticed(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
     with monkeypatch.context() as patch:
         change(patch)
         assert not is_as_expected()

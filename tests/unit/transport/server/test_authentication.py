@@ -1,4 +1,4 @@
-"""The token of a first message, whatever else the message is."""
+"""The token is found in a first message of any content."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,18 +20,18 @@ def test_whatever_else_comes_is_none_or_bytes(data: bytes) -> None:
     assert shown is None or shown in data
 
 
-def test_the_last_one_counts_as_in_protobuf() -> None:
+def test_the_last_token_counts_as_in_protobuf() -> None:
     data = b"\x1a\x03\x0a\x01a" + b"\x1a\x06\x0a\x01b\x0a\x01c"
     assert shown_token(data) == b"c"
     assert ClientMessage.FromString(data).hello.token == "c"
 
 
-def test_what_is_no_hello() -> None:
+def test_anything_but_a_hello_has_no_token() -> None:
     assert shown_token(b"") is None
     assert shown_token(ClientMessage(request_id=1).SerializeToString()) is None
     assert shown_token(b"\x1a\x02\x0a") is None
     assert shown_token(b"\x1a\x01\x0a") is None
-    assert shown_token(b"\x18\x01") is None  # its number, of another type
+    assert shown_token(b"\x18\x01") is None  # the field number of hello, with another wire type
     token = ClientMessage(hello=Hello(token="x" * MAX_BYTES))
     assert shown_token(token.SerializeToString()) is None
 

@@ -1,4 +1,4 @@
-"""A connection's frames, without a socket: by a manual clock."""
+"""The frames of a connection, without a socket and on a manual clock."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ HEARTBEAT = 1.0
 
 
 class Silent:
-    """A line whose peer says nothing."""
+    """A WebSocket whose peer sends nothing."""
 
     stalled = False
 
@@ -45,19 +45,19 @@ def connection_of(line: Silent, clock: ManualClock) -> ServerConnection:
     return ServerConnection(line, environment)
 
 
-async def test_who_is_silent_gets_a_ping_and_a_close_and_nothing_behind_it() -> None:
+async def test_a_silent_peer_gets_a_ping_and_a_close_and_nothing_after_it() -> None:
     clock, line = ManualClock(), Silent()
     connection = connection_of(line, clock)
     await clock.advance(HEARTBEAT + 0.1)
     assert line.out.written == [PING]
-    for _ in range(3):  # fewer than cut it off
+    for _ in range(3):  # too few to cut the connection off
         await clock.advance(HEARTBEAT + 0.1)
         await settle()
         assert [frame[0] for frame in line.out.written] == [PING[0], 0x88]
     assert connection.close_code == CloseCode.HEARTBEAT_LOST
 
 
-async def test_who_was_heard_between_is_not_silent() -> None:
+async def test_a_peer_that_was_heard_in_between_is_not_silent() -> None:
     clock, line = ManualClock(), Silent()
     connection = connection_of(line, clock)
     for _ in range(5):
@@ -68,7 +68,7 @@ async def test_who_was_heard_between_is_not_silent() -> None:
 
 
 class Bursting(Silent):
-    """A line whose peer has sent so many messages in one read."""
+    """A WebSocket whose peer has sent `count` messages in one read."""
 
     def __init__(self, kind: WSMsgType, count: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ async def test_others_have_their_turn_in_a_burst_of_pings(closing: bool) -> None
 
 
 class Over(Silent):
-    """A line whose connection has ended, and whose transport takes that badly, as asyncio's may."""
+    """A WebSocket whose transport raises when it is aborted, as asyncio's can after its end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Over(Silent):
 
 
 async def test_a_connection_that_has_ended_is_not_cut_off() -> None:
-    """A transport that was closed with bytes left fails to abort once they have been read."""
+    """A transport that was closed with unsent bytes raises in abort() once it has sent them."""
     clock, line = ManualClock(), Over()
     connection = connection_of(line, clock)
     connection.close(CloseCode.GOING_AWAY, "the end")

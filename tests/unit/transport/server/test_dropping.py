@@ -1,4 +1,4 @@
-"""The end of a connection whose peer sends on: by a manual clock, and over TLS."""
+"""The end of a connection whose peer keeps sending, on a manual clock and over TLS."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ from transport.wire.framing import close_frame
 
 
 class Before(asyncio.Protocol):
-    """The protocol that a connection had."""
+    """The protocol that a connection had before, with what it was told."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -36,7 +36,7 @@ class Before(asyncio.Protocol):
 
 
 class Connection(Written):
-    """A transport whose peer is the test. half: it can say that nothing follows."""
+    """A transport whose peer is the test. half: it can be half-closed."""
 
     def __init__(self, *, half: bool = True) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ async def test_the_protocol_before_hears_whether_the_peer_keeps_up() -> None:
 
 
 class Faulty:
-    """A line with these messages."""
+    """A WebSocket that has received these messages."""
 
     stalled = False
 
@@ -210,7 +210,7 @@ async def test_a_fault_while_a_close_is_answered_is_dropped_too() -> None:
 
 
 async def test_a_fault_that_is_looked_at_after_the_end_is_not_waited_for() -> None:
-    """As when pings come before the fault in one read, and a reset right behind it."""
+    """This happens if one read has pings before the fault, and a reset follows at once."""
     line = Faulty(FAULT)
     connection = connection_of(line)
     line.over = True
@@ -219,7 +219,7 @@ async def test_a_fault_that_is_looked_at_after_the_end_is_not_waited_for() -> No
     assert line.out.protocol is line.out.before
 
 
-async def test_whoever_sends_on_has_longer_than_a_close_takes() -> None:
+async def test_a_peer_that_keeps_sending_has_longer_than_the_close_timeout() -> None:
     line, clock = Faulty(FAULT), ManualClock()
     connection = connection_of(line, clock)
     assert await connection.receive() is None
@@ -232,7 +232,7 @@ async def test_whoever_sends_on_has_longer_than_a_close_takes() -> None:
     await ending
 
 
-async def test_what_has_not_gone_out_over_tls_has_longer() -> None:
+async def test_unsent_bytes_over_tls_have_longer() -> None:
     connection, clock = Connection(half=False), ManualClock()
     connection.unsent = 100
     ending = asyncio.ensure_future(Dropping(connection, clock).end())
@@ -244,9 +244,9 @@ async def test_what_has_not_gone_out_over_tls_has_longer() -> None:
     await ending
 
 
-async def test_nobody_waits_for_a_transport_that_says_nothing_of_its_end() -> None:
+async def test_a_transport_that_never_reports_its_end_is_not_waited_for() -> None:
     connection, clock = Connection(), ManualClock()
-    connection.abort = lambda: None  # type: ignore[method-assign]  # as of one that is lost
+    connection.abort = lambda: None  # type: ignore[method-assign]  # as if it were lost
     ending = asyncio.ensure_future(Dropping(connection, clock).end())
     await settle()
     await clock.advance(SILENCE)
@@ -255,7 +255,7 @@ async def test_nobody_waits_for_a_transport_that_says_nothing_of_its_end() -> No
 
 @pytest.mark.parametrize("eof", [False, True])
 async def test_over_tls(tmp_path: Path, eof: bool) -> None:
-    """With real sockets: what was written arrives, though megabytes are still to come."""
+    """What was written arrives over real sockets, though megabytes are still to be read."""
     certificate = make_certificate(tmp_path)
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.load_cert_chain(certificate.chain, certificate.key)
@@ -263,7 +263,7 @@ async def test_over_tls(tmp_path: Path, eof: bool) -> None:
     dropped = asyncio.get_running_loop().create_future()
 
     class First(asyncio.Protocol):
-        """Drops after the first bytes."""
+        """Begins to drop data after the first bytes."""
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert isinstance(transport, asyncio.Transport)

@@ -1,4 +1,4 @@
-"""Messages taken as they are parsed, by a real service; and the same without."""
+"""A real service takes messages as aiohttp parses them, and also works without that."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -78,11 +78,13 @@ async def talk(ready: Ready) -> None:
         assert [answer.end for answer in answers] == [*([False] * 3000), True]
 
 
-def test_the_locked_aiohttp_has_what_the_short_way_needs() -> None:
+def test_the_locked_aiohttp_has_all_private_names() -> None:
     assert aiohttp_internals.AVAILABLE
 
 
-async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_are_taken_as_they_are_parsed(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken: list[int] = []
     take = ServerConnection.take
 
@@ -96,7 +98,7 @@ async def test_with_the_short_way(ready: Ready, monkeypatch: pytest.MonkeyPatch)
 
 
 def of_http(service: Service) -> int:
-    """Connections that aiohttp's HTTP server knows."""
+    """Return the number of connections that aiohttp's HTTP server knows."""
     assert service._server is not None
     assert service._server._runner is not None
     assert service._server._runner.server is not None
@@ -114,7 +116,7 @@ async def test_a_web_socket_leaves_the_http_server(service: Service, ready: Read
 
 
 async def test_what_comes_with_the_request_is_read(ready: Ready) -> None:
-    """Behind the upgrade, in the same segment: aiohttp has it, and hands it on."""
+    """aiohttp has read a frame that follows the upgrade in one segment, and passes it on."""
     hello = ClientMessage(hello=Hello(token=TOKEN, protocol_version=1)).SerializeToString()
     host = ready.url.split("/")[2]
     reader, writer = await asyncio.open_connection(*host.split(":"))
@@ -133,7 +135,7 @@ async def test_what_comes_with_the_request_is_read(ready: Ready) -> None:
 async def test_a_connection_that_fails_is_cut_off(
     service: Service, ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No handler is there any more that aiohttp could end."""
+    """aiohttp has no handler for it any more, so the service itself ends it."""
 
     async def fail(*_: object) -> None:
         raise RuntimeError("a fault of the service")
@@ -148,7 +150,7 @@ async def test_a_connection_that_fails_is_cut_off(
     assert service._server.connections == 0
 
 
-async def test_a_shutdown_cuts_off_who_does_not_end(
+async def test_a_shutdown_cuts_off_connections_that_do_not_end(
     service: Service, ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang(*_: object) -> None:
@@ -166,7 +168,9 @@ async def test_a_shutdown_cuts_off_who_does_not_end(
             await socket.recv()
 
 
-async def test_without_it_all_is_as_before(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_private_names_messages_are_answered_the_same(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(feed.FedWebSocket, "_post_start")
 
     def never(connection: ServerConnection, data: bytes) -> None:
@@ -195,7 +199,7 @@ async def test_a_close_code_arrives_while_the_peer_still_sends(
 async def test_what_overflows_one_read_is_answered_in_its_turn(
     ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More messages at once than are taken at once: the others wait in the queue, in order."""
+    """Messages beyond those that are taken directly wait in the queue and keep their order."""
     monkeypatch.setattr(feed, "AT_ONCE", 4)
     monkeypatch.setattr(transport.server.connection, "AT_ONCE", 4)
     received: list[int] = []
@@ -223,7 +227,7 @@ async def test_what_overflows_one_read_is_answered_in_its_turn(
 
 
 class Recorded:
-    """In a transport's place: notes who wrote."""
+    """Replaces a connection's transport, and records the name of the connection at each write."""
 
     def __init__(self, name: str, written: list[str]) -> None:
         self._name = name
@@ -258,7 +262,7 @@ async def test_connections_write_after_the_reads_of_a_turn_and_many_before_the_n
         connections["b"].take(ClientMessage(request_id=3, call=packed).SerializeToString())
         await settle()
         assert sorted(written[1:]) == ["a", "b"], "one write each, whatever they have said"
-        if EAGER:  # else nothing has been said before the turn ends
+        if EAGER:  # otherwise nothing is answered before the turn ends
             written.clear()
             for name, connection in connections.items():
                 connection.take(ClientMessage(request_id=9, call=packed).SerializeToString())

@@ -1,4 +1,4 @@
-"""Where a service listens: one socket, there and nowhere else, and what is said where it cannot."""
+"""A service listens on one socket at the given place, or says why it cannot."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from transport.server.peer import only, peer_uid
 
 
 async def opened(place: Place) -> Listener:
-    """A listener that speaks nothing."""
+    """Open a listener whose protocol does nothing."""
     return await listen(asyncio.Protocol, place, 1.0)
 
 
@@ -32,7 +32,7 @@ async def test_loopback_has_one_socket_and_its_url(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-async def test_what_is_not_loopback_takes_the_word(host: str) -> None:
+async def test_listening_beyond_loopback_is_opt_in(host: str) -> None:
     with pytest.raises(CannotListen, match="exposed"):
         await opened(Place(host=host))
     listener = await opened(Place(host=host, names=("board.example",), exposed=True))
@@ -50,7 +50,7 @@ async def test_a_port_that_is_taken_and_a_name_that_is_unknown() -> None:
         await opened(Place(host="no.such.invalid", exposed=True))
 
 
-async def test_keys_that_are_of_no_use(tmp_path: Path) -> None:
+async def test_unusable_keys_are_reported(tmp_path: Path) -> None:
     one = make_certificate(tmp_path)
     (tmp_path / "other").mkdir()
     other = make_certificate(tmp_path / "other")
@@ -75,7 +75,7 @@ def test_what_is_loopback(host: str, loopback: bool) -> None:
     assert is_loopback_host(host) is loopback
 
 
-async def test_a_unix_socket_asks_the_system_who_is_there(tmp_path: Path) -> None:
+async def test_the_system_names_the_user_at_a_unix_socket(tmp_path: Path) -> None:
     seen: list[int | None] = []
 
     async def handle(request: web.BaseRequest) -> web.Response:
@@ -97,7 +97,7 @@ async def test_a_unix_socket_asks_the_system_who_is_there(tmp_path: Path) -> Non
     assert not path.exists()
 
 
-async def test_a_port_has_no_user(tmp_path: Path) -> None:
+async def test_a_tcp_peer_has_no_user(tmp_path: Path) -> None:
     seen: list[int | None] = []
 
     async def handle(request: web.BaseRequest) -> web.Response:

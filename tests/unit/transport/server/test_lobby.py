@@ -42,7 +42,7 @@ async def test_over_the_limit_the_oldest_is_cut_off_when_its_time_is_over(
     assert len(cut) == 2
 
 
-async def test_one_that_has_left_is_not_cut_off_and_makes_room(
+async def test_a_visitor_that_has_left_is_not_cut_off_and_makes_room(
     lobby: Lobby, manual_clock: ManualClock
 ) -> None:
     first, second, third = (Visitor() for _ in range(3))
@@ -88,7 +88,7 @@ async def test_nobody_is_cut_off_within_the_limit_or_after_the_end(
         (-1, -1, REQUESTS, False),
     ],
 )
-def test_there_are_open_files_for_all_or_fewer_connections(
+def test_the_limit_of_open_files_is_raised_or_fewer_connections_are_taken(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, requests: int, raised: bool
 ) -> None:
     import resource

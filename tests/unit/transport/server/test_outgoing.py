@@ -1,4 +1,4 @@
-"""When connections write: together, at the end of the turn, and none at another's cost."""
+"""Connections write together at the end of a turn, and a failure affects no other's write."""
 
 import asyncio
 from collections.abc import Callable
@@ -52,7 +52,7 @@ async def test_many_need_not_wait_for_the_end_of_the_turn() -> None:
     assert len(written) == TOGETHER
 
 
-async def test_who_writes_again_has_the_next_turn() -> None:
+async def test_a_connection_that_writes_again_waits_for_the_next_turn() -> None:
     turns: list[int] = []
     outgoing = Outgoing()
 
@@ -69,7 +69,7 @@ async def test_who_writes_again_has_the_next_turn() -> None:
     assert len(turns) == 3
 
 
-async def test_one_that_fails_costs_no_other_its_write() -> None:
+async def test_a_failed_write_does_not_affect_the_others() -> None:
     written: list[int] = []
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(
