@@ -131,7 +131,7 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
     append = asyncio.create_task(store.append("c1", user("last")))
     await asyncio.sleep(0)
     closing = asyncio.create_task(store.close())
-    for _ in range(3):  # several times
+    for _ in range(3):
         await asyncio.sleep(0)
         closing.cancel()
     await asyncio.sleep(0)

@@ -299,7 +299,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> 
         for _ in range(turns):
             await asyncio.sleep(0)
         opening.cancel()
-        if turns % 2:  # twice
+        if turns % 2:  # cancel it a second time
             await asyncio.sleep(0)
             opening.cancel()
         try:

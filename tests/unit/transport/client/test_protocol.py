@@ -45,7 +45,7 @@ SETTINGS = ClientSettings(
 
 
 class Peer:
-    """A client's protocol, driven by a test. Time passes only by `now`."""
+    """A client's protocol, driven by a test, which advances the time `now`."""
 
     def __init__(self, settings: ClientSettings = SETTINGS) -> None:
         self.protocol = ClientProtocol(settings, lambda: 1.0)

@@ -20,7 +20,7 @@ from transport.wire.framing import close_frame
 
 
 class Before(asyncio.Protocol):
-    """The protocol that a connection had before, with what it was told."""
+    """The original protocol of a connection, which records its calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

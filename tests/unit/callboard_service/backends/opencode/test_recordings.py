@@ -152,7 +152,7 @@ def test_once_it_has_ended_nothing_follows(name: str) -> None:
 @given(name=st.sampled_from(WHOLE), seed=st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_whatever_comes_twice_is_told_once(name: str, seed: int) -> None:
-    """Not so deltas, which are left out here: a repeated delta repeats its text."""
+    """Deltas are not repeated here, since a repeated delta repeats its text."""
     events = recorded(name)
     chance = random.Random(seed)
     doubled = []
