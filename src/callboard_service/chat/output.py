@@ -5,7 +5,7 @@ tool calls, their results and asks are stored before anybody sees them.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -48,7 +48,8 @@ class TurnOutput:
         turn_id: str,
         log: ConversationLog,
         journal: TurnJournal,
-        changed: Callable[[], None],
+        store_soon: Callable[[], None],
+        asks_changed: Callable[[], Awaitable[None]],
         *,
         detached: bool,
     ) -> None:
@@ -56,7 +57,8 @@ class TurnOutput:
         self._turn_id = turn_id
         self._log = log
         self._journal = journal
-        self._changed = changed
+        self._store_soon = store_soon
+        self._asks_changed = asks_changed
         self._detached = detached
         self._pieces: list[Piece] = []
         self.record: TurnRecord = TurnRecord()
@@ -114,7 +116,7 @@ class TurnOutput:
         size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
         self._log.add_tokens(self._turn_id, kind, tokens, texts, size)
         if not self._pieces:
-            self._changed()
+            self._store_soon()
         self._pieces.append((kind, texts))
 
     async def _add(self, event: ReplyEvent) -> None:
@@ -123,7 +125,7 @@ class TurnOutput:
         if isinstance(event, ChatNotice):
             if event.discard_tokens:
                 if not self._pieces:
-                    self._changed()
+                    self._store_soon()
                 self._pieces.append(event.keep_text_bytes)
         elif isinstance(event, _STORED_FIRST):
             entry = as_entry(event)
@@ -133,7 +135,7 @@ class TurnOutput:
         if not self.over:
             self._log.add(self._turn_id, event)
             if isinstance(event, AskEvent | AskClosed):
-                self._changed()
+                await self._asks_changed()
 
     async def _may_go_on(self) -> None:
         if not self._detached:

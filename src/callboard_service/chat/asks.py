@@ -1,0 +1,75 @@
+"""The asks of a conversation's running turn: any client may answer them, once."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import AskClosed, TurnState
+from callboard_service.chat.messages import Answer
+from callboard_service.chat.turn import OpenTurn, fits
+
+if TYPE_CHECKING:
+    from callboard_service.chat.conversation import Conversation
+
+
+async def take_answer(conversation: "Conversation", message: Answer) -> None:
+    """Pass the first answer that an ask allows to the backend; reply once the ask is settled.
+
+    Raises Failure: INVALID_ARGUMENT for an answer that it does not allow, NOT_FOUND if there never
+    was such an ask.
+    """
+    answer = message.answer
+    for turn in conversation.turns.values():
+        record = turn.output.record
+        if (ask := record.asks.get(answer.ask_id)) is not None:
+            if answer.ask_id in turn.settling:
+                turn.settling[answer.ask_id].append(message.reply)
+            elif not fits(ask, answer):
+                raise Failure(Code.INVALID_ARGUMENT, "that answer is not one of the options")
+            else:
+                turn.settling[answer.ask_id] = [message.reply]
+                turn.output.answers.put_nowait(answer)
+            return
+        if (closed := record.closed.get(answer.ask_id)) is not None:
+            message.reply.send(closed)
+            return
+    closed = await conversation.journal.find_ask_closed(conversation.id, answer.ask_id)
+    if closed is None:
+        raise Failure(Code.NOT_FOUND, f"there is no ask {answer.ask_id[:80]!r}")
+    message.reply.send(closed)
+
+
+async def changed(conversation: "Conversation", turn: OpenTurn) -> None:
+    """Update the turn's state and reply to those who answered, after an ask was opened or closed.
+
+    Called by the actor that runs the turn, before it goes on.
+    """
+    record = turn.output.record
+    settle(turn)
+    if turn.state not in (TurnState.TURN_STATE_RUNNING, TurnState.TURN_STATE_WAITING):
+        return
+    state = TurnState.TURN_STATE_WAITING if record.asks else TurnState.TURN_STATE_RUNNING
+    if state != turn.state:
+        turn.state = state
+        with suppress(Failure):  # the next transaction of this turn reports it
+            await conversation.journal.set_state(conversation.id, turn.id, state)
+        if not turn.output.over:
+            conversation.log.add(turn.id, turn.info())
+
+
+def settle(turn: OpenTurn) -> None:
+    """Reply to those who answered asks that are settled now."""
+    for ask_id in list(turn.settling):
+        closed = turn.output.record.closed.get(ask_id)
+        if closed is not None:
+            for reply in turn.settling.pop(ask_id):
+                reply.send(closed)
+
+
+def close_all(conversation: "Conversation", turn: OpenTurn) -> None:
+    """Close the asks that are open when the turn ends. They become part of its record."""
+    for ask_id in list(turn.output.record.asks):
+        closed = AskClosed(ask_id=ask_id)
+        turn.output.record.add(closed)
+        conversation.log.add(turn.id, closed)
+    settle(turn)

@@ -1,0 +1,252 @@
+"""The actor of one conversation: it owns the turns, their queue and their log.
+
+A message is admitted once, in the transaction that writes it, before the backend receives it. The
+running turn has an actor of its own (`chat.runner`), so that its crash costs that turn only.
+Senders and followers read the log; they hold no part of a turn.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
+from callboard.v1.chat_pb2 import TurnInfo, TurnState
+from callboard_service.backends.base import ChatBackend
+from callboard_service.chat import admission, asks, ending
+from callboard_service.chat.journal import TurnJournal
+from callboard_service.chat.log import ConversationLog, Positions
+from callboard_service.chat.messages import (
+    Admit,
+    Answer,
+    ConversationMessage,
+    Delete,
+    Expire,
+    Follow,
+    Recover,
+    Sender,
+    Stop,
+    Store,
+)
+from callboard_service.chat.output import COMMIT_AFTER, TurnOutput
+from callboard_service.chat.turn import OpenTurn
+from callboard_service.store.turns import KeptTurn
+
+R = TypeVar("R")
+
+UNSENT: Final = Failure(
+    Code.CANCELLED, "the service was restarted, and the message was not sent again in time"
+)
+RUNNING_STATES: Final = frozenset(
+    {
+        TurnState.TURN_STATE_RUNNING,
+        TurnState.TURN_STATE_WAITING,
+        TurnState.TURN_STATE_STOPPING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEnvironment:
+    """What all conversations of a service share.
+
+    available: returns once the backend can be asked for a reply, or raises Failure. resume_window:
+    seconds that a queued turn which is not detached waits, after a restart, for its message to be
+    sent again.
+    """
+
+    backend: ChatBackend
+    journal: TurnJournal
+    positions: Positions
+    log: Log
+    available: Callable[[], Awaitable[None]] | None = None
+    resume_window: float = 120.0
+
+
+class Conversation(Actor[ConversationMessage]):
+    """One conversation. Its followers read `log` and call `snapshot` directly."""
+
+    def __init__(self, conversation_id: str, environment: ChatEnvironment) -> None:
+        self.id: str = conversation_id
+        self.environment: ChatEnvironment = environment
+        self.journal: TurnJournal = environment.journal
+        self.log: ConversationLog = ConversationLog(environment.positions)
+        self.turns: dict[str, OpenTurn] = {}
+        """The open turns: the running one first, then the queue in order."""
+        self.ended: int = 0
+        """How many turns have ended in this incarnation."""
+        self.deletion: Delete | None = None
+        """Set once the conversation is to be deleted."""
+        self.deleted: bool = False
+        self._watched: dict[str, Sender | None] = {}
+        """For the path of each sender's and follower's actor: the sender, or None."""
+        self._release: Callable[[], None] | None = None
+
+    # -- hooks -------------------------------------------------------------------------------
+
+    async def started(self) -> None:
+        """Take up what is open. Raises Rejected if there is no such conversation."""
+        self.context.at_end(self.log.events.close)
+        try:
+            kept = await self.journal.open_turns(self.id)
+            for turn in kept:
+                if turn.state in RUNNING_STATES:
+                    await self.journal.interrupt(self.id, turn.id)
+        except Failure as failure:
+            raise Rejected(failure) from failure
+        for turn in kept:
+            if turn.state not in RUNNING_STATES:
+                self.add_turn(turn)
+                if not turn.detached:
+                    expire = Expire(turn.id, UNSENT, unsent=True)
+                    self.context.after(self.environment.resume_window, expire)
+
+    async def main(self) -> None:
+        """Start the first queued turn that may run."""
+        await self.start_next()
+
+    async def receive(self, message: ConversationMessage) -> None:
+        """Handle one message. A Failure is the answer to its question."""
+        try:
+            match message:
+                case Admit():
+                    message.reply.send(await admission.admit(self, message))
+                case Follow(follower):
+                    self._watch(follower, None)
+                    message.reply.send(self)
+                case Stop():
+                    await ending.stop_for(self, message)
+                case Answer():
+                    await asks.take_answer(self, message)
+                case Store():
+                    await self._store()
+                case Expire(turn_id, failure, unsent):
+                    await ending.expire(self, turn_id, failure, unsent=unsent)
+                case Delete():
+                    await ending.delete(self, message)
+                case Recover():
+                    pass  # `started` has done it
+        except Failure as failure:
+            if isinstance(message, Question):
+                message.reply.fail(failure.alone())
+        self.hold()
+
+    async def down(self, down: Down) -> None:
+        """Note the end of the actor that ran a turn, or of a sender's or follower's request."""
+        if down.path in self._watched:
+            sender = self._watched.pop(down.path)
+            if sender is not None:
+                await ending.leave(self, sender)
+        elif (turn := self.turns.get(down.name)) is not None:
+            await ending.end(self, turn, down)
+        self.hold()
+
+    # -- for the functions of this package ---------------------------------------------------
+
+    @property
+    def running(self) -> OpenTurn | None:
+        """The turn that runs; None if there is none."""
+        return next((turn for turn in self.turns.values() if not turn.queued), None)
+
+    @property
+    def queue(self) -> list[OpenTurn]:
+        """The turns that wait, in order."""
+        return [turn for turn in self.turns.values() if turn.queued]
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody follows the conversation."""
+        return None in self._watched.values()
+
+    def add_turn(self, kept: KeptTurn) -> OpenTurn:
+        """Add a turn that was admitted; it is not in the log yet."""
+
+        def store_soon() -> None:
+            self.context.after(COMMIT_AFTER, Store())
+
+        async def asks_changed() -> None:
+            await asks.changed(self, turn)
+
+        output = TurnOutput(
+            self.id,
+            kept.id,
+            self.log,
+            self.journal,
+            store_soon,
+            asks_changed,
+            detached=kept.detached,
+        )
+        turn = OpenTurn(kept, self.log.last, output, kept.state)
+        self.turns[kept.id] = turn
+        self.pin()
+        self.number_queue()
+        return turn
+
+    def remove_turn(self, turn: OpenTurn) -> None:
+        """Forget a turn that has ended."""
+        del self.turns[turn.id]
+        self.ended += 1
+        self.pin()
+
+    def add_sender(self, turn: OpenTurn, sender: Sender) -> None:
+        """Note that this request streams the turn, until its actor ends."""
+        sender.turn_id = turn.id
+        turn.senders.add(sender)
+        self._watch(sender.ref, sender)
+
+    def pin(self) -> None:
+        """Keep the events of all open turns."""
+        begun = [turn.begun for turn in self.turns.values()]
+        self.log.events.pin(min(begun) if begun else None)
+
+    def number_queue(self) -> list[OpenTurn]:
+        """Give each queued turn its place; return those whose place has changed."""
+        changed = []
+        for place, turn in enumerate(self.queue, start=1):
+            if turn.place != place:
+                turn.place = place
+                changed.append(turn)
+        return changed
+
+    async def start_next(self) -> None:
+        """Start the first queued turn, if none runs and it may run.
+
+        A turn that is not detached may run once a request streams it.
+        """
+        first = next(iter(self.turns.values()), None)
+        if first is None or not first.queued or self.deletion is not None:
+            return
+        if first.kept.detached or first.senders:
+            await self.journal.start(self.id, first.id)
+            admission.run(self, first)
+            self.log.add(first.id, first.info())
+            for turn in self.number_queue():
+                self.log.add(turn.id, turn.info())
+
+    def hold(self) -> None:
+        """Stay alive while a turn is open or anybody reads; see `ActorContext.hold`."""
+        needed = bool(self.turns or self._watched)
+        if needed and self._release is None:
+            self._release = self.context.hold()
+        elif not needed and self._release is not None:
+            self._release()
+            self._release = None
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _watch(self, ref: ActorRef[object], sender: Sender | None) -> None:
+        self._watched[ref.path] = sender
+        self.context.watch(ref)
+
+    async def _store(self) -> None:
+        """Store the output of the running turn; what cannot be stored now is stored at its end."""
+        turn = self.running
+        if turn is not None and not turn.output.over:
+            try:
+                await turn.output.store()
+            except Failure as failure:
+                self.environment.log.warning("output not stored", reason=failure.message)
+
+
+def final_info(turn: KeptTurn) -> TurnInfo:
+    """Return the state of a turn that has ended."""
+    return TurnInfo(id=turn.id, message_id=turn.message_id, state=turn.state, text=turn.text)

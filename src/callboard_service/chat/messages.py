@@ -1,0 +1,109 @@
+"""The messages that a conversation's actor takes, and what it answers."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from actors import ActorRef, EndedBy, Failure, Question
+from actors.requests.event_log import EventReader
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    SendMessageRequest,
+    TurnInfo,
+)
+from callboard_service.chat.log import LogEvent
+from callboard_service.store.turns import KeptTurn
+
+if TYPE_CHECKING:
+    from callboard_service.chat.conversation import Conversation
+
+
+@dataclass(eq=False)
+class Sender:
+    """A request that streams a turn. Its handler sets `ended_by` and `said` when it ends.
+
+    first: it started the turn, so its deadline is the turn's.
+    """
+
+    ref: ActorRef[object]
+    session: str
+    turn_id: str = ""
+    first: bool = False
+    ended_by: EndedBy | None = None
+    said: Failure | None = None
+
+
+@dataclass(slots=True)
+class Streamed:
+    """A turn that is open: its events follow. reader: begins with the turn's first TurnInfo."""
+
+    turn_id: str
+    reader: EventReader[LogEvent]
+    queued: bool
+
+
+@dataclass(slots=True)
+class Replayed:
+    """A turn that has ended: its sender gets it from the history."""
+
+    turn: KeptTurn
+
+
+@dataclass
+class Admit(Question[Streamed | Replayed]):
+    """Admit a message, or find the turn that an earlier message with its id started."""
+
+    request: SendMessageRequest
+    sender: Sender
+    seconds: float | None
+
+
+@dataclass
+class Follow(Question["Conversation"]):
+    """Return the conversation, whose log the asker follows until its actor, `follower`, ends."""
+
+    follower: ActorRef[object]
+
+
+@dataclass
+class Stop(Question[TurnInfo]):
+    """Stop a turn, or with an empty id all of them; the reply is sent once it has ended."""
+
+    turn_id: str
+
+
+@dataclass
+class Answer(Question[AskClosed]):
+    """Answer an ask; the reply is sent once it is settled."""
+
+    answer: AnswerRequest
+
+
+@dataclass
+class Delete(Question[None]):
+    """End all turns, then delete the conversation."""
+
+
+@dataclass(slots=True)
+class Store:
+    """Store the output of the running turn that is not stored yet."""
+
+
+@dataclass(slots=True)
+class Expire:
+    """End a turn with this failure, because its deadline has passed.
+
+    unsent: only if its message has not been sent again since the service was restarted.
+    """
+
+    turn_id: str
+    failure: Failure
+    unsent: bool = False
+
+
+@dataclass(slots=True)
+class Recover:
+    """Continue what was open when the service last ended; sent once at its start."""
+
+
+ConversationMessage: TypeAlias = Admit | Follow | Stop | Answer | Delete | Store | Expire | Recover

@@ -1,0 +1,82 @@
+"""A turn that has not ended, as its conversation's actor keeps it. No I/O."""
+
+from dataclasses import dataclass, field
+
+from actors import ActorRef, Failure, Reply
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ConversationEvent,
+    OpenTurn as OpenTurnMessage,
+    TurnInfo,
+    TurnState,
+)
+from callboard_service.chat.messages import Sender
+from callboard_service.chat.output import TurnOutput
+from callboard_service.store.turns import KeptTurn
+
+
+@dataclass(eq=False)
+class OpenTurn:
+    """A turn that is queued, running or waiting.
+
+    begun: the position before its first event. runner: the actor that runs it; None while it is
+    queued. stopping: why it was stopped, and the state that it then ends with. waiters: who is told
+    of its end. settling: for each ask with an accepted answer, who is told of its AskClosed.
+    """
+
+    kept: KeptTurn
+    begun: int
+    output: TurnOutput
+    state: TurnState.ValueType = TurnState.TURN_STATE_QUEUED
+    place: int = 0
+    runner: ActorRef[object] | None = None
+    stopping: tuple[TurnState.ValueType, Failure] | None = None
+    session: str = ""
+    senders: set[Sender] = field(default_factory=set)
+    waiters: list[Reply[TurnInfo]] = field(default_factory=list)
+    settling: dict[str, list[Reply[AskClosed]]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The turn's id."""
+        return self.kept.id
+
+    @property
+    def queued(self) -> bool:
+        """Whether it has not started."""
+        return self.runner is None
+
+    def info(self, *, whole: bool = False) -> TurnInfo:
+        """Return its state. whole: with the user's message."""
+        info = TurnInfo(
+            id=self.kept.id,
+            message_id=self.kept.message_id,
+            state=self.state,
+            place=self.place,
+        )
+        if whole:
+            info.text = self.kept.text
+        return info
+
+    def events(self) -> list[ConversationEvent]:
+        """Return its events so far, as a snapshot has them."""
+        return [*self.output.record.events()]
+
+    def snapshot(self) -> OpenTurnMessage:
+        """Return it as a snapshot has it, without its events."""
+        return OpenTurnMessage(info=self.info(whole=True))
+
+
+def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
+    """Return whether the ask allows this answer. An empty one, which declines, is always allowed.
+
+    More than one answer requires `multiple`. A permission must be answered with its options; a
+    question may be answered with free text, which the backend may accept or reject.
+    """
+    if len(answer.answers) > 1 and not ask.multiple:
+        return False
+    if ask.kind != AskEvent.KIND_PERMISSION:
+        return True
+    return all(chosen in ask.options for chosen in answer.answers)
