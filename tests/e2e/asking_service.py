@@ -1,4 +1,4 @@
-"""A service whose replies ask what a test wants asked: a WebSocket in a thread of its own."""
+"""A fake service whose replies contain the asks that a test gives it, in a thread of its own."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from tests.support.peers.socket_server import SocketServer
 
 
 class AskingService(SocketServer):
-    """Puts one ask in the first reply. What it is answered is in `answers`."""
+    """Puts one ask in each reply, and puts the answers that it receives into `answers`."""
 
     def __init__(self, ask: AskEvent, call: ToolCallEvent | None) -> None:
         self.answers: queue.Queue[AnswerRequest] = queue.Queue()
@@ -77,7 +77,7 @@ class AskingService(SocketServer):
 
 
 class Asked:
-    """The terminal of somebody who is asked, and the service that asks."""
+    """A terminal that shows an ask, and the service that asks."""
 
     def __init__(self, service: AskingService, terminal: Terminal, background: Background) -> None:
         self.service = service
@@ -86,20 +86,20 @@ class Asked:
 
     @property
     def answer(self) -> list[str]:
-        """What the service was answered, waited for."""
+        """Wait up to 20 s for the next answer that the service receives, and return it."""
         return list(self.service.answers.get(timeout=20).answers)
 
     @property
     def unanswered(self) -> bool:
-        """Nothing was answered so far."""
+        """True if the service has received no answer that was not read yet."""
         return self.service.answers.empty()
 
     def hold(self) -> None:
-        """Have the service wait with its ask."""
+        """Make the service hold back its ask until `let_go`."""
         self._background.run(self._set(False))
 
     def let_go(self) -> None:
-        """Have the service ask now."""
+        """Let the service send its ask."""
         self._background.run(self._set(True))
 
     async def _set(self, go: bool) -> None:
@@ -113,7 +113,7 @@ class Asked:
 def asking(
     folder: Path, ask: AskEvent, call: ToolCallEvent | None = None, *, rows: int = 24
 ) -> Iterator[Asked]:
-    """`callboard chat` on a terminal of 80 columns, with a service that asks this."""
+    """Run `callboard chat` on a terminal of 80 columns, against a service that sends this ask."""
     with Background() as background:
         service = AskingService(ask, call)
         url = background.run(service.start())

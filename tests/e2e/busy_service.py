@@ -1,4 +1,4 @@
-"""A service that is full when a test says so: a WebSocket in a thread of its own."""
+"""A fake service that is full when a test says so, in a thread of its own."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class BusyService(SocketServer):
         return self.url
 
     def throw_out(self) -> None:
-        """Be full from now on, and close what is open."""
+        """Be full from now on, and close all open connections."""
         self.full = True
         self._background.run(self._close_all())
 

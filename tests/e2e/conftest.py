@@ -1,4 +1,4 @@
-"""Services for the tests: one for all that leave it as it was, and one of a test's own."""
+"""Services for the tests: one shared by the tests that do not change it, and one per test."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,14 +12,14 @@ from tests.e2e.service_process import ServiceProcess, running
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with the backend `echo`, for many tests."""
-    flags = ("--backend", "echo", "--drain-ms", "100")  # replies may be left behind
+    flags = ("--backend", "echo", "--drain-ms", "100")  # some tests leave replies running
     with running(tmp_path_factory.mktemp("shared"), *flags) as service:
         yield service
 
 
 @pytest.fixture
 async def client(shared: ServiceProcess) -> AsyncIterator[Contract]:
-    """A client of the shared service."""
+    """A client connected to the shared service."""
     async with shared.connect() as client:
         yield client
 

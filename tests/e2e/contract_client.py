@@ -1,7 +1,7 @@
 """A client written from proto/ alone: it shares no code with the project.
 
-The messages are compiled from the .proto files into a pool of their own; the WebSocket is the
-`websockets` library's.
+The messages are compiled from the .proto files into a descriptor pool of their own; the WebSocket
+comes from the library `websockets`.
 """
 
 import asyncio
@@ -40,18 +40,21 @@ def _pool() -> DescriptorPool:
 
 
 def message(name: str, **fields: Any) -> Any:
-    """A message of the contract by its name."""
+    """Make a message of the contract, given its name and fields."""
     full_name = name if "." in name else f"callboard.v1.{name}"
     return GetMessageClass(_pool().FindMessageTypeByName(full_name))(**fields)
 
 
 def parse(name: str, data: bytes) -> Any:
-    """A message of the contract from its bytes."""
+    """Decode a message of the contract."""
     return type(message(name)).FromString(data)
 
 
 class Contract:
-    """One connection to a service; `async with` it. max_frame: bytes of a frame that it takes."""
+    """A client with one connection at a time; use it with `async with`.
+
+    max_frame: the size in bytes of the largest frame that it accepts; None: any size.
+    """
 
     def __init__(self, url: str, token: str, max_frame: int | None = None, **hello: Any) -> None:
         self.url = url
@@ -80,17 +83,17 @@ class Contract:
         self._reader = asyncio.create_task(self._read())
 
     async def lose(self) -> None:
-        """The connection is cut off, without a close frame."""
+        """Cut the connection off, without a close frame."""
         self.socket.transport.abort()
         assert self._reader is not None
         await self._reader
 
     async def resume(self, after: int | None = None) -> bool:
-        """Come back on a new connection; True if the session is still there."""
+        """Reconnect and ask to resume; return True if the session was resumed."""
         for queue in self._queues.values():
             kept = [queue.get_nowait() for _ in range(queue.qsize())]
             for answer in kept:
-                if answer is not None:  # the mark of the connection's end
+                if answer is not None:  # None marks the end of the old connection
                     queue.put_nowait(answer)
         token = self.welcome.resume_token
         last_sequence = self.last_sequence if after is None else after
@@ -134,14 +137,14 @@ class Contract:
         await self.socket.send(envelope.SerializeToString())
 
     async def open(self, timeout_ms: int = 0, **payload: Message) -> int:
-        """Open a request; its id."""
+        """Open a request and return its id."""
         self._last_id += 1
         self.queue(self._last_id)
         await self.send(self._last_id, timeout_ms, **payload)
         return self._last_id
 
     async def answers(self, request_id: int) -> AsyncIterator[Any]:
-        """The answers to a request, the last included. Fails if the connection ends before."""
+        """Yield the answers to a request up to the final one; fail if the connection ends first."""
         while True:
             answer = await self.queue(request_id).get()
             assert answer is not None, "the connection ended before the request did"
@@ -159,13 +162,13 @@ class Contract:
         return answers[0]
 
     async def conversation(self, title: str = "") -> str:
-        """A new conversation's id."""
+        """Create a conversation and return its id."""
         answer = await self.call(create_session=message("CreateSessionRequest", title=title))
         session_id: str = answer.session_info.id
         return session_id
 
     async def say(self, conversation: str, text: str, **fields: Any) -> int:
-        """Send a message; the id of the request whose answers are the reply."""
+        """Send a message and return the id of its request, whose answers are the reply."""
         request = message("SendMessageRequest", session_id=conversation, text=text)
         return await self.open(send_message=request, **fields)
 
@@ -175,12 +178,12 @@ class Contract:
 
 
 def text_of(answers: list[Any]) -> str:
-    """The tokens of a reply, joined."""
+    """Join the tokens of a reply."""
     return "".join(answer.token.text for answer in answers)
 
 
 def kinds_of(answers: list[Any]) -> list[str]:
-    """Which payloads came, runs of tokens as one."""
+    """List the payload of each answer in order; consecutive tokens count as one."""
     kinds: list[str] = []
     for answer in answers:
         kind = answer.WhichOneof("payload")
@@ -190,6 +193,6 @@ def kinds_of(answers: list[Any]) -> list[str]:
 
 
 def runtime_record(folder: Path) -> Any:
-    """What the one runtime file in the folder says."""
+    """Read the only runtime file in the folder."""
     (path,) = folder.glob("*.json")
     return json.loads(path.read_text())

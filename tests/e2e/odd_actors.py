@@ -1,4 +1,4 @@
-"""An extension whose handlers do what no handler should. Loaded by services of the tests."""
+"""An extension with misbehaving handlers, which the tests load into a service."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from actors import Actor, Registry, RequestActor, StreamActor, Yielded
 
 
 async def swallow() -> None:
-    """Go on for ever, whoever cancels."""
+    """Run forever and ignore cancellation."""
     while True:
         try:
             await asyncio.Event().wait()
@@ -23,18 +23,18 @@ async def swallow() -> None:
 
 
 def fail_in_a_timer() -> None:
-    """Leave the program, from a callback of the event loop."""
+    """Raise SystemExit in a callback of the event loop."""
     sys.exit(4)
 
 
 def hold_logging() -> None:
-    """Hold the lock that every change of a logger waits for."""
-    with logging._lock:  # type: ignore[attr-defined]  # the module's own
+    """Hold the lock that every change to a logger needs, for 45 s."""
+    with logging._lock:  # type: ignore[attr-defined]  # private to logging
         time.sleep(45)
 
 
 class Odd(RequestActor[StringValue, StringValue]):
-    """Does what the request says."""
+    """Misbehaves in the way that the request names."""
 
     async def handle(self, request: StringValue) -> StringValue:
         match request.value:
@@ -54,11 +54,11 @@ class Odd(RequestActor[StringValue, StringValue]):
                 await swallow()
             case "block":
                 self.context.log.warning("blocking")
-                time.sleep(45)  # noqa: ASYNC251 - that is what it is for
+                time.sleep(45)  # noqa: ASYNC251 - it must block the event loop
             case "calculate":
                 self.context.log.warning("calculating")
-                await asyncio.sleep(0.5)  # that line is written by a thread, which then waits
-                _ = int("7") ** 200_000_000  # minutes, in C, with the interpreter lock
+                await asyncio.sleep(0.5)  # for the log thread to write that line
+                _ = int("7") ** 200_000_000  # minutes in C code that holds the interpreter lock
             case "stop the loop":
                 asyncio.get_running_loop().stop()
             case "cancel all":
@@ -78,14 +78,14 @@ class Odd(RequestActor[StringValue, StringValue]):
 
 
 class Plain(RequestActor[BytesValue, BytesValue]):
-    """Leaves the program in a plain function."""
+    """Raises SystemExit in a synchronous handler."""
 
     def handle(self, request: BytesValue) -> BytesValue:
         sys.exit(3)
 
 
 class Streaming(StreamActor[Int64Value, Int64Value]):
-    """Leaves the program after its first answer."""
+    """Raises SystemExit after its first answer."""
 
     async def handle(self, request: Int64Value) -> AsyncIterator[Yielded[Int64Value]]:
         yield request
@@ -93,23 +93,23 @@ class Streaming(StreamActor[Int64Value, Int64Value]):
 
 
 class Hanging(Actor[Never]):
-    """Does not end when it is told to stop."""
+    """Never finishes stopping."""
 
     async def stopped(self) -> None:
         await swallow()
 
     def receive(self, message: Never) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def register(registry: Registry) -> None:
-    """Have it all served."""
+    """Register all handlers."""
     registry.register(StringValue, Odd)
     registry.register(BytesValue, Plain)
     registry.register(Int64Value, Streaming)
 
 
 def register_hanging(registry: Registry) -> None:
-    """Serve it all, and an actor that hangs at its end."""
+    """Register all handlers, and a background actor that hangs when it is stopped."""
     register(registry)
     registry.supervise("hanging", Hanging)

@@ -1,4 +1,4 @@
-"""A WebSocket without a library: it does what it is told, and nothing else."""
+"""A WebSocket client without a library: it sends and reads only when it is told to."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,15 @@ from tests.e2e.contract_client import message, parse
 
 
 class RawClient:
-    """Goes on sending whatever it is told, and reads only when it is asked to."""
+    """Sends without waiting for the peer, and reads a frame only when a test asks for it."""
 
     def __init__(self, port: int, token: str, **hello: Any) -> None:
         self._port = port
         self._hello = message("Hello", token=token, **hello)
 
     async def connect(self) -> Any:
-        """Shake hands; the Welcome."""
-        # Reads ahead as little as asyncio can be told to.
+        """Connect, shake hands and return the Welcome."""
+        # The smallest limit makes asyncio read ahead as little as possible.
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1)
         self._writer.write(
             f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUpgrade: websocket\r\n"
@@ -35,11 +35,11 @@ class RawClient:
         self.write(self.framed(request_id, **payload))
 
     def write(self, frames: bytes) -> None:
-        """Send frames, all at once."""
+        """Send encoded frames in one write."""
         self._writer.write(frames)
 
     def framed(self, request_id: int, **payload: Any) -> bytes:
-        """A message of up to 64 KiB as a frame, masked with zeros."""
+        """Encode a message of less than 64 KiB as a frame, masked with zeros."""
         envelope = message("ClientMessage", request_id=request_id, **payload)
         data: bytes = envelope.SerializeToString()
         length = len(data)
@@ -47,27 +47,27 @@ class RawClient:
         return b"\x82" + size + bytes(4) + data
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame: opcode and payload."""
+        """Read the next frame and return its opcode and payload."""
         first, length = await self._reader.readexactly(2)
         if length == 126:
             length = int.from_bytes(await self._reader.readexactly(2), "big")
         return first & 0x0F, await self._reader.readexactly(length)
 
     async def answer(self) -> Any:
-        """The next message."""
+        """Read the next message."""
         opcode, data = await self.frame()
         assert opcode == 2, (opcode, data)
         return parse("ServerMessage", data)
 
     async def close_code(self) -> int:
-        """What the connection is closed with, whatever comes before."""
+        """Read up to the close frame and return its code."""
         while True:
             opcode, data = await self.frame()
             if opcode == 8:
                 return int.from_bytes(data[:2], "big")
 
     async def close(self) -> None:
-        """Cut it off."""
+        """Cut the connection off, without a close frame."""
         self._writer.transport.abort()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

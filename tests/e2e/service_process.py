@@ -1,4 +1,4 @@
-"""The service as a user starts it: its own process, found by its ready line."""
+"""The service as a user starts it: a process of its own, whose ready line says where it is."""
 
 import asyncio
 import contextlib
@@ -35,15 +35,15 @@ class ServiceProcess:
         self.port = urlsplit(self.url).port or 0
 
     def connect(self, **hello: Any) -> Contract:
-        """A client with the right token."""
+        """Make a client with the right token; it connects on `async with`."""
         return Contract(self.url, self.token, **hello)
 
     def children(self) -> list[psutil.Process]:
-        """The processes that the service has started."""
+        """Return the processes that the service has started, and theirs."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     async def metric(self, name: str) -> float:
-        """One number of /metrics; 0 where it has not been counted yet."""
+        """Read one number from /metrics; 0 if it is not there yet."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with aiohttp.ClientSession() as http:
             response = await http.get(self.ready["page"] + "metrics", headers=headers)
@@ -53,7 +53,7 @@ class ServiceProcess:
         return 0.0
 
     async def until(self, name: str, value: float) -> None:
-        """Look until the number is this; the test's timeout ends it."""
+        """Poll the metric until it has this value; only the test's timeout bounds the wait."""
         while await self.metric(name) != value:
             pass
 
@@ -61,13 +61,13 @@ class ServiceProcess:
         self.process.send_signal(number)
 
     async def wait(self) -> int:
-        """The exit code, when it has ended."""
+        """Wait up to 30 s for the process to end and return its exit code."""
         return await asyncio.to_thread(self.process.wait, 30)
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
-    """An environment in which the service touches nothing outside `folder`."""
-    # With PYTHONUNBUFFERED nothing is left to flush at the end, unlike for most who run it.
+    """Make an environment in which the service touches nothing outside `folder`."""
+    # Most users run without PYTHONUNBUFFERED, so that output is left to flush at the end.
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -85,7 +85,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 def running(
     folder: Path, *flags: str, **settings: str
 ) -> contextlib.AbstractContextManager[ServiceProcess]:
-    """Start a service and stop it, whatever happens."""
+    """Start a service, and stop it on exit in any case."""
     return logging_to(None, folder, *flags, **settings)
 
 
@@ -93,7 +93,7 @@ def running(
 def logging_to(
     stderr: int | None, folder: Path, *flags: str, **settings: str
 ) -> Iterator[ServiceProcess]:
-    """The same with this descriptor for its standard error; None: the file `log`."""
+    """Like `running`, with this descriptor as standard error; None: the file `log`."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     with log.open("ab") as log_file:
@@ -123,14 +123,14 @@ def logging_to(
 
 
 def command(*arguments: str) -> list[str]:
-    """The installed command line."""
+    """Return the command line of the installed program with these arguments."""
     if BOUND:
         return [sys.executable, "-m", "tests.support.bound", *arguments]
     return [str(Path(sys.executable).with_name("callboard")), *arguments]
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run a command to its end: exit code, standard output, standard error."""
+    """Run a command; return its exit code, standard output and standard error."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         command(*arguments),
@@ -146,6 +146,6 @@ def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
 
 
 def told(service: ServiceProcess, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run a command that finds this service."""
+    """Run a command that finds this service by its runtime file."""
     runtime = str(Path(service.ready["runtime_file"]).parent)
     return run(folder, *arguments, CALLBOARD_RUNTIME_DIR=runtime)

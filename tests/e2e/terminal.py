@@ -1,4 +1,4 @@
-"""`callboard chat` on a pseudo-terminal, as a person has it."""
+"""`callboard chat` on a pseudo-terminal, as a person uses it."""
 
 import contextlib
 import re
@@ -10,7 +10,7 @@ import pexpect
 from tests.e2e.service_process import ServiceProcess, command, environment
 
 STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
-# A prompt asks for pastes in brackets when it opens, and no more when it has its line.
+# A prompt enables bracketed paste when it opens, and disables it when it has its line.
 OPENED = "\x1b[?2004h"
 TYPED = "\x1b[?2004l"
 
@@ -22,30 +22,30 @@ class Terminal:
         self.child = child
 
     def until(self, text: str) -> str:
-        """What is shown before this text comes."""
+        """Wait for this text and return what is shown before it."""
         self.child.expect_exact(text)
         return plain(self.child.before)
 
     def prompt(self) -> str:
-        """What is shown before the next prompt."""
+        """Wait for the next prompt and return what is shown before it."""
         return self.until(OPENED)
 
     def type(self, text: str) -> None:
-        """Type a line, and have it taken."""
+        """Type a line, and wait until the prompt has accepted it."""
         self.child.send(text + "\r")
         self.child.expect_exact(TYPED)
 
     def say(self, text: str) -> list[str]:
-        """Type a line: what is shown before the next prompt, line by line."""
+        """Type a line and return the lines shown before the next prompt."""
         self.type(text)
         return self.prompt().strip().splitlines()
 
     def press(self, key: str) -> None:
-        """Ctrl and this key."""
+        """Press Ctrl and this key."""
         self.child.sendcontrol(key)
 
     def end(self) -> tuple[int, str]:
-        """The exit code, and what is shown to the end."""
+        """Wait for the end; return the exit code and the output up to it."""
         self.child.expect(pexpect.EOF)
         shown = plain(self.child.before)
         self.child.close()
@@ -54,7 +54,7 @@ class Terminal:
 
 
 def plain(shown: str) -> str:
-    """Without what steers the terminal."""
+    """Remove escape sequences and carriage returns."""
     return STEERING.sub("", shown).replace("\r", "")
 
 
@@ -62,7 +62,7 @@ def plain(shown: str) -> str:
 def talking(
     folder: Path, service: ServiceProcess, *flags: str, **settings: str
 ) -> Iterator[Terminal]:
-    """Start it, end it; what it keeps goes in `folder`."""
+    """Run `callboard chat` on a pseudo-terminal, with its files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     program, *arguments = command("chat", *flags)
     child = pexpect.spawn(
@@ -76,7 +76,7 @@ def talking(
 
 
 def of(folder: Path, service: ServiceProcess) -> dict[str, str]:
-    """An environment in which this service is found."""
+    """Make an environment in which a command finds this service."""
     found = {"CALLBOARD_RUNTIME_DIR": str(Path(service.ready["runtime_file"]).parent)}
-    # A pseudo-terminal that nobody looks at does not say where its cursor is.
+    # The pseudo-terminal does not answer requests for the position of its cursor.
     return environment(folder, **found) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}

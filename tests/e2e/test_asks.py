@@ -1,4 +1,4 @@
-"""What a person sees before they approve something, on a pseudo-terminal."""
+"""On a pseudo-terminal, a person sees all of an ask before they can approve it."""
 
 import re
 from pathlib import Path
@@ -21,13 +21,13 @@ def permission(detail: str = "", call_id: str = "") -> AskEvent:
 
 
 def whole(shown: str) -> str:
-    """The text of an ask without line breaks, marks, and prompts between pages."""
+    """Return an ask's text without wrapping, margin marks and the prompts between pages."""
     lines = [line for line in shown.splitlines() if re.match(r"  [|:] ", line)]
     return "".join(line[4:] if line.startswith("  :") else "\n" + line[4:] for line in lines)
 
 
 def ask(asked: Asked) -> str:
-    """Have it asked: what is shown before the first prompt."""
+    """Send the message that leads to the ask; return what is shown before its first prompt."""
     asked.terminal.prompt()
     asked.terminal.type("go")
     return asked.terminal.prompt()

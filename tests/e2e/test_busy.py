@@ -1,4 +1,4 @@
-"""What the commands do where the service is full."""
+"""What the commands do while the service is full."""
 
 import subprocess
 from pathlib import Path
@@ -23,7 +23,7 @@ def start(folder: Path, service: BusyService, *arguments: str) -> "subprocess.Po
 
 
 def until(lines: IO[str] | None, text: str) -> None:
-    """Read lines until one has this."""
+    """Read lines until one contains this text; fail if none does."""
     assert lines is not None
     assert any(text in line for line in iter(lines.readline, "")), text
 

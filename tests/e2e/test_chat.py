@@ -296,7 +296,7 @@ async def test_too_many_requests_at_once_are_refused(client: Contract) -> None:
     assert over.error.retryable
     await client.send(held[0], cancel=message("CancelRequest"))
     await client.all(held[0])
-    # It has its end, and counts until it has kept what was said.
+    # The request has ended for the client, but counts until its history is stored.
     while (listed := await client.call(list_sessions=message("ListSessionsRequest"))).error.code:
         assert listed.error.code == "RESOURCE_EXHAUSTED"
     assert len(listed.session_list.sessions) >= 1 + len(others)

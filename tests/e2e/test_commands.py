@@ -99,7 +99,7 @@ async def test_a_reply_that_was_cancelled_is_shown_as_such(
     await anext(client.answers(request))
     await client.send(request, cancel=message("CancelRequest"))
     await client.all(request)
-    await client.reply(conversation, "three")  # it has the turn when the other is kept
+    await client.reply(conversation, "three")  # takes its turn once the cancelled reply is stored
     _, out, _ = told(shared, tmp_path, "sessions", "show", conversation)
     cut = "*(cancelled: the reply was ended before it was complete)*"
     assert [line for line in out.splitlines() if line and not line.startswith("#")] == [
@@ -146,7 +146,7 @@ async def test_status_tells_of_backend_sessions_requests_faults_and_actors(
     assert status["backend"] == "echo"
     assert status["backend_health"]["ready"] is True
     assert status["sessions"] >= 2
-    assert status["requests"] >= 1  # the one that waits; this one need not be an actor
+    assert status["requests"] >= 1  # the one that waits; the status request need not be an actor
     assert int(status["crashes"]) >= 1
     assert [child["name"] for child in status["root"]["children"]] == [
         "store",
@@ -212,7 +212,7 @@ def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path)
         env=environment(tmp_path, **{RUNTIME: runtime}),
         dimensions=(40, 120),
         timeout=20,
-        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        # Tests that run in the background ignore SIGINT, and the child would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Credit from end to end: what the client does not want is not taken from the model's server."""
+"""Credit end to end: the service reads little more from the model server than was granted."""
 
 from pathlib import Path
 
@@ -44,9 +44,9 @@ async def test_ten_answers_granted_are_ten_taken_from_the_source(
             request_id = await client.say(await client.conversation(), "hi")
             for grant in (GRANTED, 2 * GRANTED, 5 * GRANTED):
                 await client.send(request_id, credit=message("Credit", limit=grant))
-                while client.last_sequence < grant + 1:  # one was the conversation
+                while client.last_sequence < grant + 1:  # one answer was to create_session
                     await client.queue(request_id).get()
-                for nonce in range(50):  # the time in which it would take more
+                for nonce in range(50):  # time in which it could read too much
                     await client.send(0, ping=message("Ping", nonce=nonce))
                     await client.queue(0).get()
                 assert client.last_sequence == grant + 1
@@ -61,5 +61,5 @@ async def test_ten_answers_granted_are_ten_taken_from_the_source(
 
 
 def buffered(response: ClientResponse) -> int:
-    """Bytes that aiohttp holds of this response."""
+    """Count the bytes that aiohttp buffers of this response."""
     return sum(map(len, response.content._buffer))

@@ -19,7 +19,7 @@ COMBINATIONS = [(0,), (1,), (2,), (0, 1, 2)]
 
 
 def without(descriptors: tuple[int, ...], *arguments: str) -> list[str]:
-    """The command, started with these descriptors closed."""
+    """Build a command line that starts the command with these descriptors closed."""
     closed = " ".join(CLOSED[descriptor] for descriptor in descriptors)
     return ["sh", "-c", f'exec "$@" {closed}', "sh", *command(*arguments)]
 
@@ -29,7 +29,7 @@ def target(pid: int, descriptor: int) -> str:
 
 
 @pytest.mark.parametrize("closed", COMBINATIONS)
-def test_a_service_without_them_has_the_null_device_there(
+def test_a_service_with_closed_descriptors_has_the_null_device_there(
     tmp_path: Path, closed: tuple[int, ...]
 ) -> None:
     process = subprocess.Popen(
@@ -67,7 +67,7 @@ def test_a_service_without_them_has_the_null_device_there(
         (["serve", "--port", "none"], 2),
     ],
 )
-def test_a_command_without_them_ends_with_its_own_code(
+def test_a_command_with_closed_descriptors_ends_with_its_own_code(
     tmp_path: Path, arguments: list[str], code: int
 ) -> None:
     done = subprocess.run(
@@ -98,7 +98,7 @@ def test_a_command_without_standard_output_talks_to_a_service(tmp_path: Path) ->
             assert (done.returncode, done.stderr) == (0, ""), arguments
 
 
-def test_the_model_process_without_them_has_the_null_device_there(tmp_path: Path) -> None:
+def test_a_model_process_with_closed_descriptors_has_the_null_device(tmp_path: Path) -> None:
     module = "callboard_service.backends.local.child"
     process = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", module, "--model", "nowhere"],

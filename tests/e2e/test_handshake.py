@@ -1,4 +1,4 @@
-"""Who gets a session, and how everyone else is turned away."""
+"""Which connections get a session, and how the others are refused."""
 
 import asyncio
 import struct
@@ -15,7 +15,7 @@ from tests.e2e.service_process import ServiceProcess, running
 
 
 async def closed(url: str, *frames: bytes | str) -> int:
-    """Send these frames on a new connection; the code that it is closed with."""
+    """Send these frames on a new connection and return its close code."""
     async with connect(url, max_size=None, compression=None, proxy=None) as socket:
         try:
             for frame in frames:
@@ -196,7 +196,7 @@ async def test_one_session_too_many_gets_going_away_and_4001_and_may_come_back(
                     await socket.recv()
                 assert end.value.rcvd is not None
                 assert end.value.rcvd.code == 4001
-            # A session that is there already can be taken over although the house is full.
+            # An existing session can be taken over even at the session limit.
             token = second.welcome.resume_token
             async with service.connect(resume=message("Resume", resume_token=token)) as again:
                 assert again.welcome.resumed
@@ -219,7 +219,7 @@ async def test_a_client_that_sends_nothing_for_two_heartbeats_gets_4003(tmp_path
         writer.write(bytes((0x82, 0x80 | len(data))) + bytes(4) + data)  # masked with zeros
         received = await reader.read()  # to the end of the connection
         pings = received.count(b"\x89\x00")
-        close = received.rindex(b"\x88")  # a resume token may hold it too
+        close = received.rindex(b"\x88")  # the last, since a resume token may contain this byte
         assert pings >= 1
         assert struct.unpack("!H", received[close + 2 : close + 4])[0] == 4003
         writer.close()

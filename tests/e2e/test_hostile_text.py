@@ -1,4 +1,4 @@
-"""Whatever a service says, in whichever field, no command lets it steer the terminal."""
+"""No command lets the text of a service steer the terminal, whichever field it comes in."""
 
 import contextlib
 import json
@@ -49,15 +49,15 @@ HOSTILE = (
 STEERS = re.compile(
     r"\x1b[\]P\\_^X]|\x1b\[77|\x08{3}|[\x07\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\rOVER"
 )
-"""What gets through only if it is printed as it came: no command prints any of these itself."""
+"""Matches hostile text that is printed unescaped: no command prints any of these itself."""
 
 SIZE = (30, 100)
 
 
 def filled(message: Message, depth: int = 4) -> None:
-    """Put the hostile text into each field for text, also of messages within, up to this depth.
+    """Put the hostile text into every string field, also of nested messages up to this depth.
 
-    Times are out of range.
+    Timestamps are set out of range.
     """
     if isinstance(message, Timestamp):
         message.seconds = 2**62
@@ -87,7 +87,7 @@ def hostile(message: Message) -> Message:
 
 
 def entry(arm: str) -> HistoryEntry:
-    """An entry of this kind."""
+    """Make a hostile entry of this kind."""
     made = HistoryEntry(id=f"id-{arm}")
     value = getattr(made, arm)
     if isinstance(value, Message):
@@ -106,7 +106,7 @@ REPLY: tuple[type[Message], ...] = (
 
 
 class HostileService(SocketServer):
-    """Answers every request of the commands. error: with an error."""
+    """Answers every request of the commands with hostile text; with `error`, as an error."""
 
     def __init__(self, *, error: bool = False) -> None:
         self._error = error
@@ -164,7 +164,7 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
     child = pexpect.spawn(
         program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30,
         dimensions=SIZE, codec_errors="replace",
-        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        # Tests that run in the background ignore SIGINT, and the child would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
@@ -174,14 +174,17 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
 
 
 def assert_harmless(shown: str, *, lines: bool = False) -> None:
-    """Nothing steers. lines: what a model or a tool says may begin one."""
+    """Check that the text was shown and steers nothing.
+
+    lines: a line may begin with the text, as it comes from a model or a tool.
+    """
     assert "abcd-" in shown, shown
     assert STEERS.findall(shown) == []
     assert lines or not re.search(r"[\r\n]FORGED", shown)
 
 
 def with_an_error(*arguments: str) -> Any:
-    """The same command, which gets an error."""
+    """Make a parameter set in which the command gets an error."""
     return pytest.param(arguments, True, id=" ".join((*arguments, "error")))
 
 
@@ -264,7 +267,7 @@ def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
 
 
 def run_on_a_terminal(folder: Path, *arguments: str, **settings: str) -> str:
-    """Run a command that needs no service; what it showed."""
+    """Run a command that needs no service and return its output."""
     program, *rest = command(*arguments)
     child = pexpect.spawn(
         program, rest, cwd=str(folder), env=environment(folder, **settings), encoding="utf-8",
@@ -299,7 +302,7 @@ def test_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
     assert_harmless(run_on_a_terminal(folder, "serve", "--local-model", model))
 
 
-def test_what_a_program_says_that_is_no_opencode_server(tmp_path: Path) -> None:
+def test_the_output_of_a_program_that_is_not_an_opencode_server(tmp_path: Path) -> None:
     program = tmp_path / "opencode"
     program.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(NAME)} >&2\nexit 1\n")
     program.chmod(0o755)

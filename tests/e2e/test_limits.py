@@ -1,4 +1,4 @@
-"""What a client is refused, with which advice, and what it is never refused."""
+"""Requests over a limit are refused with advice when to retry; some frames never are."""
 
 import asyncio
 import json
@@ -20,7 +20,9 @@ def limited(folder: Path, **settings: object) -> Any:
 
 
 @pytest.mark.parametrize("by", ["messages", "bytes"])
-async def test_the_advice_is_true_and_is_in_the_books(tmp_path: Path, by: str) -> None:
+async def test_the_retry_advice_is_correct_and_refusals_are_counted(
+    tmp_path: Path, by: str
+) -> None:
     limits: dict[str, object] = (
         {"messages_per_second": 2, "message_burst": 2}
         if by == "messages"
@@ -51,11 +53,11 @@ async def test_requests_in_flight_have_a_limit_and_ends_make_room(tmp_path: Path
                 await client.queue(request_id).get()
             refused = (await client.reply(conversations[2], "a"))[-1].error
             assert (refused.code, refused.retryable) == ("RESOURCE_EXHAUSTED", True)
-            assert refused.retry_after_ms == 0  # nobody knows when one of them will end
+            assert refused.retry_after_ms == 0  # their ends cannot be predicted
             await client.send(running_on[0], cancel=message("CancelRequest"))
             await client.all(running_on[0])
             reply = await client.reply(conversations[2], "a")
-            while kinds_of(reply) == ["error"]:  # the handler that was cancelled still ends
+            while kinds_of(reply) == ["error"]:  # until the cancelled handler has ended
                 assert (reply[-1].error.code, reply[-1].error.retryable) == (refused.code, True)
                 reply = await client.reply(conversations[2], "a")
             assert kinds_of(reply) == ["token", "completed"]
@@ -135,7 +137,7 @@ async def test_status_shows_sessions_that_are_away_and_what_was_refused(
 
 
 def show(service: ServiceProcess, folder: Path, *flags: str) -> str:
-    """What `callboard status` prints."""
+    """Run `callboard status` and return its output."""
     code, out, err = run(folder, "status", *flags, COLUMNS="200")
     assert code == 0, err
     return out

@@ -1,4 +1,4 @@
-"""The backend `local` with the real small model, as a user has it."""
+"""The backend `local` with the real small model, as a user runs it."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ async def test_the_model_answers_and_remembers(talker: Contract) -> None:
     conversation = await talker.conversation()
     first = await talker.reply(conversation, "Tell me in one sentence what a theatre is.")
     assert kinds_of(first) == ["token", "completed"]
-    # What a small model says is sampled, so nothing is asked of it but words.
+    # The small model samples its text, so the test only expects words.
     assert len(text_of(first).split()) >= 2
     assert first[-1].completed.output_tokens >= 2
     second = await talker.reply(conversation, "And what is a stage?")
@@ -104,7 +104,7 @@ async def test_kill_9_of_the_model_costs_the_reply_and_the_next_one_works(
 
 @pytest.fixture
 def temporary() -> Iterator[str]:
-    """A folder for temporary files, whose path is short, and which no other service sweeps."""
+    """A folder for temporary files, with a short path, that no other service cleans up."""
     with tempfile.TemporaryDirectory(prefix="c") as folder:
         yield folder
 
@@ -156,7 +156,7 @@ async def test_a_model_that_hangs_costs_its_replies_and_is_started_again(tmp_pat
             request_id = await client.say(conversation, "Say yes.")
             assert (await anext(client.answers(request_id))).WhichOneof("payload") == "token"
             assert not model.is_running()
-            # Nor does one that hangs now hold up the end of the service.
+            # A model that hangs now does not hold up the end of the service either.
             (model,) = service.children()
             model.suspend()
     assert not model.is_running()
@@ -257,7 +257,7 @@ def test_a_database_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> N
     [None, b"no model at all", b"GGUF" + b"\0" * 64],
     ids=["missing", "other", "broken"],
 )
-def test_a_model_file_that_is_none_is_one_line_and_exit_2(
+def test_an_unusable_model_file_is_one_line_and_exit_2(
     tmp_path: Path, content: bytes | None
 ) -> None:
     model = tmp_path / "model.gguf"
@@ -265,7 +265,7 @@ def test_a_model_file_that_is_none_is_one_line_and_exit_2(
         model.write_bytes(content)
     code, out, err = run(tmp_path, "serve", "--local-model", str(model))
     assert (code, out) == (2, "")
-    # What llama.cpp itself prints meanwhile may be in the log, if it is read in time.
+    # The log may also have llama.cpp's own output, if that is read in time.
     (said,) = [line for line in err.splitlines() if not line.startswith("{")]
     assert str(model) in said
 
@@ -273,8 +273,11 @@ def test_a_model_file_that_is_none_is_one_line_and_exit_2(
 async def test_no_callback_holds_the_loop_while_the_model_generates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thread CPU time, so that a busy machine does not count; and nothing is left at the end."""
-    message("ClientMessage")  # compiled before it is measured
+    """No callback takes 50 ms, and no process, descriptor, thread or file is left at the end.
+
+    Callbacks are measured in CPU time of the thread, so that a busy machine makes no difference.
+    """
+    message("ClientMessage")  # compiles proto/ before the measurement
     this = psutil.Process()
     before = (this.children(), this.num_fds(), this.num_threads())
     settings = Settings(backend="local", data_dir=tmp_path / "data", runtime_dir=tmp_path / "run")

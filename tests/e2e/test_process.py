@@ -1,4 +1,4 @@
-"""The process ends when it is told to, whatever it is doing, and not because of a handler."""
+"""The process ends when it is told to, whatever it is doing; an exit in a handler is a crash."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ DRAIN = 0.2
 ODD = ("--backend", "echo", "--drain-ms", str(round(DRAIN * 1000)), "--actors", "odd_actors")
 LIMIT = DRAIN + 5.0
 SLACK = 3.0
-"""Seconds that a busy machine may take besides."""
+"""Extra seconds that a busy machine may take."""
 
 
 def packed(value: str | bytes | int) -> Any:
@@ -34,7 +34,7 @@ def packed(value: str | bytes | int) -> Any:
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServiceProcess]:
-    """A service whose handlers do what they should not, on each kind of loop."""
+    """A service with misbehaving handlers, on each kind of event loop."""
     if request.param == "uvloop" and sys.platform == "win32":
         pytest.skip("no uvloop on Windows")
     with running(tmp_path, *ODD, "--loop", request.param, PYTHONPATH=FOLDER) as service:
@@ -52,7 +52,7 @@ def lines_of(service: ServiceProcess) -> list[dict[str, Any]]:
 
 
 async def logged(service: ServiceProcess, event: str) -> dict[str, Any]:
-    """Wait for a line of the log."""
+    """Wait for a log line with this event and return it."""
     while True:
         for line in lines_of(service):
             if line["event"] == event:
@@ -61,19 +61,19 @@ async def logged(service: ServiceProcess, event: str) -> dict[str, Any]:
 
 
 async def started(client: Contract, what: str) -> int:
-    """Begin a request that does not end; its id, once the one behind it has been answered."""
+    """Open a request that does not end; return its id once a later one has been answered."""
     request_id = await client.open(call=packed(what))
     assert (await client.call(call=packed("fine"))).reply.type_url
     return request_id
 
 
 async def ended(service: ServiceProcess) -> tuple[int, float]:
-    """The exit code, and how long that took."""
+    """Wait for the process to end; return its exit code and the seconds that took."""
     began = time.monotonic()
     return await service.wait(), time.monotonic() - began
 
 
-# -- a handler that leaves the program -----------------------------------------------------------
+# -- handlers that exit --------------------------------------------------------------------------
 
 
 async def test_an_exit_in_a_handler_is_the_crash_of_its_request(odd: ServiceProcess) -> None:
@@ -116,7 +116,7 @@ async def test_signals_are_heard_after_an_exit_came_through_the_loop(odd: Servic
     assert seconds < SLACK
 
 
-# -- the end -------------------------------------------------------------------------------------
+# -- shutdown ------------------------------------------------------------------------------------
 
 
 async def test_a_handler_that_stops_the_event_loop_stops_no_service(odd: ServiceProcess) -> None:
@@ -169,7 +169,7 @@ async def test_a_calculation_with_the_interpreter_lock_does_not_hold_the_end_up(
     async with odd.connect() as client:
         await client.open(call=packed("calculate"))
         await logged(odd, "calculating")
-        await asyncio.sleep(1.0)  # until it has begun to: half a second later
+        await asyncio.sleep(1.0)  # the calculation begins half a second after that line
         odd.signal()
         code, seconds = await ended(odd)
     assert code == 1
@@ -230,7 +230,7 @@ async def test_a_second_sighup_does_not_cut_the_end_short(odd: ServiceProcess) -
         request_id = await client.say(await client.conversation(), "[[delay:60000]]never")
         odd.signal(signal.SIGHUP)
         await logged(odd, "stopping")
-        odd.signal(signal.SIGHUP)  # as from a shell, and from the kernel when the shell has ended
+        odd.signal(signal.SIGHUP)  # the shell sends one, the kernel another when it ends
         assert (await client.all(request_id))[-1].error.code == "UNAVAILABLE"
     assert await odd.wait() == 0
     assert lines_of(odd)[-1]["event"] == "stopped"
@@ -277,7 +277,7 @@ def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("*.json"))
 
 
-# -- a start that cannot be ----------------------------------------------------------------------
+# -- starts that fail ----------------------------------------------------------------------------
 
 
 def in_a_folder_that_is_gone(folder: Path, *arguments: str) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""A session outlives its socket: the edges of taking it up again."""
+"""A session outlives its connection: edge cases of resuming it."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ NUMBERS = "".join(f"{number:03} " for number in range(1000))
 
 
 def check(client: Contract) -> None:
-    """Every answer once, in order, over all connections; every request ends once."""
+    """Check that each answer came once, in order, over all connections, and each end once."""
     answers = [answer for answer in client.received if answer.request_id]
     assert [answer.sequence for answer in answers] == [*range(1, len(answers) + 1)]
     ended = [answer.request_id for answer in answers if answer.end]
@@ -25,7 +25,7 @@ def check(client: Contract) -> None:
 
 
 async def take(client: Contract, request_id: int, count: int) -> list[Any]:
-    """So many answers to the request, in whose middle it is left."""
+    """Take this many answers to the request, and leave the rest in its queue."""
     queue = client.queue(request_id)
     return [await queue.get() for _ in range(count)]
 
@@ -104,7 +104,7 @@ async def test_credit_that_was_lost_or_sent_twice(shared: ServiceProcess) -> Non
             for _ in range(2):
                 await client.send(request_id, credit=message("Credit", limit=limit))
             await take(client, request_id, limit - (5 if limit == 8 else 8))
-            await client.call(**LIST)  # what else came would be there before it
+            await client.call(**LIST)  # any other answer would have come before this one
             assert client.queue(request_id).empty()
         await client.send(request_id, credit=message("Credit", limit=100))
         assert kinds_of(await client.all(request_id)) == ["token", "completed"]
@@ -140,7 +140,9 @@ async def test_a_cancel_that_was_lost(shared: ServiceProcess, times: int) -> Non
         check(client)
 
 
-async def test_who_resumes_again_and_again_reads_no_answer_twice(shared: ServiceProcess) -> None:
+async def test_a_client_that_resumes_repeatedly_reads_no_answer_twice(
+    shared: ServiceProcess,
+) -> None:
     async with shared.connect(acknowledges=True) as client:
         request_id = await client.say(await client.conversation(), "[[repeat:3000]]")
         for _ in range(20):
@@ -152,7 +154,7 @@ async def test_who_resumes_again_and_again_reads_no_answer_twice(shared: Service
         check(client)
 
 
-# -- what cannot be resumed ----------------------------------------------------------------------
+# -- sessions that cannot be resumed -------------------------------------------------------------
 
 
 async def test_after_the_window_the_session_is_gone_and_its_requests_were_cancelled(
@@ -173,7 +175,7 @@ async def test_after_the_window_the_session_is_gone_and_its_requests_were_cancel
 
 
 @pytest.mark.parametrize("live", [True, False])
-async def test_with_a_gap_all_of_it_is_gone(tmp_path: Path, live: bool) -> None:
+async def test_a_gap_costs_the_whole_session(tmp_path: Path, live: bool) -> None:
     flags = ("--backend", "echo", "--resume-buffer-messages", "10")
     with running(tmp_path, *flags) as service:
         async with service.connect() as client:
@@ -194,7 +196,7 @@ async def test_with_a_gap_all_of_it_is_gone(tmp_path: Path, live: bool) -> None:
             await service.until(ended, 1)
             what = 'callboard_sessions_changed_total{what="not resumed"}'
             assert await service.metric(what) == 1
-            # The new session is one like any other: ids and sequences start at 1.
+            # In the new session, ids and sequence numbers start at 1 again.
             client._queues.clear()
             await client.send(1, **LIST)
             assert (await client.all(1))[0].sequence == 1
@@ -270,10 +272,10 @@ async def test_nothing_is_handled_that_the_first_socket_still_sends(echo: Servic
     first.write(b"".join(first.framed(request_id, **LIST) for request_id in range(2, 50)))
     async with echo.connect(resume=resume) as second:
         assert second.welcome.resumed
-        last = second.welcome.last_request_id  # what the first had sent in time
+        last = second.welcome.last_request_id  # the requests that the first connection sent in time
         assert await first.close_code() == 4504
         first.write(b"".join(first.framed(request_id, **LIST) for request_id in range(50, 100)))
-        # The ids above are free, and what the first still asked for was never answered.
+        # Higher ids are free: what the first connection sent too late is never answered.
         second._last_id = last
         for request_id in range(2, last + 1):
             await second.all(request_id)
@@ -296,7 +298,7 @@ async def test_the_last_of_many_that_take_over_at_once_has_the_session(
         resume = message("Resume", resume_token=client.welcome.resume_token, last_sequence=after)
         others = [shared.connect(resume=resume) for _ in range(10)]
         welcomed = await asyncio.gather(*(other.__aenter__() for other in others))
-        # Whose Hello came last does not matter: one has the session, the others are told.
+        # Whichever Hello came last, one connection has the session and the others are closed.
         closing = {asyncio.create_task(other.socket.wait_closed()): other for other in welcomed}
         while len(closing) > 1:
             done, _ = await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
@@ -354,7 +356,7 @@ async def test_a_thousand_sessions_away_at_once(tmp_path: Path) -> None:
                 client.last_sequence = 0
                 client._queues.clear()
                 assert await client.resume()
-                if not client.welcome.last_request_id:  # it was lost on its way
+                if not client.welcome.last_request_id:  # the request was lost on the way
                     await client.send(1, **LIST)
                 await client.all(1)
                 check(client)
@@ -370,7 +372,7 @@ async def test_a_thousand_sessions_away_at_once(tmp_path: Path) -> None:
         assert await service.metric(resumed) == count
 
 
-# -- the end of the service ----------------------------------------------------------------------
+# -- shutdown ------------------------------------------------------------------------------------
 
 
 async def test_while_it_drains_a_resume_is_served_and_the_next_process_says_no(

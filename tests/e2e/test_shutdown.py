@@ -1,4 +1,4 @@
-"""The end of the service: asked for, forced, or with its parent."""
+"""Shutdown of the service: requested, forced, or because its parent has ended."""
 
 import asyncio
 import json
@@ -63,13 +63,13 @@ async def test_running_requests_may_end_within_the_drain_time(echo: ServiceProce
     assert await echo.wait() == 0
 
 
-async def test_who_is_waited_for_is_written_down(tmp_path: Path) -> None:
+async def test_the_sessions_that_a_shutdown_waits_for_are_logged(tmp_path: Path) -> None:
     with running(tmp_path, "--backend", "echo", "--drain-ms", "600") as service:
         client = service.connect()
         async with client:
             request_id = await client.say(await client.conversation(), "[[ask:question]]")
             await anext(client.answers(request_id))
-            client.socket.transport.abort()  # gone, and may come back: its request goes on
+            client.socket.transport.abort()  # it may come back, so its request goes on
             await service.until("callboard_connections", 0)
             service.signal()
             assert await service.wait() == 0
@@ -90,7 +90,7 @@ def test_a_variable_that_nothing_reads_is_told_once(tmp_path: Path) -> None:
     assert "secret" not in str(told)
 
 
-def test_a_data_folder_that_cannot_be_is_an_error_with_echo_too(tmp_path: Path) -> None:
+def test_an_impossible_data_folder_is_an_error_with_echo_too(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "data"
     code, out, err = run(tmp_path, "serve", "--backend", "echo", "--data-dir", str(folder))
@@ -134,7 +134,7 @@ async def test_a_peer_that_never_reads_does_not_hold_the_end_up(tmp_path: Path) 
             flood = message("ClientMessage", request_id=1, send_message=say)
             writer.write(frame(flood.SerializeToString()))
             await reader.read(1)
-            # The neighbour is served while that stream stands still.
+            # Another client is served while that stream stands still.
             reply = await other.reply(await other.conversation(), "[[repeat:2000]]")
             assert len(reply) == 2001
             before = psutil.Process(service.process.pid).memory_info().rss
@@ -186,7 +186,7 @@ async def test_it_ends_with_its_parent(tmp_path: Path) -> None:
             parent.kill()
 
 
-async def test_kill_9_leaves_a_file_that_nobody_believes_and_the_next_start_removes(
+async def test_kill_9_leaves_a_runtime_file_that_the_next_start_removes(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, "--backend", "echo") as service:
@@ -200,7 +200,7 @@ async def test_kill_9_leaves_a_file_that_nobody_believes_and_the_next_start_remo
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the rule is for Linux")
 @pytest.mark.parametrize("named", ["file", "gone", "."])
-def test_a_runtime_folder_that_is_none_leads_service_and_client_to_the_same_one(
+def test_an_unusable_runtime_folder_leads_service_and_client_to_the_same_one(
     tmp_path: Path, named: str
 ) -> None:
     (tmp_path / "file").touch()

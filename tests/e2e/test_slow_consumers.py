@@ -1,4 +1,4 @@
-"""Who does not read, and who does not acknowledge: bounded memory, 4002, and nobody else waits.
+"""Clients that do not read or acknowledge cost bounded memory, get 4002 and delay nobody else.
 
 The service runs inside the test here, so that its buffers can be measured; the sockets are real.
 """
@@ -20,12 +20,12 @@ REPLAY = 4 * MIB
 OUTBOX = 256 * 1024
 TRANSPORT = 96 * 1024
 ANSWER = 64
-"""More than one answer of these tests takes on the wire."""
+"""Upper bound in bytes of one answer of these tests on the wire."""
 
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest) -> dict[str, object]:
-    """What a test asks for with `parametrize(..., indirect=True)`."""
+    """The settings that a test passes with `parametrize(..., indirect=True)`."""
     return dict(getattr(request, "param", {}))
 
 
@@ -67,7 +67,7 @@ async def test_one_of_a_hundred_that_never_reads(watched: Watched) -> None:
     await slow.close()
 
 
-# The system hands a reader's progress on in large steps: the limit leaves room for them.
+# The operating system reports a reader's progress in large steps; the limit allows for them.
 @pytest.mark.parametrize("settings", [{"slow_consumer_ms": 1500}], indirect=True)
 async def test_a_slow_reader_is_no_slow_consumer_and_gets_it_all(watched: Watched) -> None:
     slow = watched.raw()
@@ -93,7 +93,7 @@ async def test_a_slow_reader_is_no_slow_consumer_and_gets_it_all(watched: Watche
 @pytest.mark.parametrize(
     "settings", [{"slow_consumer_ms": 200, "resume_buffer_messages": 20}], indirect=True
 )
-async def test_who_reads_and_never_acknowledges_gets_4002_and_can_resume(
+async def test_a_client_that_reads_and_never_acknowledges_gets_4002_and_can_resume(
     watched: Watched,
 ) -> None:
     async with watched.connect(acknowledges=True) as client:
@@ -112,7 +112,9 @@ async def test_who_reads_and_never_acknowledges_gets_4002_and_can_resume(
 @pytest.mark.parametrize(
     "settings", [{"messages_per_second": 0, "resume_buffer_messages": 100}], indirect=True
 )
-async def test_who_asks_and_asks_and_never_reads_gets_4002_at_once(watched: Watched) -> None:
+async def test_a_client_that_keeps_asking_and_never_reads_gets_4002_at_once(
+    watched: Watched,
+) -> None:
     unknown = message("google.protobuf.Any", type_url="type.googleapis.com/no.such.Request")
     greedy = watched.raw()
     name = (await greedy.connect()).session

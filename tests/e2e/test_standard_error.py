@@ -1,4 +1,4 @@
-"""Whatever becomes of standard error, the service serves, and stops when it is told to."""
+"""Whatever happens to standard error, the service keeps serving and stops when it is told to."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def packed(value: str) -> Any:
 
 @pytest.fixture
 def full_pipe() -> Iterator[int]:
-    """The writing end of a pipe that is full and that nobody reads."""
+    """The write end of a full pipe that nobody reads."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     for size in (4096, 1):
@@ -44,7 +44,7 @@ def full_pipe() -> Iterator[int]:
 
 
 async def refuse(service: ServiceProcess, times: int) -> None:
-    """Have the service refuse so many connections for their origin."""
+    """Make the service refuse this many connections because of their origin."""
     request = (
         f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nOrigin: http://evil.example\r\n"
         "Connection: close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -63,7 +63,7 @@ async def refuse(service: ServiceProcess, times: int) -> None:
 
 
 async def check_served_and_stopped(service: ServiceProcess) -> None:
-    """A crash has its end, a reply is whole, and SIGTERM ends the process in order."""
+    """Check that a crash is an error, a reply is complete, and SIGTERM ends the process cleanly."""
     async with service.connect() as client:
         crashed = await client.call(call=packed("exit"))
         assert crashed.error.code == "INTERNAL"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def once(
     folder: Path, service: ServiceProcess, *arguments: str, piped: str = ""
 ) -> tuple[int, str, str]:
-    """Run it without a terminal: exit code, standard output, standard error."""
+    """Run `callboard chat` without a terminal; return exit code, standard output and error."""
     done = subprocess.run(
         command("chat", *arguments), input=piped, cwd=folder, env=of(folder, service),
         capture_output=True, text=True, timeout=30, check=False,
@@ -32,7 +32,7 @@ def once(
 def inside(
     folder: Path, service: ServiceProcess, *arguments: str, piped: str = "", **settings: str
 ) -> tuple[int, str, str]:
-    """As `once`, in this process: starting one costs more than what it does."""
+    """Like `once`, but in this process: starting another takes longer than the command."""
     env = {
         key: value for key, value in of(folder, service).items() if key.startswith(("CALL", "XDG"))
     }
@@ -44,7 +44,7 @@ def inside(
 def speaking(
     folder: Path, service: ServiceProcess, text: str
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """Have it say this into pipes, and end it."""
+    """Run `callboard chat` with this text and its output in pipes; kill it on exit."""
     process = subprocess.Popen(
         command("chat", text), bufsize=0, cwd=folder, env=of(folder, service),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -60,7 +60,7 @@ def test_a_person_talks(shared: ServiceProcess, tmp_path: Path) -> None:
     with talking(tmp_path, shared) as terminal:
         assert "backend echo" in terminal.prompt()
 
-        # The tokens are there while the reply waits for its ask.
+        # The tokens are shown while the reply waits for its ask to be answered.
         asked = terminal.say("[[reasoning:hm]][[repeat:3]][[ask:permission]] after")
         assert asked[:2] == ["hm", "000 001 002 "]
         assert asked[2:] == [

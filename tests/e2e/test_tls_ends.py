@@ -1,4 +1,4 @@
-"""Connections over TLS that do not end in order: each is let go of, and so is its session."""
+"""Connections over TLS that end abnormally are closed, and logged once with their close code."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def loop() -> str:
-    """The one on which a transport must not be closed twice."""
+    """The event loop: asyncio, where a transport must not be closed twice."""
     return "asyncio"
 
 

@@ -49,7 +49,7 @@ class Watched:
 async def watching(
     folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> AsyncIterator[Watched]:
-    """Start it and stop it; its sessions are written down as they are made."""
+    """Run a service, and record its session actors as they are created."""
     actors: list[SessionActor] = []
 
     class Recorded(SessionActor):

@@ -1,4 +1,4 @@
-"""One OpenCode server for all, and a service attached to it by a way that can be cut."""
+"""One OpenCode server for all tests, and a service attached to it through a cutting proxy."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One server a run, however many processes share the tests out: all of these go to one."""
+    """Run all of these tests in one worker process, so that they share one OpenCode server."""
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.xdist_group("opencode"))

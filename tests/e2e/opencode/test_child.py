@@ -1,4 +1,4 @@
-"""The backend `opencode` with a server of its own: started, killed, started again, never left."""
+"""The backend `opencode` starts its server, restarts it if killed, and leaves none behind."""
 
 import asyncio
 import re
@@ -61,7 +61,7 @@ async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_
         kept = await history(client, conversation)
         said = [entry.assistant_text for entry in kept.entries if entry.assistant_text]
         assert said == ["before", "after"]
-        # And with the service, however that ends.
+        # The server ends with the service, even if the service is killed.
         service.process.kill()
         await service.wait()
         gone, _ = await asyncio.to_thread(psutil.wait_procs, [again], 10)

@@ -1,4 +1,4 @@
-"""Replies of the real OpenCode server that are stopped, cut, or cannot be."""
+"""Replies of the real OpenCode server that are stopped, interrupted or impossible."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from tests.support.peers.scripted_llm import (
 )
 from tests.support.peers.talk import answer, listed, questions, until
 
-# -- what is stopped -------------------------------------------------------------------------
+# -- stopped replies -------------------------------------------------------------------------
 
 
 async def cancelled(client: Contract, request_id: int) -> None:
-    """Cancel, and see it end so."""
+    """Cancel the request and check that it ends with CANCELLED."""
     await client.send(request_id, cancel=message("CancelRequest"))
     rest = await client.all(request_id)
     assert rest[-1].error.code == "CANCELLED"
@@ -134,7 +134,7 @@ async def test_deleting_a_busy_conversation_stops_its_reply(
     assert again.error.code == "NOT_FOUND"
 
 
-# -- what is lost on the way -----------------------------------------------------------------
+# -- interrupted streams ---------------------------------------------------------------------
 
 
 async def test_text_goes_on_where_it_was_when_the_stream_was_cut(
@@ -173,7 +173,7 @@ async def test_an_ask_that_came_while_the_stream_was_cut_can_be_answered(
     assert [list(a.ask_closed.answers) for a in rest if a.HasField("ask_closed")] == [["Yes"]]
 
 
-# -- what cannot be --------------------------------------------------------------------------
+# -- impossible requests ---------------------------------------------------------------------
 
 
 async def test_an_unknown_model_is_refused_and_does_not_stick(client: Contract) -> None:

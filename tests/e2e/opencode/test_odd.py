@@ -1,4 +1,4 @@
-"""What the real OpenCode server does that nobody would expect."""
+"""Unexpected behavior of the real OpenCode server."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ HOURS = 5 * 3600 * 1000
 
 
 async def tell(server: OpenCodeServer, method: str, path: str, body: Any = None) -> Any:
-    """Call the server as another client of it does."""
+    """Call the server directly, as another of its clients would."""
     auth = aiohttp.encode_basic_auth("opencode", server.password)
     async with (
         aiohttp.ClientSession(headers={"Authorization": auth}) as http,
@@ -51,7 +51,7 @@ async def test_o1_an_agent_that_is_taken_up_again_asks_in_the_reply(client: Cont
 async def test_o2_a_conversation_from_the_future_says_why_it_is_not_answered(
     client: Contract, server: OpenCodeServer, llm: ScriptedLLM
 ) -> None:
-    """The clock was ahead, and has been set right since.
+    """A clock that was ahead and has been set right leaves messages from the future.
 
     The server lists messages by time, takes the newest for the answer, and asks no model.
     """
@@ -91,7 +91,7 @@ async def test_o4_half_a_surrogate_pair_costs_one_character(
     client: Contract, server: OpenCodeServer
 ) -> None:
     made = await tell(server, "POST", "/session", b'{"title": "a half \\ud83d"}')
-    # The server keeps such a title as an empty one.
+    # The server stores such a title as an empty string.
     assert (await listed(client))[made["id"]] == ""
     reply = await client.reply(made["id"], script([say("one ", "half \ud83d", " more")]))
     kept = (await history(client, made["id"])).entries[-1].assistant_text

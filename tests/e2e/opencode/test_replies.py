@@ -1,4 +1,4 @@
-"""Replies of the real OpenCode server, on a model that is scripted: what is said and asked."""
+"""Replies of the real OpenCode server with a scripted model: texts, tools, asks and failures."""
 
 import aiohttp
 import pytest
@@ -20,7 +20,7 @@ from tests.support.peers.talk import answer, history, listed, questions, until
 AT_ONCE = {"retry_after_ms": "20"}
 
 
-# -- what is said ----------------------------------------------------------------------------
+# -- texts and tools -------------------------------------------------------------------------
 
 
 async def test_text_comes_as_tokens_and_is_kept(client: Contract, llm: ScriptedLLM) -> None:
@@ -80,7 +80,7 @@ async def test_parallel_tools_a_failing_one_and_one_that_is_none(
     assert page.more
 
 
-# -- what is asked ---------------------------------------------------------------------------
+# -- asks ------------------------------------------------------------------------------------
 
 
 async def test_permission_once_then_always(client: Contract) -> None:
@@ -196,7 +196,7 @@ async def test_an_agent_that_the_reply_starts_asks_in_the_reply(
     assert [title for title in (await listed(client)).values() if "look" in title] == []
 
 
-# -- what goes wrong at the model's server ----------------------------------------------------
+# -- failures of the model server -------------------------------------------------------------
 
 
 async def test_failures_are_tried_again_with_notices(client: Contract) -> None:

@@ -1,4 +1,4 @@
-"""What the model's server says in an error, with the real agent between: no header, no key."""
+"""Headers and keys in the model server's errors do not reach the client through OpenCode."""
 
 from typing import Any
 
