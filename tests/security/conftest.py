@@ -1,4 +1,4 @@
-"""One service for all attacks that must not hurt it: at debug level, with a token to look for."""
+"""One service for all attacks, which logs at debug level and has a token to search for."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def canary() -> str:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with the backend `echo`, that nothing here may bring down."""
+    """A service with the backend `echo`, which no attack may bring down."""
     settings = {
         "CALLBOARD_TOKEN": CANARY,
         "CALLBOARD_LOG_LEVEL": "debug",

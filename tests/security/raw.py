@@ -1,4 +1,4 @@
-"""An attacker's client: bytes on a socket, with nothing that a library would refuse to send."""
+"""An attacker's client: it writes bytes to a socket, also those that a library would refuse."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ PATIENCE = 20.0
 
 
 class Target(Protocol):
-    """Where a service listens on this machine, and its token."""
+    """A service on this machine: its port and its token."""
 
     @property
     def port(self) -> int: ...
@@ -29,7 +29,7 @@ class Target(Protocol):
 
 
 def frame(payload: bytes = b"", opcode: int = BINARY, bits: int = FIN) -> bytes:
-    """A masked frame (RFC 6455, section 5.2); the mask is zero."""
+    """Encode a masked frame (RFC 6455, section 5.2); the mask is zero."""
     size = len(payload)
     if size < 126:
         head = bytes((bits | opcode, 0x80 | size))
@@ -41,20 +41,20 @@ def frame(payload: bytes = b"", opcode: int = BINARY, bits: int = FIN) -> bytes:
 
 
 def client_message(request_id: int = 0, **payload: Any) -> bytes:
-    """A ClientMessage's bytes."""
+    """Encode a ClientMessage."""
     data: bytes = message("ClientMessage", request_id=request_id, **payload).SerializeToString()
     return data
 
 
 def hello(token: str, **fields: Any) -> bytes:
-    """A Hello's bytes."""
+    """Encode a ClientMessage with a Hello."""
     return client_message(hello=message("Hello", token=token, protocol_version=1, **fields))
 
 
 def upgrade(
     host: str, headers: Sequence[tuple[str, str]] = (), path: str = "/ws", *, named: bool = True
 ) -> bytes:
-    """The request for a WebSocket. `named`: with the Host that is right."""
+    """Encode a request for a WebSocket; with `named`, it has the header `Host: host`."""
     lines = [f"GET {path} HTTP/1.1"]
     if named:
         lines.append(f"Host: {host}")
@@ -76,14 +76,14 @@ class Raw:
         await self.writer.drain()
 
     async def response(self) -> tuple[int, dict[str, str]]:
-        """The HTTP answer's status and headers."""
+        """Read the head of the HTTP response; return its status and headers."""
         async with asyncio.timeout(PATIENCE):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *rest = head.rstrip().split("\r\n")
         return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in rest)
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame: opcode and payload. ConnectionError: there is none any more."""
+        """Return opcode and payload of the next frame; ConnectionError if there is none."""
         try:
             async with asyncio.timeout(PATIENCE):
                 first, second = await self.reader.readexactly(2)
@@ -97,7 +97,7 @@ class Raw:
             raise ConnectionResetError("the service ended the connection") from None
 
     async def answer(self) -> Any:
-        """The next ServerMessage."""
+        """Return the next ServerMessage."""
         while True:
             opcode, payload = await self.frame()
             if opcode == BINARY:
@@ -105,7 +105,7 @@ class Raw:
             assert opcode in (PING, PONG), f"closed: {payload!r}"
 
     async def close_code(self) -> int:
-        """The code that the service closes with, whatever it says before; 1006: it cuts off."""
+        """Read to the end; return the close code, or 1006 if there is no close frame."""
         with contextlib.suppress(ConnectionError):
             while True:
                 opcode, payload = await self.frame()
@@ -123,7 +123,7 @@ class Raw:
                     pass
 
     def reset(self) -> None:
-        """End it as a crashed machine does: with RST."""
+        """End the connection with RST, as after a crash."""
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -131,7 +131,7 @@ class Raw:
 
 @contextlib.asynccontextmanager
 async def plain(service: Target) -> AsyncIterator[Raw]:
-    """A TCP connection."""
+    """Open a TCP connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     try:
         yield Raw(reader, writer)
@@ -143,7 +143,7 @@ async def plain(service: Target) -> AsyncIterator[Raw]:
 
 @contextlib.asynccontextmanager
 async def upgraded(service: Target) -> AsyncIterator[Raw]:
-    """A WebSocket, before Hello."""
+    """Open a WebSocket, without Hello."""
     async with plain(service) as raw:
         await raw.send(upgrade(f"127.0.0.1:{service.port}"))
         status, headers = await raw.response()
@@ -154,7 +154,7 @@ async def upgraded(service: Target) -> AsyncIterator[Raw]:
 
 @contextlib.asynccontextmanager
 async def greeted(service: Target, **fields: Any) -> AsyncIterator[Raw]:
-    """A WebSocket after Hello and Welcome."""
+    """Open a WebSocket, and exchange Hello and Welcome."""
     async with upgraded(service) as raw:
         await raw.send(frame(hello(service.token, **fields)))
         assert (await raw.answer()).WhichOneof("payload") == "welcome"
@@ -168,26 +168,26 @@ async def refused(
     *,
     named: bool = True,
 ) -> int:
-    """The status of the answer to a request for a WebSocket: 101 if it is granted."""
+    """Request a WebSocket and return the status of the response; 101: it was granted."""
     async with plain(service) as raw:
         await raw.send(upgrade(f"127.0.0.1:{service.port}", headers, path, named=named))
         return (await raw.response())[0]
 
 
 async def still_serves(service: ServiceProcess) -> None:
-    """A good client gets a reply."""
+    """Check that a well-behaved client gets a reply."""
     async with service.connect() as client:
         reply = await client.reply(await client.conversation(), "still here")
         assert reply[-1].WhichOneof("payload") == "completed"
 
 
 def memory_of(service: ServiceProcess) -> int:
-    """Bytes that the service holds."""
+    """Return the resident memory of the service in bytes."""
     size: int = psutil.Process(service.process.pid).memory_info().rss
     return size
 
 
 def open_files(service: ServiceProcess) -> int:
-    """File descriptors that the service has open."""
+    """Return the number of file descriptors that the service has open."""
     count: int = psutil.Process(service.process.pid).num_fds()
     return count

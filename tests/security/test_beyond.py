@@ -1,4 +1,4 @@
-"""Beyond loopback, on purpose: TLS, a Unix socket, names and origins. None loosens the token."""
+"""TLS, Unix sockets and access beyond loopback are opt-in, and still require the token."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 async def code(http: ClientSession, url: str, first: bytes) -> int:
-    """How the service answers this first message: 0 with a Welcome, or the code of its close."""
+    """Send this first message; return 0 for a Welcome, or the close code."""
     async with http.ws_connect(url) as web_socket:
         await web_socket.send_bytes(first)
         answer = await web_socket.receive()
@@ -43,16 +43,16 @@ async def code(http: ClientSession, url: str, first: bytes) -> int:
 
 
 def refuses_to_start(folder: Path, *flags: str) -> str:
-    """What a service says that does not start."""
+    """Check that the service does not start, and return the last line of its errors."""
     exit_code, out, err = run(folder, "serve", *ECHO, *flags)
     assert (exit_code, out) == (2, "")
     return err.splitlines()[-1]
 
 
-# -- the explicit word ---------------------------------------------------------------------------
+# -- opting in -----------------------------------------------------------------------------------
 
 
-def test_all_interfaces_are_refused_without_the_word(tmp_path: Path) -> None:
+def test_all_interfaces_are_refused_without_opting_in(tmp_path: Path) -> None:
     said = refuses_to_start(tmp_path, "--host", "0.0.0.0")
     assert "other machines reach 0.0.0.0" in said
     assert "expose=tls" in said
@@ -78,13 +78,17 @@ def test_all_interfaces_are_refused_without_the_word(tmp_path: Path) -> None:
         ({"allowed_origins": "https://app.example/path"}, "no origin"),
     ],
 )
-def test_what_cannot_be_is_said(settings: dict[str, object], reason: str) -> None:
+def test_invalid_settings_are_refused_with_the_reason(
+    settings: dict[str, object], reason: str
+) -> None:
     with pytest.raises(BadSettings) as error:
         load(settings)
     assert reason in str(error.value)
 
 
-async def test_exposed_by_word_names_and_pages_are_those_that_were_listed(tmp_path: Path) -> None:
+async def test_an_exposed_service_accepts_listed_names_and_pages_and_no_foreign_ones(
+    tmp_path: Path,
+) -> None:
     flags = ("--host", "0.0.0.0", "--expose", "plain", "--allowed-hosts", "board.example")
     with running(tmp_path, *ECHO, *flags, "--allowed-origins", "https://app.example") as service:
         assert service.url == f"ws://127.0.0.1:{service.port}/ws"
@@ -141,7 +145,7 @@ async def test_with_tls_all_is_encrypted_and_the_token_is_still_needed(
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError):
             await asyncio.open_connection("localhost", service.port, ssl=old)
-        # What is sent without TLS is not heard.
+        # A request without TLS is not granted.
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(upgrade(f"localhost:{service.port}"))
         assert b"101" not in await reader.read()
@@ -219,7 +223,7 @@ async def test_our_own_commands_come_in_by_the_socket(on_socket: ServiceProcess)
 
 @pytest.mark.skipif(os.getuid() != 0, reason="to become another user takes root")
 async def test_another_user_is_refused_even_where_the_mode_lets_them_in(tmp_path: Path) -> None:
-    # Wide open by the administrator's hand: the peer's user id is what remains.
+    # Even if an administrator opens the socket's mode, the peer's user id is checked.
     path = Path("/tmp") / f"callboard-test-{os.getpid()}.sock"
     with running(tmp_path, *ECHO, "--unix-socket", str(path)) as service:
         asked = f"""
@@ -275,7 +279,7 @@ def test_nothing_else_is_replaced_and_no_folder_of_others_is_used(tmp_path: Path
     assert "others may write" in refuses_to_start(tmp_path, "--unix-socket", str(shared / "s"))
 
 
-def test_the_ready_line_says_it_too(on_socket: ServiceProcess) -> None:
+def test_the_ready_line_has_the_url_of_the_unix_socket(on_socket: ServiceProcess) -> None:
     assert on_socket.ready["url"] == on_socket.record["url"]
     assert on_socket.ready["page"] == ""
     assert json.loads(Path(on_socket.ready["runtime_file"]).read_text()) == on_socket.record

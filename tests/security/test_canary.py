@@ -1,4 +1,4 @@
-"""The token, followed through everything that the service says: it is nowhere but in its file."""
+"""The token appears nowhere in what the service writes and sends, except in the runtime file."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from transport.server.server import ServerSettings
 
 
 async def provoke(service: ServiceProcess, canary: str) -> None:
-    """All that makes a service write lines, with the token wherever a peer can put it."""
+    """Make the service log in every way, with the token wherever a peer can put it."""
     async with service.connect(client_name="canary") as client:
         conversation = await client.conversation(canary)
         crashed = await client.reply(conversation, f"{canary} [[crash]]")

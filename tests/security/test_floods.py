@@ -1,4 +1,4 @@
-"""Too much, too slow, never: what each costs is bounded, and a good client is served meanwhile."""
+"""Floods and slow or silent peers have bounded costs, and good clients are served meanwhile."""
 
 import asyncio
 import contextlib
@@ -28,9 +28,9 @@ SLOW = 500
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with little patience."""
+    """A service with short timeouts and low limits."""
     flags = ["--slow-consumer-ms", "1000", "--max-handshakes", "5", "--message-burst", "50"]
-    flags += ["--drain-ms", "100"]  # a reply that nobody reads is left behind
+    flags += ["--drain-ms", "100"]  # a reply that nobody reads does not end
     with running(tmp_path_factory.mktemp("strict"), "--backend", "echo", *flags) as service:
         yield service
         assert service.process.poll() is None
@@ -56,14 +56,14 @@ async def test_five_hundred_slow_connections_do_not_hold_a_good_client_up(
         try:
             async with service.connect() as good:
                 conversation = await good.conversation("good")
-                assert not slow[-1].reader.at_eof()  # it is still being slow
+                assert not slow[-1].reader.at_eof()  # the slow connections are still open
                 for _ in range(5):
                     answers = await good.reply(conversation, "as before")
                     assert (answers[0].token.text, len(answers)) == ("as", 3)
         finally:
             dripping.cancel()
             await asyncio.gather(dripping, return_exceptions=True)
-        # Each is cut off in bounded time (3 s here), whatever drips.
+        # Each is cut off after the handshake timeout (3 s here), however it drips.
         await asyncio.gather(*(one.end() for one in slow))
     async with asyncio.timeout(20), service.connect() as good:
         while open_files(service) > before + 5:
@@ -162,7 +162,7 @@ async def test_a_peer_that_never_reads_is_ended_and_costs_no_memory(strict: Serv
             endless = message("SendMessageRequest", session_id=conversation, text=much)
             before_it = await closed_with(strict, 4002)
             await raw.send(frame(client_message(1, send_message=endless)))
-            for _ in range(20):  # fewer than it may send at once
+            for _ in range(20):  # fewer than the message burst
                 await good.conversation()
             while await closed_with(strict, 4002) == before_it:
                 pass

@@ -1,4 +1,4 @@
-"""What no client sends: each gets its close code, costs bounded memory, and hurts nobody else."""
+"""Malformed frames get their close code, cost bounded memory, and harm no other client."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ LIST = message("ListSessionsRequest")
 
 
 async def outcome(service: ServiceProcess, *data: bytes, welcome: bool = True) -> int:
-    """The code that a connection is closed with after these bytes."""
+    """Send these bytes on a new connection and return its close code."""
     way = greeted if welcome else upgraded
     async with way(service) as raw:
         with contextlib.suppress(ConnectionError):
@@ -48,17 +48,17 @@ async def outcome(service: ServiceProcess, *data: bytes, welcome: bool = True) -
         (frame(b"\xff", TEXT), 1007),
         (frame(b"garbage" * 100), 4500),
         (frame(b"\x80" * 11), 4500),
-        (frame(b"\x08\x80\x80"), 4500),  # a varint without its end
+        (frame(b"\x08\x80\x80"), 4500),  # an incomplete varint
         (frame(b"\x0a\xff\xff\xff\xff\x0f"), 4500),  # a length beyond the message
         (frame(b"\0" * (LIMIT + 1)), 1009),
-        (frame(b"", 0x3), 1002),  # an opcode that is none
+        (frame(b"", 0x3), 1002),  # an unknown opcode
         (frame(b"x" * 126, PING), 1002),
         (frame(b"", PING, bits=0), 1002),  # control frames have no fragments
-        (frame(b"", 0x0), 1002),  # the rest of nothing
-        (frame(b"x", BINARY, bits=FIN | RSV1), 1002),  # compressed, though that was not agreed
+        (frame(b"", 0x0), 1002),  # a continuation of nothing
+        (frame(b"x", BINARY, bits=FIN | RSV1), 1002),  # compressed, which was not negotiated
         (frame(b"a", BINARY, bits=0) + frame(b"b"), 1002),  # a message within a message
         (frame(b"\x03", CLOSE), 1002),
-        (frame(b"\x03\xed", CLOSE), 1002),  # 1005 is not sent
+        (frame(b"\x03\xed", CLOSE), 1002),  # 1005 must not be sent
     ],
 )
 async def test_frames_and_their_codes(
@@ -80,7 +80,7 @@ async def test_frames_and_their_codes(
 async def test_the_code_arrives_whatever_is_sent_behind_the_fault(
     service: ServiceProcess, data: bytes, code: int, welcome: bool
 ) -> None:
-    """As by who writes it all before reading anything."""
+    """The peer writes everything before it reads anything."""
     way = greeted if welcome else upgraded
     async with way(service) as raw:
         raw.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own
@@ -129,7 +129,7 @@ async def test_deep_nesting_is_no_message(service: ServiceProcess) -> None:
         return data
 
     groups = b"\xbb\x3e" * 10_000  # field 999, a group in a group
-    deep = nested(b"\xba\x3e", 10_000)  # unknown: bytes, that nobody looks into
+    deep = nested(b"\xba\x3e", 10_000)  # an unknown field, whose bytes are not parsed
     assert await outcome(service, frame(groups)) == 4500
     async with greeted(service) as raw:
         await raw.send(frame(b"\x08\x01" + deep))

@@ -1,4 +1,4 @@
-"""Nothing else listens: every socket of the process and its children, for each backend."""
+"""For each backend, the process and its children listen on the expected sockets and no other."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,8 +13,8 @@ from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-def doors(service: ServiceProcess) -> Counter[tuple[str, str, str]]:
-    """All by which something could come in: who has it, of which kind, where."""
+def open_sockets(service: ServiceProcess) -> Counter[tuple[str, str, str]]:
+    """Count the sockets that accept input, by owner, kind and address."""
     found: Counter[tuple[str, str, str]] = Counter()
     main = psutil.Process(service.process.pid)
     for process in (main, *main.children(recursive=True)):
@@ -34,14 +34,14 @@ OURS = Counter({("service", "tcp", "127.0.0.1"): 1})
 
 
 async def used(service: ServiceProcess) -> ServiceProcess:
-    """A service that has done some work."""
+    """Make the service do some work, and return it."""
     async with service.connect() as client:
         await client.conversation()
     return service
 
 
 async def test_echo(service: ServiceProcess) -> None:
-    assert doors(await used(service)) == OURS
+    assert open_sockets(await used(service)) == OURS
 
 
 async def test_local(tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ async def test_local(tmp_path: Path) -> None:
         (child,) = service.children()
         assert not [name for name in child.environ() if name.startswith("CALLBOARD_")]
         assert "not-for-the-child-1" not in str(child.environ()) + str(child.cmdline())
-        assert doors(await used(service)) == OURS
+        assert open_sockets(await used(service)) == OURS
 
 
 async def test_openai(tmp_path: Path) -> None:
     async with scripted() as server, service_for(tmp_path, server.url) as service:
-        assert doors(await used(service)) == OURS
+        assert open_sockets(await used(service)) == OURS
         assert service.children() == []
 
 
@@ -77,4 +77,6 @@ async def test_opencode_as_a_child(tmp_path: Path) -> None:
         assert environment["OPENCODE_SERVER_PASSWORD"] not in str(child.cmdline())
         (listening,) = [one for one in child.net_connections("inet") if one.status == "LISTEN"]
         assert listening.laddr.port != 4096
-        assert doors(await used(service)) == OURS + Counter({("child", "tcp", "127.0.0.1"): 1})
+        assert open_sockets(await used(service)) == OURS + Counter(
+            {("child", "tcp", "127.0.0.1"): 1}
+        )

@@ -1,4 +1,4 @@
-"""What a client within all limits can make the service hold: at most 96 MiB a session, measured."""
+"""A client within all limits makes the service hold at most 96 MiB a session, as measured."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from tests.security.raw import Raw, client_message, frame, greeted, memory_of, s
 
 MEGABYTE = 1024 * 1024
 A_SESSION = 96 * MEGABYTE
-"""What an attack may cost for each session of the attacker's."""
+"""Bytes that an attack may cost for each session of the attacker."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ async def most_while(service: ServiceProcess, seconds: float = 2.0) -> int:
 
 
 async def exchanges(client: Contract, count: int, size: int) -> str:
-    """Return a conversation with so many messages of this size, and their replies."""
+    """Make a conversation with this many messages of this size and replies; return its id."""
     conversation = await client.conversation()
     for _ in range(count):
         answers = await client.reply(conversation, "x" * size)
@@ -109,8 +109,8 @@ async def test_answers_to_an_ask_whose_handler_does_not_take_them(
         )
         await raw.send(frame(client_message(1, send_message=asking)))
         assert (await raw.answer()).WhichOneof("payload") == "ask"
-        # No credit is left: the handler does not come to take an answer. An answer that is a list
-        # of empty texts takes many times as much once it is decoded.
+        # Without credit, the handler takes no answer. A list of empty texts takes many times its
+        # encoded size once it is decoded.
         answer = message("AnswerRequest", ask_id="ask-1", answers=[""] * 450_000)
         data = frame(client_message(1, answer=answer))
         with contextlib.suppress(ConnectionError):

@@ -1,4 +1,7 @@
-"""What a request held goes with it, and waits for no garbage collector, which counts no bytes."""
+"""The memory of a request is freed at its end, without the garbage collector.
+
+The collector counts objects and not bytes, so it could run too late.
+"""
 
 import asyncio
 import gc
@@ -42,13 +45,13 @@ async def conversation(fed: Fed) -> AsyncIterator[str]:
 
 
 def left() -> list[str]:
-    """The requests that are still in memory."""
+    """Return the types of the requests that are still in memory."""
     kinds = (CreateSessionRequest, GetHistoryRequest, SendMessageRequest)
     return [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds)]
 
 
 async def assert_nothing_left() -> None:
-    """Wait for the store's thread, which may still write what a handler keeps at its end."""
+    """Check that no request is left once the store's thread has written what handlers keep."""
     for _ in range(1000):
         await settle()
         if not left():

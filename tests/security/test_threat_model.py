@@ -1,4 +1,4 @@
-"""Each test that the threat model, or the list of promises, names is there."""
+"""Each test that the threat model or the guarantees name exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Every wrong token, and what comes in place of one: the same answer by the same path."""
+"""Every wrong token gets the same close code, and a malformed or missing Hello gets its own."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ LIST = client_message(1, list_sessions=message("ListSessionsRequest"))
 
 
 async def outcome(service: ServiceProcess, *frames: bytes) -> int:
-    """The code that a connection is closed with which sends these messages."""
+    """Send these messages on a new connection and return its close code."""
     async with upgraded(service) as raw:
         await raw.send(*map(frame, frames))
         return await raw.close_code()
 
 
 def with_token(token: bytes) -> bytes:
-    """A Hello whose token is these bytes, which need be no text."""
+    """Encode a Hello with these bytes as its token, which need not be text."""
     field = bytes((0x0A, len(token))) + token
     return bytes((0x1A, len(field))) + field
 
