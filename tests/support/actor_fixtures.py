@@ -1,4 +1,4 @@
-"""Fixtures and hooks of the tests of `actors`, for the conftest.py of each of their folders."""
+"""Fixtures and hooks for the tests of `actors`, which their conftest.py files import."""
 
 import coverage
 import pytest
@@ -30,14 +30,14 @@ def service(actor_system: ActorSystem) -> Service:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """`make coverage` looks at each module through its own test files."""
+    """`make coverage` counts for each module only what its own test files cover."""
     if (measuring := coverage.Coverage.current()) is not None:
         measuring.switch_context(item.path.stem)
 
 
 @pytest.fixture(autouse=True)
 def bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make bound`: one message a mailbox."""
+    """Under `make bound`, limit each mailbox to one message."""
     if BOUND:
         monkeypatch.setattr(Mailbox, "__init__", bounded)
 

@@ -1,4 +1,4 @@
-"""Conversations behind a client that come in pages, as the contract has them."""
+"""Conversations that are served in pages, as the contract defines them."""
 
 from google.protobuf.message import Message
 
@@ -17,7 +17,8 @@ from callboard.v1.envelope_pb2 import ClientMessage
 class Archive:
     """Has `count` conversations, and in each `entries` messages of `size` characters.
 
-    max_page: of a list, in conversations. max_bytes: of a page of history; one entry always fits.
+    max_page: conversations per page of a list. max_bytes: bytes per page of history, which has at
+    least one entry.
     """
 
     def __init__(

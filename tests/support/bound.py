@@ -1,8 +1,8 @@
-"""Every mailbox holds one message, while `MAILBOX_BOUND=1`: that finds what waits in a circle.
+"""With `MAILBOX_BOUND=1`, every mailbox holds one message, which exposes circular waits.
 
-`make bound` runs the tests of the runtime so, and those of the chat with a service started so:
-`python -m tests.support.bound serve` in place of `callboard serve`. A test marked `own_bound` is
-left out, and says why: what it is about cannot be with one message a mailbox.
+`make bound` runs the tests of the runtime this way, and those of the chat with a service started
+by `python -m tests.support.bound serve` instead of `callboard serve`. It leaves out tests marked
+`own_bound`, which say why they cannot work with one message per mailbox.
 """
 
 import os
@@ -13,11 +13,11 @@ import pytest
 from actors.runtime import mailbox
 
 BOUND: Final = int(os.environ.get("MAILBOX_BOUND", "0"))
-"""Messages; 0: as many as each says itself."""
+"""The largest capacity of a mailbox in messages; 0: the capacities are not changed."""
 
 
 def bounded(self: mailbox.Mailbox[object], capacity: int, overflow: mailbox.Overflow) -> None:
-    """`Mailbox.__init__`, at most `BOUND`."""
+    """Replace `Mailbox.__init__`: the capacity is at most `BOUND`."""
     ORIGINAL(self, min(capacity, BOUND), overflow)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: an actor that does what its message says."""
+"""Helpers for the tests of the runtime, such as an actor that does what its message says."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ M = TypeVar("M")
 Do: TypeAlias = "Callable[[Worker], Awaitable[None] | None]"
 
 STEADY = Backoff(initial=1.0, factor=2.0, maximum=64.0, jitter=0.0)
-"""Pauses of 1, 2, 4, ... seconds, exactly."""
+"""Pauses of exactly 1, 2, 4, ... seconds."""
 
 TEMPORARY = Lifecycle(restart=Restart.TEMPORARY)
 TRANSIENT = Lifecycle(restart=Restart.TRANSIENT, backoff=STEADY)
@@ -20,11 +20,11 @@ TIRELESS = Lifecycle(backoff=STEADY, intensity=Intensity(restarts=1000, period=1
 
 
 class Boom(Exception):
-    """What the actors of the tests crash with."""
+    """The exception with which actors of the tests crash."""
 
 
 class Worker(Actor[Do]):
-    """Does what it is told, and writes its hooks into `log`."""
+    """Does what its messages say, and records its hooks in `log`."""
 
     def __init__(self, log: list[str] | None = None, name: str = "worker") -> None:
         self.log = log if log is not None else []
@@ -50,14 +50,14 @@ class Worker(Actor[Do]):
 
 
 class Bare(Actor[Do]):
-    """Does what it is told; no hook is its own."""
+    """Does what its messages say, and overrides no hook."""
 
     def receive(self, message: Do) -> Awaitable[None] | None:
-        return message(self)  # type: ignore[arg-type]  # its messages ask nothing of a Worker
+        return message(self)  # type: ignore[arg-type]  # its messages need no Worker
 
 
 def note(log: list[str], text: str) -> "Do":
-    """A message that writes `text` into the log."""
+    """Make a message that writes `text` into the log."""
     return lambda worker: log.append(text)
 
 
@@ -67,7 +67,7 @@ def boom(worker: Worker) -> None:
 
 
 def wait_for(gate: asyncio.Event) -> "Do":
-    """A message that takes until the gate opens."""
+    """Make a message whose handling ends when the gate opens."""
 
     async def wait(worker: Worker) -> None:
         await gate.wait()
@@ -76,12 +76,12 @@ def wait_for(gate: asyncio.Event) -> "Do":
 
 
 async def for_ever(worker: Worker) -> None:
-    """A message that is never done."""
+    """A message whose handling never ends."""
     await asyncio.Event().wait()
 
 
 def sending(ref: ActorRef[M], *messages: M) -> "asyncio.Task[None]":
-    """A sender beside the test, which sends all of these in order and waits for room."""
+    """Start a task that sends these messages in order and waits for room when it must."""
 
     async def send_all() -> None:
         for message in messages:
@@ -91,10 +91,10 @@ def sending(ref: ActorRef[M], *messages: M) -> "asyncio.Task[None]":
 
 
 def tasks_of_actors() -> int:
-    """Tasks beside the test's own."""
+    """Count the tasks other than the test's own."""
     return len(asyncio.all_tasks()) - 1
 
 
 def names(system: ActorSystem) -> list[str]:
-    """The children of the root."""
+    """Return the names of the root's children."""
     return [child.name for child in system.snapshot().children]

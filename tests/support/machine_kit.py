@@ -1,4 +1,4 @@
-"""A session's machine, given frames of every kind."""
+"""Helpers for the tests of the session machine."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from tests.support.session_kit import encode
 
 @dataclass(slots=True)
 class Asker:
-    """A request in flight with nobody behind it."""
+    """A request in flight without a handler."""
 
     request_id: int
     stream: AnswerStream = NO_STREAM
@@ -29,7 +29,7 @@ Machine: TypeAlias = SessionMachine[Asker]
 
 @dataclass
 class Start:
-    """The request is to be run."""
+    """Returned by `receive` for a request that is admitted."""
 
     request: Request
 
@@ -37,7 +37,10 @@ class Start:
 def receive(
     machine: Machine, frame: Frame, size: int, now: float, answer: Message | None = None
 ) -> list[Effect | Start]:
-    """answer: what a request that is admitted is answered with at once; None: it is open then."""
+    """Give the machine a frame and return the effects.
+
+    answer: the immediate answer to a request that is admitted; None: the request stays open.
+    """
     if not isinstance(frame, Request):
         return [*machine.receive(frame, size, now)]
     effects = machine.admit(frame, size, now)
@@ -51,7 +54,7 @@ def receive(
 
 
 def stream(machine: Machine, request_id: int) -> AnswerStream:
-    """The answers of a request in flight; of any other, a stream that is over."""
+    """Return the answer stream of a request in flight; for any other, one that is over."""
     if (found := machine.requests.get(request_id)) is not None:
         return found.stream
     over = AnswerStream(
@@ -62,18 +65,18 @@ def stream(machine: Machine, request_id: int) -> AnswerStream:
 
 
 def gone(machine: Machine, request_id: int) -> bool:
-    """The request's actor is no more, if it had one. Whether it had crashed."""
+    """Report that the request's actor is gone; return whether it had crashed."""
     found = machine.requests.get(request_id)
     return found is not None and machine.gone(found)
 
 
 def output(*, outbox: int = 10_000) -> Output:
-    """What a session sends, to a client that acknowledges."""
+    """Make the output of a session whose client acknowledges."""
     made = Output(SessionLimits(outbox_bytes=outbox))
     made.attach(NO_CONNECTION, acknowledges=True)
     return made
 
 
 def answer_stream(out: Output, limit: int = UNLIMITED) -> AnswerStream:
-    """The answers of a request by itself."""
+    """Make an answer stream without a machine."""
     return AnswerStream(7, limit, encode, partial(OneByOne, encode), out)

@@ -1,8 +1,8 @@
-"""A model of the contract's service, plain enough to be read in one sitting. Not the service.
+"""A simple model of a service that follows the contract, independent of the real one.
 
-Requests are `SendMessageRequest`s whose text says what is done: `N` tokens and `completed`; `ask`
-asks once and repeats the answer; `never` does nothing until it is cancelled. Everything else gets
-its one answer at once. It keeps all answers for ever: nothing ever leaves its replay.
+The text of a `SendMessageRequest` says what happens: a number N gives N tokens and `completed`;
+`ask` asks once and repeats the answer; `never` does nothing until it is cancelled. A list request
+gets its one answer at once. The model keeps all answers forever, so a replay lacks nothing.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ LIMITS = Limits(
 def served(
     payload: Message | None, *, request_id: int = 0, sequence: int = 0, end: bool = False
 ) -> ServerMessage:
-    """A ServerMessage with this in its arm, or in `reply`."""
+    """Make a ServerMessage with this payload in its own field, or else in `reply`."""
     message = ServerMessage(request_id=request_id, sequence=sequence, end=end)
     if payload is not None:
         arm = ARMS.get(payload.DESCRIPTOR.full_name)
@@ -65,7 +65,7 @@ class Running:
 
 @dataclass
 class ModelSession:
-    """What the service knows of one client."""
+    """What the service knows about one client."""
 
     token: bytes
     initial_credit: int
@@ -74,10 +74,10 @@ class ModelSession:
     running: dict[int, Running] = field(default_factory=dict)
     acked: int = 0
     started: list[str] = field(default_factory=list)
-    """What each SendMessageRequest that came was about."""
+    """The conversation of each SendMessageRequest that arrived."""
 
     def receive(self, message: ClientMessage) -> list[ServerMessage]:
-        """Take a frame; what it brings about at once."""
+        """Handle a frame and return the immediate answers."""
         arm, request_id = message.WhichOneof("payload"), message.request_id
         match arm:
             case "ack":
@@ -110,7 +110,7 @@ class ModelSession:
         self.running[request_id] = Running(text, self.initial_credit)
 
     def say(self, request_id: int, payload: Message, *, end: bool = False) -> ServerMessage:
-        """The next answer."""
+        """Add the next answer to a request, and return it."""
         message = served(payload, request_id=request_id, sequence=len(self.answers) + 1, end=end)
         self.answers.append(message)
         if end:
@@ -120,7 +120,7 @@ class ModelSession:
         return message
 
     def work(self, request_id: int) -> ServerMessage | None:
-        """Have a request say the next thing; None: it cannot."""
+        """Return the next answer of a request; None: it has to wait."""
         running = self.running[request_id]
         if running.text == "never":
             return None
@@ -153,7 +153,7 @@ class ModelService:
         self._numbers: Iterator[int] = count(1)
 
     def greet(self, message: ClientMessage) -> tuple[ModelSession, list[ServerMessage]]:
-        """Answer a Hello with a Welcome, and with all that was missed."""
+        """Answer a Hello with a Welcome and all answers that the client missed."""
         hello = message.hello
         assert message.WhichOneof("payload") == "hello"
         assert hello.token == self.token
@@ -169,7 +169,7 @@ class ModelService:
         return session, [self.welcome(session, resumed=True), *missed]
 
     def welcome(self, session: ModelSession, *, resumed: bool) -> ServerMessage:
-        """The first frame of a connection."""
+        """Make the first frame of a connection."""
         return served(
             Welcome(
                 session=session.token.decode(),

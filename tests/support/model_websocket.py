@@ -1,4 +1,4 @@
-"""The model of the service behind a client's websocket: no socket, and cut when a test says so."""
+"""A fake WebSocket for the client, with the model of the service behind it."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from transport.errors import ConnectionClosed
 
 
 class ModelWebSocket:
-    """One connection to the model."""
+    """One connection to the model, which a test can cut."""
 
     def __init__(self, service: ModelService) -> None:
         self.received: list[ClientMessage] = []
@@ -47,7 +47,7 @@ class ModelWebSocket:
         self.work()
 
     def work(self) -> None:
-        """Have every request do what it can."""
+        """Let every request send all answers that it can."""
         session = self._session
         if session is None or self.silent:
             return
@@ -65,7 +65,7 @@ class ModelWebSocket:
             self._arrived.put_nowait(message.SerializeToString())
 
     def ping(self) -> None:
-        """A WebSocket ping."""
+        """Deliver a WebSocket ping to the client."""
         self._arrived.put_nowait(None)
 
     def cut(self, code: int = 1006) -> None:
@@ -84,7 +84,7 @@ class ModelWebSocket:
 
 
 class ModelDialer:
-    """Connects to the model, or does not."""
+    """Connects to the model; with `refuses` or `hangs`, it does not."""
 
     def __init__(self, service: ModelService | None = None) -> None:
         self.service = service or ModelService()

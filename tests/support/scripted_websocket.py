@@ -1,4 +1,4 @@
-"""A service behind a client's websocket that says what a test has it say. No socket."""
+"""A fake WebSocket for the client, on which a test decides what the service sends."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -11,15 +11,15 @@ from tests.support.model_service import served
 from transport.errors import ConnectionClosed
 
 Respond = Callable[[ClientMessage], Message | None]
-"""The one answer to a request; None: the test says it later."""
+"""Returns the only answer to a request; None: the test sends it later."""
 
 
 def silence(_message: ClientMessage) -> None:
-    """Say nothing."""
+    """Answer nothing."""
 
 
 class ScriptedWebSocket:
-    """One connection. What the client sends is in `sent`, in order."""
+    """One connection; `sent` has the messages of the client, in order."""
 
     def __init__(self, respond: Respond, limits: Limits) -> None:
         self.sent: asyncio.Queue[ClientMessage] = asyncio.Queue()
@@ -47,7 +47,7 @@ class ScriptedWebSocket:
                     self.say(message.request_id, served(answer, end=True))
 
     def say(self, request_id: int, message: ServerMessage) -> None:
-        """Say this about a request, with the next sequence number."""
+        """Send an answer to a request, with the next sequence number."""
         self._sequence += 1
         said = ServerMessage(request_id=request_id, sequence=self._sequence)
         said.MergeFrom(message)
@@ -64,7 +64,7 @@ class ScriptedWebSocket:
 
 
 class ScriptedDialer:
-    """Connects to the script."""
+    """Connects to a scripted WebSocket."""
 
     def __init__(self, respond: Respond = silence, limits: Limits | None = None) -> None:
         self.last: ScriptedWebSocket

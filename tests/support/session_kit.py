@@ -1,4 +1,4 @@
-"""What the tests of machine, session and requests share: a message, an encoding to read back."""
+"""Helpers for the tests of machine, session and requests: a message, a readable encoding."""
 
 import asyncio
 import contextlib
@@ -47,13 +47,13 @@ from actors.testing import settle
 from tests.support.bound import BOUND
 
 PULLS_BEFORE_A_CANCEL: Final = (AT_ONCE + 1) * (EAGER + (BOUND == 1))
-"""How often a stream is pulled at most before a cancel that was sent right behind its request: in
-one turn where tasks begin at once, in one more where the cancel has to wait for room."""
+"""How often a stream is pulled at most before a cancel that is sent right after its request: in
+one turn if tasks are eager, and in one more if the cancel has to wait for room."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A message of the tests: request, answer, and what the client sends meanwhile."""
+    """A message of the tests: a request, an answer or an input."""
 
     text: str = ""
 
@@ -94,7 +94,7 @@ def said_as_text(said: Said) -> str:
         case Completed():
             return "completed"
         case Pong(nonce):
-            nonce.to_bytes(8, "big")  # as in protobuf's: 64 bits, or an error
+            nonce.to_bytes(8, "big")  # more than 64 bits are an error, as in protobuf
             return f"pong {nonce:d}"
         case GoingAway(reason, reconnect_after_ms):
             return f"going away {reason} {reconnect_after_ms}"
@@ -115,7 +115,7 @@ def decode(frame: bytes) -> Sent:
 
 
 class NoLog:
-    """Takes lines and remembers what they were bound to."""
+    """Drops log lines, and remembers the fields it was bound to."""
 
     def __init__(self, **fields: object) -> None:
         self.fields = fields
@@ -131,7 +131,7 @@ class NoLog:
 
 @dataclass
 class FakeConnection:
-    """A socket that takes everything at once, unless it is told to be slow."""
+    """A connection that only records wakes and its close."""
 
     wakes: int = 0
     closed: tuple[int, str] | None = None
@@ -145,7 +145,7 @@ class FakeConnection:
 
 @dataclass
 class Books:
-    """Counts what becomes of sessions."""
+    """Records session events and limits that were hit."""
 
     session_events: list[str] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
@@ -175,7 +175,7 @@ class Client:
         return self.opened.ref
 
     async def attach(self, last_sequence: int | None = None) -> bool:
-        """Come over a new connection; False if the session has ended for it."""
+        """Attach a new connection; return False if the session refuses it."""
         connection = FakeConnection()
 
         def make(reply: Reply[Attached | None]) -> Attach:
@@ -188,14 +188,14 @@ class Client:
 
     @property
     def last_sequence(self) -> int:
-        """Of what was received."""
+        """The last sequence number received; 0 if there is none."""
         return max((frame.sequence for frame in self.received), default=0)
 
     def send(self, frame: Frame, size: int = 10) -> None:
         self._put(Received(self.connection, frame, size))
 
     def _put(self, message: SessionMessage) -> None:
-        """As a connection does: what finds no room waits for it, in order."""
+        """Send as a connection does: messages wait in order if the mailbox is full."""
         try:
             if not self._sending:
                 self.ref.tell(message)
@@ -210,17 +210,17 @@ class Client:
         del self._sending[0]
 
     def request(self, payload: Text | None, timeout_ms: int = 0) -> int:
-        """Open a request; its id."""
+        """Open a request and return its id."""
         self.last_id += 1
         self.send(Request(self.last_id, timeout_ms, payload))
         return self.last_id
 
     def take(self, at_most: int) -> list[bytes]:
-        """What the connection is to send."""
+        """Take the frames that the connection should send."""
         return [] if self.attached is None else list(frames(self.attached.outbox.take(at_most)))
 
     async def read(self, at_most: int = 1 << 20) -> list[Sent]:
-        """What came since the last time, once the session has nothing more to do."""
+        """Return the frames since the last read, once the session has nothing more to do."""
         news: list[Sent] = []
         await settle()
         while taken := self.take(at_most):
@@ -230,7 +230,7 @@ class Client:
         return news
 
     async def said(self, request_id: int) -> list[str]:
-        """All that was ever said to this request."""
+        """Return everything that was sent for this request so far."""
         await self.read()
         return [frame.said for frame in self.received if frame.request_id == request_id]
 
@@ -247,11 +247,11 @@ class Client:
         await self.ref.ask(make, timeout=1.0)
 
     def detach(self, code: int = 1000, *, by_service: bool = False) -> None:
-        """The connection ends with this close code."""
+        """End the connection with this close code."""
         self._put(Detach(self.connection, code, by_service))
 
     def check(self) -> None:
-        """Sequence without a gap, exactly one end for each id, nothing after it."""
+        """Check that sequence numbers have no gap, and each id has one end and nothing after it."""
         answers = [frame for frame in self.received if frame.request_id]
         assert [frame.sequence for frame in answers] == [*range(1, len(answers) + 1)]
         assert all(frame.sequence == 0 for frame in self.received if not frame.request_id)
@@ -264,7 +264,7 @@ class Client:
 
 
 class Service:
-    """A supervisor of sessions, and what they share."""
+    """A supervisor of sessions, and the environment that they share."""
 
     def __init__(
         self,
@@ -313,13 +313,13 @@ class Service:
 async def client_of(
     service: Service, handler: "type[Handler[Text]]", initial_credit: int = 0
 ) -> Client:
-    """A client whose requests of type Text go to `handler`."""
+    """Register `handler` for requests of type Text and return a client."""
     service.registry.register(Text, handler)
     return await service.open(initial_credit)
 
 
 class Counting(StreamActor[Text, Text]):
-    """Streams numbers for ever, and counts how often it is pulled and how often it was closed."""
+    """Streams numbers forever, and counts how often it is pulled and closed."""
 
     pulls = 0
     closed = 0

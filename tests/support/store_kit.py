@@ -1,4 +1,4 @@
-"""What the tests of the conversation store share."""
+"""Helpers for the tests of the conversation store."""
 
 import itertools
 import sqlite3
@@ -20,7 +20,7 @@ ASIDE = "conversations.db.damaged-20260301T120000Z"
 
 
 class Clock:
-    """Stands still until it is told otherwise."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -58,7 +58,7 @@ class Stores:
             await store.close()
 
     async def make(self, *texts: str) -> str:
-        """A database, closed, with one conversation that holds these texts."""
+        """Make a database with one conversation of these texts, close it, and return the id."""
         store = await self.open()
         conversation = await store.create("first")
         await store.append(conversation.id, *(user(text) for text in texts))
@@ -73,7 +73,7 @@ class Stores:
 
 
 async def refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
-    """The one line that says why not. Nothing is set aside, and no thread is left."""
+    """Check that the store refuses to open and changes nothing; return the line that says why."""
     threads = threading.active_count()
     with pytest.raises(StoreRefused) as raised:
         await stores.open(busy_timeout=busy_timeout)
@@ -87,7 +87,7 @@ async def refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
 
 @asynccontextmanager
 async def stores_in(folder: Path) -> AsyncIterator[Stores]:
-    """Stores in a folder; that no thread is left is checked at the end."""
+    """Yield stores in a folder, and check at the end that no thread is left."""
     threads = threading.active_count()
     stores = Stores(folder / "conversations.db")
     try:
@@ -106,7 +106,7 @@ def assistant(text: str) -> HistoryEntry:
 
 
 async def listed(store: ConversationStore) -> list[SessionInfo]:
-    """The first page of the list."""
+    """Return the first page of the list."""
     return list((await store.conversations()).sessions)
 
 
@@ -116,7 +116,7 @@ async def texts(store: ConversationStore, conversation_id: str) -> list[str]:
 
 @contextmanager
 def other(path: Path) -> Iterator[sqlite3.Connection]:
-    """Another one who has the database open."""
+    """Open the database a second time, as another program would."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=5)
     try:
         yield connection
@@ -127,7 +127,7 @@ def other(path: Path) -> Iterator[sqlite3.Connection]:
 def on_connect(
     monkeypatch: pytest.MonkeyPatch, hook: Callable[[sqlite3.Connection], object]
 ) -> None:
-    """Let `hook` have every new connection, on its thread."""
+    """Call `hook` with every new connection, on the thread that makes it."""
     original = sqlite3.connect
 
     def connect(*args: object, **options: object) -> sqlite3.Connection:
@@ -138,7 +138,7 @@ def on_connect(
     monkeypatch.setattr(sqlite3, "connect", connect)
 
 
-# What a child begins with: `die_at` kills it, as `kill -9` does, before it runs such a statement.
+# The beginning of a child's code; `die_at` kills it, like `kill -9`, before such a statement.
 _CHILD = """
 import asyncio, os, resource, signal, sqlite3, sys
 from pathlib import Path
@@ -171,7 +171,7 @@ def user(text):
 
 
 def spawn(path: Path, code: str) -> "subprocess.Popen[str]":
-    """A process of its own that runs `main()` of `code` on the store's path."""
+    """Start a process that runs `main()` of `code` on the store's path."""
     script = f"{_CHILD}\n{code}\nasyncio.run(main())\n"
     return subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
@@ -183,7 +183,7 @@ def spawn(path: Path, code: str) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, list[str]]:
-    """Its exit code, negative for a signal, and the lines that it said."""
+    """Wait for the process; return its exit code, negative for a signal, and its output lines."""
     try:
         output, errors = process.communicate(timeout=30)
     finally:

@@ -1,10 +1,10 @@
-"""A transport in place of a socket's."""
+"""A fake transport."""
 
 import asyncio
 
 
 class Written(asyncio.Transport):
-    """Takes all at once, and keeps it: one item a write."""
+    """Accepts everything at once, and keeps each write as one item."""
 
     def __init__(self) -> None:
         super().__init__()

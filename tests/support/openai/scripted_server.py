@@ -1,4 +1,4 @@
-"""A model server that does what a test says, byte by byte, misbehaviour included."""
+"""A model server that does what a test says, byte by byte, including misbehavior."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ REASONS = {200: "OK", 302: "Found", 404: "Not Found"}
 
 @dataclass
 class Exchange:
-    """One request, and what is sent for it."""
+    """One request, and the means to respond to it."""
 
     method: str
     path: str
@@ -39,17 +39,17 @@ class Exchange:
     async def answer(
         self, status: int, body: Any, kind: str = "application/json", **headers: str
     ) -> None:
-        """A whole answer; a body that is not bytes is sent as JSON."""
+        """Send a whole response; a body other than bytes is sent as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         await self.head(status, Content_Type=kind, Content_Length=str(len(data)), **headers)
         await self.send(data)
 
     async def begin(self) -> None:
-        """The head of a stream, chunked, so that it can be cut."""
+        """Send the head of a stream, which is chunked, so that it can be cut."""
         await self.head(Content_Type="text/event-stream", Transfer_Encoding="chunked")
 
     async def raw(self, data: bytes) -> None:
-        """Bytes of the stream."""
+        """Send bytes of the stream."""
         await self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     async def chunk(self, **fields: Any) -> None:
@@ -72,7 +72,7 @@ class Exchange:
 
 
 def saying(*words: str, reason: str = "stop", usage: tuple[int, int] | None = (7, 3)) -> Script:
-    """A script that says these words."""
+    """Make a script that streams these words."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.begin()
@@ -85,7 +85,7 @@ def saying(*words: str, reason: str = "stop", usage: tuple[int, int] | None = (7
 
 
 def refusing(status: int, body: Any = b"", kind: str = "application/json", **head: str) -> Script:
-    """A script that answers with a status."""
+    """Make a script that responds with a status."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.answer(status, body, kind, **head)
@@ -94,12 +94,12 @@ def refusing(status: int, body: Any = b"", kind: str = "application/json", **hea
 
 
 async def never(exchange: Exchange) -> None:
-    """A script that says nothing for as long as the client waits."""
+    """A script that sends nothing until the client leaves."""
     await exchange.gone.wait()
 
 
 class ScriptedServer:
-    """Listens on a port of its own; `script` is what chat completions get, the next first."""
+    """Listens on a port of its own; each chat completion plays the next of `scripts`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -116,7 +116,7 @@ class ScriptedServer:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def will(self, *scripts: Script) -> None:
-        """What the next chat completions get; forgets those of before."""
+        """Set the scripts of the next chat completions, and forget earlier exchanges."""
         self.scripts = list(scripts)
         self.chats.clear()
 
@@ -126,7 +126,7 @@ class ScriptedServer:
             watch = asyncio.create_task(_watch(reader, exchange))
             try:
                 await self._play(exchange)
-                # What was written reaches even a client that is slow to read it.
+                # A client that reads slowly gets all that was written.
                 writer.close()
                 await writer.wait_closed()
             finally:
@@ -135,7 +135,7 @@ class ScriptedServer:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            # CPython 3.11 cannot abort what has closed after a flush.
+            # CPython 3.11 cannot abort a transport that has closed after a flush.
             with contextlib.suppress(AttributeError):
                 writer.transport.abort()
 
@@ -168,7 +168,7 @@ async def _watch(reader: asyncio.StreamReader, exchange: Exchange) -> None:
 
 
 def make_socket(port: int) -> socket.socket:
-    """A socket with a small send buffer: what its clients do not read stays with the script."""
+    """Make a socket with a small send buffer, so that a script waits for its client to read."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -180,7 +180,7 @@ def make_socket(port: int) -> socket.socket:
 async def scripted(
     tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[ScriptedServer]:
-    """A running server; whatever its scripts wait for is cancelled at the end."""
+    """Run a server; scripts that still wait at the end are cancelled."""
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(server.serve(reader, writer))

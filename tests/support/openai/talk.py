@@ -45,7 +45,7 @@ class Talk:
         events: list[Any] = []
         with pytest.raises(Failure) as caught:
             async for event in self.reply(text, model):
-                events.append(event)  # noqa: PERF401 - kept when it raises
+                events.append(event)  # noqa: PERF401 - keeps the events if it raises
         return caught.value, events
 
     async def kept(self) -> list[str]:

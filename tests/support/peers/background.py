@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Background:
-    """`with` it; `run` from any other thread."""
+    """A context manager; `run` may be called from any other thread."""
 
     def __enter__(self) -> Self:
         self.loop = asyncio.new_event_loop()
@@ -30,7 +30,7 @@ class Background:
         self.loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it on the loop; its result."""
+        """Run the coroutine on the loop and return its result, within 30 s."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     async def _finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Certificates of the tests' own authority."""
+"""Certificates from an authority of the tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files: the chain with the authority's own certificate in it, and the key."""
+    """Two files: the chain, which includes the authority's certificate, and the key."""
 
     chain: Path
     key: Path
 
 
 def make_certificate(folder: Path, *names: str) -> Certificate:
-    """For loopback and these names."""
+    """Make a certificate for loopback and these names."""
     authority = trustme.CA()
     issued = authority.issue_cert("localhost", "127.0.0.1", "::1", *names)
     certificate = Certificate(folder / "chain.pem", folder / "key.pem")

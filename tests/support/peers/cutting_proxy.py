@@ -8,7 +8,7 @@ from tests.support.peers.fault_proxy import FaultProxy
 
 
 class CuttingProxy:
-    """Passes all on until it is told to cut. `with` it."""
+    """A proxy that passes everything on until `cut`; a context manager."""
 
     def __init__(self, target: str, *, as_host: str | None = None) -> None:
         url = urlsplit(target)
@@ -31,7 +31,7 @@ class CuttingProxy:
         self._background.__exit__(None, None, None)
 
     def cut(self) -> None:
-        """Cut every connection, and take no new one until `mend`."""
+        """Cut every connection, and accept no new one until `mend`."""
         self._background.run(self._cut())
 
     async def _cut(self) -> None:
@@ -39,5 +39,5 @@ class CuttingProxy:
         self._proxy.cut()
 
     def mend(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._proxy.refuses = False

@@ -1,9 +1,9 @@
-"""A way to a server that goes wrong as told: what toxiproxy does, in the loop of a test.
+"""A proxy that injects faults on demand, like toxiproxy, in the event loop of a test.
 
-Toxics of each connection: latency, bandwidth, slicing; and one fault at most, when so many bytes
-have passed in its direction: a cut (both sides see an orderly end), a reset (both get a RST), a
-half-close (the far side of the direction sees the end, the other goes on), a black hole (nothing
-passes any more, in either direction, and nobody is told).
+Each connection has its toxics: latency, bandwidth, slicing, and at most one fault, which happens
+after a number of bytes in one direction. A fault is a cut (both sides see an orderly end), a reset
+(both get a RST), a half-close (the receiver of that direction sees the end, the other direction
+goes on) or a black hole (nothing passes in either direction, and no side is told).
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from enum import Enum
 from typing import Self
 
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER that makes a close a reset."""
+"""The value of SO_LINGER that turns a close into a reset."""
 
 
 class Kind(Enum):
-    """What a fault is."""
+    """The kinds of faults."""
 
     CUT = "cut"
     RESET = "reset"
@@ -31,7 +31,7 @@ class Kind(Enum):
 
 
 class Direction(Enum):
-    """Which bytes are meant: those to the server, or those from it."""
+    """The direction of bytes: up to the server, or down from it."""
 
     UP = "up"
     DOWN = "down"
@@ -39,7 +39,7 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """It happens when `after` bytes have passed in this direction."""
+    """A fault that happens when `after` bytes have passed in this direction."""
 
     kind: Kind
     direction: Direction
@@ -48,7 +48,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Toxics:
-    """How a connection is. latency: seconds a chunk. bandwidth: bytes a second. slice: bytes."""
+    """What is done to a connection.
+
+    latency: seconds per chunk. bandwidth: bytes per second. slice: the largest chunk in bytes.
+    """
 
     latency: float = 0.0
     bandwidth: float | None = None
@@ -60,10 +63,10 @@ CLEAN = Toxics()
 
 
 class FaultProxy:
-    """Listens on a port of the kernel's choice; `async with` it.
+    """Listens on a free port; an async context manager.
 
-    plan: asked for the toxics of each connection. `faults` counts those that happened. as_host:
-    the Host that an HTTP server is to read, where it must be its own; for HTTP alone.
+    plan: returns the toxics of each connection. `faults` counts the faults that happened.
+    as_host: for HTTP only, replaces the Host header, for servers that accept only their own name.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class FaultProxy:
             await link.over.wait()
 
     def cut(self) -> None:
-        """Reset every connection now. Not counted."""
+        """Reset every connection now; this does not count as a fault."""
         for link in list(self._links):
             link.reset()
 
@@ -127,13 +130,13 @@ class FaultProxy:
 
 
 def _renamed(head: bytes, host: str) -> bytes:
-    """An HTTP head with another Host."""
+    """Replace the Host in an HTTP head."""
     return re.sub(rb"(?i)\r\nhost:[^\r]*", b"\r\nHost: " + host.encode(), head, count=1)
 
 
 @dataclass(eq=False)
 class _Link:
-    """One connection, both ways."""
+    """One connection, in both directions."""
 
     toxics: Toxics
     near: asyncio.StreamWriter
@@ -202,7 +205,7 @@ class _Link:
                 self.swallows = True
 
     def reset(self) -> None:
-        """Cut both sides short."""
+        """Reset the connections to both sides."""
         for writer in (self.near, self.far):
             raw = writer.get_extra_info("socket")
             if raw is not None:

@@ -1,4 +1,4 @@
-"""The real OpenCode server, installed by `make peers`, on a model that is scripted."""
+"""The real OpenCode server, installed by `make peers`, with a scripted model."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ _QUIET = (
 
 
 def need_opencode() -> None:
-    """Skip what needs the server where it cannot be installed; in CI that is a failure."""
+    """Without the server, skip the test, or fail it in CI."""
     if PROGRAM.is_file():
         return
     if shutil.which("npm") is None:
@@ -54,11 +54,11 @@ def need_opencode() -> None:
 
 
 def isolated(folder: Path, llm_url: str) -> dict[str, str]:
-    """What OpenCode's environment has beside PATH, so that it touches nothing else."""
+    """Make an environment (without PATH) in which OpenCode uses no files outside `folder`."""
     homes = ("config", "data", "cache", "state", "home", "tmp")
     for name in homes:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    # It would install this from the network on its first use of a project.
+    # Otherwise, OpenCode installs this from the network when it first opens a project.
     plugins = folder / "config" / "opencode"
     (plugins / "node_modules").mkdir(parents=True, exist_ok=True)
     (plugins / "package.json").write_text(json.dumps(_PLUGIN))
@@ -100,7 +100,7 @@ def _config(llm_url: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class OpenCodeServer:
-    """A server that runs."""
+    """A running server."""
 
     url: str
     password: str
@@ -110,7 +110,7 @@ class OpenCodeServer:
 
 @contextlib.contextmanager
 def running_opencode(folder: Path, llm_url: str) -> Iterator[OpenCodeServer]:
-    """Start a server of the test's own, and stop it."""
+    """Run a server for the test, and stop it on exit."""
     project = folder / "project"
     project.mkdir(parents=True)
     with socket.socket() as probe:

@@ -1,13 +1,13 @@
-"""A language model that says what it is told to: an OpenAI-compatible server for tests.
+"""A scripted language model: an OpenAI-compatible server for tests.
 
-A user message is a script, made by `script`: for each turn (the model is asked again after tool
-calls) the steps to take. A step that waits does so for a word of the test, never for time.
+A user message is a script, made by `script`. It has the steps for each turn; the model is asked
+again after tool calls. A step can wait for the test to call `go`, but never for time to pass.
 
     with ScriptedLLM() as llm:
         text = script([think("hm"), call("read", filePath="a.txt")], [say("done")])
 
-A message that is no script gets "Understood."; a request without tools (OpenCode's, for a title of
-the conversation) gets "A title".
+A message that is not a script gets "Understood."; a request without tools (OpenCode asks for a
+title of the conversation that way) gets "A title".
 """
 
 import asyncio
@@ -33,44 +33,44 @@ _BEGIN = "script:"
 
 
 def say(*pieces: str) -> Step:
-    """Text, in these pieces."""
+    """Send text in these pieces."""
     return {"say": pieces}
 
 
 def think(*pieces: str) -> Step:
-    """Reasoning, in these pieces."""
+    """Send reasoning in these pieces."""
     return {"think": pieces}
 
 
 def call(name: str, **arguments: Any) -> Step:
-    """Call a tool; several of one turn are called together."""
+    """Call a tool; all calls of one turn are made together."""
     return {"call": name, "arguments": arguments}
 
 
 def fail(status: int, times: int = 1_000_000, **headers: str) -> Step:
-    """Answer so many times with this HTTP status; `_` in a header's name is `-`."""
+    """Respond this many times with this HTTP status; `_` in a header's name becomes `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return {"fail": status, "times": times, "headers": named}
 
 
 def cut(times: int = 1) -> Step:
-    """Cut the connection, so many times."""
+    """Cut the connection, this many times."""
     return {"cut": times}
 
 
 def wait(name: str) -> Step:
-    """Go on when the test says `go(name)`."""
+    """Continue when the test calls `go(name)`."""
     return {"wait": name}
 
 
 def script(*turns: Sequence[Step]) -> str:
-    """A user message that makes the model do this; no two are alike."""
+    """Make a user message that makes the model do this; each message is unique."""
     return _BEGIN + json.dumps({"id": uuid4().hex, "turns": turns})
 
 
 @dataclass
 class Asked:
-    """One request to the model. `ended` is set when its answer is at its end or was given up."""
+    """One request to the model; `ended` is set when its response is complete or abandoned."""
 
     body: Any
     authorization: str
@@ -80,16 +80,16 @@ class Asked:
 
     @property
     def tool_results(self) -> list[str]:
-        """What the tools gave, as the model got it."""
+        """The results of tools, as the model received them."""
         return [_text(m["content"]) for m in self.body["messages"] if m["role"] == "tool"]
 
     async def end(self, seconds: float = 20.0) -> bool:
-        """Wait for the end; False if it does not come in time."""
+        """Wait for the end; return False if it does not come in time."""
         return await asyncio.to_thread(self.ended.wait, seconds)
 
 
 class ScriptedLLM:
-    """The server, on a port of the kernel's choice."""
+    """The server, on a free port."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -108,11 +108,11 @@ class ScriptedLLM:
         self._background.__exit__(None, None, None)
 
     def go(self, name: str) -> None:
-        """Let the model go on where it waits for this."""
+        """Let the model continue where it waits for this name."""
         self._background.loop.call_soon_threadsafe(lambda: self._gate(name).set())
 
     def about(self, text: str) -> list[Asked]:
-        """The requests that this user message has led to."""
+        """Return the requests that this user message led to."""
         return [asked for asked in self.asked if asked.text == text]
 
     def _gate(self, name: str) -> asyncio.Event:
@@ -122,7 +122,7 @@ class ScriptedLLM:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._complete)
         app.router.add_get("/v1/models", self._models)
-        # A client that leaves is noticed at once.
+        # The handler is cancelled as soon as its client leaves.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -192,7 +192,7 @@ class ScriptedLLM:
 
 
 class _Stream:
-    """An answer as chunks of a chat completion."""
+    """A response, sent as chunks of a chat completion."""
 
     def __init__(self, response: web.StreamResponse) -> None:
         self._response = response
@@ -207,7 +207,7 @@ class _Stream:
         await self.chunk(delta, None)
 
     async def call(self, index: int, name: str, arguments: str) -> None:
-        """The name first, then the arguments in two halves, as servers do."""
+        """Send the name first, then the arguments in two halves, as servers do."""
         function = {"name": name, "arguments": ""}
         head = {"index": index, "id": f"call_{uuid4().hex[:12]}", "type": "function"}
         await self.delta(tool_calls=[{**head, "function": function}])
@@ -243,6 +243,6 @@ def _steps(text: str, turn: int) -> Sequence[Step]:
 
 @contextlib.contextmanager
 def scripted_llm() -> Iterator[ScriptedLLM]:
-    """A model for as long as the block runs."""
+    """Run a model for the duration of the block."""
     with ScriptedLLM() as llm:
         yield llm

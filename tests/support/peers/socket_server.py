@@ -1,4 +1,4 @@
-"""Servers on loopback for tests: of any application, and of one WebSocket."""
+"""Servers on loopback for tests: for any application, or for one WebSocket path."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from tests.support.peers.background import Background
 
 
 async def listen(app: web.Application) -> tuple[web.AppRunner, int]:
-    """Serve an application on a free port; return what stops it, and the port."""
+    """Serve an application on a free port; return its runner and the port."""
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -21,24 +21,24 @@ class SocketServer(ABC):
     """Listens on a free port of loopback between `start` and `stop`."""
 
     async def start(self) -> str:
-        """Listen, and return the URL of the WebSocket."""
+        """Start listening, and return the URL of the WebSocket."""
         app = web.Application()
         app.router.add_get("/ws", self.serve)
         self._runner, port = await listen(app)
         return f"ws://127.0.0.1:{port}/ws"
 
     async def stop(self) -> None:
-        """Close every connection, and listen no more."""
+        """Stop listening, and close every connection."""
         await self._runner.cleanup()
 
     @abstractmethod
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Take one connection."""
+        """Serve one connection."""
 
 
 @contextlib.contextmanager
 def in_background(server: SocketServer) -> Iterator[str]:
-    """Run a server on a thread of its own; the URL of its WebSocket."""
+    """Run a server on a thread of its own, and yield the URL of its WebSocket."""
     with Background() as background:
         url = background.run(server.start())
         try:

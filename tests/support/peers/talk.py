@@ -1,4 +1,4 @@
-"""What tests of a reply with asks say and wait for."""
+"""Helpers for tests of replies that ask."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +8,7 @@ from tests.support.peers.scripted_llm import Step, call
 
 
 async def until(stream: AsyncIterator[Any], kind: str) -> list[Any]:
-    """The answers up to the first of this kind."""
+    """Return the answers up to the first of this kind."""
     got = []
     async for answer in stream:
         got.append(answer)
