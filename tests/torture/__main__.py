@@ -22,11 +22,11 @@ from tests.torture.rounds import Result, Round
 
 FOLDER: Final = Path(".build/torture")
 OVERHEAD: Final = 6.0
-"""Seconds that a round takes beside its own: start, end, reading the trace."""
+"""Seconds that a round takes besides its own: to start, to end and to read the trace."""
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         "tests.torture",
         description=__doc__,
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def main(wish: argparse.Namespace) -> int:
-    """Run the rounds; the exit code."""
+    """Run the rounds and return the exit code."""
     if sys.platform != "linux":
         print("make torture is for Linux alone", file=sys.stderr)
         return 2
@@ -76,7 +76,7 @@ async def main(wish: argparse.Namespace) -> int:
 
 
 async def one_round(plan: Plan, wish: argparse.Namespace) -> Result:
-    """Run a round and say what was wrong in it."""
+    """Run a round and print what was wrong in it."""
     print(report.describe(plan), flush=True)
     folder = (wish.folder / f"round-{plan.number}").absolute()
     result = await Round(plan, wish.seed, folder).run()

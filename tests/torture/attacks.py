@@ -1,6 +1,6 @@
-"""Hostile clients. All but three show a valid token, and none of them leaves the limits.
+"""Hostile clients. All but three use a valid token.
 
-Each runs until it is cancelled; when the service ends its connection it begins anew.
+Each runs until it is cancelled; an attack that ends earlier is started again by its caller.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from tests.security.raw import (
 )
 
 BIG: Final = ("x" * 999 + " ") * 700
-"""A text of 700 kB in words that no tokenizer minds."""
+"""A text of 700 kB, in words that every tokenizer can handle."""
 
 ENDLESS: Final = "[[delay:1000]][[repeat:100000]]"
-"""For the backend `echo`; the others reply to it with something."""
+"""A reply of the backend `echo` that takes a day; other backends reply with some text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def say(number: int, conversation: str, text: str) -> bytes:
 
 
 async def ends(raw: Raw, count: int) -> list[Any]:
-    """Return the last answers of so many requests."""
+    """Read until this many requests have ended, and return their final answers."""
     found: list[Any] = []
     while len(found) < count:
         answer = await raw.answer()
@@ -71,7 +71,7 @@ async def create(raw: Raw, first: int, count: int, title: str = "") -> list[str]
         numbers = range(start, min(start + 100, first + count))
         await raw.send(*(request(number, create_session=making) for number in numbers))
         made += [a.session_info.id for a in await ends(raw, len(numbers))]
-        await asyncio.sleep(0.2)  # within the rate limit, and so is what follows
+        await asyncio.sleep(0.2)  # stays within the rate limit, also for what follows
     if not any(made):
         raise ConnectionError("the service makes no conversations now")
     return [conversation for conversation in made if conversation]
@@ -102,7 +102,7 @@ async def unread_lists(victim: Victim, _random: Random) -> None:
         await create(raw, 1, 1000, "one of many " * 50)
         listing = message("ListSessionsRequest")
         await raw.send(*(request(number, list_sessions=listing) for number in range(2000, 2250)))
-        await asyncio.get_running_loop().create_future()  # there are conversations enough
+        await asyncio.get_running_loop().create_future()  # there are enough conversations
 
 
 async def big_answers(victim: Victim, _random: Random) -> None:

@@ -1,4 +1,4 @@
-"""What must hold in every round. Each check takes what was recorded and returns what is wrong."""
+"""The checks of every round. Each takes what was recorded and returns a list of what is wrong."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from tests.torture.trace import SESSION, Event
 MIB: Final = 1024 * 1024
 
 LOCKOUT: Final = 2.0
-"""Seconds for which a client that tries may get no answer of any kind."""
+"""Seconds that a client that tries may go without any answer."""
 
 REQUEST_TIME: Final = 30.0
-"""Seconds in which a request must end, from when it was sent or from the end of all conditions."""
+"""Seconds in which a request must end once it was sent and all conditions have ended."""
 
 EXIT_SLACK: Final = 5.0
 """Seconds that the process has after the drain time, or after a second signal."""
 
 SESSION_BYTES: Final = 96 * MIB
-"""What one hostile session may cost at most."""
+"""The memory in bytes that one hostile session may cost at most."""
 
 FIXED_BYTES: Final = 128 * MIB
-"""What all else may cost: buffers of sockets, an answer while it is made, the good client, what is
-not given back to the system."""
+"""The memory in bytes for everything else: socket buffers, answers under construction, the good
+client, and freed memory that is not returned to the system."""
 
 SENT_BEFORE: Final = 0.5
 """Seconds before GoingAway; a request that was sent earlier has certainly arrived."""
@@ -32,7 +32,7 @@ THROWN_OUT: Final = frozenset({"1002", "1003", "1007", "1008", "1009"})
 
 @dataclass(frozen=True, slots=True)
 class Lockout:
-    """A span in which the client tried and got no answer, without the spans that are excused."""
+    """A time in which the client tried and got no answer; `seconds` leaves out what is excused."""
 
     lane: str
     since: float
@@ -53,7 +53,7 @@ class Exit:
     """How the service ended.
 
     `seconds`: from the first signal to the end; None: it had to be killed. `second_at`: seconds
-    from the first signal to the second. `children`: processes that were left.
+    from the first signal to the second. `children`: child processes that were left.
     """
 
     signals: tuple[int, ...]
@@ -67,8 +67,8 @@ class Exit:
 def lockouts(events: Iterable[Event], until: float) -> list[Lockout]:
     """Return how long each attempt before `until` went without an answer, lane by lane.
 
-    An attempt begins with the first thing that is sent after the last answer. Spans in which the
-    client itself was not scheduled do not count: its timer came late, whatever the service did.
+    An attempt begins with the first message that is sent after the last answer. Spans in which the
+    client itself was not scheduled do not count, since they say nothing about the service.
     """
     events = [event for event in events if event.at <= until]
     late = [(event.at, event.until) for event in events if event.kind == "late"]
@@ -94,7 +94,10 @@ def lockouts(events: Iterable[Event], until: float) -> list[Lockout]:
 
 
 def check_lockouts(found: Iterable[Lockout], began: float) -> list[str]:
-    """The client is answered within LOCKOUT seconds. `began`: the time that counts as 0."""
+    """Check that the client is answered within LOCKOUT seconds.
+
+    `began`: the time that counts as 0.
+    """
     return [
         f"{out.lane}: no answer of any kind for {out.seconds:.1f} s, from {out.since - began:.1f} s"
         for out in found
@@ -178,7 +181,7 @@ class _Requests:
 
 
 def check_requests(events: Iterable[Event], quiet_from: float, over: float) -> list[str]:
-    """Each request ends exactly once, in bounded time, and each session's sequence has no gap.
+    """Check that each request ends once and in time, and that no session's sequence has a gap.
 
     `quiet_from`: when all conditions had ended. `over`: when the client stopped looking. A request
     whose session was lost has ended with it. At a shutdown, requests end before their connection.
@@ -200,7 +203,7 @@ def memory_bound(base: int, hostile_sessions: int, budget: int) -> int:
 
 
 def check_memory(samples: Sequence[Sample], bound: int) -> list[str]:
-    """The service's own process stays under the bound."""
+    """Check that the service's own process stays under the bound."""
     peak = max((sample.alone for sample in samples), default=0)
     if peak <= bound:
         return []
@@ -208,7 +211,7 @@ def check_memory(samples: Sequence[Sample], bound: int) -> list[str]:
 
 
 def check_exit(end: Exit, drain: float) -> list[str]:
-    """The process is gone in time with the right code, and leaves nothing behind."""
+    """Check that the process ends in time, with the right code, and leaves nothing behind."""
     limit = (drain if end.second_at is None else end.second_at) + EXIT_SLACK
     wrong: list[str] = []
     if end.seconds is None:
@@ -228,7 +231,10 @@ def check_exit(end: Exit, drain: float) -> list[str]:
 
 
 def check_alive(ended_after: float | None, code: int | None) -> list[str]:
-    """The service does not end before it is told to. `ended_after`: seconds, if it did."""
+    """Check that the service does not end before it is told to.
+
+    `ended_after`: the seconds after which it ended by itself; None: it did not.
+    """
     if ended_after is None:
         return []
     return [f"the service ended by itself after {ended_after:.1f} s, with code {code}"]

@@ -1,4 +1,4 @@
-"""Conditions that the harness itself brings about, each as a context: entered, it is there."""
+"""Conditions that the harness itself causes, each as a context manager."""
 
 import asyncio
 import os
@@ -21,17 +21,17 @@ from transport.errors import NotRunning
 
 HOURS: Final = (-26, -5, -1, 1, 5, 26)
 LOOK: Final = 0.5
-"""Seconds between two looks for the runtime file."""
+"""Seconds between two attempts to find the service by its runtime file."""
 
 NOTICE: Final = 5.0
-"""Seconds beyond the silence limit in which a reply is asked for, and the model ended."""
+"""Seconds beyond the silence limit for a reply to be requested and the model to be ended."""
 
 COMMAND: Final = 30.0
 """Seconds that a command or a second service may take."""
 
 
 class Conditions:
-    """Applies conditions to one service, and notes what it finds wrong on the way."""
+    """Applies conditions to one service, and records in `wrong` what it finds wrong."""
 
     def __init__(self, service: Service) -> None:
         self.applied: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Conditions:
         self._locks = asyncio.Lock()
 
     async def apply(self, step: Step) -> None:
-        """Wait for a step's time, hold its condition until its end, and let go."""
+        """Wait until a step begins, hold its condition until the step ends, and release it."""
         await asyncio.sleep(step.at)
         contexts: dict[str, Callable[[Step], AbstractAsyncContextManager[None]]] = {
             "log-stuck": self._log_stuck, "log-gone": self._log_gone, "log-full": self._nothing,
@@ -97,7 +97,7 @@ class Conditions:
     async def _lock(self, step: Step) -> AsyncIterator[None]:
         path = self._service.data / "conversations.sqlite3"
         statement = "BEGIN EXCLUSIVE" if step.variant < 0.5 else "BEGIN IMMEDIATE"
-        async with self._locks:  # one at a time: the second would wait for the first
+        async with self._locks:  # one at a time, since a second would wait for the first
             connection = await asyncio.to_thread(_hold, path, statement)
             if connection is not None:
                 self.applied[step.name] += 1
@@ -145,7 +145,7 @@ class Conditions:
                 self.applied[step.name] += 1
         return model
 
-    # -- others who look for the service ---------------------------------------------------------
+    # -- commands that look for the service ------------------------------------------------------
 
     @asynccontextmanager
     async def _status(self, step: Step) -> AsyncIterator[None]:
@@ -198,7 +198,7 @@ class Conditions:
             await process.wait()
 
     async def look(self) -> None:
-        """Look for the service again and again, as a client does, until cancelled."""
+        """Look for the service repeatedly, as a client does, until cancelled."""
         found_once = True
         while True:
             await asyncio.sleep(LOOK)
@@ -215,12 +215,12 @@ class Conditions:
 
 
 def is_too_silent(seconds: float) -> bool:
-    """Return whether a model that has been stopped for so long should have been ended."""
+    """Return whether a model that was stopped for this long should have been ended."""
     return bool(SILENCE_SETTING) and seconds > SILENCE + NOTICE
 
 
 def _hold(path: Path, statement: str) -> sqlite3.Connection | None:
-    """Take the lock and return the connection that has it; None if it is not to be had."""
+    """Take the lock and return the connection that holds it; None if that fails."""
     try:
         connection = sqlite3.connect(
             f"file:{path}?mode=rw", uri=True, timeout=1.0, isolation_level=None,

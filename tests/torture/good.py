@@ -1,7 +1,7 @@
 """The good client, in a process of its own: `python -m tests.torture.good`.
 
 Standard input: one line of JSON (url, token, seed, trace, backend), then commands. `settle`: send
-no new request; it answers with a line of how many are open, as soon as that is none. `stop`: end.
+no new request, wait until none is open, and print how many still are. `stop`: end.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from tests.torture.trace import NEWCOMER, Event, write
 
 TICK: Final = 0.05
 LATE: Final = 0.05
-"""Seconds by which the client's own timer may be late without it being noted."""
+"""Seconds by which the client's own timer may be late before that is recorded."""
 
 WORKERS: Final = 6
 MOST_OPEN: Final = 64
@@ -43,7 +43,7 @@ REPLY_MS: Final = 20_000
 
 
 class Good:
-    """Does what a user interface does, again and again."""
+    """Sends requests as a user interface does, in random order."""
 
     def __init__(self, url: str, token: str, draw: Random, backend: str) -> None:
         self.record = Recorder()
@@ -65,7 +65,7 @@ class Good:
                 group.create_task(self._work())
 
     async def _tick(self) -> None:
-        """Note each span in which this process was not scheduled."""
+        """Record each span in which this process was not scheduled."""
         while True:
             due = monotonic() + TICK
             await asyncio.sleep(TICK)

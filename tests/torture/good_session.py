@@ -18,7 +18,7 @@ from callboard.v1.session_pb2 import Ack, Hello, Ping, Resume, Welcome
 from tests.torture.trace import SESSION, Event
 
 SILENCE: Final = 10.0
-"""Seconds without a frame after which a connection is taken for dead."""
+"""Seconds without a frame after which a connection is considered dead."""
 
 PAUSE: Final = 0.1
 """Seconds before the next attempt to connect."""
@@ -81,7 +81,7 @@ async def greet(url: str, hello: Hello, patience: float) -> tuple[ClientConnecti
 
 
 class Session:
-    """Keeps a session on whatever connection there is."""
+    """Keeps one session across connections."""
 
     def __init__(self, url: str, token: str, record: Recorder) -> None:
         self._url = url
@@ -134,7 +134,7 @@ class Session:
         return socket
 
     async def _repeat(self, socket: ClientConnection, received: int) -> None:
-        """Send what did not arrive, and each cancel; then the connection is open for more."""
+        """Send again what did not arrive, and each cancel; then allow new requests."""
         done = 0
         async with self._order:
             while later := [number for number in self._open if number > done]:
@@ -208,7 +208,7 @@ class Session:
                 await asyncio.sleep(PING)
 
     async def begin(self, what: str, timeout_ms: int, **payload: Any) -> tuple[int, Open]:
-        """Open a request, now or when there is a connection; its id and its state."""
+        """Open a request, now or once there is a connection; return its id and its state."""
         async with self._order:
             self._last_id += 1
             number = self._last_id

@@ -16,11 +16,11 @@ from typing import Any, Final
 from tests.torture.attacks import ATTACKS, Victim
 
 AGAIN: Final = 0.3
-"""Seconds before an attack that the service has ended begins anew."""
+"""Seconds before an attack that has ended starts again."""
 
 
 async def attack(victim: Victim, step: dict[str, Any], began: float, seed: str) -> None:
-    """Carry out one step, at its times."""
+    """Carry out one step from its beginning to its end."""
     await asyncio.sleep(max(0.0, began + step["at"] - monotonic()))
     until = None if step["until"] is None else began + step["until"]
     loop = asyncio.get_running_loop()

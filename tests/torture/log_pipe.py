@@ -1,4 +1,4 @@
-"""The other end of a service's standard error: read, not read, or gone."""
+"""The other end of a service's standard error, which is read, not read, or closed."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ if sys.platform == "linux":
     import fcntl
 
 PIPE_BYTES: Final = 4096
-"""What the pipe holds: little, so that it is full soon after nobody reads it."""
+"""The capacity of the pipe, which is small so that it soon fills up when nobody reads it."""
 
 
 class LogPipe:
@@ -35,12 +35,12 @@ class LogPipe:
         os.close(self._outer)
 
     def read(self) -> None:
-        """Read from now on."""
+        """Start reading."""
         if self._open:
             asyncio.get_running_loop().add_reader(self.inner, self._take)
 
     def leave(self) -> None:
-        """Read no more until `read`."""
+        """Stop reading until `read`."""
         if self._open:
             asyncio.get_running_loop().remove_reader(self.inner)
 

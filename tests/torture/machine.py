@@ -1,4 +1,4 @@
-"""What this machine has: a small disk of its own to mount, and libfaketime."""
+"""What this machine offers: a small disk that can be mounted, and libfaketime."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ HINTS: Final = {
 
 
 def fake_time_library() -> Path | None:
-    """Return libfaketime, or None where it is not installed."""
+    """Return libfaketime, or None if it is not installed."""
     found = sorted(Path("/usr").glob("lib*/**/faketime/libfaketime.so.1"))
     return found[0] if found else None
 

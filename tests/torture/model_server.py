@@ -1,6 +1,6 @@
-"""A model server of OpenAI's kind, in a process of its own: `python -m tests.torture.model_server`.
+"""An OpenAI-compatible model server in its own process: `python -m tests.torture.model_server`.
 
-Prints its port. Mostly it replies, at its own pace; now and then it refuses, hangs or cuts.
+It prints its port. Most replies are complete; some are refused, hang or are cut.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def cut(exchange: Exchange) -> None:
 
 
 class Scripts(list[Script]):
-    """Scripts without end."""
+    """An endless supply of scripts, drawn at random."""
 
     def __init__(self, draw: Random) -> None:
         super().__init__()

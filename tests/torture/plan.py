@@ -12,9 +12,9 @@ EVERYWHERE: Final = frozenset({"local", "openai", "echo"})
 STORED: Final = frozenset({"local", "openai"})
 
 SILENCE_SETTING: Final = "local_silence_ms"
-"""The setting, in milliseconds, after which a model that says nothing is started again.
+"""The setting, in milliseconds, after which a silent model is started again.
 
-Empty: there is none, and a model that is stopped is only seen to hold nothing else up.
+Empty: there is no such setting, and a stopped model is only required not to block anything else.
 """
 
 SILENCE: Final = 3.0
@@ -78,10 +78,10 @@ CONDITIONS: Final = {
     )
 }
 SPANS: Final = {"model-stop": (2.0, 14.0)}
-"""Seconds that a condition lasts, where it is not 1 to 8."""
+"""The range of seconds that a condition lasts; the default is 1 to 8."""
 
 AT_ONCE: Final = ("second", "status", "model-kill")
-"""Conditions that are a moment and not a span."""
+"""Conditions that happen at a moment and have no duration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ def make_plan(
 ) -> Plan:
     """Draw the plan of a round. The same arguments give the same plan.
 
-    Conditions that need what is not `available` are drawn all the same, and then left out: so the
-    rest of a plan is the same on each machine. `only`: these conditions and no others.
+    Conditions whose needs are not `available` are drawn and then left out, so that the rest of a
+    plan is the same on every machine. `only`: these conditions and no others.
     """
     draw = Random(f"{seed}/{number}")
     drawn: Backend = draw.choices(("local", "openai", "echo"), (50, 30, 20))[0]
@@ -208,12 +208,12 @@ def _special_settings(chosen: list[str]) -> dict[str, str]:
     if SILENCE_SETTING:
         settings[SILENCE_SETTING] = str(int(SILENCE * 1000))
     if any(name in LOGS for name in chosen):
-        settings["log_level"] = "debug"  # so much that a pipe that is not read is full soon
+        settings["log_level"] = "debug"  # soon fills a pipe that is not read
     return settings
 
 
 def _times(draw: Random, name: str, seconds: float) -> Iterator[Step]:
-    """Draw when a condition is there, once or twice."""
+    """Draw one or two times at which a condition begins and ends."""
     lasting = draw.random() < 0.4
     for turn in range(draw.choice((1, 2, 2))):
         at = draw.uniform(1.0, max(seconds - 4.0, 2.0))

@@ -25,7 +25,7 @@ STOP: Final = 10.0
 
 @dataclass
 class Result:
-    """What a round has shown."""
+    """The results of a round."""
 
     plan: Plan
     wrong: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Round:
         self._result = Result(plan)
 
     async def run(self) -> Result:
-        """Run the round and return what it has shown."""
+        """Run the round and return its results."""
         self._folder.mkdir(parents=True)
         with ExitStack() as stack:
             disk = None
@@ -173,7 +173,7 @@ class Round:
 async def _helper(
     name: str, folder: Path, *arguments: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a module of this package as a process; what it complains about goes to a file."""
+    """Run a module of this package as a process, with its standard error in a file."""
     with (folder / f"{name}.txt").open("wb") as complaints:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", f"tests.torture.{name}", *arguments,
@@ -190,7 +190,7 @@ async def _helper(
 
 @asynccontextmanager
 async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run something beside the body, and cancel it at the end. Its errors are raised."""
+    """Run a coroutine beside the body, cancel it at the end, and raise its errors."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -201,14 +201,14 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 async def _ended(service: Service, seconds: float) -> None:
-    """Wait for so many seconds, or until the service has ended."""
+    """Wait for this many seconds, or until the service has ended."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await service.process.wait()
 
 
 async def _settle(good: asyncio.subprocess.Process) -> None:
-    """Have the good client wait until all its requests have ended."""
+    """Make the good client wait until all its requests have ended."""
     assert good.stdin is not None
     assert good.stdout is not None
     with suppress(OSError, TimeoutError):

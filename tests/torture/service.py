@@ -1,4 +1,4 @@
-"""The service under test: a process whose memory is sampled, and whose end is looked at closely."""
+"""The service under test: a process whose memory is sampled and whose end is checked."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SLEEP: Final = Path(__file__).with_name("clock")
 
 SAMPLE: Final = 0.1
 OVERTIME: Final = 10.0
-"""Seconds beyond its limit that the service is waited for, to say how long it took."""
+"""Seconds to wait for the service beyond its limit, to measure how late it ends."""
 
 CHILDREN: Final = 2.0
 """Seconds that a child has to notice that the service has ended."""
@@ -114,7 +114,7 @@ class Service:
                 "FAKETIME_NO_CACHE": "1",
                 "DONT_FAKE_MONOTONIC": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                # Else each wait for CPython's interpreter lock takes up to a second.
+                # Otherwise, each wait for CPython's interpreter lock takes up to a second.
                 "FAKETIME_FORCE_MONOTONIC_FIX": "0",
                 "NO_FAKE_STAT": "1",
                 "PYTHONPATH": os.pathsep.join((str(SLEEP), os.environ.get("PYTHONPATH", ""))),
@@ -122,7 +122,7 @@ class Service:
         return environment(self.folder, **settings)
 
     def set_clock(self, offset: int) -> None:
-        """Make the service's wall clock wrong by so many seconds."""
+        """Make the service's wall clock wrong by this many seconds."""
         draft = self.folder / "clock.new"
         draft.write_text(f"{offset:+d}\n")
         draft.replace(self.folder / "clock")
@@ -130,7 +130,7 @@ class Service:
     # -- while it runs ---------------------------------------------------------------------------
 
     def sample(self, *, children: bool) -> None:
-        """Note what the process holds now; with `children`, look for new ones first."""
+        """Record the memory of the processes; with `children`, look for new children first."""
         with suppress(psutil.Error):
             if children:
                 for child in self._watched.children(recursive=True):
@@ -150,7 +150,7 @@ class Service:
             self.sample(children=number % 3 == 0)
 
     def model(self) -> psutil.Process | None:
-        """Return the model's process, if it lives."""
+        """Return the model's process; None if it is not running."""
         with suppress(psutil.Error):
             for child in self._watched.children(recursive=True):
                 with suppress(psutil.Error):
@@ -161,7 +161,7 @@ class Service:
     # -- its end ---------------------------------------------------------------------------------
 
     async def end(self, signals: Sequence[tuple[float, str]], drain: float) -> Exit:
-        """Send the signals, wait for the end, and return what became of everything."""
+        """Send the signals, wait for the end, and return how the service ended."""
         self.sample(children=True)
         numbers = tuple(int(signal.Signals[name]) for _, name in signals)
         began = monotonic()
@@ -189,7 +189,7 @@ class Service:
 
     async def _children_left(self) -> tuple[str, ...]:
         end = monotonic() + CHILDREN
-        # No system tells of the end of a process that is not one's child.
+        # No portable call waits for a process that is not a child of this one.
         while (left := self._living()) and monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         return tuple(f"{child.pid} {_describe(child)}" for child in left)
@@ -203,14 +203,14 @@ class Service:
         return living
 
     def kill(self) -> None:
-        """Kill the process and all that is left of it."""
+        """Kill the process and the children that are left, and clean up after libfaketime."""
         with suppress(ProcessLookupError, AttributeError):
             self.process.kill()
         for child in self._living():
             with suppress(psutil.Error):
                 child.kill()
         for pid in (*self._children, getattr(self.process, "pid", 0)):
-            # libfaketime leaves these behind where a process is killed.
+            # libfaketime leaves these behind when a process is killed.
             for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
                 (Path("/dev/shm") / name).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The plans of `make torture`: the same for the same seed, and within what they promise."""
+"""The plans of `make torture` are the same for the same seed, and stay within their bounds."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the good client saw, as a list of events that can be written down and read again.
+"""What the good client saw, as events that are written to a file and read back.
 
 Times are seconds of the system's monotonic clock, which all processes of a run share.
 """
@@ -15,7 +15,7 @@ SESSION: Final = "session"
 """The lane of the connection that the client keeps."""
 
 NEWCOMER: Final = "newcomer"
-"""The lane of connections that are made anew, with a Hello and nothing else."""
+"""The lane of new connections, which send a Hello and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Event:
     try     the client sent something on `lane`, or began to connect
     answer  the service answered on `lane`, with something that is not the frame of a request
     late    the client's own process was not scheduled from `at` to `until`
-    sent    `request` of `session` was sent for the first time; `detail` is what it is
+    sent    `request` of `session` was sent for the first time; `detail` is its kind
     frame   an answer to `request`; with `end`, `detail` is its error code, or OK
     going   GoingAway arrived in `session`
     closed  the connection of `session` ended with the close code `detail`
