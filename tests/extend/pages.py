@@ -1,9 +1,9 @@
-"""A page of the documentation, and someone who does what it says.
+"""A page of the documentation, and a reader who follows it.
 
-In a block of `console`, a line with `$` is a command and what follows is its output, in which `...`
-stands for anything; each line of a block of `sh` is a command. A command that serves stays in a
-terminal of its own until `kill %1`, Ctrl-C or the end of the page; what is shown for it, or in a
-block of `log`, is what that terminal says. Times, numbers and the width of columns may differ.
+In a `console` block, a line with `$` is a command; its output follows, in which `...` stands for
+any text. In a `sh` block, each line is a command. A command that serves runs in a terminal of its
+own until `kill %1`, Ctrl-C or the end of the page; the output shown for it, and `log` blocks, are
+that terminal's output. Times, numbers and the width of columns may differ.
 """
 
 import re
@@ -32,7 +32,7 @@ class Block:
     text: str
 
     def commands(self) -> Iterator[tuple[str, str]]:
-        """Each command, and the output that is shown for it."""
+        """Yield each command and the output shown for it."""
         if self.language == "sh":
             yield from ((line, "...") for line in self.text.splitlines())
             return
@@ -51,16 +51,17 @@ def matches(shown: str, said: str) -> bool:
 
 
 def even(line: str) -> str:
-    """A line of a log without what differs each time."""
+    """Replace the parts of a log line that vary: times, ids, numbers and widths."""
     return " ".join(VARIES.sub("#", line).split())
 
 
 @dataclass
 class Reader:
-    """Does what a page says, in a folder.
+    """Follows a page in a folder.
 
-    replaced: what the page leaves to its reader, or what would be somebody's real server.
-    said_once: what the page shows and a second time lacks. said_freely: what differs each time.
+    replaced: placeholders and addresses of real servers, and what to use instead.
+    said_once: lines of the page that appear only on first use, and not here.
+    said_freely: outputs that vary, so that any text will do.
     """
 
     folder: Path
@@ -72,7 +73,7 @@ class Reader:
     log: str = ""
 
     def read(self, block: Block) -> None:
-        """Write the file that the block shows, or give its commands."""
+        """Write the file that the block shows, expect its log lines, or run its commands."""
         if block.title:
             (self.folder / block.title).write_text(block.text)
         elif block.language == "log":
@@ -82,7 +83,7 @@ class Reader:
                 self.give(command, output)
 
     def give(self, command: str, output: str) -> None:
-        """Give a command; it must succeed, and say this."""
+        """Run a command, which must succeed with this output."""
         for shown, meant in self.replaced.items():
             command = command.replace(shown, meant)
         if SERVES.search(command):
@@ -95,17 +96,17 @@ class Reader:
         else:
             done = self.run(command)
             told = f"$ {command}\n{done.stdout}\n{done.stderr}"
-            # A checker that finds what the page shows that it finds has failed as it should.
+            # A checker must fail if the page shows an error that it finds.
             assert done.returncode == (1 if "error: " in output else 0), told
             free = output.strip() in self.said_freely and done.stdout.strip()
             assert free or matches(output, done.stdout), told
             self.done(command)
 
     def done(self, command: str) -> None:
-        """A command has been carried out; for who has to add something."""
+        """Called after each command; subclasses may override it."""
 
     def run(self, command: str) -> "subprocess.CompletedProcess[str]":
-        """Run it as the next line of one shell: what is exported stays."""
+        """Run it as the next line of one shell: exported variables stay."""
         return subprocess.run(
             ["bash", "-c", self._line(command)],
             stdin=subprocess.DEVNULL,
@@ -123,7 +124,7 @@ class Reader:
     # -- services ----------------------------------------------------------------------------
 
     def serve(self, command: str) -> None:
-        """Start a service, once it is ready; the one before has ended."""
+        """Stop the previous service, start one and wait until it is ready."""
         self.stop()
         self.service = self._spawn(command)
         if self.service.expect([READY, pexpect.EOF]):
@@ -131,7 +132,7 @@ class Reader:
         self.log = plain(f"{self.service.before}{self.service.after}")
 
     def expect_log(self, shown: str) -> None:
-        """The service says, or has said, each of these lines."""
+        """Wait until the service has logged each of these lines."""
         for line in shown.splitlines():
             if line in self.said_once or line == "...":
                 continue
@@ -141,7 +142,7 @@ class Reader:
                 self.log += plain(self.service.before or "") + "\n"
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End the service as its user would; it ends well."""
+        """Stop the service as its user would, and check that it stops in order."""
         service, self.service = self.service, None
         if service is None:
             return
@@ -156,7 +157,7 @@ class Reader:
             service.close(force=True)
 
     def chat(self, command: str) -> None:
-        """Talk: here, just look at the prompt and leave."""
+        """Start a chat, wait for its prompt and leave."""
         chat = self._spawn(command)
         chat.expect_exact(OPENED)
         chat.sendcontrol("d")
@@ -166,12 +167,12 @@ class Reader:
 
     def _spawn(self, command: str) -> Any:
         state = shlex.quote(f"{self.folder}.shell")
-        # A pseudo-terminal that nobody looks at does not say where its cursor is.
+        # The pseudo-terminal does not answer requests for the position of its cursor.
         terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
         return pexpect.spawn(
             "bash", ["-c", f"[ ! -e {state} ] || . {state}\nexec env {command}"],
             cwd=str(self.folder), env=self.environment | terminal, encoding="utf-8",
             timeout=None, dimensions=(50, 250),
-            # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+            # Tests that run in the background ignore SIGINT, and the child would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The documentation is run: every file that it shows is written, every command given, in order."""
+"""The documentation works: every file that it shows is written, every command run, in order."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.extend.wheel import ROOT, lend, own_environment
 from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode, running_opencode
 from tests.support.peers.scripted_llm import MODEL, scripted_llm
 
-# To end what hangs: nothing here is a matter of time.
+# The timeout only ends tests that hang; none depends on time.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -37,17 +37,17 @@ NOT_RUN = {
     "$ make test\n": "it would run itself",
     "make bench ": "minutes, in an environment of its own that the network fills",
 }
-"""How blocks begin that no test runs, and why."""
+"""The beginnings of blocks that no test runs, and the reasons."""
 
 READ_ELSEWHERE = {"hex": "tests/test_protocol_docs.py reads each frame"}
-"""Blocks that are no code, by their language."""
+"""Languages of blocks that are not run, and where they are read instead."""
 
 
 def is_listed(block: Block) -> bool:
     return block.text.startswith(tuple(NOT_RUN))
 
 
-def who_runs(page: Path, block: Block) -> By | None:
+def runner_of(page: Path, block: Block) -> By | None:
     match page.relative_to(ROOT).as_posix(), block.language:
         case "docs/extending.md", _:
             return By.WALK
@@ -74,15 +74,15 @@ def pages() -> list[Path]:
 
 
 def of(who: By) -> list[Block]:
-    """What this test is to run: all that is not listed above."""
+    """Return the blocks that this test runs, without those in NOT_RUN."""
     found = [(page, block) for page in pages() for block in blocks(page)]
-    mine = [block for page, block in found if who_runs(page, block) is who]
+    mine = [block for page, block in found if runner_of(page, block) is who]
     assert mine
     return [block for block in mine if not is_listed(block)]
 
 
 class Walker(Reader):
-    """In an empty folder, with an index that has what the tests have."""
+    """A reader in an empty folder, whose virtual environment has the tests' packages."""
 
     def done(self, command: str) -> None:
         if command == "python3 -m venv .venv":
@@ -104,7 +104,7 @@ def test_the_walk_works_from_the_wheel_in_an_empty_folder(tmp_path: Path) -> Non
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Reader]:
-    """A copy of what of the project `make serve` and the examples need, after `make setup`."""
+    """A copy of the files that `make serve` and the examples need, as after `make setup`."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     stamp = Path(sys.prefix, ".installed")
@@ -112,14 +112,14 @@ def checkout(tmp_path: Path) -> Iterator[Reader]:
     (folder / ".venv").symlink_to(sys.prefix)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
-        os.utime(folder / name, (0, 0))  # older than what was made of it
+        os.utime(folder / name, (0, 0))  # older than the files made from it
     for name in ("docs", "examples"):
         (folder / name).symlink_to(ROOT / name)
     environment = own_environment(Path("/usr/bin"), tmp_path)
-    # Said while the virtual environment is made, as the Makefile has it.
+    # The Makefile prints this while it makes the virtual environment.
     installing = "Installing into .venv: a minute or two, some 1.2 GB, with the small model."
     assert installing.replace(".venv", "$(VENV)") in (ROOT / "Makefile").read_text()
-    # The model is small, and speaks as it likes.
+    # The small model's answer varies.
     reply = "The capital of France is Paris."
     reader = Reader(folder, environment, said_once=(installing,), said_freely=(reply,))
     try:
@@ -182,8 +182,8 @@ def test_the_examples(checkout: Reader) -> None:
 def test_no_page_shows_code_that_nothing_runs(page: Path) -> None:
     for block in blocks(page):
         held = is_listed(block) or block.language in READ_ELSEWHERE
-        assert held or who_runs(page, block), block.text
-    # A command that is not fenced would not be found.
+        assert held or runner_of(page, block), block.text
+    # An indented command is not in a fenced block, so no test would run it.
     indented = re.compile(
         r"^(?: {4}|\t)(?:\$ |make |callboard [a-z]|python|pip |\. |\.venv|[A-Z_]+=)", re.MULTILINE
     )

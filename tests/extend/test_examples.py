@@ -1,4 +1,4 @@
-"""The examples: each alone, by hand-moved time where it has any; and all three in a service."""
+"""The examples: each alone, on a manual clock if it uses time, and all three in a service."""
 
 import asyncio
 import sqlite3
@@ -116,7 +116,7 @@ async def test_a_pipe_that_nobody_emptied_is_closed(tmp_path: Path) -> None:
     files = psutil.Process().num_fds()
     async with running_process("yes", folder=tmp_path) as process:
         held: bytearray = getattr(process.stdout, "_buffer")  # noqa: B009  # asyncio's own
-        while len(held) <= 2 * LONGEST_LINE:  # noqa: ASYNC110  # then it reads no more
+        while len(held) <= 2 * LONGEST_LINE:  # noqa: ASYNC110  # beyond that, asyncio stops reading
             await asyncio.sleep(0)
     assert psutil.Process().num_fds() <= files
 
@@ -157,7 +157,7 @@ async def test_notes_are_kept_and_found(actor_system: ActorSystem, tmp_path: Pat
 
 async def test_a_crash_of_the_notebook_loses_no_note(tmp_path: Path) -> None:
     file = tmp_path / "notes.db"
-    system = ActorSystem()  # by real time: to close and open a database takes some
+    system = ActorSystem()  # on real time, since closing and opening a database takes some
     async with serving(system, Notes(file)) as calls:
         await calls.call(AddNote(text="first"), Note)
         with sqlite3.connect(file) as other:
@@ -180,7 +180,7 @@ async def test_a_file_that_is_no_database_ends_the_start(
     with pytest.raises(StartFailed, match="file is not a database"):
         async with serving(actor_system, Notes(tmp_path / "notes.db")):
             pass
-    # And the service ends: no thread of the database's holds it up.
+    # The service ends too: no thread of the database keeps it running.
     settings = {"NOTES_FILE": str(tmp_path / "notes.db"), "PYTHONPATH": str(ROOT)}
     flags = ("--backend=echo", "--actors=examples.notes.handlers")
     code, out, err = await asyncio.to_thread(run, tmp_path, "serve", *flags, **settings)

@@ -1,4 +1,4 @@
-"""`callboard new`: from the built wheel, a package that is installed, checked and served."""
+"""`callboard new` of the built wheel makes a package that installs, passes its CI and serves."""
 
 import json
 import re
@@ -20,17 +20,17 @@ from tests.typing.checkers import PYRIGHT, needs_pyright
 
 pytestmark = [
     pytest.mark.xdist_group("wheel"),  # built once
-    pytest.mark.timeout(600),  # to end what hangs: nothing here is a matter of time
+    pytest.mark.timeout(600),  # only ends tests that hang; none depends on time
 ]
 
-# Public attributes without a type of their own, and what is made of them. It goes down only.
+# The number of public attributes without a declared type, which may only go down.
 INFERRED_TYPES = {"actors": 164, "transport": 0}
 INFERRED = "Type is missing type annotation and could be inferred differently by type checkers"
 
 
 @pytest.fixture(scope="session")
 def project(installed: Installed) -> Path:
-    """A package that was made by the installed command, and is installed."""
+    """A package made by the installed `callboard new`, and then installed."""
     installed.out(str(installed.bin / "callboard"), "new", "my-weather")
     project = installed.folder / "my-weather"
     installed.install("--editable", str(project))
@@ -45,12 +45,12 @@ def test_the_source_tree_cannot_be_imported(installed: Installed) -> None:
 
 
 def steps(project: Path) -> list[str]:
-    """The commands of its CI, in their order."""
+    """Return the commands of the package's CI, in order."""
     workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())
     (job,) = workflow["jobs"].values()
     commands = [step["run"] for step in job["steps"] if "run" in step]
     others = [step["uses"].partition("@")[0] for step in job["steps"] if "run" not in step]
-    assert others == ["actions/checkout", "actions/setup-python"]  # what is done here by hand
+    assert others == ["actions/checkout", "actions/setup-python"]  # the test does these itself
     return commands
 
 
@@ -126,7 +126,7 @@ def test_no_public_name_is_partly_unknown(
 ) -> None:
     node = shutil.which("node")
     assert node is not None, "pyright needs node"
-    # With --verifytypes it looks where a configuration file says, not where --pythonpath does.
+    # With --verifytypes, pyright finds packages by a configuration file, not by --pythonpath.
     where = {"venvPath": str(installed.folder), "venv": "venv"}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(where))
     command = (node, str(PYRIGHT[-1]), "--outputjson", "--verifytypes", package, "--ignoreexternal")
@@ -141,9 +141,9 @@ def test_no_public_name_is_partly_unknown(
         for symbol in found["symbols"]
         if symbol["isExported"]
         for diagnostic in symbol["diagnostics"]
-        if "partially unknown" not in diagnostic["message"]  # what follows from a cause
+        if "partially unknown" not in diagnostic["message"]  # consequences of another cause
     }
-    # An attribute that is set to a typed parameter, and the like: inferred, and by all the same.
+    # For example, an attribute set to a typed parameter: every checker infers the same type.
     assert causes <= {INFERRED, "Ambiguous base class override"}
 
 
@@ -157,7 +157,7 @@ def test_no_public_name_is_partly_unknown(
         ("full", "exists, and is no empty folder"),
     ],
 )
-def test_a_path_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
+def test_an_unsuitable_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     with pytest.raises(BadPath, match=message):

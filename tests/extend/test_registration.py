@@ -1,4 +1,4 @@
-"""Extensions of a service: three ways in, and a clear error for each way to get it wrong."""
+"""Three ways to register extensions with a service, and a clear error for each mistake."""
 
 import importlib
 import os
@@ -50,7 +50,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: str) -> None:
-    """A package's entry point, as an installer leaves it."""
+    """Write a package's metadata with an entry point, as an installer does."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -74,7 +74,7 @@ def test_a_module_of_the_working_directory_by_name(folder: Path) -> None:
 def test_a_module_that_is_installed_does_not_put_the_working_folder_on_the_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else whatever is imported later, and is not installed, would be taken from there."""
+    """Otherwise, later imports of modules that are not installed would load them from there."""
     (folder / "site").mkdir()
     monkeypatch.setattr(sys, "path", [str(folder / "site"), *sys.path])
     importlib.invalidate_caches()
@@ -101,7 +101,7 @@ def test_a_namespace_package_may_have_a_part_in_the_working_folder(
 def test_what_the_user_s_own_file_names_is_not_looked_for_in_the_working_folder(
     tmp_path: Path,
 ) -> None:
-    """That file applies in every folder, and so in one that is somebody else's."""
+    """That file applies in every folder, also in a folder of another user."""
     own = tmp_path / "config" / "callboard" / "callboard.toml"
     own.parent.mkdir(parents=True)
     own.write_text('actors = ["one"]\n')
@@ -131,7 +131,7 @@ def test_another_function_of_the_module(folder: Path) -> None:
     assert names(registry) == ["StringValue"]
 
 
-def test_an_installed_package_by_its_entry_point_and_named_too_is_one(
+def test_a_package_found_by_its_entry_point_and_by_name_counts_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(folder, "good_c", GOOD)
@@ -295,7 +295,7 @@ def packed(value: Message) -> Any:
 
 
 async def check(service: ServiceProcess) -> None:
-    """Both modules are served, the second one with inputs beyond the first credit."""
+    """Check that both modules are served, the second with inputs beyond its first credit."""
     async with service.connect() as client:
         answer = await client.call(call=packed(StringValue(value="a word")))
         said = StringValue()

@@ -1,8 +1,8 @@
 """The built wheel in an environment of its own, in which the source tree cannot be imported.
 
-What the wheel requires is lent by the environment of the tests, by a .pth file. Python reads no
-.pth files in folders that it was led to by one, so the editable install there leads nowhere, and
-`callboard` is the wheel's; a test looks.
+The packages that the wheel requires come from the environment of the tests, by a .pth file. Python
+reads no .pth files in folders that it found by one, so the editable install there has no effect,
+and `callboard` is the wheel's; a test in test_new.py checks that.
 """
 
 import os
@@ -19,34 +19,37 @@ OFFLINE = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_NO_INDEX": "1",
     "PIP_NO_DEPS": "1",
-    "PIP_NO_BUILD_ISOLATION": "0",  # pip's word for: none
+    "PIP_NO_BUILD_ISOLATION": "0",  # with this value pip uses no isolation
 }
-"""With these pip installs what is there, takes for installed what is lent, and fetches nothing."""
+"""With these, pip installs only local files, without dependencies, and downloads nothing."""
 
 
 def make_venv(folder: Path) -> Path:
-    """A virtual environment without pip of its own; its folder of programs."""
+    """Make a virtual environment without its own pip; return its folder of programs."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     lend(folder)
     return folder / "bin"
 
 
 def lend(venv: Path) -> None:
-    """Have a virtual environment find the packages that the tests have, pip too."""
+    """Let a virtual environment find the packages of the tests' environment, including pip."""
     python = str(venv / "bin" / "python")
     ask = [python, "-c", "import site; print(site.getsitepackages()[0])"]
     site = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     Path(site, "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # Where pip would have put it.
+    # pip would have installed it there.
     shutil.copy(Path(sys.executable).with_name("protoc-gen-mypy"), venv / "bin")
 
 
 _CALLERS = ("ARGS", "CALLBOARD_", "COV", "MAKE", "MFLAGS", "PIP_", "PYTEST", "PYTHON", "VENV")
-"""What tells programs how to run: what make was given, it hands on too."""
+"""Prefixes of variables that change how programs run; `make` passes on its own, too."""
 
 
 def own_environment(programs: Path, folder: Path) -> dict[str, str]:
-    """Nothing of the caller's Python; these programs first; service files below the folder."""
+    """Make an environment without the caller's Python settings, and with these programs first.
+
+    folder: for the files of services.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_CALLERS)}
     (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
     return (
@@ -57,7 +60,7 @@ def own_environment(programs: Path, folder: Path) -> dict[str, str]:
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "CALLBOARD_DATA_DIR": str(folder / "data"),
             "XDG_CONFIG_HOME": str(folder / "config"),
-            # What mypy knows of the packages that are lent, for all tests of a run.
+            # All tests of a run share mypy's cache, which covers the lent packages.
             "MYPY_CACHE_DIR": str(folder.parent / "mypy"),
         }
     )
@@ -83,26 +86,26 @@ class Installed:
 
     @property
     def wheel(self) -> Path:
-        """The wheel itself."""
+        """The path of the wheel."""
         (wheel,) = self.folder.glob("callboard-*.whl")
         return wheel
 
     def install(self, *what: str) -> None:
-        """As `pip install`, without what the test environment has already."""
+        """Run `pip install` offline and without dependencies."""
         self.out(str(self.python), "-m", "pip", "install", "--quiet", *what)
 
     def out(self, *command: str, cwd: Path | None = None) -> str:
-        """The standard output of a command that must succeed."""
+        """Run a command that must succeed and return its standard output."""
         done = self.run(*command, cwd=cwd)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        """What its programs are started with."""
+        """Make the environment for its programs."""
         return own_environment(self.bin, self.folder)
 
     def run(self, *command: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
+        """Run a command in that environment."""
         return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
