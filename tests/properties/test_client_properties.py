@@ -1,6 +1,6 @@
-"""The client's state machine beside a model of the service, whatever is lost on the way.
+"""The client's state machine against a model of the service, over connections that lose frames.
 
-Each direction is a queue that a cut empties, so that any frame may be the last that arrived.
+Each direction is a queue that a cut empties, so any frame may be the last that arrives.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ HERE = Endpoint("ws://model", "the token", 1.0)
 
 
 class Asked:
-    """What a user has of one call."""
+    """One call, as its user sees it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -40,7 +40,7 @@ class Asked:
 
 
 class Lossy(RuleBasedStateMachine):
-    """A user, the client's protocol, a lossy way, the model of the service."""
+    """A user, the client's protocol, a lossy connection and the model of the service."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Lossy(RuleBasedStateMachine):
             self.protocol.answer(call, AnswerRequest(ask_id="a", answers=["yes"]))
             self.do([])
 
-    # -- the way and the service -------------------------------------------------------------
+    # -- the connection and the service ------------------------------------------------------
 
     @precondition(lambda self: self.up)
     @rule(most=st.integers(1, 6))
@@ -145,7 +145,7 @@ class Lossy(RuleBasedStateMachine):
     @precondition(lambda self: any(s.running for s in self.service.sessions.values()))
     @rule(data=st.data(), most=st.integers(1, 20))
     def work(self, data: st.DataObject, most: int) -> None:
-        """A request goes on, whether its client is there or not."""
+        """A request continues, whether its client is connected or not."""
         sessions = [s for s in self.service.sessions.values() if s.running]
         session = data.draw(st.sampled_from(sessions))
         request_id = data.draw(st.sampled_from(list(session.running)))
@@ -167,13 +167,13 @@ class Lossy(RuleBasedStateMachine):
 
     @rule()
     def forget(self) -> None:
-        """The service has lost its sessions: it was started anew, or was away too long."""
+        """The service loses its sessions, because it restarts or the client was away too long."""
         if self.restarts < 2:
             self.restarts += 1
             self.service.sessions.clear()
             self.cut(1012)
 
-    # -- what holds --------------------------------------------------------------------------
+    # -- invariants --------------------------------------------------------------------------
 
     @invariant()
     def no_answer_is_lost_or_comes_twice(self) -> None:
@@ -194,7 +194,7 @@ class Lossy(RuleBasedStateMachine):
         assert len(self.service.started) == len(set(self.service.started))
 
     def teardown(self) -> None:
-        """Left alone, everything ends, exactly once."""
+        """Without further cuts, every call that was not abandoned ends, exactly once."""
         for call in [c for c, asked in self.asked.items() if asked.text == "never"]:
             self.asked[call].cancelled = True
             self.do(self.protocol.cancel(call))

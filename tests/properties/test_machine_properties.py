@@ -1,4 +1,4 @@
-"""The machine beside a plain model, under any order of events."""
+"""The session machine agrees with a plain model under any order of events."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from tests.support.machine_kit import Machine, Start, gone, receive, stream
 from tests.support.session_kit import Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
-"""Of the requests that are open, mostly; 8 and 9: one that has ended, or never was."""
+"""Picks an open request, if any; 8 picks the last id that was used, and 9 an unused one."""
 IN_FLIGHT = 3
 OUTBOX = 200
 KEPT = 8
@@ -46,7 +46,7 @@ CANCEL = Failure(Code.CANCELLED, "x")
 
 @dataclass
 class Modelled:
-    """A request, as the model has it."""
+    """A request in the model."""
 
     limit: int
     sent: int = 0
@@ -58,7 +58,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and how long it is."""
+    """An answer and the size of its frame in bytes."""
 
     sent: Sent
     size: int
@@ -77,18 +77,18 @@ class MachineBesideModel(RuleBasedStateMachine):
         self.machine: Machine = SessionMachine(LIMITS, encode)
         self.requests: dict[int, Modelled] = {}
         self.waits: list[int] = []
-        """Requests that have asked for room, the first that did so first."""
+        """Requests that wait for room, in the order in which they asked for it."""
         self.answers: list[Answer] = []
-        """All that were ever given, by their sequence."""
+        """All answers so far, in the order of their sequence numbers."""
         self.taken = self.gone = 0
-        """The sequences of the last that a connection took, and the last that is kept no more."""
+        """Sequence numbers of the last answer that a connection took, and the last one dropped."""
         self.aside: list[Sent] = []
         self.handled: list[Sent] = []
-        """What the client has, over all of its connections."""
+        """The answers that the client has received, over all of its connections."""
         self.connected = self.draining = False
         self.last_id = 0
 
-    # What the model says.
+    # Expectations of the model.
 
     def expect(self, request_id: int, said: str, *, end: bool = False) -> None:
         if request_id:
@@ -119,7 +119,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.wait(request_id)
 
     def expect_woken(self, effects: Sequence[Effect | Start], which: list[int]) -> None:
-        """Of these requests those go on that have room, when a notice that waits has gone out."""
+        """Expect a wake for each of these requests that has room once its held notice is sent."""
         woken: list[Effect] = []
         for request_id in which:
             request = self.requests[request_id]
@@ -183,7 +183,7 @@ class MachineBesideModel(RuleBasedStateMachine):
     def receive(self, frame: Frame) -> list[Effect | Start]:
         return receive(self.machine, frame, 10, 0.0)
 
-    # What the client does. It does nothing while it is not there.
+    # Actions of the client.
 
     @initialize()
     def some_requests(self) -> None:
@@ -276,7 +276,7 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     @rule(behind=st.sampled_from([0, 0, 1, 2, 5, -1]))
     def connect(self, behind: int) -> None:
-        """The client takes its session up; it has handled all that was sent but so many."""
+        """The client resumes; it has handled all answers that were sent but the last `behind`."""
         after = max(self.taken - behind, 0)
         possible = self.gone <= after <= self.taken
         output = self.machine.output
@@ -301,7 +301,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         self.machine.detach()
         self.connected, self.aside = False, []
 
-    # What the requests do. A stream asks for room first, as `StreamActor` does.
+    # Actions of the requests. A stream asks for room first, as `StreamActor` does.
 
     @rule(which=WHICH, text=st.sampled_from(["", "a", "bb" * 20]), times=st.sampled_from([1, 2, 4]))
     def answer(self, which: int, text: str, times: int) -> None:
@@ -370,7 +370,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.requests[request_id].gone = True
         gone(self.machine, request_id)
 
-    # What the connection and the service do.
+    # Actions of the connection and the service.
 
     @precondition(lambda self: self.connected)
     @rule(at_most=st.sampled_from([0, 30, 60, 100, 400]))
@@ -407,10 +407,10 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.expect(0, "going away x 1")
             self.machine.drain("x", 1)
 
-    # What holds at all times.
+    # Invariants.
 
     @invariant()
-    def the_books_agree(self) -> None:
+    def the_machine_agrees_with_the_model(self) -> None:
         assert self.machine.last_request_id == self.last_id
         assert self.machine.output.queue.sequence == len(self.answers)
         assert self.machine.output.replay.acknowledged == self.gone

@@ -1,4 +1,4 @@
-"""Any series of calls on the conversation store equals the same on plain lists."""
+"""Any series of calls gives the same results on the conversation store as on plain lists."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ class Read:
 
 @dataclass
 class Conversation:
-    """What the store is compared with."""
+    """A conversation in the model."""
 
     title: str
     changed: int
@@ -172,7 +172,7 @@ async def _carry_out(
 
 
 def _drop_repeated(before: list[HistoryEntry], entry: HistoryEntry) -> None:
-    """A question that was not answered and is asked again counts once."""
+    """Drop the last question, and the errors after it, if this entry asks it again."""
     said = [place for place, old in enumerate(before) if old.WhichOneof("entry") != "error"]
     if entry.user_text and said and before[said[-1]].user_text == entry.user_text:
         del before[said[-1] :]

@@ -1,7 +1,7 @@
-"""Random trees under random crashes, stops and restarts, held against a small model.
+"""Random trees under random crashes, stops and restarts, compared with a small model.
 
-The model knows, for each actor: its parent, its restart type, whether it is alive, and the numbers
-that it has been told and has not lost by a crash.
+For each actor, the model knows its parent, its restart type, whether it is alive, and the numbers
+that it was sent and has handled.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ KINDS = (ForOne, ForAll, ForRest)
 
 @dataclass
 class Known:
-    """One actor, in the model."""
+    """One actor in the model."""
 
     name: str
     kind: type[Worker]
@@ -71,18 +71,18 @@ class Known:
     downs: int = 0
 
     def whole(self) -> "list[Known]":
-        """It and all below it."""
+        """Return this actor and all below it."""
         return [self, *(below for child in self.children for below in child.whole())]
 
     def end(self) -> None:
-        """It is no more, and nothing below it is."""
+        """Mark this actor and all below it as ended."""
         for known in self.whole():
             known.alive = False
         if self.parent is not None:
             self.parent.children.remove(self)
 
     def crash(self) -> None:
-        """What a supervisor's strategy makes of a crash."""
+        """Do what its supervisor's strategy prescribes after a crash."""
         for child in list(self.children):
             child.end()
         if self.restart is Restart.TEMPORARY:
@@ -103,7 +103,7 @@ class Known:
 
 
 def shape(snapshot: ActorSnapshot) -> list[tuple[str, str]]:
-    """Who is there, parents before their children, and in what state."""
+    """List the names and states of all actors, parents before their children."""
     return [
         (snapshot.name, snapshot.state),
         *(line for child in snapshot.children for line in shape(child)),
@@ -166,7 +166,7 @@ class Trees(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99), before=st.integers(0, 3), after=st.integers(0, 3))
     def crash(self, which: int, before: int, after: int) -> None:
-        """Send some, crash it, send some more: those wait for the restart."""
+        """Send messages, crash the actor, and send more, which wait for the restart."""
         if not self.alive():
             return
         known = self.alive()[which % len(self.alive())]
@@ -203,14 +203,14 @@ class Trees(RuleBasedStateMachine):
             self.run(self.settled(act))
 
     async def settled(self, act: Callable[[], Awaitable[None] | None]) -> None:
-        """Do it, and let the restarts that follow come due."""
+        """Run `act`, and let the restarts that follow come due."""
         doing = act()
         if doing is not None:
             await self.clock.until(doing)
         await self.clock.advance(5 * PAUSE)
 
     @invariant()
-    def the_tree_is_the_models(self) -> None:
+    def the_tree_matches_the_model(self) -> None:
         root = self.known[0]
         expected = [(known.name, "running") for known in root.whole()] if root.alive else []
         assert shape(self.system.snapshot())[1:] == expected
@@ -222,7 +222,7 @@ class Trees(RuleBasedStateMachine):
             assert known.downs == (0 if known.alive else 1)
 
     @invariant()
-    def nobody_has_a_task_who_has_nothing_to_do(self) -> None:
+    def idle_actors_have_no_task(self) -> None:
         assert self.system.statistics().tasks == 0
         assert self.clock.pending == 0
 

@@ -1,8 +1,8 @@
-"""A message has the same effect whichever way it takes to its actor.
+"""A message has the same effect whichever way it reaches its actor.
 
-`tell`, `tell_now`, `send` and `ask` have a short way each, and an actor handles what it finds in
-one of four loops (a turn with one message, a turn at once, a turn through a queue, a task): parts
-of them are inlined copies, and this is what holds the copies together.
+`tell`, `tell_now`, `send` and `ask` each have a fast path, and an actor handles its messages in one
+of four loops (a turn with one message, a turn at once, a turn through a queue, a task). Parts of
+them are inlined copies; these tests check that all copies behave the same.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Coroutines(Worker):
 
 
 class Hookless(Bare):
-    """Has no hook of its own, so that it ends and begins anew without a task."""
+    """Has no hooks, so that it stops and restarts without a task."""
 
     def __init__(self, log: list[str]) -> None:
         self.log = log
@@ -122,7 +122,7 @@ KINDS = ("note", "note", "note", "crash", "wait", "wait and crash", "finish", "s
 
 
 async def run(way: Way, kind: type[Worker | Hookless], names: list[str]) -> list[object]:
-    """What became of an actor that was sent these."""
+    """Send the messages this way; return the actor's log, state, restarts and queue length."""
     log: list[str] = []
     async with running_system(clock=ManualClock()) as system:
         ref = spawn(system, kind, log)
