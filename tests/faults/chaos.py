@@ -1,4 +1,4 @@
-"""What goes wrong on the way, by a seed, and how much of it has."""
+"""Plans the faults of connections from a seed, and counts them."""
 
 from collections import Counter
 from random import Random
@@ -7,12 +7,12 @@ from tests.support.peers.fault_proxy import CLEAN, Direction, Fault, FaultProxy,
 
 WEIGHTS = {Kind.CUT: 40, Kind.RESET: 35, Kind.HALF_CLOSE: 18, Kind.BLACK_HOLE: 7}
 EARLY = 400
-"""Bytes in which the upgrade, Hello and Welcome pass, each way."""
+"""Bytes, each way, in which the upgrade, Hello and Welcome pass."""
 LATE = 700
 
 
 class Chaos:
-    """Plans toxics, from when it begins until `target` faults have happened."""
+    """Plans the toxics of each connection, from `begin` until `target` faults have happened."""
 
     def __init__(self, seed: int, target: int) -> None:
         self.target = target
@@ -21,27 +21,27 @@ class Chaos:
         self._begun = False
 
     def begin(self) -> None:
-        """Let things go wrong from now on: who is connected is thrown out."""
+        """Inject faults from now on, and cut all open connections."""
         self._begun = True
         self.proxy.cut()
 
     def through(self, host: str, port: int) -> FaultProxy:
-        """The proxy that does it."""
+        """Make the proxy that injects the faults, and return it."""
         self.proxy = FaultProxy(host, port, self.plan)
         return self.proxy
 
     @property
     def faults(self) -> Counter[Kind]:
-        """Those that have happened."""
+        """The faults that have happened, by kind."""
         return self.proxy.faults
 
     @property
     def done(self) -> bool:
-        """There were enough."""
+        """True once enough faults have happened."""
         return self.faults.total() >= self.target
 
     def plan(self) -> Toxics:
-        """How the next connection is."""
+        """Return the toxics of the next connection."""
         if self.done or not self._begun:
             return CLEAN
         draw = self._random

@@ -1,4 +1,4 @@
-"""The proxy of the tests does what it says, else what passes through it proves nothing."""
+"""The fault proxy does what it claims; otherwise, tests that use it would prove nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ HELLO = b"0123456789" * 10
 
 
 class Ends:
-    """Both ends of a way through the proxy: what each has read, and how it ended."""
+    """Streams at both ends of a connection through the proxy."""
 
     def __init__(self, proxy: FaultProxy) -> None:
         self.proxy = proxy
@@ -40,7 +40,7 @@ async def ends(toxics: Toxics) -> AsyncIterator[Ends]:
 
 
 async def to_the_end(reader: asyncio.StreamReader) -> bytes | None:
-    """All that comes; None: it ends with a reset."""
+    """Read to the end and return the data; None if the connection is reset."""
     try:
         return await reader.read()
     except ConnectionResetError:

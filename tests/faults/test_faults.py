@@ -1,7 +1,7 @@
-"""Whatever happens on the way: every request ends once, and no answer is lost or comes twice.
+"""Whatever happens to connections, every request ends once, and no answer is lost or comes twice.
 
-`FAULTS=10000` says how many faults (cuts, resets, half-closes, black holes) are injected, `SEED`
-which. `make faults`, and the check run with it, injects 10,000; the other runs of the tests fewer.
+`FAULTS` sets how many faults (cuts, resets, half-closes, black holes) are injected, and `SEED`
+which ones. `make faults` injects 10,000, any other run of the tests 300.
 """
 
 import os
@@ -24,7 +24,7 @@ FAULTS = int(os.environ.get("FAULTS", "300"))
 SEED = int(os.environ.get("SEED", str(randrange(2**32))))
 CLIENTS = 40
 USERS = 3
-"""Requests at once of one client."""
+"""Concurrent requests per client."""
 
 SERVICE = (
     "--backend", "echo", "--drain-ms", "0", "--log-level", "warning",

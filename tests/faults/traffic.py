@@ -1,4 +1,4 @@
-"""What users do meanwhile: requests of every kind, each checked to its end."""
+"""Users during the faults, who send requests of every kind and check each to its end."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ PAGE: Final = 200
 
 
 class Ledger:
-    """How the requests of all users ended."""
+    """Counts the requests of all users, and how they ended."""
 
     def __init__(self) -> None:
         self.opened = 0
@@ -38,7 +38,7 @@ class Ledger:
 
 
 class User:
-    """One conversation with the backend `echo`, one request after the other."""
+    """Has one conversation with the backend `echo`, one request at a time."""
 
     def __init__(self, client: Client, draw: Random, ledger: Ledger) -> None:
         self._client = client
@@ -50,7 +50,7 @@ class User:
         self._sent: set[str] = set()
 
     async def run(self, done: Callable[[], bool]) -> None:
-        """Ask on until it is done; then see what the conversation has kept."""
+        """Send requests until `done`, then check the history of the conversation."""
         made = await self._client.call(CreateSessionRequest(), SessionInfo)
         self._conversation = made.id
         jobs: list[Callable[[], Awaitable[str]]] = [
@@ -93,7 +93,7 @@ class User:
         return "completed"
 
     async def _cancel(self) -> str:
-        """Cancel after some tokens, or none, and read to the end, which may be another."""
+        """Cancel after some tokens or none, and read to the end; the reply may complete first."""
         stream = self._say("[[delay:1]][[repeat:200]]")
         after, got = self._draw.randrange(30), 0
         if not after:
@@ -163,7 +163,7 @@ class User:
         return "listed"
 
     async def _check_history(self) -> None:
-        """Each message was handled once at most, and all that were completed, once."""
+        """Check that each message was handled at most once, and each completed one once."""
         said: Counter[str] = Counter()
         before, more = "", True
         while more:
@@ -177,7 +177,7 @@ class User:
 
 
 async def all_of(users: list[User], done: Callable[[], bool]) -> None:
-    """Run them side by side; the first that fails ends all."""
+    """Run the users concurrently; the first failure ends all."""
     async with asyncio.TaskGroup() as group:
         for user in users:
             group.create_task(user.run(done))

@@ -1,6 +1,6 @@
-"""A client's websocket that holds each frame of the service's to the contract before passing it on.
+"""A client's WebSocket that checks each frame of the service against the contract.
 
-The client would forgive what is repeated; this does not.
+The client would tolerate repeated answers; these checks do not.
 """
 
 import socket
@@ -17,18 +17,18 @@ from transport.client.socket import ClientWebSocket, WebSockets
 
 @dataclass
 class Record:
-    """What a client's sessions were seen to do."""
+    """What the sessions of all clients were seen to do."""
 
     resumes: int = 0
     outstanding: int = 0
-    """Resumes after which an answer came to a request from before: answers were outstanding."""
+    """Resumes with answers outstanding: afterwards, an answer to an earlier request came."""
     welcomes: int = 0
     frames: int = 0
     ends: Counter[tuple[bytes, int]] = field(default_factory=Counter)
 
 
 class WatchedWebSocket:
-    """One connection."""
+    """One connection, whose frames are checked."""
 
     def __init__(self, inner: ClientWebSocket, record: Record) -> None:
         self._inner = inner
@@ -85,7 +85,7 @@ class WatchedWebSocket:
 
 
 class Detour(AbstractResolver):
-    """Every name is a port of this machine's."""
+    """Resolves every name to one port of this machine."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -105,7 +105,7 @@ class Detour(AbstractResolver):
 
 
 class WatchedSockets:
-    """Dials WebSockets that are watched, by way of a proxy: the service must see its own name."""
+    """Dials watched WebSockets through a proxy, with URLs that name the service itself."""
 
     def __init__(self, record: Record, proxy_port: int) -> None:
         self._inner = WebSockets(lambda: TCPConnector(resolver=Detour(proxy_port)))

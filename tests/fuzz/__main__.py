@@ -9,7 +9,7 @@ with atheris.instrument_imports(include=["actors", "transport"]):
 
 
 def main() -> None:
-    """Fuzz until libFuzzer has had enough."""
+    """Fuzz until libFuzzer stops."""
     name = sys.argv.pop(1)
     atheris.Setup(sys.argv, TARGETS[name])
     atheris.Fuzz()

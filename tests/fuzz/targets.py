@@ -1,4 +1,4 @@
-"""What is fuzzed: bytes in, and nothing but what is promised out. Each raises on anything else.
+"""The fuzz targets. Each takes bytes, and raises if the code breaks any of its promises.
 
 The same targets run under hypothesis (`test_targets.py`) and, guided by coverage, under atheris
 (`make fuzz`).
@@ -42,11 +42,11 @@ LIMITS: Final = SessionLimits(
     resume_buffer_bytes=1024,
 )
 MOST_HELD: Final = 8 * 1024
-"""Bytes that a session of these limits may hold, ends and refusals included."""
+"""Bytes that a session with these limits may hold, including final answers and refusals."""
 
 
 class Called(RequestActor[ServiceStatusRequest, ServiceStatus]):
-    """What `call` reaches."""
+    """The handler that a `call` reaches."""
 
     async def handle(self, request: ServiceStatusRequest) -> ServiceStatus:
         raise NotImplementedError
@@ -62,7 +62,7 @@ WIRE: Final = make_wire()
 
 
 def fuzz_wire(data: bytes) -> None:
-    """A frame, or the violation 4500; what it holds is no longer than what came."""
+    """Decoding gives a frame, whose payload is no longer than the data, or the violation 4500."""
     frame = WIRE.decode(data)
     assert isinstance(frame, FRAMES)
     try:
@@ -81,7 +81,7 @@ def fuzz_wire(data: bytes) -> None:
 
 
 def fuzz_greeting(data: bytes) -> None:
-    """The token that protobuf would read, or an empty one, or none."""
+    """The token that is shown is the one that protobuf would read, or empty, or none."""
     shown = shown_token(data)
     assert shown is None or shown in data
     hello = WIRE.greeting(data)
@@ -90,7 +90,7 @@ def fuzz_greeting(data: bytes) -> None:
 
 
 class Driven:
-    """A session machine, and what its client has got. One byte says what happens next."""
+    """A session machine and the frames that its client has read. One byte selects each step."""
 
     def __init__(self) -> None:
         self.machine: Machine = SessionMachine(LIMITS, WIRE.encode)
@@ -147,11 +147,11 @@ class Driven:
         if self.machine.resume(last):
             self.at = last
         else:
-            self.closed = True  # and the session with it
+            self.closed = True  # the session has ended too
         self.react(self.machine.attach(initial_credit=2, acknowledges=False))
 
     def read(self, frames: list[bytes]) -> None:
-        """Without a gap, once after each resume; nothing after an end; the same when replayed."""
+        """Check that there is no gap, replays are equal, and nothing follows an end."""
         for frame in frames:
             message = ServerMessage.FromString(payload_of(frame))
             if not message.request_id:
@@ -168,7 +168,7 @@ class Driven:
 
 
 def fuzz_session(data: bytes) -> None:
-    """Steps: what happens, the length of a frame, the frame."""
+    """Run steps, each of which is: the kind of step, the length of a frame, the frame."""
     driven, at = Driven(), 0
     while at + 1 < len(data) and not driven.closed:
         size = data[at + 1]

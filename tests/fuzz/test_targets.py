@@ -1,4 +1,4 @@
-"""The fuzz targets, on what hypothesis makes: messages, messages gone wrong, and bytes."""
+"""The fuzz targets, on data from hypothesis: messages, damaged messages and any bytes."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ BYTES = st.one_of(MESSAGES, damaged(), st.binary(max_size=100))
 
 @st.composite
 def steps(draw: st.DrawFn) -> bytes:
-    """What the target for sessions takes."""
+    """Data for the target `session`."""
     parts = []
     for _ in range(draw(st.integers(0, 60))):
         data = draw(BYTES)[:255]
