@@ -1,4 +1,4 @@
-"""Headless Chromium: a page runs a script, and what the script returns comes back."""
+"""Headless Chromium, which runs a script in a page and returns its result."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ script().then(value => ({value}), error => ({error: String(error)})).then(
 
 
 class Browser:
-    """Serves pages on loopback, and opens them in Chromium. origin: of these pages."""
+    """Serves pages on loopback and opens them in Chromium; `origin` is the origin of the pages."""
 
     def __init__(self, program: str, folder: Path, background: Background) -> None:
         self._program = program
@@ -45,7 +45,7 @@ class Browser:
         self._done: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         app = web.Application()
         app.router.add_get("/", self._serve)
         app.router.add_post("/done", self._take)
@@ -53,13 +53,13 @@ class Browser:
         self.origin = f"http://127.0.0.1:{port}"
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         await self._runner.cleanup()
 
     def run(self, script: str, **given: object) -> Any:
         """Run the body of an async function in a new page, and return what it returns.
 
-        given: what the script has as `given`.
+        given: the values that the script finds in its variable `given`.
         """
         self._page = _PAGE % (json.dumps(given), script)
         self._done = self._background.run(_future())
@@ -67,7 +67,7 @@ class Browser:
         flags += ["--disable-background-networking", "--disable-component-update"]
         flags += [f"--user-data-dir={self._folder}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
-            flags += ["--no-sandbox"]  # it refuses to start as root with one
+            flags += ["--no-sandbox"]  # Chromium refuses to start as root with a sandbox
         process = subprocess.Popen(
             [self._program, *flags, self.origin],
             stdin=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ async def _future() -> "asyncio.Future[Any]":
 
 
 def need_chromium() -> str:
-    """Return the program. Skip what needs it where it is not there; in CI that is a failure."""
+    """Return the path of Chromium; if there is none, skip the test, or fail it in CI."""
     found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if found is not None:
         return found
@@ -111,7 +111,7 @@ def need_chromium() -> str:
 
 @contextlib.contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
-    """Return a browser with nothing in it; what it keeps goes into `folder`."""
+    """Yield a browser whose profile, at first empty, is in `folder`."""
     program = need_chromium()
     with Background() as background:
         browser = Browser(program, folder, background)

@@ -1,6 +1,6 @@
-"""A message over the limit gets 1009 in every client, however much of it is still to come.
+"""Every client sees 1009 for a message over the limit, however much of it is still unsent.
 
-The clients are those that people use, each by its own API: what counts is what they report.
+The clients are common libraries and browsers; the tests check what each reports in its own API.
 """
 
 import json
@@ -26,7 +26,7 @@ TIMES = 10
 REASON = "a message may have 1048576 bytes (Limits.max_message_bytes)"
 
 SIZES = pytest.mark.parametrize("size", [2_100_000, 16_000_000])
-"""Bytes: less than what the sockets of both sides hold, and much more."""
+"""Bytes: less than the socket buffers of both sides hold, and much more."""
 
 NODE_LIBRARY = sorted(ROOT.glob(".build/ws-*/node_modules/ws"))
 

@@ -1,4 +1,4 @@
-"""What a page sees in Chromium, as docs/protocol.md says it."""
+"""What a page sees in Chromium, as docs/protocol.md describes it."""
 
 import socket
 from pathlib import Path

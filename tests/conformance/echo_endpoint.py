@@ -1,7 +1,7 @@
-"""An endpoint that sends back what it gets, on the service's own connection code.
+"""An echo endpoint on the service's own connection code.
 
-The reader, the writer, the actor between them and the frames are the service's. Other than there,
-text is allowed: Autobahn's cases send it.
+Reading, writing and framing are the service's. Unlike the service, the endpoint accepts text
+frames, because Autobahn's cases send them.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class Text(bytes):
-    """What came in a text frame, and goes out in one."""
+    """A message that came in a text frame and is sent back in one."""
 
 
 class Nothing(bytes):
-    """In place of the Welcome."""
+    """Stands in for the Welcome; it is not sent."""
 
 
 def _take_text(text: str) -> bytes:
@@ -42,7 +42,7 @@ def _take_text(text: str) -> bytes:
 
 
 def _frame(message: bytes) -> bytes:
-    """The service's frame; a text frame differs from a binary one in its opcode alone."""
+    """Encode a frame as the service does; a text frame differs only in its opcode."""
     frame = binary_header(len(message)) + message
     return b"\x81" + frame[1:] if isinstance(message, Text) else frame
 
@@ -52,7 +52,7 @@ def _frames(messages: Iterable[bytes]) -> bytes:
 
 
 class Echo(Actor[SessionMessage]):
-    """A session that says what it hears."""
+    """A session that sends back each message."""
 
     def __init__(self, connection: ServerConnection) -> None:
         self._said: deque[bytes] = deque()
@@ -83,7 +83,7 @@ class Echo(Actor[SessionMessage]):
 
 
 class Untouched:
-    """In place of the wire: what comes is handed on."""
+    """Stands in for the wire codec; it returns the data as it came."""
 
     def decode(self, data: bytes) -> Frame:
         return cast("Frame", data)
@@ -91,7 +91,7 @@ class Untouched:
 
 @contextlib.asynccontextmanager
 async def echo_endpoint() -> AsyncIterator[str]:
-    """Its URL."""
+    """Run the endpoint and yield its URL."""
     system = ActorSystem(name="echo")
     tasks: set[asyncio.Task[None]] = set()
     policy = FramePolicy(text=_take_text, frames=_frames)

@@ -1,6 +1,6 @@
 """The cases of the Autobahn test suite, run by kosoku, against the service's connection code.
 
-Without 9 (limits and performance), 12 and 13 (compression, which is never agreed): those run too
+Sections 9 (limits and performance), 12 and 13 (compression, which is never negotiated) run only
 with `make conformance`.
 """
 
@@ -11,13 +11,13 @@ from kosoku import FailureError, run_fuzzingclient
 
 from tests.conformance.echo_endpoint import echo_endpoint
 
-# aiohttp's reader looks whether text is UTF-8 when the message is whole, where sooner would be
-# stricter. The service takes no text at all.
+# aiohttp's reader checks a text message for UTF-8 only once it is complete; strict readers check
+# earlier. The service accepts no text at all.
 MAY_BE_LAX = {"6.4.1", "6.4.2", "6.4.3", "6.4.4"}
 GOOD = {"OK", "INFORMATIONAL"}
 
 
-# Cases of 12 and 13 leave the files with their data to the collector.
+# The cases of sections 12 and 13 do not close their data files.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 async def test_the_connection_conforms() -> None:
     whole = os.environ.get("CONFORMANCE") == "all"
@@ -31,7 +31,7 @@ async def test_the_connection_conforms() -> None:
     verdicts = {one.case_id: {one.behavior.value, one.behavior_close.value} for one in results}
     assert len(verdicts) >= (500 if whole else 240)
     odd = {name: verdict - GOOD for name, verdict in verdicts.items() if verdict - GOOD}
-    if whole:  # compression is not agreed
+    if whole:  # compression is not negotiated
         for name in [name for name in odd if name.startswith(("12.", "13."))]:
             assert odd.pop(name) == {"UNIMPLEMENTED"}
     assert set(odd) <= MAY_BE_LAX, odd
