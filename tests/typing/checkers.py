@@ -1,4 +1,4 @@
-"""Six type checkers, each asked for the lines in which it finds an error."""
+"""Six type checkers, each as a function that returns the lines in which it finds errors."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Checker(NamedTuple):
 
 
 def run(folder: Path, *command: str | Path, **environment: str) -> str:
-    """What a checker prints."""
+    """Run a checker and return what it prints."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
@@ -45,7 +45,7 @@ def run(folder: Path, *command: str | Path, **environment: str) -> str:
 
 
 def lines_of(printed: str, pattern: str) -> Places:
-    """Places in what is printed line by line; not those in the package itself."""
+    """Find the places of errors in what is printed, except in the package itself."""
     found = re.finditer(pattern, printed, re.MULTILINE)
     return {
         (Path(match["file"]).name, int(match["line"]))
@@ -55,14 +55,14 @@ def lines_of(printed: str, pattern: str) -> Places:
 
 
 def mypy(folder: Path, site: Path) -> Places:
-    """Have mypy look, strictly."""
+    """Run mypy, with strict settings."""
     command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", folder / ".mypy", ".")
     printed = run(folder, *command, MYPYPATH=str(site))
     return lines_of(printed, r"^(?P<file>[^:]+):(?P<line>\d+): error:")
 
 
 def zuban(folder: Path, site: Path) -> Places:
-    """Have zuban look, strictly."""
+    """Run zuban, with strict settings."""
     python = f"--python-executable={sys.executable}"
     printed = run(folder, BIN / "zuban", "check", "--strict", python, ".", MYPYPATH=str(site))
     return lines_of(printed, r"^(?P<file>[^:]+):(?P<line>\d+): error:")
@@ -81,26 +81,26 @@ def _pyright(folder: Path, site: Path, *command: str | Path) -> Places:
 
 
 def pyright(folder: Path, site: Path) -> Places:
-    """Have pyright look."""
+    """Run pyright."""
     node = shutil.which("node")
     assert node is not None, "pyright needs node"
     return _pyright(folder, site, node, PYRIGHT[-1])
 
 
 def basedpyright(folder: Path, site: Path) -> Places:
-    """Have basedpyright look."""
+    """Run basedpyright."""
     return _pyright(folder, site, BIN / "basedpyright")
 
 
 def ty(folder: Path, site: Path) -> Places:
-    """Have ty look."""
+    """Run ty."""
     where = (f"--python={sys.executable}", f"--extra-search-path={site}")
     printed = run(folder, BIN / "ty", "check", "--output-format=concise", *where, ".")
     return lines_of(printed, r"^(?P<file>[^:]+):(?P<line>\d+):\d+: error\[")
 
 
 def pyrefly(folder: Path, site: Path) -> Places:
-    """Have Pyrefly look, by its default preset."""
+    """Run Pyrefly, with its default preset."""
     where = (f"--python-interpreter-path={sys.executable}", f"--search-path={site}")
     shown = ("--output-format=min-text", "--preset=default", "--search-path=.")
     own = () if (folder / "pyproject.toml").exists() else (*folder.glob("*.py"),)

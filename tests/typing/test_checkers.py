@@ -1,6 +1,6 @@
-"""What is written against the package is judged alike by six type checkers.
+"""Six type checkers agree about code that uses the package.
 
-They see the package as it is installed, with its stubs beside its code, and not this source tree.
+They see the installed package, with its stubs beside its code, and not this source tree.
 """
 
 import re
@@ -29,7 +29,7 @@ all_checkers = pytest.mark.parametrize(
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as a wheel has it."""
+    """A folder with the package as it is in the wheel."""
     folder = tmp_path_factory.mktemp("site")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, check=True, cwd=ROOT, capture_output=True)
@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """What is to be accepted, and what is to be rejected, by themselves."""
+    """A folder with only the file to accept and the file to reject."""
     for name in ("accepted", "rejected"):
         text = (TYPING / name / "kinds.py").read_text()
         text = text.replace("tests.typing.accepted.kinds", "accepted")

@@ -1,7 +1,7 @@
 """Type checking as a feature: files that must pass, and files in which each wrong line must fail.
 
 A line that ends with `# error: CODE` must have an error of mypy with that code; no other line may
-have any. What other checkers say of these files is in `test_checkers.py`.
+have any. `test_checkers.py` runs other checkers on these files.
 """
 
 import json
@@ -27,7 +27,7 @@ def marked(folder: Path) -> dict[tuple[str, int], str]:
 
 
 def mypy(folder: Path) -> dict[tuple[str, int], set[str]]:
-    """The codes of the errors, by file and line."""
+    """Run mypy and return its error codes by file and line."""
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--output", "json", *map(str, folder.glob("*.py"))],
         capture_output=True,

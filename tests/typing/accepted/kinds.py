@@ -1,4 +1,4 @@
-"""What an extender writes, and what the type checker then knows."""
+"""Code as authors of extensions write it, and the types that checkers infer."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What does not fit. Each wrong line names the code of mypy's error; pyright has one there too."""
+"""Code with type errors. Each wrong line names the code of mypy's error; pyright has one too."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
