@@ -13,7 +13,7 @@ GENERATED = sorted((ROOT / "src/callboard/v1").glob("*_pb2.py"))
 
 
 def required_runtime(module: Path) -> tuple[int, int, int]:
-    """The oldest protobuf runtime that the module accepts when it is imported."""
+    """Return the oldest protobuf runtime with which the module can be imported."""
     for node in ast.walk(ast.parse(module.read_text())):
         if (
             isinstance(node, ast.Call)
@@ -26,7 +26,7 @@ def required_runtime(module: Path) -> tuple[int, int, int]:
 
 
 def declared_floor() -> tuple[int, int, int]:
-    """The oldest protobuf that pyproject.toml allows."""
+    """Return the oldest protobuf that pyproject.toml allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
         if found := re.match(r"protobuf>=(\d+)\.(\d+)\.(\d+),", requirement):

@@ -1,8 +1,8 @@
-"""What a message costs, in counts that are the same on every run: a guard that times nothing.
+"""The cost of a message, in counts that are the same on every run; nothing is timed.
 
-Counted is what the service's own modules call, in Python and in C, while a connection is fed and a
-transport that only counts takes what it writes. A bound is at most 1.1 times what was measured; who
-makes the service cheaper lowers it.
+The tests count what the service's own modules call, in Python and in C, while a connection is fed
+with messages and writes to a fake transport. A bound is 1.1 times the measured count; the tests
+also fail far below it, so that a change that makes the service cheaper lowers the bound.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class SamePlainly(RequestActor[Timestamp, Timestamp]):
 
 
 class Counting(StreamActor[Int32Value, Int32Value]):
-    """So many answers, each after a turn of the event loop."""
+    """Streams this many answers, each after a turn of the event loop."""
 
     async def handle(self, request: Int32Value) -> AsyncIterator[Yielded[Int32Value]]:
         for number in range(request.value):
@@ -77,7 +77,7 @@ class Counting(StreamActor[Int32Value, Int32Value]):
 
 
 class Fed:
-    """A connection of a running service, fed by hand."""
+    """A connection of a running service, to which a test feeds messages directly."""
 
     def __init__(self, channel: ServerConnection) -> None:
         self.transport = Written()
@@ -86,7 +86,7 @@ class Fed:
         self._last = 0
 
     def feed(self, *messages: ClientMessage) -> None:
-        """One read with these messages."""
+        """Feed these messages to the connection."""
         data = [message.SerializeToString() for message in messages]
         for one in data:
             self._channel.take(one)
@@ -105,7 +105,7 @@ class Fed:
         return self._last
 
     def answers(self) -> list[ServerMessage]:
-        """What has been written since, and how each answer reads."""
+        """Return the answers that were written since the last call."""
         read: list[ServerMessage] = []
         data, at = b"".join(self.transport.written), 0
         while at < len(data):
@@ -118,7 +118,7 @@ class Fed:
         return read
 
     async def finish(self, ends: int = 1) -> list[ServerMessage]:
-        """Wait for the next end, or so many of them."""
+        """Wait until this many requests have ended, and return all answers until then."""
         read: list[ServerMessage] = []
         while ends > 0:
             await asyncio.sleep(0)
@@ -130,7 +130,7 @@ class Fed:
 
 @pytest.fixture
 def shared() -> Iterator[None]:
-    """The store's thread has its turn while a test looks again and again, as in the service."""
+    """Let the store's thread run while a test polls, by the service's own switch interval."""
     before = sys.getswitchinterval()
     share_interpreter()
     yield
@@ -167,7 +167,7 @@ async def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: None) -> 
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Calls that the service's modules make or take, by name."""
+    """Count the calls of the service's own functions, and their calls of C functions, by name."""
     counts: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, argument: object) -> None:
@@ -214,7 +214,7 @@ async def test_a_batch_of_requests_is_one_write(fed: Fed) -> None:
 async def streams(
     fed: Fed, text: str, count: Callable[[], object], at_once: int = 1
 ) -> list[ServerMessage]:
-    """Have so many conversations reply to a text at once; `count` is called before."""
+    """Let this many conversations reply to a text at once; call `count` right before."""
     requests = []
     for _ in range(at_once):
         fed.feed(ClientMessage(request_id=fed.next_id(), create_session=CreateSessionRequest()))
@@ -229,7 +229,7 @@ async def streams(
 
 @pytest.mark.parametrize("way", ["in a burst", "one by one", "one by one, of several streams"])
 async def test_calls_of_a_token(fed: Fed, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Else writes depend on the time.
+    # Otherwise, the number of writes depends on timing.
     monkeypatch.setattr(actors.protocol.gathering, "GATHERED_FOR", inf)
     delay = "[[delay:0]]" if way.startswith("one by one") else ""
     at_once = 10 if way.endswith("streams") else 1
@@ -248,7 +248,7 @@ async def test_writes_of_a_thousand_tokens(fed: Fed) -> None:
         writes.append(len(data))
         write(data)
 
-    fed.transport.write = note  # type: ignore[method-assign]  # noted, then done as before
+    fed.transport.write = note  # type: ignore[method-assign]  # records the size, then writes
     read = await streams(fed, "[[repeat:1000]]", writes.clear)
     assert len(read) == 1001
     assert len(writes) <= 4
@@ -271,7 +271,7 @@ async def test_writes_of_streams_that_wait_for_each_turn(fed: Fed, streams: int)
     assert [answer.sequence for answer in read] == [*range(first, first + len(read))]
     if streams < SEVERAL:
         assert writes >= turns
-    else:  # how many turns are gathered depends on the time, but two are
+    else:  # how many turns are gathered depends on timing, but at least two
         assert writes <= turns / 2 + 5
 
 
@@ -291,7 +291,7 @@ async def test_a_request_leaves_nothing_for_the_collector(
         left = gc.collect()
     finally:
         gc.enable()
-    # An actor leaves a few objects, and without eager tasks each request is one.
+    # An actor leaves a few objects, and each request is an actor if tasks are not eager.
     assert left <= (before if EAGER else 6 * len(requests))
     assert len(fed.answers()) == len(requests)
     fed.feed(ClientMessage(ack=Ack(sequence=len(requests))))

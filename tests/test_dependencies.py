@@ -1,4 +1,4 @@
-"""Nothing is depended on that is not needed: each is listed with what it is for, and used there."""
+"""Each dependency is listed in docs/dependencies.md, and is used where the list says."""
 
 import re
 import tomllib

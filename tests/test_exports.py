@@ -1,4 +1,4 @@
-"""What the modules say that they export is what they export."""
+"""Each module lists its exports at most once, and binds every name in the list."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ MODULES = sorted(path for path in SOURCES.rglob("*.py") if not path.name.endswit
 
 
 def exported(tree: ast.Module) -> list[list[str]]:
-    """Return each `__all__` of a module: the last hides those before."""
+    """Return each `__all__` of a module; a later one would replace an earlier one."""
     return [
         ast.literal_eval(statement.value)
         for statement in tree.body

@@ -1,6 +1,6 @@
 """The shape of the code: no import cycles, no long files, no long functions.
 
-What may import what is in pyproject.toml (import-linter).
+The rules for imports between packages and folders are in pyproject.toml (import-linter).
 """
 
 import ast
@@ -21,7 +21,7 @@ def sources() -> list[Path]:
 
 
 def cycles(graph: grimp.ImportGraph) -> list[set[str]]:
-    """The groups of modules that import each other, by Tarjan's algorithm."""
+    """Find the groups of modules that import each other, by Tarjan's algorithm."""
     found: list[set[str]] = []
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
@@ -53,7 +53,7 @@ def test_no_modules_import_each_other_at_run_time(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_types_are_borrowed_in_a_circle_within_one_folder_at_most(package: str) -> None:
+def test_cycles_of_type_imports_stay_within_one_folder(package: str) -> None:
     for group in cycles(grimp.build_graph(package)):
         files = (module_path(module) for module in group)
         assert len({path.parent for path in files}) == 1, sorted(group)
@@ -65,7 +65,7 @@ def module_path(module: str) -> Path:
 
 
 def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Each function's name and its lines."""
+    """Yield each function's name and its number of lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, (node.end_lineno or 0) - node.lineno + 1

@@ -1,4 +1,4 @@
-"""The source distribution is made, and has what a build from it needs."""
+"""The source distribution can be made, and has all files that a build from it needs."""
 
 import subprocess
 import sys

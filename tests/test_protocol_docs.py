@@ -1,4 +1,4 @@
-"""docs/protocol.md says what the contract and the code do."""
+"""docs/protocol.md agrees with the contract and the code."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ FRAME = re.compile(r"^([→←]) ((?:[0-9a-f]{2}\s+)+)(\S.*)$", re.MULTILINE)
 
 
 def exchange() -> list[ClientMessage | ServerMessage]:
-    """The frames of the worked exchange, from their bytes."""
+    """Decode the frames of the worked exchange, and check each against its text."""
     frames: list[ClientMessage | ServerMessage] = []
     for block in re.findall(r"```hex\n(.*?)```", TEXT, re.DOTALL):
         for arrow, digits, said in FRAME.findall(block):
@@ -32,7 +32,7 @@ def exchange() -> list[ClientMessage | ServerMessage]:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table whose first column has this heading."""
+    """Return the cells of the table whose first column has this heading."""
     after = TEXT.split(f"| {heading} |", 1)[1]
     table = after.split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
@@ -73,7 +73,7 @@ def test_the_limits_are_all_there_with_their_defaults() -> None:
         for name, default in zip(re.findall(r"`(\w+)`", names), parts, strict=True):
             described[name] = default.replace(",", "")
     assert set(described) == {field.name for field in Limits.DESCRIPTOR.fields}
-    # No settings: the same for everyone.
+    # These two are constants and not settings.
     assert int(described.pop("input_window")) == INPUT_WINDOW
     assert int(described.pop("max_queued_turns")) == MAX_WAITING
     for name, default in described.items():

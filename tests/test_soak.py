@@ -1,4 +1,4 @@
-"""How the soak judges and draws: bench/soak.py, bench/soak_plot.py. `make soak` is the soak."""
+"""How bench/soak.py judges samples and bench/soak_plot.py draws them; `make soak` runs both."""
 
 from xml.etree import ElementTree
 
@@ -11,7 +11,7 @@ from bench.soak_plot import lines
 def samples(
     rss: float = 0.0, tasks: float = 0.0, descriptors: float = 0.0
 ) -> list[dict[str, float]]:
-    """A hundred seconds, in which these grow by so much a second."""
+    """Make samples of a hundred seconds, in which these values grow by so much per second."""
     return [
         {
             "rss": 80 * MIB + n * rss,

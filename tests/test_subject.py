@@ -13,7 +13,7 @@ def test_these_subjects_are_right(message: str) -> None:
 @pytest.mark.parametrize(
     "message", ["no area", "actors:no space", "actors: ends with a stop.", "", "\n\nactors: late"]
 )
-def test_these_are_not(message: str) -> None:
+def test_these_subjects_are_wrong(message: str) -> None:
     assert "area: imperative" in fault_of(message)
 
 
