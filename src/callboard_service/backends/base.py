@@ -13,12 +13,16 @@ from callboard.v1.chat_pb2 import (
     ChatNotice,
     ChatToken,
     History,
+    PlanEvent,
     ReasoningToken,
     SessionInfo,
     SessionList,
     ToolCallEvent,
+    ToolProgressEvent,
     ToolResultEvent,
+    UsageEvent,
 )
+from callboard_service.backends.journal import TurnJournal
 from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, TURNS_BYTES
 
 __all__ = [
@@ -35,7 +39,10 @@ ReplyEvent: TypeAlias = (
     ChatToken
     | ReasoningToken
     | ToolCallEvent
+    | ToolProgressEvent
     | ToolResultEvent
+    | PlanEvent
+    | UsageEvent
     | AskEvent
     | AskClosed
     | ChatNotice
@@ -47,8 +54,8 @@ ReplyEvent: TypeAlias = (
 class Prompt:
     """A user's message, and what the backend needs to reply to it.
 
-    answered: waits for the client's next answer to an ask of this reply. session: the client's
-    session; scarce places are shared fairly among sessions.
+    answered: waits for the next answer to an ask of this reply. session: the client's session;
+    scarce places are shared fairly among sessions. turn_id: unique in the conversation.
     """
 
     conversation_id: str
@@ -57,6 +64,7 @@ class Prompt:
     answered: Callable[[], Awaitable[AnswerRequest]]
     log: Log
     session: str = ""
+    turn_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +78,16 @@ class Health:
 class ChatBackend(Protocol):
     """Keeps conversations and makes replies.
 
-    The coroutine methods run in the actor of the request that calls them. Expected errors are
-    raised as Failure, with the contract's codes.
+    The conversation's actor stores the turns through `journal`; the backend makes their output.
+    Expected errors are raised as Failure, with the contract's codes.
     """
 
     name: str
 
     holds_place: bool
     """Whether a running reply holds a scarce place; if so, it ends if its client stalls it."""
+
+    journal: TurnJournal
 
     def store_spec(self) -> ChildSpec | None:
         """Return the actor that owns the conversations, or None if the backend keeps none itself.
@@ -109,8 +119,8 @@ class ChatBackend(Protocol):
         Raises Failure: INVALID_ARGUMENT for a malformed `page`.
         """
 
-    async def create(self, title: str) -> SessionInfo:
-        """Create a conversation and return it."""
+    async def create(self, title: str, create_id: str = "") -> SessionInfo:
+        """Create a conversation and return it; a repeated `create_id` returns the first one."""
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""
@@ -135,7 +145,7 @@ class ChatBackend(Protocol):
     def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Yield the reply as it is made; the last event is a ChatCompleted.
 
-        A Burst contains only tokens. At most one reply runs for a conversation at a time. Closing
-        the generator stops the model. Raises Failure: NOT_FOUND if there is no such conversation,
-        before any event is yielded or anything is kept.
+        The message is the newest one of the conversation's history. A Burst contains only tokens.
+        At most one reply runs for a conversation at a time. Closing the generator stops the model.
+        Raises Failure.
         """

@@ -11,14 +11,14 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 from actors import Actor, ActorRef, ChildSpec, Code, Failure
 from callboard.v1.chat_pb2 import (
-    ChatError,
     ChatNotice,
     History,
-    HistoryEntry,
     SessionInfo,
     SessionList,
 )
 from callboard_service.backends.base import Health
+from callboard_service.backends.journal import TurnJournal
+from callboard_service.backends.stored_turns import StoredTurns
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
 from callboard_service.store.store import (
@@ -31,6 +31,7 @@ from callboard_service.store.store import (
     StoreFull,
     StoreLost,
     StoreRefused,
+    TurnConflict,
     UnknownConversation,
     UnknownEntry,
 )
@@ -40,10 +41,6 @@ Role = TypeVar("Role", bound=str)
 
 DATABASE: Final = "conversations.sqlite3"
 """The file in the data folder; all backends that keep conversations share it."""
-
-CUT_OFF: Final = (GeneratorExit, asyncio.CancelledError)
-"""What ends a reply early: a cancel, a deadline or the end of its session."""
-
 
 RETRY_AFTER_MS: Final = 1000
 """The delay advised to a client while the database is reopened or cannot be used."""
@@ -136,6 +133,8 @@ class StoredConversations:
         self._path = path
         self._report = report
         self._store: ConversationStore | None = None
+        self._run = 0
+        self.journal: TurnJournal = StoredTurns(self)
         self.keeper: ActorRef[KeeperMessage] | None = None
         self._faults: dict[str, str] = {}
         self._mended: asyncio.Event | None = None
@@ -144,6 +143,13 @@ class StoredConversations:
     def store_spec(self) -> ChildSpec:
         """Return the actor that owns the store."""
         return ChildSpec("store", lambda: StoreKeeper(self))
+
+    @property
+    def run(self) -> int:
+        """The store's run number; that of the last open store while none is."""
+        if self._store is not None:
+            self._run = self._store.run
+        return self._run
 
     def store_health(self) -> Health:
         """Return whether conversations can be read and written, as last known."""
@@ -219,25 +225,25 @@ class StoredConversations:
         self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
     ) -> SessionList:
         """Return a page of conversations, most recently changed first; see `ChatBackend`."""
-        return await self._read(lambda store: store.conversations(limit, page, at_most_bytes))
+        return await self.read(lambda store: store.conversations(limit, page, at_most_bytes))
 
-    async def create(self, title: str) -> SessionInfo:
-        """Create a conversation and return it."""
-        return await self._write(lambda store: store.create(title))
+    async def create(self, title: str, create_id: str = "") -> SessionInfo:
+        """Create a conversation and return it; a repeated `create_id` returns the first one."""
+        return await self.write(lambda store: store.create(title, create_id))
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""
-        return await self._read(lambda store: store.get(conversation_id))
+        return await self.read(lambda store: store.get(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation. Raises Failure: NOT_FOUND."""
-        await self._write(lambda store: store.delete(conversation_id))
+        await self.write(lambda store: store.delete(conversation_id))
 
     async def history(
         self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
     ) -> History:
         """Return a page of entries, oldest first; see `ChatBackend`."""
-        return await self._read(
+        return await self.read(
             lambda store: store.history(
                 conversation_id, limit=limit, before=before, at_most_bytes=at_most_bytes
             )
@@ -249,18 +255,15 @@ class StoredConversations:
         Consecutive turns of one role are joined: the user speaks twice in a row after a failed
         reply, and many models accept only alternating roles. Raises Failure: NOT_FOUND.
         """
-        turns = await self._read(lambda store: store.turns(conversation_id, at_most_bytes))
+        turns = await self.read(lambda store: store.turns(conversation_id, at_most_bytes))
         return RecentTurns(joined(turns), turns.left_out)
 
-    async def keep(self, conversation_id: str, *entries: HistoryEntry) -> None:
-        """Append the entries, all or none. Raises Failure: NOT_FOUND."""
-        if entries:
-            await self._write(lambda store: store.append(conversation_id, *entries))
-
-    async def _read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+    async def read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+        """Call the store and return its result. Raises Failure."""
         return await self._carry_out("reading", call)
 
-    async def _write(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+    async def write(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
+        """Call the store to change something and return its result. Raises Failure."""
         return await self._carry_out("writing", call)
 
     async def _carry_out(self, kind: str, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
@@ -268,7 +271,7 @@ class StoredConversations:
         store = await self._opened()
         try:
             result = await call(store)
-        except (UnknownConversation, UnknownEntry, StoreCrowded) as error:
+        except (UnknownConversation, UnknownEntry, TurnConflict, StoreCrowded) as error:
             raise _failure(error) from error
         except StoreError as error:
             if store is self._store:
@@ -316,12 +319,6 @@ class StoredConversations:
             self._report(line)
 
 
-def cut_off() -> HistoryEntry:
-    """Return the entry that marks a reply as cut off, so that its text is not taken as complete."""
-    message = "the reply was ended before it was complete"
-    return HistoryEntry(error=ChatError(code=Code.CANCELLED.value, message=message))
-
-
 def joined(turns: Sequence[tuple[Role, str]]) -> list[tuple[Role, str]]:
     """Return the turns with consecutive ones of one role joined by an empty line."""
     groups = groupby(turns, key=lambda turn: turn[0])
@@ -334,17 +331,14 @@ def left_out(count: int) -> ChatNotice:
     return ChatNotice(message=message)
 
 
-def refused_entry(failure: Failure) -> HistoryEntry:
-    """Return the entry to keep after a refused message, so that it is not sent to a model again."""
-    return HistoryEntry(error=ChatError(code=failure.code.value, message=failure.message))
-
-
 def _failure(error: StoreError) -> Failure:
     match error:
         case UnknownConversation():
             return Failure(Code.NOT_FOUND, str(error))
         case UnknownEntry():
             return Failure(Code.INVALID_ARGUMENT, str(error))
+        case TurnConflict():
+            return Failure(Code.FAILED_PRECONDITION, str(error))
         case StoreFull() | StoreCrowded():
             code = Code.RESOURCE_EXHAUSTED
         case _:

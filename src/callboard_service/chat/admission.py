@@ -83,6 +83,7 @@ def run(conversation: "Conversation", turn: OpenTurn) -> None:
         answered=turn.output.answers.get,
         log=environment.log.bind(conversation=conversation.id, turn=turn.id),
         session=turn.session,
+        turn_id=turn.id,
     )
     turn.state, turn.place = TurnState.TURN_STATE_RUNNING, 0
     turn.runner = conversation.context.spawn(

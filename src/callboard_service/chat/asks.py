@@ -66,10 +66,13 @@ def settle(turn: OpenTurn) -> None:
                 reply.send(closed)
 
 
-def close_all(conversation: "Conversation", turn: OpenTurn) -> None:
-    """Close the asks that are open when the turn ends. They become part of its record."""
-    for ask_id in list(turn.output.record.asks):
-        closed = AskClosed(ask_id=ask_id)
-        turn.output.record.add(closed)
-        conversation.log.add(turn.id, closed)
+def close_all(turn: OpenTurn) -> list[AskClosed]:
+    """Close the asks that are open when the turn ends, and return the events.
+
+    They become part of the turn's record; those who answered in vain get them too.
+    """
+    closed = [AskClosed(ask_id=ask_id) for ask_id in turn.output.record.asks]
+    for event in closed:
+        turn.output.record.add(event)
     settle(turn)
+    return closed

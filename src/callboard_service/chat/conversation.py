@@ -6,14 +6,15 @@ Senders and followers read the log; they hold no part of a turn.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
-from callboard.v1.chat_pb2 import TurnInfo, TurnState
+from callboard.v1.chat_pb2 import TurnState
 from callboard_service.backends.base import ChatBackend
 from callboard_service.chat import admission, asks, ending
-from callboard_service.chat.journal import TurnJournal
+from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
     Admit,
@@ -140,6 +141,13 @@ class Conversation(Actor[ConversationMessage]):
             await ending.end(self, turn, down)
         self.hold()
 
+    async def stopped(self) -> None:
+        """Keep the output of the turn that ran: it is INTERRUPTED."""
+        turn = self.running
+        if turn is not None and not self.deleted:
+            with suppress(Failure):  # then the next incarnation ends it, with what was stored
+                await ending.interrupt(self, turn)
+
     # -- for the functions of this package ---------------------------------------------------
 
     @property
@@ -245,8 +253,3 @@ class Conversation(Actor[ConversationMessage]):
                 await turn.output.store()
             except Failure as failure:
                 self.environment.log.warning("output not stored", reason=failure.message)
-
-
-def final_info(turn: KeptTurn) -> TurnInfo:
-    """Return the state of a turn that has ended."""
-    return TurnInfo(id=turn.id, message_id=turn.message_id, state=turn.state, text=turn.text)

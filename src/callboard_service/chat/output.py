@@ -23,7 +23,7 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
 )
 from callboard_service.backends.base import ReplyEvent
-from callboard_service.chat.journal import TurnJournal
+from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.log import ConversationLog, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
 

@@ -7,8 +7,6 @@ from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     AskEvent,
-    ConversationEvent,
-    OpenTurn as OpenTurnMessage,
     TurnInfo,
     TurnState,
 )
@@ -22,7 +20,7 @@ class OpenTurn:
     """A turn that is queued, running or waiting.
 
     begun: the position before its first event. runner: the actor that runs it; None while it is
-    queued. stopping: why it was stopped, and the state that it then ends with. waiters: who is told
+    queued. stopping: why it was stopped. waiters: who is told
     of its end. settling: for each ask with an accepted answer, who is told of its AskClosed.
     """
 
@@ -32,7 +30,7 @@ class OpenTurn:
     state: TurnState.ValueType = TurnState.TURN_STATE_QUEUED
     place: int = 0
     runner: ActorRef[object] | None = None
-    stopping: tuple[TurnState.ValueType, Failure] | None = None
+    stopping: Failure | None = None
     session: str = ""
     senders: set[Sender] = field(default_factory=set)
     waiters: list[Reply[TurnInfo]] = field(default_factory=list)
@@ -59,14 +57,6 @@ class OpenTurn:
         if whole:
             info.text = self.kept.text
         return info
-
-    def events(self) -> list[ConversationEvent]:
-        """Return its events so far, as a snapshot has them."""
-        return [*self.output.record.events()]
-
-    def snapshot(self) -> OpenTurnMessage:
-        """Return it as a snapshot has it, without its events."""
-        return OpenTurnMessage(info=self.info(whole=True))
 
 
 def fits(ask: AskEvent, answer: AnswerRequest) -> bool:

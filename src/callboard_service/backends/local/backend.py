@@ -21,7 +21,6 @@ from actors import (
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatToken,
-    HistoryEntry,
     ReasoningToken,
 )
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
@@ -30,7 +29,6 @@ from callboard_service.backends.foreign import clean
 from callboard_service.backends.local.generation import (
     Event,
     Generation,
-    Turn,
     fitting,
     largest_prompt,
 )
@@ -44,10 +42,8 @@ from callboard_service.backends.local.process import (
 )
 from callboard_service.backends.stops import stopped
 from callboard_service.backends.stored import (
-    CUT_OFF,
     DATABASE,
     StoredConversations,
-    cut_off,
     joined,
     left_out,
 )
@@ -110,7 +106,6 @@ class LocalBackend(StoredConversations):
         self._start_timeout = start_timeout
         self._process: ActorRef[ModelMessage] | None = None
         self._prompt_bytes = largest_prompt(0)
-        self._surely_fits = 0
         # Chats for which the process has no place wait here as tickets, not there as prompts.
         self._places = FairPlaces(1, max_waiting=MAX_WAITING)
 
@@ -126,8 +121,6 @@ class LocalBackend(StoredConversations):
     def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
         self._process = process
         self._prompt_bytes = largest_prompt(loaded.context)
-        # A token is at least one byte; the other half is for the template and the reply.
-        self._surely_fits = loaded.context // 2
         self._places.resize(loaded.parallel)
 
     def health(self) -> Health:
@@ -136,65 +129,54 @@ class LocalBackend(StoredConversations):
         return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Have the model continue the conversation, and keep what it said.
+        """Have the model continue the conversation.
 
-        A message that is too large for the model is refused with INVALID_ARGUMENT and not kept,
-        because every later prompt would have to leave it out. A message that may be too large is
-        kept once the model works on it; any other one is kept at once.
+        A message that is too large for the model is refused with INVALID_ARGUMENT; later prompts
+        leave it out.
         """
         if prompt.model not in ("", self._model.stem):
             message = f"there is no model {prompt.model[:80]!r} here, only {self._model.stem!r}"
             raise Failure(Code.INVALID_ARGUMENT, message)
-        await self.get(prompt.conversation_id)
         ticket = self._places.enter(prompt.session)
-        kept = _Kept(prompt)
         generation = Generation()
+        size = 0
         try:
-            if len(prompt.text.encode()) <= self._surely_fits:
-                await self.keep(prompt.conversation_id, *kept.message())
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
-            async with aclosing(self._generate(prompt, kept, generation)) as events:
+            async with aclosing(self._generate(prompt, generation)) as events:
                 async for event in events:
-                    await self.keep(prompt.conversation_id, *kept.message())
-                    if event is not None:
-                        kept.take(event)
-                        yield event
-        except CUT_OFF:
-            kept.cut_off = True
-            raise
-        except Failure as failure:
-            kept.refused = failure.code is Code.INVALID_ARGUMENT
-            raise
+                    if isinstance(event, ChatToken | ReasoningToken):
+                        size += len(event.text.encode())
+                        if size > MAX_REPLY_BYTES:
+                            message = f"the reply is longer than {MAX_REPLY_BYTES} bytes"
+                            raise Failure(Code.RESOURCE_EXHAUSTED, message)
+                    yield event
         finally:
             ticket.leave()
             self._abandon(generation)
-            await self.keep(prompt.conversation_id, *kept.message(), *kept.entries())
 
     async def _generate(
-        self, prompt: Prompt, kept: "_Kept", generation: Generation
-    ) -> AsyncGenerator[ReplyEvent | None, None]:
-        """Send the prompt to the process and yield its reply events; None is a sign of life."""
+        self, prompt: Prompt, generation: Generation
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Send the conversation to the model's process and yield its reply events."""
         stored = await self.turns(prompt.conversation_id, self._prompt_bytes)
-        said: list[Turn] = [*stored]
-        if kept.waits:
-            said.append(("user", prompt.text))
-        turns, omitted = fitting(joined(said), self._prompt_bytes)
+        turns, omitted = fitting(joined(stored), self._prompt_bytes)
         omitted += stored.left_out
         await self._begin(turns, generation)
         while True:
             event = await generation.next()
             if event.get("event") == "trimmed":
                 omitted += _count(event, "messages")
-            else:
-                if omitted:
-                    yield left_out(omitted)
-                    omitted = 0
-                reply = self._as_reply(event)
+                continue
+            if omitted:
+                yield left_out(omitted)
+                omitted = 0
+            reply = self._as_reply(event)
+            if reply is not None:
                 yield reply
-                if isinstance(reply, ChatCompleted):
-                    return
+            if isinstance(reply, ChatCompleted):
+                return
 
     async def _begin(self, turns: Sequence[Turn], generation: Generation) -> None:
         process = self._process
@@ -242,42 +224,6 @@ class LocalBackend(StoredConversations):
         if self._process is not None:
             with suppress(Undelivered):  # then it is restarting, without this generation
                 self._process.tell(Abandon(generation))
-
-
-class _Kept:
-    """The history entries of one reply that are not yet kept."""
-
-    def __init__(self, prompt: Prompt) -> None:
-        self._message = [HistoryEntry(user_text=prompt.text)]
-        self._said: list[str] = []
-        self._bytes = 0
-        self.cut_off = False
-        self.refused = False
-
-    @property
-    def waits(self) -> bool:
-        """Whether the user's message is not yet kept."""
-        return bool(self._message)
-
-    def message(self) -> list[HistoryEntry]:
-        """Return the user's message on the first call; nothing later or if it was refused."""
-        message, self._message = self._message, []
-        return [] if self.refused else message
-
-    def take(self, event: ReplyEvent) -> None:
-        """Record text of the reply. Raises Failure if the reply is too long."""
-        if isinstance(event, ChatToken | ReasoningToken):
-            self._bytes += len(event.text.encode())
-            if self._bytes > MAX_REPLY_BYTES:
-                message = f"the reply is longer than {MAX_REPLY_BYTES} bytes"
-                raise Failure(Code.RESOURCE_EXHAUSTED, message)
-        if isinstance(event, ChatToken):
-            self._said.append(event.text)
-
-    def entries(self) -> list[HistoryEntry]:
-        """Return the reply's text, with a mark if it was cut off."""
-        text = [HistoryEntry(assistant_text="".join(self._said))] if self._said else []
-        return [*text, cut_off()] if self.cut_off else text
 
 
 def _count(event: Event, key: str) -> int:

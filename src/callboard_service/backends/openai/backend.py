@@ -15,7 +15,7 @@ from tenacity import (
 )
 
 from actors import ChildSpec, Code, Failure, Log
-from callboard.v1.chat_pb2 import ChatNotice, HistoryEntry
+from callboard.v1.chat_pb2 import ChatNotice
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces, Ticket
 from callboard_service.backends.openai.answer import Answer
@@ -31,14 +31,7 @@ from callboard_service.backends.openai.fitting import Fitting
 from callboard_service.backends.openai.lookout import HttpSession
 from callboard_service.backends.openai.models import Models
 from callboard_service.backends.openai.refusals import Refused
-from callboard_service.backends.stored import (
-    CUT_OFF,
-    DATABASE,
-    StoredConversations,
-    cut_off,
-    left_out,
-    refused_entry,
-)
+from callboard_service.backends.stored import DATABASE, StoredConversations, left_out
 from callboard_service.store.store import RecentTurns
 
 SMALL_PROMPT: Final = 256 * 1024
@@ -154,37 +147,26 @@ class OpenAIBackend(StoredConversations):
             await api.close()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Have the model continue the conversation, and keep what it said."""
+        """Have the model continue the conversation."""
         api, models = self._api, self._models
         if api is None or models is None:
             raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
-        name = prompt.conversation_id
-        await self.get(name)
         ticket = self._places.enter(prompt.session)
         completion = Completion(api.refusals)
-        mark: list[HistoryEntry] = []
         try:
-            await self.keep(name, HistoryEntry(user_text=prompt.text))
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
             async with aclosing(self._complete(api, models, prompt, completion)) as events:
                 async for event in events:
                     yield event
-        except CUT_OFF:
-            mark.append(cut_off())
-            raise
-        except Failure as failure:
-            if failure.code is Code.INVALID_ARGUMENT and not completion.entries():
-                mark.append(refused_entry(failure))
-            elif isinstance(failure, Refused) and failure.too_long:
+        except Refused as refused:
+            if refused.too_long:
+                name = prompt.conversation_id
                 self._fitting.halve(name, await self.turns(name, SMALL_PROMPT))
             raise
         finally:
             ticket.leave()
-            await self.keep(name, *completion.entries(), *mark)
-        for event in completion.ending:
-            yield event
 
     async def _complete(
         self, api: Api, models: Models, prompt: Prompt, completion: Completion
@@ -211,7 +193,8 @@ class OpenAIBackend(StoredConversations):
         finally:
             if answer is not None:
                 answer.close()
-        completion.end(models.context(model))
+        for event in completion.end(models.context(model)):
+            yield event
 
     async def _send(
         self, api: Api, model: str, prompt: Prompt

@@ -5,14 +5,11 @@ somewhere else. Anything in an unknown form is ignored.
 """
 
 import math
-from io import StringIO
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import (
     ChatToken,
-    HistoryEntry,
     ReasoningToken,
-    ToolCallEvent,
 )
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.foreign import Joined
@@ -58,7 +55,7 @@ def says_something(chunk: Chunk) -> bool:
 
 
 class Completion:
-    """Takes the chunks of one answer and records what was said.
+    """Takes the chunks of one answer.
 
     finished: the model has given its reason to end; only usage may follow. said: a counter that
     grows with every chunk that has content or the first reason to end. doubtful: the reason to end
@@ -73,11 +70,7 @@ class Completion:
         self.said = 0
         self.doubtful = False
         self.failure: Refused | None = None
-        self.ending: list[ReplyEvent] = []
-        """The events that `end` returned."""
-        self._kept = StringIO()
         self._calls = ToolCalls(MAX_CALLS, MAX_ARGUMENTS)
-        self._called: list[ToolCallEvent] = []
         self._reason = ""
         self._input_tokens = 0
         self._output_tokens = 0
@@ -141,10 +134,8 @@ class Completion:
         if reasoning := self._reasoning.end():
             events.append(ReasoningToken(text=reasoning))
         if rest := self._text.end():
-            self._kept.write(rest)
             events.append(ChatToken(text=rest))
-        self._called = self._calls.events()
-        events += self._called
+        events += self._calls.events()
         if 0 < context <= self._input_tokens + self._output_tokens and self._reason == "length":
             self._reason = "context_full"
         events.append(
@@ -154,14 +145,7 @@ class Completion:
                 output_tokens=self._output_tokens,
             )
         )
-        self.ending = events
         return events
-
-    def entries(self) -> list[HistoryEntry]:
-        """Return the text and the tool calls for the history."""
-        said = self._kept.getvalue()
-        text = [HistoryEntry(assistant_text=said)] if said else []
-        return text + [HistoryEntry(tool_call=call) for call in self._called]
 
     def _token(self, piece: str) -> list[ReplyEvent]:
         text = self._text.add(piece)
@@ -169,7 +153,6 @@ class Completion:
             return []
         if self._text.bytes > MAX_TEXT:
             raise self._refusals.too_long("reply", MAX_TEXT)
-        self._kept.write(text)
         return [ChatToken(text=text)]
 
     def _count(self, usage: object) -> None:

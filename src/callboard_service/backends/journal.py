@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 
@@ -71,6 +71,9 @@ class TurnJournal(Protocol):
 
     async def turn_entries(self, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
         """Return the history's entries of an ended turn, oldest first."""
+
+    async def find_ask_closed(self, conversation_id: str, ask_id: str) -> AskClosed | None:
+        """Return how an ask of an ended turn was settled; None if there was no such ask."""
 
     async def newest_entry(self, conversation_id: str) -> str:
         """Return the id of the newest entry of the history; empty if there is none."""

@@ -1,0 +1,104 @@
+"""The turns of the conversations that a backend keeps in SQLite."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store.turns import Admission, KeptTurn, NewTurn
+
+if TYPE_CHECKING:
+    from callboard_service.backends.stored import StoredConversations
+
+
+class StoredTurns:
+    """A TurnJournal in the store of `owner`, which translates its errors."""
+
+    def __init__(self, owner: "StoredConversations") -> None:
+        self._owner = owner
+
+    @property
+    def run(self) -> int:
+        """The store's run number."""
+        return self._owner.run
+
+    async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
+        """See `TurnJournal.admit`."""
+        return await self._owner.write(lambda store: store.admit(conversation_id, turn))
+
+    async def find_turn(
+        self, conversation_id: str, *, turn_id: str = "", message_id: str = ""
+    ) -> KeptTurn | None:
+        """See `TurnJournal.find_turn`."""
+        return await self._owner.read(
+            lambda store: store.find_turn(conversation_id, turn_id=turn_id, message_id=message_id)
+        )
+
+    async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
+        """See `TurnJournal.open_turns`."""
+        return await self._owner.read(lambda store: store.open_turns(conversation_id))
+
+    async def conversations_with_open_turns(self) -> list[str]:
+        """See `TurnJournal.conversations_with_open_turns`."""
+        return await self._owner.read(lambda store: store.conversations_with_open_turns())
+
+    async def start(self, conversation_id: str, turn_id: str) -> None:
+        """See `TurnJournal.start`."""
+        await self._owner.write(lambda store: store.start(conversation_id, turn_id))
+
+    async def set_state(
+        self, conversation_id: str, turn_id: str, state: TurnState.ValueType
+    ) -> None:
+        """See `TurnJournal.set_state`."""
+        await self._owner.write(lambda store: store.set_state(conversation_id, turn_id, state))
+
+    async def add_pieces(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        entries: Sequence[HistoryEntry],
+        keep_text_bytes: int | None = None,
+    ) -> None:
+        """See `TurnJournal.add_pieces`."""
+        await self._owner.write(
+            lambda store: store.add_pieces(conversation_id, turn_id, entries, keep_text_bytes)
+        )
+
+    async def end(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        state: TurnState.ValueType,
+        entries: Sequence[HistoryEntry],
+        *,
+        completed: ChatCompleted | None = None,
+        error: ChatError | None = None,
+        start: str = "",
+    ) -> None:
+        """See `TurnJournal.end`."""
+        await self._owner.write(
+            lambda store: store.end(
+                conversation_id,
+                turn_id,
+                state,
+                entries,
+                completed=completed,
+                error=error,
+                start=start,
+            )
+        )
+
+    async def interrupt(self, conversation_id: str, turn_id: str) -> None:
+        """See `TurnJournal.interrupt`."""
+        await self._owner.write(lambda store: store.interrupt(conversation_id, turn_id))
+
+    async def turn_entries(self, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
+        """See `TurnJournal.turn_entries`."""
+        return await self._owner.read(lambda store: store.turn_entries(conversation_id, turn_id))
+
+    async def find_ask_closed(self, conversation_id: str, ask_id: str) -> AskClosed | None:
+        """See `TurnJournal.find_ask_closed`."""
+        return await self._owner.read(lambda store: store.find_ask_closed(conversation_id, ask_id))
+
+    async def newest_entry(self, conversation_id: str) -> str:
+        """See `TurnJournal.newest_entry`."""
+        return await self._owner.read(lambda store: store.newest_entry(conversation_id))

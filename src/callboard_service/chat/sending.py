@@ -1,0 +1,254 @@
+"""The actor type that sends a message and streams its turn."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final, TypeAlias, TypeVar
+
+from actors import (
+    ActorRef,
+    AskFailed,
+    Burst,
+    Closes,
+    Code,
+    Failure,
+    Last,
+    Opens,
+    Question,
+    StreamActor,
+    Timer,
+    Undelivered,
+    Yielded,
+)
+from actors.requests.event_log import Gap, LogClosed
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatError,
+    ChatToken,
+    HistoryEntry,
+    PlanEvent,
+    ReasoningToken,
+    SendMessageRequest,
+    SessionInfo,
+    ToolCallEvent,
+    ToolProgressEvent,
+    ToolResultEvent,
+    TurnInfo,
+    TurnState,
+    UsageEvent,
+)
+from callboard_service.backends.base import ReplyEvent
+from callboard_service.chat.conversation import Conversation
+from callboard_service.chat.ending import INTERRUPTED, final_info
+from callboard_service.backends.journal import TurnJournal
+from callboard_service.chat.log import LogEvent, Tokens
+from callboard_service.chat.messages import (
+    Admit,
+    Answer,
+    ConversationMessage,
+    Replayed,
+    Sender,
+    Streamed,
+)
+
+R = TypeVar("R")
+
+FOLLOW: Final = "follow"
+"""The feature whose clients understand turns; see Welcome.features."""
+
+UNSAID: Final = 0.2
+"""Seconds that a message waits before its sender is told: a cancelled turn takes a moment to end."""
+
+ADMISSION: Final = 60.0
+"""Seconds that a conversation has to admit a message."""
+
+SETTLING: Final = 600.0
+"""Seconds that the backend has to accept an answer."""
+
+SendEvent: TypeAlias = ReplyEvent | TurnInfo
+
+_NEW_KINDS: Final = (ToolProgressEvent, PlanEvent, UsageEvent)
+"""Events that the first version of the contract does not have."""
+
+
+async def ask_conversation(
+    conversation: ActorRef[ConversationMessage], question: Question[R], seconds: float
+) -> R:
+    """Ask a conversation's actor. Raises Failure: its own, or UNAVAILABLE without an answer."""
+    try:
+        return await conversation.ask(question, timeout=seconds)
+    except (AskFailed, Undelivered) as error:
+        message = "the conversation does not answer"
+        raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
+
+
+class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
+    """Has a message admitted and streams its turn to the client."""
+
+    def __init__(self, journal: TurnJournal, *, ends_if_stalled: bool) -> None:
+        self._journal = journal
+        self.ends_if_stalled = ends_if_stalled
+        self._answers: asyncio.Task[None] | None = None
+        self._notice: Timer | None = None
+        self._calls: set[str] = set()
+
+    async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[SendEvent]]:
+        """Yield the turn's events, then its end. Raises Failure."""
+        context = self.context
+        conversation = context.actor(Conversation, request.session_id)
+        sender = Sender(context.ref, context.session)
+        remaining = None if context.deadline is None else context.deadline - context.clock.now()
+        try:
+            admitted = await ask_conversation(
+                conversation, Admit(request, sender, remaining), ADMISSION
+            )
+            if isinstance(admitted, Replayed):
+                async for event in self._replay(request, admitted):
+                    yield event
+                return
+            if request.admit_only:
+                events = await admitted.reader.next()
+                admitted.reader.close()
+                yield Last(_first_info(events, admitted.turn_id))
+                return
+            async with aclosing(self._stream(request, admitted, conversation)) as stream:
+                async for event in stream:
+                    yield event
+        finally:
+            if self._answers is not None:
+                self._answers.cancel()
+            if self._notice is not None:
+                self._notice.cancel()
+            sender.ended_by = context.ended_by
+            said = context.said
+            sender.said = said if isinstance(said, Failure) else None
+
+    async def _stream(
+        self,
+        request: SendMessageRequest,
+        admitted: Streamed,
+        conversation: ActorRef[ConversationMessage],
+    ) -> AsyncGenerator[Yielded[SendEvent], None]:
+        reader, turn_id = admitted.reader, admitted.turn_id
+        shows_turn = bool(request.message_id)
+        if admitted.queued and not shows_turn:
+            self._notice = self.context.clock.call_later(UNSAID, self._announce_wait)
+        try:
+            while True:
+                try:
+                    events = await reader.next()
+                except (Gap, LogClosed):
+                    raise INTERRUPTED.alone() from None
+                for event in events:
+                    if event.turn_id != turn_id:
+                        continue
+                    payload = event.payload
+                    if isinstance(payload, Tokens):
+                        tokens = payload.separate()
+                        yield tokens[0] if len(tokens) == 1 else Burst(tokens)
+                    elif isinstance(payload, ChatCompleted):
+                        yield Last(payload)
+                        return
+                    elif isinstance(payload, ChatError):
+                        raise failure_of(payload)
+                    elif isinstance(payload, AskEvent):
+                        self._listen(conversation)
+                        yield Opens(payload.ask_id, payload, AskClosed(ask_id=payload.ask_id))
+                    elif isinstance(payload, AskClosed):
+                        yield Closes(payload.ask_id, payload)
+                    elif isinstance(payload, TurnInfo):
+                        self._note_state(payload)
+                        if shows_turn:
+                            yield payload
+                    elif not isinstance(payload, SessionInfo) and self._shows(payload):
+                        yield payload
+        finally:
+            reader.close()
+
+    def _announce_wait(self) -> None:
+        message = "Another reply of this conversation runs; this one waits its turn."
+        self.context.notice(message)
+
+    def _note_state(self, info: TurnInfo) -> None:
+        """Withhold the notice that the message waits, once it does not."""
+        if self._notice is not None and info.state != TurnState.TURN_STATE_QUEUED:
+            self._notice.cancel()
+
+    def _shows(self, event: SendEvent) -> bool:
+        """Return whether the client knows this kind of event; remember tool calls."""
+        if FOLLOW in self.context.features:
+            return True
+        if isinstance(event, ToolCallEvent):
+            if event.call_id in self._calls:
+                return False
+            self._calls.add(event.call_id)
+        return not isinstance(event, _NEW_KINDS)
+
+    async def _replay(
+        self, request: SendMessageRequest, replayed: Replayed
+    ) -> AsyncIterator[Yielded[SendEvent]]:
+        """Yield a turn that has ended, from the history, and its end. Raises Failure."""
+        turn = replayed.turn
+        info = final_info(turn)
+        if request.admit_only:
+            yield Last(info)
+            return
+        yield info
+        entries = await self._journal.turn_entries(request.session_id, turn.id)
+        for entry in entries:
+            if (event := _as_event(entry)) is not None and self._shows(event):
+                yield event
+        if turn.state == TurnState.TURN_STATE_COMPLETED and turn.completed is not None:
+            yield Last(turn.completed)
+        elif turn.state == TurnState.TURN_STATE_INTERRUPTED or turn.error is None:
+            raise INTERRUPTED.alone()
+        else:
+            raise failure_of(turn.error)
+
+    # -- answers under the request's id ------------------------------------------------------
+
+    def _listen(self, conversation: ActorRef[ConversationMessage]) -> None:
+        """Pass on the answers that the client sends under this request's id."""
+        if self._answers is None:
+            self._answers = asyncio.get_running_loop().create_task(self._pass_on(conversation))
+
+    async def _pass_on(self, conversation: ActorRef[ConversationMessage]) -> None:
+        while True:
+            answer = await self.context.received(AnswerRequest)
+            try:
+                await ask_conversation(conversation, Answer(answer), SETTLING)
+            except Failure as failure:
+                if failure.code is Code.INVALID_ARGUMENT:
+                    message = "That answer is none of the options; the question is still open."
+                    self.context.notice(message)
+
+
+def failure_of(error: ChatError) -> Failure:
+    """Return an error of the contract as the Failure that ends a request."""
+    code = Code.__members__.get(error.code, Code.INTERNAL)
+    return Failure(
+        code, error.message, retryable=error.retryable, retry_after_ms=error.retry_after_ms
+    )
+
+
+def _first_info(events: list[LogEvent], turn_id: str) -> TurnInfo:
+    payloads = (event.payload for event in events if event.turn_id == turn_id)
+    return next(payload for payload in payloads if isinstance(payload, TurnInfo))
+
+
+def _as_event(entry: HistoryEntry) -> SendEvent | None:
+    """Return an entry of a turn as an event of its stream; None for those that are not replayed."""
+    match entry.WhichOneof("entry"):
+        case "assistant_text":
+            return ChatToken(text=entry.assistant_text) if entry.assistant_text else None
+        case "reasoning_text":
+            return ReasoningToken(text=entry.reasoning_text)
+        case "tool_call":
+            return entry.tool_call
+        case "tool_result":
+            return entry.tool_result
+        case _:
+            return None
