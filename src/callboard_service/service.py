@@ -42,7 +42,7 @@ from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.reply import OpenCodeTimeouts
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.chat import chat
-from callboard_service.chat.turns import MAX_WAITING
+from callboard_service.chat.admission import MAX_WAITING
 from callboard_service.errors import (
     BackendFailed,
     BadExtension,
@@ -293,7 +293,12 @@ class Service:
             request_log.register(self.registry)
         status.register(self.registry, self._subject())
         chat.register(
-            self.registry, self._backend, self._settings.max_answer_bytes, self._health.available
+            self.registry,
+            self._backend,
+            self._log,
+            self._settings.max_answer_bytes,
+            self._health.available,
+            self._settings.resume_window_ms / 1000,
         )
         extensions.register_all(
             self.registry,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from actors import Actor, ActorRef, ChildSpec, Code, Failure
 from callboard.v1.chat_pb2 import (
@@ -17,7 +17,6 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import Health
-from callboard_service.backends.journal import TurnJournal
 from callboard_service.backends.stored_turns import StoredTurns
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
@@ -35,6 +34,9 @@ from callboard_service.store.store import (
     UnknownConversation,
     UnknownEntry,
 )
+
+if TYPE_CHECKING:
+    from callboard_service.backends.journal import TurnJournal
 
 R = TypeVar("R")
 Role = TypeVar("Role", bound=str)

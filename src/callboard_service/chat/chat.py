@@ -1,33 +1,24 @@
 """Defines the actor types that answer the contract's chat requests through a chat backend."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Never
 
 from actors import (
+    Actor,
     AskFailed,
-    Closes,
     Code,
     Failure,
-    Last,
-    Opens,
+    Log,
     Registry,
-    Relay,
     RequestActor,
-    StreamActor,
     Undelivered,
-    Yielded,
 )
 from actors.protocol.limits import SessionLimits
-from actors.runtime.supervision import DEFAULT_LIFECYCLE
 from callboard.v1.chat_pb2 import (
-    AnswerRequest,
-    AskClosed,
-    AskEvent,
-    ChatCompleted,
+    AnswerAskRequest,
     CreateSessionRequest,
     DeleteSessionRequest,
-    Delivery,
+    FollowSessionRequest,
     GetHistoryRequest,
     History,
     ListSessionsRequest,
@@ -35,9 +26,20 @@ from callboard.v1.chat_pb2 import (
     SessionDeleted,
     SessionInfo,
     SessionList,
+    StopTurnRequest,
 )
-from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
-from callboard_service.chat.turns import Clear, ConversationTurns, turn
+from callboard_service.backends.base import ChatBackend
+from callboard_service.chat.admission import MAX_ID, unimplemented
+from callboard_service.chat.conversation import ChatEnvironment, Conversation
+from callboard_service.chat.following import AnswerAsk, FollowSession, StopTurn
+from callboard_service.chat.log import Positions
+from callboard_service.chat.messages import Delete, Recover, Where
+from callboard_service.chat.sending import (
+    ADMISSION,
+    FOLLOW,
+    SendMessage,
+    ask_conversation,
+)
 from callboard_service.pages import (
     MAX_ENTRY_BYTES,
     PAGE_BYTES,
@@ -46,16 +48,14 @@ from callboard_service.pages import (
     shorten,
 )
 
-_OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
-"""Events of a reply that need more than forwarding."""
+MAX_ALIVE: Final = 10_000
+"""Conversations whose actors are alive at once."""
 
-_UNBUILT: Final = (
-    "message_id", "detached", "attachments", "admit_only", "target_turn", "replaces",
-)  # fmt: skip
-"""Fields of SendMessageRequest that this service does not support.
+IDLE: Final = 60.0
+"""Seconds after which a conversation that nobody uses leaves the memory."""
 
-A request that sets one is refused: ignoring it would break what the client relies on.
-"""
+_NEW_ENTRIES: Final = frozenset({"reasoning_text", "ask", "ask_closed"})
+"""Kinds of history entry that the first version of the contract does not have."""
 
 ARCHIVED: Final = "a"
 """Prefix of the page tokens of lists that include archived conversations."""
@@ -79,7 +79,7 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
     async def handle(self, request: ListSessionsRequest) -> SessionList:
         """Return the page. Raises Failure."""
         if request.search:
-            raise _unimplemented("search")
+            raise unimplemented("search")
         # No conversation is ever archived, so both lists are equal; only their tokens differ.
         page = request.page
         if page and page.startswith(ARCHIVED) != request.archived:
@@ -101,37 +101,33 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         """Create the conversation. Raises Failure."""
-        for field in ("create_id", "directory"):
-            if getattr(request, field):
-                raise _unimplemented(field)
+        if request.directory:
+            raise unimplemented("directory")
         if len(request.title) > MAX_TITLE:
             message = f"the title is longer than {MAX_TITLE} characters"
             raise Failure(Code.INVALID_ARGUMENT, message)
-        return await self._backend.create(request.title)
+        if len(request.create_id) > MAX_ID:
+            message = f"the create_id is longer than {MAX_ID} characters"
+            raise Failure(Code.INVALID_ARGUMENT, message)
+        return await self._backend.create(request.title, request.create_id)
 
 
 class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
-    """Deletes a conversation, after ending its running and waiting replies."""
-
-    def __init__(self, backend: ChatBackend) -> None:
-        self._backend = backend
+    """Deletes a conversation, after ending its running and waiting turns."""
 
     async def handle(self, request: DeleteSessionRequest) -> SessionDeleted:
-        """End the conversation's replies with CANCELLED, then delete it.
+        """End the conversation's turns with CANCELLED, then delete it.
 
-        Raises Failure: UNAVAILABLE if the replies do not end within 30 s.
+        Raises Failure: NOT_FOUND, and UNAVAILABLE if the turns do not end within 30 s.
         """
         name = request.session_id
-        await self._backend.get(name)
+        conversation = self.context.actor(Conversation, name)
         try:
-            await self.context.actor(ConversationTurns).ask(
-                lambda reply: Clear(name, reply), timeout=30.0
-            )
+            await conversation.ask(Delete(), timeout=30.0)
         except (AskFailed, Undelivered) as error:
             raise Failure(
                 Code.UNAVAILABLE, "the running reply does not end", retryable=True
             ) from error
-        await self._backend.delete(name)
         return SessionDeleted(session_id=name)
 
 
@@ -146,109 +142,81 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
     async def handle(self, request: GetHistoryRequest) -> History:
         """Return the page, with entries that are too long for a frame shortened. Raises Failure."""
         granted = await self.context.reserve(self._page_bytes, SHORT_PAGE_BYTES)
+        follows = FOLLOW in self.context.features
+        position = 0
+        if follows and not request.before:
+            # Read before the page: everything after it is either in the page or in the log.
+            conversation = self.context.actor(Conversation, request.session_id)
+            position = await ask_conversation(conversation, Where(), ADMISSION)
         history = await self._backend.history(
             request.session_id, request.limit, request.before, granted
         )
+        if not follows:
+            known = [e for e in history.entries if e.WhichOneof("entry") not in _NEW_ENTRIES]
+            del history.entries[:]
+            history.entries.extend(known)
         for entry in history.entries:
             shorten(entry, self._entry_bytes)
+        history.position = position
         return history
 
 
-class SendMessage(StreamActor[SendMessageRequest, ReplyEvent]):
-    """Sends a user's message to the backend and streams the reply."""
+class Recovery(Actor[Never]):
+    """Has the conversations that have open turns take them up when the service starts."""
 
-    def __init__(
-        self, backend: ChatBackend, available: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
-        self._backend = backend
-        self._available = available
-        self.ends_if_stalled = backend.holds_place
-        self._asks: dict[str, AskEvent] = {}
+    def __init__(self, registry: Registry, environment: ChatEnvironment) -> None:
+        self._registry = registry
+        self._environment = environment
 
-    async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[ReplyEvent]]:
-        """Wait for the conversation's turn, then forward the backend's reply. Raises Failure."""
-        for field in _UNBUILT:
-            if getattr(request, field):
-                raise _unimplemented(field)
-        if request.delivery not in (Delivery.DELIVERY_UNSPECIFIED, Delivery.DELIVERY_QUEUE):
-            raise _unimplemented("delivery")
-        if not request.text.strip():
-            raise Failure(Code.INVALID_ARGUMENT, "the message has no text")
-        completed = ChatCompleted()
-        # The turn is requested first, so that messages are answered in the order they were sent.
-        async with turn(self.context.actor(ConversationTurns), request.session_id, self.context):
-            if self._available is not None:
-                await self._available()
-            prompt = Prompt(
-                conversation_id=request.session_id,
-                text=request.text,
-                model=request.model,
-                answered=self._answered,
-                log=self.context.log,
-                session=self.context.session,
-            )
-            async with aclosing(self._backend.reply(prompt)) as events:
-                relay = Relay(events, until=_OF_NOTE)
-                yield relay
-                while (event := relay.stopped_by) is not None:
-                    if isinstance(event, ChatCompleted):
-                        completed = event
-                    elif isinstance(event, AskEvent):
-                        self._asks[event.ask_id] = event
-                        yield Opens(event.ask_id, event, AskClosed(ask_id=event.ask_id))
-                    elif isinstance(event, AskClosed):
-                        self._asks.pop(event.ask_id, None)
-                        yield Closes(event.ask_id, event)
-                    yield relay
-        yield Last(completed)
+    async def main(self) -> None:
+        """Tell each of these conversations; one that cannot be used is left for later."""
+        try:
+            names = await self._environment.journal.conversations_with_open_turns()
+        except Failure as failure:
+            self._environment.log.warning("open turns not read", reason=failure.message)
+            return
+        for name in names:
+            try:
+                await self._registry.actor(Conversation, name).send(Recover())
+            except (Failure, Undelivered) as error:
+                self._environment.log.warning("turns not taken up", reason=str(error))
 
-    async def _answered(self) -> AnswerRequest:
-        """Wait for the next valid answer to an open ask and return it.
-
-        An answer to an ask that is not open is ignored; an invalid one is reported in a notice.
-        """
-        while True:
-            answer = await self.context.received(AnswerRequest)
-            ask = self._asks.get(answer.ask_id)
-            if ask is None:
-                continue
-            if fits(ask, answer):
-                return answer
-            self.context.notice("That answer is none of the options; the question is still open.")
-
-
-def _unimplemented(field: str) -> Failure:
-    return Failure(Code.UNIMPLEMENTED, f"this service does not support the field {field}")
-
-
-def fits(ask: AskEvent, answer: AnswerRequest) -> bool:
-    """Return whether the ask allows this answer. An empty one, which declines, is always allowed.
-
-    More than one answer requires `multiple`. A permission must be answered with its options; a
-    question may be answered with free text, which the backend may accept or reject.
-    """
-    if len(answer.answers) > 1 and not ask.multiple:
-        return False
-    if ask.kind != AskEvent.KIND_PERMISSION:
-        return True
-    return all(chosen in ask.options for chosen in answer.answers)
+    def receive(self, message: Never) -> None:
+        """Do nothing: it has no messages."""
 
 
 def register(
     registry: Registry,
     backend: ChatBackend,
+    log: Log,
     max_answer_bytes: int = DEFAULT_ANSWER_BYTES,
     available: Callable[[], Awaitable[None]] | None = None,
+    resume_window: float = SessionLimits().resume_window,
 ) -> None:
     """Register the actor types that answer the chat requests through `backend`.
 
     max_answer_bytes: the size of the longest frame to a client; pages and entries are made to fit.
-    available: returns once the backend can be asked for a reply, or raises the Failure that ends
-    the request.
+    available: returns once the backend can be asked for a reply, or raises the Failure that the
+    turn ends with. resume_window: as in `ChatEnvironment`.
     """
-    registry.supervise("turns", ConversationTurns, DEFAULT_LIFECYCLE)
+    journal = backend.journal
+    environment = ChatEnvironment(
+        backend, journal, Positions(lambda: journal.run), log, available, resume_window
+    )
+    registry.named(
+        Conversation,
+        lambda name: Conversation(name, environment),
+        at_most=MAX_ALIVE,
+        idle=IDLE,
+    )
+    registry.supervise("recovery", lambda: Recovery(registry, environment))
     registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(backend))
-    registry.register(DeleteSessionRequest, lambda: DeleteSession(backend))
+    registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
-    registry.register(SendMessageRequest, lambda: SendMessage(backend, available))
+    registry.register(
+        SendMessageRequest, lambda: SendMessage(journal, ends_if_stalled=backend.holds_place)
+    )
+    registry.register(FollowSessionRequest, FollowSession)
+    registry.register(StopTurnRequest, StopTurn)
+    registry.register(AnswerAskRequest, AnswerAsk)

@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
 from callboard.v1.chat_pb2 import TurnState
 from callboard_service.backends.base import ChatBackend
-from callboard_service.chat import admission, asks, ending
 from callboard_service.backends.journal import TurnJournal
+from callboard_service.chat import admission, asks, ending
 from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
     Admit,
@@ -27,6 +27,7 @@ from callboard_service.chat.messages import (
     Sender,
     Stop,
     Store,
+    Where,
 )
 from callboard_service.chat.output import COMMIT_AFTER, TurnOutput
 from callboard_service.chat.turn import OpenTurn
@@ -114,6 +115,9 @@ class Conversation(Actor[ConversationMessage]):
                 case Follow(follower):
                     self._watch(follower, None)
                     message.reply.send(self)
+                case Where():
+                    begun = [turn.begun for turn in self.turns.values()]
+                    message.reply.send(min(begun, default=self.log.last))
                 case Stop():
                     await ending.stop_for(self, message)
                 case Answer():

@@ -1,7 +1,7 @@
 """The messages that a conversation's actor takes, and what it answers."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from actors import ActorRef, EndedBy, Failure, Question
 from actors.requests.event_log import EventReader
@@ -13,9 +13,6 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.chat.log import LogEvent
 from callboard_service.store.turns import KeptTurn
-
-if TYPE_CHECKING:
-    from callboard_service.chat.conversation import Conversation
 
 
 @dataclass(eq=False)
@@ -66,6 +63,11 @@ class Follow(Question["Conversation"]):
 
 
 @dataclass
+class Where(Question[int]):
+    """Return the position after which the log has the open turns from their beginning."""
+
+
+@dataclass
 class Stop(Question[TurnInfo]):
     """Stop a turn, or with an empty id all of them; the reply is sent once it has ended."""
 
@@ -106,4 +108,6 @@ class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
-ConversationMessage: TypeAlias = Admit | Follow | Stop | Answer | Delete | Store | Expire | Recover
+ConversationMessage: TypeAlias = (
+    Admit | Follow | Where | Stop | Answer | Delete | Store | Expire | Recover
+)

@@ -35,16 +35,15 @@ from callboard.v1.chat_pb2 import (
     SessionInfo,
     ToolCallEvent,
     ToolProgressEvent,
-    ToolResultEvent,
     TurnInfo,
     TurnState,
     UsageEvent,
 )
 from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.ending import INTERRUPTED, final_info
-from callboard_service.backends.journal import TurnJournal
-from callboard_service.chat.log import LogEvent, Tokens
+from callboard_service.chat.log import LogEvent, LogPayload, Tokens
 from callboard_service.chat.messages import (
     Admit,
     Answer,
@@ -60,7 +59,7 @@ FOLLOW: Final = "follow"
 """The feature whose clients understand turns; see Welcome.features."""
 
 UNSAID: Final = 0.2
-"""Seconds that a message waits before its sender is told: a cancelled turn takes a moment to end."""
+"""Seconds that a message waits before its sender is told; a cancelled turn takes a moment."""
 
 ADMISSION: Final = 60.0
 """Seconds that a conversation has to admit a message."""
@@ -143,28 +142,12 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 except (Gap, LogClosed):
                     raise INTERRUPTED.alone() from None
                 for event in events:
-                    if event.turn_id != turn_id:
-                        continue
-                    payload = event.payload
-                    if isinstance(payload, Tokens):
-                        tokens = payload.separate()
-                        yield tokens[0] if len(tokens) == 1 else Burst(tokens)
-                    elif isinstance(payload, ChatCompleted):
-                        yield Last(payload)
-                        return
-                    elif isinstance(payload, ChatError):
-                        raise failure_of(payload)
-                    elif isinstance(payload, AskEvent):
-                        self._listen(conversation)
-                        yield Opens(payload.ask_id, payload, AskClosed(ask_id=payload.ask_id))
-                    elif isinstance(payload, AskClosed):
-                        yield Closes(payload.ask_id, payload)
-                    elif isinstance(payload, TurnInfo):
-                        self._note_state(payload)
-                        if shows_turn:
-                            yield payload
-                    elif not isinstance(payload, SessionInfo) and self._shows(payload):
-                        yield payload
+                    if event.turn_id == turn_id:
+                        item = self._item(event.payload, conversation, shows_turn=shows_turn)
+                        if item is not None:
+                            yield item
+                        if isinstance(item, Last):
+                            return
         finally:
             reader.close()
 
@@ -176,6 +159,35 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
         """Withhold the notice that the message waits, once it does not."""
         if self._notice is not None and info.state != TurnState.TURN_STATE_QUEUED:
             self._notice.cancel()
+
+    def _item(
+        self,
+        payload: LogPayload,
+        conversation: ActorRef[ConversationMessage],
+        *,
+        shows_turn: bool,
+    ) -> Yielded[SendEvent] | None:
+        """Return what the client gets for an event of its turn; None: nothing. Raises Failure."""
+        if isinstance(payload, Tokens):
+            tokens = payload.separate()
+            return tokens[0] if len(tokens) == 1 else Burst(tokens)
+        match payload:
+            case ChatCompleted():
+                return Last(payload)
+            case ChatError():
+                raise failure_of(payload)
+            case AskEvent():
+                self._listen(conversation)
+                return Opens(payload.ask_id, payload, AskClosed(ask_id=payload.ask_id))
+            case AskClosed():
+                return Closes(payload.ask_id, payload)
+            case TurnInfo():
+                self._note_state(payload)
+                return payload if shows_turn else None
+            case SessionInfo():
+                return None
+            case _:
+                return payload if self._shows(payload) else None
 
     def _shows(self, event: SendEvent) -> bool:
         """Return whether the client knows this kind of event; remember tool calls."""

@@ -51,7 +51,9 @@ class ClientSettings:
     its consumer. handshake: allowed for connecting and for the Welcome, each. backoff_initial,
     backoff_maximum: the delay before another attempt to connect. give_up: how long to try without a
     connection, once there was one. busy_wait: how long to retry a service that admits no client
-    now, even before the first connection (ConnectionClosed.busy).
+    now, even before the first connection (ConnectionClosed.busy). features: which of the service's
+    features the client understands (Hello.features); without "follow", a stream has only the kinds
+    of event of the contract's first version.
     """
 
     name: str = ""
@@ -62,6 +64,7 @@ class ClientSettings:
     backoff_maximum: float = 5.0
     give_up: float = 120.0
     busy_wait: float = 5.0
+    features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.window < 1:

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, overload
+from uuid import uuid4
 
 from google.protobuf.message import Message
 
 from actors.runtime.clock import Clock, LoopClock
-from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted
+from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, SendMessageRequest
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.session_pb2 import Welcome
 from transport import discovery
 from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.connection import ClientConnection
+from transport.client.following import TURN_ANSWERS, Following, TurnAnswer
 from transport.client.phase import Phase
 from transport.client.protocol import ClientProtocol
 from transport.client.socket import Dialer, WebSockets
@@ -209,6 +211,37 @@ class Client:
         """
         return self._open(request, answers, timeout)
 
+    def follow(self, conversation_id: str, after: int = 0) -> Following:
+        """Follow a conversation: iterate its events, which are merged into `Following.state`.
+
+        after: the position up to which the caller has everything, as in FollowSessionRequest; 0:
+        begin with a snapshot.
+        """
+        return Following(self, conversation_id, after)
+
+    def send(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        message_id: str = "",
+        detached: bool = False,
+        timeout: float | None = None,
+    ) -> Stream[TurnAnswer]:
+        """Send a message now and return an iterator of its turn's events and end.
+
+        message_id: unique in the conversation, by default a new one. Sending the same message_id
+        again is safe: it starts nothing, and yields the same turn from its beginning. detached: the
+        turn goes on if the iteration is left. Raises as `stream` does.
+        """
+        request = SendMessageRequest(
+            session_id=conversation_id,
+            text=text,
+            message_id=message_id or str(uuid4()),
+            detached=detached,
+        )
+        return self._open(request, TURN_ANSWERS, timeout)
+
     def duplex(
         self, request: Message, takes: type[S], answer: type[R], *, timeout: float | None = None
     ) -> Duplex[S, R]:
@@ -232,6 +265,15 @@ class Client:
         if timeout is not None and not self.connected:
             self._connection.arm()
         return call, inbox
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for `seconds` of the client's clock."""
+        passed = asyncio.Event()
+        timer = (self._clock or LoopClock()).call_later(seconds, passed.set)
+        try:
+            await passed.wait()
+        finally:
+            timer.cancel()
 
     # -- called by streams -------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """The client's half of the protocol as a state machine without I/O: no asyncio, no socket.
 
-A web page, another event loop or a test can drive it as `transport.client` does. Events go in with
-the time, effects come out, and bytes to send wait in an outbox. The rules:
+Events go in with the time, effects come out, and bytes to send wait in an outbox. The rules:
 
 1. A call ends exactly once: by its last answer, or by a `Failed` that says why none will come.
 2. Answers are delivered once, in order; an answer seen before a cut is not delivered again.
@@ -107,6 +106,7 @@ class ClientProtocol:
             client_version=self.settings.version,
             initial_credit=self.settings.window,
             acknowledges=True,
+            features=self.settings.features,
         )
         if self.welcome.resume_token:
             hello.resume.resume_token = self.welcome.resume_token

@@ -29,6 +29,7 @@ from callboard_service.backends.foreign import clean
 from callboard_service.backends.local.generation import (
     Event,
     Generation,
+    Turn,
     fitting,
     largest_prompt,
 )
