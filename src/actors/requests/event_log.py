@@ -64,6 +64,11 @@ class EventLog(Generic[E]):
         return len(self._readers)
 
     @property
+    def waiting(self) -> int:
+        """The number of readers that wait for the next event."""
+        return len(self._waiting)
+
+    @property
     def end(self) -> int:
         """How many events have been appended."""
         return self._dropped + len(self._kept)

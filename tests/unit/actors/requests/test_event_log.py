@@ -1,0 +1,214 @@
+"""The log that many readers follow, each at its own speed."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from actors.requests.event_log import PAGE, WINDOW, EventLog, Gap, LogClosed
+
+
+def filled(count: int, *, keep: int = 1000, size: int = 10) -> EventLog[int]:
+    """Return a log of `count` events, which are their own positions."""
+    log: EventLog[int] = EventLog(keep)
+    for position in range(1, count + 1):
+        log.append(position, position, size)
+    return log
+
+
+async def test_a_reader_gets_every_event_after_its_position() -> None:
+    log = filled(5)
+    assert await log.reader(2).next() == [3, 4, 5]
+    assert await log.reader(0).next() == [1, 2, 3, 4, 5]
+    assert (log.bytes, log.after, log.last, log.end) == (50, 0, 5, 5)
+
+
+async def test_a_reader_at_the_end_waits_for_the_next_event() -> None:
+    log = filled(2)
+    reader = log.reader(2)
+    waiting = asyncio.ensure_future(reader.next())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not reader.behind
+    log.append(3, 3, 10)
+    assert reader.behind
+    assert await waiting == [3]
+    assert reader.position == 3
+
+
+async def test_a_reader_that_stops_waiting_leaves_nothing_behind() -> None:
+    log = filled(1)
+    reader = log.reader(1)
+    for _ in range(3):
+        waiting = asyncio.ensure_future(reader.next())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert log.waiting == 0
+    log.append(2, 2, 10)
+    assert await reader.next() == [2]
+
+
+async def test_the_oldest_events_are_dropped_and_a_reader_is_told_of_the_gap() -> None:
+    log = filled(10, keep=50)
+    assert (log.after, log.bytes) == (5, 50)
+    assert await log.reader(5).next() == [6, 7, 8, 9, 10]
+    for position in (0, 4):
+        assert not log.covers(position)
+        with pytest.raises(Gap):
+            await log.reader(position).next()
+
+
+async def test_a_slow_reader_is_told_of_the_gap_when_it_reads_on() -> None:
+    log = filled(3, keep=50)
+    reader = log.reader(2)
+    for position in range(4, 12):
+        log.append(position, position, 10)
+    with pytest.raises(Gap):
+        await reader.next()
+    reader.skip_to_end()
+    log.append(12, 12, 10)
+    assert (await reader.next(), reader.position) == ([12], 12)
+
+
+async def test_a_position_that_was_never_issued_is_a_gap() -> None:
+    log: EventLog[str] = EventLog(1000, after=100)
+    log.append("a", 110, 1)
+    log.append("b", 120, 1)
+    for position in (0, 99, 101, 115, 121):
+        assert not log.covers(position)
+        with pytest.raises(Gap):
+            await log.reader(position).next()
+    assert all(log.covers(position) for position in (100, 110, 120))
+    assert await log.reader(110).next() == ["b"]
+
+
+async def test_what_is_pinned_is_kept_whatever_its_size() -> None:
+    log: EventLog[int] = EventLog(50)
+    log.pin(2)
+    for position in range(1, 101):
+        log.append(position, position, 10)
+    assert log.after == 2
+    assert len(await log.reader(2).next()) == 98
+    log.pin(90)
+    assert log.after == 90
+    log.pin(None)
+    assert (log.after, log.bytes) == (95, 50)
+
+
+async def test_a_reader_takes_at_most_a_page_but_at_least_one_event() -> None:
+    log: EventLog[int] = EventLog(10 * PAGE)
+    log.append(1, 1, 2 * PAGE)
+    log.append(2, 2, PAGE // 2)
+    log.append(3, 3, PAGE // 2)
+    log.append(4, 4, 1)
+    reader = log.reader(0)
+    assert await reader.next() == [1]
+    assert await reader.next() == [2, 3]
+    assert await reader.next() == [4]
+
+
+async def test_a_closed_log_ends_its_readers_after_the_last_event() -> None:
+    log = filled(2)
+    early, late = log.reader(0), log.reader(2)
+    waiting = asyncio.ensure_future(late.next())
+    await asyncio.sleep(0)
+    log.close()
+    with pytest.raises(LogClosed):
+        await waiting
+    assert await early.next() == [1, 2]
+    with pytest.raises(LogClosed):
+        await early.next()
+    log.append(3, 3, 10)
+    assert (log.end, log.last) == (2, 2)
+
+
+async def test_positions_must_rise() -> None:
+    log = filled(3)
+    for position in (2, 3):
+        with pytest.raises(ValueError, match="does not follow 3"):
+            log.append(9, position, 1)
+
+
+async def test_the_writer_waits_for_its_fastest_reader_only() -> None:
+    log: EventLog[int] = EventLog(100 * WINDOW)
+    fast, slow = log.reader(0), log.reader(0)
+    assert not log.is_ahead()
+    log.append(1, 1, WINDOW)
+    assert log.is_ahead()
+    waiting = asyncio.ensure_future(log.wanted())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await fast.next() == [1]
+    await waiting
+    slow.close()
+    assert not log.is_ahead()
+
+
+async def test_the_writer_goes_on_within_the_window() -> None:
+    log: EventLog[int] = EventLog(100 * WINDOW)
+    reader = log.reader(0)
+    log.append(1, 1, WINDOW - 1)
+    assert not log.is_ahead()
+    log.append(2, 2, 1)
+    assert log.is_ahead()
+    assert await reader.next(1) == [1]
+    assert not log.is_ahead()
+
+
+async def test_a_writer_without_a_reader_waits_until_there_is_one_or_the_log_is_closed() -> None:
+    log = filled(1)
+    waiting = asyncio.ensure_future(log.wanted())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    reader = log.reader(1)
+    await waiting
+    reader.close()
+    waiting = asyncio.ensure_future(log.wanted())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    log.close()
+    await waiting
+
+
+async def test_a_reader_in_a_gap_is_no_reader_to_the_writer() -> None:
+    log = filled(20, keep=50)
+    reader = log.reader(1)
+    assert log.is_ahead()
+    reader.skip_to_end()
+    assert not log.is_ahead()
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_no_reader_ever_misses_or_repeats_an_event(seed: int) -> None:
+    print(f"seed {seed}")
+    random = Random(seed)
+    log: EventLog[int] = EventLog(random.choice([30, 100, 1000]))
+    written: list[int] = []
+    readers = {number: (log.reader(0), list[int]()) for number in range(4)}
+    for _ in range(400):
+        choice = random.random()
+        if choice < 0.5:
+            position = log.last + random.randint(1, 3)
+            written.append(position)
+            log.append(position, position, random.randint(1, 20))
+        elif choice < 0.6:
+            log.pin(random.choice([None, log.last, log.after]))
+        else:
+            reader, got = readers[random.randrange(4)]
+            if not reader.behind:
+                continue
+            before = reader.position
+            try:
+                events = await reader.next(random.randint(1, 60))
+            except Gap:
+                assert before < log.after
+                reader.skip_to_end()
+                got.append(-1)
+            else:
+                start = written.index(before) + 1 if before else 0
+                assert events == written[start : start + len(events)]
+                got += events
+    for _, got in readers.values():
+        assert got
