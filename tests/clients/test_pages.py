@@ -26,7 +26,7 @@ async def test_a_page_that_closes_without_a_code_ends_its_session(
         )
         assert code == 1005
         await service.until('callboard_connections_closed_total{code="1005"}', 1)
-        await service.until('callboard_actors{type="Session"}', 0)
+        await service.until('callboard_actors{type="SessionActor"}', 0)
         assert await service.metric("callboard_sessions_away") == 0
 
 

@@ -65,7 +65,7 @@ CONDITIONS: Final = {
         _hostile("big-answers", "AnswerRequests of 1 MB to a reply that awaits none"),
         _hostile("reconnects", "sessions that are opened and dropped"),
         _hostile("silent-sockets", "WebSockets without a Hello, renewed when cut", 0),
-        _hostile("credit-one", "256 replies at credit 1, which is never raised"),
+        _hostile("credit-one", "250 replies at credit 1, which is never raised"),
         _hostile("flood", "requests at the rate limit"),
         _hostile("big-messages", "messages of 900 kB at the rate limit"),
         _hostile("empty-frames", "bursts of 50,000 empty frames, and of pings"),

@@ -154,7 +154,7 @@ class Service:
         with suppress(psutil.Error):
             for child in self._watched.children(recursive=True):
                 with suppress(psutil.Error):
-                    if any("model_child" in word for word in child.cmdline()):
+                    if any("backends.local.child" in word for word in child.cmdline()):
                         return child
         return None
 
