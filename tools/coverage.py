@@ -37,7 +37,7 @@ RUNTIME: Final = {
     "runtime/deadlines": ("deadlines",),
     "requests/duplex": ("duplex", "memory"),
     "runtime/eager": ("eager", "request"),
-    "protocol/effects": ("effects",),
+    "protocol/effects": ("effects", "ended_by"),
     "protocol/encoding": ("machine", "burst", "memory"),
     "runtime/ending": (
         "ending", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
@@ -76,13 +76,13 @@ RUNTIME: Final = {
     "requests/registry": ("registry", "background", "interceptors", "duplex"),
     "runtime/group_restart": ("group_restart",),
     "requests/request": (
-        "active_request", "request", "stream", "burst", "duplex", "interceptors", "background",
-        "memory"),
+        "active_request", "ended_by", "request", "stream", "burst", "duplex", "interceptors",
+        "background", "memory"),
     "requests/background": ("background",),
     "runtime/restart_decision": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "runtime/restarting": ("supervision", "intensity", "shutdown", "group_restart", "runqueue"),
     "sessions/active_request": (
-        "active_request", "eager", "request", "stream", "session", "burst", "duplex",
+        "active_request", "ended_by", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "background", "session_resume", "memory", "stalls",
     ),
     "sessions/execution": (

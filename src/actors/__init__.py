@@ -22,6 +22,7 @@ from actors.errors import (
     StartFailed,
     Undelivered,
 )
+from actors.protocol.effects import EndedBy
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Burst, Closes, Last, Message, Notice, Opens, Relay
 from actors.requests.duplex import DuplexActor
@@ -64,11 +65,11 @@ __all__ = [
     "Actor", "ActorContext", "ActorError", "ActorRef", "ActorSnapshot", "ActorSystem",
     "AlreadyRegistered", "AskCrashed", "AskCycle", "AskDropped", "AskFailed", "AskTimeout",
     "Backoff", "Blocked", "Burst", "Call", "ChildGivenUp", "ChildSpec", "Clock", "Closes", "Code",
-    "Crashed", "DeadLetter", "Down", "DuplexActor", "Ending", "Event", "Exit", "Failure", "GivenUp",
-    "Handler",
-    "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock", "Mailbox", "MailboxFull",
-    "Message", "NameTaken", "NoActor", "NormalEnd", "NotRegistered", "NotRunning", "Notice",
-    "Observer", "Opens", "Order", "Overflow", "Question", "Registry", "Relay", "Reply",
-    "RequestActor", "RequestContext", "Restart", "StartFailed", "Started", "Stopped", "Strategy",
-    "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer", "Undelivered", "Yielded",
+    "Crashed", "DeadLetter", "Down", "DuplexActor", "EndedBy", "Ending", "Event", "Exit", "Failure",
+    "GivenUp", "Handler", "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock",
+    "Mailbox", "MailboxFull", "Message", "NameTaken", "NoActor", "NormalEnd", "NotRegistered",
+    "NotRunning", "Notice", "Observer", "Opens", "Order", "Overflow", "Question", "Registry",
+    "Relay", "Reply", "RequestActor", "RequestContext", "Restart", "StartFailed", "Started",
+    "Stopped", "Strategy", "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer",
+    "Undelivered", "Yielded",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors import Code, Failure, Notice
+from actors import Code, EndedBy, Failure, Notice
 from actors.protocol.block import frames
 from actors.protocol.effects import CANCELLED, Close, Deliver, Effect, Refused, Stop, Wake
 from actors.protocol.frames import (
@@ -233,7 +233,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         expected: list[Effect] = []
         if self.is_open(request_id):
             self.expect_end(request_id, "!CANCELLED")
-            expected = [Stop(request_id, CANCELLED)]
+            expected = [Stop(request_id, CANCELLED, EndedBy.CLIENT)]
         assert self.receive(Cancel(request_id)) == expected
 
     @rule(which=WHICH, more=st.sampled_from([-1, 0, 1, 4]))

@@ -34,6 +34,20 @@ class Limit(Enum):
     TYPE = "type"
 
 
+class EndedBy(Enum):
+    """Why a request ended."""
+
+    ANSWER = "answer"
+    """By itself: with an answer, with a Failure that its handler raised, or by a crash."""
+    CLIENT = "client"
+    """Its client cancelled it."""
+    SESSION = "session"
+    """Its session ended: the client left for good, did not return in time or broke a rule."""
+    DEADLINE = "deadline"
+    SERVICE = "service"
+    """A drain, a shutdown, a limit, or code that called `context.abort`."""
+
+
 def draining(retry_after_ms: int) -> Failure:
     """Return the failure for a request that a shutdown ends or refuses."""
     return Failure(
@@ -61,6 +75,7 @@ class Stop:
 
     request_id: int
     failure: Failure
+    ended_by: EndedBy = EndedBy.SERVICE
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ from actors.protocol.effects import (
     Close,
     Deliver,
     Effect,
+    EndedBy,
     Limit,
     Refused,
     Stop,
@@ -134,7 +135,7 @@ class SessionMachine(Generic[R]):
             return [ABUSIVE]
         match frame:
             case Cancel(request_id):
-                return self.fail(request_id, CANCELLED)
+                return self.fail(request_id, CANCELLED, EndedBy.CLIENT)
             case Credit(request_id, limit):
                 return self._raise_limit(request_id, limit)
             case Inform(request_id, payload, about):
@@ -255,19 +256,21 @@ class SessionMachine(Generic[R]):
             return [Wake(request_id)]
         return []
 
-    def fail(self, request_id: int, failure: Failure) -> list[Effect]:
+    def fail(
+        self, request_id: int, failure: Failure, by: EndedBy = EndedBy.SERVICE
+    ) -> list[Effect]:
         """End the request from outside: cancelled, past its deadline, or its backend lost."""
         request = self.requests.get(request_id)
         if request is None or not request.stream.end(failure):
             return []
-        return [Stop(request_id, failure)]
+        return [Stop(request_id, failure, by)]
 
-    def fail_all(self, failure: Failure) -> list[Effect]:
+    def fail_all(self, failure: Failure, by: EndedBy = EndedBy.SERVICE) -> list[Effect]:
         """End every request that has not ended."""
         return [
             effect
             for request_id in list(self.requests)
-            for effect in self.fail(request_id, failure)
+            for effect in self.fail(request_id, failure, by)
         ]
 
     def drain(self, reason: str, reconnect_after_ms: int) -> None:

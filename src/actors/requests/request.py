@@ -21,6 +21,7 @@ from typing import (
     final,
 )
 
+from actors.protocol.effects import EndedBy
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, Message, Notice, Sealed
 from actors.requests.interceptors import Call, Ending, Interceptor, run_intercepted
@@ -55,6 +56,10 @@ class Exchange(Protocol):
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """Return the ref of a background actor. Raises NotRegistered."""
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Why the request ended; None while it runs."""
 
     @property
     def session(self) -> str:
@@ -159,6 +164,14 @@ class RequestContext(ActorContext[object]):
     def said(self) -> Message | Failure | Completed | None:
         """The answer or Failure that the request ended with; None while it runs."""
         return self._exchange.said
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Why the request was ended, for a `finally` or an `except`; None while it runs.
+
+        In a handler that ends by itself it is None to the last: ANSWER follows its end.
+        """
+        return self._exchange.ended_by
 
     def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
         """Return the ref of a background actor, registered with `registry.supervise`.

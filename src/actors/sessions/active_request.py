@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.errors import NoActor
 from actors.protocol.answer_stream import NO_STREAM, AnswerStream
-from actors.protocol.effects import HOLDS_TOO_MUCH
+from actors.protocol.effects import HOLDS_TOO_MUCH, EndedBy
 from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Completed, Input, Message, Notice, Request, Sealed
 from actors.requests.duplex import Inputs
@@ -44,28 +44,9 @@ class ActiveRequest:
 
     # Slots, not class defaults: with those, each access would cost another lookup.
     __slots__ = (
-        "_awaits",
-        "_began",
-        "_first",
-        "_memory",
-        "_waiter",
-        "deadline",
-        "early",
-        "ends_if_stalled",
-        "expiry",
-        "handler",
-        "inputs",
-        "own_cell",
-        "phase",
-        "registration",
-        "request",
-        "request_id",
-        "said",
-        "session_actor",
-        "size",
-        "standing",
-        "stream",
-        "task",
+        "_awaits", "_began", "_ended_by", "_first", "_memory", "_waiter", "deadline", "early",
+        "ends_if_stalled", "expiry", "handler", "inputs", "own_cell", "phase", "registration",
+        "request", "request_id", "said", "session_actor", "size", "standing", "stream", "task",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +70,7 @@ class ActiveRequest:
         self.standing: Standing = UNSEEN
         self.said: Message | Failure | Completed | None = None
         """What it has ended with."""
+        self._ended_by: EndedBy | None = None
         self.deadline: float | None = None
         self.expiry: Deadline | None = None
         self.phase: Phase = NEW
@@ -373,9 +355,17 @@ class ActiveRequest:
         self.enter()
         self.session_actor.abort(self.request_id, failure)
 
-    def ended(self, said: Message | Failure | Completed) -> None:
-        """Record what the request has ended with, and report it to `on_request_end`."""
-        self.said = said
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Why it ended; None while it runs."""
+        cell = self.own_cell
+        if self._ended_by is None and cell is not None and not cell.alive:
+            return EndedBy.SESSION  # its parent, which stops or has crashed, has said nothing
+        return self._ended_by
+
+    def ended(self, said: Message | Failure | Completed, by: EndedBy = EndedBy.ANSWER) -> None:
+        """Record what the request has ended with and why, and report it to `on_request_end`."""
+        self.said, self._ended_by = said, by
         self.standing = ENDING if self.standing is OPEN else ENDED
         session, began, first = self.session_actor, self._began, self._first
         if session.on_request_end is None:
@@ -386,4 +376,4 @@ class ActiveRequest:
 
     def refused(self, failure: Failure) -> None:
         """Record that the request is not run, so that its exchange can do nothing more."""
-        self.said, self.standing = failure, ENDED
+        self.said, self._ended_by, self.standing = failure, EndedBy.SERVICE, ENDED

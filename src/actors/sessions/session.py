@@ -28,6 +28,7 @@ from actors.protocol.effects import (
     Close,
     Deliver,
     Effect,
+    EndedBy,
     Limit,
     Refused,
     Stop,
@@ -158,14 +159,14 @@ class SessionActor(Actor[SessionMessage]):
                 CloseCode.TAKEN_OVER, "another connection has taken the session over"
             )
         if not possible:
-            self._record(SessionEvent.NOT_RESUMED)
+            self._watcher.record(SessionEvent.NOT_RESUMED)
             self.connection = None
             self._end()
             message.reply.send(None)
             return
         if after is not None:
             taken_over = self.connection is not None
-            self._record(SessionEvent.TAKEN_OVER if taken_over else SessionEvent.RESUMED)
+            self._watcher.record(SessionEvent.TAKEN_OVER if taken_over else SessionEvent.RESUMED)
         self._left = self._closing = False
         self._away.pop(self.name, None)
         self._stop_waiting()
@@ -190,7 +191,7 @@ class SessionActor(Actor[SessionMessage]):
             return
         self._left = True
         self._away[self.name] = self
-        self._record(SessionEvent.LEFT)
+        self._watcher.record(SessionEvent.LEFT)
         self._await_return(self.limits.resume_window)
 
     def close(self, code: int, reason: str) -> None:
@@ -220,11 +221,8 @@ class SessionActor(Actor[SessionMessage]):
 
     def _end(self) -> None:
         """End the session and cancel what is in flight."""
-        self._carry_out(self.machine.fail_all(CANCELLED))
+        self._carry_out(self.machine.fail_all(CANCELLED, EndedBy.SESSION))
         self.context.stop()
-
-    def _record(self, event: SessionEvent) -> None:
-        self._watcher.record(event)
 
     def watch_reader(self) -> None:
         """Start watching for the client's Ack if the buffer is full without it."""
@@ -256,7 +254,7 @@ class SessionActor(Actor[SessionMessage]):
         self._away.pop(self.name, None)
         self.machine.account.close()
         if self._left:
-            self._record(SessionEvent.ENDED_AWAY)
+            self._watcher.record(SessionEvent.ENDED_AWAY)
         if self.connection is not None:
             self.connection.wake()
 
@@ -266,9 +264,9 @@ class SessionActor(Actor[SessionMessage]):
             match effect:
                 case Deliver(request_id, payload, about):
                     requests[request_id].deliver(payload, about)
-                case Stop(request_id, failure):
+                case Stop(request_id, failure, by):
                     active = requests[request_id]
-                    active.ended(failure)
+                    active.ended(failure, by)
                     active.kill()
                     self.watch_reader()
                 case Refused(request, failure, limit):
@@ -372,18 +370,18 @@ class SessionActor(Actor[SessionMessage]):
         seconds = min(asked, inf if declared is None else declared)
         active.deadline = self.context.clock.now() + seconds
         active.expiry = self.context.system.deadlines.add(
-            seconds, lambda: self.abort(active.request_id, DEADLINE)
+            seconds, lambda: self.abort(active.request_id, DEADLINE, EndedBy.DEADLINE)
         )
 
-    def abort(self, request_id: int, failure: Failure) -> None:
+    def abort(self, request_id: int, failure: Failure, by: EndedBy = EndedBy.SERVICE) -> None:
         """End a request from outside its actor. Does nothing once the request has ended.
 
         While a batch is being numbered, this happens right afterwards.
         """
         if self.machine.output.queue.numbering:
-            asyncio.get_running_loop().call_soon(self.abort, request_id, failure)
+            asyncio.get_running_loop().call_soon(self.abort, request_id, failure, by)
             return
-        self._carry_out(self.machine.fail(request_id, failure))
+        self._carry_out(self.machine.fail(request_id, failure, by))
 
     def _settle_drained(self) -> None:
         if self._drained and not self.machine.in_flight:

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from actors import Code, Failure, Notice
+from actors import Code, EndedBy, Failure, Notice
 from actors.protocol.block import frames
 from actors.protocol.effects import (
     CANCELLED,
@@ -143,7 +143,7 @@ def test_cancel_and_crash_are_ends(frame: Cancel | None, said: str) -> None:
     if frame is None:
         gone(session, 1)
     else:
-        assert receive(session, frame) == [Stop(1, CANCELLED)]
+        assert receive(session, frame) == [Stop(1, CANCELLED, EndedBy.CLIENT)]
     assert not stream(session, 1).end(COMPLETED)
     assert take(session) == [Sent(1, 1, True, said)]
 
