@@ -38,6 +38,7 @@ RUNTIME: Final = {
     "requests/duplex": ("duplex", "memory"),
     "runtime/eager": ("eager", "request"),
     "protocol/effects": ("effects", "ended_by"),
+    "protocol/endless": ("endless",),
     "protocol/encoding": ("machine", "burst", "memory"),
     "runtime/ending": (
         "ending", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
@@ -59,7 +60,8 @@ RUNTIME: Final = {
     "protocol/limits": ("limits",),
     "runtime/log": ("request",),
     "runtime/loopwatch": ("loopwatch",),
-    "protocol/machine": ("machine", "machine_properties", "burst", "session", "duplex", "memory"),
+    "protocol/machine": (
+        "machine", "machine_properties", "endless", "burst", "session", "duplex", "memory"),
     "runtime/mailbox": ("mailbox",),
     "protocol/memory": ("memory",),
     "protocol/flow_control": ("output", "burst", "answer_stream", "memory", "machine"),

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Never
 
-from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+from google.protobuf.wrappers_pb2 import BoolValue, BytesValue, Int64Value, StringValue
 
 from actors import Actor, Registry, RequestActor, StreamActor, Yielded
 
@@ -92,6 +92,16 @@ class Streaming(StreamActor[Int64Value, Int64Value]):
         sys.exit(3)
 
 
+class Following(StreamActor[BoolValue, BoolValue]):
+    """Answers once, and then follows nothing for ever."""
+
+    endless = True
+
+    async def handle(self, request: BoolValue) -> AsyncIterator[Yielded[BoolValue]]:
+        yield request
+        await asyncio.Event().wait()
+
+
 class Hanging(Actor[Never]):
     """Never finishes stopping."""
 
@@ -107,6 +117,7 @@ def register(registry: Registry) -> None:
     registry.register(StringValue, Odd)
     registry.register(BytesValue, Plain)
     registry.register(Int64Value, Streaming)
+    registry.register(BoolValue, Following)
 
 
 def register_hanging(registry: Registry) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+from google.protobuf.wrappers_pb2 import BoolValue, BytesValue, Int64Value, StringValue
 
 from tests.e2e.contract_client import Contract, message, text_of
 from tests.e2e.service_process import ServiceProcess, environment, run, running
@@ -25,8 +25,13 @@ SLACK = 3.0
 """Extra seconds that a busy machine may take."""
 
 
-def packed(value: str | bytes | int) -> Any:
-    kinds: dict[type, Any] = {str: StringValue, bytes: BytesValue, int: Int64Value}
+def packed(value: str | bytes | bool | int) -> Any:
+    kinds: dict[type, Any] = {
+        str: StringValue,
+        bytes: BytesValue,
+        bool: BoolValue,
+        int: Int64Value,
+    }
     into = message("google.protobuf.Any")
     into.Pack(kinds[type(value)](value=value))
     return into
@@ -370,3 +375,26 @@ def test_a_user_without_a_home_directory_is_one_line_and_exit_2(tmp_path: Path) 
     )  # fmt: skip
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "home directory" in done.stderr
+
+
+# -- an endless handler --------------------------------------------------------------------------
+
+
+async def test_an_end_waits_for_no_endless_request(tmp_path: Path) -> None:
+    """A shutdown ends endless requests at once, with the advice of GoingAway, and is over."""
+    drain = 100.0
+    flags = (*ODD, "--drain-ms", str(round(drain * 1000)))
+    with running(tmp_path, *flags, PYTHONPATH=FOLDER) as service:
+        async with service.connect() as client:
+            request_ids = [await client.open(call=packed(True)) for _ in range(20)]
+            for request_id in request_ids:
+                await anext(client.answers(request_id))
+            service.signal()
+            going = await client.queue(0).get()
+            for request_id in request_ids:
+                error = (await client.all(request_id))[-1].error
+                assert (error.code, error.retryable) == ("UNAVAILABLE", True)
+                assert error.retry_after_ms == going.going_away.reconnect_after_ms > 0
+            code, seconds = await ended(service)
+    assert code == 0
+    assert seconds < drain / 2

@@ -49,6 +49,7 @@ class Modelled:
     """A request in the model."""
 
     limit: int
+    endless: bool = False
     sent: int = 0
     owed: dict[str, str] = field(default_factory=dict)
     ended: bool = False
@@ -58,10 +59,11 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and the size of its frame in bytes."""
+    """An answer and the size of its frame in bytes. endless: of an endless stream."""
 
     sent: Sent
     size: int
+    endless: bool
 
 
 def size(answers: Iterable[Answer]) -> int:
@@ -80,8 +82,9 @@ class MachineBesideModel(RuleBasedStateMachine):
         """Requests that wait for room, in the order in which they asked for it."""
         self.answers: list[Answer] = []
         """All answers so far, in the order of their sequence numbers."""
-        self.taken = self.gone = 0
-        """Sequence numbers of the last answer that a connection took, and the last one dropped."""
+        self.taken = self.gone = self.seen = 0
+        """Sequence numbers of the last answer that a connection took, the last one dropped, and the
+        last that any connection took before the newest resume."""
         self.aside: list[Sent] = []
         self.handled: list[Sent] = []
         """The answers that the client has received, over all of its connections."""
@@ -94,7 +97,9 @@ class MachineBesideModel(RuleBasedStateMachine):
         if request_id:
             sent = Sent(request_id, len(self.answers) + 1, end, said)
             frame = encode(request_id, sent.sequence, end, Text(said))
-            self.answers.append(Answer(sent, len(frame)))
+            request = self.requests.get(request_id)
+            endless = request is not None and request.endless and not end
+            self.answers.append(Answer(sent, len(frame), endless))
         elif self.connected:
             self.aside.append(Sent(0, 0, False, said))
 
@@ -172,7 +177,13 @@ class MachineBesideModel(RuleBasedStateMachine):
             and not request.ended
             and request.sent < request.limit
             and not self.full()
+            and (not request.endless or self.quarter_has_room())
         )
+
+    def quarter_has_room(self) -> bool:
+        uncounted = self.gone if self.acknowledges else max(self.taken, self.seen)
+        counted = [answer for answer in self.answers[uncounted:] if answer.endless]
+        return self.connected and len(counted) < KEPT // 4 and size(counted) < KEPT_BYTES // 4
 
     def unread(self) -> int:
         return size(self.kept if self.acknowledges else self.waiting)
@@ -189,19 +200,21 @@ class MachineBesideModel(RuleBasedStateMachine):
     def some_requests(self) -> None:
         self.connect(0)
         for _ in range(IN_FLIGHT):
-            self.request(1, True, False)
+            self.request(1, True, False, False)
 
     @precondition(lambda self: self.connected)
     @rule(
         step=st.sampled_from([1, 1, 1, 2, 0, -1]),
         known=st.sampled_from([True] * 4 + [False]),
         at_once=st.booleans(),
+        endless=st.booleans(),
     )
-    def request(self, step: int, known: bool, at_once: bool) -> None:
+    def request(self, step: int, known: bool, at_once: bool, endless: bool) -> None:
         request_id = max(self.last_id + step, 0)
         in_flight = sum(not request.gone for request in self.requests.values())
         frame = Request(request_id, 0, Text() if known else None)
-        effects = receive(self.machine, frame, 10, 0.0, Text("at once") if at_once else None)
+        answer = Text("at once") if at_once else None
+        effects = receive(self.machine, frame, 10, 0.0, answer, endless=endless)
         if request_id <= self.last_id:
             assert [type(effect) for effect in effects] == ([Close] if known else [])
             return
@@ -218,7 +231,7 @@ class MachineBesideModel(RuleBasedStateMachine):
                 self.expect(request_id, "at once", end=True)
                 assert self.machine.output.flow.filled == self.full()
             else:
-                self.requests[request_id] = Modelled(self.initial_credit or 2**64)
+                self.requests[request_id] = Modelled(self.initial_credit or 2**64, endless)
             return
         refused, *closed = effects
         assert isinstance(refused, Refused)
@@ -281,11 +294,14 @@ class MachineBesideModel(RuleBasedStateMachine):
         possible = self.gone <= after <= self.taken
         output = self.machine.output
         before = output.queue.sequence, output.flow.size, output.queue.size
+        if self.machine._share is not None:
+            self.machine._share._forget()
         assert self.machine.resume(after) == possible
         if not possible:
             assert before == (output.queue.sequence, output.flow.size, output.queue.size)
             return
         del self.handled[after:]
+        self.seen = max(self.seen, self.taken)
         self.taken = self.gone = after
         self.connected, self.aside = True, []
         effects = self.machine.attach(
@@ -405,7 +421,11 @@ class MachineBesideModel(RuleBasedStateMachine):
         if chance == 13:
             self.draining = True
             self.expect(0, "going away x 1")
-            self.machine.drain("x", 1)
+            ended = [key for key, one in self.requests.items() if one.endless and not one.ended]
+            for request_id in ended:
+                self.expect_end(request_id, "!UNAVAILABLE retryable")
+            stops = self.machine.drain("x", 1)
+            assert [stop.request_id for stop in stops if isinstance(stop, Stop)] == ended
 
     # Invariants.
 

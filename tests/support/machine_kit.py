@@ -35,11 +35,18 @@ class Start:
 
 
 def receive(
-    machine: Machine, frame: Frame, size: int, now: float, answer: Message | None = None
+    machine: Machine,
+    frame: Frame,
+    size: int,
+    now: float,
+    answer: Message | None = None,
+    *,
+    endless: bool = False,
 ) -> list[Effect | Start]:
     """Give the machine a frame and return the effects.
 
     answer: the immediate answer to a request that is admitted; None: the request stays open.
+    endless: whether it is an endless one.
     """
     if not isinstance(frame, Request):
         return [*machine.receive(frame, size, now)]
@@ -47,7 +54,7 @@ def receive(
     if effects is not None:
         return [*effects]
     if answer is None:
-        machine.open(Asker(frame.request_id))
+        machine.open(Asker(frame.request_id), endless=endless)
     else:
         machine.answer_at_once(frame.request_id, answer)
     return [Start(frame)]

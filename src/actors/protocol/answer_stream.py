@@ -137,7 +137,7 @@ class AnswerStream:
 
     def _answer_all(self, encoder: StreamEncoder, answers: Iterator[Message], at_most: int) -> bool:
         queue, flow = self._queue, self._flow
-        room, size = flow.room()
+        room, size = self._room()
         at_most = min(at_most, room, self.limit - self.sent)
         if at_most <= 0 or size <= 0:
             return False
@@ -180,6 +180,10 @@ class AnswerStream:
     def has_room(self) -> bool:
         """Return whether the credit and the send queue have room for one more answer."""
         return not self.over and self.sent < self.limit and self._flow.verdict() is ROOM
+
+    def _room(self) -> tuple[int, int]:
+        """Return how many more answers, and bytes of them, fit, apart from the credit."""
+        return self._flow.room()
 
     def has_room_after_notice(self) -> bool:
         """Send the waiting notice if there is room; return whether there is still room."""

@@ -52,8 +52,8 @@ class FlowControl:
     """Judges how full a session's send queue and replay buffer are."""
 
     __slots__ = (
-        "_allowed", "_limits", "_queue", "_replay", "account", "acknowledges", "awaited",
-        "blocked", "connected", "filled", "most",
+        "_allowed", "_queue", "_replay", "account", "acknowledges", "awaited", "blocked",
+        "connected", "filled", "limits", "most",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,7 @@ class FlowControl:
         replay: ReplayBuffer,
         account: Account | None,
     ) -> None:
-        self._limits = limits
+        self.limits: SessionLimits = limits
         self._queue = queue
         self._replay = replay
         self.connected: bool = False
@@ -85,7 +85,7 @@ class FlowControl:
 
     def verdict(self) -> Verdict:
         """Count the memory that is held, if necessary, and return how much room there is."""
-        limits, queue, replay = self._limits, self._queue, self._replay
+        limits, queue, replay = self.limits, self._queue, self._replay
         if self._is_miscounted:
             self.count_bytes()
         if self.unsent >= FLOOD * limits.resume_buffer_messages:
@@ -110,7 +110,7 @@ class FlowControl:
         has sent in one read are more frames than that.
         """
         unread = self._queue.size + (self._replay.size if self.acknowledges else 0)
-        return unread >= SWAMP * self._limits.resume_buffer_bytes
+        return unread >= SWAMP * self.limits.resume_buffer_bytes
 
     @property
     def unsent(self) -> int:
@@ -125,7 +125,7 @@ class FlowControl:
     @property
     def _is_full_size(self) -> bool:
         """Return whether the answers held reach the replay buffer's limits."""
-        limits, held = self._limits, self._queue.sequence - self._replay.acknowledged
+        limits, held = self.limits, self._queue.sequence - self._replay.acknowledged
         return held >= limits.resume_buffer_messages or self.size >= limits.resume_buffer_bytes
 
     def lacks_ack(self) -> bool:
@@ -134,7 +134,7 @@ class FlowControl:
 
     def may_go_on(self) -> bool:
         """Return whether waiting streams may continue, which needs half of the queue free again."""
-        limits, queue = self._limits, self._queue
+        limits, queue = self.limits, self._queue
         if self.connected and (
             queue.size > limits.outbox_bytes // 2
             or queue.sequence - self._replay.last > limits.resume_buffer_messages // 2
@@ -146,7 +146,7 @@ class FlowControl:
         """Return how many more answers, and bytes of them, fit before streams must wait."""
         if self._is_miscounted:
             self.count_bytes()
-        limits, queue, replay = self._limits, self._queue, self._replay
+        limits, queue, replay = self.limits, self._queue, self._replay
         answers = limits.resume_buffer_messages - (queue.sequence - replay.acknowledged)
         used = self.size
         size = limits.resume_buffer_bytes - used
@@ -214,7 +214,7 @@ class FlowControl:
 
     def note_taken(self) -> None:
         """Update the counts after the connection has taken answers."""
-        queue, replay, limits = self._queue, self._replay, self._limits
+        queue, replay, limits = self._queue, self._replay, self.limits
         if self.acknowledges:
             room = limits.resume_buffer_bytes - replay.size
             if room < queue.room_size:
@@ -233,7 +233,7 @@ class FlowControl:
 
     def measure(self) -> None:
         """Set how far answers may go on without asking for the verdict."""
-        limits, queue, replay = self._limits, self._queue, self._replay
+        limits, queue, replay = self.limits, self._queue, self._replay
         if not self.connected:
             queue.room_size = queue.room_until = 0
         elif self.acknowledges:

@@ -37,6 +37,7 @@ from actors.protocol.effects import (
     draining,
 )
 from actors.protocol.encoding import Encode, EncodeStream, OneByOne
+from actors.protocol.endless import EndlessShare, EndlessStream
 from actors.protocol.failure import Failure
 from actors.protocol.flow_control import CLOSE, ROOM
 from actors.protocol.frames import (
@@ -103,6 +104,8 @@ class SessionMachine(Generic[R]):
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_limit = UNLIMITED
+        self._share: EndlessShare | None = None
+        """Made with the first endless request."""
 
     # -- connections come and go -------------------------------------------------------------
 
@@ -178,12 +181,21 @@ class SessionMachine(Generic[R]):
             return None
         return self._refuse(request, size, now)
 
-    def open(self, request: R) -> None:
-        """Put an admitted request in flight until `gone` is called, and set its answer stream."""
+    def open(self, request: R, *, endless: bool = False) -> None:
+        """Put an admitted request in flight until `gone` is called, and set its answer stream.
+
+        endless: a drain ends the request at once, and its answers share a part of the replay buffer
+        with those of all other endless requests (`actors.protocol.endless`).
+        """
         request_id = request.request_id
-        request.stream = AnswerStream(
-            request_id, self._initial_limit, self._encode, self._encode_stream, self.output
-        )
+        limit, encode, encode_stream = self._initial_limit, self._encode, self._encode_stream
+        if endless:
+            self._share = self._share or EndlessShare(self.output)
+            request.stream = EndlessStream(
+                request_id, limit, encode, encode_stream, self.output, self._share
+            )
+        else:
+            request.stream = AnswerStream(request_id, limit, encode, encode_stream, self.output)
         self.requests[request_id] = request
         account, output = self.account, self.output
         account.input_bytes += request.size  # FlowControl.count_input inlined
@@ -273,11 +285,19 @@ class SessionMachine(Generic[R]):
             for effect in self.fail(request_id, failure, by)
         ]
 
-    def drain(self, reason: str, reconnect_after_ms: int) -> None:
-        """Refuse new requests from now on, and tell the client."""
-        if self._going is None:
-            self._going = GoingAway(reason, reconnect_after_ms)
-            self.output.put_aside(self._encode(0, 0, False, self._going))
+    def drain(self, reason: str, reconnect_after_ms: int) -> list[Effect]:
+        """Refuse new requests from now on, tell the client, and end the endless requests."""
+        if self._going is not None:
+            return []
+        self._going = GoingAway(reason, reconnect_after_ms)
+        self.output.put_aside(self._encode(0, 0, False, self._going))
+        failure = draining(reconnect_after_ms)
+        return [
+            effect
+            for request in list(self.requests.values())
+            if isinstance(request.stream, EndlessStream)
+            for effect in self.fail(request.request_id, failure)
+        ]
 
     def gone(self, request: R) -> bool:
         """Remove a request whose actor is gone; return whether it crashed (had not ended)."""

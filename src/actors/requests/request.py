@@ -254,6 +254,14 @@ class AnyHandler(Actor[object]):
     For a handler that holds a scarce resource meanwhile. The stall timeout is the session's
     `slow_consumer`; it runs only while the client is connected and makes no progress.
     """
+    endless: ClassVar[bool] = False
+    """Whether its stream follows something for as long as its client likes.
+
+    A drain ends it at once, with UNAVAILABLE and the retry time of GoingAway, instead of waiting
+    for it. All endless streams of a session together hold at most a quarter of its resume buffer,
+    so that a client that reads them slowly delays only them; they have no room while their client
+    is away.
+    """
     handle_is_plain: ClassVar[bool] = False
     """Whether `handle` is a plain function; set by the runtime, and true only in a RequestActor."""
 

@@ -140,7 +140,7 @@ class SessionActor(Actor[SessionMessage]):
                 if connection is self.connection:
                     self._detach(code, by_service)
             case Drain(reason, reconnect_after_ms, reply):
-                self.machine.drain(reason, reconnect_after_ms)
+                self._carry_out(self.machine.drain(reason, reconnect_after_ms))
                 self._drained = [*(self._drained or ()), reply]
                 self._settle_drained()
             case FailAll(failure, reply):
@@ -304,7 +304,8 @@ class SessionActor(Actor[SessionMessage]):
 
     def enter(self, active: ActiveRequest) -> None:
         """Put a request in flight, with an answer stream, until it has nothing more to do."""
-        self.machine.open(active)
+        handler = active.handler  # None for a plain function, which cannot wait
+        self.machine.open(active, endless=handler is not None and handler.endless)
         active.registration.running += 1
 
     @property
