@@ -199,8 +199,8 @@ class MachineBesideModel(RuleBasedStateMachine):
     @initialize()
     def some_requests(self) -> None:
         self.connect(0)
-        for _ in range(IN_FLIGHT):
-            self.request(1, True, False, False)
+        for number in range(IN_FLIGHT):
+            self.request(1, True, False, number > 0)
 
     @precondition(lambda self: self.connected)
     @rule(
