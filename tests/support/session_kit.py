@@ -169,6 +169,7 @@ class Client:
     last_id: int = 0
     _sending: list["asyncio.Task[None]"] = field(default_factory=list)
     attached: Attached | None = None
+    features: frozenset[str] = frozenset()
 
     @property
     def ref(self) -> ActorRef[SessionMessage]:
@@ -179,7 +180,14 @@ class Client:
         connection = FakeConnection()
 
         def make(reply: Reply[Attached | None]) -> Attach:
-            return Attach(connection, last_sequence, self.initial_credit, self.acknowledges, reply)
+            return Attach(
+                connection,
+                last_sequence,
+                self.initial_credit,
+                self.acknowledges,
+                reply,
+                self.features,
+            )
 
         self.attached = await self.ref.ask(make, timeout=1.0)
         if self.attached is not None:

@@ -66,6 +66,10 @@ class Exchange(Protocol):
         """The session's name."""
 
     @property
+    def features(self) -> frozenset[str]:
+        """The names of features that the session's client understands."""
+
+    @property
     def log(self) -> Log:
         """A log for this request."""
 
@@ -144,6 +148,15 @@ class RequestContext(ActorContext[object]):
     def session(self) -> str:
         """The session's name, for logs. It is not a secret."""
         return self._exchange.session
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The names of features that the session's client understands, from its newest Hello.
+
+        Empty for a client that names none. It may change while the request runs: whoever resumes
+        the session may be another version of the client.
+        """
+        return self._exchange.features
 
     @property
     def request_id(self) -> int:

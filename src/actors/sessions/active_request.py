@@ -207,7 +207,7 @@ class ActiveRequest:
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
         """Return the ref of a background actor. Raises NotRegistered."""
-        return self.session_actor.find_actor(kind, name)
+        return self.session_actor.registry.actor(kind, name)
 
     @property
     def clock(self) -> "Clock":
@@ -218,6 +218,11 @@ class ActiveRequest:
     def session(self) -> str:
         """The session's name."""
         return self.session_actor.name
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The names of features that the session's client understands."""
+        return self.session_actor.features
 
     @property
     def log(self) -> Log:

@@ -78,6 +78,7 @@ class Attach:
     """Have this connection carry the session, replacing any other.
 
     last_sequence: the highest answer that the client has handled; None if the session is new to it.
+    features: the names of features that this client understands.
     The reply is None if some of the answers after it are lost; the session has then ended.
     """
 
@@ -86,6 +87,7 @@ class Attach:
     initial_credit: int
     acknowledges: bool
     reply: Reply[Attached | None]
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ other than the attached one is dropped: a takeover fences off the old one.
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from actors.protocol.close_codes import CloseCode
 from actors.protocol.effects import (
@@ -43,7 +43,6 @@ from actors.runtime.actor import Actor
 from actors.runtime.crashes import is_crash
 from actors.runtime.events import Crashed
 from actors.runtime.log import Log
-from actors.runtime.ref import ActorRef
 from actors.runtime.supervision import Down, Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
 from actors.sessions.execution import FirstSteps
@@ -69,11 +68,10 @@ if TYPE_CHECKING:
 
     from actors.protocol.connection import Connection
     from actors.protocol.limits import SessionLimits
+    from actors.requests.registry import Registry
     from actors.runtime.ask import Reply
     from actors.runtime.cell import Cell
     from actors.runtime.deadlines import Deadline
-
-M = TypeVar("M")
 
 
 class SessionActor(Actor[SessionMessage]):
@@ -102,8 +100,10 @@ class SessionActor(Actor[SessionMessage]):
         self._away = {} if away is None else away
         """All sessions that wait for their client, the longest-waiting first."""
         self.limits: SessionLimits = environment.limits
+        self.features: frozenset[str] = frozenset()
+        """What the client of the newest connection understands."""
         self._watcher = environment.watcher
-        self._registry = environment.registry
+        self.registry: Registry = environment.registry
         self._log = environment.log
         self._first_steps: FirstSteps | None = None
         self._window: Deadline | None = None
@@ -170,6 +170,7 @@ class SessionActor(Actor[SessionMessage]):
         self._left = self._closing = False
         self._away.pop(self.name, None)
         self._stop_waiting()
+        self.features = message.features
         connection = self.connection = message.connection
         effects = self.machine.attach(
             initial_credit=message.initial_credit,
@@ -361,10 +362,6 @@ class SessionActor(Actor[SessionMessage]):
             known = request.payload is not None and not isinstance(request.payload, Failure)
             message = type(request.payload).__name__ if known else "unknown"
             self.on_request_end(message, failure, 0.0, 0.0)
-
-    def find_actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
-        """Return the ref of a background actor. Raises NotRegistered."""
-        return self._registry.actor(kind, name)
 
     def _set_deadline(self, active: ActiveRequest, declared: float | None) -> None:
         asked = active.request.timeout_ms / 1000 if active.request.timeout_ms else inf

@@ -11,11 +11,12 @@ interceptors run around its handlers, and answers are pulled as the test takes t
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, Self, TypeVar, cast
 
 from actors.errors import MailboxFull, NotRunning
+from actors.protocol.close_codes import CloseCode
 from actors.protocol.effects import Limit
 from actors.protocol.encoding import Said
 from actors.protocol.failure import Failure
@@ -39,6 +40,8 @@ from actors.runtime.system import ActorSystem
 from actors.sessions.messages import (
     Attach,
     Attached,
+    Detach,
+    Drain,
     Outbox,
     Received,
     SessionEnvironment,
@@ -46,6 +49,7 @@ from actors.sessions.messages import (
     SessionMessage,
 )
 from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, OpenSession, Sessions
+from actors.testing.kit import AN_HOUR
 
 Rep = TypeVar("Rep", bound=Message)
 
@@ -234,16 +238,30 @@ class Calls:
                 await self._session.send(self._unsent.popleft())
         self._sending = None
 
-    async def attach(self) -> None:
-        """Attach to the session as its connection."""
+    async def attach(self, features: Iterable[str] = ()) -> None:
+        """Attach to the session as its connection, of a client with these features."""
+        named = frozenset(features)
 
         def make(reply: Reply[Attached | None]) -> Attach:
-            return Attach(self, None, 1, acknowledges=False, reply=reply)
+            return Attach(self, None, 1, acknowledges=False, reply=reply, features=named)
 
         attached = await self._session.ask(make, timeout=5.0)
         assert attached is not None
         self._outbox = attached.outbox
         self.wake()
+
+    async def drain(self, retry_after_ms: int = 1000) -> None:
+        """Shut down as a service does: end endless requests, refuse new ones, await the others."""
+
+        def make(reply: Reply[None]) -> Drain:
+            return Drain("the service is shutting down", retry_after_ms, reply)
+
+        await self._session.ask(make, timeout=AN_HOUR)
+
+    async def leave(self) -> None:
+        """End the session, as a client that closes its connection for good; no answer follows."""
+        await self._session.send(Detach(self, CloseCode.NORMAL, by_service=False))
+        await self._session.join()
 
     def wake(self) -> None:
         """Schedule the delivery of what the session has to send."""
@@ -266,9 +284,12 @@ class Calls:
 
 @asynccontextmanager
 async def serving(
-    system: ActorSystem, *registers: Callable[[Registry], None]
+    system: ActorSystem, *registers: Callable[[Registry], None], features: Iterable[str] = ()
 ) -> AsyncIterator[Calls]:
-    """Run what `registers` register in `system`; yield a client session to make requests with."""
+    """Run what `registers` register in `system`; yield a client session to make requests with.
+
+    features: what the client names in its Hello, for `context.features`.
+    """
     registry, log = Registry(), LogLines()
     for register in registers:
         register(registry)
@@ -284,7 +305,7 @@ async def serving(
     opened = await sessions.ask(OpenSession, timeout=5.0)
     assert opened is not None
     calls = Calls(opened.ref, registry, log)
-    await calls.attach()
+    await calls.attach(features)
     try:
         yield calls
     finally:

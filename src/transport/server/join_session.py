@@ -1,6 +1,7 @@
 """Finds the session for a Hello that has shown the token: its own, or a new one."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from actors.errors import ActorError
@@ -14,6 +15,12 @@ from callboard.v1 import session_pb2
 
 OPEN_TIMEOUT: Final = 5.0
 """Seconds that a session has to take a connection."""
+
+MAX_FEATURES: Final = 64
+"""Names in Hello.features; those after them are ignored."""
+
+MAX_FEATURE_NAME: Final = 64
+"""Characters of a name in Hello.features; a longer one is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,21 @@ async def _attach(
     opened: Opened, hello: session_pb2.Hello, connection: Connection, after: int | None
 ) -> Joined | None:
     attached: Attached | None = await opened.ref.ask(
-        lambda reply: Attach(connection, after, hello.initial_credit, hello.acknowledges, reply),
+        lambda reply: Attach(
+            connection, after, hello.initial_credit, hello.acknowledges, reply, features_of(hello)
+        ),
         timeout=OPEN_TIMEOUT,
     )
     return None if attached is None else Joined(opened.ref, opened.resume_token, attached)
+
+
+def features_of(hello: session_pb2.Hello) -> frozenset[str]:
+    """Return the features that the client names, as long as there are not too many of them.
+
+    A session keeps them, and a client must not have it keep more than a few KiB.
+    """
+    named = islice(hello.features, MAX_FEATURES)
+    return frozenset(name for name in named if len(name) <= MAX_FEATURE_NAME)
 
 
 def limits_of(

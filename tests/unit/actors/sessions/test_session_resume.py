@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from actors import ActorSystem, Exit, RequestActor, StreamActor, Yielded
+from actors import ActorSystem, Exit, RequestActor, RequestContext, StreamActor, Yielded
 from actors.protocol.block import frames
 from actors.protocol.effects import Limit
 from actors.protocol.frames import Ack, Cancel, Inform, Ping, Violation
@@ -368,3 +368,48 @@ async def test_a_connection_that_need_not_hurry_is_woken_again_in_place_of_a_tak
     client.request(Text())
     await settle()
     assert len(list(frames(outbox.take(1 << 20)))) == SEVERAL, "nobody asked whether it hurries"
+
+
+# -- what the client understands -----------------------------------------------------------------
+
+
+class Telling(RequestActor[Ask, Text]):
+    """Says what its client understands, first and once the client has said something."""
+
+    async def handle(self, request: Ask) -> Text:
+        before = sorted(self.context.features)
+        await self.context.received(Text)
+        return Text(f"{before} {sorted(self.context.features)}")
+
+
+async def test_the_features_are_those_of_the_newest_hello(actor_system: ActorSystem) -> None:
+    """A request sees what the client that resumes its session understands, not who opened it."""
+    service = Service(actor_system)
+    service.registry.register(Ask, Telling)
+    client = await service.open()
+    client.request(Ask())
+    await lost(client)
+    client.features = frozenset({"follow"})
+    assert await client.attach(0)
+    client.send(Inform(1, Text()))
+    assert await client.said(1) == ["[] ['follow']"]
+    client.request(Ask())
+    client.send(Inform(2, Text()))
+    assert await client.said(2) == ["['follow'] ['follow']"]
+
+
+async def test_who_cannot_resume_changes_no_features(actor_system: ActorSystem) -> None:
+    """A connection that does not get the session does not change what its requests see."""
+    contexts: list[RequestContext] = []
+
+    class Noting(RequestActor[Text, Text]):
+        async def handle(self, request: Text) -> Text:
+            contexts.append(self.context)
+            return request
+
+    client = await client_of(Service(actor_system), Noting)
+    client.request(Text())
+    await client.read()
+    client.features = frozenset({"follow"})
+    assert not await client.attach(100)
+    assert contexts[0].features == frozenset()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
 
@@ -9,14 +10,16 @@ from actors import (
     ActorSystem,
     Crashed,
     DuplexActor,
+    EndedBy,
     Event,
+    Failure,
     Registry,
     RequestActor,
     StreamActor,
     Yielded,
 )
 from actors.protocol.frames import Request
-from actors.testing import LogLines, serving, settle
+from actors.testing import LogLines, ManualClock, serving, settle
 from tests.support.session_kit import Ask, Text
 
 
@@ -152,3 +155,72 @@ def test_lines_of_every_level_are_kept_with_what_is_bound(level: str) -> None:
     log = LogLines(place="here")
     getattr(log.bind(more=1), level)("it happened", number=2)
     assert log.lines == [("it happened", {"place": "here", "more": 1, "number": 2})]
+
+
+class Following(StreamActor[Text, Text]):
+    """Says what its client understands, and then follows nothing for ever."""
+
+    endless = True
+    ended: ClassVar[list[EndedBy | None]] = []
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        try:
+            for feature in sorted(self.context.features):
+                yield Text(feature)
+            await asyncio.Event().wait()
+        finally:
+            self.ended.append(self.context.ended_by)
+
+
+def register_following(registry: Registry) -> None:
+    registry.register(Text, Following)
+    registry.register(Ask, Letters)
+
+
+async def test_a_test_says_what_its_client_understands(actor_system: ActorSystem) -> None:
+    """A handler sees the features that `serving` was given, and none by default."""
+    for features in ((), ("follow", "steer")):
+        async with serving(actor_system, register_following, features=features) as calls:
+            following = calls.stream(Text(), Text)
+            assert [await anext(following) for _ in features] == [*map(Text, features)]
+            await settle()
+
+
+async def test_a_test_ends_a_request_in_every_way(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """A handler reads that it was ended by a cancel, a deadline, a drain and its client leaving."""
+    Following.ended.clear()
+    async with serving(actor_system, register_following, features=["follow"]) as calls:
+        cancelled = calls.stream(Text(), Text)
+        late = calls.stream(Text(), Text, timeout_ms=1000)
+        await anext(cancelled)
+        cancelled.cancel()
+        await manual_clock.advance(2.0)
+        calls.stream(Text(), Text)
+        await settle()
+        await calls.drain(700)
+        with pytest.raises(Failure) as refused:
+            await calls.call(Text(), Text)
+        assert refused.value.retry_after_ms == 700
+        assert await anext(late) == Text("follow")
+    async with serving(actor_system, register_following) as calls:
+        calls.stream(Text(), Text)
+        await settle()
+        await calls.leave()
+    assert Following.ended == [
+        EndedBy.CLIENT, EndedBy.DEADLINE, EndedBy.SERVICE, EndedBy.SESSION
+    ]  # fmt: skip
+
+
+async def test_a_drain_in_a_test_waits_for_what_runs(actor_system: ActorSystem) -> None:
+    """A drain is over once the client has said what a request waits for."""
+    async with serving(actor_system, register_following) as calls:
+        letters = calls.stream(Ask("?"), Text)
+        await settle()
+        drained = asyncio.create_task(calls.drain())
+        await settle()
+        assert not drained.done()
+        letters.tell(Text("a"))
+        assert [answer.text async for answer in letters] == ["a"]
+        await drained
