@@ -23,9 +23,9 @@ from actors.protocol.frames import (
     Violation,
 )
 from actors.protocol.limits import SessionLimits
-from actors.protocol.machine import SessionMachine
+from actors.protocol.machine import BEYOND, SessionMachine
 from tests.support.machine_kit import Machine, Start, gone, receive, stream
-from tests.support.session_kit import Sent, Text, decode, encode, said_as_text
+from tests.support.session_kit import Ask, Sent, Text, decode, encode, said_as_text
 
 WHICH = st.integers(0, 9)
 """Picks an open request, if any; 8 picks the last id that was used, and 9 an unused one."""
@@ -76,7 +76,7 @@ class MachineBesideModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine: Machine = SessionMachine(LIMITS, encode)
+        self.machine: Machine = SessionMachine(LIMITS, encode, beyond_limit={Ask})
         self.requests: dict[int, Modelled] = {}
         self.waits: list[int] = []
         """Requests that wait for room, in the order in which they asked for it."""
@@ -208,11 +208,14 @@ class MachineBesideModel(RuleBasedStateMachine):
         known=st.sampled_from([True] * 4 + [False]),
         at_once=st.booleans(),
         endless=st.booleans(),
+        exempt=st.booleans(),
     )
-    def request(self, step: int, known: bool, at_once: bool, endless: bool) -> None:
+    def request(
+        self, step: int, known: bool, at_once: bool, endless: bool, exempt: bool = False
+    ) -> None:
         request_id = max(self.last_id + step, 0)
         in_flight = sum(not request.gone for request in self.requests.values())
-        frame = Request(request_id, 0, Text() if known else None)
+        frame = Request(request_id, 0, (Ask() if exempt else Text()) if known else None)
         answer = Text("at once") if at_once else None
         effects = receive(self.machine, frame, 10, 0.0, answer, endless=endless)
         if request_id <= self.last_id:
@@ -223,7 +226,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             refusal = "!UNIMPLEMENTED"
         elif self.draining:
             refusal = "!UNAVAILABLE retryable"
-        elif in_flight >= IN_FLIGHT or self.unread() >= 2 * KEPT_BYTES:
+        elif in_flight >= IN_FLIGHT + BEYOND * exempt or self.unread() >= 2 * KEPT_BYTES:
             refusal = "!RESOURCE_EXHAUSTED retryable"
         else:
             assert effects == [Start(frame)]

@@ -13,6 +13,7 @@ Frames and facts go in and effects come out; the `encode` function that is passe
 bytes. `actors.protocol.answer_stream` contains a request's sending side and its states.
 """
 
+from collections.abc import Container
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -60,6 +61,9 @@ from actors.protocol.output import Output
 LARGE: Final = 32 * 1024
 """Bytes above which an end waits for room, as the answers of a stream do."""
 
+BEYOND: Final = 16
+"""Requests that a session may have in flight beyond its limit, of types that are exempt from it."""
+
 ABUSIVE: Final = Close(CloseCode.ABUSE, "far more messages than the limits allow")
 
 
@@ -79,6 +83,9 @@ R = TypeVar("R", bound=InFlight)
 class SessionMachine(Generic[R]):
     """The complete state of a session. R: what the session keeps for a request in flight.
 
+    beyond_limit: the types of request that are admitted at the limit on requests in flight, up to
+    BEYOND more of them.
+
     Methods raise what `encode` raises, and Failure for an answer that exceeds the largest frame.
     """
 
@@ -88,6 +95,7 @@ class SessionMachine(Generic[R]):
         encode: Encode,
         encode_stream: EncodeStream | None = None,
         budget: Budget | None = None,
+        beyond_limit: Container[type[Message]] = frozenset(),
     ) -> None:
         # In the order of use: an instance stores attributes in the order they are first set.
         self.last_request_id: int = 0
@@ -99,6 +107,7 @@ class SessionMachine(Generic[R]):
         self.requests: dict[int, R] = {}
         """The session's only table of requests in flight."""
         self._most = limits.max_requests_in_flight
+        self._beyond_limit = beyond_limit
         self._gate = Gate(limits)
         self._meter = self._gate.requests
         self._encode = encode
@@ -212,15 +221,21 @@ class SessionMachine(Generic[R]):
             last = self._encode(request_id, queue.sequence + 1, True, payload)
         flow.filled = not queue.put(last) and flow.verdict() is not ROOM
 
-    def _refuse(self, request: Request, size: int, now: float) -> list[Effect]:
-        """Refuse a request that `admit` did not let through; it is metered like any other frame."""
+    def _refuse(self, request: Request, size: int, now: float) -> list[Effect] | None:
+        """Refuse a request that `admit` did not let through; it is metered like any other frame.
+
+        Returns None for one that is admitted beyond the limit on requests in flight.
+        """
         if not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         request_id = request.request_id
         if request_id <= self.last_request_id:
             return self._out_of_order(request)
         self.last_request_id = request_id
-        failure, limit = self._refusal(request.payload, size) or self._gate.refusal(size, now)
+        refusal = self._refusal(request.payload, size)
+        if refusal is None and self._meter.draw(size, now):
+            return None
+        failure, limit = refusal or self._gate.refusal(size, now)
         self.answer_at_once(request_id, failure)
         return [Refused(request, failure, limit), *self._check_reader()]
 
@@ -245,7 +260,8 @@ class SessionMachine(Generic[R]):
             return UNREAD, Limit.UNREAD
         if not self._flow.has_room_for(size):
             return HOLDS_TOO_MUCH, Limit.MEMORY
-        if len(self.requests) >= self._most:
+        beyond = len(self.requests) - self._most
+        if beyond >= 0 and not (beyond < BEYOND and type(payload) in self._beyond_limit):
             return TOO_MANY, Limit.IN_FLIGHT
         return None
 

@@ -8,6 +8,7 @@ from actors.protocol.frames import Message
 from actors.requests.background import BACKGROUND, BackgroundActor, BackgroundActors
 from actors.requests.interceptors import Interceptor
 from actors.runtime.actor import Actor
+from actors.runtime.crashes import is_crash
 from actors.runtime.ref import ActorRef
 from actors.runtime.supervision import Lifecycle
 
@@ -28,7 +29,10 @@ class Registration:
     for other kinds.
     """
 
-    __slots__ = ("factory", "interceptors", "message", "name", "running", "said_at_once", "takes")
+    __slots__ = (
+        "_beyond_limit", "factory", "interceptors", "message", "name", "running", "said_at_once",
+        "takes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +48,27 @@ class Registration:
         self.said_at_once: set[type] = set()
         """Answer types of plain functions that are known not to be awaitable."""
         self.interceptors: Sequence[Interceptor[Message]] = ()
+        self._beyond_limit: bool | None = None
+
+    @property
+    def beyond_limit(self) -> bool:
+        """Whether its requests are admitted beyond the limit on requests in flight.
+
+        A factory that is not the class itself is called once to find out; if it crashes, the answer
+        is no, and the next time it is asked again.
+        """
+        if self._beyond_limit is None:
+            if isinstance(self.factory, type):
+                kind = cast("type[AnyHandler]", self.factory)
+            else:
+                try:
+                    kind = type(self.factory())
+                except BaseException as error:
+                    if not is_crash(error):
+                        raise
+                    return False
+            self._beyond_limit = kind.beyond_limit
+        return self._beyond_limit
 
     @property
     def label(self) -> str:
@@ -59,6 +84,20 @@ def label(made: object) -> str:
     return f"{getattr(made, '__module__', '?')}.{name.removesuffix('.<locals>.<lambda>')}"
 
 
+class BeyondLimit:
+    """The message types whose requests are admitted beyond the limit on requests in flight.
+
+    Asked only for requests at that limit, so that the others cost nothing.
+    """
+
+    def __init__(self, registrations: Mapping[type[Message], Registration]) -> None:
+        self._registrations = registrations
+
+    def __contains__(self, message: object) -> bool:
+        registration = self._registrations.get(cast("type[Message]", message))
+        return registration is not None and registration.beyond_limit
+
+
 class Registry:
     """The actor type for each message type, the interceptors and the background actors.
 
@@ -70,6 +109,8 @@ class Registry:
         self._registrations: dict[type[Message], Registration] = {}
         self.by_message: Mapping[type[Message], Registration] = self._registrations
         """The registration for each message type, in order of registration."""
+        self.beyond_limit: BeyondLimit = BeyondLimit(self._registrations)
+        """The message types that are admitted beyond the limit on requests in flight."""
         self._interceptors: list[tuple[type[Message] | None, Interceptor[Message]]] = []
         self._background_actors = BackgroundActors()
 

@@ -267,6 +267,12 @@ class AnyHandler(Actor[object]):
     For a handler that holds a scarce resource meanwhile. The stall timeout is the session's
     `slow_consumer`; it runs only while the client is connected and makes no progress.
     """
+    beyond_limit: ClassVar[bool] = False
+    """Whether its requests are admitted even if the session has as many in flight as it may.
+
+    For what a person must always be able to do, such as to stop a reply. A session has at most 16
+    requests beyond its limit. All other limits apply: rates, memory and `at_most`.
+    """
     endless: ClassVar[bool] = False
     """Whether its stream follows something for as long as its client likes.
 

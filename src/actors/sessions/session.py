@@ -91,7 +91,11 @@ class SessionActor(Actor[SessionMessage]):
         self.now: Callable[[], float] = float
         """The system's time; set in `started`."""
         self.machine: SessionMachine[ActiveRequest] = SessionMachine(
-            environment.limits, environment.encode, environment.encode_stream, environment.budget
+            environment.limits,
+            environment.encode,
+            environment.encode_stream,
+            environment.budget,
+            environment.registry.beyond_limit,
         )
         self._registrations = environment.registry.by_message
         self.on_request_end: OnRequestEnd | None = environment.on_request_end

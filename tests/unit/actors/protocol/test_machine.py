@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from unittest.mock import ANY
 
 import pytest
 
@@ -30,10 +31,10 @@ from actors.protocol.frames import (
     Violation,
 )
 from actors.protocol.limits import FLOOD, SessionLimits
-from actors.protocol.machine import SessionMachine
+from actors.protocol.machine import BEYOND, SessionMachine
 from tests.support import machine_kit
 from tests.support.machine_kit import Machine, Start, gone, stream
-from tests.support.session_kit import Sent, Text, Unspeakable, decode, encode
+from tests.support.session_kit import Ask, Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
 
@@ -399,6 +400,58 @@ def test_a_request_that_has_ended_is_in_flight_until_its_actor_has_gone() -> Non
         Sent(1, 1, True, "!CANCELLED"),
         Sent(2, 2, True, "!RESOURCE_EXHAUSTED retryable"),
     ]
+
+
+def beyond(in_flight: int, rate: float = 0, burst: int = 1) -> Machine:
+    """A session that is at its limit of requests in flight, from which Ask is exempt."""
+    at_most = SessionLimits(
+        max_requests_in_flight=in_flight, messages_per_second=rate, message_burst=burst
+    )
+    session: Machine = SessionMachine(at_most, encode, beyond_limit={Ask})
+    session.attach(initial_credit=0, acknowledges=False)
+    opened(session, *range(1, in_flight + 1))
+    return session
+
+
+def test_a_request_of_an_exempt_type_is_admitted_at_the_limit() -> None:
+    """At the limit, one of an exempt type is run and one of another type is refused."""
+    session = beyond(2)
+    stop, other = Request(3, 0, Ask()), Request(4, 0, Text())
+    assert receive(session, stop) == [Start(stop)]
+    assert receive(session, other) == [Refused(other, TOO_MANY, Limit.IN_FLIGHT)]
+    assert session.last_request_id == 4
+
+
+def test_at_most_sixteen_requests_are_beyond_the_limit() -> None:
+    """The seventeenth beyond the limit is refused, until one of them is gone."""
+    session = beyond(2)
+    for request_id in range(3, 3 + BEYOND):
+        assert receive(session, Request(request_id, 0, Ask())) == [Start(ANY)]
+    frame = Request(99, 0, Ask())
+    assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
+    stream(session, 1).end(COMPLETED)
+    gone(session, 1)
+    assert receive(session, Request(100, 0, Ask())) == [Start(ANY)]
+    frame = Request(101, 0, Text())
+    assert receive(session, frame) == [Refused(frame, TOO_MANY, Limit.IN_FLIGHT)]
+
+
+def test_an_exempt_type_is_bound_to_every_other_limit() -> None:
+    """Beyond the limit in flight, the rates, the ids and a drain still apply."""
+    session = beyond(2, rate=1.0, burst=3)
+    assert receive(session, Request(3, 0, Ask())) == [Start(ANY)]
+    frame = Request(4, 0, Ask())
+    (refused,) = receive(session, frame)
+    assert isinstance(refused, Refused)
+    assert refused.limit is Limit.MESSAGES
+    assert refused.failure.retry_after_ms == 1000
+    (violation,) = receive(session, Request(3, 0, Ask()))
+    assert isinstance(violation, Close)
+    session = beyond(2)
+    session.drain("bye", 1000)
+    (refused,) = receive(session, Request(3, 0, Ask()))
+    assert isinstance(refused, Refused)
+    assert refused.failure.code is Code.UNAVAILABLE
 
 
 def test_a_draining_session_takes_no_requests_but_continues_those_it_has() -> None:

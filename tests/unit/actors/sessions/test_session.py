@@ -17,6 +17,7 @@ from actors import (
     Tally,
     Yielded,
 )
+from actors.protocol.effects import Limit
 from actors.protocol.frames import Cancel, Credit, Inform, Ping, Request, Violation
 from actors.protocol.limits import SessionLimits
 from actors.sessions.messages import Attach, Attached, Outbox
@@ -334,6 +335,46 @@ async def test_failing_all_ends_every_request_with_that_failure(
     client.check()
     assert tasks_of_actors() == 0
     assert manual_clock.now() == 0.0
+
+
+# -- beyond the limit ----------------------------------------------------------------------------
+
+
+class Stopping(RequestActor[Text, Text]):
+    """Answers at once, however much the session has in flight."""
+
+    beyond_limit = True
+
+    def handle(self, request: Text) -> Text:
+        return request
+
+
+class StoppingLater(RequestActor[Text, Text]):
+    """Does not end before the client says so."""
+
+    beyond_limit = True
+
+    async def handle(self, request: Text) -> Text:
+        return await self.context.received(Text)
+
+
+@pytest.mark.parametrize("stop", [Stopping, StoppingLater])
+async def test_a_session_at_its_limit_still_runs_an_exempt_request(
+    actor_system: ActorSystem, stop: type[RequestActor[Text, Text]]
+) -> None:
+    """A request whose actor type is exempt is answered while all others are refused."""
+    service = Service(actor_system, SessionLimits(max_requests_in_flight=2))
+    service.registry.register(Ask, Waiting)
+    service.registry.register(Text, lambda: stop())
+    client = await service.open()
+    for _ in range(3):
+        client.request(Ask())
+    stopping = client.request(Text("stop"))
+    client.send(Inform(stopping, Text("stop")))
+    assert await client.said(3) == ["!RESOURCE_EXHAUSTED retryable"]
+    assert await client.said(stopping) == ["stop"]
+    assert await client.said(1) == await client.said(2) == []
+    assert service.books.limits == [Limit.IN_FLIGHT]
 
 
 # -- the session itself --------------------------------------------------------------------------
