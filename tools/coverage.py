@@ -79,7 +79,7 @@ RUNTIME: Final = {
     "runtime/group_restart": ("group_restart",),
     "requests/request": (
         "active_request", "ended_by", "request", "stream", "burst", "duplex", "interceptors",
-        "background", "memory"),
+        "background", "memory", "session_resume"),
     "requests/background": ("background",),
     "runtime/restart_decision": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "runtime/restarting": ("supervision", "intensity", "shutdown", "group_restart", "runqueue"),
