@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
-from callboard_service.store.store import ConversationStore, UnknownConversation, title_of
+from callboard_service.store.histories import title_of
+from callboard_service.store.store import ConversationStore, UnknownConversation
 from tests.support.store_kit import Clock, listed
 
 _TEXT = st.text(max_size=20)

@@ -33,6 +33,7 @@ from callboard_service.store.store import (
     TurnConflict,
     UnknownConversation,
     UnknownEntry,
+    UnknownTurn,
 )
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class StoredConversations:
         self._path = path
         self._report = report
         self._store: ConversationStore | None = None
+        # A file that was lost takes its run numbers along; none may come again in this process.
         self._run = 0
         self.journal: TurnJournal = StoredTurns(self)
         self.keeper: ActorRef[KeeperMessage] | None = None
@@ -149,8 +151,6 @@ class StoredConversations:
     @property
     def run(self) -> int:
         """The store's run number; that of the last open store while none is."""
-        if self._store is not None:
-            self._run = self._store.run
         return self._run
 
     def store_health(self) -> Health:
@@ -172,10 +172,11 @@ class StoredConversations:
         """
         try:
             self._store = await ConversationStore.open(
-                self._path, report=self._report, thorough=thorough
+                self._path, report=self._report, thorough=thorough, run_above=self._run
             )
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
+        self._run = self._store.run
 
     async def reopen(self, store: ConversationStore, reason: StoreBroken) -> None:
         """Reopen the store if `store` is still the open one. Raises BackendFailed."""
@@ -273,7 +274,13 @@ class StoredConversations:
         store = await self._opened()
         try:
             result = await call(store)
-        except (UnknownConversation, UnknownEntry, TurnConflict, StoreCrowded) as error:
+        except (
+            UnknownConversation,
+            UnknownEntry,
+            UnknownTurn,
+            TurnConflict,
+            StoreCrowded,
+        ) as error:
             raise _failure(error) from error
         except StoreError as error:
             if store is self._store:
@@ -335,7 +342,7 @@ def left_out(count: int) -> ChatNotice:
 
 def _failure(error: StoreError) -> Failure:
     match error:
-        case UnknownConversation():
+        case UnknownConversation() | UnknownTurn():
             return Failure(Code.NOT_FOUND, str(error))
         case UnknownEntry():
             return Failure(Code.INVALID_ARGUMENT, str(error))

@@ -3,10 +3,13 @@
 StoreError                  base; the text is one line for a person
 ├── UnknownConversation     .conversation_id
 ├── UnknownEntry            .entry_id
+├── UnknownTurn             .turn_id
+├── TurnConflict            the state of a turn does not allow the call
 ├── StoreBusy               another process holds the lock; the same call may succeed later
 ├── StoreCrowded            too many calls are waiting; the same call may succeed later
 ├── StoreFull               the disk is full
 ├── StoreFailed             any other failure to read or write, or a closed store
+│   ├── StoreFenced         the database was opened again since; only the newest opening writes
 │   └── StoreBroken         the open file can no longer be used; reopen it
 │       ├── StoreDamaged    the file is not a database, or is corrupt
 │       └── StoreLost       the file was removed or replaced
@@ -34,6 +37,18 @@ class UnknownEntry(StoreError, LookupError):
         self.entry_id = entry_id
 
 
+class UnknownTurn(StoreError, LookupError):
+    """The conversation has no such turn."""
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(f"the conversation has no turn {_quoted(turn_id)}")
+        self.turn_id = turn_id
+
+
+class TurnConflict(StoreError):
+    """The state of a turn does not allow the call. Nothing was changed."""
+
+
 class StoreBusy(StoreError):
     """Another process held the lock for longer than the busy timeout."""
 
@@ -48,6 +63,10 @@ class StoreFull(StoreError):
 
 class StoreFailed(StoreError):
     """Reading or writing failed for any other reason, or the store is closed."""
+
+
+class StoreFenced(StoreFailed):
+    """The database was opened again, by this process or another one. Nothing was written."""
 
 
 class StoreBroken(StoreFailed):

@@ -51,4 +51,58 @@ _FIRST: Final[Migration] = (
     "CREATE INDEX entries_by_conversation ON entries (conversation, id)",
 )
 
-MIGRATIONS: Final[Sequence[Migration]] = (_FIRST,)
+_TURNS: Final[Migration] = (
+    # One row: the run number issued last (ADR 0052).
+    "CREATE TABLE run (number INTEGER NOT NULL)",
+    "INSERT INTO run (number) VALUES (0)",
+    "ALTER TABLE conversations ADD COLUMN create_id TEXT",  # chosen by the client; NULL: none
+    """
+    CREATE UNIQUE INDEX conversations_by_create_id ON conversations (create_id)
+    WHERE create_id IS NOT NULL
+    """,
+    "ALTER TABLE entries ADD COLUMN turn TEXT",  # id of the turn; NULL: kept before turns had ids
+    # An encoded HistoryEntry with what no other column holds; NULL: nothing.
+    "ALTER TABLE entries ADD COLUMN data BLOB",
+    "CREATE INDEX entries_by_turn ON entries (conversation, turn) WHERE turn IS NOT NULL",
+    # `state` is a TurnState. The entries of a turn refer to it by its id, not by its key, since a
+    # copied conversation has the same turn ids.
+    """
+    CREATE TABLE turns (
+        key           INTEGER PRIMARY KEY,
+        conversation  INTEGER NOT NULL REFERENCES conversations (key) ON DELETE CASCADE,
+        id            TEXT NOT NULL,
+        message_id    TEXT,              -- NULL: none
+        state         INTEGER NOT NULL,
+        place         INTEGER NOT NULL,  -- in the queue, from 1; 0: not queued
+        text          TEXT,              -- NULL: the turn has started, and its entries hold it
+        model         TEXT NOT NULL,
+        detached      INTEGER NOT NULL,
+        deadline_at   INTEGER,           -- microseconds since 1970, UTC; NULL: none
+        completed     BLOB,              -- how it ended: an encoded ChatCompleted
+        error         BLOB               -- or an encoded ChatError
+    )
+    """,
+    "CREATE UNIQUE INDEX turns_by_id ON turns (conversation, id)",
+    """
+    CREATE UNIQUE INDEX turns_by_message ON turns (conversation, message_id)
+    WHERE message_id IS NOT NULL
+    """,
+    # The turns that have not ended: queued, running, waiting, stopping. They are few, so that the
+    # state of each conversation in a list costs next to nothing.
+    """
+    CREATE INDEX turns_open ON turns (conversation, place, state) WHERE state IN (1, 2, 3, 8)
+    """,
+    # Output of running turns, in the order of its ids.
+    """
+    CREATE TABLE pieces (
+        id            INTEGER PRIMARY KEY,
+        conversation  INTEGER NOT NULL REFERENCES conversations (key) ON DELETE CASCADE,
+        turn          TEXT NOT NULL,
+        keep          INTEGER,           -- cuts the text so far to this many bytes of UTF-8
+        data          BLOB               -- or an encoded HistoryEntry
+    )
+    """,
+    "CREATE INDEX pieces_by_turn ON pieces (conversation, turn)",
+)
+
+MIGRATIONS: Final[Sequence[Migration]] = (_FIRST, _TURNS)

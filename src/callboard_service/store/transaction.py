@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-SqlValue: TypeAlias = str | int | None
+SqlValue: TypeAlias = str | int | bytes | None
 
 
 class Transaction:

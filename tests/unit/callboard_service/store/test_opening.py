@@ -13,7 +13,7 @@ import pytest
 
 from callboard_service.store.database import Database
 from callboard_service.store.schema import APPLICATION_ID, MIGRATIONS
-from callboard_service.store.store import ConversationStore
+from callboard_service.store.store import ConversationStore, StoreFenced
 from tests.support.store_kit import (
     Stores,
     finish,
@@ -266,28 +266,43 @@ async def test_a_full_disk_at_the_start_is_named(
 # Concurrent starts
 
 
-async def test_two_processes_start_on_a_new_file_at_once(stores: Stores) -> None:
+async def test_of_processes_that_start_on_a_new_file_at_once_the_last_one_writes(
+    stores: Stores,
+) -> None:
     code = """
 async def main():
     store = await opened()
-    info = await store.create("")
-    for number in range(30):
-        await store.append(info.id, user(f"{number}"), user(f"{number}"))
+    say(store.run)
+    try:
+        info = await store.create("")
+        for number in range(30):
+            await store.append(info.id, user(f"{number}"), user(f"{number}"))
+    except StoreFenced:
+        pass
     await store.close()
-    say(info.id)
 """
     processes = [spawn(stores.path, code) for _ in range(2)]
     store = await stores.open()
     ended = [finish(process) for process in processes]
     assert [code for code, _ in ended] == [0, 0]
-    for _, [conversation] in ended:
-        assert await texts(store, conversation) == [str(n // 2) for n in range(60)]
+    runs = [store.run, *(int(run) for _, [run] in ended)]
+    assert sorted(runs) == [1, 2, 3]
+    for info in await listed(store):
+        said = await texts(store, info.id)
+        assert said == [str(n // 2) for n in range(len(said))], "an append was mixed or cut"
 
 
 async def test_stores_in_one_process_start_on_a_new_file_at_once(stores: Stores) -> None:
     opened = await asyncio.gather(*(stores.open() for _ in range(8)))
-    await asyncio.gather(*(store.create("") for store in opened))
-    assert len(await listed(opened[0])) == 8
+    assert sorted(store.run for store in opened) == [1, 2, 3, 4, 5, 6, 7, 8]
+    made = await asyncio.gather(*(store.create("") for store in opened), return_exceptions=True)
+    refused = [store.run for store, done in zip(opened, made, strict=True) if _is_fenced(done)]
+    assert sorted(refused) == [1, 2, 3, 4, 5, 6, 7]
+    assert len(await listed(opened[0])) == 1
+
+
+def _is_fenced(result: object) -> bool:
+    return isinstance(result, StoreFenced)
 
 
 async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> None:

@@ -119,7 +119,7 @@ async def test_no_more_is_read_from_the_database_than_a_page_needs(
         made += 1
         return entry_of_row(row)
 
-    monkeypatch.setattr("callboard_service.store.store.entry_of_row", count)
+    monkeypatch.setattr("callboard_service.store.histories.entry_of_row", count)
     store = await stores.open()
     await store.create("")
     await store.append("c1", *(user("x" * 400 * KIB) for _ in range(40)))

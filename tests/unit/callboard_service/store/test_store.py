@@ -11,13 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
 from callboard_service.pages import LARGEST_PAGE
 from callboard_service.store.entries import Json
+from callboard_service.store.histories import title_of
 from callboard_service.store.store import (
     ConversationStore,
     StoreError,
     StoreFailed,
     UnknownConversation,
     UnknownEntry,
-    title_of,
 )
 from tests.support.store_kit import (
     NOON,
@@ -104,8 +104,8 @@ async def test_an_unknown_conversation_is_named(store: ConversationStore) -> Non
 async def test_an_id_that_exists_is_not_taken_over(
     stores: Stores, store: ConversationStore
 ) -> None:
-    twice = await ConversationStore.open(stores.path, report=print, new_id=lambda: "c1")
     await store.create("first")
+    twice = await ConversationStore.open(stores.path, report=print, new_id=lambda: "c1")
     with pytest.raises(StoreFailed, match="UNIQUE"):
         await twice.create("second")
     await twice.close()
@@ -334,6 +334,7 @@ async def test_a_page_of_a_long_history_costs_what_one_of_a_short_one_does(
     # quick_check alone takes millions of steps, which must not be counted.
     monkeypatch.setattr("callboard_service.store.opening._examine", _no_examination)
     store = await stores.open()
+    await store.history("c1")  # the first read of a connection reads the schema too
     costs = []
     for identity, before in (("c1", ""), ("c2", ""), ("c1", "501"), ("c2", "51000")):
         steps = 0

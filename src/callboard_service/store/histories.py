@@ -1,0 +1,202 @@
+"""The statements on the table `entries`, and on the conversations that they belong to."""
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+from callboard.v1.chat_pb2 import History, HistoryEntry
+from callboard_service.pages import PageBudget
+from callboard_service.store.entries import COLUMNS, entry_of_row, row_of_entry, timestamp
+from callboard_service.store.errors import UnknownConversation, UnknownEntry
+from callboard_service.store.transaction import Transaction
+
+Turn: TypeAlias = tuple[Literal["user", "assistant"], str]
+
+LONGEST_TITLE: Final = 60
+
+NO_LIMIT: Final = 2**63 - 1
+
+OPEN: Final = "state IN (1, 2, 3, 8)"
+"""Selects turns that have not ended. SQLite uses the index `turns_open` for exactly this text."""
+
+_NAMES: Final = ", ".join(COLUMNS)
+_INSERT: Final = f"""
+    INSERT INTO entries (id, conversation, at, {_NAMES})
+    VALUES (?, ?, ?, {", ".join("?" * len(COLUMNS))})
+"""  # noqa: S608  # column names only, no values
+_PAGE: Final = f"""
+    SELECT id, at, {_NAMES} FROM entries
+    WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?
+"""  # noqa: S608  # likewise
+_OF_TURN: Final = f"""
+    SELECT id, at, {_NAMES} FROM entries WHERE conversation = ? AND turn = ? ORDER BY id
+"""  # noqa: S608  # likewise
+_TEXTS: Final = """
+    SELECT id, kind, text FROM entries
+    WHERE conversation = ? AND (
+        kind IN ('user_text', 'assistant_text') OR (kind = 'error' AND code = 'INVALID_ARGUMENT')
+    ) ORDER BY id DESC
+"""
+_OLDER_TEXTS: Final = """
+    SELECT count(*) FROM entries
+    WHERE conversation = ? AND id <= ? AND kind IN ('user_text', 'assistant_text')
+"""
+_UNANSWERED: Final = """
+    SELECT id, turn FROM (
+        SELECT id, kind, text, turn FROM entries
+        WHERE conversation = ? AND kind != 'error' ORDER BY id DESC LIMIT 1
+    ) WHERE kind = 'user_text' AND text = ?
+"""
+"""Finds the newest entry other than an error, if it is a user text equal to the given one."""
+_NEWEST: Final = f"""
+    SELECT id FROM entries WHERE conversation = ? AND (
+        turn IS NULL OR turn NOT IN (SELECT id FROM turns WHERE conversation = ? AND {OPEN})
+    ) ORDER BY id DESC LIMIT 1
+"""  # noqa: S608  # a constant
+
+
+class RecentTurns(list[Turn]):
+    """The newest turns of a conversation, oldest first.
+
+    left_out: how many older turns did not fit, counting refused messages too.
+    """
+
+    def __init__(self, turns: list[Turn], left_out: int) -> None:
+        super().__init__(turns)
+        self.left_out = left_out
+
+
+def conversation_key(transaction: Transaction, conversation_id: str) -> int:
+    """Return the key of a conversation. Raises UnknownConversation."""
+    # Keys begin at 1.
+    sql = "SELECT key FROM conversations WHERE id = ?"
+    if key := transaction.number(sql, conversation_id):
+        return key
+    raise UnknownConversation(conversation_id)
+
+
+def touch(transaction: Transaction, conversation: int, now: int, heading: str = "") -> None:
+    """Set `updated_at`, which never decreases, and the title if there is none yet."""
+    transaction.change(
+        "UPDATE conversations SET updated_at = max(updated_at, ?),"
+        " title = CASE WHEN title = '' THEN ? ELSE title END WHERE key = ?",
+        *(now, heading, conversation),
+    )
+
+
+def dated(entry: HistoryEntry, now: int, turn_id: str = "") -> HistoryEntry:
+    """Return a copy with a time: its own to the microsecond, or `now`. turn_id: empty: its own.
+
+    Raises ValueError for a time outside the years 1 to 9999.
+    """
+    copy = HistoryEntry()
+    copy.CopyFrom(entry)
+    copy.at.CopyFrom(timestamp(entry.at.ToMicroseconds() if entry.HasField("at") else now))
+    copy.turn_id = turn_id or copy.turn_id
+    return copy
+
+
+def insert_entries(
+    transaction: Transaction, conversation: int, entries: Sequence[HistoryEntry]
+) -> None:
+    """Append entries that have a time, and set their ids. Raises ValueError for an empty one."""
+    # Ids are assigned here, so that one statement inserts all entries. That is safe: this
+    # transaction is the only writer.
+    last = transaction.number("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+    rows = []
+    for number, entry in enumerate(entries, start=last + 1):
+        entry.id = str(number)
+        rows.append((number, conversation, entry.at.ToMicroseconds(), *row_of_entry(entry)))
+    transaction.change_many(_INSERT, rows)
+
+
+def remove_unanswered(transaction: Transaction, conversation: int, text: str) -> None:
+    """Remove the newest entry and its turn, if `text` repeats it and it has no reply.
+
+    Errors do not count as a reply, and those after the entry are removed with it. The message of a
+    turn that has not ended, or that has a message id, stays: such a turn has other rules.
+    """
+    found = transaction.row(_UNANSWERED, conversation, text)
+    if found is None:
+        return
+    turn = found["turn"]
+    sql = f"""
+        SELECT count(*) FROM turns
+        WHERE conversation = ? AND id = ? AND (message_id IS NOT NULL OR {OPEN})
+    """  # noqa: S608  # a constant
+    if turn is not None and transaction.number(sql, conversation, turn):
+        return
+    delete = "DELETE FROM entries WHERE conversation = ? AND id >= ?"
+    transaction.change(delete, conversation, found["id"])
+    if turn is not None:
+        sql = "DELETE FROM turns WHERE conversation = ? AND id = ?"
+        transaction.change(sql, conversation, turn)
+
+
+def page_of_history(
+    transaction: Transaction, conversation: int, size: int, before: str, at_most_bytes: int
+) -> History:
+    """Return the newest `size` entries before the entry `before`, oldest first.
+
+    before: empty: the newest of all. Raises UnknownEntry.
+    """
+    end = _entry_key(transaction, conversation, before) if before else NO_LIMIT
+    budget, entries, more = PageBudget(at_most_bytes), list[HistoryEntry](), False
+    for row in transaction.each(_PAGE, conversation, end, size + 1):
+        entry = entry_of_row(row)
+        more = len(entries) == size or not budget.admits(entry)
+        if more:
+            break
+        entries.append(entry)
+    entries.reverse()
+    return History(entries=entries, more=more)
+
+
+def entries_of_turn(
+    transaction: Transaction, conversation: int, turn_id: str
+) -> list[HistoryEntry]:
+    """Return the entries of a turn that are in the history, oldest first."""
+    return [entry_of_row(row) for row in transaction.each(_OF_TURN, conversation, turn_id)]
+
+
+def newest_ended(transaction: Transaction, conversation: int) -> str:
+    """Return the id of the newest entry that is not of an open turn; empty if there is none."""
+    return str(transaction.number(_NEWEST, conversation, conversation) or "")
+
+
+def recent_texts(transaction: Transaction, conversation: int, at_most_bytes: int) -> RecentTurns:
+    """Return the newest texts of users and assistants; see `ConversationStore.turns`."""
+    turns: list[Turn] = []
+    left, left_out, refused = at_most_bytes, 0, False
+    for number, kind, text in transaction.each(_TEXTS, conversation):
+        if kind == "error" or (refused and kind == "user_text"):
+            refused = kind == "error"
+            continue
+        refused = False
+        if kind == "assistant_text" and not text:  # a reply without text
+            continue
+        left -= len(text.encode())
+        if turns and left < 0:
+            left_out = transaction.number(_OLDER_TEXTS, conversation, number)
+            break
+        turns.append(("user" if kind == "user_text" else "assistant", text))
+    turns.reverse()
+    return RecentTurns(turns, left_out)
+
+
+def title_of(text: str) -> str:
+    """Return the first non-blank line, with whitespace collapsed, in at most 60 characters."""
+    line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "")
+    if len(line) > LONGEST_TITLE:
+        return line[: LONGEST_TITLE - 1].rstrip() + "…"
+    return line
+
+
+def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
+    # Compared as text too: "007" is not entry 7, and an id that is not a number matches nothing.
+    sql = (
+        "SELECT id FROM entries"
+        " WHERE id = CAST(? AS INTEGER) AND CAST(id AS TEXT) = ? AND conversation = ?"
+    )
+    if key := transaction.number(sql, entry_id, entry_id, conversation):
+        return key
+    raise UnknownEntry(entry_id)

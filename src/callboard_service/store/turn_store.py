@@ -1,0 +1,301 @@
+"""The part of the conversation store that keeps turns: admission, queue, output and end."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from actors import Code
+from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store import histories, pieces, turns
+from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
+from callboard_service.store.entries import microseconds
+from callboard_service.store.errors import TurnConflict
+from callboard_service.store.histories import OPEN, conversation_key, title_of
+from callboard_service.store.run import check_run
+from callboard_service.store.transaction import Transaction
+from callboard_service.store.turns import Admission, KeptTurn, NewTurn
+
+T = TypeVar("T")
+
+_WITH_OPEN_TURNS: Final = f"""
+    SELECT id FROM conversations WHERE key IN (SELECT conversation FROM turns WHERE {OPEN})
+    ORDER BY key
+"""  # noqa: S608  # a constant
+
+
+class TurnStore:
+    """Keeps the turns of conversations.
+
+    run: the number of this opening of the database, 1 to 2**24 - 1, larger than those of all
+    openings before. Once the database is opened again, every write raises StoreFenced. A call that
+    names an unknown conversation raises UnknownConversation.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime], run: int) -> None:
+        self._database = database
+        self._clock = clock
+        self.run = run
+
+    # -- admission and the queue -----------------------------------------------------------------
+
+    async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
+        """Store a message as a new turn, which starts or is queued.
+
+        If its message id is known, its turn is returned and nothing is written, whatever else
+        `turn` says. `replaces` removes that turn and its entries; its message id is free again. A
+        text without a message id that repeats the newest one, which has no reply, replaces it in
+        the history. The conversation's title and `updated_at` change as in `append`.
+
+        Raises TurnConflict if the turn is to start while another one runs, and if `replaces` is not
+        the last turn, or neither failed nor was stopped.
+        """
+        now = self._now()
+
+        def admit(transaction: Transaction) -> Admission:
+            key = conversation_key(transaction, conversation_id)
+            known = turns.find_turn(transaction, key, message_id=turn.message_id)
+            if known is not None:
+                return Admission(known, repeated=True)
+            if turn.replaces:
+                turns.remove_replaced(transaction, key, turn.replaces)
+            turns.insert_turn(transaction, key, turn)
+            if turn.starts:
+                turns.start_turn(transaction, key, turn.id, now)
+            histories.touch(transaction, key, now, title_of(turn.text))
+            return Admission(turns.get_turn(transaction, key, turn.id), repeated=False)
+
+        return await self._write(admit)
+
+    async def start(self, conversation_id: str, turn_id: str) -> None:
+        """Start a queued turn; its text enters the history.
+
+        Raises UnknownTurn, and TurnConflict if it is not queued or another turn is running.
+        """
+        now = self._now()
+
+        def start(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            turns.start_turn(transaction, key, turn_id, now)
+
+        await self._write(start, at_most=MAX_WAITING_ENTRIES)
+
+    async def set_state(
+        self, conversation_id: str, turn_id: str, state: TurnState.ValueType
+    ) -> None:
+        """Set the state of a turn that has started: RUNNING, WAITING or STOPPING.
+
+        Raises ValueError for another state, UnknownTurn, and TurnConflict if the turn is queued or
+        has ended.
+        """
+        if state not in turns.STARTED:
+            raise ValueError("`end` and `start` set the other states")
+
+        def change(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            _require_started(turns.get_turn(transaction, key, turn_id))
+            turns.set_columns(transaction, key, turn_id, state=state)
+
+        await self._write(change, at_most=MAX_WAITING_ENTRIES)
+
+    async def update_queued(
+        self, conversation_id: str, turn_id: str, text: str | None = None, place: int | None = None
+    ) -> list[KeptTurn]:
+        """Change the text or the place of a queued turn and return the queue.
+
+        place: from 1; beyond the end is the end. Raises UnknownTurn, and TurnConflict if the turn
+        is not queued any more.
+        """
+
+        def update(transaction: Transaction) -> list[KeptTurn]:
+            key = conversation_key(transaction, conversation_id)
+            turns.update_queued(transaction, key, turn_id, text, place)
+            return turns.queue_of(transaction, key)
+
+        return await self._write(update)
+
+    # -- output and end --------------------------------------------------------------------------
+
+    async def add_pieces(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        entries: Sequence[HistoryEntry],
+        keep_text_bytes: int | None = None,
+    ) -> None:
+        """Append output of a turn that has started. It is not in the history before the turn ends.
+
+        keep_text_bytes: first cut the turn's text so far back to this many bytes of UTF-8. Raises
+        ValueError for an entry of no kind or a negative number of bytes, UnknownTurn, and
+        TurnConflict if the turn is queued or has ended.
+        """
+        now = self._now()
+        made: list[pieces.Piece] = [histories.dated(entry, now, turn_id) for entry in entries]
+        if any(entry.WhichOneof("entry") is None for entry in entries):
+            raise ValueError("an entry that says nothing cannot be kept")
+        if keep_text_bytes is not None:
+            if keep_text_bytes < 0:
+                raise ValueError("a text has no negative length")
+            made.insert(0, keep_text_bytes)
+
+        def add(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            _require_started(turns.get_turn(transaction, key, turn_id))
+            pieces.insert_pieces(transaction, key, turn_id, made)
+
+        await self._write(add, at_most=MAX_WAITING_ENTRIES)
+
+    async def end(
+        self,
+        conversation_id: str,
+        turn_id: str,
+        state: TurnState.ValueType,
+        entries: Sequence[HistoryEntry],
+        *,
+        completed: ChatCompleted | None,
+        error: ChatError | None,
+        start: str = "",
+    ) -> None:
+        """End an open turn and, in the same transaction, start the queued turn `start`.
+
+        entries: the whole output, which takes the place of the pieces. `completed` is kept on the
+        last of them, or on an empty assistant text if there is none; `error` becomes the last
+        entry. A turn that was queued leaves nothing in the history; its message id stays known.
+
+        Raises ValueError for a state that is no end, for an empty entry, and if both `completed`
+        and `error` are given; UnknownTurn; TurnConflict if the turn has ended, if it is queued and
+        has output or COMPLETED as state, or if `start` is not queued.
+        """
+        if state not in turns.ENDED:
+            raise ValueError("a turn does not end with this state")
+        if completed is not None and error is not None:
+            raise ValueError("a turn ends with ChatCompleted or with ChatError, not with both")
+        now = self._now()
+        made = [histories.dated(entry, now, turn_id) for entry in entries]
+        if completed is not None:
+            if not made:
+                made.append(histories.dated(HistoryEntry(assistant_text=""), now, turn_id))
+            made[-1].completed.CopyFrom(completed)
+        if error is not None:
+            made.append(histories.dated(HistoryEntry(error=error), now, turn_id))
+
+        def end(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            turn = turns.get_turn(transaction, key, turn_id)
+            if turn.state == TurnState.TURN_STATE_QUEUED:
+                if entries or state == TurnState.TURN_STATE_COMPLETED:
+                    raise TurnConflict("the turn has not started")
+            else:
+                _require_started(turn)
+                pieces.remove_pieces(transaction, key, turn_id)
+                histories.insert_entries(transaction, key, made)
+            turns.end_turn(transaction, key, turn, state, completed, error)
+            histories.touch(transaction, key, now)
+            if start:
+                turns.start_turn(transaction, key, start, now)
+
+        await self._write(end, at_most=MAX_WAITING_ENTRIES)
+
+    async def interrupt(self, conversation_id: str, turn_id: str) -> None:
+        """End a turn that has started with INTERRUPTED. Its pieces become entries of the history.
+
+        Neighbouring texts are joined, cuts are applied, and of each tool call the latest version is
+        kept; an error ABORTED follows. Raises UnknownTurn, and TurnConflict if the turn is queued
+        or has ended.
+        """
+        now = self._now()
+        message = "the service ended while the reply was being made"
+        error = ChatError(code=Code.ABORTED.value, message=message)
+
+        def interrupt(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            turn = turns.get_turn(transaction, key, turn_id)
+            _require_started(turn)
+            made = pieces.entries_of_pieces(transaction, key, turn_id)
+            pieces.remove_pieces(transaction, key, turn_id)
+            made.append(histories.dated(HistoryEntry(error=error), now, turn_id))
+            histories.insert_entries(transaction, key, made)
+            state = TurnState.TURN_STATE_INTERRUPTED
+            turns.end_turn(transaction, key, turn, state, None, error)
+            histories.touch(transaction, key, now)
+
+        await self._write(interrupt, at_most=MAX_WAITING_ENTRIES)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def find_turn(
+        self, conversation_id: str, *, turn_id: str = "", message_id: str = ""
+    ) -> KeptTurn | None:
+        """Return the turn with this id, or else with this message id; None if there is none."""
+
+        def find(transaction: Transaction) -> KeptTurn | None:
+            key = conversation_key(transaction, conversation_id)
+            return turns.find_turn(transaction, key, turn_id=turn_id, message_id=message_id)
+
+        return await self._database.read(find)
+
+    async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
+        """Return the turns that have not ended: the one that has started, then the queue."""
+
+        def select(transaction: Transaction) -> list[KeptTurn]:
+            return turns.open_turns(transaction, conversation_key(transaction, conversation_id))
+
+        return await self._database.read(select)
+
+    async def conversations_with_open_turns(self) -> list[str]:
+        """Return the ids of the conversations with turns that have not ended, oldest first."""
+
+        def select(transaction: Transaction) -> list[str]:
+            return [row[0] for row in transaction.each(_WITH_OPEN_TURNS)]
+
+        return await self._database.read(select)
+
+    async def turn_entries(self, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
+        """Return the entries of a turn, oldest first.
+
+        Those of a turn that has not ended are its message and the entries that its pieces make up,
+        without ids; a queued turn has none. Raises UnknownTurn.
+        """
+
+        def select(transaction: Transaction) -> list[HistoryEntry]:
+            key = conversation_key(transaction, conversation_id)
+            turns.get_turn(transaction, key, turn_id)
+            kept = histories.entries_of_turn(transaction, key, turn_id)
+            return kept + pieces.entries_of_pieces(transaction, key, turn_id)
+
+        return await self._database.read(select)
+
+    async def newest_entry(self, conversation_id: str) -> str:
+        """Return the id of the newest entry that is not of an open turn; empty if there is none."""
+
+        def select(transaction: Transaction) -> str:
+            return histories.newest_ended(
+                transaction, conversation_key(transaction, conversation_id)
+            )
+
+        return await self._database.read(select)
+
+    # -- shared with the rest of the store -------------------------------------------------------
+
+    async def _write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        at_most: int | None = None,
+        patient: bool = True,
+    ) -> T:
+        """Run `work` as the only writer. Raises StoreFenced if the database was opened again."""
+
+        def fenced(transaction: Transaction) -> T:
+            check_run(transaction, self.run)
+            return work(transaction)
+
+        return await self._database.write(fenced, at_most=at_most, patient=patient)
+
+    def _now(self) -> int:
+        return microseconds(self._clock())
+
+
+def _require_started(turn: KeptTurn) -> None:
+    if turn.state not in turns.STARTED:
+        queued = turn.state == TurnState.TURN_STATE_QUEUED
+        raise TurnConflict("the turn has not started" if queued else "the turn has ended")

@@ -1,0 +1,273 @@
+"""The statements on the table `turns`: admission, the queue, the start and the state of a turn."""
+
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
+from sqlite3 import Row
+from typing import Final
+
+from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store.entries import microseconds, moment_of
+from callboard_service.store.errors import TurnConflict, UnknownTurn
+from callboard_service.store.histories import (
+    OPEN,
+    dated,
+    insert_entries,
+    remove_unanswered,
+    touch,
+)
+from callboard_service.store.transaction import SqlValue, Transaction
+
+STARTED: Final = (
+    TurnState.TURN_STATE_RUNNING,
+    TurnState.TURN_STATE_WAITING,
+    TurnState.TURN_STATE_STOPPING,
+)
+"""The states of a turn that has started and has not ended."""
+
+_REPLACEABLE: Final = (
+    TurnState.TURN_STATE_FAILED,
+    TurnState.TURN_STATE_CANCELLED,
+    TurnState.TURN_STATE_INTERRUPTED,
+)
+
+ENDED: Final = (TurnState.TURN_STATE_COMPLETED, *_REPLACEABLE)
+
+_QUEUED: Final = TurnState.TURN_STATE_QUEUED
+_RUNNING: Final = TurnState.TURN_STATE_RUNNING
+
+# The text of a turn that has started is that of its first user text.
+_TURN: Final = """
+    SELECT key, id, message_id, state, place, model, detached, deadline_at, completed, error,
+        coalesce(text, (
+            SELECT said.text FROM entries AS said
+            WHERE said.conversation = turns.conversation AND said.turn = turns.id
+                AND said.kind = 'user_text' ORDER BY said.id LIMIT 1
+        ), '') AS text
+    FROM turns WHERE conversation = ?
+"""
+_INSERT: Final = """
+    INSERT INTO turns (
+        conversation, id, message_id, state, place, text, model, detached, deadline_at
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A message to admit.
+
+    message_id, model, replaces: as in SendMessageRequest; empty: none. deadline_at: aware; None: no
+    deadline. starts: it starts at once. place: its place in the queue, from 1, if it does not
+    start; 0: the last one.
+    """
+
+    id: str
+    text: str
+    message_id: str = ""
+    model: str = ""
+    detached: bool = False
+    deadline_at: datetime | None = None
+    replaces: str = ""
+    _: KW_ONLY
+    starts: bool
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTurn:
+    """A turn as stored.
+
+    place: in the queue, from 1; 0: not queued. deadline_at: in UTC. completed, error: how it
+    ended; at most one of them is not None.
+    """
+
+    id: str
+    message_id: str
+    text: str
+    model: str
+    detached: bool
+    deadline_at: datetime | None
+    state: TurnState.ValueType
+    place: int
+    completed: ChatCompleted | None
+    error: ChatError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The turn of a message. repeated: the message was known, and nothing was written."""
+
+    turn: KeptTurn
+    repeated: bool
+
+
+def find_turn(
+    transaction: Transaction, conversation: int, *, turn_id: str = "", message_id: str = ""
+) -> KeptTurn | None:
+    """Return the turn with this id, or else with this message id; None if there is none."""
+    if turn_id:
+        row = transaction.row(f"{_TURN} AND id = ?", conversation, turn_id)
+    elif message_id:
+        row = transaction.row(f"{_TURN} AND message_id = ?", conversation, message_id)
+    else:
+        row = None
+    return None if row is None else _turn_of(row)
+
+
+def get_turn(transaction: Transaction, conversation: int, turn_id: str) -> KeptTurn:
+    """Return the turn with this id. Raises UnknownTurn."""
+    turn = find_turn(transaction, conversation, turn_id=turn_id)
+    if turn is None:
+        raise UnknownTurn(turn_id)
+    return turn
+
+
+def open_turns(transaction: Transaction, conversation: int) -> list[KeptTurn]:
+    """Return the turns that have not ended: the one that has started, then the queue."""
+    rows = transaction.rows(f"{_TURN} AND {OPEN} ORDER BY place", conversation)
+    return [_turn_of(row) for row in rows]
+
+
+def queue_of(transaction: Transaction, conversation: int) -> list[KeptTurn]:
+    """Return the queued turns, in their order."""
+    return [turn for turn in open_turns(transaction, conversation) if turn.state == _QUEUED]
+
+
+def insert_turn(transaction: Transaction, conversation: int, turn: NewTurn) -> None:
+    """Add a turn to the queue."""
+    count = len(queue_of(transaction, conversation))
+    place = min(turn.place or count + 1, count + 1)
+    _shift(transaction, conversation, place, 1)
+    deadline = None if turn.deadline_at is None else microseconds(turn.deadline_at)
+    values = (turn.message_id or None, _QUEUED, place, turn.text, turn.model, int(turn.detached))
+    transaction.change(_INSERT, conversation, turn.id, *values, deadline)
+
+
+def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
+    """Take a turn from the queue; its text enters the history.
+
+    Raises UnknownTurn, and TurnConflict if it is not queued or another turn runs.
+    """
+    turns = open_turns(transaction, conversation)
+    turn = next((each for each in turns if each.id == turn_id), None)
+    if turn is None:
+        turn = get_turn(transaction, conversation, turn_id)
+    if turn.state != _QUEUED:
+        raise TurnConflict("the turn is not queued")
+    if any(each.state in STARTED for each in turns):
+        raise TurnConflict("another turn of the conversation is running")
+    if turn.text and not turn.message_id:
+        remove_unanswered(transaction, conversation, turn.text)
+    said = dated(HistoryEntry(user_text=turn.text), now, turn_id)
+    insert_entries(transaction, conversation, [said])
+    _leave_queue(transaction, conversation, turn)
+    set_columns(transaction, conversation, turn_id, state=_RUNNING, text=None)
+    touch(transaction, conversation, now)
+
+
+def update_queued(
+    transaction: Transaction, conversation: int, turn_id: str, text: str | None, place: int | None
+) -> None:
+    """Change the text or the place of a queued turn. Raises UnknownTurn and TurnConflict."""
+    turn = get_turn(transaction, conversation, turn_id)
+    if turn.state != _QUEUED:
+        raise TurnConflict("the turn is not queued any more")
+    if text is not None:
+        set_columns(transaction, conversation, turn_id, text=text)
+    if place is not None:
+        place = max(1, min(place, len(queue_of(transaction, conversation))))
+        _shift(transaction, conversation, turn.place + 1, -1)
+        _shift(transaction, conversation, place, 1)
+        set_columns(transaction, conversation, turn_id, place=place)
+
+
+def end_turn(
+    transaction: Transaction,
+    conversation: int,
+    turn: KeptTurn,
+    state: TurnState.ValueType,
+    completed: ChatCompleted | None,
+    error: ChatError | None,
+) -> None:
+    """Set the final state of an open turn and how it ended."""
+    if turn.state == _QUEUED:
+        _leave_queue(transaction, conversation, turn)
+    set_columns(
+        transaction,
+        conversation,
+        turn.id,
+        state=state,
+        completed=None if completed is None else completed.SerializeToString(),
+        error=None if error is None else error.SerializeToString(),
+    )
+
+
+def remove_replaced(transaction: Transaction, conversation: int, turn_id: str) -> None:
+    """Remove a turn and its entries, so that another one can take its place.
+
+    Raises TurnConflict unless it is the last turn of the conversation and has failed, or was
+    cancelled or interrupted.
+    """
+    turn = find_turn(transaction, conversation, turn_id=turn_id)
+    if turn is None or turn.state not in _REPLACEABLE:
+        raise TurnConflict("only a turn that failed or was stopped can be replaced")
+    if not _is_last(transaction, conversation, turn_id):
+        raise TurnConflict("only the last turn of the conversation can be replaced")
+    for table, column in (("entries", "turn"), ("turns", "id")):
+        sql = f"DELETE FROM {table} WHERE conversation = ? AND {column} = ?"  # noqa: S608
+        transaction.change(sql, conversation, turn_id)
+
+
+def set_columns(
+    transaction: Transaction, conversation: int, turn_id: str, **columns: SqlValue
+) -> None:
+    """Set columns of a turn."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    sql = f"UPDATE turns SET {names} WHERE conversation = ? AND id = ?"  # noqa: S608  # names only
+    transaction.change(sql, *columns.values(), conversation, turn_id)
+
+
+def _is_last(transaction: Transaction, conversation: int, turn_id: str) -> bool:
+    """Return whether no turn is open, and none has started after this ended one.
+
+    A turn that was cancelled in the queue counts from its admission.
+    """
+    if open_turns(transaction, conversation):
+        return False
+    sql = "SELECT turn FROM entries WHERE conversation = ? ORDER BY id DESC LIMIT 1"
+    newest = transaction.row(sql, conversation)
+    if newest is None or newest["turn"] == turn_id:
+        return True
+    sql = "SELECT text IS NOT NULL AND key > ? FROM turns WHERE conversation = ? AND id = ?"
+    key = "SELECT key FROM turns WHERE conversation = ? AND id = ?"
+    last = transaction.number(key, conversation, newest["turn"])
+    return bool(transaction.number(sql, last, conversation, turn_id))
+
+
+def _leave_queue(transaction: Transaction, conversation: int, turn: KeptTurn) -> None:
+    set_columns(transaction, conversation, turn.id, place=0)
+    _shift(transaction, conversation, turn.place + 1, -1)
+
+
+def _shift(transaction: Transaction, conversation: int, first: int, by: int) -> None:
+    """Add `by` to the places of the queued turns from the place `first` on."""
+    sql = f"""
+        UPDATE turns SET place = place + ? WHERE conversation = ? AND {OPEN} AND place >= ?
+    """  # noqa: S608  # a constant
+    transaction.change(sql, by, conversation, max(first, 1))
+
+
+def _turn_of(row: Row) -> KeptTurn:
+    completed, error, deadline = row["completed"], row["error"], row["deadline_at"]
+    return KeptTurn(
+        id=row["id"],
+        message_id=row["message_id"] or "",
+        text=row["text"],
+        model=row["model"],
+        detached=bool(row["detached"]),
+        deadline_at=None if deadline is None else moment_of(deadline),
+        state=TurnState.ValueType(row["state"]),
+        place=row["place"],
+        completed=None if completed is None else ChatCompleted.FromString(completed),
+        error=None if error is None else ChatError.FromString(error),
+    )
