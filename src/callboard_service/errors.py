@@ -7,6 +7,7 @@ ServiceError
 ├── BadExtension       actor types cannot be registered, or do not start
 ├── BadPath            a project cannot be created at this path
 ├── BackendFailed      the backend cannot be started
+├── FolderInUse        another service uses the data folder
 └── OutageTooLong      a part of the service was down for longer than a setting allows
 """
 
@@ -32,6 +33,10 @@ class BadPath(ServiceError):
 
 class BackendFailed(ServiceError):
     """The chat backend cannot be started."""
+
+
+class FolderInUse(ServiceError):
+    """Another service uses the data folder. The text names it."""
 
 
 class OutageTooLong(ServiceError):

@@ -43,10 +43,10 @@ from callboard_service.backends.opencode.reply import OpenCodeTimeouts
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.chat import chat
 from callboard_service.chat.admission import MAX_WAITING
+from callboard_service.data_folder import FolderLock, lock_folder, make_folder
 from callboard_service.errors import (
     BackendFailed,
     BadExtension,
-    BadSettings,
     OutageTooLong,
     find_service_error,
 )
@@ -55,7 +55,6 @@ from callboard_service.log import EventLog
 from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
 from transport import discovery
-from transport.folders import make_private
 from transport.server.server import Server, ServerSettings
 from transport.wire.codec import Wire
 
@@ -103,7 +102,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         log.warning(line)
 
     if settings.backend == "echo":
-        _make_data_folder(settings)
+        if "data_dir" in settings.model_fields_set:  # it is wanted, though nothing is kept in it
+            make_folder(settings.data_dir)
         return EchoBackend(report)
     opencode = (
         settings.opencode_url,
@@ -149,18 +149,6 @@ def _openai_timeouts(settings: Settings) -> OpenAITimeouts:
         doubt=ending,
         loading=settings.openai_loading_ms / 1000,
     )
-
-
-def _make_data_folder(settings: Settings) -> None:
-    """Create the data folder if one was configured, though `echo` stores nothing in it.
-
-    Raises BadSettings.
-    """
-    if "data_dir" in settings.model_fields_set:
-        try:
-            make_private(settings.data_dir)
-        except OSError as error:
-            raise BadSettings(f"data_dir: {settings.data_dir}: {error.strerror}") from error
 
 
 def _opencode_server(settings: Settings) -> Attached | Supervised:
@@ -239,6 +227,7 @@ class Service:
         self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
         self._server: Server | None = None
         self._runtime_file: discovery.RuntimeFile | None = None
+        self._folder_lock: FolderLock | None = None
 
     async def start(self) -> Ready:
         """Start the service. If that fails, stop what has started.
@@ -254,6 +243,9 @@ class Service:
     async def _start(self) -> Ready:
         settings = self._settings
         wire = self._bind()
+        folder = self._backend.data_folder
+        if folder is not None:
+            self._folder_lock = lock_folder(folder, self._log.warning)
         await self._start_part(STORE, self._backend.store_spec(), STORE_LIFECYCLE)
         await self._start_part(BACKEND, self._backend.spec(), BACKEND_LIFECYCLE)
         try:
@@ -264,6 +256,8 @@ class Service:
             raise BadExtension(_innermost(error)) from error
         sessions = await self.system.start(lambda: self._sessions(wire), name="sessions")
         server = await self._listen(sessions, wire)
+        if self._folder_lock is not None:
+            self._folder_lock.name_owner(server.url)
         record = discovery.RuntimeRecord(
             pid=os.getpid(),
             url=server.url,
@@ -390,6 +384,8 @@ class Service:
         await self.system.stop()
         if self._runtime_file is not None:
             discovery.withdraw(self._runtime_file)
+        if self._folder_lock is not None:
+            self._folder_lock.release()
 
     def forsake(self) -> None:
         """Remove the runtime file; for a process that is about to end without `stop`."""

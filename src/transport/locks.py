@@ -1,10 +1,11 @@
-"""Advisory locks that tell whether the process that wrote a file still runs.
+"""Advisory locks that tell whether the process that wrote a file still runs, or keep others out.
 
 A lock belongs to an open file and ends with its process, however that ends. The kernel answers for
-processes in other containers too, where a process number is meaningless. POSIX only: on Windows no
-lock is taken, and none is needed, since a process number has only one meaning there.
+processes in other containers too, where a process number is meaningless. On Windows only `hold`
+takes a lock: elsewhere none is needed, since a process number has only one meaning there.
 """
 
+import errno
 import os
 import sys
 import time
@@ -17,6 +18,28 @@ _WAIT: Final = 2.0
 """Seconds for which to retry locking a folder that another process has locked."""
 
 _PAUSE: Final = 0.02
+
+_BEYOND: Final = 2**30
+"""On Windows, nobody else can read a locked byte. So one that no file has is locked."""
+
+
+def hold(descriptor: int) -> bool:
+    """Lock the open file until it is closed, on every system. Return whether that was granted.
+
+    Others can still read and write the file. Raises OSError if the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _BEYOND, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EDEADLK):
+                return False
+            raise
+        return True
+    return _try(descriptor, shared=False)
 
 
 def acquire(descriptor: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from actors import Burst, ChildSpec, Log
@@ -88,6 +89,10 @@ class ChatBackend(Protocol):
     """Whether a running reply holds a scarce place; if so, it ends if its client stalls it."""
 
     journal: TurnJournal
+
+    @property
+    def data_folder(self) -> Path | None:
+        """The folder that one service at a time may use, or None if it keeps nothing in one."""
 
     def store_spec(self) -> ChildSpec | None:
         """Return the actor that owns the conversations, or None if the backend keeps none itself.

@@ -47,6 +47,10 @@ class OpenCodeBackend:
         self._sessions = Shared(self._list)
         self._reading = asyncio.Semaphore(HISTORIES)
 
+    @property
+    def data_folder(self) -> None:
+        """None: the server keeps the conversations."""
+
     def store_spec(self) -> None:
         """Return None: the server keeps the conversations."""
 
