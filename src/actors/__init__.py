@@ -19,7 +19,9 @@ from actors.errors import (
     NormalEnd,
     NotRegistered,
     NotRunning,
+    Rejected,
     StartFailed,
+    Unavailable,
     Undelivered,
 )
 from actors.protocol.effects import EndedBy
@@ -69,7 +71,8 @@ __all__ = [
     "GivenUp", "Handler", "Intensity", "Interceptor", "Last", "Lifecycle", "Log", "LoopClock",
     "Mailbox", "MailboxFull", "Message", "NameTaken", "NoActor", "NormalEnd", "NotRegistered",
     "NotRunning", "Notice", "Observer", "Opens", "Order", "Overflow", "Question", "Registry",
-    "Relay", "Reply", "RequestActor", "RequestContext", "Restart", "StartFailed", "Started",
-    "Stopped", "Strategy", "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally", "Timer",
+    "Rejected", "Relay", "Reply", "RequestActor", "RequestContext", "Restart", "StartFailed",
+    "Started", "Stopped", "Strategy", "StreamActor", "Stuck", "Supervision", "Supervisor", "Tally",
+    "Timer", "Unavailable",
     "Undelivered", "Yielded",
 ]  # fmt: skip

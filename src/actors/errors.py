@@ -3,7 +3,8 @@
     ActorError
     ├── Undelivered           the message was not taken; carries it
     │   ├── MailboxFull       no room, and the policy is WAIT (with `tell`) or REFUSE
-    │   └── NotRunning        the actor has stopped or is stopping
+    │   ├── NotRunning        the actor has stopped or is stopping
+    │   └── Unavailable       a named actor that cannot run now; its Failure is the cause
     ├── AskFailed             there will be no answer to the ask
     │   ├── AskTimeout        no answer within the timeout
     │   ├── AskCrashed        the actor took the ask and crashed before it answered
@@ -11,6 +12,7 @@
     │   └── AskDropped        the actor stopped, its group restarted or its mailbox dropped the ask
     ├── StartFailed           the actor did not start; its error, if any, is the cause
     ├── NameTaken             the parent already has a child of that name
+    ├── Rejected              `started` refuses to start, without a crash
     ├── NormalEnd             a permanent actor ended by itself; its supervisor restarts it
     ├── GivenUp               a child crashed more often than its supervisor allows
     ├── AlreadyRegistered     a second actor type for a message, or a second actor of a name
@@ -51,6 +53,12 @@ class NotRunning(Undelivered):
     reason = "actor not running"
 
 
+class Unavailable(Undelivered):
+    """A named actor cannot run now, so its key takes no messages. Its Failure is the cause."""
+
+    reason = "named actor unavailable"
+
+
 class AskFailed(ActorError):
     """There will be no answer to the ask."""
 
@@ -79,6 +87,18 @@ class StartFailed(ActorError):
 
     Also raised if the parent cannot start children because it is paused or stopping.
     """
+
+
+class Rejected(ActorError):
+    """Raise this in `started` to end the actor without a crash: it is not restarted.
+
+    The questions that wait in its mailbox are answered with `failure`, which `ask` raises; its
+    other messages become dead letters.
+    """
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(f"rejected: {failure}")
+        self.failure: Exception = failure
 
 
 class NameTaken(ActorError):

@@ -41,7 +41,10 @@ class Actor(ABC, Generic[M_contra]):
     """Set by the runtime before any hook runs."""
 
     def started(self) -> Awaitable[None] | None:
-        """Initialize the actor; no message is handled before this has ended (OTP: `init`)."""
+        """Initialize the actor; no message is handled before this has ended (OTP: `init`).
+
+        May raise Rejected, which ends the actor without a crash.
+        """
         return None
 
     def main(self) -> Awaitable[None] | None:
@@ -173,6 +176,14 @@ class ActorContext(Generic[M]):
         Returns a function that ends the watch, even if `down` is due but has not run yet.
         """
         return self._cell.watch_other(ref)
+
+    def hold(self) -> Callable[[], None]:
+        """Keep this actor, if it is a named one, from being passivated while it is idle.
+
+        Returns a function that releases the hold; further calls of it do nothing. The hold also
+        ends with this incarnation. Other actors are never passivated.
+        """
+        return self._cell.incarnation.hold()
 
     def stop(self) -> None:
         """End normally after the current message. A permanent actor is then restarted."""

@@ -10,7 +10,7 @@ Everything runs on one event loop, so there are no locks.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, cast
 
 from actors.errors import MailboxFull, StartFailed
 from actors.runtime import ending, receiving, restarting, turns, work
@@ -51,6 +51,9 @@ class Cell(Generic[M]):
         "limit", "look", "mailbox", "name", "record", "siblings", "since", "state", "system",
         "task", "watchers",
     )  # fmt: skip
+
+    retries_start: ClassVar[bool] = False
+    """Whether a crash of the first `started` is followed by a restart, as any other is."""
 
     def __init__(
         self,
@@ -195,6 +198,7 @@ class Cell(Generic[M]):
             self.notify()
 
     stop = ending.stop
+    abandon = ending.abandon
     halt = restarting.halt
     resume = restarting.resume
 
@@ -253,6 +257,7 @@ class Cell(Generic[M]):
     withdraw = receiving.withdraw
     offer = receiving.offer
     discard = receiving.discard
+    refusal = receiving.refusal
     unwrap = receiving.unwrap
     take_next = work.take_next
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from actors.errors import AskDropped, NotRunning
+from actors.errors import AskDropped, NotRunning, Rejected
 from actors.runtime.actor import Actor
 from actors.runtime.crashes import is_crash
 from actors.runtime.events import Crashed, Stopped, Stuck
@@ -46,15 +46,21 @@ def stop(cell: "Cell[M]", limit: float | None = None) -> None:
         _kill(cell)
 
 
-def begin_stop(cell: "Cell[M]", exit: Exit) -> None:
-    """Refuse further messages and empty the mailbox. Does nothing if the actor is stopping."""
+def begin_stop(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None:
+    """Refuse further messages and empty the mailbox. Does nothing if the actor is stopping.
+
+    error: what ends the actor, if anything was raised.
+    """
     if cell.state < STOPPING:
         cell.busy = True  # stays set, so that no message starts any work
         cell.look = True
         cell.move(Trigger.STOP)
         cell.exit = exit
+        refusal = cell.refusal(error)
+        if refusal is not None:
+            cell.incarnation.refuse_pending(refusal)
         for item in cell.mailbox.close(lambda item: NotRunning(cell.path, item)):
-            cell.discard(item)
+            cell.discard(item, refusal)
 
 
 def set_limit(
@@ -82,7 +88,7 @@ def cut_short(cell: "Cell[M]") -> None:
 
 
 def _cancel_task(cell: "Cell[M]", task: "asyncio.Task[None]") -> None:
-    set_limit(cell, cell.system.kill_grace, lambda: _abandon(cell))
+    set_limit(cell, cell.system.kill_grace, cell.abandon)
     coroutine = task.get_coro()
     # A task that is cancelled before its first step would never run, and nobody would be told of
     # the end. Leave it to `work`, which checks `exit` and `halting` itself.
@@ -93,7 +99,7 @@ def _cancel_task(cell: "Cell[M]", task: "asyncio.Task[None]") -> None:
         task.cancel()
 
 
-def _abandon(cell: "Cell[M]") -> None:
+def abandon(cell: "Cell[M]") -> None:
     """Report a task that ignored its cancellation, and end the actor in a new task."""
     cell.system.report(Stuck(cell.path, cell.message_type, cell.system.kill_grace))
     cell.task = asyncio.get_running_loop().create_task(be_killed(cell))
@@ -155,6 +161,18 @@ async def clean_up_quietly(cell: "Cell[M]") -> None:
         cell.system.report(Crashed(cell.path, error, "stopped", None))
 
 
+def rejects(cell: "Cell[M]", error: BaseException) -> bool:
+    """Return whether `error` is a rejection by `started` or the factory, which is no crash."""
+    return isinstance(error, Rejected) and cell.incarnation.up_since is None
+
+
+async def end_rejected(cell: "Cell[M]", rejected: BaseException) -> None:
+    """Stop the children and end; `stopped` does not run, since the actor did not start."""
+    begin_stop(cell, Exit.NORMAL, rejected)
+    await stop_children(cell)
+    end(cell, cell.exit, rejected)
+
+
 def drop_incarnation(cell: "Cell[M]") -> None:
     """Drop the actor, its timers, its watches and its children's restart window."""
     over, cell.incarnation = cell.incarnation, Incarnation()
@@ -169,7 +187,7 @@ def end(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None
     """Enter STOPPED and notify the parent, the watchers and the observers. Idempotent."""
     if cell.state is STOPPED:
         return
-    begin_stop(cell, exit)
+    begin_stop(cell, exit, error)
     cell.move(Trigger.GONE)
     cell.task = None
     set_limit(cell, None)

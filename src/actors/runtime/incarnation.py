@@ -30,8 +30,8 @@ class Incarnation(Generic[M]):
     """
 
     __slots__ = (
-        "actor", "controls", "finished", "halting", "pending", "timers", "up_since", "wake",
-        "watching",
+        "actor", "controls", "finished", "halting", "holds", "pending", "timers", "up_since",
+        "wake", "watching",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -39,6 +39,8 @@ class Incarnation(Generic[M]):
         self.up_since: float | None = None
         self.finished: bool = False
         self.halting: bool = False
+        self.holds: int = 0
+        """How many callers of `hold` have not released it."""
         self.pending: list[Reply[object]] | None = None
         """Replies to the asks that it has taken; some may be answered already."""
         self.controls: deque[Down | BaseException] | None = None
@@ -53,6 +55,13 @@ class Incarnation(Generic[M]):
     def must_look(self) -> bool:
         """Return whether something must be handled before the next message."""
         return self.finished or self.halting or bool(self.controls)
+
+    @property
+    def in_use(self) -> bool:
+        """Return whether it has a hold, a timer or an ask without an answer."""
+        if self.holds or self.timers:
+            return True
+        return any(not reply.done for reply in self.pending or ())
 
     def ran_for(self, now: float) -> float:
         """Return the seconds since it became ready; 0 if it did not."""
@@ -84,6 +93,27 @@ class Incarnation(Generic[M]):
             error = kind(message)
             error.__cause__ = cause
             reply.fail(error)
+
+    def refuse_pending(self, refusal: Exception) -> None:
+        """Answer all pending asks with this error."""
+        pending, self.pending = self.pending, None
+        for reply in pending or ():
+            reply.fail(refusal)
+
+    # -- holds -------------------------------------------------------------------------------
+
+    def hold(self) -> Callable[[], None]:
+        """Count a hold; return a function that releases it, once however often it is called."""
+        held = True
+        self.holds += 1
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self.holds -= 1
+
+        return release
 
     # -- controls, watches, timers -----------------------------------------------------------
 

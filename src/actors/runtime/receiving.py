@@ -6,7 +6,7 @@ Messages that nobody waits for take the shorter path through `Cell.put`.
 import asyncio
 from typing import TYPE_CHECKING, Never, TypeVar, cast
 
-from actors.errors import AskDropped, MailboxFull, NotRunning
+from actors.errors import AskDropped, MailboxFull, NotRunning, Rejected
 from actors.runtime.ask import Asked, Reply
 from actors.runtime.cycles import Waiting, asker_of, find_cycle
 from actors.runtime.events import DeadLetter
@@ -88,14 +88,28 @@ def offer(cell: "Cell[M]", item: M | Asked, message: M) -> None:
         cell.discard(displaced)
 
 
-def discard(cell: "Cell[M]", item: M | Asked) -> None:
-    """Count and report an item as a dead letter; if it is an ask, fail it with AskDropped."""
+def discard(cell: "Cell[M]", item: M | Asked, refusal: Exception | None = None) -> None:
+    """Count and report an item as a dead letter; if it is an ask, fail it.
+
+    refusal: the error for the asker; None: AskDropped.
+    """
     if isinstance(item, Asked):
-        item.reply.fail(AskDropped(f"{cell.path}: the question was dropped"))
+        item.reply.fail(refusal or AskDropped(f"{cell.path}: the question was dropped"))
     cell.system.dead_letters += 1
     if cell.system.observed:
         message = item.message if isinstance(item, Asked) else item
         cell.system.report(DeadLetter(cell.path, type(message).__name__))
+
+
+def refusal(
+    cell: "Cell[M]",  # noqa: ARG001 - a method of Cell, which subclasses override
+    error: BaseException | None,
+) -> Exception | None:
+    """Return the error for askers in the mailbox of an actor that `error` ends; None: AskDropped.
+
+    Called once, when the actor begins to stop.
+    """
+    return error.failure if isinstance(error, Rejected) else None
 
 
 def unwrap(cell: "Cell[M]", item: M | Asked) -> M:

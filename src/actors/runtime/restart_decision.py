@@ -28,7 +28,7 @@ def decide_restart(siblings: "Children", child: "Cell[N]", error: BaseException)
         lifecycle.restart is Restart.TEMPORARY
         or child.state >= STOPPING
         or parent.state >= STOPPING
-        or (child.state is STARTING and not child.restarts)  # its first start
+        or (child.state is STARTING and not child.restarts and not child.retries_start)
     ):
         return None
     system = parent.system

@@ -20,6 +20,9 @@ M = TypeVar("M")
 
 async def recover(cell: "Cell[M]", error: BaseException) -> None:
     """Recover from a crash: fail pending asks, stop the children, and restart the actor or end."""
+    if ending.rejects(cell, error):
+        await ending.end_rejected(cell, error)
+        return
     delay = _judge(cell, error)
     if cell.state >= STOPPING:
         await ending.shut_down(cell, error)
@@ -32,7 +35,7 @@ async def recover(cell: "Cell[M]", error: BaseException) -> None:
 
 def recover_at_once(cell: "Cell[M]", error: BaseException) -> bool:
     """Recover without waiting; return False if a child or a hook has to be waited for."""
-    if not cell.ends_at_once:
+    if not cell.ends_at_once or ending.rejects(cell, error):
         return False
     delay = _judge(cell, error)
     if cell.state >= STOPPING:  # perhaps stopped by an observer of the crash

@@ -128,7 +128,7 @@ class Exit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The end of an actor. `error`: what it crashed with, if it did."""
+    """The end of an actor. `error`: what it crashed with, or the Rejected that ended its start."""
 
     path: str
     name: str

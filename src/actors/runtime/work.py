@@ -133,6 +133,8 @@ async def _live(cell: "Cell[M]", at_most: int) -> None:
         if cell.state >= STOPPING:
             return
         cell.set_running()
+        if cell.state >= STOPPING:  # stopped as soon as it was ready
+            return
         hook = None if cell.incarnation.finished else actor.main()
         if hook is not None:
             await hook

@@ -5,10 +5,13 @@ import pytest
 from actors import (
     ActorSystem,
     ChildSpec,
+    Crashed,
     Event,
     Exit,
     Lifecycle,
     NameTaken,
+    Rejected,
+    Reply,
     Restart,
     Started,
     StartFailed,
@@ -20,8 +23,10 @@ from tests.support.kit import (
     TEMPORARY,
     Bare,
     Boom,
+    Do,
     Worker,
     names,
+    note,
 )
 
 
@@ -202,3 +207,79 @@ async def test_start_fails_if_the_actor_is_stopped_as_soon_as_it_has_started(
     with pytest.raises(StartFailed, match="did not start"):
         await actor_system.start(make)
     assert names(actor_system) == []
+
+
+def unanswered(reply: Reply[None]) -> Do:
+    """A question that its actor would not answer."""
+    return lambda worker: None
+
+
+async def test_started_that_rejects_ends_without_a_crash(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    """A rejection ends the actor and its children, fails the start and answers who asked."""
+    log: list[str] = []
+    refused = LookupError("no such thing")
+
+    class Picky(Worker):
+        async def started(self) -> None:
+            await self.context.start(lambda: Worker(log, "child"))
+            await asyncio.sleep(0)
+            raise Rejected(refused)
+
+    ref = actor_system.spawn(lambda: Picky(log, "picky"), name="picky")
+    ref.tell(note(log, "never"))
+    with pytest.raises(LookupError) as answered:
+        await ref.ask(unanswered, timeout=1.0)
+    assert answered.value is refused
+    down = await ref.join()
+    assert (down.exit, type(down.error)) == (Exit.NORMAL, Rejected)
+    assert log == ["child started", "child stopped", "picky child_ended 1 shutdown"]
+    assert actor_system.snapshot().tally.crashed == 0
+    assert not [event for event in actor_events if isinstance(event, Crashed)]
+    assert actor_system.dead_letters == 2
+    with pytest.raises(StartFailed, match="no such thing"):
+        await actor_system.start(lambda: Picky(log, "picky"))
+
+
+async def test_a_question_that_started_has_taken_is_answered_by_its_rejection(
+    actor_system: ActorSystem,
+) -> None:
+    """An ask that was read with `next` before the rejection gets the same answer as the others."""
+
+    class Reader(Bare):
+        async def started(self) -> None:
+            await self.context.next()
+            raise Rejected(LookupError("no such thing"))
+
+    ref = actor_system.spawn(Reader)
+    with pytest.raises(LookupError):
+        await ref.ask(unanswered, timeout=1.0)
+
+
+async def test_a_rejection_outside_of_the_start_is_a_crash(actor_system: ActorSystem) -> None:
+    """Only `started` can reject: a handler that raises Rejected has crashed."""
+
+    def reject(worker: Worker) -> None:
+        raise Rejected(LookupError("too late"))
+
+    ref = actor_system.spawn(Bare, lifecycle=TEMPORARY)
+    ref.tell(reject)
+    assert (await ref.join()).exit is Exit.CRASHED
+
+
+async def test_an_actor_that_is_stopped_as_soon_as_it_is_ready_does_not_run_main(
+    actor_system: ActorSystem, actor_events: list[Event]
+) -> None:
+    """An observer of the start may stop the actor; `stopped` runs and `main` does not."""
+    log: list[str] = []
+
+    class Main(Worker):
+        async def main(self) -> None:
+            self.log.append("main")
+
+    ref = actor_system.spawn(lambda: Main(log))
+    end = actor_system.subscribe(lambda event: ref.stop() if isinstance(event, Started) else None)
+    await ref.join()
+    end()
+    assert log == ["worker started", "worker stopped"]
