@@ -22,6 +22,7 @@ ROOT: Final = Path(__file__).parents[1]
 RUNTIME: Final = {
     "runtime/actor": (
         "actor", "start", "cell", "watch", "background", "interceptors", "burst", "duplex",
+        "named",
     ),
     "runtime/ask": ("ask",),
     "protocol/block": ("output",),
@@ -42,14 +43,15 @@ RUNTIME: Final = {
     "protocol/encoding": ("machine", "burst", "memory"),
     "runtime/ending": (
         "ending", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
-    "errors": ("mailbox",),
+    "errors": ("mailbox", "start"),
     "runtime/events": ("events",),
     "protocol/failure": ("failure",),
     "runtime/children": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "protocol/frames": ("request", "stream", "session", "memory"),
     "sessions/request_memory": ("memory", "duplex"),
-    "runtime/incarnation": ("cell", "ask", "mailbox", "watch", "group_restart"),
-    "runtime/receiving": ("cell", "ask", "mailbox", "cycles", "system"),
+    "runtime/incarnation": (
+        "cell", "ask", "mailbox", "watch", "group_restart", "named", "start"),
+    "runtime/receiving": ("cell", "ask", "mailbox", "cycles", "system", "start"),
     "runtime/work": (
         "actor", "ask", "cell", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
@@ -75,14 +77,18 @@ RUNTIME: Final = {
         "ref", "ask", "actor", "mailbox", "watch", "supervision",
         "cycles", "burst", "background", "interceptors",
     ),
-    "requests/registry": ("registry", "background", "interceptors", "duplex"),
+    "requests/named": ("named", "named_limits"),
+    "requests/named_cell": ("named", "named_limits"),
+    "requests/named_ref": ("named", "named_limits"),
+    "requests/registry": ("registry", "background", "interceptors", "duplex", "named"),
     "runtime/group_restart": ("group_restart",),
     "requests/request": (
         "active_request", "ended_by", "request", "stream", "burst", "duplex", "interceptors",
         "background", "memory", "session_resume"),
-    "requests/background": ("background",),
+    "requests/background": ("background", "named"),
     "runtime/restart_decision": ("supervision", "intensity", "shutdown", "group_restart", "start"),
-    "runtime/restarting": ("supervision", "intensity", "shutdown", "group_restart", "runqueue"),
+    "runtime/restarting": (
+        "supervision", "intensity", "shutdown", "group_restart", "runqueue", "start"),
     "sessions/active_request": (
         "active_request", "ended_by", "eager", "request", "stream", "session", "burst", "duplex",
         "interceptors", "background", "session_resume", "memory", "stalls",

@@ -1,9 +1,13 @@
-"""Background actors of extensions: their list, their supervisor and how they are found."""
+"""Background actors of extensions: their list, their supervisor and how they are found.
+
+The directories of named actors (`actors.requests.named`) are background actors too.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Final, Never, TypeVar, cast
 
-from actors.errors import NotRegistered
+from actors.errors import AlreadyRegistered, NotRegistered
+from actors.requests.named import Directory
 from actors.runtime.actor import Actor
 from actors.runtime.ref import ActorRef
 from actors.runtime.supervision import Backoff, Intensity, Lifecycle
@@ -42,6 +46,7 @@ class BackgroundActors:
 
     def __init__(self) -> None:
         self._members: dict[str, BackgroundActor] = {}
+        self._directories: list[Directory[Never]] = []
 
     def __iter__(self) -> Iterator[BackgroundActor]:
         return iter(self._members.values())
@@ -50,6 +55,15 @@ class BackgroundActors:
         """Add a background actor, whose name must be free."""
         self._members[background.name] = background
 
+    def add_directory(self, name: str, directory: Directory[M]) -> None:
+        """Add the directory of a type's named actors, under a name that must be free."""
+        self._directories.append(cast("Directory[Never]", directory))
+        self.add(BackgroundActor(name, lambda: directory, BACKGROUND))
+
+    def is_named(self, kind: object) -> bool:
+        """Return whether this is a class whose actors are named."""
+        return any(directory.kind is kind for directory in self._directories)
+
     def named(self, name: str) -> BackgroundActor | None:
         """Return the background actor of that name, or None."""
         return self._members.get(name)
@@ -57,8 +71,14 @@ class BackgroundActors:
     def find(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
         """Return the ref of the one of type `kind`; `name` selects one of several.
 
-        Raises NotRegistered if none has been started, or if there are several and no name is given.
+        If the actors of that type are named, `name` is the key. Raises NotRegistered if none has
+        been started, or if there are several and no name is given.
         """
+        for directory in self._directories:
+            if directory.kind is kind:
+                if name is None:
+                    raise NotRegistered(f"the actors {kind.__name__} are named: give a key")
+                return cast("ActorRef[M]", directory.ref(name))
         found = [
             member
             for member in self._members.values()
@@ -73,6 +93,14 @@ class BackgroundActors:
             names = ", ".join(repr(member.name) for member in found)
             raise NotRegistered(f"there are several actors {wanted}, name one: {names}")
         raise NotRegistered(f"no actor {wanted} runs; `registry.supervise` has one started")
+
+    def check(self, background: BackgroundActor) -> None:
+        """Raise AlreadyRegistered if the actor that was started is of a type that is named."""
+        kind = background.kind
+        if kind is not None and self.is_named(kind):
+            raise AlreadyRegistered(
+                f"the actor {background.name!r} is a {kind.__name__}, whose actors are named"
+            )
 
 
 class Extensions(Actor[Never]):
@@ -90,6 +118,7 @@ class Extensions(Actor[Never]):
             background.ref = await self.context.start(
                 background.make, name=background.name, lifecycle=background.lifecycle
             )
+            self._background_actors.check(background)
 
     def receive(self, message: Never) -> None:
         """Do nothing: a supervisor has no messages."""

@@ -1,4 +1,4 @@
-"""The registry of what extensions add: request actors, background actors and interceptors."""
+"""The registry of what extensions add: request, background and named actors, and interceptors."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -7,6 +7,7 @@ from actors.errors import AlreadyRegistered, NotRegistered
 from actors.protocol.frames import Message
 from actors.requests.background import BACKGROUND, BackgroundActor, BackgroundActors
 from actors.requests.interceptors import Interceptor
+from actors.requests.named import NAMED, Directory
 from actors.runtime.actor import Actor
 from actors.runtime.crashes import is_crash
 from actors.runtime.ref import ActorRef
@@ -181,8 +182,11 @@ class Registry:
         one before it is ready; handlers reach them with `self.context.actor(Type)`. The default
         lifecycle restarts one that crashes, after a growing pause, and gives it up on more than 10
         crashes within 5 minutes; the service continues. Raises AlreadyRegistered if the name is
-        taken.
+        taken or the type is registered with `named`. (If `factory` is not the class itself, its
+        type is known, and checked, when the actor is started.)
         """
+        if self._background_actors.is_named(factory):
+            raise AlreadyRegistered(f"{label(factory)} is registered with `named` already")
         before = self._background_actors.named(name)
         if before is not None:
             raise AlreadyRegistered(
@@ -191,10 +195,42 @@ class Registry:
             )
         self._background_actors.add(BackgroundActor(name, factory, lifecycle))
 
-    def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
-        """Return the ref of a background actor that has been started. Raises NotRegistered.
+    def named(
+        self,
+        kind: type[Actor[M]],
+        factory: Callable[[str], Actor[M]],
+        *,
+        at_most: int = 1000,
+        idle: float = 60.0,
+        lifecycle: Lifecycle = NAMED,
+    ) -> None:
+        """Register actors of type `kind`, one for each key, for handlers to reach by their key.
 
-        Use it for one that needs another: `registry.supervise("b", lambda: B(registry.actor(A)))`.
+        `self.context.actor(kind, key)` returns a ref that stands for the key: the first message to
+        it starts the actor, made by `factory(key)`. An actor is passivated (stopped until the next
+        message) when it has had no message for `idle` seconds of the system's clock, or when it is
+        the one that has been idle longest and more than `at_most` would be alive. That happens only
+        while it handles nothing and has no waiting message, no question without an answer, no
+        child, no timer and no hold (`self.context.hold()`).
+
+        `started` may raise Rejected if there is nothing of that key. Each actor is restarted on its
+        own; one that exceeds its intensity makes its key unavailable for a pause. Raises
+        AlreadyRegistered if the type is registered already, and ValueError if a limit is not
+        positive.
+        """
+        actors = self._background_actors
+        if actors.is_named(kind) or any(actor.factory is kind for actor in actors):
+            raise AlreadyRegistered(f"{label(kind)} is registered already")
+        directory = Directory(kind, factory, at_most, idle, lifecycle)
+        free = actors.named(kind.__name__) is None
+        actors.add_directory(kind.__name__ if free else label(kind), directory)
+
+    def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
+        """Return the ref of a named actor, or of a background actor that has been started.
+
+        name: the key of a named actor; of a background actor, its name, needed if there are
+        several of that class. Raises NotRegistered. Use this for an actor that needs another:
+        `registry.supervise("b", lambda: B(registry.actor(A)))`.
         """
         return self._background_actors.find(kind, name)
 

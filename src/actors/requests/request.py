@@ -55,7 +55,7 @@ class Exchange(Protocol):
         """The interceptors of the handler, outermost first."""
 
     def actor(self, kind: type[Actor[M]], name: str | None) -> ActorRef[M]:
-        """Return the ref of a background actor. Raises NotRegistered."""
+        """Return the ref of a background or a named actor. Raises NotRegistered."""
 
     @property
     def ended_by(self) -> EndedBy | None:
@@ -187,10 +187,11 @@ class RequestContext(ActorContext[object]):
         return self._exchange.ended_by
 
     def actor(self, kind: type[Actor[M]], name: str | None = None) -> ActorRef[M]:
-        """Return the ref of a background actor, registered with `registry.supervise`.
+        """Return the ref of an actor registered with `registry.supervise` or `registry.named`.
 
-        kind: its class, which types the ref. name: needed if there are several of that class.
-        Raises NotRegistered if none is found, or several without a name.
+        kind: its class, which types the ref. name: the key of a named actor; of a background actor,
+        its name, needed if there are several of that class. Raises NotRegistered if none is found,
+        or several without a name.
         """
         return self._exchange.actor(kind, name)
 
