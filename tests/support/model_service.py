@@ -33,8 +33,8 @@ ARMS = {
 LIMITS = Limits(
     max_message_bytes=1024,
     heartbeat_interval_ms=1000,
-    resume_buffer_messages=32,
-    resume_buffer_bytes=4096,
+    resume_buffer_messages=8,
+    resume_buffer_bytes=1024,
 )
 
 

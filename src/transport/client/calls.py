@@ -24,9 +24,6 @@ _ARMS: Final = {
 MAX_HEAD: Final = 32
 """Maximum bytes of a frame besides its payload: request_id, timeout_ms, tag and length."""
 
-PART: Final = 8
-"""An Ack is due when this part of what the service keeps, one in eight, is not acknowledged."""
-
 LONG: Final = 16
 """Unacknowledged answers from which an Ack is worthwhile when a request ends."""
 
@@ -164,10 +161,8 @@ class OutgoingInputs:
 
 
 class Acknowledger:
-    """Counts answers since the last Ack; one is due per eighth of what the service keeps.
+    """Counts answers since the last Ack; one is due per half of what the service keeps.
 
-    The protocol asks for one per half, and per eighth while something is followed: endless streams
-    wait at a quarter.
     Another is due when a long reply ends, so that a session that then falls silent costs the
     service nothing.
     """
@@ -183,8 +178,8 @@ class Acknowledger:
         self._bytes += size
         messages, room = limits.resume_buffer_messages, limits.resume_buffer_bytes
         if not (
-            (messages and self._messages * PART >= messages)
-            or (room and self._bytes * PART >= room)
+            (messages and self._messages * 2 >= messages)
+            or (room and self._bytes * 2 >= room)
             or (messages and answer.end and self._messages >= LONG)
         ):
             return False

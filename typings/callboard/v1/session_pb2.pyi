@@ -41,7 +41,7 @@ class Hello(_message.Message):
     initial_credit: _builtins.int
     """Credit.limit of each new request. 0: the client wants no flow control."""
     acknowledges: _builtins.bool
-    """True: the client sends Ack at least every half resume buffer (every eighth while it follows something), and is never left behind it: streams wait for it. False: the oldest answers
+    """True: the client sends Ack at least every half resume buffer, and is never left behind it: streams wait for it. False: the oldest answers
     leave the buffer as new ones come.
     """
     @_builtins.property

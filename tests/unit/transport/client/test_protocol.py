@@ -500,7 +500,7 @@ def test_a_window_is_at_least_one() -> None:
         ClientSettings(window=0)
 
 
-def test_an_ack_goes_out_every_eighth_of_the_buffer(open_peer: Peer) -> None:
+def test_an_ack_goes_out_every_half_of_the_buffer(open_peer: Peer) -> None:
     open_peer.open()
     open_peer.sent()
     acked = []
