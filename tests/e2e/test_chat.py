@@ -318,12 +318,8 @@ async def test_a_hundred_crashes_beside_a_hundred_good_ones(client: Contract) ->
 @pytest.mark.parametrize(
     "field",
     [
-        {"message_id": "m"},
-        {"detached": True},
         {"attachments": [{"name": "a.txt"}]},
-        {"admit_only": True},
         {"target_turn": "t"},
-        {"replaces": "t"},
         {"delivery": 2},
         {"delivery": 3},
     ],

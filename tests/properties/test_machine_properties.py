@@ -181,7 +181,7 @@ class MachineBesideModel(RuleBasedStateMachine):
         )
 
     def quarter_has_room(self) -> bool:
-        uncounted = self.gone if self.acknowledges else max(self.taken, self.seen)
+        uncounted = max(self.taken, self.seen)
         counted = [answer for answer in self.answers[uncounted:] if answer.endless]
         return self.connected and len(counted) < KEPT // 4 and size(counted) < KEPT_BYTES // 4
 

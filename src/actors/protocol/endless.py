@@ -2,18 +2,14 @@
 
 An endless stream (`AnyHandler.endless`) follows something for as long as its client likes, so a
 drain does not wait for it, and its client may be slow for hours. All endless streams of a session
-together hold at most a quarter of the replay buffer, in messages and in bytes. Beyond that they
-wait, and the other streams of the session go on. What counts as held:
-
-    the client is              | held
-    ---------------------------+-------------------------------------------------------------
-    connected and acknowledges | what is queued, and what is sent and not acknowledged
-    connected and does not     | what is queued; the replay buffer drops what is sent in time
-    away                       | endless streams have no room at all until it is back
+together hold at most a quarter of the replay buffer's limits in the send queue, in messages and in
+bytes. Beyond that they wait, and the other streams of the session go on. Answers that were sent are
+not counted: a client that acknowledges may do so only at half of the buffer, so it would never
+acknowledge a quarter. While the client is away, endless streams have no room at all.
 
 As with every limit on room, a stream may send one answer that it was making when the share was
-used up, and the end of a request needs no room. What a resume queues again for a client that does
-not acknowledge is not counted a second time.
+used up, and the end of a request needs no room. What a resume queues again is not counted a second
+time.
 """
 
 from collections import deque
@@ -26,11 +22,11 @@ from actors.protocol.frames import Message
 from actors.protocol.output import Output
 
 PART: Final = 4
-"""All endless streams of a session together hold at most one part in four of its replay buffer."""
+"""All endless streams of a session together may queue one part in four of its replay buffer."""
 
 
 class EndlessShare:
-    """Counts the answers of a session's endless streams for as long as they are held."""
+    """Counts the answers of a session's endless streams for as long as they are queued."""
 
     __slots__ = ("_answers", "_most_answers", "_most_size", "_output", "_pieces", "_size")
 
@@ -59,10 +55,9 @@ class EndlessShare:
             self._size += more
 
     def _forget(self) -> None:
-        """Stop counting what is no longer held."""
-        pieces, replay = self._pieces, self._output.replay
-        gone = replay.acknowledged if self._output.flow.acknowledges else replay.last
-        while pieces and pieces[0][0] <= gone:
+        """Stop counting what the connection has taken."""
+        pieces, taken = self._pieces, self._output.replay.last
+        while pieces and pieces[0][0] <= taken:
             _, answers, size = pieces.popleft()
             self._answers -= answers
             self._size -= size
