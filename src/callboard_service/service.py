@@ -43,7 +43,7 @@ from callboard_service.backends.opencode.reply import OpenCodeTimeouts
 from callboard_service.backends.opencode.where import Attached, Supervised, find_server
 from callboard_service.chat import chat
 from callboard_service.chat.admission import MAX_WAITING
-from callboard_service.data_folder import FolderLock, lock_folder, make_folder
+from callboard_service.data_folder import FolderLock, lock_folder
 from callboard_service.errors import (
     BackendFailed,
     BadExtension,
@@ -62,6 +62,12 @@ NAME: Final = "callboard"
 """Name of the root actor."""
 
 TOKEN_BYTES: Final = 32
+
+ECHO: Final = "echo.sqlite3"
+"""The file in the data folder with the conversations of the backend echo, if one is configured."""
+
+OPENCODE_TURNS: Final = "opencode.sqlite3"
+"""The file in the data folder with the turns of OpenCode's conversations."""
 
 LAST_WRITES: Final = 1.0
 """Seconds that the last writes wait for a locked database. Less than KILL_GRACE."""
@@ -102,8 +108,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         log.warning(line)
 
     if settings.backend == "echo":
-        if "data_dir" in settings.model_fields_set:  # it is wanted, though nothing is kept in it
-            make_folder(settings.data_dir)
+        if "data_dir" in settings.model_fields_set:
+            return EchoBackend(report, settings.data_dir / ECHO)
         return EchoBackend(report)
     opencode = (
         settings.opencode_url,
@@ -115,7 +121,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         times = OpenCodeTimeouts(
             call=settings.opencode_call_ms / 1000, start=settings.opencode_start_ms / 1000
         )
-        return OpenCodeBackend(_opencode_server(settings), log, times)
+        turns = settings.data_dir / OPENCODE_TURNS
+        return OpenCodeBackend(_opencode_server(settings), log, times, turns)
     openai = (settings.openai_base_url, settings.openai_api_key, settings.openai_model)
     if settings.backend == "openai" or (settings.backend == "auto" and any(openai)):
         return OpenAIBackend(

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 E = TypeVar("E")
 
-WINDOW: Final = 16 * 1024
+WINDOW: Final = 1024
 """Bytes that the writer may be ahead of the fastest reader."""
 
 PAGE: Final = 64 * 1024

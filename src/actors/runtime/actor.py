@@ -185,6 +185,14 @@ class ActorContext(Generic[M]):
         """
         return self._cell.incarnation.hold()
 
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when this incarnation ends, for whatever reason, also if it is killed.
+
+        For what must not outlive it, such as an `EventLog`. A plain function that must not raise;
+        it runs after `stopped`.
+        """
+        self._cell.incarnation.at_end(callback)
+
     def stop(self) -> None:
         """End normally after the current message. A permanent actor is then restarted."""
         self._cell.finish()

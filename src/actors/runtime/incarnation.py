@@ -186,8 +186,13 @@ class Incarnation(Generic[M]):
         timers.add(timer)
         return cancel
 
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when this ends. It is kept, and called, like the end of a watch."""
+        watching = self.watching = self.watching if self.watching is not None else {}
+        watching[object()] = callback
+
     def end(self) -> None:
-        """Cancel all timers and end all watches."""
+        """Cancel all timers, end all watches and call the callbacks of `at_end`."""
         for timer in self.timers or ():
             timer.cancel()
         for unwatch in list((self.watching or {}).values()):

@@ -144,6 +144,11 @@ class StoredConversations:
         self._mended: asyncio.Event | None = None
         self._said: dict[str, float] = {}
 
+    @property
+    def data_folder(self) -> Path | None:
+        """The folder of the store's file; None for a store in memory."""
+        return self._path.parent if isinstance(self._path, Path) else None
+
     def store_spec(self) -> ChildSpec:
         """Return the actor that owns the store."""
         return ChildSpec("store", lambda: StoreKeeper(self))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
-from callboard.v1.chat_pb2 import TurnState
+from callboard.v1.chat_pb2 import ConversationEvent, TurnState
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat import admission, asks, ending
@@ -30,6 +30,7 @@ from callboard_service.chat.messages import (
     Where,
 )
 from callboard_service.chat.output import COMMIT_AFTER, TurnOutput
+from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn
 
@@ -242,6 +243,10 @@ class Conversation(Actor[ConversationMessage]):
         elif not needed and self._release is not None:
             self._release()
             self._release = None
+
+    async def snapshot(self) -> list[ConversationEvent]:
+        """Return the parts of a snapshot of the open turns. Raises Failure."""
+        return await snapshot(self)
 
     # -- inside ------------------------------------------------------------------------------
 

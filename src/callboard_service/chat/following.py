@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Final
 
-from actors import Burst, Code, Failure, RequestActor, StreamActor, Yielded
-from actors.requests.event_log import Gap, LogClosed
+from actors import Burst, Code, Failure, Gap, LogClosed, RequestActor, StreamActor, Yielded
 from callboard.v1.chat_pb2 import (
     AnswerAskRequest,
     AskClosed,
@@ -17,7 +16,6 @@ from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.log import conversation_events
 from callboard_service.chat.messages import Answer, Follow, Stop
 from callboard_service.chat.sending import ADMISSION, SETTLING, ask_conversation
-from callboard_service.chat.snapshot import snapshot
 
 STOPPING: Final = 10.0
 """Seconds that a turn has to end once it is stopped."""
@@ -44,7 +42,7 @@ class FollowSession(StreamActor[FollowSessionRequest, ConversationEvent]):
                     except LogClosed:
                         break
                     except Gap:
-                        parts = await snapshot(conversation)
+                        parts = await conversation.snapshot()
                         # The position of the parts, not of what came while the first were sent.
                         reader.close()
                         reader = conversation.log.reader(parts[0].position)

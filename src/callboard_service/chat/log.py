@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from actors.requests.event_log import EventLog, EventReader
+from actors import EventLog, EventReader
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatError,

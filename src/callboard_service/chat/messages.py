@@ -1,17 +1,17 @@
 """The messages that a conversation's actor takes, and what it answers."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from actors import ActorRef, EndedBy, Failure, Question
-from actors.requests.event_log import EventReader
+from actors import ActorRef, EndedBy, EventReader, Failure, Question
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
+    ConversationEvent,
     SendMessageRequest,
     TurnInfo,
 )
-from callboard_service.chat.log import LogEvent
+from callboard_service.chat.log import ConversationLog, LogEvent
 from callboard_service.store.turns import KeptTurn
 
 
@@ -55,8 +55,18 @@ class Admit(Question[Streamed | Replayed]):
     seconds: float | None
 
 
+class Followed(Protocol):
+    """What a follower uses of a conversation. It is on the same event loop."""
+
+    log: ConversationLog
+    deleted: bool
+
+    async def snapshot(self) -> list[ConversationEvent]:
+        """Return the parts of a snapshot. Raises Failure."""
+
+
 @dataclass
-class Follow(Question["Conversation"]):
+class Follow(Question[Followed]):
     """Return the conversation, whose log the asker follows until its actor, `follower`, ends."""
 
     follower: ActorRef[object]

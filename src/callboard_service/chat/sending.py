@@ -7,20 +7,21 @@ from typing import Final, TypeAlias, TypeVar
 
 from actors import (
     ActorRef,
+    Askable,
     AskFailed,
     Burst,
     Closes,
     Code,
     Failure,
+    Gap,
     Last,
+    LogClosed,
     Opens,
-    Question,
     StreamActor,
     Timer,
     Undelivered,
     Yielded,
 )
-from actors.requests.event_log import Gap, LogClosed
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -74,7 +75,9 @@ _NEW_KINDS: Final = (ToolProgressEvent, PlanEvent, UsageEvent)
 
 
 async def ask_conversation(
-    conversation: ActorRef[ConversationMessage], question: Question[R], seconds: float
+    conversation: ActorRef[ConversationMessage],
+    question: Askable[ConversationMessage, R],
+    seconds: float,
 ) -> R:
     """Ask a conversation's actor. Raises Failure: its own, or UNAVAILABLE without an answer."""
     try:

@@ -82,6 +82,10 @@ _INFO: Final = f"""
     ) AS waits, key FROM conversations
 """  # noqa: S608  # a constant
 _LIST: Final = f"{_INFO} WHERE (updated_at, key) < (?, ?) ORDER BY updated_at DESC, key DESC"
+_ENSURE: Final = """
+    INSERT INTO conversations (id, title, created_at, updated_at) VALUES (?, '', ?, ?)
+    ON CONFLICT (id) DO NOTHING
+"""
 
 
 class ConversationStore(TurnStore):
@@ -162,6 +166,18 @@ class ConversationStore(TurnStore):
             return _info(transaction, values[0])
 
         return await self._write(insert)
+
+    async def ensure(self, conversation_id: str) -> None:
+        """Create a conversation with this id, without a title, unless there is one.
+
+        For a backend whose conversations are kept elsewhere and only their turns here.
+        """
+        now = self._now()
+
+        def insert(transaction: Transaction) -> None:
+            transaction.change(_ENSURE, conversation_id, now, now)
+
+        await self._write(insert)
 
     async def conversations(
         self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES

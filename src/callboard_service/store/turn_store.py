@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from actors import Code
-from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
 from callboard_service.store import histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
@@ -21,6 +21,9 @@ _WITH_OPEN_TURNS: Final = f"""
     SELECT id FROM conversations WHERE key IN (SELECT conversation FROM turns WHERE {OPEN})
     ORDER BY key
 """  # noqa: S608  # a constant
+_ASKS_CLOSED: Final = """
+    SELECT data FROM entries WHERE conversation = ? AND kind = 'ask_closed' ORDER BY id DESC
+"""
 
 
 class TurnStore:
@@ -261,6 +264,19 @@ class TurnStore:
             turns.get_turn(transaction, key, turn_id)
             kept = histories.entries_of_turn(transaction, key, turn_id)
             return kept + pieces.entries_of_pieces(transaction, key, turn_id)
+
+        return await self._database.read(select)
+
+    async def find_ask_closed(self, conversation_id: str, ask_id: str) -> AskClosed | None:
+        """Return how an ask in the history was settled; None if there was no such ask."""
+
+        def select(transaction: Transaction) -> AskClosed | None:
+            key = conversation_key(transaction, conversation_id)
+            for row in transaction.each(_ASKS_CLOSED, key):
+                closed = HistoryEntry.FromString(row["data"]).ask_closed
+                if closed.ask_id == ask_id:
+                    return closed
+            return None
 
         return await self._database.read(select)
 

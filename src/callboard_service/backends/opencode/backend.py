@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
 from callboard.v1.chat_pb2 import History, SessionInfo, SessionList
@@ -17,8 +19,13 @@ from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conducto
 from callboard_service.backends.opencode.run import DELETED, Baseline, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
+from callboard_service.backends.opencode.turns import OpenCodeTurns
 from callboard_service.backends.opencode.where import Attached, Supervised
+from callboard_service.backends.stored import StoredConversations
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
+
+if TYPE_CHECKING:
+    from callboard_service.backends.journal import TurnJournal
 
 STREAM_WAIT: Final = 10.0
 """Seconds that a reply waits for the event stream before it starts."""
@@ -31,13 +38,20 @@ _MESSAGES: Final = 50
 
 
 class OpenCodeBackend:
-    """Conversations kept by the OpenCode server, and the replies that it makes."""
+    """Conversations kept by the OpenCode server, and the replies that it makes.
+
+    turns: the file in which the service keeps the turns.
+    """
 
     name = "opencode"
     holds_place = False
 
     def __init__(
-        self, where: Attached | Supervised, log: Log, patience: OpenCodeTimeouts = DEFAULT_TIMEOUTS
+        self,
+        where: Attached | Supervised,
+        log: Log,
+        patience: OpenCodeTimeouts = DEFAULT_TIMEOUTS,
+        turns: Path | Literal[":memory:"] = ":memory:",
     ) -> None:
         self._where = where
         self._log = log
@@ -47,18 +61,28 @@ class OpenCodeBackend:
         self._sessions = Shared(self._list)
         self._reading = asyncio.Semaphore(HISTORIES)
 
+        def report(line: str) -> None:
+            log.warning(line)
+
+        self._turns = StoredConversations(turns, report)
+        self.journal: TurnJournal = OpenCodeTurns(self._turns, self.get)
+
     @property
-    def data_folder(self) -> None:
-        """None: the server keeps the conversations."""
+    def data_folder(self) -> Path | None:
+        """The folder of the file with the turns."""
+        return self._turns.data_folder
 
-    def store_spec(self) -> None:
-        """Return None: the server keeps the conversations."""
+    def store_spec(self) -> ChildSpec:
+        """Return the actor that owns the turns; the server keeps the conversations."""
+        return self._turns.store_spec()
 
-    def store_health(self) -> None:
-        """Return None: the server keeps the conversations."""
+    def store_health(self) -> Health:
+        """Return whether turns can be read and written, as last known."""
+        return self._turns.store_health()
 
     def hurry(self, seconds: float) -> None:
-        """Do nothing: the server keeps the conversations."""
+        """Let writes wait for another process for at most `seconds` from now on."""
+        self._turns.hurry(seconds)
 
     def spec(self) -> ChildSpec:
         """Return the actor for the server, with the actors that use it as its children."""
@@ -99,8 +123,13 @@ class OpenCodeBackend:
     async def _list(self) -> list[Table]:
         return await (await self._hub.api()).sessions()
 
-    async def create(self, title: str) -> SessionInfo:
-        """Create a conversation. Without a title, OpenCode will give it one."""
+    async def create(self, title: str, create_id: str = "") -> SessionInfo:
+        """Create a conversation. Without a title, OpenCode will give it one.
+
+        Raises Failure: UNIMPLEMENTED for a `create_id`, which the server does not know.
+        """
+        if create_id:
+            raise Failure(Code.UNIMPLEMENTED, "OpenCode takes no create_id")
         return session_info(await (await self._hub.api()).create(title))
 
     async def get(self, conversation_id: str) -> SessionInfo:
@@ -115,6 +144,8 @@ class OpenCodeBackend:
         # This also stops a reply that another client started: it would go on without its data.
         await api.abort(conversation_id)
         await api.delete(conversation_id)
+        with suppress(Failure):  # its turns are of no use any more
+            await self._turns.delete(conversation_id)
 
     async def history(
         self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
