@@ -22,6 +22,7 @@ from actors import (
     Undelivered,
     Yielded,
 )
+from actors.requests.event_log import WINDOW
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -141,7 +142,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
         try:
             while True:
                 try:
-                    events = await reader.next()
+                    events = await reader.next(WINDOW)
                 except (Gap, LogClosed):
                     raise INTERRUPTED.alone() from None
                 for event in events:
