@@ -31,9 +31,9 @@ def main() -> None:
 
 @main.command("serve", cls=Grouped)
 @settings_options
-@click.option("--ready-json", is_flag=True, help="Print one JSON line when ready, for programs.")
-@click.option("--parent-pid", type=int, help="End when this process does.")
-@click.option("--watch-stdin", is_flag=True, help="End when standard input is closed.")
+@click.option("--ready-json", is_flag=True, help="Print one line of JSON when ready.")
+@click.option("--parent-pid", type=int, help="Stop when the process with this PID ends.")
+@click.option("--watch-stdin", is_flag=True, help="Stop when standard input is closed.")
 def serve_command(
     ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
 ) -> None:
@@ -75,13 +75,15 @@ def _fail(error: ServiceError) -> NoReturn:
 
 @main.command("chat")
 @click.argument("text", required=False)
-@click.option("--continue", "take_up", is_flag=True, help="Take up the last conversation.")
-@click.option("--url", help="The service's WebSocket; its token is in CALLBOARD_TOKEN.")
+@click.option("--continue", "take_up", is_flag=True, help="Continue the last conversation.")
+@click.option("--url", help="The service's WebSocket URL; its token must be in CALLBOARD_TOKEN.")
 @click.option(
     "--runtime-dir", type=click.Path(path_type=Path), help="Folder of the service's runtime file."
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder of what the chat remembers."
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder for the chat's input history and last conversation.",
 )
 def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path | None) -> None:
     """Chat with a model through the running service.
@@ -99,9 +101,13 @@ def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path
 
 def service_options(command: F) -> F:
     """Add the options that select the service a command talks to."""
-    url = click.option("--url", help="The service's WebSocket; its token is in CALLBOARD_TOKEN.")
+    url = click.option(
+        "--url", help="The service's WebSocket URL; its token must be in CALLBOARD_TOKEN."
+    )
     folder = click.option(
-        "--runtime-dir", type=click.Path(path_type=Path), help="Folder of its runtime file."
+        "--runtime-dir",
+        type=click.Path(path_type=Path),
+        help="Folder of the service's runtime file.",
     )
     return url(folder(command))
 
@@ -118,7 +124,7 @@ def sessions_group() -> None:
 
 
 @sessions_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @service_options
 def sessions_list(as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
     """List all conversations, newest first."""
@@ -142,7 +148,7 @@ def sessions_show(name: str, url: str | None, runtime_dir: Path | None) -> None:
 
 @sessions_group.command("delete")
 @click.argument("names", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @service_options
 def sessions_delete(
     names: tuple[str, ...], yes: bool, url: str | None, runtime_dir: Path | None
@@ -162,7 +168,11 @@ def sessions_delete(
 @sessions_group.command("export")
 @click.argument("name")
 @click.option("--format", "form", type=click.Choice(["markdown", "json"]), default="markdown")
-@click.option("--output", type=click.Path(path_type=Path), help="A new file; else it is printed.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write to this new file instead of standard output.",
+)
 @service_options
 def sessions_export(
     name: str,
@@ -180,8 +190,8 @@ def sessions_export(
 
 
 @main.command("status")
-@click.option("--watch", is_flag=True, help="Live, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Once, as JSON.")
+@click.option("--watch", is_flag=True, help="Update live until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON once.")
 @service_options
 def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
     """Show the state of the running service: backend, sessions, requests, crashes, actors."""

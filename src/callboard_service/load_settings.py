@@ -56,7 +56,7 @@ def _check_paths(settings: Settings) -> None:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, Path) and "\0" in str(value):
-            raise BadSettings(f"{name}: a path has no null character")
+            raise BadSettings(f"{name}: a path must not contain a null character")
 
 
 def _line(problem: ErrorDetails) -> str:

@@ -11,7 +11,7 @@ from callboard_service.settings import FILE, PREFIX, SECRETS, Settings
 
 F = TypeVar("F", bound=Callable[..., object])
 
-PROGRAMS: Final = "For programs that start it"
+PROGRAMS: Final = "For programs that start the service"
 
 HEADINGS: Final = {
     "Chat": ("backend", "data_dir", "actors"),
@@ -33,7 +33,7 @@ HEADINGS: Final = {
         "opencode_start_ms",
         "opencode_call_ms",
     ),
-    "Where it listens": (
+    "Listening": (
         "host",
         "port",
         "unix_socket",
@@ -44,9 +44,9 @@ HEADINGS: Final = {
         "allowed_origins",
         "runtime_dir",
     ),
-    "The process": ("log_level", "loop", "drain_ms", "max_outage_ms"),
+    "Process": ("log_level", "loop", "drain_ms", "max_outage_ms"),
     PROGRAMS: ("ready_json", "parent_pid", "watch_stdin"),
-    "Limits of connections": (
+    "Limits for connections": (
         "max_sessions",
         "max_handshakes",
         "handshake_timeout_ms",
@@ -54,7 +54,7 @@ HEADINGS: Final = {
         "slow_consumer_ms",
         "memory_budget",
     ),
-    "Limits of one session": (
+    "Limits for each session": (
         "max_requests_in_flight",
         "messages_per_second",
         "message_burst",
@@ -86,18 +86,19 @@ class Grouped(click.Command):
                 formatter.write_dl([records.pop(name) for name in names])
         with formatter.section("Other"):
             formatter.write_dl(list(records.values()))
-        with formatter.section("Secrets, which are variables and never options"):
+        with formatter.section("Secrets (variables or your own file, never options)"):
             formatter.write_dl([(variable(name), _description(name)) for name in sorted(SECRETS)])
-        with formatter.section("Variables and files"):
+        with formatter.section("Environment variables and files"):
             formatter.write_text(
-                f"Each option, but those for programs, is also a variable and a key of a file: "
-                f"--max-sessions 10, {variable('max_sessions')}=10, max_sessions = 10. The file is "
-                f"{FILE} in the working directory, then {user_file()}. An option wins over a "
-                "variable, a variable over a file."
+                "Each option, except those for programs, can also be set by a variable "
+                f"or in a file: --max-sessions 10, {variable('max_sessions')}=10, "
+                f"max_sessions = 10. The files are {FILE} in the working directory and your own, "
+                f"{user_file()}. Options override variables, variables override files, and the "
+                "working directory's file overrides your own."
             )
             formatter.write_paragraph()
             formatter.write_text(
-                "The working directory may be somebody else's, so its file may set nothing but "
+                "Anybody may have written the file in the working directory, so it may set only "
                 f"the limits, log_level, loop, drain_ms, and backend to "
                 f"{' or '.join(BACKENDS_ON_THIS_MACHINE)}."
             )

@@ -78,7 +78,7 @@ def read_user_file() -> dict[str, object]:
         value = content.get(name)
         bare = name == "opencode_command" and not os.path.dirname(str(value))  # found on PATH
         if isinstance(value, str) and not bare and not os.path.isabs(value):
-            raise BadSettings(f"{name}: {path} applies in every folder; name an absolute path")
+            raise BadSettings(f"{name}: {path} applies in every folder; use an absolute path")
     return content
 
 
@@ -115,20 +115,20 @@ def read(path: Path) -> dict[str, object]:
                 return {}
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise BadSettings(f"{path}: it is larger than {_MAX_BYTES} bytes")
+            raise BadSettings(f"{path}: larger than {_MAX_BYTES} bytes")
         content = tomllib.loads(text.decode())
     except OSError as error:
         if error.errno in _NONE or path.is_dir():
             return {}
         raise BadSettings(f"{path}: {error.strerror}") from None
     except RecursionError:
-        raise BadSettings(f"{path}: it is nested too deeply") from None
+        raise BadSettings(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from None
     settings: dict[str, object] = {}
     for key, value in content.items():
         if settings.setdefault(key.lower(), value) is not value:
-            raise BadSettings(f"{path}: {key.lower()} is there twice")
+            raise BadSettings(f"{path}: {key.lower()} is set twice")
     return settings
 
 
@@ -145,8 +145,8 @@ def _refusal(name: str, *, flag: bool) -> str:
     places = [f"--{name.replace('_', '-')}"] if flag else []
     places += [f"CALLBOARD_{name.upper()}", str(user_file())]
     return (
-        f"{name}: {FILE} in the working folder {_here()} may not set it{only}, since that folder "
-        f"may come from anybody; set it with {' or '.join(places)}"
+        f"{name}: {FILE} in the working folder {_here()} may not set it{only}, because anybody "
+        f"may have written that file; set it with {' or '.join(places)}"
     )
 
 

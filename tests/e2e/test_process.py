@@ -354,7 +354,7 @@ def test_a_path_with_a_null_character_is_one_line_and_exit_2(tmp_path: Path) -> 
     own.write_text('unix_socket = "a\\u0000b"\n')
     folder = str(tmp_path / "config")
     code, _, err = run(tmp_path, "serve", "--backend", "echo", XDG_CONFIG_HOME=folder)
-    assert (code, err) == (2, "callboard: unix_socket: a path has no null character\n")
+    assert (code, err) == (2, "callboard: unix_socket: a path must not contain a null character\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="needs to be root")

@@ -132,7 +132,7 @@ def test_the_user_s_own_file_names_nothing_that_would_be_loaded_from_the_working
 ) -> None:
     own.write_text(line)
     if refused:
-        with pytest.raises(BadSettings, match="name an absolute path"):
+        with pytest.raises(BadSettings, match="use an absolute path"):
             load({})
     else:
         load({})
