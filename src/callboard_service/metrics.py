@@ -47,18 +47,16 @@ class Metrics:
         self.session_books = SessionBooks()
         self._registry = CollectorRegistry()
         registry = self._registry
-        self.sessions = Counter(
-            "callboard_sessions_opened", "Sessions that were opened.", registry=registry
-        )
+        self.sessions = Counter("callboard_sessions_opened", "Sessions opened.", registry=registry)
         self._session_events = Counter(
             "callboard_sessions_changed",
-            "Sessions that lost their connection, were resumed, taken over, not resumed, given up.",
+            "Session events: left, resumed, taken over, not resumed, ended away.",
             ["what"],
             registry=registry,
         )
         self._limited = Counter(
             "callboard_requests_limited",
-            "Requests refused by a limit, by the limit.",
+            "Requests refused because of a limit, by limit.",
             ["limit"],
             registry=registry,
         )
@@ -66,7 +64,7 @@ class Metrics:
         away.set_function(lambda: self.session_books.away)
         self._closed = Counter(
             "callboard_connections_closed",
-            "Connections that ended, by close code (4002: slow consumer).",
+            "Connections closed, by close code (4002: slow consumer).",
             ["code"],
             registry=registry,
         )
@@ -79,14 +77,14 @@ class Metrics:
         requests = RequestCounts()
         registry.register(requests)
         self.request_ended = requests.request_ended
-        self._crashes = Counter(
-            "callboard_actor_crashes", "Actors that crashed.", registry=registry
-        )
+        self._crashes = Counter("callboard_actor_crashes", "Crashes of actors.", registry=registry)
         self._restarts = Counter(
-            "callboard_actor_restarts", "Actors that were started again.", registry=registry
+            "callboard_actor_restarts", "Restarts of actors.", registry=registry
         )
         self._given_up = Counter(
-            "callboard_actors_given_up", "Actors that crashed too often.", registry=registry
+            "callboard_actors_given_up",
+            "Actors that crashed too often and are not restarted.",
+            registry=registry,
         )
 
     def watch(self, snapshot: Callable[[], ActorSnapshot], connections: Callable[[], int]) -> None:
@@ -176,9 +174,11 @@ class _Tree(Collector):
             actors[actor.type] = actors.get(actor.type, 0) + 1
             waiting[actor.type] = waiting.get(actor.type, 0) + actor.mailbox
             stack.extend(actor.children)
-        running = GaugeMetricFamily("callboard_actors", "Actors, by type.", labels=["type"])
+        running = GaugeMetricFamily("callboard_actors", "Running actors, by type.", labels=["type"])
         depth = GaugeMetricFamily(
-            "callboard_mailbox_messages", "Messages that wait in mailboxes.", labels=["type"]
+            "callboard_mailbox_messages",
+            "Messages waiting in mailboxes, by actor type.",
+            labels=["type"],
         )
         for kind, count in actors.items():
             running.add_metric([kind], count)

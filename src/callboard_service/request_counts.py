@@ -75,16 +75,18 @@ class RequestCounts(Collector):
         """Return all metrics for one scrape."""
         requests = CounterMetricFamily(
             "callboard_requests",
-            "Requests that ended, by what was asked and the code of the end.",
+            "Requests ended, by request type and result code.",
             labels=["type", "code"],
         )
         first = HistogramMetricFamily(
             "callboard_first_answer_seconds",
-            "From a request to its first answer.",
+            "Seconds from a request to its first answer.",
             labels=["type"],
         )
         last = HistogramMetricFamily(
-            "callboard_last_answer_seconds", "From a request to its last answer.", labels=["type"]
+            "callboard_last_answer_seconds",
+            "Seconds from a request to its last answer.",
+            labels=["type"],
         )
         for name, kind in self._kinds.items():
             for code, count in kind.codes().items():
@@ -93,7 +95,7 @@ class RequestCounts(Collector):
             first.add_metric([name], _cumulated(only, kind.first), only_sum + kind.first_sum)
             last.add_metric([name], _cumulated(only, kind.last), only_sum + kind.last_sum)
         tokens = CounterMetricFamily(
-            "callboard_tokens", "Tokens of replies that were completed.", labels=["kind"]
+            "callboard_tokens", "Tokens of completed replies, by kind.", labels=["kind"]
         )
         for what, count in self._tokens.items():
             tokens.add_metric([what], count)
