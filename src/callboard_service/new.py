@@ -43,12 +43,12 @@ def create(path: Path) -> list[Path]:
 
 def _check(path: Path, package: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
-        raise BadPath(f"{path}: {package!r} is no name for a package (letters, digits, - and _)")
+        raise BadPath(f"{path}: {package!r} is not a package name (letters, digits, - and _)")
     taken = package in sys.stdlib_module_names or package in ("google", "src", "tests")
     if taken or find_spec(package) is not None:
-        raise BadPath(f"{path}: there is a module {package} already, and one would hide the other")
+        raise BadPath(f"{path}: a module {package} exists already; choose another name")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise BadPath(f"{path}: exists, and is no empty folder")
+        raise BadPath(f"{path}: exists and is not an empty folder")
 
 
 def _template(folder: Traversable, prefix: str) -> list[tuple[str, str]]:

@@ -150,11 +150,11 @@ def test_no_public_name_is_partly_unknown(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("json", "there is a module json already"),
-        ("actors", "there is a module actors already"),
-        ("class", "is no name for a package"),
-        ("3d", "is no name for a package"),
-        ("full", "exists, and is no empty folder"),
+        ("json", "a module json exists already"),
+        ("actors", "a module actors exists already"),
+        ("class", "is not a package name"),
+        ("3d", "is not a package name"),
+        ("full", "exists and is not an empty folder"),
     ],
 )
 def test_an_unsuitable_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
