@@ -69,7 +69,9 @@ class Extension:
             raise BadExtension(f"{self.origin}: {self.function} raised {_tell(error)}") from error
         if inspect.iscoroutine(result):
             result.close()
-            raise BadExtension(f"{self.origin}: {self.function} must be a plain function, no async")
+            raise BadExtension(
+                f"{self.origin}: {self.function} must be a plain function, not async"
+            )
 
 
 def _tell(error: BaseException) -> str:
@@ -99,7 +101,7 @@ def named(modules: Iterable[str]) -> Iterable[Extension]:
     for name in modules:
         module, _, function = name.partition(":")
         if not all(part.isidentifier() for part in module.split(".")):
-            raise BadExtension(f"--actors {name}: that is no module name (package.module)")
+            raise BadExtension(f"--actors {name}: not a module name (package.module)")
         yield Extension(f"--actors {name}", module, function or FUNCTION)
 
 

@@ -149,7 +149,7 @@ BAD = {
         GOOD.replace(
             "        registry", "        registry.register(StringValue, Upper)\n        registry"
         ),
-        r"--actors {name}: StringValue is answered by {name}.Upper, {name}.Upper cannot",
+        r"--actors {name}: StringValue is already answered by {name}.Upper; {name}.Upper cannot",
     ),
     "imports nothing": (
         "import no_such_package",
@@ -189,7 +189,7 @@ def test_what_cannot_be_registered_is_said_in_one_line(folder: Path, case: str) 
 def test_a_module_that_is_not_there(folder: Path) -> None:
     with pytest.raises(BadExtension, match=r"--actors no_such.thing: there is no module no_such$"):
         register_all(Registry(), ["no_such.thing"])
-    with pytest.raises(BadExtension, match=r"--actors ../x: that is no module name"):
+    with pytest.raises(BadExtension, match=r"--actors ../x: not a module name"):
         register_all(Registry(), ["../x"])
 
 
@@ -200,14 +200,14 @@ def test_two_packages_for_one_message_are_both_named(
     write(folder, "rival", GOOD)
     install(folder, monkeypatch, "rival", "rival")
     with pytest.raises(
-        BadExtension, match=r"answered by rival.Upper, good_d.Upper cannot be registered too"
+        BadExtension, match=r"answered by rival.Upper; good_d.Upper cannot be registered too"
     ):
         register_all(Registry(), ["good_d"])
 
 
 def test_messages_that_clients_cannot_name(folder: Path) -> None:
     for text, complaint in (
-        ("class Odd: ...", r"unknown.Upper is registered for Odd: no protobuf message"),
+        ("class Odd: ...", r"unknown.Upper is registered for Odd, which is not a protobuf message"),
         (
             """
             from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -221,7 +221,7 @@ def test_messages_that_clients_cannot_name(folder: Path) -> None:
         ),
         (
             "from callboard.v1.session_pb2 import Hello as Odd",
-            r"unknown.Upper is registered for callboard.v1.Hello, which no actor is asked",
+            r"unknown.Upper is registered for callboard.v1.Hello, which the service itself handles",
         ),
     ):
         sys.modules.pop("unknown", None)
@@ -246,8 +246,8 @@ def test_the_service_says_it_in_one_line_and_does_not_start_half(tmp_path: Path)
     assert code == 2
     assert out == ""
     assert err == (
-        "callboard: --actors rival: ListSessionsRequest is answered by "
-        "callboard_service.chat.chat.register, rival.Upper cannot be registered too\n"
+        "callboard: --actors rival: ListSessionsRequest is already answered by "
+        "callboard_service.chat.chat.register; rival.Upper cannot be registered too\n"
     )
     assert not list((tmp_path / "run").glob("*"))
 

@@ -9,17 +9,17 @@ from actors.protocol.failure import Code, Failure
 from actors.protocol.frames import Input, Message, Request, Sealed
 
 CANCELLED: Final = Failure(Code.CANCELLED, "the request was cancelled")
-DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
+DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request exceeded its deadline")
 CRASHED: Final = Failure(Code.INTERNAL, "the service failed on this request")
 UNKNOWN: Final = Failure(Code.UNIMPLEMENTED, "the service does not know this request")
 TOO_MANY: Final = Failure(
     Code.RESOURCE_EXHAUSTED, "too many requests at once in this session", retryable=True
 )
 UNREAD: Final = Failure(
-    Code.RESOURCE_EXHAUSTED, "too many answers of this session are unread", retryable=True
+    Code.RESOURCE_EXHAUSTED, "this session has too many unread answers", retryable=True
 )
 HOLDS_TOO_MUCH: Final = Failure(
-    Code.RESOURCE_EXHAUSTED, "this session holds as much memory as it may", retryable=True
+    Code.RESOURCE_EXHAUSTED, "this session has reached its memory limit", retryable=True
 )
 
 

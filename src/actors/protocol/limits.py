@@ -147,7 +147,7 @@ class Gate:
         what = "requests" if limit is Limit.MESSAGES else "bytes"
         failure = Failure(
             Code.RESOURCE_EXHAUSTED,
-            f"too many {what} a second",
+            f"too many {what} per second",
             retryable=True,
             retry_after_ms=ceil((max(by_count, by_bytes) - _GRAIN / 2) * 1000),
         )

@@ -244,7 +244,7 @@ class SessionMachine(Generic[R]):
             return []
         if request.request_id == 0:
             return [Close(CloseCode.PROTOCOL_VIOLATION, "a request needs a request_id above 0")]
-        return [Close(CloseCode.PROTOCOL_VIOLATION, "a request_id must be above all before it")]
+        return [Close(CloseCode.PROTOCOL_VIOLATION, "a request_id must be above all earlier ones")]
 
     def _refusal(
         self, payload: Message | Failure | None, size: int

@@ -88,11 +88,11 @@ class BackgroundActors:
         ]
         if len(found) == 1 and found[0].ref is not None:
             return cast("ActorRef[M]", found[0].ref)
-        wanted = kind.__name__ if name is None else f"{kind.__name__} of the name {name!r}"
+        wanted = kind.__name__ if name is None else f"{kind.__name__} named {name!r}"
         if len(found) > 1:
             names = ", ".join(repr(member.name) for member in found)
-            raise NotRegistered(f"there are several actors {wanted}, name one: {names}")
-        raise NotRegistered(f"no actor {wanted} runs; `registry.supervise` has one started")
+            raise NotRegistered(f"there are several actors {wanted}; name one of {names}")
+        raise NotRegistered(f"no actor {wanted} is running; register one with `registry.supervise`")
 
     def check(self, background: BackgroundActor) -> None:
         """Raise AlreadyRegistered if the actor that was started is of a type that is named."""

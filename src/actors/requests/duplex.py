@@ -81,7 +81,7 @@ class Inputs:
         if self._last:
             return _bad("an input came after the last one")
         if item.number != self._received + 1:
-            return _bad(f"input {item.number} came where {self._received + 1} was due")
+            return _bad(f"input {item.number} came, but {self._received + 1} was expected")
         if payload is None:
             return None if item.last else _bad("an input that is not the last needs a payload")
         if item.number > self._limit:
@@ -93,7 +93,7 @@ class Inputs:
             if isinstance(payload, Sealed)
             else isinstance(payload, self._kind)
         ):
-            return _bad(f"the inputs of this request are {self._kind.__name__}")
+            return _bad(f"the inputs of this request must be {self._kind.__name__}")
         if isinstance(payload, Sealed) and not self._hold(payload.size):
             return HOLDS_TOO_MUCH
         return None

@@ -139,7 +139,7 @@ class Registry:
         before = self._registrations.get(message)
         if before is not None:
             raise AlreadyRegistered(
-                f"{message.__name__} is answered by {before.label}, "
+                f"{message.__name__} is already answered by {before.label}; "
                 f"{registration.label} cannot be registered too"
             )
         self._registrations[message] = registration
@@ -190,8 +190,8 @@ class Registry:
         before = self._background_actors.named(name)
         if before is not None:
             raise AlreadyRegistered(
-                f"the actor {name!r} is made by {label(before.factory)}, "
-                f"{label(factory)} cannot have the same name"
+                f"the name {name!r} is taken by {label(before.factory)}; "
+                f"{label(factory)} needs another one"
             )
         self._background_actors.add(BackgroundActor(name, factory, lifecycle))
 

@@ -70,7 +70,7 @@ class Mailbox(Generic[M]):
 
     def __init__(self, capacity: int, overflow: Overflow) -> None:
         if capacity < 1:
-            raise ValueError("a mailbox holds at least one message")
+            raise ValueError("a mailbox needs room for at least one message")
         self.capacity: int = capacity
         self.overflow: Overflow = overflow
         self.first: M | Nothing = NOTHING

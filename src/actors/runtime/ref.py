@@ -111,7 +111,7 @@ class ActorRef(Generic[M_contra]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         reply = Reply(future)
         deadline = cell.system.deadlines.add(
-            timeout, lambda: reply.fail(AskTimeout(f"{cell.path}: no answer in {timeout} s"))
+            timeout, lambda: reply.fail(AskTimeout(f"{cell.path}: no answer within {timeout} s"))
         )
         try:
             message = question(reply) if callable(question) else question.asked(reply)

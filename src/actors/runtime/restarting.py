@@ -52,7 +52,7 @@ def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
     message = cell.message_type if system.observed else ""
     incarnation = cell.incarnation
     if incarnation.pending:
-        incarnation.fail_pending(AskCrashed, f"{cell.path}: crashed on the question", error)
+        incarnation.fail_pending(AskCrashed, f"{cell.path}: crashed while answering", error)
     cell.current = None
     if cell.siblings is None:
         delay = None

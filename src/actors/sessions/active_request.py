@@ -111,7 +111,7 @@ class ActiveRequest:
     def cell(self) -> "Cell[object]":
         """Return the request's cell, making the request an actor if necessary. Raises NoActor."""
         if self.own_cell is None and self.handler is None:
-            raise NoActor(f"{self.registration.label}: a plain function is no actor")
+            raise NoActor(f"{self.registration.label}: a plain function is not an actor")
         return execution.cell_of(self)
 
     @property

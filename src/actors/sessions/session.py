@@ -159,9 +159,7 @@ class SessionActor(Actor[SessionMessage]):
         after = message.last_sequence
         possible = after is None or self.machine.resume(after)
         if self.connection is not None:
-            self.connection.close(
-                CloseCode.TAKEN_OVER, "another connection has taken the session over"
-            )
+            self.connection.close(CloseCode.TAKEN_OVER, "another connection took over the session")
         if not possible:
             self._watcher.record(SessionEvent.NOT_RESUMED)
             self.connection = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STALLED: Final = Failure(
     Code.RESOURCE_EXHAUSTED,
-    "the client has taken nothing of this reply for too long",
+    "the client has read nothing of this reply for too long",
     retryable=True,
 )
 

@@ -90,9 +90,9 @@ async def test_two_of_one_type_are_told_apart_by_name(actor_system: ActorSystem)
     async with serving(actor_system, two) as calls:
         assert (await calls.call(Text("b"), Text)).text == "101"
         assert (await calls.call(Text("a"), Text)).text == "1"
-        with pytest.raises(NotRegistered, match="several actors Counter, name one: 'a', 'b'"):
+        with pytest.raises(NotRegistered, match="several actors Counter; name one of 'a', 'b'"):
             calls.registry.actor(Counter)
-        with pytest.raises(NotRegistered, match="no actor Counter of the name 'c' runs"):
+        with pytest.raises(NotRegistered, match="no actor Counter named 'c' is running"):
             calls.registry.actor(Counter, "c")
 
 
@@ -102,7 +102,7 @@ async def test_the_use_of_an_actor_that_nobody_registered_is_a_crash_that_says_s
     async with serving(actor_system, register) as calls:
         with pytest.raises(Failure):
             await calls.call(Ask(), Text)
-    assert "no actor Other runs" in str(actor_events)
+    assert "no actor Other is running" in str(actor_events)
 
 
 async def test_a_background_actor_that_crashes_in_a_loop_is_given_up_alone(
@@ -177,5 +177,5 @@ async def test_a_background_actor_may_need_another(actor_system: ActorSystem) ->
 def test_a_name_that_is_registered_twice_names_both_actors() -> None:
     registry = Registry()
     registry.supervise("x", Counter)
-    with pytest.raises(AlreadyRegistered, match=r"'x' is made by .*Counter, .*Other cannot"):
+    with pytest.raises(AlreadyRegistered, match=r"'x' is taken by .*Counter; .*Other needs"):
         registry.supervise("x", Other)

@@ -108,9 +108,9 @@ async def test_ten_thousand_inputs_within_the_credit(actor_system: ActorSystem) 
 @pytest.mark.parametrize(
     ("number", "payload", "message"),
     [
-        (2, Text("early"), "input 2 came where 1 was due"),
+        (2, Text("early"), "input 2 came, but 1 was expected"),
         (1, None, "an input that is not the last needs a payload"),
-        (1, Ask("x"), "the inputs of this request are Unspeakable"),
+        (1, Ask("x"), "the inputs of this request must be Unspeakable"),
         (1, Failure(Code.INVALID_ARGUMENT, "an input cannot be decoded"), "cannot be decoded"),
     ],
     ids=["gap", "empty", "another type", "garbage"],

@@ -33,7 +33,7 @@ def test_two_actors_for_one_message_are_refused_and_both_named() -> None:
     registry = Registry()
     registry.register(Text, Upper)
     with pytest.raises(
-        AlreadyRegistered, match=r"answered by .*test_registry\.Upper, .*\.Lower cannot"
+        AlreadyRegistered, match=r"answered by .*test_registry\.Upper; .*\.Lower cannot"
     ):
         registry.register(Text, Lower)
 

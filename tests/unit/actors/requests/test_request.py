@@ -647,7 +647,7 @@ async def test_a_request_may_abort_itself_from_its_own_eager_task(
     client.check()
 
 
-@pytest.mark.parametrize(("text", "error"), [("crash", "a secret"), ("ref", "is no actor")])
+@pytest.mark.parametrize(("text", "error"), [("crash", "a secret"), ("ref", "is not an actor")])
 async def test_a_crash_of_a_plain_function_is_reported(
     service: Service, actor_events: list[Event], text: str, error: str
 ) -> None:
