@@ -167,9 +167,11 @@ def _make_private(folder: Path) -> None:
         return
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise CannotPublish(f"{folder} is no folder of this user's: no runtime file goes there")
+        raise CannotPublish(
+            f"{folder} does not belong to this user, so no runtime file is written there"
+        )
     if status.st_mode & stat.S_ISVTX:  # like /tmp: the chmod would lock out all others
-        raise CannotPublish(f"{folder} is a folder for all users: no runtime file goes there")
+        raise CannotPublish(f"{folder} is shared by all users, so no runtime file is written there")
     if status.st_mode & 0o077:
         folder.chmod(0o700)
 
@@ -206,7 +208,7 @@ def find(folder: Path) -> RuntimeRecord:
     """
     running = [entry for entry in _entries(folder) if entry.life is not Life.DEAD]
     if not running:
-        raise NotRunning("no service is running (no runtime file names a living process)")
+        raise NotRunning("no service is running (no runtime file names a running process)")
     return max(running, key=_preference).record
 
 

@@ -108,5 +108,5 @@ class UnexpectedAnswer(RequestFailed):
 
     def __init__(self, answer: Message) -> None:
         name = answer.DESCRIPTOR.name
-        super().__init__(Code.INTERNAL, f"the service answered with {name}, which was not expected")
+        super().__init__(Code.INTERNAL, f"the service unexpectedly answered with {name}")
         self.answer = answer

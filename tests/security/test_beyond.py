@@ -260,7 +260,7 @@ async def test_a_socket_of_a_dead_process_is_replaced_and_of_a_living_one_is_not
         said = await asyncio.to_thread(
             refuses_to_start, tmp_path / "second", "--unix-socket", str(path)
         )
-        assert "another process does" in said
+        assert "another process already does" in said
         async with ClientSession(connector=UnixConnector(str(path))) as http:
             assert await code(http, "ws://localhost/ws", hello(first.token)) == 0
     assert not path.exists()

@@ -68,7 +68,7 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         if self.window < 1:
-            raise ValueError("a window lets at least one answer wait")
+            raise ValueError("the window must be at least 1")
 
 
 class ClientCall:
@@ -207,5 +207,5 @@ def too_large(about: ClientMessage, limits: Limits) -> RequestFailed | None:
     size, limit = about.ByteSize() + MAX_HEAD, limits.max_message_bytes
     if not limit or size <= limit:
         return None
-    text = f"the message is too long: {size} bytes, and the service takes {limit}"
+    text = f"the message is too long: {size} bytes, but the service accepts at most {limit}"
     return RequestFailed(Code.INVALID_ARGUMENT, text)

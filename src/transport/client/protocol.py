@@ -45,7 +45,7 @@ from transport.codes import PROTOCOL_VERSION, CloseCode
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
 CANCELLED: Final = (Code.CANCELLED, "the request was cancelled")
-DEADLINE: Final = (Code.DEADLINE_EXCEEDED, "the request took longer than it may")
+DEADLINE: Final = (Code.DEADLINE_EXCEEDED, "the request exceeded its deadline")
 
 
 class ClientProtocol:
@@ -307,7 +307,7 @@ class ClientProtocol:
             return self._welcomed(message.welcome, now)
         if kind == "welcome" or self.phase is Phase.GREETING:
             return self._broken(
-                CloseCode.PROTOCOL_ERROR, "the first frame, and no other, is a Welcome"
+                CloseCode.PROTOCOL_ERROR, "the first frame, and only the first, must be a Welcome"
             )
         self._comeback.proved()
         return self._take(message, len(data)) if message.request_id else []
@@ -318,7 +318,7 @@ class ClientProtocol:
 
     def _welcomed(self, welcome: session_pb2.Welcome, now: float) -> list[Effect]:
         if welcome.resumed and not self.welcome.resume_token:
-            return self._broken(CloseCode.PROTOCOL_ERROR, "resumed what was never there")
+            return self._broken(CloseCode.PROTOCOL_ERROR, "the service resumed an unknown session")
         lost = [] if welcome.resumed else self._forget_session()
         self.welcome = welcome
         self.phase = Phase.OPEN

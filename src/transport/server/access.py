@@ -38,7 +38,7 @@ def parse_host(text: str) -> str:
     """Return a name for the service, `name` or `name:port`, in lower case. Raises ValueError."""
     host = text.strip().lower()
     if not _HOST.fullmatch(host):
-        raise ValueError(f"{text!r} is no host: a name or an address, with a port or without")
+        raise ValueError(f"{text!r} is not a host: a name or an address, with a port or without")
     return host
 
 
@@ -55,7 +55,7 @@ def parse_origin(text: str) -> str:
     match = _ORIGIN.fullmatch(text)
     if match is None or match["scheme"] == "file":
         raise ValueError(
-            f"{text!r} is no origin: scheme://host, with a port or without;"
+            f"{text!r} is not an origin: scheme://host, with a port or without;"
             " or scheme://* for a scheme that is not the web's, such as vscode-webview"
         )
     default = f":{_DEFAULT_PORTS.get(match['scheme'])}"
@@ -104,12 +104,12 @@ class Access:
     def check_address(self, request: web.BaseRequest) -> Refusal | None:
         """Refuse a peer, Host or URL that is not admitted; used for what any page may be shown."""
         if not self.admits(request):
-            return Refusal(403, "this service is not for this peer")
+            return Refusal(403, "this service does not accept this peer")
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            return Refusal(421, "this service has another name")
+            return Refusal(421, "this service does not accept this host name")
         if any("token" in name.lower() for name in request.query):
-            return Refusal(400, "the token belongs into the first message, never into a URL")
+            return Refusal(400, "the token belongs in the first message, never in a URL")
         return None
 
     def check(self, request: web.BaseRequest) -> Refusal | None:

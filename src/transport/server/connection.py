@@ -157,7 +157,7 @@ class ServerConnection:
         """Return the close reason for a frame that cannot be read."""
         if error.code == CloseCode.TOO_BIG:
             most = self._environment.max_message_bytes
-            return f"a message may have {most} bytes (Limits.max_message_bytes)"
+            return f"a message may have at most {most} bytes (Limits.max_message_bytes)"
         return str(error)
 
     def _drop(self) -> None:

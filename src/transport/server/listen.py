@@ -131,7 +131,7 @@ async def _bind(place: Place) -> socket.socket:
     """Return a bound socket, on the first address if a name has several. Raises CannotListen."""
     family, kind, number, address = await _resolve(place.host, place.port)
     if not place.exposed and not is_loopback_host(str(address[0])):
-        raise CannotListen(f"{place.host} is not loopback, and was not exposed by word")
+        raise CannotListen(f"{place.host} is not a loopback address, which requires `expose`")
     bound = socket.socket(family, kind, number)
     try:
         if os.name == "posix":  # elsewhere it would let two services share a port
@@ -183,7 +183,9 @@ def _tls(place: Place) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def no_password() -> str:
-        raise CannotListen(f"the key {place.key} is encrypted: nobody is there to be asked")
+        raise CannotListen(
+            f"the key {place.key} is encrypted; a key without a password is required"
+        )
 
     try:
         context.load_cert_chain(place.certificate, place.key, password=no_password)
@@ -201,7 +203,7 @@ async def _listen_unix(
     protocol: Callable[[], asyncio.BaseProtocol], place: Place, path: Path
 ) -> Listener:
     if sys.platform == "win32":
-        raise CannotListen("this system has no Unix sockets that are of use here")
+        raise CannotListen("Unix sockets are not supported on this system")
     try:
         bound, inode = _bind_unix(path)
         server = await asyncio.get_running_loop().create_server(
@@ -245,7 +247,7 @@ def _check_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = folder.stat().st_mode
     if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-        raise CannotListen(f"others may write in {folder}: no socket goes there")
+        raise CannotListen(f"others may write to {folder}, so no socket is created there")
 
 
 def _clear(path: Path) -> None:
@@ -257,11 +259,11 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise CannotListen(f"cannot listen on {path}: something else is there")
+        raise CannotListen(f"cannot listen on {path}: it exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise CannotListen(f"cannot listen on {path}: another process does")
+    raise CannotListen(f"cannot listen on {path}: another process already does")

@@ -46,5 +46,5 @@ def only(uid: int) -> Callable[[web.BaseRequest], bool]:
 def own_user() -> int:
     """Return the user of this process. Raises OSError if the system has no user ids."""
     if sys.platform == "win32":
-        raise OSError("this system tells no users apart")
+        raise OSError("this system has no user ids")
     return os.getuid()

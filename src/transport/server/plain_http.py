@@ -15,7 +15,7 @@ PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Cal
 <p>A message router for user interfaces. It answers with the backend <b>{backend}</b>.</p>
 <p>A program connects to <code>{url}</code> and speaks binary <code>callboard.v1</code> protobuf
 messages. The token for its first message is in the service's runtime file; in a terminal,
-<code>callboard chat</code> finds it by itself.</p></html>
+<code>callboard chat</code> finds it automatically.</p></html>
 """
 
 
@@ -41,7 +41,7 @@ def health(*, draining: bool, down: str | None) -> web.Response:
 def unauthorized() -> web.Response:
     """Return the response to a request without the token."""
     headers = {"WWW-Authenticate": "Bearer"}
-    return web.Response(status=401, text="the token is needed\n", headers=headers)
+    return web.Response(status=401, text="the token is required\n", headers=headers)
 
 
 def metrics(counts: bytes) -> web.Response:

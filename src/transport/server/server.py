@@ -219,7 +219,7 @@ class Server:
             return refuse(refusal)
         socket = UnfedWebSocket(self._settings.max_message_bytes)
         if not socket.can_prepare(request).ok:
-            return refuse(Refusal(426, "this address is for WebSockets"))
+            return refuse(Refusal(426, "this address accepts only WebSockets"))
         try:
             await socket.prepare(request)
         except ConnectionError:  # the peer has gone, and reads no answer

@@ -250,10 +250,12 @@ class Wire:
 def _protobuf(message: type[Message], actor: str) -> type[ProtobufMessage]:
     """Return the message type, if clients can name it. Raises NotProtobuf."""
     if not issubclass(message, ProtobufMessage):
-        raise NotProtobuf(f"{actor} is registered for {message.__name__}: no protobuf message")
+        raise NotProtobuf(
+            f"{actor} is registered for {message.__name__}, which is not a protobuf message"
+        )
     name = message.DESCRIPTOR.full_name
     if name.rpartition(".")[2] in _RESERVED and name.startswith("callboard.v1."):
-        raise NotProtobuf(f"{actor} is registered for {name}, which no actor is asked")
+        raise NotProtobuf(f"{actor} is registered for {name}, which the service itself handles")
     try:
         known = descriptor_pool.Default().FindMessageTypeByName(name)
     except KeyError:

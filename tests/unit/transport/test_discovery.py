@@ -137,7 +137,7 @@ def test_each_folder_that_is_made_is_the_users_alone(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_a_folder_for_all_users_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    with pytest.raises(CannotPublish, match="for all users"):
+    with pytest.raises(CannotPublish, match="shared by all users"):
         publish(tmp_path, RECORD)
     assert tmp_path.stat().st_mode & 0o7777 == 0o1777
     assert list(tmp_path.iterdir()) == []

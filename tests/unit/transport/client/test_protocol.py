@@ -535,7 +535,9 @@ def test_a_message_without_an_arm_goes_in_call(open_peer: Peer) -> None:
 
 
 def test_what_is_larger_than_the_service_takes_is_refused_here(open_peer: Peer) -> None:
-    with pytest.raises(RequestFailed, match=r"too long: \d+ bytes, and the service takes 1024"):
+    with pytest.raises(
+        RequestFailed, match=r"too long: \d+ bytes, but the service accepts at most 1024"
+    ):
         open_peer.open("x" * 1024)
     call = open_peer.open()
     with pytest.raises(RequestFailed, match="too long"):

@@ -33,7 +33,7 @@ async def test_loopback_has_one_socket_and_its_url(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 async def test_listening_beyond_loopback_is_opt_in(host: str) -> None:
-    with pytest.raises(CannotListen, match="exposed"):
+    with pytest.raises(CannotListen, match="requires `expose`"):
         await opened(Place(host=host))
     listener = await opened(Place(host=host, names=("board.example",), exposed=True))
     assert listener.url.startswith(("ws://127.0.0.1:", "ws://[::1]:"))
