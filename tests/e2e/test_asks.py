@@ -47,7 +47,7 @@ def test_an_approval_that_does_not_fit_on_the_screen_is_shown_page_by_page(tmp_p
         first = ask(asked)
         assert "rm -rf ~" not in first
         assert len(first.strip().splitlines()) == 1 + 23  # the reply so far, and a page
-        asked.terminal.until("-- 1 of 2 pages; Enter shows more, r refuses --")
+        asked.terminal.until("-- page 1 of 2; Enter shows more, r refuses --")
         asked.terminal.child.send("1always2x")
         asked.terminal.child.send("\r")
         second = asked.terminal.prompt()

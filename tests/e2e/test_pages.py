@@ -117,9 +117,9 @@ def test_conversations_of_later_pages_are_found_and_shown(tmp_path: Path) -> Non
             f"{number} xxxxxxxxxx" for number in range(5)
         ]
         code, _, err = sessions(tmp_path, url, "show", "0000")
-        assert (code, "several conversations begin" in err) == (2, True)
+        assert (code, "several ids begin" in err) == (2, True)
         code, _, err = sessions(tmp_path, url, "delete", "--yes", "00000009", "99")
-        assert (code, "no conversation begins with '99'" in err) == (2, True)
+        assert (code, "no conversation's id begins with '99'" in err) == (2, True)
 
 
 def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:

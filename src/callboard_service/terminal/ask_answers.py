@@ -81,6 +81,6 @@ def _option(options: list[str], typed: str) -> str | None:
 
 def _none_of(options: list[str], typed: str) -> NotAnOption:
     return NotAnOption(
-        f"{one_line(typed, 40)} is not among the answers: "
-        f"a number from 1 to {len(options)}, or one of the texts"
+        f"{one_line(typed, 40)} is not one of the answers: "
+        f"type a number from 1 to {len(options)}, or the text of an answer"
     )

@@ -104,14 +104,14 @@ def _height(size: os.terminal_size, hint: str) -> int:
 
 
 def _between(number: int, of: int) -> str:
-    return f"-- {number} of {of} pages; Enter shows more, r refuses -- "
+    return f"-- page {number} of {of}; Enter shows more, r refuses -- "
 
 
 def _hint(ask: AskEvent) -> str:
     if not ask.options:
         return "answer (empty: decline)"
     if ask.kind == AskEvent.KIND_PERMISSION:
-        return "number or text, `: why` after it if you like (empty: decline)"
+        return "number or text, then `: reason` if you like (empty: decline)"
     if ask.multiple:
-        return "numbers or texts, commas between, or your own words (empty: decline)"
+        return "numbers or texts separated by commas, or your own words (empty: decline)"
     return "number, text or your own words (empty: decline)"

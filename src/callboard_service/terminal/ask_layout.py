@@ -79,9 +79,7 @@ class Sheet:
         if call is not None:
             self._add_call(call)
         elif ask.call_id and ask.kind == AskEvent.KIND_PERMISSION:
-            self._texts.append(
-                _Text("the tool call that this is about was not announced", "  ", "  ")
-            )
+            self._texts.append(_Text("the details of this tool call were not sent", "  ", "  "))
         if ask.detail.strip():
             self._add(ask.detail.rstrip("\n"), _FIRST)
         names = {choice.value: choice.name for choice in ask.choices}

@@ -89,9 +89,11 @@ def _text(wish: Wish) -> str | None:
     if parts:
         return "\n\n".join(parts)
     if wish.text is not None or sys.stdin is None or not sys.stdin.isatty():
-        raise BadUse("there is nothing to send: give a text, or pipe one in")
+        raise BadUse("nothing to send: pass a text as an argument, or pipe one in")
     if not sys.stdout.isatty():
-        raise BadUse("talking needs a terminal on standard output; else give a text")
+        raise BadUse(
+            "an interactive chat needs a terminal on standard output; otherwise pass a text"
+        )
     return None
 
 

@@ -40,11 +40,11 @@ class Where:
             return by_runtime_file(settings.runtime_dir or discovery.default_folder())
         if not is_address(self.url):
             raise BadUse(
-                f"--url {self.url!r} is no address of a service: it is ws://HOST:PORT/ws,"
+                f"--url {self.url!r} is not the URL of a service; expected ws://HOST:PORT/ws,"
                 " wss://HOST:PORT/ws or ws+unix:/PATH:/ws"
             )
         if settings.token is None:
-            raise BadUse("--url needs the token, in CALLBOARD_TOKEN")
+            raise BadUse("--url requires the token in CALLBOARD_TOKEN")
         return by_url(self.url, settings.token.get_secret_value())
 
 

@@ -51,7 +51,7 @@ def by_runtime_file(folder: Path) -> Way:
 
 def by_url(url: str, token: str) -> Way:
     """Return the way to the service at this URL."""
-    remedy = "CALLBOARD_TOKEN must hold that service's own"
+    remedy = "CALLBOARD_TOKEN must contain the token of that service"
     return Way(transport_client.by_url(url, token), remedy)
 
 

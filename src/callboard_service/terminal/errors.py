@@ -40,6 +40,6 @@ class OutputFailed(TerminalError):
     """Standard output cannot be written. closed: whether its reader is gone."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"standard output cannot be written: {error.strerror or error}")
+        super().__init__(f"cannot write to standard output: {error.strerror or error}")
         # Windows reports EINVAL for a pipe without a reader; Python raises a plain OSError for it.
         self.closed = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL

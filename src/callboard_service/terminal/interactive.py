@@ -10,6 +10,7 @@ from callboard_service.terminal.ask_dialog import Asking
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import InputEnded, Interrupted
+from callboard_service.terminal.export import UNTITLED
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.prompts import Prompts
@@ -20,8 +21,8 @@ from transport.client import Client
 from transport.client.comeback import comes_back
 from transport.errors import ConnectionClosed, RequestFailed, SessionLost
 
-_KEYS: Final = "Ctrl-C cancels a reply, Ctrl-D ends."
-_GONE: Final = "the service does not have this conversation any more; a new one starts"
+_KEYS: Final = "Ctrl-C cancels a reply, Ctrl-D quits."
+_GONE: Final = "the service no longer has this conversation; starting a new one"
 
 
 class Chat:
@@ -65,9 +66,9 @@ class Chat:
         try:
             info = await self._conversation.take_up(client)
             if info is None:
-                self._screen.line("there is no conversation to continue; a new one starts")
+                self._screen.line("there is no conversation to continue; starting a new one")
                 return
-            self._screen.line(f"continuing: {one_line(info.title) or 'a conversation untitled'}")
+            self._screen.line(f"continuing: {one_line(info.title) or UNTITLED}")
             self._screen.recall(await self._conversation.recall(client))
             self._screen.gap()
         except RequestFailed as failed:
@@ -86,7 +87,7 @@ class Chat:
                     return None
                 warned = not self._prompts.discarded
                 if warned:
-                    self._screen.line("Ctrl-C again, or Ctrl-D, ends")
+                    self._screen.line("press Ctrl-C again, or Ctrl-D, to quit")
                 continue
             if text.strip():
                 return text
@@ -109,7 +110,7 @@ class Chat:
         except (SessionLost, ConnectionClosed) as lost:
             if isinstance(lost, ConnectionClosed) and not comes_back(lost.code):
                 raise
-            self._screen.failure(f"{how_lost(lost)}: the reply is lost; connecting again …")
+            self._screen.failure(f"{how_lost(lost)}: the reply is lost; reconnecting …")
             await self._connected()
         except RequestFailed as failed:
             self._screen.error(failed.error)
@@ -127,7 +128,7 @@ class Chat:
         client = await self._link.open()
         if client.welcome.session != self._session:
             self._session = client.welcome.session
-            self._screen.line(f"connected again, backend {one_line(client.welcome.backend)}")
+            self._screen.line(f"reconnected, backend {one_line(client.welcome.backend)}")
             await self._check(client)
         return client
 

@@ -31,7 +31,9 @@ class OneShot:
         client = await self._link.open()
         try:
             if take_up and await self._conversation.take_up(client) is None:
-                self._pipe.line("callboard: there is no conversation to continue; a new one starts")
+                self._pipe.line(
+                    "callboard: there is no conversation to continue; starting a new one"
+                )
             answers = await self._conversation.say(client, text)
         except RequestFailed as failed:
             self._pipe.failure(f"callboard: {error_line(failed.error)}")
@@ -57,5 +59,5 @@ class OneShot:
     async def _decline(self, ask: AskEvent, _inbox: AnswersAndInterrupts) -> Answered:
         self._pipe.ask(ask)
         title = one_line(ask.title) or "a question"
-        self._pipe.line(f"callboard: declined, since nobody can answer here: {title}")
+        self._pipe.line(f"callboard: declined, because nobody can answer here: {title}")
         return Answered()

@@ -87,7 +87,7 @@ async def _between(
         entries = list(page.entries)
         at = next((n for n, entry in enumerate(entries) if entry.id == begin), None)
         if at is None and not page.more:
-            raise RequestFailed(Code.ABORTED, "the conversation was changed while it was read")
+            raise RequestFailed(Code.ABORTED, "the conversation changed while it was being read")
         pages.append(entries[at:])
         before = _first(page)
     while pages:
@@ -99,7 +99,7 @@ async def _page(client: Client, conversation_id: str, before: str, limit: int = 
     request = GetHistoryRequest(session_id=conversation_id, limit=limit, before=before)
     page = await client.call(request, History, timeout=CALL_TIMEOUT)
     if page.more and (not page.entries or _first(page) in ("", before)):
-        raise _broken("a page of history after which none can be asked for")
+        raise _broken("a page of history without a position for the next page")
     return page
 
 
@@ -108,4 +108,4 @@ def _first(page: History) -> str:
 
 
 def _broken(what: str) -> RequestFailed:
-    return RequestFailed(Code.INTERNAL, f"the service has sent {what}")
+    return RequestFailed(Code.INTERNAL, f"the service sent {what}")

@@ -6,20 +6,21 @@ from transport.address import SOCKET_PATH
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
 
-HOW_TO_START: Final = "`callboard serve` starts one (`make serve` in a checkout)"
+HOW_TO_START: Final = "start one with `callboard serve` (`make serve` in a checkout)"
 
 _STATUSES: Final = {
-    400: "refuses the URL: the token belongs in CALLBOARD_TOKEN, never in a URL",
-    401: "wants a login that this client has not: connect past the proxy in front of the service",
-    403: "does not admit this client: connect from the machine that the service runs on, as the "
+    400: "rejects the URL: put the token in CALLBOARD_TOKEN, never in the URL",
+    401: "requires a login that this client does not support: bypass the proxy in "
+    "front of the service",
+    403: "rejects this client: connect from the machine that the service runs on, as the "
     "user that runs it, or start the service with --expose",
-    404: f"is no service's WebSocket: that has the path {SOCKET_PATH}",
-    421: "is not to be called by this name: use the URL that `callboard serve` prints, or start "
-    "the service with --allowed-hosts",
-    426: "got no WebSocket handshake: let the proxy in between pass upgrades on",
-    502: "is a proxy that reaches no service: start the service behind it",
+    404: f"is not a service's WebSocket: the path must be {SOCKET_PATH}",
+    421: "rejects this host name: use the URL that `callboard serve` prints, or start the service "
+    "with --allowed-hosts",
+    426: "received no WebSocket handshake: make the proxy in between forward upgrades",
+    502: "is a proxy that cannot reach the service: start the service behind it",
     503: "is full or shutting down: try again later",
-    504: "is a proxy that reaches no service: start the service behind it",
+    504: "is a proxy that cannot reach the service: start the service behind it",
 }
 
 _OUR_OWN: Final = frozenset({400, 403, 421, 503})
@@ -32,24 +33,24 @@ def describe(url: str, closed: ConnectionClosed, token_remedy: str) -> str:
     token_remedy: what to do if the token was refused.
     """
     if closed.status:
-        meaning = _STATUSES.get(closed.status, "opens no WebSocket")
-        subject = "the service" if closed.status in _OUR_OWN else "what answers"
+        meaning = _STATUSES.get(closed.status, "does not open a WebSocket")
+        subject = "the service" if closed.status in _OUR_OWN else "the server"
         return f"{subject} at {url} {meaning} (HTTP {closed.status})"
     match closed.code:
         case CloseCode.BAD_TOKEN:
-            return f"the service at {url} refuses the token: {token_remedy}"
+            return f"the service at {url} rejects the token: {token_remedy}"
         case CloseCode.TLS_FAILED:
             return (
-                f"no TLS with what answers at {url}: it speaks none (then the URL begins with ws:),"
-                f" or its certificate is not trusted: {closed.reason}"
+                f"no TLS with the server at {url}: either it does not use TLS (then the URL begins"
+                f" with ws:), or its certificate is not trusted: {closed.reason}"
             )
         case CloseCode.GOING_AWAY:
             reason = closed.reason or "full or shutting down"
-            return f"the service at {url} takes nobody in now: {reason}; try again later"
+            return f"the service at {url} accepts no clients now: {reason}; try again later"
         case CloseCode.ABNORMAL:
             return f"no service answers at {url}: {HOW_TO_START}"
         case _:
-            return f"the service at {url} takes nobody in: {closed}"
+            return f"the service at {url} rejects this client: {closed}"
 
 
 def waiting(url: str, closed: ConnectionClosed) -> str:

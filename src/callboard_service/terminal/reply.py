@@ -182,4 +182,4 @@ class ReplyView:
             self._impatience = loop.call_later(PATIENCE, self._still_waiting)
 
     def _still_waiting(self) -> None:
-        self._view.line("the reply has not ended yet; Ctrl-C again leaves")
+        self._view.line("the reply has not ended yet; press Ctrl-C again to quit")

@@ -94,7 +94,9 @@ async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
     found = await _find(client, *names)
     for name, info in zip(names, found, strict=True):
         if len(name) < _SURE and name != info.id:
-            raise BadUse(f"{name!r} is too short to delete by: {info.id} is the whole id")
+            raise BadUse(
+                f"{name!r} is too short to delete a conversation by; the whole id is {info.id}"
+            )
     infos = {info.id: info for info in found}.values()
     if ask and not await _agreed([f"{one_line(info.id)}: {title(info)}" for info in infos]):
         raise BadUse("nothing was deleted")
@@ -107,7 +109,7 @@ async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
 async def _agreed(lines: list[str]) -> bool:
     """Ask for confirmation on the terminal. Raises BadUse if there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadUse("nobody can be asked here: --yes deletes without")
+        raise BadUse("cannot ask for confirmation without a terminal; --yes deletes without asking")
     console = make_console(sys.stdout)
     for line in lines:
         console.print(Text(line))
@@ -155,7 +157,7 @@ def _new_file(path: Path) -> Iterator[TextIO]:
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise BadUse(f"{path} is there already, and is not overwritten") from None
+        raise BadUse(f"{path} exists already and is not overwritten") from None
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
@@ -170,7 +172,7 @@ def _new_file(path: Path) -> Iterator[TextIO]:
 
 
 def _unwritable(path: Path, error: OSError) -> BadUse:
-    return BadUse(f"{path} cannot be written: {error.strerror or error}")
+    return BadUse(f"cannot write {path}: {error.strerror or error}")
 
 
 def _telling_length(ids: list[str]) -> int:
@@ -199,8 +201,8 @@ async def _find(client: Client, *names: str) -> list[SessionInfo]:
     for name in names:
         candidates = [exact[name]] if name in exact else begun[name]
         if len(candidates) != 1:
-            reason = "several conversations begin" if candidates else "no conversation begins"
-            raise BadUse(f"{reason} with {name!r}; `callboard sessions list` shows them")
+            reason = "several ids begin" if candidates else "no conversation's id begins"
+            raise BadUse(f"{reason} with {name!r}; `callboard sessions list` shows all")
         found += candidates
     return found
 

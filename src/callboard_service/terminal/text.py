@@ -120,10 +120,10 @@ def error_line(error: ChatError) -> str:
 
 
 _STOPPED: Final = {
-    StopReason.STOP_REASON_MAX_TOKENS: "the reply is cut off: it has reached the token limit",
-    StopReason.STOP_REASON_REFUSAL: "the model refused to go on",
+    StopReason.STOP_REASON_MAX_TOKENS: "the reply is cut off: it reached the token limit",
+    StopReason.STOP_REASON_REFUSAL: "the model refused to continue",
     StopReason.STOP_REASON_CONTENT_FILTER: "the reply was ended by a content filter",
-    StopReason.STOP_REASON_MAX_STEPS: "the agent stopped: it has reached its step limit",
+    StopReason.STOP_REASON_MAX_STEPS: "the agent stopped: it reached its step limit",
     StopReason.STOP_REASON_CONTEXT_FULL: "the reply is cut off: the model's context is full",
 }
 

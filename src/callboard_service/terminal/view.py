@@ -93,7 +93,7 @@ class View(ABC):
         name = "" if call is None else _name(call)
         lines = first_lines(result.output, RESULT_LINES)
         if result.is_error:
-            self.line(f"  error of tool {name}".rstrip(), ERROR)
+            self.line(f"  tool {name} failed" if name else "  tool failed", ERROR)
         for line in lines:
             self.line(f"  {line}", ERROR if result.is_error else DIM)
 
@@ -102,9 +102,11 @@ class View(ABC):
         if notice.message:
             self.line(one_line(notice.message))
         if notice.discard_tokens == 1:
-            self.line("the last token above is void; it comes again")
+            self.line("the last token above is void and will be sent again")
         elif notice.discard_tokens:
-            self.line(f"the last {notice.discard_tokens} tokens above are void; they come again")
+            self.line(
+                f"the last {notice.discard_tokens} tokens above are void and will be sent again"
+            )
 
     def sheet(self, ask: AskEvent) -> Sheet:
         """Return the layout of a whole ask, with the tool call that it is about."""
@@ -123,7 +125,9 @@ class View(ABC):
     def ask_closed(self, closed: AskClosed) -> None:
         """Print that an ask was answered elsewhere, or needs no answer any more."""
         answers = ", ".join(one_line(answer) for answer in closed.answers)
-        self.line(f"  answered elsewhere: {answers}" if answers else "  this needs no answer now")
+        self.line(
+            f"  answered elsewhere: {answers}" if answers else "  this no longer needs an answer"
+        )
 
     def end(self) -> None:
         """End the reply."""

@@ -34,7 +34,7 @@ def test_text_reasoning_and_tools(terminal: Terminal, server: OpenCodeServer) ->
     for path in paths:
         assert f'tool read {{"filePath": "{path}"}}' in shown
     assert any("the text of it" in line for line in shown)
-    assert "  error of tool read" in shown
+    assert "  tool read failed" in shown
     assert shown[-1] == "both read"
 
 
@@ -58,7 +58,7 @@ def test_permissions(terminal: Terminal, llm: ScriptedLLM) -> None:
 
     assert terminal.say(bash("printf third"))[-1] == "  3. reject"
     refused = terminal.say("3")
-    assert any(line.startswith("  error of tool bash") for line in refused)
+    assert any(line.startswith("  tool bash") and line.endswith("failed") for line in refused)
     assert "went on" not in refused
 
     text = bash("printf fourth")
@@ -93,7 +93,7 @@ def test_failures_are_told_and_what_comes_twice_is_said_to_be_void(
     assert terminal.until("a b ").strip() == ""
     llm.go("terminal-cut")
     rest = terminal.prompt().strip().splitlines()
-    assert "the last 2 tokens above are void; they come again" in rest
+    assert "the last 2 tokens above are void and will be sent again" in rest
     assert rest[-1] == "a b c"
 
     for status, code in ((400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED")):

@@ -94,7 +94,7 @@ def test_an_ask_without_words_is_still_a_question() -> None:
 def test_a_tool_call_that_was_not_announced_is_said_to_be_missing() -> None:
     permission = AskEvent(title="May it?", call_id="c", kind=AskEvent.KIND_PERMISSION)
     lines = shown(Sheet(permission))
-    assert lines == ["? May it?", "  the tool call that this is about was not announced"]
+    assert lines == ["? May it?", "  the details of this tool call were not sent"]
 
 
 def test_a_question_needs_no_announced_tool_call() -> None:

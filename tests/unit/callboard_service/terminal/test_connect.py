@@ -116,7 +116,7 @@ async def test_the_same_service_is_not_tried_twice(tmp_path: Path) -> None:
             return way.find()
 
         async with Link(replace(way, find=find)) as link:
-            with pytest.raises(NoService, match=r"refuses the token: CALLBOARD_TOKEN"):
+            with pytest.raises(NoService, match=r"rejects the token: CALLBOARD_TOKEN"):
                 await link.open()
     assert len(found) == 2
 
@@ -126,7 +126,7 @@ BRIEF = replace(SETTINGS, backoff_initial=0.001, busy_wait=0.01)
 
 async def test_a_dead_service_is_told_from_one_that_takes_nobody_in() -> None:
     async with service(refuse=4001) as url, Link(by_url(url, TOKEN), BRIEF) as link:
-        with pytest.raises(NoService, match=r"takes nobody in now.*try again later"):
+        with pytest.raises(NoService, match=r"accepts no clients now.*try again later"):
             await link.open()
     async with Link(by_url(url, TOKEN)) as link:
         with pytest.raises(NoService, match="no service answers at"):
@@ -136,16 +136,16 @@ async def test_a_dead_service_is_told_from_one_that_takes_nobody_in() -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (400, "the token belongs in CALLBOARD_TOKEN"),
+        (400, "put the token in CALLBOARD_TOKEN"),
         (401, "a login"),
-        (403, "does not admit this client"),
-        (404, "has the path /ws"),
-        (302, "opens no WebSocket"),
-        (429, "opens no WebSocket"),
-        (500, "opens no WebSocket"),
-        (421, "not to be called by this name"),
+        (403, "rejects this client"),
+        (404, "the path must be /ws"),
+        (302, "does not open a WebSocket"),
+        (429, "does not open a WebSocket"),
+        (500, "does not open a WebSocket"),
+        (421, "rejects this host name"),
         (426, "no WebSocket handshake"),
-        (502, "reaches no service"),
+        (502, "cannot reach the service"),
         (503, "is full or shutting down: try again later"),
     ],
 )
@@ -194,7 +194,7 @@ async def test_waiting_for_a_full_service_can_be_cancelled() -> None:
 
 async def test_a_service_without_tls_is_named_in_the_error() -> None:
     async with service("old") as url, Link(by_url(url.replace("ws:", "wss:"), TOKEN)) as link:
-        with pytest.raises(NoService, match=r"no TLS with what answers.*begins with ws:"):
+        with pytest.raises(NoService, match=r"no TLS with the server.*begins with ws:"):
             await link.open()
 
 

@@ -103,7 +103,7 @@ async def test_a_history_that_is_cut_short_while_it_is_read_is_an_error() -> Non
                 return History(entries=[HistoryEntry(id="another")])
             return super().history(request)
 
-    with pytest.raises(RequestFailed, match="changed while it was read"):
+    with pytest.raises(RequestFailed, match="changed while it was being read"):
         await read(Cut(entries=5, max_bytes=1))
 
 
@@ -115,7 +115,7 @@ async def test_a_page_that_leads_nowhere_is_an_error_and_not_an_end(page: Histor
         def history(self, request: GetHistoryRequest) -> Message:
             return page
 
-    with pytest.raises(RequestFailed, match="after which none can be asked for"):
+    with pytest.raises(RequestFailed, match="without a position for the next page"):
         await read(Dead())
 
 

@@ -147,7 +147,7 @@ def test_without_options_the_text_is_the_answer() -> None:
         (ChatCompleted(), ""),
         (
             ChatCompleted(stop_reason=StopReason.STOP_REASON_MAX_TOKENS),
-            "the reply is cut off: it has reached the token limit",
+            "the reply is cut off: it reached the token limit",
         ),
         (
             ChatCompleted(stop_reason=StopReason.STOP_REASON_CONTEXT_FULL),

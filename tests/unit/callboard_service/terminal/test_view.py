@@ -70,11 +70,11 @@ def test_the_reply_streams_and_lines_about_it_stand_alone() -> None:
         "hm, so",
         "It is\tso",
         "trying again",
-        "the last 2 tokens above are void; they come again",
+        "the last 2 tokens above are void and will be sent again",
         "It was",
     ]
     view.notice(ChatNotice(discard_tokens=1))
-    assert out.getvalue().endswith("the last token above is void; it comes again\n")
+    assert out.getvalue().endswith("the last token above is void and will be sent again\n")
 
 
 def test_lines_are_not_wrapped_nor_marked_up() -> None:
@@ -94,7 +94,7 @@ def test_tools_are_shown_shortened_and_errors_marked() -> None:
     view.tool_result(ToolResultEvent(call_id="2", output="1\n2\n3\n4\n5\n6"))
     assert out.getvalue().splitlines() == [
         'tool read {"path": "x"}',
-        "  error of tool read",
+        "  tool read failed",
         "  no such file",
         "  1",
         "  2",
@@ -118,7 +118,7 @@ def test_an_ask_shows_title_detail_and_numbered_options() -> None:
         "  1. once",
         "  2. " + "no" * 200,
         "  answered elsewhere: once",
-        "  this needs no answer now",
+        "  this no longer needs an answer",
     ]
 
 
