@@ -158,4 +158,4 @@ class ServiceHealth:
 
 
 def _next(wait: float) -> str:
-    return f"it is started again in {ceil(wait)} s" if wait else "it is being started again"
+    return f"it restarts in {ceil(wait)} s" if wait else "it is restarting"

@@ -66,7 +66,7 @@ def decode_position(page: str) -> tuple[int, str]:
 
 def bad_page() -> Failure:
     """Return the Failure for a page token that does not belong to the list."""
-    return Failure(Code.INVALID_ARGUMENT, "the page token is not one of this list")
+    return Failure(Code.INVALID_ARGUMENT, "the page token does not belong to this list")
 
 
 def page_of(

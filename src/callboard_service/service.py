@@ -173,8 +173,10 @@ def _model_server(settings: Settings) -> ModelServer:
     key = secret.get_secret_value() if secret is not None else ""
     address = settings.openai_base_url
     if address is None and not key:
-        reason = "name the server with CALLBOARD_OPENAI_BASE_URL, or give a key of OpenAI's own"
-        raise BackendFailed(f"openai: {reason} with CALLBOARD_OPENAI_API_KEY")
+        reason = (
+            "set CALLBOARD_OPENAI_BASE_URL, or for OpenAI's own server CALLBOARD_OPENAI_API_KEY"
+        )
+        raise BackendFailed(f"openai: {reason}")
     return ModelServer(address or OPENAI, key, settings.openai_model or "")
 
 

@@ -101,7 +101,7 @@ async def test_a_reply_that_was_cancelled_is_shown_as_such(
     await client.all(request)
     await client.reply(conversation, "three")  # takes its turn once the cancelled reply is stored
     _, out, _ = told(shared, tmp_path, "sessions", "show", conversation)
-    cut = "*(cancelled: the reply was ended before it was complete)*"
+    cut = "*(cancelled: the reply was cut off before it was complete)*"
     assert [line for line in out.splitlines() if line and not line.startswith("#")] == [
         "one [[delay:60000]]two", "one ", cut, "three", "three",
     ]  # fmt: skip

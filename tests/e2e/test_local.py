@@ -139,7 +139,7 @@ async def test_a_reply_that_is_cut_at_the_token_limit_says_so(tmp_path: Path) ->
         code, out, err = told(service, tmp_path, "chat", "Tell me a very long story.")
     assert code == 0
     assert out.strip()
-    assert err == "callboard: the reply is cut off: it has reached the token limit\n"
+    assert err == "callboard: the reply is cut off: it reached the token limit\n"
 
 
 async def test_a_model_that_hangs_costs_its_replies_and_is_started_again(tmp_path: Path) -> None:

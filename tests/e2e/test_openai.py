@@ -120,7 +120,7 @@ async def test_how_long_the_server_may_say_nothing_is_a_setting(
     ):
         reply = await client.reply(await client.conversation(), "hi")
     assert (reply[-1].error.code, reply[-1].error.retryable) == ("DEADLINE_EXCEEDED", True)
-    assert reply[-1].error.message == "the model server has said nothing for 0.3 seconds"
+    assert reply[-1].error.message == "the model server sent nothing for 0.3 seconds"
 
 
 async def test_no_secret_leaves_the_service(

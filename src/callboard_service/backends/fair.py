@@ -54,9 +54,9 @@ class Ticket:
         """
         if await self.wait(UNSAID):
             return
-        yield ChatNotice(message="Other replies are being made; this one waits its turn.")
+        yield ChatNotice(message="Other replies are in progress; this one is waiting for its turn.")
         if not await self.wait(MAX_WAIT):
-            message = "the model is too busy: the reply has waited too long for its turn"
+            message = "the model is too busy: the reply waited too long for its turn"
             raise Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
 
     def leave(self) -> None:
@@ -107,7 +107,7 @@ class FairPlaces:
         """
         queue = self._waiting.setdefault(session, deque())
         if len(queue) >= self._max_waiting:
-            message = "too many replies of this client wait for the model"
+            message = "too many replies of this client are waiting for the model"
             raise Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
         ticket = Ticket(self, session)
         queue.append(ticket)

@@ -59,7 +59,7 @@ def struct_of(value: object) -> Struct:
     try:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
-        text = "[arguments that are nested too deeply to be shown]"
+        text = "[arguments nested too deeply to show]"
     return ParseDict({RAW: clean(text[:_MAX_TEXT])}, Struct())
 
 

@@ -161,7 +161,7 @@ class StoredConversations:
     def store_health(self) -> Health:
         """Return whether conversations can be read and written, as last known."""
         if self._store is None:
-            return Health(ready=False, detail="the conversations are not open")
+            return Health(ready=False, detail="the conversation store is not open")
         trouble = next(iter(self._faults.values()), "")
         return Health(ready=not trouble, detail=trouble)
 
@@ -300,7 +300,7 @@ class StoredConversations:
                 async with asyncio.timeout(REOPEN_WAIT):
                     await self._mended.wait()
         if self._store is None:
-            message = "the conversations are not open"
+            message = "the conversation store is not open"
             raise Failure(Code.UNAVAILABLE, message, retryable=True, retry_after_ms=RETRY_AFTER_MS)
         return self._store
 

@@ -128,7 +128,7 @@ def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failu
     if conversation.deletion is not None:
         return Failure(Code.CANCELLED, "the conversation is being deleted")
     if len(conversation.turns) > MAX_WAITING:
-        message = "too many messages wait in this conversation"
+        message = "too many messages are waiting in this conversation"
         return Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
     return None
 

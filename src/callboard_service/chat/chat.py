@@ -126,7 +126,7 @@ class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
             await conversation.ask(Delete(), timeout=30.0)
         except (AskFailed, Undelivered) as error:
             raise Failure(
-                Code.UNAVAILABLE, "the running reply does not end", retryable=True
+                Code.UNAVAILABLE, "the running reply did not stop", retryable=True
             ) from error
         return SessionDeleted(session_id=name)
 

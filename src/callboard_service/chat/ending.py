@@ -13,7 +13,7 @@ from callboard_service.store.turns import KeptTurn
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation
 
-CUT_OFF: Final = Failure(Code.CANCELLED, "the reply was ended before it was complete")
+CUT_OFF: Final = Failure(Code.CANCELLED, "the reply was cut off before it was complete")
 CRASHED: Final = Failure(Code.INTERNAL, "the service failed on this request")
 DELETED: Final = Failure(Code.CANCELLED, "the conversation was deleted")
 INTERRUPTED: Final = Failure(Code.ABORTED, "the service ended while the reply was being made")

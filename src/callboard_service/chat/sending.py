@@ -84,7 +84,7 @@ async def ask_conversation(
     try:
         return await conversation.ask(question, timeout=seconds)
     except (AskFailed, Undelivered) as error:
-        message = "the conversation does not answer"
+        message = "the conversation is not responding"
         raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
 
 
@@ -156,8 +156,9 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             reader.close()
 
     def _announce_wait(self) -> None:
-        message = "Another reply of this conversation runs; this one waits its turn."
-        self.context.notice(message)
+        self.context.notice(
+            "Another reply in this conversation is in progress; this one is waiting for its turn."
+        )
 
     def _note_state(self, info: TurnInfo) -> None:
         """Withhold the notice that the message waits, once it does not."""
@@ -238,7 +239,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 await ask_conversation(conversation, Answer(answer), SETTLING)
             except Failure as failure:
                 if failure.code is Code.INVALID_ARGUMENT:
-                    message = "That answer is none of the options; the question is still open."
+                    message = "That answer is not one of the options; the question is still open."
                     self.context.notice(message)
 
 

@@ -309,7 +309,7 @@ class Database:
         try:
             file = self._file = OpenFile(path)
         except OSError as error:  # removed since it was opened
-            raise StoreLost(f"{path} cannot be reached any more: {error.strerror}") from error
+            raise StoreLost(f"{path} can no longer be accessed: {error.strerror}") from error
         self._writer.file = file
         if self._reader is not None:
             self._reader.file = file

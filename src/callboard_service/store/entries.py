@@ -75,7 +75,7 @@ def _taken_from(rest: HistoryEntry) -> dict[str, SqlValue]:
         case "ask" | "ask_closed":
             pass  # kept as they are
         case None:
-            raise ValueError("an entry that says nothing cannot be kept")
+            raise ValueError("an empty entry cannot be stored")
         case _:
             assert_never(kind)
     return values

@@ -52,11 +52,11 @@ class OpenFile:
         except FileNotFoundError:
             raise StoreLost(f"{path} was removed while it was open") from None
         except OSError as error:
-            raise StoreLost(f"{path} cannot be reached any more: {error.strerror}") from error
+            raise StoreLost(f"{path} can no longer be accessed: {error.strerror}") from error
         if _identity(status) != self._identity:
             raise StoreLost(f"{path} was replaced while it was open")
         if status.st_size < self._size:
-            raise StoreDamaged(f"{path} is damaged: it was cut while it was open")
+            raise StoreDamaged(f"{path} is damaged: it was truncated while it was open")
         self._size = status.st_size
         for log, found in self._logs.items():
             if identity(log) != found:

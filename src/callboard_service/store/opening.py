@@ -68,7 +68,7 @@ async def open_database(
                 raise StoreRefused(str(damaged)) from damaged
             aside = _set_aside(path, found, clock())
             if aside is not None:
-                report(f"{damaged}; it is kept as {aside}, and a new one is made")
+                report(f"{damaged}; it was moved to {aside}, and a new one is created")
         except StoreBusy as busy:
             # If two processes switch a new file to WAL at once, SQLite fails one without waiting.
             if asyncio.get_running_loop().time() >= deadline:
@@ -95,11 +95,11 @@ def _make_place(location: Path) -> Path:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         mode = path.stat().st_mode  # raises for a loop of links, where `is_file` returns False
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise StoreRefused(f"{path} is {kind}; a database file is wanted")
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise StoreRefused(f"{path} is {kind}; expected a database file")
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before 3.13
         reason = getattr(error, "strerror", None) or error
-        raise StoreRefused(f"{location} cannot be made or read: {reason}") from error
+        raise StoreRefused(f"{location} cannot be created or read: {reason}") from error
     return path
 
 
@@ -127,7 +127,7 @@ def _check(path: Path, thorough: bool, transaction: Transaction) -> None:
         raise StoreRefused(f"{path} was made by a newer version of Callboard")
     faults = transaction.row(f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)")
     if faults is None or faults[0] != "ok":
-        raise StoreDamaged(f"{path} is damaged: its pages do not fit together")
+        raise StoreDamaged(f"{path} is damaged: its pages are inconsistent")
 
 
 async def _prepare(location: Location, busy_timeout: float) -> Database:

@@ -45,7 +45,7 @@ class JobThread:
         Raises StoreCrowded if `at_most` jobs are already waiting; None: no limit.
         """
         if at_most is not None and self._jobs.qsize() >= at_most:
-            raise StoreCrowded("too many requests wait for the conversations")
+            raise StoreCrowded("too many requests are waiting for the conversation store")
         job = _Job(work)
         self._jobs.put(job.run)
         return job.future

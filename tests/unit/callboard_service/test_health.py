@@ -136,12 +136,12 @@ async def test_health_tells_the_reason_and_the_next_attempt(
     await clock.advance(0.0)
     assert stage.health.unavailable() == "backend"
     health = stage.health.now()
-    assert health.detail == "the model's process ended; it is started again in 1 s"
+    assert health.detail == "the model's process ended; it restarts in 1 s"
     assert stage.health.refusal() is None  # no restart has failed yet
     await clock.advance(60.0)
     health = stage.health.now()
     assert not health.ready
-    assert health.detail.startswith("local: the model's file is broken; it is started again in ")
+    assert health.detail.startswith("local: the model's file is broken; it restarts in ")
     refusal = stage.health.refusal()
     assert refusal is not None
     assert (refusal.code, refusal.retryable) == (Code.UNAVAILABLE, True)

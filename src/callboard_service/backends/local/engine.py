@@ -159,8 +159,8 @@ class ModelEngine:
             return kept
         if tokens >= self._context:
             raise TooLargeError(
-                f"the message is too large: with it the prompt has {tokens} tokens,"
-                f" and the model's context is {self._context}"
+                f"the message is too large: the prompt would have {tokens} tokens,"
+                f" but the model's context has only {self._context}"
             )
         if len(kept) < len(messages):
             sink.trimmed(len(messages) - len(kept))
@@ -185,7 +185,7 @@ class ModelEngine:
         padded = Message(role=last["role"], content=last["content"] + filler)
         self._run([*messages[:-1], padded], {"max_tokens": 1}, probe)
         if probe.tokens is None:
-            raise EngineError(f"the model does not count tokens: {probe.message}")
+            raise EngineError(f"the model cannot count tokens: {probe.message}")
         return probe.tokens, probe.context
 
     def _measure(self) -> None:
@@ -291,7 +291,7 @@ class _ReplyStream(_Stream):
 
     def result(self) -> EngineReply:
         if self._finish is None and not self._sink.cancelled():
-            raise EngineError("the model stopped without an end of its reply")
+            raise EngineError("the model stopped before the end of its reply")
         return EngineReply(self._input_tokens, self._output_tokens, self._finish or "cancelled")
 
 

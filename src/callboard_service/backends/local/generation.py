@@ -22,7 +22,7 @@ _BYTES_PER_TOKEN: Final = 16
 _BYTES_PER_MESSAGE: Final = 48
 """Overhead of a message, apart from its text, in the line that carries it."""
 
-_FASTER: Final = "the reply comes faster than it is taken"
+_FASTER: Final = "the reply arrives faster than the client reads it"
 
 
 class Generation:
@@ -88,7 +88,7 @@ def fitting(turns: Sequence[Turn], at_most: int) -> tuple[list[Turn], int]:
             break
         kept += 1
     if not kept:
-        message = f"the message is too large for the model: it may have {at_most} bytes"
+        message = f"the message is too large for the model: at most {at_most} bytes"
         raise Failure(Code.INVALID_ARGUMENT, message)
     start = len(turns) - kept
     while start and turns[start][0] != "user":

@@ -70,14 +70,14 @@ def load_model(model: Path, *, context: int, threads: int, parallel: int) -> Ser
     except ImportError as error:
         reason = "is not installed" if error.name == "xllamacpp" else f"cannot be loaded: {error}"
         raise LoadError(
-            f"xllamacpp {reason}; it runs the model (pip install 'callboard[local]')"
+            f"xllamacpp {reason}; the backend local needs it (pip install 'callboard[local]')"
         ) from error
     with _private_folder() as folder:
         try:
             params = _params(model, context, threads or _cores(), parallel)
             _hide_listener(params, folder)
         except AttributeError as error:
-            raise LoadError(f"this version of xllamacpp does not fit: {error}") from error
+            raise LoadError(f"this version of xllamacpp is not supported: {error}") from error
         try:
             server: Server = xllamacpp.Server(params)
         except (RuntimeError, MemoryError) as error:
@@ -198,7 +198,7 @@ def _read_reason(params: "xllamacpp.CommonParams", folder: str) -> str:
                 if found := re.search(cause, text):
                     return one_line(found[1])
             if time.monotonic() > deadline:
-                return "llama.cpp refuses it"
+                return "llama.cpp rejected it"
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ MAX_OWED: Final = 64
 """Maximum chats that the child has not ended, including cancelled ones; it queues up to 64."""
 
 _MAX_LINE: Final = 4 * 1024 * 1024
-_STUCK: Final = "the model's process does not answer"
+_STUCK: Final = "the model's process is not responding"
 _DIED: Final = Failure(Code.UNAVAILABLE, "the model's process ended", retryable=True)
 
 _LOOKS: Final = 8
@@ -117,10 +117,10 @@ class ModelOutput(Actor[Never]):
             while line := await source.readline():
                 event = json.loads(line)
                 if not isinstance(event, dict):
-                    raise ValueError("a line is no JSON object")
+                    raise ValueError("a line is not a JSON object")
                 await self._owner.send(ModelSaid(source, event, len(line)))
         except (ValueError, RecursionError) as error:  # readline raises ValueError on a long line
-            reason = f"the model's process says what makes no sense: {str(error)[:200]}"
+            reason = f"the model's process sent invalid output: {str(error)[:200]}"
         self._owner.tell(Ended(source, reason))
 
     def receive(self, message: Never) -> None:
@@ -221,7 +221,9 @@ class ModelProcess(Actor[ModelMessage]):
             async with asyncio.timeout(self._start_timeout):
                 line = await output.readline()
         except TimeoutError:
-            raise BackendFailed(f"{self._model}: the model did not load in time") from None
+            raise BackendFailed(
+                f"{self._model}: the model did not load in time (local_start_ms)"
+            ) from None
         except ValueError:  # the line is too long
             line = b""
         try:
@@ -326,7 +328,7 @@ class ModelProcess(Actor[ModelMessage]):
             assert self._child is not None
             with suppress(ProcessLookupError):
                 self._child.kill()
-            raise ModelDied("the model's process has said nothing for too long")
+            raise ModelDied("the model's process produced no output for too long")
         self._look_later()
 
     @property

@@ -120,7 +120,7 @@ class Answer:
         self._done = True
         if not self.parsed and self._in_order:
             if self._judged:
-                raise self._refusals.malformed("what is no reply")
+                raise self._refusals.malformed("something that is not a reply")
             self.broken = self._refusals.empty()
 
     def _take(self, data: bytes) -> None:
@@ -169,7 +169,7 @@ class Answer:
             raise self._refusals.of_error(event.data)
         if not data or self._ended or event.kind not in ("", "message", BARE):
             return
-        raise self._refusals.malformed("what is not JSON")
+        raise self._refusals.malformed("something that is not JSON")
 
 
 async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

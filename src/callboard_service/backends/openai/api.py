@@ -199,7 +199,7 @@ class Api:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.strip().lower() not in ("", "identity"):
             response.close()
-            raise self._refusals.malformed("a compressed answer, for which it was not asked")
+            raise self._refusals.malformed("a compressed answer, which was not requested")
         return response
 
     async def _send(

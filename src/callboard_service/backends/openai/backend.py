@@ -115,7 +115,7 @@ class OpenAIBackend(StoredConversations):
         """Return ready unless the server was unusable when it was last asked."""
         if self._api is None:
             return Health(False, "not connected")
-        detail = self._trouble or "ready, as far as it is known"
+        detail = self._trouble or "ready, as far as known"
         return Health(self.is_open and not self._trouble, f"{self._api.origin}: {detail}")
 
     async def connect(self) -> None:
@@ -292,7 +292,7 @@ class OpenAIBackend(StoredConversations):
                 continue
             if _is_worth_another(failure) and failure.message != told:
                 told = failure.message
-                yield ChatNotice(message=f"Trying again: {failure.message}.")
+                yield ChatNotice(message=f"Retrying: {failure.message}.")
         if started is not None:
             yield started
 

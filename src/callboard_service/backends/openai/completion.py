@@ -29,7 +29,7 @@ the thread never stops."""
 
 _SAYING: Final = ("content", "refusal", "reasoning", "reasoning_content", "tool_calls")
 
-NO_REASON: Final = "the model server ended without saying why"
+NO_REASON: Final = "the model server gave no reason for the end of the reply"
 """The `stop_detail` of a reply that may have been cut; llama-cpp-python ends some replies so."""
 
 _MAX_COUNT: Final = 2**32 - 1

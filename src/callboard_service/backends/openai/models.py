@@ -28,7 +28,7 @@ class Models:
         """List the models and log oddities. Raises Failure if the server cannot be asked."""
         await self.refresh()
         if self._listed is None:
-            self._log.warning("models not listed", reason="the server has no list of models")
+            self._log.warning("models not listed", reason="the server does not list models")
         elif self._default and self._default not in self._listed:
             self._log.warning("the model is not in the server's list", model=self._default)
 

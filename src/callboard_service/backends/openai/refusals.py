@@ -23,15 +23,15 @@ _MAX_ADVICE: Final = 24 * 3600.0
 _AGAIN: Final = frozenset({429, 502, 503})
 
 _CODES: Final = {
-    401: (Code.UNAUTHENTICATED, f"the model server does not take the key ({API_KEY})"),
-    402: (Code.FAILED_PRECONDITION, "the model server wants to be paid"),
-    403: (Code.PERMISSION_DENIED, "the model server does not allow this"),
-    404: (Code.NOT_FOUND, "the model server does not know the model or the address"),
-    405: (Code.FAILED_PRECONDITION, f"that is no chat-completions address ({BASE_URL})"),
-    408: (Code.DEADLINE_EXCEEDED, "the model server gave up waiting"),
-    409: (Code.ABORTED, "the model server is in conflict"),
+    401: (Code.UNAUTHENTICATED, f"the model server rejected the key ({API_KEY})"),
+    402: (Code.FAILED_PRECONDITION, "the model server requires payment"),
+    403: (Code.PERMISSION_DENIED, "the model server denied access"),
+    404: (Code.NOT_FOUND, "the model server does not know the model or the URL"),
+    405: (Code.FAILED_PRECONDITION, f"the URL is not a chat-completions endpoint ({BASE_URL})"),
+    408: (Code.DEADLINE_EXCEEDED, "the model server timed out"),
+    409: (Code.ABORTED, "the model server reported a conflict"),
     413: (Code.INVALID_ARGUMENT, "the conversation is too large for the model server"),
-    429: (Code.RESOURCE_EXHAUSTED, "the model server takes no more requests for now"),
+    429: (Code.RESOURCE_EXHAUSTED, "the model server accepts no more requests for now"),
     504: (Code.DEADLINE_EXCEEDED, "the model behind the server did not answer in time"),
 }
 _RETRYABLE: Final = frozenset(
@@ -108,12 +108,12 @@ class Refusals:
     def of_redirect(self, status: int, target: str) -> Refused:
         """Return the failure for a redirect, which would take the key to the origin `target`."""
         where = self._scrub(target) or "another address"
-        message = f"the model server redirects to {where} (HTTP {status}), which is not followed"
-        return Refused(Code.FAILED_PRECONDITION, f"{message}; set {BASE_URL} to where it is")
+        message = f"the model server redirects to {where} (HTTP {status})"
+        return Refused(Code.FAILED_PRECONDITION, f"{message}; set {BASE_URL} to the final address")
 
     def of_page(self) -> Refused:
         """Return the failure for a web page in place of an answer."""
-        message = f"the model server answers with a web page; is {BASE_URL} right?"
+        message = f"the model server answered with a web page; check {BASE_URL}"
         return Refused(Code.FAILED_PRECONDITION, message)
 
     def of_error(self, error: object) -> Refused:
@@ -133,33 +133,36 @@ class Refusals:
 
     def empty(self) -> Refused:
         """Return the failure for an empty answer, with which some servers refuse long prompts."""
-        message = "the model server answered with nothing; the conversation may be too long for it"
+        message = "the model server sent an empty answer; the conversation may be too long for it"
         return Refused(Code.UNAVAILABLE, message)
 
     def of_exception(self, error: Exception, silence: float) -> Refused:
         """Return the failure for an exception of aiohttp; silence: the seconds of a timeout."""
         match error:
             case aiohttp.ClientConnectorCertificateError() | ssl.CertificateError():
-                refused = Refused(
-                    Code.UNAVAILABLE, "the model server's certificate is not to be trusted"
-                )
+                refused = Refused(Code.UNAVAILABLE, "the model server's certificate is not trusted")
                 refused.retryable = False
                 return refused
             case aiohttp.ConnectionTimeoutError():
-                return Refused(Code.UNAVAILABLE, "the model server takes no connection in time")
+                return Refused(Code.UNAVAILABLE, "connecting to the model server timed out")
             case TimeoutError():
-                message = f"the model server has said nothing for {silence:g} seconds"
+                message = f"the model server sent nothing for {silence:g} seconds"
                 return Refused(Code.DEADLINE_EXCEEDED, message)
             case aiohttp.ClientSSLError():
-                return Refused(Code.UNAVAILABLE, "TLS with the model server fails")
+                return Refused(Code.UNAVAILABLE, "TLS with the model server failed")
             case aiohttp.ClientConnectorDNSError():
-                return Refused(Code.UNAVAILABLE, f"the model server's name is unknown ({BASE_URL})")
+                return Refused(
+                    Code.UNAVAILABLE,
+                    f"the model server's host name cannot be resolved ({BASE_URL})",
+                )
             case aiohttp.ClientConnectorError():
-                return Refused(Code.UNAVAILABLE, f"the model server is not there ({BASE_URL})")
+                return Refused(Code.UNAVAILABLE, f"the model server cannot be reached ({BASE_URL})")
             case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-                return Refused(Code.UNAVAILABLE, f"what answers does not speak HTTP ({BASE_URL})")
+                return Refused(
+                    Code.UNAVAILABLE, f"the model server does not speak HTTP ({BASE_URL})"
+                )
             case _:
-                message = "the connection to the model server broke"
+                message = "the connection to the model server was lost"
                 return Refused(Code.UNAVAILABLE, message, again=True)
 
     def malformed(self, what: str) -> Refused:
@@ -176,12 +179,12 @@ class Refusals:
 
     def no_content(self, seconds: float) -> Refused:
         """Return the failure for a server that sends data, but nothing of the reply."""
-        message = f"the model server has said nothing of the reply for {seconds:g} seconds"
+        message = f"the model server sent nothing of the reply for {seconds:g} seconds"
         return Refused(Code.DEADLINE_EXCEEDED, message)
 
     def cut(self) -> Refused:
         """Return the failure for an answer that broke off."""
-        message = "the model server ended the reply in the middle"
+        message = "the model server broke off the reply"
         return Refused(Code.UNAVAILABLE, message, again=True)
 
     def _sentence(self, meaning: str, error: ServerError) -> str:
@@ -254,7 +257,7 @@ def _meaning(status: int) -> tuple[Code, str]:
     if status in _CODES:
         return _CODES[status]
     if status >= 500:
-        return Code.UNAVAILABLE, "the model server is in trouble"
+        return Code.UNAVAILABLE, "the model server failed"
     if status >= 400:
-        return Code.INVALID_ARGUMENT, "the model server refuses the request"
-    return Code.FAILED_PRECONDITION, f"the model server gives an answer of no use; see {BASE_URL}"
+        return Code.INVALID_ARGUMENT, "the model server rejected the request"
+    return Code.FAILED_PRECONDITION, f"the model server sent an unexpected answer; check {BASE_URL}"

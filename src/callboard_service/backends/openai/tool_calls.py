@@ -173,7 +173,7 @@ class ToolCalls:
     def _charge(self, piece: str) -> None:
         self._left -= len(piece)
         if self._left < 0:
-            raise TooManyCalls("tool calls without end")
+            raise TooManyCalls("tool calls that are too long")
 
 
 def _index(index: object) -> int | str | None:

@@ -45,15 +45,15 @@ _CONVERSATION: Final = re.compile(r"ses_[A-Za-z0-9]{1,64}")
 _AWAY: Final = Failure(Code.UNAVAILABLE, "the OpenCode server cannot be reached", retryable=True)
 _SLOW: Final = Failure(Code.UNAVAILABLE, "the OpenCode server does not answer", retryable=True)
 _OTHER: Final = Failure(
-    Code.FAILED_PRECONDITION, "what answers there is not an OpenCode server; see OPENCODE_URL"
+    Code.FAILED_PRECONDITION, "this is not an OpenCode server; check CALLBOARD_OPENCODE_URL"
 )
 TOO_LONG: Final = Failure(Code.RESOURCE_EXHAUSTED, "the OpenCode server's answer is too long")
 _STATUS: Final = {
-    400: (Code.INVALID_ARGUMENT, "the OpenCode server does not take this"),
-    401: (Code.UNAUTHENTICATED, "the OpenCode server does not take the password"),
-    403: (Code.PERMISSION_DENIED, "the OpenCode server does not allow this"),
-    404: (Code.NOT_FOUND, "the OpenCode server does not have this"),
-    429: (Code.RESOURCE_EXHAUSTED, "the OpenCode server takes no more for now"),
+    400: (Code.INVALID_ARGUMENT, "the OpenCode server rejected the request"),
+    401: (Code.UNAUTHENTICATED, "the OpenCode server rejected the password"),
+    403: (Code.PERMISSION_DENIED, "the OpenCode server denied access"),
+    404: (Code.NOT_FOUND, "the OpenCode server cannot find this"),
+    429: (Code.RESOURCE_EXHAUSTED, "the OpenCode server accepts no more requests for now"),
 }
 _RETRYABLE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 

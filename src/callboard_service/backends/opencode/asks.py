@@ -30,7 +30,7 @@ _REFUSE: Final = ("reject",)
 _TITLES: Final = {
     "bash": "Run a command",
     "edit": "Change a file",
-    "external_directory": "Touch what is outside the project",
+    "external_directory": "Access files outside the project",
     "webfetch": "Fetch from the web",
 }
 
@@ -97,7 +97,9 @@ class Asks:
         questions = tables(data, "questions")
         labels = (text(option, "label") for q in questions for option in tables(q, "options"))
         if sum(map(len, labels)) > MAX_OPTIONS:
-            raise Failure(Code.RESOURCE_EXHAUSTED, "the reply asks a question with endless options")
+            raise Failure(
+                Code.RESOURCE_EXHAUSTED, "the reply asks a question whose options are too long"
+            )
         request_id = self._enter(data, len(questions), permission=False)
         if request_id is None:
             return []

@@ -107,9 +107,9 @@ class OpenCodeBackend:
     def health(self) -> Health:
         """Return ready while the server is attached and its events arrive."""
         if not self._hub.attached:
-            return Health(ready=False, detail="the OpenCode server is not there")
+            return Health(ready=False, detail="the OpenCode server is not connected")
         if not self._hub.streaming.is_set():
-            return Health(ready=False, detail="the OpenCode server's events do not come")
+            return Health(ready=False, detail="no events arrive from the OpenCode server")
         return Health(ready=True, detail=f"OpenCode, in {self._hub.directory}")
 
     async def conversations(
@@ -195,7 +195,7 @@ class OpenCodeBackend:
             async with asyncio.timeout(STREAM_WAIT):
                 await self._hub.streaming.wait()
         except TimeoutError:
-            message = "the OpenCode server's events do not come"
+            message = "no events arrive from the OpenCode server"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from None
 
     def _abort(self, name: str, *, underway: bool) -> None:
@@ -213,7 +213,7 @@ class OpenCodeBackend:
             if aborts is not None:
                 await aborts.ask(lambda reply: Quiet(name, reply), timeout=_QUIET_WAIT)
         except (AskFailed, Undelivered) as error:
-            message = "the reply before this one does not end"
+            message = "the previous reply has not stopped yet"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
 
 

@@ -27,7 +27,7 @@ def too_long(what: str) -> Failure:
 def check_room(tracked: Sized, what: str) -> None:
     """Raise Failure, RESOURCE_EXHAUSTED, if `tracked` is full."""
     if len(tracked) >= MAX_TRACKED:
-        message = f"the reply is longer than {MAX_TRACKED} {what}"
+        message = f"the reply has more than {MAX_TRACKED} {what}"
         raise Failure(Code.RESOURCE_EXHAUSTED, message)
 
 
@@ -38,4 +38,4 @@ def cut(text: str) -> str:
     data = text.encode(errors="replace")
     if len(data) <= MAX_REPLY_BYTES:
         return text
-    return data[:MAX_REPLY_BYTES].decode(errors="ignore") + "… [the rest was too long]"
+    return data[:MAX_REPLY_BYTES].decode(errors="ignore") + "… [the rest was left out]"

@@ -52,7 +52,10 @@ def find_program(command: str | None) -> str:
     found = launch.find_program(command or "opencode")
     if found is None:
         name = command or "opencode"
-        raise BackendFailed(f"opencode: there is no program {name!r}; {INSTALL}, or name it")
+        raise BackendFailed(
+            f"opencode: program {name!r} not found; run {INSTALL}, or set "
+            "CALLBOARD_OPENCODE_COMMAND"
+        )
     return found
 
 
@@ -151,16 +154,18 @@ class Child(Actor[Died]):
                         return found[1]
                     last.append(said[:200])
         except TimeoutError:
-            raise BackendFailed(f"opencode: {self._program} does not get ready") from None
+            raise BackendFailed(
+                f"opencode: {self._program} was not ready in time (opencode_start_ms)"
+            ) from None
         except ValueError:
             raise BackendFailed(f"opencode: {self._program} is not OpenCode") from None
-        reason = " ".join(filter(None, last)) or "it said nothing"
+        reason = " ".join(filter(None, last)) or "it printed nothing"
         raise BackendFailed(f"opencode: {self._program} ended before it was ready: {reason}")
 
     def child_ended(self, down: Down) -> None:
         """Crash if the Server actor has crashed: its process may run, but cannot be used."""
         if down.exit is Exit.CRASHED:
-            raise ServerDied("the OpenCode server cannot be used any more") from down.error
+            raise ServerDied("the OpenCode server is no longer usable") from down.error
 
     def receive(self, message: Died) -> None:
         """Crash, because the process has ended. Raises ServerDied."""
@@ -223,4 +228,4 @@ async def refuse_open(url: str) -> None:
         raise BackendFailed(f"opencode: {url}: {failure.message}") from None
     finally:
         await api.close()
-    raise BackendFailed(f"opencode: what listens on {url} answers without the password")
+    raise BackendFailed(f"opencode: the server at {url} does not ask for the password")

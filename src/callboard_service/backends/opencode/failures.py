@@ -28,9 +28,9 @@ _STATUS: Final = {
     504: Code.DEADLINE_EXCEEDED,
 }
 _NAMES: Final = {
-    "ProviderAuthError": (Code.UNAUTHENTICATED, "the model's server does not take the key"),
+    "ProviderAuthError": (Code.UNAUTHENTICATED, "the model's server rejected the key"),
     "ContextOverflowError": (Code.FAILED_PRECONDITION, "the conversation is too long"),
-    "MessageOutputLengthError": (Code.RESOURCE_EXHAUSTED, "the reply became too long"),
+    "MessageOutputLengthError": (Code.RESOURCE_EXHAUSTED, "the reply is too long"),
 }
 _RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 

@@ -24,7 +24,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 RESTART_WAIT: Final = 15.0
 """Seconds that a request waits for a server that is being restarted."""
 
-_AWAY: Final = "the OpenCode server is not there"
+_AWAY: Final = "the OpenCode server is not connected"
 _OF_CHILDREN: Final = ("permission.", "question.", "session.created")
 
 
@@ -53,7 +53,7 @@ class ReplyEvents:
         if self._failure is not None:
             return
         if len(self._items) >= MAX_EVENTS or self._bytes + size > MAX_BYTES:
-            message = "the reply comes faster than it is taken"
+            message = "the reply arrives faster than the client reads it"
             self.fail(Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True))
             self._overflowed()
             return

@@ -20,8 +20,8 @@ PAGE: Final = 100
 """Messages to fetch for a check: more than the steps of one reply between two checks."""
 
 OVERTAKEN: Final = (
-    "OpenCode gives no answer: the conversation has messages dated later than its clock; "
-    "begin another conversation"
+    "OpenCode does not answer, because the conversation has messages dated after its clock; "
+    "start a new conversation"
 )
 
 _TRIES: Final = 3

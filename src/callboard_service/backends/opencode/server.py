@@ -47,7 +47,7 @@ class Server(Actor[Never]):
             await api.close()
             raise
         if not version.startswith(TRIED):
-            self._log.warning("OpenCode of a version never tried", version=version, tried=TRIED)
+            self._log.warning("untested version of OpenCode", version=version, tried=TRIED)
         self._log.info("OpenCode ready", version=version, directory=api.directory)
         self._on_start(self.context.spawn(lambda: Aborts(api, self._log), name="aborts"))
         self._hub.attach(api)

@@ -14,7 +14,7 @@ from callboard_service.backends.opencode.bounds import MAX_REPLY_BYTES, check_ro
 
 ShownAnswer: TypeAlias = ChatToken | ReasoningToken | ChatNotice
 
-AGAIN: Final = "What was said last is void; it comes again."
+AGAIN: Final = "The last part of the reply is void; it will be sent again."
 
 
 @dataclass(slots=True)

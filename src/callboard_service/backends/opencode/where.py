@@ -30,10 +30,12 @@ def find_server(
     """Decide from the settings where the server is. Raises BackendFailed."""
     if url is not None:
         if command is not None:
-            raise BackendFailed("opencode: OPENCODE_URL and OPENCODE_COMMAND exclude each other")
+            raise BackendFailed(
+                "opencode: CALLBOARD_OPENCODE_URL and CALLBOARD_OPENCODE_COMMAND cannot be combined"
+            )
         return Attached(Address(url, password), "" if directory is None else str(directory))
     if password:
-        raise BackendFailed("opencode: OPENCODE_PASSWORD is for the server at OPENCODE_URL")
+        raise BackendFailed("opencode: CALLBOARD_OPENCODE_PASSWORD requires CALLBOARD_OPENCODE_URL")
     project = (directory or Path()).resolve()
     if not project.is_dir():
         raise BackendFailed(f"opencode: there is no directory {project}")

@@ -88,7 +88,7 @@ async def test_a_longer_wait_is_announced(monkeypatch: pytest.MonkeyPatch) -> No
     places = FairPlaces(1, max_waiting=9)
     first, second = places.enter("a"), places.enter("b")
     turn = second.turn()
-    assert "waits its turn" in (await anext(turn)).message
+    assert "is waiting for its turn" in (await anext(turn)).message
     going_on = asyncio.ensure_future(anext(turn, None))
     first.leave()
     assert await going_on is None

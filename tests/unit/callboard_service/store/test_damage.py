@@ -55,7 +55,7 @@ async def test_a_damaged_file_is_set_aside(stores: Stores, damage: Callable[[Pat
     assert aside.read_bytes() == before
     [line] = stores.reports
     assert line.startswith(f"{stores.path} is damaged: ")
-    assert line.endswith(f"; it is kept as {aside}, and a new one is made")
+    assert line.endswith(f"; it was moved to {aside}, and a new one is created")
     assert "\n" not in line
     await store.close()
     assert {*stores.names()} - {f"{ASIDE}-wal", f"{ASIDE}-shm"} == {"conversations.db", ASIDE}

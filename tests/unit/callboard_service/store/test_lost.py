@@ -202,7 +202,7 @@ async def test_a_folder_that_may_not_be_entered_any_more_is_reported_and_the_sto
     await up.wait()
     assert kept.conversations.is_open  # before any call
     assert await kept.titles() == ["before"]
-    assert [line for line in kept.reports if "cannot be reached any more" in line]
+    assert [line for line in kept.reports if "can no longer be accessed" in line]
 
 
 async def _fail(*_: object) -> None:

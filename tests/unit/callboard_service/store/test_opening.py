@@ -183,7 +183,7 @@ async def test_a_folder_is_no_database(stores: Stores) -> None:
 
 async def test_a_pipe_is_no_database(stores: Stores) -> None:
     os.mkfifo(stores.path)
-    assert "no regular file" in await refusal(stores)
+    assert "not a regular file" in await refusal(stores)
 
 
 async def test_a_folder_that_cannot_be_made_is_named(stores: Stores) -> None:
@@ -196,7 +196,7 @@ async def test_a_folder_that_cannot_be_made_is_named(stores: Stores) -> None:
 
 async def test_links_in_a_circle_lead_nowhere(stores: Stores) -> None:
     stores.path.symlink_to(stores.path)
-    assert "cannot be made or read" in await refusal(stores)
+    assert "cannot be created or read" in await refusal(stores)
 
 
 @contextmanager

@@ -142,7 +142,7 @@ async def test_a_message_is_kept_before_its_reply_has_its_turn(
         server.will(paused(opened))
         first, second = talk.reply("first", session="a"), talk.reply("second", session="b")
         await anext(first)
-        assert "waits its turn" in (await anext(second)).message
+        assert "is waiting for its turn" in (await anext(second)).message
         assert await talk.kept() == ["first", "second"]
         await second.aclose()
         await first.aclose()
@@ -179,7 +179,7 @@ async def test_few_large_conversations_are_sent_at_once(
         first, second = talk.reply("hi", session="a"), talk.reply("hi", session="b")
         sending = asyncio.ensure_future(anext(first))
         await arrived.acquire()
-        assert "waits its turn" in (await anext(second)).message
+        assert "is waiting for its turn" in (await anext(second)).message
         small = Talk(talk.backend, (await talk.backend.create("small")).id, [])
         assert text_of(await small.all("hi")) == "small"
         begin.set()

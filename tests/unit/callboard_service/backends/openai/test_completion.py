@@ -190,10 +190,10 @@ def test_nothing_grows_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
                 take(*[delta(**{kind: text})] * 4)
             assert (ended.value.code.value, ended.value.retryable) == ("RESOURCE_EXHAUSTED", False)
             take(*[delta(**{kind: text})] * 3)
-    with pytest.raises(Refused, match="tool calls without end"):
+    with pytest.raises(Refused, match="tool calls that are too long"):
         take(*[delta(tool_calls=[call("x" * 30, index=0)])] * 4)
     for endless in (call(index=0, id="i" * 101), {"index": 0, "function": {"name": "n" * 101}}):
-        with pytest.raises(Refused, match="tool calls without end"):
+        with pytest.raises(Refused, match="tool calls that are too long"):
             take(delta(tool_calls=[endless]))
     with pytest.raises(Refused, match="more than 10 tool calls"):
         take(delta(tool_calls=[call(index=number, name="x") for number in range(11)]))

@@ -296,7 +296,7 @@ async def test_health(server: ScriptedServer, talk: Talk) -> None:
     for ready in (True, False, False):
         await talk.failure()
         assert backend.health().ready is ready
-    assert "does not take the key" in backend.health().detail
+    assert "rejected the key" in backend.health().detail
     await talk.all()
     assert backend.health().ready
     assert server.url in backend.health().detail

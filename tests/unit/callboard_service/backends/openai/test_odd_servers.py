@@ -101,7 +101,7 @@ async def test_a_whole_reply(server: ScriptedServer, talk: Talk, name: str, scri
             "B16: [DONE] without a reason",
             stream(data(chunk("Hello")), DONE),
             "UNSPECIFIED",
-            "the model server ended without saying why",
+            "the model server gave no reason for the end of the reply",
         ),
     ],
 )
@@ -152,7 +152,7 @@ TOO_LONG = {"code": 500, "message": "Context size has been exceeded.", "type": "
             stream(HEL, b'{\n "error": {\n  "message": "boom",\n  "code": 401\n }\n}'),
             "UNAUTHENTICATED", False, ": boom",
         ),
-        ("B16: the connection drops", cut(HEL), "UNAVAILABLE", True, "in the middle"),
+        ("B16: the connection drops", cut(HEL), "UNAVAILABLE", True, "broke off the reply"),
         ("B17: llama.cpp", stream(HEL, data({"error": TOO_LONG})), BAD, False, "exceeded."),
         (
             "B17: transformers",

@@ -92,7 +92,7 @@ def test_the_location_of_a_refused_field_is_shown() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>no</html>", b"", b"[" * 100_000, b"\xff", b"null"])
 def test_a_body_that_is_no_error_object_is_not_shown(body: bytes) -> None:
-    assert refuse(502, body).message == "the model server is in trouble (HTTP 502)"
+    assert refuse(502, body).message == "the model server failed (HTTP 502)"
 
 
 def test_a_long_message_is_shortened_and_made_one_line() -> None:

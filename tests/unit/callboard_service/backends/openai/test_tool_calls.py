@@ -183,7 +183,7 @@ def test_calls_are_bounded() -> None:
     with pytest.raises(TooManyCalls, match="more than 3 tool calls"):
         ToolCalls(3, 1000).add([piece("{}", f"n{number}", index=number) for number in range(4)])
     for endless in (piece("x" * 51), piece(None, "n" * 51), piece(None, "n", id="i" * 51)):
-        with pytest.raises(TooManyCalls, match="without end"):
+        with pytest.raises(TooManyCalls, match="too long"):
             ToolCalls(3, 50).add([endless])
 
 

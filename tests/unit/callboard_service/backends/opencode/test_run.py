@@ -177,7 +177,7 @@ def test_an_attempt_that_was_missed_makes_the_one_before_it_void(run: Run) -> No
     run.lose()
     steps = [part("s1", "step-start"), text("p"), part("s2", "step-start"), text("q", "a b")]
     assert seen(run, rest(*steps, completed=True)) == [
-        ("notice", "What was said last is void; it comes again.", 1),
+        ("notice", "The last part of the reply is void; it will be sent again.", 1),
         ("token", "a b"),
     ]
     assert ending(run) == [("completed", 0, 0)]
@@ -196,7 +196,7 @@ def test_a_new_attempt_without_a_retry_event_discards_the_last_one(run: Run) -> 
     answers = play(run, [*BEGUN, *steps, part("s2", "step-start"), text("q"), delta("q", "a b")])
     assert answers == [
         ("token", "a "),
-        ("notice", "What was said last is void; it comes again.", 1),
+        ("notice", "The last part of the reply is void; it will be sent again.", 1),
         ("token", "a b"),
     ]
 

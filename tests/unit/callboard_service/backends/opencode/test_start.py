@@ -45,8 +45,8 @@ async def test_a_wrong_password_a_web_page_and_a_closed_port_are_told_apart(tmp_
     ("settings", "reason"),
     [
         ({"url": "ftp://x"}, "http://"),
-        ({"url": "http://a:b@127.0.0.1:1"}, "no user or password"),
-        ({"url": "http://127.0.0.1:1", "command": "x"}, "exclude each other"),
+        ({"url": "http://a:b@127.0.0.1:1"}, "not contain a user or password"),
+        ({"url": "http://127.0.0.1:1", "command": "x"}, "cannot be combined"),
         ({"password": PASSWORD}, "OPENCODE_URL"),
         ({"command": "/no/such/program"}, "/no/such/program"),
         ({"command": sys.executable, "directory": "/no/such/folder"}, "/no/such/folder"),
@@ -71,7 +71,7 @@ async def test_a_server_that_wants_no_password_is_refused(tmp_path: Path) -> Non
 
     async with answering(healthy) as url:
         says = program(tmp_path, f"echo opencode server listening on {url}", "exec sleep 600")
-        assert "answers without the password" in await started(tmp_path, command=says)
+        assert "does not ask for the password" in await started(tmp_path, command=says)
 
 
 def test_the_environment_is_the_services_without_its_settings(
