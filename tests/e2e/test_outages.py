@@ -73,7 +73,7 @@ async def test_conversations_are_there_while_the_model_is_down_and_it_comes_back
             assert answer.error.retryable
             if answer.error.retry_after_ms:
                 break
-        assert "started again" in answer.error.message
+        assert "restart" in answer.error.message
         assert await _health(service) == (503, {"status": "degraded", "backend": "unavailable"})
         history = await client.call(get_history=message("GetHistoryRequest", session_id=kept))
         assert history.history.entries or not history.HasField("error")
