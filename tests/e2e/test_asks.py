@@ -110,7 +110,7 @@ def test_a_page_is_shown_again_when_the_terminal_was_resized(tmp_path: Path) -> 
         asked.terminal.child.setwinsize(10, 40)
         asked.terminal.child.send("\r")
         asked.terminal.until("? Run?")
-        assert "echo 19" not in asked.terminal.until("-- 1 of ")
+        assert "echo 19" not in asked.terminal.until("-- page 1 of ")
         asked.terminal.child.send("r")
         assert asked.answer == []
 

@@ -252,7 +252,7 @@ def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
         on_a_terminal(tmp_path, url, "chat", "--continue") as child,
     ):
         child.expect_exact("backend abcd-")
-        child.expect_exact("Ctrl-D ends")
+        child.expect_exact("Ctrl-D quits")
         assert_harmless("abcd-" + child.before)
         child.expect_exact(OPENED)
         shown = child.before

@@ -66,7 +66,7 @@ def test_a_person_talks(shared: ServiceProcess, tmp_path: Path) -> None:
         assert asked[2:] == [
             "? A permission, asked by the text", "  1. once", "  2. always", "  3. reject",
         ]  # fmt: skip
-        assert terminal.say("7")[-1].startswith("7 is not among the answers")
+        assert terminal.say("7")[-1].startswith("7 is not one of the answers")
         assert terminal.say("2") == ["always", " after"]
 
         tool = terminal.say('[[tool:read {"path": "x", "n": 1}]]')
@@ -114,9 +114,9 @@ def test_a_service_that_is_started_anew_is_found_again(
         terminal.until("000 ")
         echo.signal(signal.SIGKILL)
         echo.process.wait()
-        assert "the service lost the session: the reply is lost" in terminal.until("again …")
+        assert "the service lost the session: the reply is lost" in terminal.until("reconnecting …")
         with running(tmp_path / "echo", "--backend", "echo"):
-            assert "connected again" in terminal.prompt()
+            assert "reconnected" in terminal.prompt()
             assert terminal.say("[[repeat:2]]") == ["000 001"]
             terminal.press("d")
             assert terminal.end()[0] == 0
