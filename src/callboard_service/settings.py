@@ -119,9 +119,7 @@ class Settings(BaseSettings):
     opencode_url: str | None = Field(
         None, description="URL of a running OpenCode server; default: one is started."
     )
-    opencode_password: SecretStr | None = Field(
-        None, description="Password of the server at opencode_url."
-    )
+    opencode_password: SecretStr | None = Field(None, description="Password for opencode_url.")
     opencode_command: str | None = Field(
         None, description="OpenCode program to start; default: opencode on the PATH."
     )
@@ -141,8 +139,7 @@ class Settings(BaseSettings):
         None, description="API key for the model server of the backend openai."
     )
     openai_model: str | None = Field(
-        None,
-        description="Model for requests that name none; default: the first listed.",
+        None, description="Model for requests that name none; default: the first listed."
     )
     openai_silence_ms: Milliseconds = Field(
         600_000,
@@ -170,9 +167,7 @@ class Settings(BaseSettings):
         5_000, description="How long the server may take to list its models."
     )
     token: SecretStr | None = Field(
-        None,
-        description="Token that clients must send, at least 16 characters; default: a new one at "
-        "each start.",
+        None, description="Token that clients must send; default: a random one at each start."
     )
     handshake_timeout_ms: Milliseconds = Field(
         10_000, description="How long a new connection may take to send Hello."
@@ -188,8 +183,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=7 * 24 * 3600 * 1000,
-        description="Exit with code 1 when the backend or the store has been down this long; 0: "
-        "never.",
+        description="Exit with code 1 once the backend or store is down this long; 0: never.",
     )
     max_message_bytes: int = Field(
         1024 * 1024,
