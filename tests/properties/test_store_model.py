@@ -7,7 +7,15 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent, ToolResultEvent
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ChatError,
+    HistoryEntry,
+    ToolCallEvent,
+    ToolResultEvent,
+)
 from callboard_service.store.histories import title_of
 from callboard_service.store.store import ConversationStore, UnknownConversation
 from tests.support.store_kit import Clock, listed
@@ -34,10 +42,20 @@ def _structs(draw: st.DrawFn) -> Struct | None:
 
 _ENTRY = st.one_of(
     st.builds(HistoryEntry, user_text=_TEXT),
-    st.builds(HistoryEntry, assistant_text=_TEXT),
     st.builds(
         HistoryEntry,
-        tool_call=st.builds(ToolCallEvent, call_id=_TEXT, name=_TEXT, arguments=_structs()),
+        assistant_text=_TEXT,
+        turn_id=_TEXT,
+        completed=st.none() | st.builds(ChatCompleted, output_tokens=st.integers(0, 9)),
+    ),
+    st.builds(HistoryEntry, reasoning_text=_TEXT, turn_id=_TEXT),
+    st.builds(HistoryEntry, ask=st.builds(AskEvent, ask_id=_TEXT, options=st.lists(_TEXT))),
+    st.builds(HistoryEntry, ask_closed=st.builds(AskClosed, ask_id=_TEXT)),
+    st.builds(
+        HistoryEntry,
+        tool_call=st.builds(
+            ToolCallEvent, call_id=_TEXT, name=_TEXT, arguments=_structs(), title=_TEXT
+        ),
     ),
     st.builds(
         HistoryEntry,

@@ -573,11 +573,10 @@ async def test_no_call_reads_a_table_from_end_to_end(
     with other(stores.path) as raw:
         for statement in said:
             for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}"):
-                if row[3].startswith(("SCAN", "USE TEMP B-TREE")):
+                if row[3].startswith(("SCAN", "USE TEMP B-TREE")) and "subquery" not in row[3]:
                     scans.add(row[3])
     assert scans <= {
         "SCAN run",  # one row
         "SCAN turns USING COVERING INDEX turns_open",  # the open turns alone
         "SCAN sqlite_sequence",  # two rows
-        "SCAN (subquery-1)",  # one row
     }, scans
