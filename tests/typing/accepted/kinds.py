@@ -17,6 +17,7 @@ from actors import (
     Message,
     Question,
     Registry,
+    Rejected,
     Reply,
     RequestActor,
     StreamActor,
@@ -99,6 +100,20 @@ class Talk(DuplexActor[GetHistoryRequest, ChatToken, SessionInfo]):
             yield SessionInfo(title=token.text)
 
 
+class Shelf(Actor[Get]):
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def started(self) -> None:
+        if not self._key:
+            raise Rejected(Failure(Code.NOT_FOUND, "no such shelf"))
+
+    def receive(self, message: Get) -> None:
+        release = self.context.hold()
+        message.reply.send(len(self._key))
+        release()
+
+
 @asynccontextmanager
 async def timed(call: Call[Message]) -> AsyncIterator[None]:
     yield
@@ -119,7 +134,9 @@ def register(registry: Registry) -> None:
     registry.intercept_all(timed)
     registry.intercept(CreateSessionRequest, titled)
     registry.intercept(GetHistoryRequest, timed)
+    registry.named(Shelf, Shelf, at_most=10, idle=60.0)
     assert_type(registry.actor(Cache), ActorRef[Get | Put | Count])
+    assert_type(registry.actor(Shelf, "key"), ActorRef[Get])
 
 
 def arm(envelope: ServerMessage) -> str:
