@@ -188,6 +188,7 @@ async def test_a_message_of_its_own_timer_is_a_message(
     assert places.alive == []
 
 
+@pytest.mark.own_bound("several messages wait for one actor at once")
 async def test_messages_sent_while_stopped_runs_go_to_the_next_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -209,6 +210,7 @@ async def test_messages_sent_while_stopped_runs_go_to_the_next_incarnation(
     assert places.log == ["a started", "a stopped", "a started", "1", "2", "3"]
 
 
+@pytest.mark.own_bound("several messages wait for one actor at once")
 async def test_the_mailbox_bounds_what_waits_for_the_next_incarnation(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:

@@ -139,6 +139,7 @@ async def test_room_that_is_lost_during_the_start_ends_the_new_actor(
     assert places.log[-2:] == ["b started", "b stopped"]
 
 
+@pytest.mark.own_bound("several messages wait for one actor at once")
 async def test_a_crash_restarts_that_actor_alone(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
@@ -165,6 +166,7 @@ async def test_a_first_start_that_fails_is_tried_again(
     assert manual_clock.now() == 3.0
 
 
+@pytest.mark.own_bound("several messages wait for one actor at once")
 async def test_a_spent_intensity_makes_the_key_unavailable_for_a_growing_pause(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
@@ -251,6 +253,7 @@ async def test_a_question_that_was_taken_hears_of_the_crash(
         await ref.ask(lambda reply: boom, timeout=10.0)
 
 
+@pytest.mark.own_bound("several messages wait for one actor at once")
 async def test_a_stuck_actor_blocks_its_key_until_its_task_ends(
     actor_system: ActorSystem, manual_clock: ManualClock, actor_events: list[Event]
 ) -> None:
