@@ -182,7 +182,6 @@ async def test_a_reader_in_a_gap_is_no_reader_to_the_writer() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_no_reader_ever_misses_or_repeats_an_event(seed: int) -> None:
-    print(f"seed {seed}")
     random = Random(seed)
     log: EventLog[int] = EventLog(random.choice([30, 100, 1000]))
     written: list[int] = []

@@ -124,7 +124,7 @@ async def test_a_drain_still_waits_for_the_others(actor_system: ActorSystem) -> 
 async def test_an_endless_stream_is_pulled_while_its_answers_are_sent(
     actor_system: ActorSystem,
 ) -> None:
-    """It fills the buffer as its answers are sent, and then waits for the Ack as any stream does."""
+    """It fills the buffer as its answers are sent, then waits for the Ack as any stream does."""
     service = service_of(actor_system)
     service.registry.register(Text, FollowEverything)
     client = await service.open(acknowledges=True)
