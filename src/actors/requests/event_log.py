@@ -10,7 +10,6 @@ turned around: it is the fastest reader that lets the writer go on.)
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from itertools import islice
 from typing import Final, Generic, TypeVar
 
 E = TypeVar("E")
@@ -43,6 +42,8 @@ class EventLog(Generic[E]):
         """For each event: its position, its size, and the event."""
         self._dropped = 0
         self._bytes = 0
+        self._unread = 0
+        """Bytes appended since a reader was at the end."""
         self._pin: int | None = None
         self._readers: set[EventReader[E]] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -86,6 +87,7 @@ class EventLog(Generic[E]):
             return
         self._kept.append((position, size, event))
         self._bytes += size
+        self._unread += size
         self.last = position
         if self._bytes > self._keep_bytes:
             self._trim()
@@ -104,24 +106,14 @@ class EventLog(Generic[E]):
         self._let_go_on()
 
     def is_ahead(self) -> bool:
-        """Return whether the writer is WINDOW bytes ahead of its fastest reader.
+        """Return whether WINDOW bytes were appended since a reader last was at the end.
 
         True without a reader, False once the log is closed.
         """
-        if self.closed:
-            return False
-        fastest = max((reader.index for reader in self._readers), default=-1)
-        unread, lag = 0, self.end - fastest
-        for number, (_, size, _) in enumerate(reversed(self._kept)):
-            if number >= lag:
-                return False
-            unread += size
-            if unread >= WINDOW:
-                return True
-        return lag > len(self._kept)
+        return not self.closed and (self._unread >= WINDOW or not self._readers)
 
     async def wanted(self) -> None:
-        """Wait until the fastest reader is less than WINDOW bytes behind. For one writer."""
+        """Wait until `is_ahead` is false: until the fastest reader keeps up. For one writer."""
         while self.is_ahead():
             self._wanted = asyncio.get_running_loop().create_future()
             try:
@@ -149,17 +141,21 @@ class EventLog(Generic[E]):
         Returns an empty list at the end of the log. at_most: bytes, but at least one event is
         returned. Raises Gap if the given event is no longer kept. Readers call this.
         """
-        start = index - self._dropped
-        if start < 0:
+        kept = self._kept
+        place = index - self._dropped
+        if place < 0:
             raise Gap
         events: list[E] = []
-        last = left = 0
-        for last_position, size, event in islice(self._kept, start, None):
-            if events and size > left:
-                break
-            left = (left if events else at_most) - size
+        last = 0
+        while place < len(kept) and (at_most > 0 or not events):
+            last, size, event = kept[place]
+            if events and size > at_most:
+                return events, kept[place - 1][0]
+            at_most -= size
             events.append(event)
-            last = last_position
+            place += 1
+        if place == len(kept):
+            self._unread = 0
         return events, last
 
     async def more(self) -> None:
@@ -250,6 +246,7 @@ class EventReader(Generic[E]):
     def skip_to_end(self) -> None:
         """Go to the end of the log: a snapshot has everything up to there."""
         self.index, self.position = self._log.end, self._log.last
+        self._log.read(self.index, 0)
         self._log.let_writer_go_on()
 
     def close(self) -> None:
