@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 
@@ -44,14 +45,8 @@ class TurnJournal(Protocol):
     ) -> None:
         """Set the state of a running turn."""
 
-    async def add_pieces(
-        self,
-        conversation_id: str,
-        turn_id: str,
-        entries: Sequence[HistoryEntry],
-        keep_text_bytes: int | None = None,
-    ) -> None:
-        """Cut the turn's text to `keep_text_bytes`, if given, then append output of it."""
+    async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
+        """Append output of running turns; turns that are gone are skipped."""
 
     async def end(
         self,

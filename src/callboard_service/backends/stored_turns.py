@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 if TYPE_CHECKING:
@@ -51,17 +52,9 @@ class StoredTurns:
         """See `TurnJournal.set_state`."""
         await self._owner.write(lambda store: store.set_state(conversation_id, turn_id, state))
 
-    async def add_pieces(
-        self,
-        conversation_id: str,
-        turn_id: str,
-        entries: Sequence[HistoryEntry],
-        keep_text_bytes: int | None = None,
-    ) -> None:
-        """See `TurnJournal.add_pieces`."""
-        await self._owner.write(
-            lambda store: store.add_pieces(conversation_id, turn_id, entries, keep_text_bytes)
-        )
+    async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
+        """See `TurnJournal.add_output`."""
+        await self._owner.write(lambda store: store.add_output(outputs))
 
     async def end(
         self,

@@ -14,6 +14,7 @@ from actors import (
     Undelivered,
 )
 from actors.protocol.limits import SessionLimits
+from actors.runtime.supervision import DEFAULT_LIFECYCLE
 from callboard.v1.chat_pb2 import (
     AnswerAskRequest,
     CreateSessionRequest,
@@ -40,6 +41,7 @@ from callboard_service.chat.sending import (
     SendMessage,
     ask_conversation,
 )
+from callboard_service.chat.writer import OutputStorer, Unstored
 from callboard_service.pages import (
     MAX_ENTRY_BYTES,
     PAGE_BYTES,
@@ -200,9 +202,17 @@ def register(
     turn ends with. resume_window: as in `ChatEnvironment`.
     """
     journal = backend.journal
+    unstored = Unstored()
     environment = ChatEnvironment(
-        backend, journal, Positions(lambda: journal.run), log, available, resume_window
+        backend,
+        journal,
+        Positions(lambda: journal.run),
+        log,
+        unstored,
+        available,
+        resume_window,
     )
+    registry.supervise("output", lambda: OutputStorer(unstored, journal, log), DEFAULT_LIFECYCLE)
     registry.named(
         Conversation,
         lambda name: Conversation(name, environment),

@@ -26,10 +26,9 @@ from callboard_service.chat.messages import (
     Recover,
     Sender,
     Stop,
-    Store,
     Where,
 )
-from callboard_service.chat.output import COMMIT_AFTER, TurnOutput
+from callboard_service.chat.output import OutputWriter, TurnOutput
 from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn
@@ -61,6 +60,7 @@ class ChatEnvironment:
     journal: TurnJournal
     positions: Positions
     log: Log
+    writer: OutputWriter
     available: Callable[[], Awaitable[None]] | None = None
     resume_window: float = 120.0
 
@@ -123,8 +123,6 @@ class Conversation(Actor[ConversationMessage]):
                     await ending.stop_for(self, message)
                 case Answer():
                     await asks.take_answer(self, message)
-                case Store():
-                    await self._store()
                 case Expire(turn_id, failure, unsent):
                     await ending.expire(self, turn_id, failure, unsent=unsent)
                 case Delete():
@@ -173,9 +171,6 @@ class Conversation(Actor[ConversationMessage]):
     def add_turn(self, kept: KeptTurn) -> OpenTurn:
         """Add a turn that was admitted; it is not in the log yet."""
 
-        def store_soon() -> None:
-            self.context.after(COMMIT_AFTER, Store())
-
         async def asks_changed() -> None:
             await asks.changed(self, turn)
 
@@ -184,7 +179,7 @@ class Conversation(Actor[ConversationMessage]):
             kept.id,
             self.log,
             self.journal,
-            store_soon,
+            self.environment.writer,
             asks_changed,
             detached=kept.detached,
         )
@@ -253,12 +248,3 @@ class Conversation(Actor[ConversationMessage]):
     def _watch(self, ref: ActorRef[object], sender: Sender | None) -> None:
         self._watched[ref.path] = sender
         self.context.watch(ref)
-
-    async def _store(self) -> None:
-        """Store the output of the running turn; what cannot be stored now is stored at its end."""
-        turn = self.running
-        if turn is not None and not turn.output.over:
-            try:
-                await turn.output.store()
-            except Failure as failure:
-                self.environment.log.warning("output not stored", reason=failure.message)

@@ -97,11 +97,6 @@ class Delete(Question[None]):
 
 
 @dataclass(slots=True)
-class Store:
-    """Store the output of the running turn that is not stored yet."""
-
-
-@dataclass(slots=True)
 class Expire:
     """End a turn with this failure, because its deadline has passed.
 
@@ -118,6 +113,4 @@ class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
-ConversationMessage: TypeAlias = (
-    Admit | Follow | Where | Stop | Answer | Delete | Store | Expire | Recover
-)
+ConversationMessage: TypeAlias = Admit | Follow | Where | Stop | Answer | Delete | Expire | Recover

@@ -1,13 +1,13 @@
 """The output of a running turn, on its way from the backend to the log and to the store.
 
-Tokens, notices, progress, plans and usage are sent first and stored within COMMIT_AFTER seconds;
+Tokens, notices, progress, plans and usage are sent first and stored within a second (`writer`);
 tool calls, their results and asks are stored before anybody sees them.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from actors import Burst, Failure
 from callboard.v1.chat_pb2 import (
@@ -26,9 +26,7 @@ from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.log import ConversationLog, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
-
-COMMIT_AFTER: Final = 0.5
-"""Seconds after which output that was sent first is stored."""
+from callboard_service.store.turn_store import TurnOutputPieces
 
 AT_ONCE: Final = 512
 """Tokens of a Burst that are passed on together."""
@@ -37,6 +35,13 @@ _STORED_FIRST: Final = (ToolCallEvent, ToolResultEvent, AskEvent, AskClosed)
 
 Piece: TypeAlias = tuple[type[Token], Sequence[str]] | HistoryEntry | int
 """Output that is not stored yet: tokens, an entry, or the bytes of text that a discard leaves."""
+
+
+class OutputWriter(Protocol):
+    """Stores the output of many turns together, some time after it was sent."""
+
+    def add(self, output: "TurnOutput") -> None:
+        """Have what this turn has not stored stored within a second."""
 
 
 class TurnOutput:
@@ -48,7 +53,7 @@ class TurnOutput:
         turn_id: str,
         log: ConversationLog,
         journal: TurnJournal,
-        store_soon: Callable[[], None],
+        writer: OutputWriter,
         asks_changed: Callable[[], Awaitable[None]],
         *,
         detached: bool,
@@ -57,7 +62,7 @@ class TurnOutput:
         self._turn_id = turn_id
         self._log = log
         self._journal = journal
-        self._store_soon = store_soon
+        self._writer = writer
         self._asks_changed = asks_changed
         self._detached = detached
         self._pieces: list[Piece] = []
@@ -67,11 +72,6 @@ class TurnOutput:
         self.completed: ChatCompleted | None = None
         self.failure: Failure | None = None
         self.over: bool = False
-
-    @property
-    def unstored(self) -> bool:
-        """Whether there is output that is not stored yet."""
-        return bool(self._pieces)
 
     async def take(self, event: ReplyEvent | Burst[ReplyEvent]) -> None:
         """Pass an event on, and wait until the turn may go on. Raises Failure."""
@@ -93,20 +93,16 @@ class TurnOutput:
 
     async def store(self) -> None:
         """Store what is not stored yet. Raises Failure."""
-        pieces, self._pieces = self._pieces, []
-        keep: int | None = None
-        entries: list[HistoryEntry] = []
-        for piece in _joined(pieces):
-            if isinstance(piece, int):
-                await self._store(entries, keep)
-                entries, keep = [], piece
-            else:
-                entries.append(piece)
-        await self._store(entries, keep)
+        unstored = self.unstored()
+        if unstored is not None:
+            await self._journal.add_output([unstored])
 
-    async def _store(self, entries: Sequence[HistoryEntry], keep: int | None) -> None:
-        if entries or keep is not None:
-            await self._journal.add_pieces(self._conversation_id, self._turn_id, entries, keep)
+    def unstored(self) -> TurnOutputPieces | None:
+        """Return what is not stored yet, which the caller stores; None if there is nothing."""
+        pieces, self._pieces = self._pieces, []
+        if not pieces:
+            return None
+        return TurnOutputPieces(self._conversation_id, self._turn_id, list(_joined(pieces)))
 
     def _add_tokens(self, tokens: list[Token]) -> None:
         if self.over:
@@ -116,7 +112,7 @@ class TurnOutput:
         size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
         self._log.add_tokens(self._turn_id, kind, tokens, texts, size)
         if not self._pieces:
-            self._store_soon()
+            self._writer.add(self)
         self._pieces.append((kind, texts))
 
     async def _add(self, event: ReplyEvent) -> None:
@@ -125,7 +121,7 @@ class TurnOutput:
         if isinstance(event, ChatNotice):
             if event.discard_tokens:
                 if not self._pieces:
-                    self._store_soon()
+                    self._writer.add(self)
                 self._pieces.append(event.keep_text_bytes)
         elif isinstance(event, _STORED_FIRST):
             entry = as_entry(event)

@@ -1,6 +1,7 @@
 """The part of the conversation store that keeps turns: admission, queue, output and end."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -10,7 +11,7 @@ from callboard_service.store import histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
 from callboard_service.store.errors import TurnConflict
-from callboard_service.store.histories import OPEN, conversation_key, title_of
+from callboard_service.store.histories import OPEN, conversation_key, dated, title_of
 from callboard_service.store.run import check_run
 from callboard_service.store.transaction import Transaction
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
@@ -24,6 +25,20 @@ _WITH_OPEN_TURNS: Final = f"""
 _ASKS_CLOSED: Final = """
     SELECT data FROM entries WHERE conversation = ? AND kind = 'ask_closed' ORDER BY id DESC
 """
+_RUNNING: Final = f"""
+    SELECT turns.conversation FROM turns
+    WHERE turns.id = ? AND turns.conversation = (SELECT key FROM conversations WHERE id = ?)
+        AND turns.state IN ({", ".join(str(int(state)) for state in turns.STARTED)})
+"""  # noqa: S608  # constants
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOutputPieces:
+    """Output of one turn: entries, and numbers of bytes to which its text is cut in between."""
+
+    conversation_id: str
+    turn_id: str
+    pieces: Sequence[pieces.Piece]
 
 
 class TurnStore:
@@ -144,6 +159,31 @@ class TurnStore:
             key = conversation_key(transaction, conversation_id)
             _require_started(turns.get_turn(transaction, key, turn_id))
             pieces.insert_pieces(transaction, key, turn_id, made)
+
+        await self._write(add, at_most=MAX_WAITING_ENTRIES)
+
+    async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
+        """Append output of many running turns in one transaction, as `add_pieces` does for one.
+
+        Turns that are gone, or have not started, are skipped. Raises no UnknownConversation.
+        """
+        now = self._now()
+        made = [
+            (
+                output,
+                [
+                    piece if isinstance(piece, int) else dated(piece, now, output.turn_id)
+                    for piece in output.pieces
+                ],
+            )
+            for output in outputs
+        ]
+
+        def add(transaction: Transaction) -> None:
+            for output, dated_pieces in made:
+                key = transaction.number(_RUNNING, output.turn_id, output.conversation_id)
+                if key:
+                    pieces.insert_pieces(transaction, key, output.turn_id, dated_pieces)
 
         await self._write(add, at_most=MAX_WAITING_ENTRIES)
 

@@ -1,0 +1,61 @@
+"""Stores the output of all running turns, together and some time after it was sent."""
+
+from collections.abc import Callable
+from typing import Final
+
+from actors import Actor, Failure, Log
+from callboard_service.backends.journal import TurnJournal
+from callboard_service.chat.output import TurnOutput
+
+AFTER: Final = 0.5
+"""Seconds from the first output that is not stored to the transaction that stores all of it."""
+
+
+class Unstored:
+    """The turns that have output which is not stored. `wake`: set by the actor that stores it."""
+
+    def __init__(self) -> None:
+        self.outputs: set[TurnOutput] = set()
+        self.wake: Callable[[], None] | None = None
+
+    def add(self, output: TurnOutput) -> None:
+        """Have the output of this turn stored with the next transaction."""
+        if not self.outputs and self.wake is not None:
+            self.wake()
+        self.outputs.add(output)
+
+
+class Write:
+    """Store what is not stored yet."""
+
+
+class OutputStorer(Actor[Write]):
+    """Stores the output of all turns in one transaction every AFTER seconds, if there is any.
+
+    A transaction for each turn would cost more than all else that is done for its tokens. What
+    cannot be stored is stored at the turn's end, with its complete text.
+    """
+
+    def __init__(self, unstored: Unstored, journal: TurnJournal, log: Log) -> None:
+        self._unstored = unstored
+        self._journal = journal
+        self._log = log
+
+    def started(self) -> None:
+        """Begin with what a crashed incarnation may have left."""
+        self._unstored.wake = self._wake
+        if self._unstored.outputs:
+            self._wake()
+
+    def _wake(self) -> None:
+        self.context.after(AFTER, Write())
+
+    async def receive(self, message: Write) -> None:
+        """Store all output that is not stored."""
+        outputs, self._unstored.outputs = self._unstored.outputs, set()
+        pieces = [unstored for output in outputs if (unstored := output.unstored()) is not None]
+        try:
+            if pieces:
+                await self._journal.add_output(pieces)
+        except Failure as failure:
+            self._log.warning("output not stored", reason=failure.message)
