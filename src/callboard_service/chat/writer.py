@@ -1,11 +1,13 @@
 """Stores the output of all running turns, together and some time after it was sent."""
 
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from actors import Actor, Failure, Log
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.output import TurnOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AFTER: Final = 0.5
 """Seconds from the first output that is not stored to the transaction that stores all of it."""

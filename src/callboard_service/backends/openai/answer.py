@@ -70,6 +70,13 @@ class Answer:
                 await self._read(patience, until)
         return None
 
+    def ready(self) -> Chunk | None:
+        """Return the next chunk if it has already been read, else None. Raises Refused."""
+        while not (self._done or self._ended) and (event := self._next_event()) is not None:
+            if (chunk := self._parse(event)) is not None:
+                return chunk
+        return None
+
     def close(self) -> None:
         """Release the connection, or close it at once if the answer has not ended."""
         if self._done:

@@ -14,9 +14,10 @@ from tenacity import (
     wait_random,
 )
 
-from actors import ChildSpec, Code, Failure, Log
+from actors import Burst, ChildSpec, Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.batches import LARGEST, together
 from callboard_service.backends.fair import FairPlaces, Ticket
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
@@ -146,7 +147,7 @@ class OpenAIBackend(StoredConversations):
         if api is not None:
             await api.close()
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Have the model continue the conversation."""
         api, models = self._api, self._models
         if api is None or models is None:
@@ -170,7 +171,7 @@ class OpenAIBackend(StoredConversations):
 
     async def _complete(
         self, api: Api, models: Models, prompt: Prompt, completion: Completion
-    ) -> AsyncGenerator[ReplyEvent, None]:
+    ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Yield the reply's events until `completion` is complete. Raises Failure."""
         model = prompt.model or await models.default()
         answer: Answer | None = None
@@ -241,8 +242,8 @@ class OpenAIBackend(StoredConversations):
 
     async def _rest(
         self, api: Api, answer: Answer, completion: Completion
-    ) -> AsyncGenerator[ReplyEvent, None]:
-        """Yield the events after the first chunk.
+    ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+        """Yield the events after the first chunk; tokens that were read together come together.
 
         Comments and empty chunks keep a reply waiting for at most `content` seconds after the last
         content, or for `farewell` or `doubt` seconds once the model has given its reason to end.
@@ -257,8 +258,12 @@ class OpenAIBackend(StoredConversations):
             chunk = await answer.next(silence, since + limit)
             if chunk is None:
                 break
-            for event in completion.take(chunk):
+            batch = completion.take(chunk)
+            refused = _take_ready(answer, completion, batch)
+            for event in together(batch):
                 yield event
+            if refused is not None:
+                raise refused
             if completion.failure is not None:
                 raise completion.failure
             if completion.said != said:
@@ -337,6 +342,19 @@ class OpenAIBackend(StoredConversations):
             self._trouble = ""
         elif failure.code in _UNUSABLE:
             self._trouble = failure.message
+
+
+def _take_ready(answer: Answer, completion: Completion, batch: list[ReplyEvent]) -> Refused | None:
+    """Add the events of the chunks that have been read; return what a chunk was refused with."""
+    try:
+        while len(batch) < LARGEST and completion.failure is None:
+            chunk = answer.ready()
+            if chunk is None:
+                break
+            batch += completion.take(chunk)
+    except Refused as refused:
+        return refused
+    return None
 
 
 def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
