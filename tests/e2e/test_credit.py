@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse
 
+from callboard_service.backends.batches import LARGEST
 from callboard_service.backends.openai import api
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.refusals import Refusals
@@ -13,7 +14,8 @@ from tests.e2e.watched_service import watching
 from tests.support.openai.scripted_server import Exchange, scripted
 
 GRANTED = 10
-AHEAD = 16
+AHEAD = 2 * LARGEST + 16
+"""One batch is being sent, one waits, and a few chunks say nothing."""
 
 
 async def test_ten_answers_granted_are_ten_taken_from_the_source(

@@ -8,7 +8,7 @@ from actors import Burst
 from callboard.v1.chat_pb2 import ChatToken, ReasoningToken
 from callboard_service.backends.base import ReplyEvent
 
-LARGEST: Final = 256
+LARGEST: Final = 64
 """Events of a server that are taken together."""
 
 

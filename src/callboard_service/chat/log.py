@@ -30,9 +30,9 @@ Token: TypeAlias = ChatToken | ReasoningToken
 class Positions:
     """Issues the positions of all conversations of a service.
 
-    A position is a run number and a counter. run: returns the number of the current run, which is
-    larger than that of any earlier one. Because one counter serves the whole process, no position
-    is issued twice, whatever happens to a conversation's actor.
+    A position is a run number and a counter. run: returns the number of this run of the service,
+    which is larger than that of any earlier one; it is asked once. Because one counter serves the
+    whole process, no position is issued twice, whatever happens to a conversation's actor.
     """
 
     def __init__(self, run: Callable[[], int]) -> None:
@@ -42,15 +42,30 @@ class Positions:
     @property
     def last(self) -> int:
         """The newest position, or the one before the first of this run."""
-        return max(self._last, self._run() << COUNTER_BITS)
+        if not self._last:
+            self._last = self._run() << COUNTER_BITS
+        return self._last
 
     def next(self, count: int = 1) -> int:
         """Issue `count` positions and return the last of them."""
-        self._last = self.last + count
+        self._last = (self._last or self.last) + count
         return self._last
 
 
-class Tokens:
+LogPayload: TypeAlias = TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
+
+
+class LogEvent:
+    """An event in the log. turn_id: empty for an event of the conversation itself."""
+
+    __slots__ = ("position", "turn_id")
+
+    def __init__(self, position: int, turn_id: str) -> None:
+        self.position: int = position
+        self.turn_id: str = turn_id
+
+
+class Tokens(LogEvent):
     """Neighbouring tokens of one turn, with consecutive positions that end at the event's own.
 
     messages: the tokens as messages, until nobody is expected to need them.
@@ -58,7 +73,16 @@ class Tokens:
 
     __slots__ = ("kind", "messages", "texts")
 
-    def __init__(self, kind: type[Token], messages: list[Token], texts: list[str]) -> None:
+    def __init__(
+        self,
+        position: int,
+        turn_id: str,
+        kind: type[Token],
+        messages: list[Token],
+        texts: list[str],
+    ) -> None:
+        self.position = position
+        self.turn_id = turn_id
         self.kind: type[Token] = kind
         self.messages: list[Token] | None = messages
         self.texts: list[str] = texts
@@ -68,17 +92,13 @@ class Tokens:
         return self.messages or [self.kind(text=text) for text in self.texts]
 
 
-LogPayload: TypeAlias = Tokens | TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
+class Single(LogEvent):
+    """An event that is a message of the contract."""
 
-
-class LogEvent:
-    """An event in the log. turn_id: empty for an event of the conversation itself."""
-
-    __slots__ = ("payload", "position", "turn_id")
+    __slots__ = ("payload",)
 
     def __init__(self, position: int, turn_id: str, payload: LogPayload) -> None:
-        self.position: int = position
-        self.turn_id: str = turn_id
+        super().__init__(position, turn_id)
         self.payload: LogPayload = payload
 
 
@@ -101,59 +121,48 @@ class ConversationLog:
 
     def add(self, turn_id: str, payload: LogPayload) -> None:
         """Append an event."""
-        size = payload.ByteSize() if not isinstance(payload, Tokens) else 0
         position = self._positions.next()
-        self.events.append(LogEvent(position, turn_id, payload), position, size + EVENT_BYTES)
+        self.events.append(
+            Single(position, turn_id, payload), position, payload.ByteSize() + EVENT_BYTES
+        )
 
     def add_tokens(
         self, turn_id: str, kind: type[Token], messages: list[Token], texts: list[str], size: int
     ) -> None:
         """Append tokens of one kind, `size` bytes of text in total."""
-        tokens = Tokens(kind, messages, texts)
-        self._recent.append(tokens)
-        if len(self._recent) > RECENT:
-            self._recent.popleft().messages = None  # for slower readers, the texts are enough
-        count = len(texts)
-        position = self._positions.next(count)
-        self.events.append(
-            LogEvent(position, turn_id, tokens), position, size + EVENT_BYTES * count
-        )
+        position = self._positions.next(len(texts))
+        tokens = Tokens(position, turn_id, kind, messages, texts)
+        recent = self._recent
+        recent.append(tokens)
+        if len(recent) > RECENT:
+            recent.popleft().messages = None  # for slower readers, the texts are enough
+        self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
 
 
 def conversation_events(events: Sequence[LogEvent]) -> Iterator[ConversationEvent]:
     """Yield the events as followers get them; neighbouring tokens of a turn are joined."""
     texts: list[str] = []
-    last: LogEvent | None = None
+    last: Tokens | None = None
     for event in events:
-        payload = event.payload
-        if isinstance(payload, Tokens):
-            if last is not None and not _joins(last, event):
+        if isinstance(event, Tokens):
+            if last is not None and (last.kind, last.turn_id) != (event.kind, event.turn_id):
                 yield _joined(last, texts)
                 texts = []
-            texts += payload.texts
+            texts += event.texts
             last = event
             continue
         if last is not None:
             yield _joined(last, texts)
             texts, last = [], None
-        yield _single(event, payload)
+        assert isinstance(event, Single)
+        yield _single(event, event.payload)
     if last is not None:
         yield _joined(last, texts)
 
 
-def _joins(last: LogEvent, event: LogEvent) -> bool:
-    one, other = last.payload, event.payload
-    return (
-        isinstance(one, Tokens)
-        and isinstance(other, Tokens)
-        and one.kind is other.kind
-        and last.turn_id == event.turn_id
-    )
-
-
-def _joined(event: LogEvent, texts: list[str]) -> ConversationEvent:
-    payload, text = event.payload, "".join(texts)
-    if isinstance(payload, Tokens) and payload.kind is ReasoningToken:
+def _joined(event: Tokens, texts: list[str]) -> ConversationEvent:
+    text = "".join(texts)
+    if event.kind is ReasoningToken:
         return ConversationEvent(
             position=event.position, turn_id=event.turn_id, reasoning=ReasoningToken(text=text)
         )
@@ -162,9 +171,7 @@ def _joined(event: LogEvent, texts: list[str]) -> ConversationEvent:
     )
 
 
-def _single(
-    event: LogEvent, payload: TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
-) -> ConversationEvent:
+def _single(event: LogEvent, payload: LogPayload) -> ConversationEvent:
     match payload:
         case TurnInfo():
             made = ConversationEvent(turn=payload)

@@ -7,7 +7,7 @@ tool calls, their results and asks are stored before anybody sees them.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
 from actors import Burst, Failure
 from callboard.v1.chat_pb2 import (
@@ -75,21 +75,27 @@ class TurnOutput:
 
     async def take(self, event: ReplyEvent | Burst[ReplyEvent]) -> None:
         """Pass an event on, and wait until the turn may go on. Raises Failure."""
-        if isinstance(event, Burst):
+        if isinstance(event, ChatToken | ReasoningToken):
+            self._add_tokens([event])
+        elif isinstance(event, Burst):
             answers = iter(event.answers)
             while tokens := list(islice(answers, AT_ONCE)):
                 for same in _by_kind(tokens):
                     self._add_tokens(same)
-                await self._may_go_on()
+                if self._must_wait:
+                    await self._log.events.wanted()
             return
-        if isinstance(event, ChatToken | ReasoningToken):
-            self._add_tokens([event])
         elif isinstance(event, ChatCompleted):
             self.completed = event
             return
         elif not self.over:
             await self._add(event)
-        await self._may_go_on()
+        if self._must_wait:
+            await self._log.events.wanted()
+
+    @property
+    def _must_wait(self) -> bool:
+        return not self._detached and self._log.events.is_ahead()
 
     async def store(self) -> None:
         """Store what is not stored yet. Raises Failure."""
@@ -133,13 +139,13 @@ class TurnOutput:
             if isinstance(event, AskEvent | AskClosed):
                 await self._asks_changed()
 
-    async def _may_go_on(self) -> None:
-        if not self._detached:
-            await self._log.events.wanted()
-
 
 def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:
     """Yield runs of tokens of one kind."""
+    kinds = set(map(type, tokens))
+    if len(kinds) == 1 and kinds <= {ChatToken, ReasoningToken}:
+        yield cast("list[Token]", tokens)
+        return
     run: list[Token] = []
     for token in tokens:
         assert isinstance(token, ChatToken | ReasoningToken), "a Burst holds only tokens"

@@ -45,7 +45,7 @@ from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.ending import INTERRUPTED, final_info
-from callboard_service.chat.log import LogEvent, LogPayload, Tokens
+from callboard_service.chat.log import LogEvent, LogPayload, Single, Tokens
 from callboard_service.chat.messages import (
     Admit,
     Answer,
@@ -146,12 +146,18 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 except (Gap, LogClosed):
                     raise INTERRUPTED.alone() from None
                 for event in events:
-                    if event.turn_id == turn_id:
-                        item = self._item(event.payload, conversation, shows_turn=shows_turn)
-                        if item is not None:
-                            yield item
-                        if isinstance(item, Last):
-                            return
+                    if event.turn_id != turn_id:
+                        continue
+                    if isinstance(event, Tokens):
+                        tokens = event.separate()
+                        yield tokens[0] if len(tokens) == 1 else Burst(tokens)
+                        continue
+                    assert isinstance(event, Single)
+                    item = self._item(event.payload, conversation, shows_turn=shows_turn)
+                    if item is not None:
+                        yield item
+                    if isinstance(item, Last):
+                        return
         finally:
             reader.close()
 
@@ -173,9 +179,6 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
         shows_turn: bool,
     ) -> Yielded[SendEvent] | None:
         """Return what the client gets for an event of its turn; None: nothing. Raises Failure."""
-        if isinstance(payload, Tokens):
-            tokens = payload.separate()
-            return tokens[0] if len(tokens) == 1 else Burst(tokens)
         match payload:
             case ChatCompleted():
                 return Last(payload)
@@ -252,8 +255,8 @@ def failure_of(error: ChatError) -> Failure:
 
 
 def _first_info(events: list[LogEvent], turn_id: str) -> TurnInfo:
-    payloads = (event.payload for event in events if event.turn_id == turn_id)
-    return next(payload for payload in payloads if isinstance(payload, TurnInfo))
+    of_turn = (e.payload for e in events if isinstance(e, Single) and e.turn_id == turn_id)
+    return next(payload for payload in of_turn if isinstance(payload, TurnInfo))
 
 
 def _as_event(entry: HistoryEntry) -> SendEvent | None:

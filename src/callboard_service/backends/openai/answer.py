@@ -72,7 +72,10 @@ class Answer:
 
     def ready(self) -> Chunk | None:
         """Return the next chunk if it has already been read, else None. Raises Refused."""
-        while not (self._done or self._ended) and (event := self._next_event()) is not None:
+        while self._events.buffered and not (self._done or self._ended):
+            event = self._next_event()
+            if event is None:
+                return None
             if (chunk := self._parse(event)) is not None:
                 return chunk
         return None

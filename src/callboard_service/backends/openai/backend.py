@@ -188,9 +188,9 @@ class OpenAIBackend(StoredConversations):
                 yield event
             if completion.failure is not None:
                 raise completion.failure
-            async with aclosing(self._rest(api, answer, completion)) as events:
-                async for event in events:
-                    yield event
+            async with aclosing(self._rest(api, answer, completion)) as rest:
+                async for batch in rest:
+                    yield batch
         finally:
             if answer is not None:
                 answer.close()
