@@ -55,6 +55,7 @@ async def changed(conversation: "Conversation", turn: OpenTurn) -> None:
             await conversation.journal.set_state(conversation.id, turn.id, state)
         if not turn.output.over:
             conversation.log.add(turn.id, turn.info())
+            await conversation.note_change()
 
 
 def settle(turn: OpenTurn) -> None:

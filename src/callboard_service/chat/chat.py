@@ -28,9 +28,11 @@ from callboard.v1.chat_pb2 import (
     SessionInfo,
     SessionList,
     StopTurnRequest,
+    WatchSessionsRequest,
 )
 from callboard_service.backends.base import ChatBackend
 from callboard_service.chat.admission import MAX_ID, unimplemented
+from callboard_service.chat.changes import Changes, WatchSessions
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
 from callboard_service.chat.following import AnswerAsk, FollowSession, StopTurn
 from callboard_service.chat.log import Positions
@@ -55,6 +57,9 @@ MAX_ALIVE: Final = 10_000
 
 IDLE: Final = 60.0
 """Seconds after which a conversation that nobody uses leaves the memory."""
+
+FEATURES: Final = (FOLLOW,)
+"""What the service can do beyond the contract's first version, with every backend."""
 
 _NEW_ENTRIES: Final = frozenset({"reasoning_text", "ask", "ask_closed"})
 """Kinds of history entry that the first version of the contract does not have."""
@@ -90,16 +95,21 @@ class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
         found = await self._backend.conversations(
             request.limit, page.removeprefix(ARCHIVED), granted
         )
-        if request.archived and found.next_page:
-            return SessionList(sessions=found.sessions, next_page=ARCHIVED + found.next_page)
-        return found
+        next_page = found.next_page
+        if request.archived and next_page:
+            next_page = ARCHIVED + next_page
+        if FOLLOW in self.context.features:
+            return SessionList(sessions=found.sessions, next_page=next_page)
+        old = [of_first_version(info) for info in found.sessions]
+        return SessionList(sessions=old, next_page=next_page)
 
 
 class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
     """Creates a conversation."""
 
-    def __init__(self, backend: ChatBackend) -> None:
+    def __init__(self, backend: ChatBackend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         """Create the conversation. Raises Failure."""
@@ -111,7 +121,16 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
         if len(request.create_id) > MAX_ID:
             message = f"the create_id is longer than {MAX_ID} characters"
             raise Failure(Code.INVALID_ARGUMENT, message)
-        return await self._backend.create(request.title, request.create_id)
+        info = await self._backend.create(request.title, request.create_id)
+        self._changes.changed(info)
+        return info if FOLLOW in self.context.features else of_first_version(info)
+
+
+def of_first_version(info: SessionInfo) -> SessionInfo:
+    """Return a copy with only the fields that the first version of the contract has."""
+    return SessionInfo(
+        id=info.id, title=info.title, created_at=info.created_at, updated_at=info.updated_at
+    )
 
 
 class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
@@ -202,13 +221,14 @@ def register(
     turn ends with. resume_window: as in `ChatEnvironment`.
     """
     journal = backend.journal
-    unstored = Unstored()
+    unstored, changes = Unstored(), Changes()
     environment = ChatEnvironment(
         backend,
         journal,
         Positions(lambda: journal.run),
         log,
         unstored,
+        changes,
         available,
         resume_window,
     )
@@ -221,12 +241,13 @@ def register(
     )
     registry.supervise("recovery", lambda: Recovery(registry, environment))
     registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
-    registry.register(CreateSessionRequest, lambda: CreateSession(backend))
+    registry.register(CreateSessionRequest, lambda: CreateSession(backend, changes))
     registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
     registry.register(
         SendMessageRequest, lambda: SendMessage(journal, ends_if_stalled=backend.holds_place)
     )
     registry.register(FollowSessionRequest, FollowSession)
+    registry.register(WatchSessionsRequest, lambda: WatchSessions(backend, changes))
     registry.register(StopTurnRequest, StopTurn)
     registry.register(AnswerAskRequest, AnswerAsk)

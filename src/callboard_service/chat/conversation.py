@@ -15,6 +15,7 @@ from callboard.v1.chat_pb2 import ConversationEvent, TurnState
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat import admission, asks, ending
+from callboard_service.chat.changes import Changes
 from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
     Admit,
@@ -61,6 +62,7 @@ class ChatEnvironment:
     positions: Positions
     log: Log
     writer: OutputWriter
+    changes: Changes
     available: Callable[[], Awaitable[None]] | None = None
     resume_window: float = 120.0
 
@@ -113,6 +115,8 @@ class Conversation(Actor[ConversationMessage]):
             match message:
                 case Admit():
                     message.reply.send(await admission.admit(self, message))
+                    if self.environment.changes.watched:
+                        await self.note_change()
                 case Follow(follower):
                     self._watch(follower, None)
                     message.reply.send(self)
@@ -242,6 +246,18 @@ class Conversation(Actor[ConversationMessage]):
     async def snapshot(self) -> list[ConversationEvent]:
         """Return the parts of a snapshot of the open turns. Raises Failure."""
         return await snapshot(self)
+
+    async def note_change(self) -> None:
+        """Tell followers and watchers of the list that the conversation's info has changed."""
+        changes = self.environment.changes
+        if self.deletion is None and (self.followed or changes.watched):
+            try:
+                info = await self.environment.backend.get(self.id)
+            except Failure:
+                return  # the next change reports it
+            changes.changed(info)
+            if self.followed:
+                self.log.add("", info)
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -235,9 +235,9 @@ async def _after_an_end(conversation: "Conversation") -> None:
             deletion.reply.fail(failure.alone())
         else:
             conversation.deleted = True
+            conversation.environment.changes.deleted(conversation.id)
             conversation.log.events.close()
             deletion.reply.send(None)
             conversation.context.stop()
-    elif conversation.followed and deletion is None:
-        with suppress(Failure):
-            conversation.log.add("", await backend.get(conversation.id))
+    else:
+        await conversation.note_change()

@@ -49,8 +49,8 @@ class ServerSettings:
 
     handshake: allowed for the request, for TLS and for Hello, each. reconnect_after: advice in
     GoingAway. max_handshakes: WebSockets without a session; above it, the oldest are cut off
-    (`transport.server.lobby`). max_sessions: for how many to reserve open files. max_queued_turns:
-    told to clients; the extension that queues turns enforces it.
+    (`transport.server.lobby`). max_sessions: for how many to reserve open files. max_queued_turns,
+    features: told to clients; the extensions that have them enforce them.
     """
 
     token: str
@@ -65,6 +65,7 @@ class ServerSettings:
     max_handshakes: int = 256
     max_sessions: int = 1000
     max_queued_turns: int = 0
+    features: tuple[str, ...] = ()
     limits: SessionLimits = field(default_factory=SessionLimits)
 
     def __repr__(self) -> str:
@@ -312,21 +313,19 @@ class Server:
 
     def _welcome(self, joined: Joined) -> bytes:
         settings, attached = self._settings, joined.attached
+        most, queued = settings.max_message_bytes, settings.max_queued_turns
+        limits = limits_of(settings.limits, most, settings.heartbeat, queued)
         return self._wire.welcome(
             session_pb2.Welcome(
                 session=attached.session,
                 resume_token=joined.resume_token,
                 resumed=attached.resumed,
                 last_request_id=attached.last_request_id,
-                limits=limits_of(
-                    settings.limits,
-                    settings.max_message_bytes,
-                    settings.heartbeat,
-                    settings.max_queued_turns,
-                ),
+                limits=limits,
                 server_version=settings.version,
                 protocol_version=PROTOCOL_VERSION,
                 backend=settings.backend,
+                features=settings.features,
             )
         )
 

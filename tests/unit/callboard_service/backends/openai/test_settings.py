@@ -7,7 +7,7 @@ from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.errors import BackendFailed, BadSettings
 from callboard_service.load_settings import load
 from callboard_service.log import make_log
-from callboard_service.service import make_backend
+from callboard_service.make_backend import make_backend
 from callboard_service.settings import SECRETS
 
 KEY = "sk-s3cr3t"
