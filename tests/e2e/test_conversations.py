@@ -314,6 +314,30 @@ async def test_an_old_client_gets_only_what_the_first_version_has(client: Contra
     assert not page.position
 
 
+async def test_a_watcher_is_told_of_each_conversation_that_changes(
+    client: Contract, other: Contract
+) -> None:
+    old = await client.conversation("old")
+    watching = await other.open(watch_sessions=message("WatchSessionsRequest"))
+    before = []
+    while not (change := (await other.queue(watching).get()).session_changed).listed:
+        before.append(change.info)
+    assert [info.id for info in before][-1] == old
+    new = await client.conversation("new")
+    assert (await other.queue(watching).get()).session_changed.info.id == new
+    say = await client.say(new, "[[ask:question]]")
+    ask = await _ask(client, say)
+    states = []
+    while states[-1:] != [3]:
+        states.append((await other.queue(watching).get()).session_changed.info.state)
+    assert states in ([2, 3], [3])  # what is not read in time is skipped
+    await client.send(say, answer=message("AnswerRequest", ask_id=ask, answers=["yes"]))
+    while states[-1:] != [1]:
+        states.append((await other.queue(watching).get()).session_changed.info.state)
+    await client.call(delete_session=message("DeleteSessionRequest", session_id=old))
+    assert (await other.queue(watching).get()).session_changed.deleted == old
+
+
 async def _ask(client: Contract, request_id: int) -> str:
     """Return the id of the next ask of a reply."""
     while True:

@@ -82,6 +82,8 @@ class Conversation(Actor[ConversationMessage]):
         self.deletion: Delete | None = None
         """Set once the conversation is to be deleted."""
         self.deleted: bool = False
+        self._read: set[OpenTurn] = set()
+        """Turns that have ended and whose senders still read."""
         self._watched: dict[str, Sender | None] = {}
         """For the path of each sender's and follower's actor: the sender, or None."""
         self._release: Callable[[], None] | None = None
@@ -143,6 +145,7 @@ class Conversation(Actor[ConversationMessage]):
         if down.path in self._watched:
             sender = self._watched.pop(down.path)
             if sender is not None:
+                self._let_go(sender)
                 await ending.leave(self, sender)
         elif (turn := self.turns.get(down.name)) is not None:
             await ending.end(self, turn, down)
@@ -194,9 +197,11 @@ class Conversation(Actor[ConversationMessage]):
         return turn
 
     def remove_turn(self, turn: OpenTurn) -> None:
-        """Forget a turn that has ended."""
+        """Forget a turn that has ended, once its senders have read its end."""
         del self.turns[turn.id]
         self.ended += 1
+        if turn.senders:
+            self._read.add(turn)
         self.pin()
 
     def add_sender(self, turn: OpenTurn, sender: Sender) -> None:
@@ -206,8 +211,8 @@ class Conversation(Actor[ConversationMessage]):
         self._watch(sender.ref, sender)
 
     def pin(self) -> None:
-        """Keep the events of all open turns."""
-        begun = [turn.begun for turn in self.turns.values()]
+        """Keep the events of all turns that are open or still read by their senders."""
+        begun = [turn.begun for turn in (*self.turns.values(), *self._read)]
         self.log.events.pin(min(begun) if begun else None)
 
     def number_queue(self) -> list[OpenTurn]:
@@ -260,6 +265,15 @@ class Conversation(Actor[ConversationMessage]):
                 self.log.add("", info)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _let_go(self, sender: Sender) -> None:
+        """Forget the ended turn that only this sender still read."""
+        for turn in self._read:
+            turn.senders.discard(sender)
+            if not turn.senders:
+                self._read.discard(turn)
+                self.pin()
+                return
 
     def _watch(self, ref: ActorRef[object], sender: Sender | None) -> None:
         self._watched[ref.path] = sender
