@@ -28,7 +28,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
+.PHONY: help setup serve test faults followers killed replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -57,6 +57,12 @@ bound: setup ## Run the runtime and chat tests with mailboxes of one message, to
 
 faults: setup ## Break 10,000 connections: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
+
+followers: setup ## Follow 10,000 random replies with cuts: make followers FOLLOWERS=100000
+	@FOLLOWERS=$(or $(FOLLOWERS),10000) '$(BIN)/python' -m pytest -q --timeout 3600 tests/properties/test_followers.py $(ARGS)
+
+killed: setup ## Kill the service 1,000 times between two steps of a message: make killed KILLED=5000
+	@'$(BIN)/python' -m tests.support.killed_turns $(or $(KILLED),1000) $(ARGS)
 
 replay: setup ## Replay the streams of real model servers, cut at every byte
 	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/unit/callboard_service/backends/openai/test_recorded.py $(ARGS)
