@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from actors.requests.duplex import INPUT_WINDOW
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello, Limits
-from callboard_service.chat.turns import MAX_WAITING
+from callboard_service.chat.admission import MAX_WAITING
 from callboard_service.settings import Settings
 from transport.client.comeback import comes_back
 from transport.codes import CloseCode
@@ -54,6 +54,24 @@ def test_the_exchange_keeps_the_rules() -> None:
     assert {a.request_id for a in answers if a.end} == {1, 2}
     assert welcomes[1].last_request_id == 2
     assert "".join(a.token.text for a in answers[1:3] + answers[4:5]) == "one two three"
+
+
+def test_every_frame_of_the_exchange_between_two_clients_is_valid() -> None:
+    lines = [
+        line
+        for block in re.findall(r"```frames\n(.*?)```", TEXT, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert len(lines) == 18
+    positions = []
+    for line in lines:
+        client, arrow, frame = line.split(" ", 2)
+        assert client in "AB"
+        kind = ClientMessage if arrow == "→" else ServerMessage
+        parsed = text_format.Parse(frame, kind())
+        if isinstance(parsed, ServerMessage) and parsed.HasField("event"):
+            positions.append(parsed.event.position)
+    assert positions == sorted(set(positions))
 
 
 def test_the_close_codes_are_those_of_the_code() -> None:
