@@ -62,7 +62,7 @@ def test_every_frame_of_the_exchange_between_two_clients_is_valid() -> None:
         for block in re.findall(r"```frames\n(.*?)```", TEXT, re.DOTALL)
         for line in block.splitlines()
     ]
-    assert len(lines) == 20
+    assert len(lines) == 19
     positions = []
     for line in lines:
         client, arrow, frame = line.split(" ", 2)
