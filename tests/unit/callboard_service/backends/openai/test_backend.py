@@ -85,7 +85,7 @@ async def test_after_a_failed_reply_the_two_messages_are_one(
     await talk.failure("one")
     await talk.all("two")
     assert server.chats[-1].body["messages"] == [{"role": "user", "content": "one\n\ntwo"}]
-    assert await talk.kept() == ["one", "two", "> ok"]
+    assert await talk.kept() == ["one", "! UNAVAILABLE", "two", "> ok"]
 
 
 async def test_b1_a_refused_message_is_marked_and_not_sent_again(

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from actors import Failure
-from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, HistoryEntry
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import SMALL_PROMPT
+from tests.support.conversing import reply_alone
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, saying
 from tests.support.openai.talk import Talk, talking, text_of
 
@@ -117,11 +116,11 @@ async def test_paused_replies_of_one_client_leave_connections_to_others(
     opened = asyncio.Semaphore(0)
     async with talking(tmp_path, server.url, connections=6) as talk:
         server.will(*[paused(opened)] * 2, saying("hello"), *[paused(opened)] * 4)
-        greedy = [talk.reply(session="greedy") for _ in range(6)]
+        greedy = [reply_alone(talk.backend, session="greedy") for _ in range(6)]
         first = [asyncio.ensure_future(anext(reply)) for reply in greedy]
         for _ in range(2):
             await opened.acquire()
-        events = [event async for event in talk.reply(session="other")]
+        events = [event async for event in reply_alone(talk.backend, session="other")]
         assert text_of(events) == "hello"
         assert len(server.chats) == 3
         said = [task for task in first if task.done() and isinstance(task.result(), ChatToken)]
@@ -140,12 +139,14 @@ async def test_a_message_is_kept_before_its_reply_has_its_turn(
     opened = asyncio.Semaphore(0)
     async with talking(tmp_path, server.url, connections=1) as talk:
         server.will(paused(opened))
-        first, second = talk.reply("first", session="a"), talk.reply("second", session="b")
+        first = talk.send("first")
         await anext(first)
-        assert "is waiting for its turn" in (await anext(second)).message
-        assert await talk.kept() == ["first", "second"]
-        await second.aclose()
-        await first.aclose()
+        await talk.renew()
+        second = talk.send("second")
+        notice = await anext(second)
+        assert isinstance(notice, ChatNotice)
+        assert "is waiting for its turn" in notice.message
+        assert await talk.kept() == ["second"]
 
 
 async def test_too_many_waiting_replies_are_refused_and_may_try_again(
@@ -153,11 +154,17 @@ async def test_too_many_waiting_replies_are_refused_and_may_try_again(
 ) -> None:
     monkeypatch.setattr("callboard_service.backends.openai.backend.MAX_WAITING", 0)
     async with talking(tmp_path, server.url) as talk:
-        reply: Any = talk.reply(session="a")
-        with pytest.raises(Failure, match="RESOURCE_EXHAUSTED") as refused:
-            await anext(reply)
-        assert refused.value.retryable
-        assert await talk.kept() == []
+        refused, events = await talk.failure("one too many")
+        assert (refused.code.value, refused.retryable) == ("RESOURCE_EXHAUSTED", True)
+        assert events == []
+        assert await talk.kept() == ["one too many", "! RESOURCE_EXHAUSTED"]
+
+
+async def conversation_with(talk: Talk, text: str) -> str:
+    """Return the id of a new conversation that begins with this text of a user."""
+    name = (await talk.backend.create("")).id
+    await talk.backend.write(lambda store: store.append(name, HistoryEntry(user_text=text)))
+    return name
 
 
 async def test_few_large_conversations_are_sent_at_once(
@@ -175,13 +182,16 @@ async def test_few_large_conversations_are_sent_at_once(
     async with talking(tmp_path, server.url) as talk:
         server.will(script, saying("small"), script)
         large = "\U0001f3ad" * SMALL_PROMPT
-        await talk.backend.keep(talk.conversation, HistoryEntry(user_text=large))
-        first, second = talk.reply("hi", session="a"), talk.reply("hi", session="b")
+        conversations = [await conversation_with(talk, large) for _ in range(2)]
+        first, second = (
+            reply_alone(talk.backend, session=name, conversation=name) for name in conversations
+        )
         sending = asyncio.ensure_future(anext(first))
         await arrived.acquire()
-        assert "is waiting for its turn" in (await anext(second)).message
-        small = Talk(talk.backend, (await talk.backend.create("small")).id, [])
-        assert text_of(await small.all("hi")) == "small"
+        notice = await anext(second)
+        assert isinstance(notice, ChatNotice)
+        assert "is waiting for its turn" in notice.message
+        assert text_of(await talk.all("hi")) == "small"
         begin.set()
         await sending
         assert text_of([event async for event in second]) == "hello"

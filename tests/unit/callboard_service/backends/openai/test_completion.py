@@ -35,7 +35,6 @@ def ending(completion: Completion) -> list[Any]:
 def called(*deltas: Any) -> list[tuple[str, str, Any]]:
     completion, _ = take(*(delta(tool_calls=each) for each in deltas), delta("tool_calls"))
     events = [event for event in ending(completion) if isinstance(event, ToolCallEvent)]
-    assert [entry.tool_call for entry in completion.entries()] == events
     return [(event.call_id, event.name, dict(event.arguments)) for event in events]
 
 
@@ -63,7 +62,6 @@ def test_text_reasoning_usage() -> None:
     assert completion.finished
     (completed,) = ending(completion)
     assert (completed.input_tokens, completed.output_tokens) == (11, 2)
-    assert [entry.assistant_text for entry in completion.entries()] == ["Hello"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,6 @@ def test_a_pair_cut_in_two_is_one_letter_and_a_lone_half_is_replaced() -> None:
     )
     assert [event.text for event in events] == ["a", "😀b", "�c"]
     assert ending(completion)[0] == ChatToken(text="�")
-    assert completion.entries()[0].assistant_text == "a😀b�c�"
 
 
 def test_refusal_and_parts_are_text() -> None:

@@ -6,8 +6,8 @@ from actors.testing import ManualClock, running_system
 from callboard_service.backends.openai.api import ModelServer
 from callboard_service.backends.openai.backend import OpenAIBackend
 from callboard_service.backends.openai.lookout import LOOK_AGAIN
+from tests.support.conversing import LOG
 from tests.support.openai.scripted_server import refusing, scripted
-from tests.support.openai.talk import LOG
 
 
 class Watched(OpenAIBackend):

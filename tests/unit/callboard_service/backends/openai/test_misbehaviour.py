@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken
 from callboard_service.backends.openai.answer import READ_BYTES
 from callboard_service.backends.openai.api import Api, ModelServer, OpenAITimeouts
+from tests.support.conversing import LOG, failure_of
 from tests.support.openai.scripted_server import (
     Exchange,
     ScriptedServer,
@@ -25,7 +25,7 @@ from tests.support.openai.scripted_server import (
     saying,
     scripted,
 )
-from tests.support.openai.talk import KEY, LOG, Talk, talking, text_of
+from tests.support.openai.talk import KEY, Talk, talking, text_of
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 413, 500, 504])
@@ -108,15 +108,15 @@ async def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
         exchange.writer.close()
 
     server.will(script)
-    events: list[Any] = []
-    with pytest.raises(Failure) as caught:
-        async for event in talk.reply():
-            events.append(event)
-            said.set()
-    assert caught.value.code.value == ("UNAVAILABLE" if code == "nonsense" else code)
-    assert caught.value.retryable == (code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"))
-    assert events == [ChatToken(text="Once upon")]
-    assert await talk.kept() == ["hi", "> Once upon"]
+    reply = talk.send()
+    first = await anext(reply)
+    said.set()
+    failure, rest = await failure_of(reply)
+    retryable = code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+    code = "UNAVAILABLE" if code == "nonsense" else code
+    assert (failure.code.value, failure.retryable) == (code, retryable)
+    assert [first, *rest] == [ChatToken(text="Once upon")]
+    assert await talk.kept() == ["hi", "> Once upon", f"! {code}"]
     assert len(server.chats) == 1
 
 
@@ -166,13 +166,15 @@ async def test_ends_that_servers_leave_out(server: ScriptedServer, tmp_path: Pat
         for script in (no_done, no_reason, cut_after_reason, open_for_ever):
             server.will(script)
             events = []
-            async for event in talk.reply():
+            async for event in talk.send():
                 events.append(event)
                 finished.set()
             assert [type(event) for event in events] == [ChatToken, ChatCompleted]
 
 
-async def test_closing_the_reply_closes_the_connection(server: ScriptedServer, talk: Talk) -> None:
+async def test_cancelling_the_request_closes_the_connection(
+    server: ScriptedServer, talk: Talk
+) -> None:
     async def endless(exchange: Exchange) -> None:
         await exchange.begin()
         while True:
@@ -182,11 +184,15 @@ async def test_closing_the_reply_closes_the_connection(server: ScriptedServer, t
                 return
 
     server.will(endless)
-    reply = talk.reply()
-    said = (await anext(reply)).text
-    await reply.aclose()
+    reply = talk.send()
+    events = [await anext(reply)]
+    reply.cancel()
+    failure, rest = await failure_of(reply)
+    assert failure.code.value == "CANCELLED"
     await server.chats[0].gone.wait()
-    assert await talk.kept() == ["hi", f"> {said}", "! CANCELLED"]
+    user, said, error = await talk.kept()
+    assert (user, error) == ("hi", "! CANCELLED")
+    assert said.startswith(f"> {text_of([*events, *rest])}")
 
 
 async def test_no_more_is_read_than_is_asked_for(server: ScriptedServer) -> None:
@@ -312,9 +318,9 @@ async def test_nothing_is_left_open(server: ScriptedServer, tmp_path: Path) -> N
         async with talking(tmp_path, server.url) as talk:
             await talk.all()
             await talk.failure()
-            reply = talk.reply()
+            reply = talk.send()
             await anext(reply)
-            await reply.aclose()
+            reply.cancel()
         gc.collect()
     assert caught == []
     for exchange in server.chats:

@@ -103,10 +103,10 @@ def sending(*pieces: bytes) -> Script:
 async def outcome(talk: Talk, server: ScriptedServer, *pieces: bytes) -> Whole | Refusal:
     """Return what the backend makes of an answer in these pieces, in a new conversation."""
     server.will(*[sending(*pieces)] * 5)
-    talk.conversation = (await talk.backend.create("")).id
+    await talk.renew()
     events: list[Any] = []
     try:
-        async for event in talk.reply():
+        async for event in talk.send():
             events.append(event)  # noqa: PERF401 - kept when it raises
     except Failure as failure:
         assert not any(isinstance(event, ChatCompleted) for event in events)
