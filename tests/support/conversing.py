@@ -1,5 +1,6 @@
 """Conversations over a backend as the service runs them: the store, the actors, one client."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Generic, TypeVar, get_args
@@ -19,6 +20,9 @@ from callboard_service.store.turns import NewTurn
 B = TypeVar("B", bound=ChatBackend)
 
 LOG = make_log("error")
+
+SESSION = "test"
+"""The session of a Talk's client, as `serving` names it."""
 
 
 class Talk(Generic[B]):
@@ -46,6 +50,12 @@ class Talk(Generic[B]):
     async def failure(self, text: str = "hi", model: str = "") -> tuple[Failure, list[Any]]:
         """Send a message whose turn fails; return the failure and the events before it."""
         return await failure_of(self.send(text, model))
+
+    async def idle(self) -> None:
+        """Wait until no turn is open: a cancelled request ends before its turn does."""
+        async with asyncio.timeout(10):
+            while await self.backend.journal.open_turns(self.conversation):
+                pass
 
     async def entries(self) -> list[HistoryEntry]:
         """Return the history."""

@@ -261,10 +261,16 @@ class StoredConversations:
         """Return the turns to send to a model: the newest that fit, oldest first.
 
         Consecutive turns of one role are joined: the user speaks twice in a row after a failed
-        reply, and many models accept only alternating roles. Raises Failure: NOT_FOUND.
+        reply, and many models accept only alternating roles. A reply whose message does not fit is
+        left out too, because many accept only a user's turn as the first.
+
+        Raises Failure: NOT_FOUND.
         """
         turns = await self.read(lambda store: store.turns(conversation_id, at_most_bytes))
-        return RecentTurns(joined(turns), turns.left_out)
+        start = 0
+        while turns.left_out and start < len(turns) - 1 and turns[start][0] != "user":
+            start += 1
+        return RecentTurns(joined(turns[start:]), turns.left_out + start)
 
     async def read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
         """Call the store and return its result. Raises Failure."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,13 +12,20 @@ from hypothesis import strategies as st
 
 from actors import Actor, ActorSystem, Code, Failure
 from actors.testing import actor_events, actor_system, manual_clock, settle
-from callboard.v1.chat_pb2 import ChatToken, ReasoningToken, StopReason
-from callboard_service.backends.base import Prompt
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatNotice,
+    ChatToken,
+    ReasoningToken,
+    StopReason,
+)
+from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.local import backend as local
 from callboard_service.backends.local.backend import MAX_WAITING, LocalBackend
 from callboard_service.backends.local.generation import chat_line, fitting, largest_prompt
 from callboard_service.backends.local.process import Abandon, Generate, Loaded, ModelMessage
-from callboard_service.log import make_log
+from tests.support import conversing
+from tests.support.conversing import LOG, SESSION, failure_of, reply_alone
 
 __all__ = ["actor_events", "actor_system", "manual_clock"]
 
@@ -44,10 +51,6 @@ class Model(Actor[ModelMessage]):
                 raise AssertionError(message)
 
 
-async def unanswered() -> Never:
-    raise AssertionError("nothing is asked here")
-
-
 async def eventually(condition: Callable[[], bool]) -> None:
     """Let other tasks run until the condition holds, for at most 10 seconds."""
     async with asyncio.timeout(10):
@@ -55,25 +58,26 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-class Talk:
-    """A backend and its scripted model."""
+class Talk(conversing.Talk[LocalBackend]):
+    """A conversation with a backend, and the scripted model."""
 
-    def __init__(self, backend: LocalBackend, model: Model) -> None:
-        self.backend = backend
+    def __init__(self, made: conversing.Talk[LocalBackend], model: Model) -> None:
+        super().__init__(made.backend, made.system, made.calls, made.conversation)
         self.model = model
-
-    def reply(self, conversation: str, text: str, session: str = "a") -> AsyncGenerator[Any, None]:
-        prompt = Prompt(conversation, text, "", unanswered, make_log("error"), session)
-        return self.backend.reply(prompt)
 
     async def start(self, session: str, text: str = "hi") -> "asyncio.Task[list[Any]]":
         """Ask for a reply in a new conversation; return the task that collects its events."""
-        conversation = (await self.backend.create("")).id
 
         async def collect() -> list[Any]:
-            return [event async for event in self.reply(conversation, text, session)]
+            return [event async for event in reply_alone(self.backend, text, session=session)]
 
         return asyncio.create_task(collect())
+
+    async def answer(self, number: int, *events: dict[str, Any]) -> None:
+        """Have the model answer its request `number`, counted from 1, once it has received it."""
+        await self.wait_for(number)
+        for event in events:
+            self.model.asked[number - 1].generation.put(event)
 
     async def wait_for(self, count: int) -> None:
         """Wait until the model has received at least `count` requests."""
@@ -83,18 +87,13 @@ class Talk:
         """Wait until at least `count` replies wait for the model."""
         await eventually(lambda: self.backend._places.waiting >= count)
 
-    async def texts(self, conversation: str) -> list[str]:
-        history = await self.backend.history(conversation, 0, "")
-        return [entry.user_text or entry.assistant_text for entry in history.entries]
-
 
 @pytest.fixture
 async def talk(actor_system: ActorSystem, tmp_path: Path) -> AsyncIterator[Talk]:
-    backend, model = LocalBackend(tmp_path / "m.gguf", tmp_path, make_log("error"), print), Model()
-    await backend.open()
+    backend, model = LocalBackend(tmp_path / "m.gguf", tmp_path, LOG, print), Model()
     backend._attach(actor_system.spawn(lambda: model, name="model"), Loaded(1024, 1))
-    yield Talk(backend, model)
-    await backend.close()
+    async with conversing.conversing(backend, actor_system) as made:
+        yield Talk(made, model)
 
 
 @pytest.mark.parametrize(
@@ -105,47 +104,52 @@ async def talk(actor_system: ActorSystem, tmp_path: Path) -> AsyncIterator[Talk]
         ("length", 1023, StopReason.STOP_REASON_CONTEXT_FULL),
     ],
 )
-async def test_a_reply_says_why_it_is_not_longer(
+async def test_a_reply_and_its_history_say_why_it_is_not_longer(
     talk: Talk, finish: str, tokens: int, reason: "StopReason.ValueType"
 ) -> None:
-    reply = await talk.start("a")
-    await talk.wait_for(1)
+    """The last event of a reply has the reason why it ended, and so has its last entry."""
+    reply = talk.send()
     done = {"event": "done", "input_tokens": 1, "output_tokens": tokens, "finish": finish}
-    talk.model.asked[0].generation.put(done)
-    assert (await reply)[-1].stop_reason == reason
+    await talk.answer(1, {"event": "token", "text": "word"}, done)
+    _, completed = [event async for event in reply]
+    assert isinstance(completed, ChatCompleted)
+    assert (completed.stop_reason, completed.output_tokens) == (reason, tokens)
+    said, answer = await talk.entries()
+    assert not said.HasField("completed")
+    assert answer.completed == completed
 
 
-async def test_o7_thoughts_come_apart_from_the_reply_and_are_not_kept(talk: Talk) -> None:
-    conversation = (await talk.backend.create("")).id
-
-    async def collect() -> list[Any]:
-        return [event async for event in talk.reply(conversation, "two and two?")]
-
-    reply = asyncio.ensure_future(collect())
-    await talk.wait_for(1)
-    for event in (
-        {"event": "thought", "text": "They ask for \ud83d four."},
-        {"event": "token", "text": "four"},
-        DONE,
-    ):
-        talk.model.asked[0].generation.put(event)
-    thought, token, _ = await reply
-    assert thought == ReasoningToken(text="They ask for \ufffd four.")
-    assert token == ChatToken(text="four")
-    assert await talk.texts(conversation) == ["two and two?", "four"]
+async def test_o7_thoughts_are_kept_apart_from_the_reply_and_not_sent_again(talk: Talk) -> None:
+    """Thoughts are events and entries of their own, and the model gets none of them again."""
+    reply = talk.send("two and two?")
+    thought = {"event": "thought", "text": "They ask for \ud83d four."}
+    await talk.answer(1, thought, {"event": "token", "text": "four"}, DONE)
+    assert [event async for event in reply][:2] == [
+        ReasoningToken(text="They ask for \ufffd four."),
+        ChatToken(text="four"),
+    ]
+    assert await talk.kept() == ["two and two?", "~ They ask for \ufffd four.", "> four"]
+    talk.send("and three?")
+    await talk.wait_for(2)
+    assert talk.model.asked[1].turns == [
+        ("user", "two and two?"),
+        ("assistant", "four"),
+        ("user", "and three?"),
+    ]
 
 
 async def test_o6_the_roles_alternate_after_a_reply_that_never_began(talk: Talk) -> None:
-    conversation = (await talk.backend.create("")).id
-    reply = asyncio.ensure_future(anext(talk.reply(conversation, "one")))
+    """A message whose reply was cancelled before its first word is joined to the next one."""
+    reply = talk.send("one")
     await talk.wait_for(1)
     reply.cancel()
-    await asyncio.gather(reply, return_exceptions=True)
-    second = asyncio.ensure_future(anext(talk.reply(conversation, "two")))
+    failure, _ = await failure_of(reply)
+    assert failure.code is Code.CANCELLED
+    await talk.idle()
+    talk.send("two")
     await talk.wait_for(2)
     assert talk.model.asked[1].turns == [("user", "one\n\ntwo")]
-    second.cancel()
-    await asyncio.gather(second, return_exceptions=True)
+    assert await talk.kept() == ["one", "! CANCELLED", "two"]
 
 
 async def test_another_client_s_reply_is_next_however_many_one_client_has_waiting(
@@ -168,14 +172,13 @@ async def test_another_client_s_reply_is_next_however_many_one_client_has_waitin
 
 
 async def test_too_many_waiting_replies_are_refused_and_may_try_again(talk: Talk) -> None:
-    tasks = [await talk.start("a") for _ in range(MAX_WAITING + 1)]
+    """A client with MAX_WAITING waiting replies gets no more of them, which its history says."""
+    tasks = [await talk.start(SESSION) for _ in range(MAX_WAITING + 1)]
     await talk.wait_for(1)
     await talk.wait_for_waiting(MAX_WAITING)
-    conversation = (await talk.backend.create("")).id
-    with pytest.raises(Failure, match="RESOURCE_EXHAUSTED") as refused:
-        await anext(talk.reply(conversation, "one more"))
-    assert refused.value.retryable
-    assert await talk.texts(conversation) == []
+    refused, events = await talk.failure("one more")
+    assert (refused.code, refused.retryable, events) == (Code.RESOURCE_EXHAUSTED, True, [])
+    assert await talk.kept() == ["one more", "! RESOURCE_EXHAUSTED"]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -184,104 +187,97 @@ async def test_too_many_waiting_replies_are_refused_and_may_try_again(talk: Talk
 async def test_a_message_too_large_for_the_context_is_refused_and_the_next_one_works(
     talk: Talk,
 ) -> None:
-    conversation = (await talk.backend.create("")).id
-    with pytest.raises(Failure, match="too large") as refused:
-        await anext(talk.reply(conversation, "x" * 65_000 + "\n" * 1000))
-    assert (refused.value.code, refused.value.retryable) == (Code.INVALID_ARGUMENT, False)
+    """The history keeps a message that is too large, with its error; later prompts do not."""
+    large = "x" * 65_000 + "\n" * 1000
+    refused, _ = await talk.failure(large)
+    assert "too large" in refused.message
+    assert (refused.code, refused.retryable) == (Code.INVALID_ARGUMENT, False)
     assert talk.model.asked == []
-    reply = asyncio.ensure_future(anext(talk.reply(conversation, "hi")))
-    await talk.wait_for(1)
+    assert await talk.kept() == [large, "! INVALID_ARGUMENT"]
+    reply = talk.send("hi")
+    await talk.answer(1, {"event": "token", "text": "hello"})
     assert talk.model.asked[0].turns == [("user", "hi")]
-    talk.model.asked[0].generation.put({"event": "token", "text": "hello"})
-    assert (await reply).text == "hello"
+    assert await anext(reply) == ChatToken(text="hello")
 
 
 @pytest.mark.parametrize("id", [1, None])
 async def test_a_message_that_the_process_refuses_is_not_given_to_it_again(
     talk: Talk, id: int | None
 ) -> None:
-    conversation = (await talk.backend.create("")).id
+    """The history keeps a message that the process refused; later prompts do not."""
+    refusing = talk.send("long" * 1000)
     error = {"event": "error", "id": id, "code": "INVALID_ARGUMENT", "message": "too large"}
-    reply = asyncio.ensure_future(anext(talk.reply(conversation, "long" * 1000)))
-    await talk.wait_for(1)
-    talk.model.asked[0].generation.put(error)
-    with pytest.raises(Failure, match="INVALID_ARGUMENT"):
-        await reply
-    reply = asyncio.ensure_future(anext(talk.reply(conversation, "hi")))
-    await talk.wait_for(2)
+    await talk.answer(1, error)
+    refused, _ = await failure_of(refusing)
+    assert refused.code is Code.INVALID_ARGUMENT
+    assert await talk.kept() == ["long" * 1000, "! INVALID_ARGUMENT"]
+    reply = talk.send("hi")
+    await talk.answer(2, {"event": "token", "text": "hello"})
     assert talk.model.asked[1].turns == [("user", "hi")]
-    talk.model.asked[1].generation.put({"event": "token", "text": "hello"})
-    await reply
+    assert await anext(reply) == ChatToken(text="hello")
 
 
 async def test_long_conversations_are_sent_as_their_newest_turns_with_a_notice(talk: Talk) -> None:
-    conversation = (await talk.backend.create("")).id
-    emoji, notice = "😀" * 7_000, None
+    """A prompt begins with a later message, and a notice counts those before it."""
+    emoji = "😀" * 7_000
+    answer = ({"event": "trimmed", "messages": 1}, {"event": "token", "text": "yes"}, DONE)
+    events: list[ReplyEvent] = []
     for number in range(1, 4):
-        reply = talk.reply(conversation, f"{number}{emoji}")
-        first = asyncio.ensure_future(anext(reply))
-        await talk.wait_for(number)
-        generation = talk.model.asked[-1].generation
-        generation.put({"event": "trimmed", "messages": 1})
-        generation.put({"event": "token", "text": "yes"})
-        generation.put(DONE)
-        notice = await first
-        _ = [event async for event in reply]
+        reply = talk.send(f"{number}{emoji}")
+        await talk.answer(number, *answer)
+        events = [event async for event in reply]
     assert [text[0] for _, text in talk.model.asked[-1].turns] == ["2", "y", "3"]
-    assert notice is not None
-    assert "oldest 3 messages" in notice.message
-    assert [text[0] for text in await talk.texts(conversation)] == ["1", "y", "2", "y", "3", "y"]
+    assert isinstance(events[0], ChatNotice)
+    assert "oldest 3 messages" in events[0].message
+    kept = [text[:3] for text in await talk.kept()]
+    assert kept == ["1😀😀", "> y", "2😀😀", "> y", "3😀😀", "> y"]
 
 
 @pytest.mark.parametrize("size", [1, 1000])
 async def test_a_message_is_kept_when_the_wait_for_its_reply_is_cancelled(
     talk: Talk, size: int
 ) -> None:
-    tasks = [await talk.start("a")]
+    """The history keeps the message of a reply that was cancelled while it waited its turn."""
+    task = await talk.start("another")
     await talk.wait_for(1)
-    conversation = (await talk.backend.create("")).id
-    waiting = asyncio.ensure_future(anext(talk.reply(conversation, "kept" * size)))
+    waiting = talk.send("kept" * size)
     await talk.wait_for_waiting(1)
     await settle()
     waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert (await talk.texts(conversation)).count("kept" * size) == 1
+    cancelled, _ = await failure_of(waiting)
+    assert cancelled.code is Code.CANCELLED
+    await talk.idle()
+    assert await talk.kept() == ["kept" * size, "! CANCELLED"]
     assert talk.backend._places.waiting == 0
-    tasks[0].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_message_that_surely_fits_is_kept_before_its_reply_has_its_turn(talk: Talk) -> None:
-    tasks = [await talk.start("a")]
+async def test_a_message_is_kept_before_its_reply_has_its_turn(talk: Talk) -> None:
+    """A message is in the history while its reply waits for the model."""
+    task = await talk.start("another")
     await talk.wait_for(1)
-    conversation = (await talk.backend.create("")).id
-    tasks.append(asyncio.ensure_future(anext(talk.reply(conversation, "kept"))))
-    async with asyncio.timeout(10):
-        while await talk.texts(conversation) != ["kept"]:
-            pass
-    talk.model.asked[0].generation.put(DONE)
+    talk.send("kept")
+    await talk.wait_for_waiting(1)
+    assert await talk.kept() == ["kept"]
+    await talk.answer(1, DONE)
     await talk.wait_for(2)
     assert talk.model.asked[1].turns == [("user", "kept")]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await task
 
 
 async def test_an_endless_reply_ends_and_what_was_said_is_kept(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A reply beyond MAX_REPLY_BYTES fails, and the history keeps the text that was sent."""
     monkeypatch.setattr(local, "MAX_REPLY_BYTES", 10)
-    conversation = (await talk.backend.create("")).id
-    reply = talk.reply(conversation, "hi")
-    first = asyncio.ensure_future(anext(reply))
-    await talk.wait_for(1)
-    for _ in range(3):
-        talk.model.asked[0].generation.put({"event": "token", "text": "éé"})
-    await first
-    with pytest.raises(Failure, match="longer than") as ended:
-        _ = [event async for event in reply]
-    assert (ended.value.code, ended.value.retryable) == (Code.RESOURCE_EXHAUSTED, False)
-    assert await talk.texts(conversation) == ["hi", "éééé"]
+    reply = talk.send()
+    await talk.answer(1, *[{"event": "token", "text": "éé"}] * 3)
+    ended, events = await failure_of(reply)
+    assert "longer than" in ended.message
+    assert (ended.code, ended.retryable) == (Code.RESOURCE_EXHAUSTED, False)
+    assert events == [ChatToken(text="éé")] * 2
+    assert await talk.kept() == ["hi", "> éééé", "! RESOURCE_EXHAUSTED"]
     await settle()
     assert talk.model.abandoned == 1
 

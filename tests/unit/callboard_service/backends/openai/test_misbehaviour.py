@@ -190,6 +190,7 @@ async def test_cancelling_the_request_closes_the_connection(
     failure, rest = await failure_of(reply)
     assert failure.code.value == "CANCELLED"
     await server.chats[0].gone.wait()
+    await talk.idle()
     user, said, error = await talk.kept()
     assert (user, error) == ("hi", "! CANCELLED")
     assert said.startswith(f"> {text_of([*events, *rest])}")
