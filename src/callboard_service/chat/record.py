@@ -83,25 +83,27 @@ class TurnRecord:
         """The asks that were settled."""
 
     def add_tokens(self, texts: Sequence[str], *, reasoning: bool) -> int:
-        """Add tokens and return their size. Raises Failure if the turn becomes too long."""
+        """Add tokens and return their size. Raises Failure, and adds none, if they do not fit."""
+        sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
+        size = sum(sizes)
+        self._count(size)
         last = self._items[-1] if self._items else None
         if not isinstance(last, Text) or last.reasoning is not reasoning:
             last = Text(reasoning=reasoning)
             self._items.append(last)
-        sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
-        size = sum(sizes)
         last.pieces += texts
         if not reasoning:
             self._tokens.extend(sizes)
             self.text_bytes += size
-        self._count(size)
         return size
 
     def add(self, event: TurnEvent) -> int:
-        """Add an event and return its size. Raises Failure if the turn becomes too long.
+        """Add an event and return its size. Raises Failure, and adds nothing, if it does not fit.
 
-        A notice that discards tokens gets `keep_text_bytes`.
+        A notice that discards tokens gets `keep_text_bytes`. The end of an open ask always fits.
         """
+        size = event.ByteSize()
+        self._count(size, always=isinstance(event, AskClosed) and event.ask_id in self.asks)
         match event:
             case ChatNotice():
                 if event.discard_tokens:
@@ -116,8 +118,6 @@ class TurnRecord:
         discards = isinstance(event, ChatNotice) and event.discard_tokens
         if not discards and not self._replaces_call(event):
             self._items.append(event)
-        size = event.ByteSize()
-        self._count(size)
         return size
 
     def events(self) -> Iterator[ConversationEvent]:
@@ -133,11 +133,12 @@ class TurnRecord:
         """Return what the history keeps of the turn, the user's message aside."""
         return [entry for item in self._items if (entry := as_entry(item)) is not None]
 
-    def _count(self, size: int) -> None:
-        self._bytes += size + EVENT_BYTES
-        if self._bytes > MAX_TURN_BYTES:
+    def _count(self, size: int, *, always: bool = False) -> None:
+        total = self._bytes + size + EVENT_BYTES
+        if total > MAX_TURN_BYTES and not always:
             message = f"the reply is longer than {MAX_TURN_BYTES} bytes"
             raise Failure(Code.RESOURCE_EXHAUSTED, message)
+        self._bytes = total
 
     def _replaces_call(self, event: TurnEvent) -> bool:
         """Put a second event of a tool call in place of the first; return False if it is none."""

@@ -104,12 +104,26 @@ def test_the_record_knows_which_asks_are_open() -> None:
 
 
 def test_a_turn_that_is_too_long_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is refused and not part of the record, because no client gets it."""
     monkeypatch.setattr(records, "MAX_TURN_BYTES", 100)
     record = TurnRecord()
     record.add_tokens(["x" * 84], reasoning=False)
     with pytest.raises(Failure) as caught:
-        record.add_tokens([""], reasoning=False)
+        record.add_tokens(["y"], reasoning=False)
     assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert texts(record) == ["x" * 84]
     tools = TurnRecord()
     with pytest.raises(Failure):
         tools.add(ToolResultEvent(call_id="1", output="x" * 100))
+    assert texts(tools) == []
+
+
+def test_an_open_ask_can_be_closed_in_a_turn_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of an ask that is open is recorded in any case, a second end only if it fits."""
+    record = TurnRecord()
+    record.add(AskEvent(ask_id="1"))
+    monkeypatch.setattr(records, "MAX_TURN_BYTES", 1)
+    record.add(AskClosed(ask_id="1"))
+    assert texts(record) == ["ask", "ask_closed"]
+    with pytest.raises(Failure):
+        record.add(AskClosed(ask_id="1"))
