@@ -1,7 +1,7 @@
 """Conversations over a backend as the service runs them: the store, the actors, one client."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Generic, TypeVar, get_args
 from uuid import uuid4
@@ -10,7 +10,7 @@ import pytest
 
 from actors import ActorSystem, Burst, Failure
 from actors.testing import Answers, Calls, serving
-from callboard.v1.chat_pb2 import AnswerRequest, HistoryEntry, SendMessageRequest
+from callboard.v1.chat_pb2 import AnswerRequest, ChatToken, HistoryEntry, SendMessageRequest
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.chat import chat
 from callboard_service.chat.sending import FOLLOW
@@ -79,6 +79,11 @@ def line_of(entry: HistoryEntry) -> str:
             return f"! {entry.error.code}"
         case kind:
             return f"{kind}"
+
+
+def text_of(events: Sequence[ReplyEvent]) -> str:
+    """Return the text of the tokens among the events."""
+    return "".join(event.text for event in events if isinstance(event, ChatToken))
 
 
 async def failure_of(events: AsyncIterator[ReplyEvent]) -> tuple[Failure, list[Any]]:

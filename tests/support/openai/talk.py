@@ -1,13 +1,11 @@
 """A conversation with the backend over real HTTP."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from callboard.v1.chat_pb2 import ChatToken
-from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.openai.api import (
     CONNECTIONS,
     DEFAULT_TIMEOUTS,
@@ -59,7 +57,3 @@ async def talking(
             yield Talk(made, pauses)
     finally:
         await backend.disconnect()
-
-
-def text_of(events: Sequence[ReplyEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, ChatToken))

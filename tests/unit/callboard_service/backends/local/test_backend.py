@@ -19,7 +19,6 @@ from callboard.v1.chat_pb2 import (
     ReasoningToken,
     StopReason,
 )
-from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.local import backend as local
 from callboard_service.backends.local.backend import MAX_WAITING, LocalBackend
 from callboard_service.backends.local.generation import chat_line, fitting, largest_prompt
@@ -221,7 +220,7 @@ async def test_long_conversations_are_sent_as_their_newest_turns_with_a_notice(t
     """A prompt begins with a later message, and a notice counts those before it."""
     emoji = "😀" * 7_000
     answer = ({"event": "trimmed", "messages": 1}, {"event": "token", "text": "yes"}, DONE)
-    events: list[ReplyEvent] = []
+    events: list[Any] = []
     for number in range(1, 4):
         reply = talk.send(f"{number}{emoji}")
         await talk.answer(number, *answer)

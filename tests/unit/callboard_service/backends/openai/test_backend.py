@@ -10,8 +10,9 @@ import pytest
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import TRIES
+from tests.support.conversing import text_of
 from tests.support.openai.scripted_server import Exchange, ScriptedServer, never, refusing, saying
-from tests.support.openai.talk import KEY, Talk, talking, text_of
+from tests.support.openai.talk import KEY, Talk, talking
 
 
 async def test_a_reply_and_what_the_server_is_sent(server: ScriptedServer, talk: Talk) -> None:

@@ -9,9 +9,9 @@ import pytest
 from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, HistoryEntry
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import SMALL_PROMPT
-from tests.support.conversing import reply_alone
+from tests.support.conversing import reply_alone, text_of
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, saying
-from tests.support.openai.talk import Talk, talking, text_of
+from tests.support.openai.talk import Talk, talking
 
 SIGNS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "comments": lambda exchange: exchange.raw(b": keep-alive\n\n"),

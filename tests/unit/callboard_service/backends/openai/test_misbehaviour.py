@@ -16,7 +16,7 @@ import pytest
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken
 from callboard_service.backends.openai.answer import READ_BYTES
 from callboard_service.backends.openai.api import Api, ModelServer, OpenAITimeouts
-from tests.support.conversing import LOG, failure_of
+from tests.support.conversing import LOG, failure_of, text_of
 from tests.support.openai.scripted_server import (
     Exchange,
     ScriptedServer,
@@ -25,7 +25,7 @@ from tests.support.openai.scripted_server import (
     saying,
     scripted,
 )
-from tests.support.openai.talk import KEY, Talk, talking, text_of
+from tests.support.openai.talk import KEY, Talk, talking
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 413, 500, 504])

@@ -15,8 +15,9 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
 )
 from callboard_service.backends.openai.api import OpenAITimeouts
+from tests.support.conversing import text_of
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, refusing, saying
-from tests.support.openai.talk import Talk, talking, text_of
+from tests.support.openai.talk import Talk, talking
 
 SSE = "text/event-stream"
 BAD = "INVALID_ARGUMENT"

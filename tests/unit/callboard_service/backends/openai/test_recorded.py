@@ -16,8 +16,9 @@ import pytest
 from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, StopReason
 from callboard_service.backends.openai.completion import NO_REASON
+from tests.support.conversing import text_of
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, scripted
-from tests.support.openai.talk import Talk, talking, text_of
+from tests.support.openai.talk import Talk, talking
 
 EVERY = int(os.environ.get("EVERY", "7"))
 RECORDED = Path(__file__).parent / "recorded"
