@@ -107,7 +107,7 @@ async def test_a_write_never_succeeds_into_a_file_that_is_gone_and_the_store_hea
     kept: Kept, harm: Callable[[Path], None]
 ) -> None:
     info = await kept.conversations.create("before")
-    await kept.conversations.keep(info.id, *LONG)
+    await kept.conversations.write(lambda store: store.append(info.id, *LONG))
     harm(kept.path)
     failure = await kept.failure()
     assert failure.code is Code.UNAVAILABLE
@@ -143,7 +143,7 @@ async def test_a_read_notices_it_too(kept: Kept) -> None:
 
 async def test_damage_in_the_middle_is_set_aside_and_a_new_file_is_made(kept: Kept) -> None:
     info = await kept.conversations.create("before")
-    await kept.conversations.keep(info.id, *LONG)
+    await kept.conversations.write(lambda store: store.append(info.id, *LONG))
     with other(kept.path) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with kept.path.open("r+b") as file:
@@ -158,7 +158,7 @@ async def test_damage_in_the_middle_is_set_aside_and_a_new_file_is_made(kept: Ke
 
 async def test_the_database_of_another_application_is_left_as_it_is(kept: Kept) -> None:
     info = await kept.conversations.create("before")
-    await kept.conversations.keep(info.id, *LONG)
+    await kept.conversations.write(lambda store: store.append(info.id, *LONG))
     foreign = kept.path.with_name("foreign.db")
     with other(foreign) as raw:
         raw.execute("CREATE TABLE theirs (x)")
