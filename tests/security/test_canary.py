@@ -10,10 +10,10 @@ from google.protobuf.message import Message
 from pydantic import SecretStr
 
 from callboard_service.log import make_log
-from callboard_service.service import Service
+from callboard_service.service import ECHO, Service
 from callboard_service.settings import Settings
 from tests.e2e.contract_client import Contract, message
-from tests.e2e.service_process import ServiceProcess
+from tests.e2e.service_process import ServiceProcess, running
 from tests.security.raw import frame, greeted, hello, plain, refused, upgrade, upgraded
 from transport.client import Client, by_url
 from transport.client.calls import Endpoint
@@ -87,19 +87,29 @@ async def test_the_token_is_in_no_answer(service: ServiceProcess, canary: str) -
             assert (answer.status, "callboard_" in await answer.text()) == (200, True)
 
 
+def holders(service: ServiceProcess, canary: str) -> list[Path]:
+    """Return the files of the service that contain the token."""
+    files = [path for path in service.log.parent.rglob("*") if path.is_file()]
+    return [path for path in files if canary.encode() in path.read_bytes()]
+
+
 async def test_the_token_is_in_no_argument_list_and_in_its_file_alone(
-    service: ServiceProcess, canary: str
+    service: ServiceProcess, canary: str, tmp_path: Path
 ) -> None:
+    """The service writes the token to its runtime file; a conversation has what a client says."""
     process = psutil.Process(service.process.pid)
     for one in (process, *process.children(recursive=True)):
         assert not [word for word in one.cmdline() if canary in word]
     assert canary not in json.dumps(service.ready)
     runtime_file = Path(service.ready["runtime_file"])
-    files = [path for path in service.log.parent.rglob("*") if path.is_file()]
-    holders = [path for path in files if canary.encode() in path.read_bytes()]
-    assert holders == [runtime_file]
+    found = holders(service, canary)
+    assert [path for path in found if not path.name.startswith(ECHO)] == [runtime_file]
     assert runtime_file.stat().st_mode & 0o777 == 0o600
     assert runtime_file.parent.stat().st_mode & 0o777 == 0o700
+    with running(tmp_path, "--backend", "echo", CALLBOARD_TOKEN=canary) as another:
+        async with another.connect() as client:
+            await client.reply(await client.conversation(), "no secret")
+        assert holders(another, canary) == [Path(another.ready["runtime_file"])]
 
 
 async def test_the_token_is_in_no_repr(canary: str, tmp_path: Path) -> None:

@@ -108,10 +108,11 @@ async def test_answers_to_an_ask_whose_handler_does_not_take_them(
             "SendMessageRequest", session_id=conversation, text="[[ask:question]]thanks"
         )
         await raw.send(frame(client_message(1, send_message=asking)))
-        assert (await raw.answer()).WhichOneof("payload") == "ask"
-        # Without credit, the handler takes no answer. A list of empty texts takes many times its
+        asked = await raw.answer()
+        assert asked.WhichOneof("payload") == "ask"
+        # A list of empty texts takes many times its
         # encoded size once it is decoded.
-        answer = message("AnswerRequest", ask_id="ask-1", answers=[""] * 450_000)
+        answer = message("AnswerRequest", ask_id=asked.ask.ask_id, answers=[""] * 450_000)
         data = frame(client_message(1, answer=answer))
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
