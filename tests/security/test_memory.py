@@ -98,9 +98,11 @@ async def test_answers_to_a_reply_that_awaits_none(service: ServiceProcess) -> N
     await still_serves(service)
 
 
+@pytest.mark.parametrize("of_this_ask", [True, False])
 async def test_answers_to_an_ask_whose_handler_does_not_take_them(
-    service: ServiceProcess,
+    service: ServiceProcess, of_this_ask: bool
 ) -> None:
+    """Answers that an ask does not allow, or to no ask at all, are soon gone."""
     before = memory_of(service)
     async with greeted(service, initial_credit=1) as raw, service.connect() as other:
         conversation = await other.conversation()
@@ -110,9 +112,10 @@ async def test_answers_to_an_ask_whose_handler_does_not_take_them(
         await raw.send(frame(client_message(1, send_message=asking)))
         asked = await raw.answer()
         assert asked.WhichOneof("payload") == "ask"
+        ask_id = asked.ask.ask_id if of_this_ask else "none"
         # A list of empty texts takes many times its
         # encoded size once it is decoded.
-        answer = message("AnswerRequest", ask_id=asked.ask.ask_id, answers=[""] * 450_000)
+        answer = message("AnswerRequest", ask_id=ask_id, answers=[""] * 450_000)
         data = frame(client_message(1, answer=answer))
         with contextlib.suppress(ConnectionError):
             for _ in range(100):

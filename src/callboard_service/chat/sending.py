@@ -241,7 +241,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             try:
                 await ask_conversation(conversation, Answer(answer), SETTLING)
             except Failure as failure:
-                if failure.code is Code.INVALID_ARGUMENT:
+                if failure.alone().code is Code.INVALID_ARGUMENT:
                     message = "That answer is not one of the options; the question is still open."
                     self.context.notice(message)
 
