@@ -189,7 +189,8 @@ async def test_a_cut_stream_is_told_and_its_text_is_kept(
     (last,) = [answer async for answer in stream]
     assert (last.error.code, last.error.retryable) == ("UNAVAILABLE", True)
     entries = await history(client, conversation)
-    assert [entry.assistant_text for entry in entries] == ["", "Once upon a"]
+    assert [entry.assistant_text for entry in entries] == ["", "Once upon a", ""]
+    assert entries[-1].error.code == "UNAVAILABLE"
     assert len(server.chats) == 1
 
 
