@@ -18,11 +18,16 @@ from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
     ChatCompleted,
+    ChatNotice,
     ChatToken,
+    PlanEntry,
+    PlanEvent,
     ReasoningToken,
     StopReason,
     ToolCallEvent,
+    ToolProgressEvent,
     ToolResultEvent,
+    UsageEvent,
 )
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.echo import directives as say
@@ -62,62 +67,111 @@ class EchoBackend(StoredConversations):
         """Carry out the steps of the text one by one."""
         sent = 0
         delay: float | None = None
-        stop: StopReason.ValueType = StopReason.STOP_REASON_END_TURN
-        for number, step in enumerate(say.parse(prompt.text), start=1):
+        tools = _Tools()
+        steps = [*say.parse(prompt.text), say.Stop(StopReason.STOP_REASON_END_TURN)]
+        for number, step in enumerate(steps, start=1):
+            if not isinstance(step, say.Delay | say.Progress):
+                for result in tools.end():
+                    yield result
             match step:
                 case say.Delay(milliseconds):
                     delay = milliseconds / 1000
-                case say.Text():
-                    for word in step.words():
-                        if delay is not None:
-                            await asyncio.sleep(delay)
-                        sent += 1
-                        yield ChatToken(text=word)
                 case say.Repeat(times) if delay is None:
                     sent += times
                     yield Burst(self._tokens(times))
-                case say.Repeat(times):
-                    for token in self._tokens(times):
-                        await asyncio.sleep(delay or 0)
+                case say.Text() | say.Repeat():
+                    for token in self._separate(step):
+                        await _pause(delay)
                         sent += 1
                         yield token
                 case say.Stop(reason):
-                    stop = reason
-                    break
+                    words = len(prompt.text.split())
+                    yield ChatCompleted(input_tokens=words, output_tokens=sent, stop_reason=reason)
+                    return
                 case say.Error() | say.Crash():
                     _fail(step)
-                case _:
-                    async for event in self._events(step, f"{number}", prompt):
+                case say.Ask(kind):
+                    async for event in _ask(kind, f"{prompt.turn_id}-{number}", prompt):
                         yield event
-        words = len(prompt.text.split())
-        yield ChatCompleted(input_tokens=words, output_tokens=sent, stop_reason=stop)
+                case _:
+                    if isinstance(step, say.Progress):
+                        await _pause(delay)
+                    yield _event(step, tools, f"call-{number}")
+
+    def _separate(self, step: say.Text | say.Repeat) -> Iterator[ChatToken]:
+        """Return the tokens of a step one by one."""
+        if isinstance(step, say.Repeat):
+            return self._tokens(step.count)
+        return (ChatToken(text=word) for word in step.words())
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
         """Return `count` tokens, numbered from 0 modulo 1000; the objects are shared."""
         return islice(cycle(self._numbered), count)
 
-    async def _events(
-        self, step: say.Tool | say.Ask | say.Reasoning, key: str, prompt: Prompt
-    ) -> AsyncGenerator[ReplyEvent, None]:
-        match step:
-            case say.Reasoning(text):
-                yield ReasoningToken(text=text)
-            case say.Tool(name, arguments):
-                struct = ParseDict(arguments, Struct())
-                yield ToolCallEvent(call_id=f"call-{key}", name=name, arguments=struct)
-                yield ToolResultEvent(call_id=f"call-{key}", output=f"{name} done")
-            case say.Ask(kind):
-                ask_id = f"{prompt.turn_id}-{key}"
-                yield AskEvent(
-                    ask_id=ask_id,
-                    kind=_KINDS[kind],
-                    title=f"A {kind}, asked by the text",
-                    options=_OPTIONS[kind],
-                )
-                answer = await prompt.answered()
-                while answer.ask_id != ask_id:
-                    answer = await prompt.answered()
-                yield AskClosed(ask_id=ask_id, answers=answer.answers)
+
+class _Tools:
+    """The tool calls of one reply: the last one runs until its result."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._result: ToolResultEvent | None = None
+
+    def call(self, step: say.Tool, call_id: str) -> ToolCallEvent:
+        """Begin a call and return its event."""
+        self._last = call_id
+        self._result = ToolResultEvent(call_id=call_id, output=f"{step.name} done")
+        struct = ParseDict(step.arguments, Struct())
+        return ToolCallEvent(call_id=call_id, name=step.name, arguments=struct)
+
+    def progress(self, text: str) -> ToolProgressEvent:
+        """Return output of the last tool; of one without an id if none was called."""
+        return ToolProgressEvent(call_id=self._last, output=text)
+
+    def end(self) -> Iterator[ToolResultEvent]:
+        """Yield the result of the tool that runs, if one does."""
+        result, self._result = self._result, None
+        if result is not None:
+            yield result
+
+
+async def _pause(delay: float | None) -> None:
+    """Wait before a token. delay: seconds; None: go on at once, in the same turn of the loop."""
+    if delay is not None:
+        await asyncio.sleep(delay)
+
+
+async def _ask(
+    kind: Literal["permission", "question"], ask_id: str, prompt: Prompt
+) -> AsyncGenerator[ReplyEvent, None]:
+    """Yield an ask, wait for its answer, and yield its end."""
+    title = f"A {kind}, asked by the text"
+    yield AskEvent(ask_id=ask_id, kind=_KINDS[kind], title=title, options=_OPTIONS[kind])
+    answer = await prompt.answered()
+    while answer.ask_id != ask_id:
+        answer = await prompt.answered()
+    yield AskClosed(ask_id=ask_id, answers=answer.answers)
+
+
+def _event(
+    step: say.Tool | say.Progress | say.Reasoning | say.Plan | say.Usage | say.Notice,
+    tools: _Tools,
+    call_id: str,
+) -> ReplyEvent:
+    """Return the event of a step that is one. call_id: for a tool call."""
+    match step:
+        case say.Tool():
+            return tools.call(step, call_id)
+        case say.Progress(text):
+            return tools.progress(text)
+        case say.Reasoning(text):
+            return ReasoningToken(text=text)
+        case say.Plan(entries):
+            pending = PlanEntry.STATUS_PENDING
+            return PlanEvent(entries=[PlanEntry(text=text, status=pending) for text in entries])
+        case say.Usage(used, size):
+            return UsageEvent(context_used=used, context_size=size)
+        case say.Notice(text, discard):
+            return ChatNotice(message=text, discard_tokens=discard)
 
 
 def _fail(step: say.Error | say.Crash) -> NoReturn:

@@ -1,13 +1,17 @@
 """The directives of the backend `echo`: `[[name:argument]]` in a text controls the reply.
 
-    [[repeat:N]]        N tokens              [[ask:permission]]   ask for a permission
-    [[delay:MS]]        before each token     [[ask:question]]     ask a question
-    [[tool:NAME {…}]]   a call, its result    [[error:CODE]]       end the reply with this code
-    [[reasoning:TEXT]]  a reasoning token     [[crash]]            raise in the handler
-    [[stop:REASON]]     end the reply with a StopReason of the contract: MAX_TOKENS, ...
+    [[repeat:N]]         N tokens              [[ask:permission]]   ask for a permission
+    [[delay:MS]]         before each token     [[ask:question]]     ask a question
+    [[tool:NAME {…}]]    a call, its result    [[error:CODE]]       end the reply with this code
+    [[progress:TEXT]]    output of that tool   [[crash]]            raise in the handler
+    [[reasoning:TEXT]]   a reasoning token     [[notice:TEXT]]      a notice
+    [[plan:TEXT;TEXT]]   a plan                [[discard:N]]        void the last N tokens
+    [[usage:USED/SIZE]]  tokens of a context
+    [[stop:REASON]]      end the reply with a StopReason of the contract: MAX_TOKENS, ...
 
-Directives are carried out in the order in which they appear: a delay applies to the tokens after
-it. Everything else is text, malformed directives included.
+Directives are carried out in the order in which they appear: a delay applies to the tokens and the
+progress after it. A tool's result follows the progress that comes next after the call. Everything
+else is text, malformed directives included.
 """
 
 import json
@@ -26,14 +30,17 @@ MAX_DEPTH: Final = 20
 """Nesting of a tool's arguments; each level takes three nested messages in protobuf's Struct."""
 
 _OPENING: Final = re.compile(
-    r"\[\[(repeat|delay|tool|ask|error|reasoning|crash|stop)(?::|(?=\]\]))"
+    r"\[\[(repeat|delay|tool|progress|ask|error|reasoning|plan|usage|notice|discard|crash|stop)"
+    r"(?::|(?=\]\]))"
 )
 _TOOL_NAME: Final = re.compile(r"([\w.-]+)\s*")
 _TOOL_END: Final = re.compile(r"\s*\]\]")
 
 _REASONS: Final = {name.removeprefix("STOP_REASON_"): value for name, value in StopReason.items()}
+_LONG: Final = frozenset({"tool", "progress", "reasoning", "plan", "notice"})
 _LONGEST_ARGUMENT: Final = 64
-"""Characters; only `tool` and `reasoning` may have a longer argument."""
+"""Characters; only the directives in _LONG may have a longer argument."""
+_USAGE: Final = re.compile(r"([0-9]{1,18})/([0-9]{1,18})")
 _FIRST_PIECE: Final = 256
 _LONGEST_WORD: Final = 16
 """Characters; more than any literal or escape has, or what may follow a number's digits."""
@@ -95,6 +102,36 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Output of the tool that was called last."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan of these entries, none of which has begun."""
+
+    entries: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many tokens of the model's context are used."""
+
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice. discard: how many of the last tokens it makes void."""
+
+    text: str = ""
+    discard: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
     """An unhandled exception in the handler."""
 
@@ -106,7 +143,10 @@ class Stop:
     reason: "StopReason.ValueType"
 
 
-Step: TypeAlias = Text | Repeat | Delay | Tool | Ask | Error | Reasoning | Crash | Stop
+Event: TypeAlias = Tool | Progress | Ask | Reasoning | Plan | Usage | Notice
+"""Steps that are events of their own."""
+
+Step: TypeAlias = Text | Repeat | Delay | Event | Error | Crash | Stop
 
 
 def parse(text: str) -> list[Step]:
@@ -152,7 +192,7 @@ class _Parser:
         if name == "tool":
             return self._tool(start)
         end = self._close(start)
-        if end < 0 or (name != "reasoning" and end - start > _LONGEST_ARGUMENT):
+        if end < 0 or (name not in _LONG and end - start > _LONGEST_ARGUMENT):
             return None
         step = _simple(name, self._text[start:end])
         return None if step is None else (step, end + 2)
@@ -211,12 +251,28 @@ def _simple(name: str, argument: str) -> Step | None:
             return Ask("permission" if argument == "permission" else "question")
         case "error", _ if argument in Code.__members__:
             return Error(Code[argument])
-        case "reasoning", _ if argument:
-            return Reasoning(argument)
         case "crash", "":
             return Crash()
         case "stop", _ if argument in _REASONS:
             return Stop(_REASONS[argument])
+        case _:
+            return _event(name, argument) if argument else None
+
+
+def _event(name: str, argument: str) -> Event | None:
+    match name:
+        case "reasoning":
+            return Reasoning(argument)
+        case "progress":
+            return Progress(argument)
+        case "plan":
+            return Plan(argument.split(";"))
+        case "usage" if (usage := _USAGE.fullmatch(argument)) is not None:
+            return Usage(int(usage[1]), int(usage[2]))
+        case "notice":
+            return Notice(argument)
+        case "discard" if argument.isdecimal() and 0 < int(argument) <= MAX_REPEAT:
+            return Notice(discard=int(argument))
         case _:
             return None
 

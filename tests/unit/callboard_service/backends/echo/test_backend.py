@@ -6,7 +6,20 @@ import pytest
 
 from actors import ActorSystem
 from actors.testing import actor_events, actor_system, manual_clock
-from callboard.v1.chat_pb2 import ChatCompleted, StopReason
+from callboard.v1.chat_pb2 import (
+    ChatCompleted,
+    ChatNotice,
+    ChatToken,
+    PlanEntry,
+    PlanEvent,
+    ReasoningToken,
+    StopReason,
+    ToolCallEvent,
+    ToolProgressEvent,
+    ToolResultEvent,
+    UsageEvent,
+)
+from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.chat import record
 from tests.support.conversing import Talk, conversing, text_of
@@ -91,3 +104,74 @@ async def test_the_history_keeps_all_tool_calls_in_their_places(talk: Talk[EchoB
     await talk.all("a[[tool:a]]b" + "[[tool:b]]" * 4)
     calls = ["tool_call", "tool_result"]
     assert (await talk.kept())[1:] == ["> a", *calls, "> b", *calls * 4]
+
+
+def named(event: ReplyEvent) -> str:
+    """Return an event in a short form."""
+    match event:
+        case ChatToken() | ReasoningToken():
+            return event.text
+        case ToolProgressEvent():
+            return f"progress {event.call_id} {event.output}"
+        case ToolCallEvent() | ToolResultEvent():
+            return f"{type(event).__name__} {event.call_id}"
+        case _:
+            return type(event).__name__
+
+
+async def test_a_tool_s_result_follows_the_progress_after_its_call(
+    talk: Talk[EchoBackend],
+) -> None:
+    """Progress is that of the tool called last, which runs until something else follows."""
+    text = "[[tool:a]][[progress:1]][[delay:0]][[progress:2]]x[[progress:3]][[tool:b]][[tool:c]]"
+    assert [named(event) for event in await talk.all(text)] == [
+        "ToolCallEvent call-1",
+        "progress call-1 1",
+        "progress call-1 2",
+        "ToolResultEvent call-1",
+        "x",
+        "progress call-1 3",
+        "ToolCallEvent call-7",
+        "ToolResultEvent call-7",
+        "ToolCallEvent call-8",
+        "ToolResultEvent call-8",
+        "ChatCompleted",
+    ]
+
+
+async def test_plans_usage_and_notices_are_sent_and_not_kept(talk: Talk[EchoBackend]) -> None:
+    """Events that only describe a running reply are in its stream and not in the history."""
+    text = "[[plan:a;b]][[usage:7/100]][[notice:careful]]"
+    assert (await talk.all(text))[:-1] == [
+        PlanEvent(
+            entries=[
+                PlanEntry(text="a", status=PlanEntry.STATUS_PENDING),
+                PlanEntry(text="b", status=PlanEntry.STATUS_PENDING),
+            ]
+        ),
+        UsageEvent(context_used=7, context_size=100),
+        ChatNotice(message="careful"),
+    ]
+    assert await talk.kept() == [text, "> "]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "keep_text_bytes"),
+    [
+        ("one two three[[discard:2]] four", ["> one four"], 3),
+        ("é b[[discard:1]]c", ["> éc"], 2),
+        ("[[repeat:1000]][[discard:999]]x", ["> 000 x"], 4),
+        ("a b[[tool:t]]c d[[discard:3]]e", ["> a", "tool_call", "tool_result", "> e"], 1),
+        ("a b[[discard:10]]", ["> "], 0),
+        ("[[reasoning:hm]]a[[discard:1]]b", ["~ hm", "> b"], 0),
+    ],
+)
+async def test_discarded_tokens_are_not_in_the_history(
+    talk: Talk[EchoBackend], text: str, kept: list[str], keep_text_bytes: int
+) -> None:
+    """A discard voids the last text tokens, and its notice says how much text is left."""
+    events = await talk.all(text)
+    (notice,) = [event for event in events if isinstance(event, ChatNotice)]
+    assert notice.HasField("keep_text_bytes")
+    assert notice.keep_text_bytes == keep_text_bytes
+    assert (await talk.kept())[1:] == kept

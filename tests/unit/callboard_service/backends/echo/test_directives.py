@@ -14,10 +14,14 @@ from callboard_service.backends.echo.directives import (
     Crash,
     Delay,
     Error,
+    Notice,
+    Plan,
+    Progress,
     Reasoning,
     Repeat,
     Text,
     Tool,
+    Usage,
     parse,
 )
 
@@ -40,6 +44,12 @@ HOSTILE = [
     "[[crash]",
     "[[crash:]",
     "[[stop:",
+    "[[progress:",
+    "[[plan:",
+    "[[plan:;",
+    "[[usage:1/",
+    "[[notice:",
+    "[[discard:1",
     "[",
     "]]",
 ]
@@ -103,6 +113,25 @@ def test_directives_are_parsed_and_anything_else_is_text() -> None:
         Crash(),
         Text("[[repeat:x]][[error:" + "N" * 100 + "]][[tool:]]"),
     ]
+
+
+def test_every_kind_of_event_has_a_directive() -> None:
+    """Directives of events are parsed, and those with an argument of another form are text."""
+    assert parse(
+        "[[tool:t]][[progress:half ]][[plan:a; b]][[usage:7/100]][[notice:N]][[discard:2]]"
+    ) == [
+        Tool("t", {}),
+        Progress("half "),
+        Plan(["a", " b"]),
+        Usage(7, 100),
+        Notice("N"),
+        Notice(discard=2),
+    ]
+    for text in (
+        "[[progress]]", "[[plan:]]", "[[usage:7]]", "[[usage:-1/2]]", f"[[usage:1/{'9' * 19}]]",
+        "[[usage:1/2/3]]", "[[notice]]", "[[discard:0]]", "[[discard:x]]", "[[discard:10000001]]",
+    ):  # fmt: skip
+        assert parse(text) == [Text(text)]
 
 
 def test_a_number_longer_than_python_converts_is_text() -> None:
