@@ -69,7 +69,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         conversation.context.after(seconds, Expire(turn.id, _DEADLINE))
     if turn.state == TurnState.TURN_STATE_RUNNING:
         run(conversation, turn)
-    conversation.log.add(turn.id, turn.info(whole=True))
+    conversation.log.add(turn.id, turn.info(), turn.kept.text)
     return streamed
 
 

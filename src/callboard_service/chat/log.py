@@ -93,13 +93,18 @@ class Tokens(LogEvent):
 
 
 class Single(LogEvent):
-    """An event that is a message of the contract."""
+    """An event that is a message of the contract.
 
-    __slots__ = ("payload",)
+    text: the user's message, with the first TurnInfo of a turn. It is the turn's own object: a
+    TurnInfo with the message would be a copy of it for as long as the turn is open.
+    """
 
-    def __init__(self, position: int, turn_id: str, payload: LogPayload) -> None:
+    __slots__ = ("payload", "text")
+
+    def __init__(self, position: int, turn_id: str, payload: LogPayload, text: str = "") -> None:
         super().__init__(position, turn_id)
         self.payload: LogPayload = payload
+        self.text: str = text
 
 
 class ConversationLog:
@@ -119,12 +124,12 @@ class ConversationLog:
         """Return a reader of the events after a position."""
         return self.events.reader(after)
 
-    def add(self, turn_id: str, payload: LogPayload) -> None:
-        """Append an event."""
+    def add(self, turn_id: str, payload: LogPayload, text: str = "") -> None:
+        """Append an event. text: the user's message, for the first TurnInfo of a turn."""
+        size = payload.ByteSize() + EVENT_BYTES
+        size += len(text) if text.isascii() else len(text.encode())
         position = self._positions.next()
-        self.events.append(
-            Single(position, turn_id, payload), position, payload.ByteSize() + EVENT_BYTES
-        )
+        self.events.append(Single(position, turn_id, payload, text), position, size)
 
     def add_tokens(
         self, turn_id: str, kind: type[Token], messages: list[Token], texts: list[str], size: int
@@ -137,6 +142,15 @@ class ConversationLog:
         if len(recent) > RECENT:
             recent.popleft().messages = None  # for slower readers, the texts are enough
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
+
+
+def turn_info(event: Single, info: TurnInfo) -> TurnInfo:
+    """Return the TurnInfo of an event, with the user's message if the event has it."""
+    if not event.text:
+        return info
+    whole = TurnInfo(text=event.text)
+    whole.MergeFrom(info)
+    return whole
 
 
 def conversation_events(events: Sequence[LogEvent]) -> Iterator[ConversationEvent]:
@@ -171,10 +185,10 @@ def _joined(event: Tokens, texts: list[str]) -> ConversationEvent:
     )
 
 
-def _single(event: LogEvent, payload: LogPayload) -> ConversationEvent:
+def _single(event: Single, payload: LogPayload) -> ConversationEvent:
     match payload:
         case TurnInfo():
-            made = ConversationEvent(turn=payload)
+            made = ConversationEvent(turn=turn_info(event, payload))
         case ChatCompleted():
             made = ConversationEvent(completed=payload)
         case ChatError():

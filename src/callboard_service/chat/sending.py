@@ -45,7 +45,7 @@ from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.ending import INTERRUPTED, final_info
-from callboard_service.chat.log import LogEvent, LogPayload, Single, Tokens
+from callboard_service.chat.log import LogEvent, Single, Tokens, turn_info
 from callboard_service.chat.messages import (
     Admit,
     Answer,
@@ -153,7 +153,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                         yield tokens[0] if len(tokens) == 1 else Burst(tokens)
                         continue
                     assert isinstance(event, Single)
-                    item = self._item(event.payload, conversation, shows_turn=shows_turn)
+                    item = self._item(event, conversation, shows_turn=shows_turn)
                     if item is not None:
                         yield item
                     if isinstance(item, Last):
@@ -173,12 +173,13 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
 
     def _item(
         self,
-        payload: LogPayload,
+        event: Single,
         conversation: ActorRef[ConversationMessage],
         *,
         shows_turn: bool,
     ) -> Yielded[SendEvent] | None:
         """Return what the client gets for an event of its turn; None: nothing. Raises Failure."""
+        payload = event.payload
         match payload:
             case ChatCompleted():
                 return Last(payload)
@@ -191,7 +192,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 return Closes(payload.ask_id, payload)
             case TurnInfo():
                 self._note_state(payload)
-                return payload if shows_turn else None
+                return turn_info(event, payload) if shows_turn else None
             case SessionInfo():
                 return None
             case _:
@@ -255,8 +256,11 @@ def failure_of(error: ChatError) -> Failure:
 
 
 def _first_info(events: list[LogEvent], turn_id: str) -> TurnInfo:
-    of_turn = (e.payload for e in events if isinstance(e, Single) and e.turn_id == turn_id)
-    return next(payload for payload in of_turn if isinstance(payload, TurnInfo))
+    for event in events:
+        if event.turn_id == turn_id and isinstance(event, Single):
+            if isinstance(event.payload, TurnInfo):
+                return turn_info(event, event.payload)
+    raise AssertionError("the first event of a turn is its TurnInfo")
 
 
 def _as_event(entry: HistoryEntry) -> SendEvent | None:
