@@ -257,9 +257,12 @@ def failure_of(error: ChatError) -> Failure:
 
 def _first_info(events: list[LogEvent], turn_id: str) -> TurnInfo:
     for event in events:
-        if event.turn_id == turn_id and isinstance(event, Single):
-            if isinstance(event.payload, TurnInfo):
-                return turn_info(event, event.payload)
+        if (
+            event.turn_id == turn_id
+            and isinstance(event, Single)
+            and isinstance(event.payload, TurnInfo)
+        ):
+            return turn_info(event, event.payload)
     raise AssertionError("the first event of a turn is its TurnInfo")
 
 
