@@ -237,14 +237,29 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             self._answers = asyncio.get_running_loop().create_task(self._pass_on(conversation))
 
     async def _pass_on(self, conversation: ActorRef[ConversationMessage]) -> None:
-        while True:
-            answer = await self.context.received(AnswerRequest)
-            try:
-                await ask_conversation(conversation, Answer(answer), SETTLING)
-            except Failure as failure:
-                if failure.alone().code is Code.INVALID_ARGUMENT:
-                    message = "That answer is not one of the options; the question is still open."
-                    self.context.notice(message)
+        """Pass on each answer without waiting for the last: some are settled only together."""
+        answering: set[str] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                answer = await self.context.received(AnswerRequest)
+                if answer.ask_id not in answering:
+                    answering.add(answer.ask_id)
+                    group.create_task(self._answer(conversation, answer, answering))
+
+    async def _answer(
+        self,
+        conversation: ActorRef[ConversationMessage],
+        answer: AnswerRequest,
+        answering: set[str],
+    ) -> None:
+        try:
+            await ask_conversation(conversation, Answer(answer), SETTLING)
+        except Failure as failure:
+            if failure.alone().code is Code.INVALID_ARGUMENT:
+                message = "That answer is not one of the options; the question is still open."
+                self.context.notice(message)
+        finally:
+            answering.discard(answer.ask_id)
 
 
 def failure_of(error: ChatError) -> Failure:
@@ -279,3 +294,5 @@ def _as_event(entry: HistoryEntry) -> SendEvent | None:
             return entry.tool_result
         case _:
             return None
+
+

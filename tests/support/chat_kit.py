@@ -1,0 +1,51 @@
+"""A chat backend whose replies a test writes, and the chat's actor types on it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from actors import Burst, Registry
+from actors.testing import LogLines
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.stored import StoredConversations
+from callboard_service.chat import chat
+
+Script: TypeAlias = Callable[[Prompt], AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]]
+
+
+class ScriptedBackend(StoredConversations):
+    """Replies as the test's generator does; keeps the conversations in SQLite."""
+
+    name = "scripted"
+    holds_place = False
+
+    def __init__(self, script: Script, path: Path | Literal[":memory:"] = ":memory:") -> None:
+        super().__init__(path, lambda line: None)
+        self.script = script
+        self.prompts: list[Prompt] = []
+
+    def spec(self) -> None:
+        """Return None: replies need no actor."""
+
+    def health(self) -> Health:
+        """Return that it is ready."""
+        return Health(ready=True, detail="")
+
+    def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+        """Return the test's generator."""
+        self.prompts.append(prompt)
+        return self.script(prompt)
+
+    def register(self, registry: Registry) -> None:
+        """Register the chat's actor types."""
+        chat.register(registry, self, LogLines())
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["ScriptedBackend"]:
+        """Open the store for the duration of the block."""
+        await self.open()
+        try:
+            yield self
+        finally:
+            await self.close()
