@@ -22,7 +22,7 @@ MAX_ID: Final = 64
 """Characters of an id that a client chooses."""
 
 _RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY)
-_DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
+DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
 _UNBUILT: Final = ("attachments", "target_turn")
 """Fields of SendMessageRequest that this service does not support.
 
@@ -66,7 +66,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     turn.session = sender.session
     streamed = _stream(conversation, turn, sender)
     if seconds is not None:
-        conversation.context.after(seconds, Expire(turn.id, _DEADLINE))
+        conversation.context.after(seconds, Expire(turn.id, DEADLINE))
     if turn.state == TurnState.TURN_STATE_RUNNING:
         run(conversation, turn)
     conversation.log.add(turn.id, turn.info(), turn.kept.text)

@@ -8,6 +8,7 @@ Senders and followers read the log; they hold no part of a turn.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
@@ -102,10 +103,7 @@ class Conversation(Actor[ConversationMessage]):
             raise Rejected(failure) from failure
         for turn in kept:
             if turn.state not in RUNNING_STATES:
-                self.add_turn(turn)
-                if not turn.detached:
-                    expire = Expire(turn.id, UNSENT, unsent=True)
-                    self.context.after(self.environment.resume_window, expire)
+                self._take_up(turn)
 
     async def main(self) -> None:
         """Start the first queued turn that may run."""
@@ -265,6 +263,17 @@ class Conversation(Actor[ConversationMessage]):
                 self.log.add("", info)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _take_up(self, kept: KeptTurn) -> None:
+        """Add a turn that was open when the service, or this actor, last ended."""
+        turn = self.add_turn(kept)
+        self.log.add(turn.id, turn.info(whole=True))
+        if kept.deadline_at is not None:
+            seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()
+            self.context.after(max(seconds, 0.0), Expire(turn.id, admission.DEADLINE))
+        if not kept.detached:
+            expire = Expire(turn.id, UNSENT, unsent=True)
+            self.context.after(self.environment.resume_window, expire)
 
     def _let_go(self, sender: Sender) -> None:
         """Forget the ended turn that only this sender still read."""

@@ -294,5 +294,3 @@ def _as_event(entry: HistoryEntry) -> SendEvent | None:
             return entry.tool_result
         case _:
             return None
-
-
