@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from actors import Burst, Registry
 from actors.testing import LogLines
@@ -20,9 +19,10 @@ class ScriptedBackend(StoredConversations):
     name = "scripted"
     holds_place = False
 
-    def __init__(self, script: Script, path: Path | Literal[":memory:"] = ":memory:") -> None:
-        super().__init__(path, lambda line: None)
+    def __init__(self, script: Script, *, resumes: bool = False) -> None:
+        super().__init__(":memory:", lambda line: None)
         self.script = script
+        self.resumes = resumes
         self.prompts: list[Prompt] = []
 
     def spec(self) -> None:

@@ -56,7 +56,8 @@ class Prompt:
     """A user's message, and what the backend needs to reply to it.
 
     answered: waits for the next answer to an ask of this reply. session: the client's session;
-    scarce places are shared fairly among sessions. turn_id: unique in the conversation.
+    scarce places are shared fairly among sessions. turn_id: unique in the conversation. resumed:
+    the reply began before the service ended; see `ChatBackend.reply`.
     """
 
     conversation_id: str
@@ -66,6 +67,7 @@ class Prompt:
     log: Log
     session: str = ""
     turn_id: str = ""
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,9 @@ class ChatBackend(Protocol):
 
     holds_place: bool
     """Whether a running reply holds a scarce place; if so, it ends if its client stalls it."""
+
+    resumes: bool
+    """Whether a reply may have gone on while the service was not there."""
 
     journal: TurnJournal
 
@@ -152,5 +157,10 @@ class ChatBackend(Protocol):
 
         The message is the newest one of the conversation's history. A Burst contains only tokens.
         At most one reply runs for a conversation at a time. Closing the generator stops the model.
+
+        If the prompt is `resumed`, which only backends with `resumes` get, nothing is started. The
+        whole reply is yielded, from its beginning, if it went on; otherwise Failure is raised
+        before the first event.
+
         Raises Failure.
         """

@@ -48,6 +48,9 @@ class TurnJournal(Protocol):
     async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
         """Append output of running turns; turns that are gone are skipped."""
 
+    async def begin_again(self, conversation_id: str, turn_id: str) -> None:
+        """Drop the stored output of a running turn, which comes again from its beginning."""
+
     async def end(
         self,
         conversation_id: str,

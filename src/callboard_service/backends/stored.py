@@ -132,6 +132,8 @@ class StoreKeeper(Actor[KeeperMessage]):
 class StoredConversations:
     """The part of a ChatBackend that keeps conversations."""
 
+    resumes: bool = False
+
     def __init__(self, path: Path | Literal[":memory:"], report: Callable[[str], None]) -> None:
         self._path = path
         self._report = report

@@ -56,6 +56,10 @@ class StoredTurns:
         """See `TurnJournal.add_output`."""
         await self._owner.write(lambda store: store.add_output(outputs))
 
+    async def begin_again(self, conversation_id: str, turn_id: str) -> None:
+        """See `TurnJournal.begin_again`."""
+        await self._owner.write(lambda store: store.begin_again(conversation_id, turn_id))
+
     async def end(
         self,
         conversation_id: str,

@@ -84,6 +84,7 @@ def run(conversation: "Conversation", turn: OpenTurn) -> None:
         log=environment.log.bind(conversation=conversation.id, turn=turn.id),
         session=turn.session,
         turn_id=turn.id,
+        resumed=turn.resumed,
     )
     turn.state, turn.place = TurnState.TURN_STATE_RUNNING, 0
     turn.runner = conversation.context.spawn(

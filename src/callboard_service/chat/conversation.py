@@ -96,14 +96,15 @@ class Conversation(Actor[ConversationMessage]):
         self.context.at_end(self.log.events.close)
         try:
             kept = await self.journal.open_turns(self.id)
-            for turn in kept:
-                if turn.state in RUNNING_STATES:
-                    await self.journal.interrupt(self.id, turn.id)
+            if not self.environment.backend.resumes:
+                for turn in kept:
+                    if turn.state in RUNNING_STATES:
+                        await self.journal.interrupt(self.id, turn.id)
+                kept = [turn for turn in kept if turn.state not in RUNNING_STATES]
         except Failure as failure:
             raise Rejected(failure) from failure
         for turn in kept:
-            if turn.state not in RUNNING_STATES:
-                self._take_up(turn)
+            self._take_up(turn)
 
     async def main(self) -> None:
         """Start the first queued turn that may run."""
@@ -267,7 +268,10 @@ class Conversation(Actor[ConversationMessage]):
     def _take_up(self, kept: KeptTurn) -> None:
         """Add a turn that was open when the service, or this actor, last ended."""
         turn = self.add_turn(kept)
-        self.log.add(turn.id, turn.info(whole=True))
+        if kept.state in RUNNING_STATES:
+            turn.resumed = turn.output.resumed = True
+            admission.run(self, turn)
+        self.log.add(turn.id, turn.info(), kept.text)
         if kept.deadline_at is not None:
             seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()
             self.context.after(max(seconds, 0.0), Expire(turn.id, admission.DEADLINE))

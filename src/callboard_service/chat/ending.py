@@ -54,7 +54,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
             conversation.id,
             turn.id,
             turn.state,
-            output.record.entries(),
+            await output.entries(),
             completed=output.completed if failure is None else None,
             error=None if failure is None else chat_error(failure),
             start="" if following is None else following.id,
@@ -80,8 +80,11 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
 async def interrupt(conversation: "Conversation", turn: OpenTurn) -> None:
     """Store the end of the running turn, whose actor has ended with its conversation's.
 
-    Raises Failure if the store cannot write it.
+    A turn of which the backend has not said whether it went on keeps running, so that the next
+    incarnation asks again. Raises Failure if the store cannot write it.
     """
+    if turn.output.resumed:
+        return
     turn.output.over = True
     asks.close_all(turn)
     await conversation.journal.end(
@@ -174,7 +177,9 @@ async def expire(
 ) -> None:
     """End a turn whose deadline has passed; `unsent`: only if nobody has sent it again."""
     turn = conversation.turns.get(turn_id)
-    if turn is not None and not (unsent and (turn.senders or not turn.queued)):
+    if turn is None:
+        return
+    if not (unsent and (turn.senders or not (turn.queued or turn.resumed))):
         await stop(conversation, turn, failure)
 
 
@@ -203,6 +208,8 @@ def _failure_of(turn: OpenTurn, down: Down) -> Failure | None:
         return None
     if turn.stopping is not None:
         return turn.stopping
+    if output.resumed:
+        return INTERRUPTED
     if output.failure is not None:
         return output.failure
     if down.exit is Exit.KILLED or down.exit is Exit.SHUTDOWN:

@@ -45,7 +45,11 @@ class OutputWriter(Protocol):
 
 
 class TurnOutput:
-    """Takes the events of one running turn. `over`: it has ended, and later events are dropped."""
+    """Takes the events of one running turn. `over`: it has ended, and later events are dropped.
+
+    resumed: the turn was running when the service ended. Its stored output is kept until the
+    backend yields an event of it, and with that the whole output again.
+    """
 
     def __init__(
         self,
@@ -72,9 +76,13 @@ class TurnOutput:
         self.completed: ChatCompleted | None = None
         self.failure: Failure | None = None
         self.over: bool = False
+        self.resumed: bool = False
 
     async def take(self, event: ReplyEvent | Burst[ReplyEvent]) -> None:
         """Pass an event on, and wait until the turn may go on. Raises Failure."""
+        if self.resumed:
+            await self._journal.begin_again(self._conversation_id, self._turn_id)
+            self.resumed = False
         if isinstance(event, ChatToken | ReasoningToken):
             self._add_tokens([event])
         elif isinstance(event, Burst):
@@ -96,6 +104,13 @@ class TurnOutput:
     @property
     def _must_wait(self) -> bool:
         return not self._detached and self._log.events.is_ahead()
+
+    async def entries(self) -> list[HistoryEntry]:
+        """Return the turn's output for the history. Raises Failure."""
+        if not self.resumed:
+            return self.record.entries()
+        stored = await self._journal.turn_entries(self._conversation_id, self._turn_id)
+        return [entry for entry in stored if entry.WhichOneof("entry") != "user_text"]
 
     async def store(self) -> None:
         """Store what is not stored yet. Raises Failure."""

@@ -20,8 +20,9 @@ class OpenTurn:
     """A turn that is queued, running or waiting.
 
     begun: the position before its first event. runner: the actor that runs it; None while it is
-    queued. stopping: why it was stopped. waiters: who is told
-    of its end. settling: for each ask with an accepted answer, who is told of its AskClosed.
+    queued. resumed: it was running when the service ended. stopping: why it was stopped. waiters:
+    who is told of its end. settling: for each ask with an accepted answer, who is told of its
+    AskClosed.
     """
 
     kept: KeptTurn
@@ -30,6 +31,7 @@ class OpenTurn:
     state: TurnState.ValueType = TurnState.TURN_STATE_QUEUED
     place: int = 0
     runner: ActorRef[object] | None = None
+    resumed: bool = False
     stopping: Failure | None = None
     session: str = ""
     senders: set[Sender] = field(default_factory=set)

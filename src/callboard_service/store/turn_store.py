@@ -187,6 +187,21 @@ class TurnStore:
 
         await self._write(add, at_most=MAX_WAITING_ENTRIES)
 
+    async def begin_again(self, conversation_id: str, turn_id: str) -> None:
+        """Remove the pieces of a turn that has started, and set its state to RUNNING.
+
+        Raises UnknownTurn, and TurnConflict if the turn is queued or has ended.
+        """
+
+        def begin_again(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            _require_started(turns.get_turn(transaction, key, turn_id))
+            pieces.remove_pieces(transaction, key, turn_id)
+            running = TurnState.TURN_STATE_RUNNING
+            turns.set_columns(transaction, key, turn_id, state=running)
+
+        await self._write(begin_again, at_most=MAX_WAITING_ENTRIES)
+
     async def end(
         self,
         conversation_id: str,

@@ -45,6 +45,7 @@ class OpenCodeBackend:
 
     name = "opencode"
     holds_place = False
+    resumes = False
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,11 @@ from actors import Code, Failure
 from actors.runtime.system import ActorSystem
 from actors.testing import ManualClock, serving
 from callboard.v1.chat_pb2 import (
+    ChatCompleted,
     ChatToken,
+    GetHistoryRequest,
+    History,
+    HistoryEntry,
     SendMessageRequest,
     StopTurnRequest,
     TurnInfo,
@@ -77,3 +82,133 @@ async def test_the_state_of_a_kept_turn_is_told_though_it_still_waits(
             info = await calls.call(again, TurnInfo)
             await calls.call(StopTurnRequest(session_id=name), TurnInfo)
     assert (info.state, info.place, info.text) == (TurnState.TURN_STATE_QUEUED, 2, "second")
+
+
+def running(*, detached: bool = True) -> NewTurn:
+    return NewTurn("m", "go on", message_id="m", detached=detached, starts=True)
+
+
+async def kept_running(backend: ScriptedBackend, *, detached: bool = True) -> str:
+    """Keep a conversation with a running turn that has said "half"."""
+    name = await keep(backend, running(detached=detached))
+    await backend.journal.add_pieces(name, "m", [HistoryEntry(assistant_text="half")])
+    return name
+
+
+async def goes_on(prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    """Yield all of a reply that went on without the service."""
+    assert prompt.resumed
+    yield ChatToken(text="half ")
+    yield ChatToken(text="and half")
+    yield ChatCompleted(output_tokens=2)
+
+
+async def is_over(prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    """Raise the failure of a reply that did not go on."""
+    if prompt.resumed:
+        raise Failure(Code.UNAVAILABLE, "nothing runs there")
+    yield ChatToken()
+
+
+async def texts(backend: ScriptedBackend, name: str) -> list[str]:
+    """Return the history, each entry in a short form."""
+    entries = (await backend.history(name, 0, "")).entries
+    return [entry.user_text or entry.assistant_text or entry.error.code for entry in entries]
+
+
+def send_again(name: str) -> SendMessageRequest:
+    return SendMessageRequest(session_id=name, message_id="m", text="again")
+
+
+async def test_a_reply_that_went_on_is_shown_from_its_beginning(actor_system: ActorSystem) -> None:
+    """What was stored before the service ended is not kept twice."""
+    async with ScriptedBackend(goes_on, resumes=True).opened() as backend:
+        name = await kept_running(backend)
+        async with serving(actor_system, backend.register) as calls:
+            stream = calls.stream(send_again(name), TurnInfo, ChatToken, ChatCompleted)
+            events = [event async for event in stream]
+        said = [event.text for event in events if isinstance(event, ChatToken)]
+        assert "".join(said) == "half and half"
+        assert await texts(backend, name) == ["go on", "half and half"]
+        turn = await backend.journal.find_turn(name, turn_id="m")
+    assert turn is not None
+    assert turn.state == TurnState.TURN_STATE_COMPLETED
+    assert len(backend.prompts) == 1
+
+
+async def test_a_reply_that_did_not_go_on_is_interrupted_with_what_was_stored(
+    actor_system: ActorSystem,
+) -> None:
+    """Whatever keeps the backend from going on, the turn ends as after any crash."""
+    async with ScriptedBackend(is_over, resumes=True).opened() as backend:
+        name = await kept_running(backend)
+        async with serving(actor_system, backend.register) as calls:
+            with pytest.raises(Failure) as caught:
+                async for _ in calls.stream(send_again(name), TurnInfo, ChatToken):
+                    pass
+        assert await texts(backend, name) == ["go on", "half", "ABORTED"]
+        turn = await backend.journal.find_turn(name, turn_id="m")
+    assert turn is not None
+    assert turn.state == TurnState.TURN_STATE_INTERRUPTED
+    assert (caught.value.code, caught.value.retryable) == (Code.ABORTED, False)
+
+
+async def test_a_backend_that_cannot_resume_is_not_asked(actor_system: ActorSystem) -> None:
+    """Its running turns are interrupted when the conversation is taken up."""
+    async with ScriptedBackend(goes_on).opened() as backend:
+        name = await kept_running(backend)
+        async with serving(actor_system, backend.register) as calls:
+            with pytest.raises(Failure, match="ABORTED"):
+                async for _ in calls.stream(send_again(name), TurnInfo, ChatToken):
+                    pass
+        assert await texts(backend, name) == ["go on", "half", "ABORTED"]
+    assert backend.prompts == []
+
+
+async def asks_for_ever(prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    """Wait for a server that does not answer."""
+    await asyncio.Event().wait()
+    yield ChatToken()
+
+
+async def test_a_turn_stays_running_while_the_backend_is_asked(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """If the service ends before there is an answer, the next one asks again."""
+    async with ScriptedBackend(asks_for_ever, resumes=True).opened() as backend:
+        name = await kept_running(backend)
+        async with AsyncExitStack() as stack:
+            calls = await stack.enter_async_context(serving(actor_system, backend.register))
+            info = await anext(calls.stream(send_again(name), TurnInfo))
+            assert info.state == TurnState.TURN_STATE_RUNNING
+            await manual_clock.until(stack.aclose())
+        (turn,) = await backend.journal.open_turns(name)
+        assert turn.state == TurnState.TURN_STATE_RUNNING
+        assert len(await backend.journal.turn_entries(name, "m")) == 2
+
+
+async def test_a_turn_that_is_stopped_while_the_backend_is_asked_keeps_its_output(
+    actor_system: ActorSystem,
+) -> None:
+    """It is cancelled, and what was stored of it enters the history."""
+    async with ScriptedBackend(asks_for_ever, resumes=True).opened() as backend:
+        name = await kept_running(backend)
+        async with serving(actor_system, backend.register) as calls:
+            info = await calls.call(StopTurnRequest(session_id=name), TurnInfo)
+        assert info.state == TurnState.TURN_STATE_CANCELLED
+        assert await texts(backend, name) == ["go on", "half", "CANCELLED"]
+
+
+async def test_a_reply_that_goes_on_for_nobody_is_stopped(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """The message of a turn that is not detached must be sent again within the resume window."""
+    async with ScriptedBackend(asks_for_ever, resumes=True).opened() as backend:
+        name = await kept_running(backend, detached=False)
+        async with serving(actor_system, backend.register, features=["follow"]) as calls:
+            await calls.call(GetHistoryRequest(session_id=name), History)
+            await manual_clock.advance(121)
+            with pytest.raises(Failure, match="not sent again") as caught:
+                async for _ in calls.stream(send_again(name), TurnInfo, ChatToken):
+                    pass
+        assert caught.value.code is Code.CANCELLED

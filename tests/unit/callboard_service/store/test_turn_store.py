@@ -177,6 +177,7 @@ async def test_unknown_names_are_refused(kept: ConversationStore) -> None:
     for call in (
         kept.start("c1", "no"),
         kept.interrupt("c1", "no"),
+        kept.begin_again("c1", "no"),
         kept.add_pieces("c1", "no", []),
         kept.turn_entries("c1", "no"),
         kept.update_queued("c1", "no"),
@@ -310,6 +311,7 @@ async def test_only_a_turn_that_runs_changes_its_state(kept: ConversationStore) 
         kept.set_state("c1", "t1", WAITING),
         kept.add_pieces("c1", "t1", [assistant("x")]),
         kept.interrupt("c1", "t1"),
+        kept.begin_again("c1", "t1"),
     ):
         with pytest.raises(TurnConflict, match="has not started"):
             await call
@@ -319,6 +321,7 @@ async def test_only_a_turn_that_runs_changes_its_state(kept: ConversationStore) 
         kept.set_state("c1", "t1", WAITING),
         kept.add_pieces("c1", "t1", [assistant("x")]),
         kept.interrupt("c1", "t1"),
+        kept.begin_again("c1", "t1"),
         fail(kept, "t1"),
     ):
         with pytest.raises(TurnConflict, match="has ended"):
@@ -378,6 +381,18 @@ async def test_an_end_that_starts_no_queued_turn_changes_nothing(kept: Conversat
         await complete(kept, "t1", HistoryEntry())
     assert await shown(kept) == ["t1:hi"]
     assert (await found(kept, "t1")).state == RUNNING
+
+
+async def test_output_that_begins_again_replaces_the_pieces(kept: ConversationStore) -> None:
+    """The turn runs again, and only what is added from then on is kept of it."""
+    await run(kept, "t1")
+    await kept.add_pieces("c1", "t1", [assistant("half")])
+    await kept.set_state("c1", "t1", WAITING)
+    await kept.begin_again("c1", "t1")
+    assert (await found(kept, "t1")).state == RUNNING
+    await kept.add_pieces("c1", "t1", [assistant("whole")])
+    await kept.interrupt("c1", "t1")
+    assert [entry.assistant_text for entry in await kept.turn_entries("c1", "t1")][1] == "whole"
 
 
 async def test_an_interrupted_turn_keeps_its_pieces(kept: ConversationStore) -> None:
