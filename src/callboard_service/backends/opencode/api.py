@@ -33,6 +33,9 @@ MAX_CHILDREN: Final = 100
 MAX_BODY: Final = 64 * 1024 * 1024
 """Maximum bytes of an answer: a page of messages, including the output of tools."""
 
+MESSAGES: Final = 50
+"""Messages in one answer."""
+
 CALL_TIMEOUT: Final = 30.0
 """Seconds for a call; the first one in a directory takes the server longer."""
 
@@ -164,9 +167,17 @@ class Api:
         """Stop the reply that runs in a conversation, if any."""
         await self._call("POST", f"/session/{known(name)}/abort")
 
-    async def prompt(self, name: str, words: str, model: tuple[str, str] | None) -> None:
-        """Ask for a reply, which comes as events. The prompt must not be sent twice."""
+    async def prompt(
+        self, name: str, words: str, model: tuple[str, str] | None, message_id: str = ""
+    ) -> None:
+        """Ask for a reply, which comes as events.
+
+        message_id: of the message; empty: the server's choice. The same one must not be posted
+        twice: the server would append the words to the first message.
+        """
         body: dict[str, object] = {"parts": [{"type": "text", "text": words}]}
+        if message_id:
+            body["messageID"] = message_id
         if model is not None:
             body["model"] = {"providerID": model[0], "modelID": model[1]}
         await self._call("POST", f"/session/{known(name)}/prompt_async", body=body)
@@ -177,6 +188,27 @@ class Api:
         async with self._answer("GET", f"/session/{known(name)}/message", query) as answer:
             messages = as_tables(await _json(answer))
             return Page(messages, answer.headers.get("x-next-cursor", ""))
+
+    async def page(self, name: str, earlier: str = "") -> Page:
+        """Return MESSAGES messages, or fewer if the answer would be too long, as `messages`."""
+        count = MESSAGES
+        while True:
+            try:
+                return await self.messages(name, count, earlier)
+            except Failure as failure:
+                if failure.message != TOO_LONG.message or count == 1:
+                    raise
+            count = max(count // 8, 1)
+
+    async def has_message(self, name: str, message_id: str) -> bool:
+        """Return whether a conversation has a message."""
+        try:
+            await self._call("GET", f"/session/{known(name)}/message/{message_id}")
+        except Failure as failure:
+            if failure.code is not Code.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def status(self, name: str) -> Table:
         """Return what a conversation is doing; empty if it is idle."""

@@ -10,13 +10,14 @@ from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undeliver
 from callboard.v1.chat_pb2 import History, SessionInfo, SessionList
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
 from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet
-from callboard_service.backends.opencode.api import TOO_LONG, Address, Api, Page, known
+from callboard_service.backends.opencode.api import Address, Api, known
+from callboard_service.backends.opencode.begun import look_for, message_id_of
 from callboard_service.backends.opencode.child import Child
 from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.history import HistoryReader, positions, session_info
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conductor, OpenCodeTimeouts
-from callboard_service.backends.opencode.run import DELETED, Baseline, Run
+from callboard_service.backends.opencode.run import DELETED, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.turns import OpenCodeTurns
@@ -34,7 +35,6 @@ HISTORIES: Final = 2
 """Histories read concurrently; each takes the memory of one answer of the server."""
 
 _QUIET_WAIT: Final = 40.0
-_MESSAGES: Final = 50
 
 
 class OpenCodeBackend:
@@ -45,7 +45,7 @@ class OpenCodeBackend:
 
     name = "opencode"
     holds_place = False
-    resumes = False
+    resumes = True
 
     def __init__(
         self,
@@ -158,27 +158,35 @@ class OpenCodeBackend:
             reader = HistoryReader(min(limit or DEFAULT_PAGE, LARGEST_PAGE), before, at_most_bytes)
             earlier: str | None = ""
             while earlier is not None:
-                page = await _fetch(api, conversation_id, earlier)
+                page = await api.page(conversation_id, earlier)
                 reader.take(page.messages)
                 earlier = page.earlier if page.earlier and not reader.full else None
         return reader.history()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Yield the reply as it is made. Closing the generator stops the model."""
-        name = known(prompt.conversation_id)
+        """Yield the reply as it is made. Closing the generator stops the model.
+
+        The message is posted only if the server does not have it. Of a reply that went on without
+        the service, what OpenCode has stored comes at once; it stores each text when that is
+        complete.
+        """
+        name, message_id = known(prompt.conversation_id), message_id_of(prompt.turn_id)
         api = await self._hub.api()
         await api.session(name)
-        model = await _chosen(api, prompt.model)
+        model = None if prompt.resumed else await _chosen(api, prompt.model)
         await self._quiet(name)
         await self._streaming()
         children = await api.children(name)
         with self._hub.listening(name, children) as inbox:
-            page = await api.messages(name, _MESSAGES)
-            before = Baseline.of(page.messages, all_of_them=len(page.messages) < _MESSAGES)
-            run = Run(name, before, children)
+            begun = await look_for(api, name, message_id, far=prompt.resumed)
+            run = Run(name, begun.before, children)
             conductor = Conductor(api, run, inbox, prompt, self._patience)
             try:
-                await api.prompt(name, prompt.text, model)
+                if prompt.resumed or begun.since:
+                    for event in await conductor.take_up(begun.since):
+                        yield event
+                else:
+                    await api.prompt(name, prompt.text, model, message_id)
                 async for event in conductor.events():
                     yield event
             finally:
@@ -216,18 +224,6 @@ class OpenCodeBackend:
         except (AskFailed, Undelivered) as error:
             message = "the previous reply has not stopped yet"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
-
-
-async def _fetch(api: Api, conversation_id: str, earlier: str) -> Page:
-    """Return a page of messages, with fewer of them if the answer would be too long."""
-    count = _MESSAGES
-    while True:
-        try:
-            return await api.messages(conversation_id, count, earlier)
-        except Failure as failure:
-            if failure.message != TOO_LONG.message or count == 1:
-                raise
-        count = max(count // 8, 1)
 
 
 async def _chosen(api: Api, model: str) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """Conduct one reply: take in events, check the server's state when in doubt, and answer asks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -11,6 +11,7 @@ from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.opencode.api import CALL_TIMEOUT, Api
 from callboard_service.backends.opencode.child import START_TIMEOUT
+from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.hub import ReplyEvents, Stream
 from callboard_service.backends.opencode.run import Run, State
 
@@ -71,10 +72,27 @@ class Conductor:
         """Yield the reply's events as they come. Raises Failure."""
         run = self._run
         while run.end is None:
-            for event in await self._next():
-                yield event
             if run.asks.waiting and self._answers is None:
                 self._answers = asyncio.create_task(self._listen())
+            for event in await self._next():
+                yield event
+
+    async def take_up(self, since: Sequence[Table]) -> list[ReplyEvent]:
+        """Return what a reply that began earlier has yielded by now.
+
+        since: its message and everything after it, oldest first. If the server did not continue the
+        reply, the run ends with ABORTED. Raises Failure if the server cannot be asked.
+        """
+        run = self._run
+        # Nothing ends the reply here: all of these messages come before the end.
+        events = run.resync(State(since, status={"type": "busy"}))
+        for _ in range(self._patience.doubts if since else 0):
+            events += run.resync(await patiently(self._state))
+            if run.end is not None or not run.unsure:
+                return events
+            await asyncio.sleep(self._patience.doubt)
+        run.end = Failure(Code.ABORTED, "the OpenCode server did not continue the reply")
+        return []
 
     async def close(self) -> None:
         """Stop listening for the user's answers."""

@@ -18,6 +18,7 @@ from callboard_service.backends.opencode.run import Baseline, Run
 from callboard_service.log import make_log
 from tests.unit.callboard_service.backends.opencode.events import (
     BEGUN,
+    DONE,
     MODEL,
     SESSION,
     USER,
@@ -144,3 +145,69 @@ async def test_a_server_that_fails_is_asked_again_and_then_given_up() -> None:
         with pytest.raises(Failure, match="UNAVAILABLE"):
             await said(run, conductor)
     assert asked == 3
+
+
+MESSAGE: dict[str, Any] = {
+    "info": {"id": USER, "role": "user", "time": {"created": 100}},
+    "parts": [],
+}
+
+
+async def test_a_reply_that_ended_meanwhile_is_taken_up_whole() -> None:
+    """The server is idle, and its last message is complete."""
+    server = Server({"message": [MESSAGE, *ENDED]})
+    async with conducting(server, SHORT) as (_, run, conductor, _):
+        seen = [plain(event) for event in await conductor.take_up([MESSAGE])]
+        assert ending(run) == [("completed", 0, 0)]
+    assert seen == [("token", "one two")]
+
+
+async def test_a_reply_that_runs_is_taken_up_in_the_middle() -> None:
+    """What has ended of it comes at once, and the rest as events."""
+    going = {**INFO, "time": {"created": 101}}
+    server = Server(
+        {
+            "message": [MESSAGE, {"info": going, "parts": [WHOLE]}],
+            "status": {SESSION: {"type": "busy"}},
+        }
+    )
+    async with conducting(server, LONG) as (inbox, run, conductor, _):
+        seen = [plain(event) for event in await conductor.take_up([MESSAGE])]
+        assert run.end is None
+        fill(inbox, text("q"), delta("q", " three"), *DONE)
+        seen += await said(run, conductor)
+    assert seen == [("token", "one two"), ("token", " three"), ("completed", 0, 0)]
+
+
+@pytest.mark.parametrize("since", [[], [MESSAGE]])
+async def test_a_reply_that_the_server_did_not_continue_is_aborted(since: list[Any]) -> None:
+    """Its message is not there, or nothing runs and nothing has ended; no event comes of it."""
+    cut = {"info": {**INFO, "time": {"created": 101}}, "parts": [WHOLE]}
+    server = Server({"message": [*since, *([cut] if since else [])]})
+    async with conducting(server, SHORT) as (_, run, conductor, _):
+        assert await conductor.take_up(since) == []
+    assert [end[:2] for end in ending(run)] == [("failed", "ABORTED")]
+
+
+async def test_an_ask_that_was_taken_up_can_be_answered() -> None:
+    """Answers are taken before another event comes."""
+    ask = {"id": "per_1", "sessionID": SESSION, "permission": "bash", "tool": {"messageID": MODEL}}
+    server = Server(
+        {
+            "message": [MESSAGE, {"info": {**INFO, "time": {"created": 101}}, "parts": []}],
+            "status": {SESSION: {"type": "busy"}},
+            "permission": [ask],
+            "reply": True,
+        }
+    )
+    async with conducting(server, LONG) as (inbox, run, conductor, answers):
+        (asked,) = await conductor.take_up([MESSAGE])
+        assert plain(asked)[:2] == ("ask", "per_1")
+        answers.put_nowait(AnswerRequest(ask_id="per_1", answers=["once"]))
+        events = asyncio.create_task(said(run, conductor))
+        async with asyncio.timeout(10):
+            while "/permission/per_1/reply" not in server.asked:
+                await asyncio.sleep(0)
+        replied = event("permission.replied", requestID="per_1", reply="once")
+        fill(inbox, replied, *DONE)
+        assert await events == [("closed", "per_1", ["once"]), ("completed", 0, 0)]
