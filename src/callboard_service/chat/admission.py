@@ -21,7 +21,8 @@ MAX_WAITING: Final = 16
 MAX_ID: Final = 64
 """Characters of an id that a client chooses."""
 
-_RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY)
+# A reply that runs when its conversation stops is interrupted: nothing is gained by waiting.
+_RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
 DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
 _UNBUILT: Final = ("attachments", "target_turn")
 """Fields of SendMessageRequest that this service does not support.

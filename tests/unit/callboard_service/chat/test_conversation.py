@@ -212,3 +212,17 @@ async def test_a_reply_that_goes_on_for_nobody_is_stopped(
                 async for _ in calls.stream(send_again(name), TurnInfo, ChatToken):
                     pass
         assert caught.value.code is Code.CANCELLED
+
+
+async def test_a_running_reply_does_not_delay_the_end_of_the_service(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """The turn is interrupted at once, with what it had said."""
+    async with ScriptedBackend(endless).opened() as backend:
+        name = await keep(backend, queued("m"))
+        async with serving(actor_system, backend.register) as calls:
+            stream = calls.stream(send_again(name), TurnInfo, ChatToken)
+            while not isinstance(await anext(stream), ChatToken):
+                pass
+        assert manual_clock.now() == 0.0
+        assert await texts(backend, name) == ["m", "m", "ABORTED"]
