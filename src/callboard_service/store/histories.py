@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-from callboard.v1.chat_pb2 import History, HistoryEntry
+from callboard.v1.chat_pb2 import ConversationState, History, HistoryEntry
 from callboard_service.pages import PageBudget
 from callboard_service.store.entries import COLUMNS, entry_of_row, row_of_entry, timestamp
 from callboard_service.store.errors import UnknownConversation, UnknownEntry
@@ -72,6 +72,18 @@ def conversation_key(transaction: Transaction, conversation_id: str) -> int:
     if key := transaction.number(sql, conversation_id):
         return key
     raise UnknownConversation(conversation_id)
+
+
+def state_of(waits: int | None) -> ConversationState.ValueType:
+    """Return a conversation's state.
+
+    waits: whether one of its open turns waits for an answer to an ask; None if no turn is open.
+    """
+    if waits is None:
+        return ConversationState.CONVERSATION_STATE_IDLE
+    if waits:
+        return ConversationState.CONVERSATION_STATE_WAITING
+    return ConversationState.CONVERSATION_STATE_RUNNING
 
 
 def touch(transaction: Transaction, conversation: int, now: int, heading: str = "") -> None:

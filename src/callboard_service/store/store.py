@@ -329,15 +329,10 @@ def _info(transaction: Transaction, conversation_id: str) -> SessionInfo:
 
 
 def _info_of(row: Row) -> SessionInfo:
-    state = ConversationState.CONVERSATION_STATE_IDLE
-    if row["waits"] is not None:
-        state = ConversationState.CONVERSATION_STATE_RUNNING
-        if row["waits"]:
-            state = ConversationState.CONVERSATION_STATE_WAITING
     return SessionInfo(
         id=row["id"],
         title=row["title"],
         created_at=timestamp(row["created_at"]),
         updated_at=timestamp(row["updated_at"]),
-        state=state,
+        state=histories.state_of(row["waits"]),
     )

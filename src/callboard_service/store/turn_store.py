@@ -6,7 +6,14 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from actors import Code
-from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    ChatCompleted,
+    ChatError,
+    ConversationState,
+    HistoryEntry,
+    TurnState,
+)
 from callboard_service.store import histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
@@ -21,6 +28,10 @@ T = TypeVar("T")
 _WITH_OPEN_TURNS: Final = f"""
     SELECT id FROM conversations WHERE key IN (SELECT conversation FROM turns WHERE {OPEN})
     ORDER BY key
+"""  # noqa: S608  # a constant
+_OPEN_STATES: Final = f"""
+    SELECT conversations.id, max(state = 3) FROM turns
+    JOIN conversations ON conversations.key = turns.conversation WHERE {OPEN} GROUP BY conversation
 """  # noqa: S608  # a constant
 _ASKS_CLOSED: Final = """
     SELECT data FROM entries WHERE conversation = ? AND kind = 'ask_closed' ORDER BY id DESC
@@ -304,6 +315,16 @@ class TurnStore:
 
         def select(transaction: Transaction) -> list[str]:
             return [row[0] for row in transaction.each(_WITH_OPEN_TURNS)]
+
+        return await self._database.read(select)
+
+    async def open_states(self) -> dict[str, ConversationState.ValueType]:
+        """Return the states of the conversations with turns that have not ended, by their ids."""
+
+        def select(transaction: Transaction) -> dict[str, ConversationState.ValueType]:
+            return {
+                name: histories.state_of(waits) for name, waits in transaction.each(_OPEN_STATES)
+            }
 
         return await self._database.read(select)
 

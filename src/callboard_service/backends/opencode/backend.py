@@ -1,20 +1,25 @@
 """The backend `opencode`: it attaches to a running server or starts its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
-from callboard.v1.chat_pb2 import History, SessionInfo, SessionList
+from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo, SessionList
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
 from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet
 from callboard_service.backends.opencode.api import Address, Api, known
 from callboard_service.backends.opencode.begun import look_for, message_id_of
 from callboard_service.backends.opencode.child import Child
 from callboard_service.backends.opencode.fields import Table
-from callboard_service.backends.opencode.history import HistoryReader, positions, session_info
+from callboard_service.backends.opencode.history import (
+    HistoryReader,
+    States,
+    positions,
+    session_info,
+)
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import DELETED, Run
@@ -66,7 +71,8 @@ class OpenCodeBackend:
             log.warning(line)
 
         self._turns = StoredConversations(turns, report)
-        self.journal: TurnJournal = OpenCodeTurns(self._turns, self.get)
+        self._journal = OpenCodeTurns(self._turns, self._session, self._newest)
+        self.journal: TurnJournal = self._journal
 
     @property
     def data_folder(self) -> Path | None:
@@ -119,7 +125,7 @@ class OpenCodeBackend:
         """Return a page of the project's conversations, the most recently changed first."""
         after = decode_position(page) if page else None
         sessions = await self._sessions.get()
-        return page_of(positions(sessions, after), limit, at_most_bytes)
+        return page_of(positions(sessions, after, await self._states()), limit, at_most_bytes)
 
     async def _list(self) -> list[Table]:
         return await (await self._hub.api()).sessions()
@@ -131,11 +137,17 @@ class OpenCodeBackend:
         """
         if create_id:
             raise Failure(Code.UNIMPLEMENTED, "OpenCode takes no create_id")
-        return session_info(await (await self._hub.api()).create(title))
+        return session_info(await (await self._hub.api()).create(title), {})
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation of the project. Raises Failure: NOT_FOUND."""
-        return session_info(await (await self._hub.api()).session(conversation_id))
+        return session_info(await self._session(conversation_id), await self._states())
+
+    async def _session(self, conversation_id: str) -> Table:
+        return await (await self._hub.api()).session(conversation_id)
+
+    async def _states(self) -> States:
+        return await self._turns.read(lambda store: store.open_states())
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation after stopping its reply. Raises Failure: NOT_FOUND."""
@@ -152,16 +164,38 @@ class OpenCodeBackend:
         self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
     ) -> History:
         """Return a page of entries, oldest first; see `ChatBackend`."""
+        size = min(limit or DEFAULT_PAGE, LARGEST_PAGE)
+        return await self._page(conversation_id, size, before, at_most_bytes)
+
+    async def _newest(self, conversation_id: str, without: Collection[str]) -> str:
+        page = await self._page(conversation_id, 1, "", PAGE_BYTES, without)
+        return page.entries[-1].id if page.entries else ""
+
+    async def _page(
+        self,
+        conversation_id: str,
+        size: int,
+        before: str,
+        at_most_bytes: int,
+        without: Collection[str] = (),
+    ) -> History:
+        """Return a page of entries of all turns but those in `without`. Raises Failure."""
+
+        async def kept(turn_id: str) -> Sequence[HistoryEntry] | None:
+            if turn_id in without:
+                return ()
+            return await self._journal.kept_entries(conversation_id, turn_id)
+
         api = await self._hub.api()
         await api.session(conversation_id)
         async with self._reading:
-            reader = HistoryReader(min(limit or DEFAULT_PAGE, LARGEST_PAGE), before, at_most_bytes)
+            reader = HistoryReader(size, before, at_most_bytes, kept)
             earlier: str | None = ""
             while earlier is not None:
                 page = await api.page(conversation_id, earlier)
-                reader.take(page.messages)
+                await reader.take(page.messages)
                 earlier = page.earlier if page.earlier and not reader.full else None
-        return reader.history()
+            return reader.history()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Yield the reply as it is made. Closing the generator stops the model.

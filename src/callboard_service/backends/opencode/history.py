@@ -1,20 +1,32 @@
-"""Convert OpenCode's messages into the contract's history. No I/O.
+"""The history of a conversation: its order is that of OpenCode's messages.
 
-An entry's id is derived from the part or message that it comes from, so it is the same each time.
+Turns of this service are shown as the service has kept them, with their asks and how they ended.
+Other messages are converted; an entry's id is then derived from the part or message that it comes
+from, so it is the same each time.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo
+from callboard.v1.chat_pb2 import (
+    ChatError,
+    ConversationState,
+    History,
+    HistoryEntry,
+    SessionInfo,
+)
+from callboard_service.backends.opencode.begun import turn_id_of
 from callboard_service.backends.opencode.failures import STOPPED, failure_of
 from callboard_service.backends.opencode.fields import Table, number, table, tables, text
 from callboard_service.backends.opencode.tools import call_of, result_of
 from callboard_service.pages import PageBudget, encode_position
+
+States: TypeAlias = Mapping[str, ConversationState.ValueType]
+KeptEntries: TypeAlias = Callable[[str], Awaitable[Sequence[HistoryEntry] | None]]
 
 _LATEST: Final = 253402300799999
 """The last millisecond of the year 9999, the end of the range of timestamps."""
@@ -23,11 +35,13 @@ _RESULT: Final = ".result"
 _ERROR: Final = ".error"
 
 
-def session_info(session: Table) -> SessionInfo:
-    """Convert a conversation."""
+def session_info(session: Table, states: States) -> SessionInfo:
+    """Convert a conversation. states: of the conversations that are not idle."""
+    name = text(session, "id")
     time = table(session, "time")
     return SessionInfo(
-        id=text(session, "id"),
+        id=name,
+        state=states.get(name, ConversationState.CONVERSATION_STATE_IDLE),
         title=text(session, "title"),
         created_at=_timestamp(number(time, "created")),
         updated_at=_timestamp(number(time, "updated")),
@@ -35,14 +49,14 @@ def session_info(session: Table) -> SessionInfo:
 
 
 def positions(
-    sessions: Sequence[Table], after: tuple[int, str] | None
+    sessions: Sequence[Table], after: tuple[int, str] | None, states: States
 ) -> Iterator[tuple[SessionInfo, str]]:
     """Yield the conversations after a position, newest first, each with its page token."""
     keyed = [(_updated(session), text(session, "id"), session) for session in sessions]
     keyed.sort(key=lambda entry: entry[:2], reverse=True)
     for updated, name, session in keyed:
         if after is None or (updated, name) < after:
-            yield session_info(session), encode_position(updated, name)
+            yield session_info(session, states), encode_position(updated, name)
 
 
 def _updated(session: Table) -> int:
@@ -53,42 +67,87 @@ class HistoryReader:
     """Collects a page of entries from pages of messages, starting with the newest page.
 
     size, at_most_bytes: limits for the entries and for their encoded bytes; the page has at least
-    one entry. before: only entries before this one; empty: all.
+    one entry. before: only entries before this one; empty: all. kept: returns the entries of a turn
+    that this service has kept, which take the place of its messages; None for an unknown turn.
     """
 
-    def __init__(self, size: int, before: str, at_most_bytes: int) -> None:
+    def __init__(self, size: int, before: str, at_most_bytes: int, kept: KeptEntries) -> None:
         self._size = size
         self._before = before
+        self._kept = kept
         self._found = not before
+        self._at_most_bytes = at_most_bytes
         self._budget = PageBudget(at_most_bytes)
         self._entries: deque[HistoryEntry] = deque()
+        self._reply: deque[HistoryEntry] = deque()
+        """Entries of a reply whose user's message is yet to come."""
+        self._reply_bytes = 0
+        self._turn: Sequence[HistoryEntry] | None = None
+        """The entries of that message's turn, if a message of the reply has named it."""
         self.full = False
         """The page is complete, and there is at least one older entry."""
 
-    def take(self, messages: Sequence[Table]) -> None:
+    async def take(self, messages: Sequence[Table]) -> None:
         """Add a page of messages, all of which are older than those added before."""
         for message in reversed(messages):
-            for entry in reversed(entries_of([message])):
-                if self.full:
-                    return
-                if not self._found:
-                    self._found = entry.id == self._before
-                elif len(self._entries) == self._size or not self._budget.admits(entry):
-                    self.full = True
-                else:
-                    self._entries.appendleft(entry)
+            if self.full:
+                return
+            info = table(message, "info")
+            by_user = text(info, "role") == "user" and _is_shown(message)
+            if self._turn is None:
+                turn_id = turn_id_of(text(info, "id" if by_user else "parentID"))
+                self._turn = await self._kept(turn_id) if turn_id else None
+            if by_user:
+                said = [*_entries(message), *self._reply] if self._turn is None else self._turn
+                self._forget_reply()
+                self._turn = None
+                self._add(said)
+            elif self._turn is None:
+                entries = [*_entries(message)]
+                self._reply.extendleft(reversed(entries))
+                self._reply_bytes += sum(entry.ByteSize() for entry in entries)
+                if len(self._reply) > self._size or self._reply_bytes > self._at_most_bytes:
+                    self._flush()  # they make a page of their own
 
     def history(self) -> History:
         """Return the page. Raises Failure: INVALID_ARGUMENT if there is no entry `before`."""
+        self._flush()
         if not self._found:
             message = f"there is no entry {self._before[:80]!r}"
             raise Failure(Code.INVALID_ARGUMENT, message)
         return History(entries=self._entries, more=self.full)
 
+    def _flush(self) -> None:
+        self._add(self._reply)
+        self._forget_reply()
+
+    def _forget_reply(self) -> None:
+        self._reply.clear()
+        self._reply_bytes = 0
+
+    def _add(self, entries: Sequence[HistoryEntry]) -> None:
+        """Add entries that are older than those added before."""
+        for entry in reversed(entries):
+            if self.full:
+                return
+            if not self._found:
+                self._found = entry.id == self._before
+            elif len(self._entries) == self._size or not self._budget.admits(entry):
+                self.full = True
+            else:
+                self._entries.appendleft(entry)
+
 
 def entries_of(messages: Sequence[Table]) -> list[HistoryEntry]:
     """Return the entries of these messages, in order."""
     return [entry for message in messages for entry in _entries(message)]
+
+
+def _is_shown(message: Table) -> bool:
+    """Return whether a user's message is not one that OpenCode has added to a reply itself."""
+    parts = tables(message, "parts")
+    added = [p.get("synthetic") is True or text(p, "type") == "compaction" for p in parts]
+    return not added or not all(added)
 
 
 def _entries(message: Table) -> Iterable[HistoryEntry]:

@@ -48,4 +48,4 @@ def test_what_was_cut_and_what_the_server_added_itself_is_no_entry() -> None:
 
 def test_odd_messages_and_conversations_do_no_harm() -> None:
     assert entries_of([{}, {"info": 1, "parts": 2}, {"parts": [None, {"type": "tool"}]}]) == []
-    assert session_info({"time": {"created": -5, "updated": 1e300}}).id == ""
+    assert session_info({"time": {"created": -5, "updated": 1e300}}, {}).id == ""

@@ -3,19 +3,31 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from aiohttp import web
 
 from actors import Code, Failure
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    AskEvent,
+    ChatCompleted,
+    ConversationState,
+    History,
+    HistoryEntry,
+    TurnState,
+)
 from callboard_service.backends.opencode import api as opencode_api
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.where import Attached
 from callboard_service.log import make_log
+from callboard_service.store.turns import NewTurn
 from tests.unit.callboard_service.backends.opencode.odd_server import answering
+
+State: TypeAlias = ConversationState.ValueType
 
 NAME = "ses_1"
 KIB = 1024
@@ -60,9 +72,11 @@ async def _backend(kept: Kept) -> AsyncIterator[OpenCodeBackend]:
         backend = OpenCodeBackend(Attached(address, ""), make_log("error"))
         api = Api(address)
         backend._hub.attach(api)
+        await backend._turns.open()
         try:
             yield backend
         finally:
+            await backend._turns.close()
             await api.close()
 
 
@@ -151,3 +165,136 @@ async def test_an_unknown_entry_is_an_invalid_argument() -> None:
         with pytest.raises(Failure) as caught:
             await backend.history(NAME, 0, "nothing")
         assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+TURN = "0123456789abcdef" * 2
+
+
+def reply(kept: Kept, parent: str, *texts: str, **info: Any) -> None:
+    """Add the model's messages that answer the message `parent`."""
+    kept.say(*texts)
+    for message in kept.messages[len(kept.messages) - len(texts) :]:
+        message["info"] |= {"role": "assistant", "parentID": parent, **info}
+
+
+def ask(kept: Kept, message_id: str, text: str, **part: Any) -> None:
+    """Add a user's message with this id."""
+    kept.say(text)
+    kept.messages[-1]["info"]["id"] = message_id
+    kept.messages[-1]["parts"][0] |= part
+
+
+async def admit(backend: OpenCodeBackend) -> None:
+    """Start a turn of this service."""
+    await backend._turns.write(lambda store: store.ensure(NAME))
+    await backend.journal.admit(NAME, NewTurn(TURN, "ours", starts=True))
+
+
+async def end(backend: OpenCodeBackend) -> None:
+    """End the turn with a reply and an ask."""
+    asked = AskEvent(ask_id="per_1"), AskClosed(ask_id="per_1", answered=True)
+    await backend.journal.end(
+        NAME,
+        TURN,
+        TurnState.TURN_STATE_COMPLETED,
+        [
+            HistoryEntry(reasoning_text="hm"),
+            HistoryEntry(ask=asked[0]),
+            HistoryEntry(ask_closed=asked[1]),
+            HistoryEntry(assistant_text="kept reply"),
+        ],
+        completed=ChatCompleted(output_tokens=1),
+    )
+
+
+def short(history: History) -> list[str]:
+    return [
+        entry.user_text
+        or entry.assistant_text
+        or entry.reasoning_text
+        or str(entry.WhichOneof("entry"))
+        for entry in history.entries
+    ]
+
+
+async def test_a_turn_of_this_service_is_shown_as_it_was_kept() -> None:
+    """With its reasoning and asks, once, among the messages of other clients."""
+    kept = Kept()
+    ask(kept, "msg_theirs", "theirs")
+    reply(kept, "msg_theirs", "their reply")
+    ask(kept, f"msg_{TURN}", "ours")
+    reply(kept, f"msg_{TURN}", "half of it")
+    ask(kept, "msg_added", "go on", synthetic=True)
+    reply(kept, "msg_added", "the other half")
+    ask(kept, "msg_later", "later")
+    whole = [
+        *("theirs", "their reply"),
+        *("ours", "hm", "ask", "ask_closed", "kept reply"),
+        "later",
+    ]
+    async with _backend(kept) as backend:
+        await admit(backend)
+        await end(backend)
+        history = await backend.history(NAME, 0, "")
+        assert short(history) == whole
+        assert [bool(entry.turn_id) for entry in history.entries] == [False] * 2 + [True] * 5 + [
+            False
+        ]
+        assert history.entries[6].completed.output_tokens == 1
+        pages, before = list[str](), ""
+        for _ in whole:
+            page = await backend.history(NAME, 1, before)
+            before = page.entries[0].id
+            pages = [*short(page), *pages]
+            assert page.more == (len(pages) < len(whole))
+        assert pages == whole
+
+
+async def test_the_reply_of_a_running_turn_is_not_in_the_history_yet() -> None:
+    """The user's message is; the newest entry of an ended turn is the one before."""
+    kept = Kept()
+    ask(kept, "msg_theirs", "theirs")
+    ask(kept, f"msg_{TURN}", "ours")
+    reply(kept, f"msg_{TURN}", "half of it")
+    async with _backend(kept) as backend:
+        await admit(backend)
+        await backend.journal.add_pieces(NAME, TURN, [HistoryEntry(assistant_text="half")])
+        history = await backend.history(NAME, 0, "")
+        assert short(history) == ["theirs", "ours"]
+        assert await backend.journal.newest_entry(NAME) == history.entries[0].id
+        await end(backend)
+        newest = (await backend.history(NAME, 0, "")).entries[-1]
+        assert await backend.journal.newest_entry(NAME) == newest.id
+
+
+async def test_a_turn_of_a_service_with_other_data_is_shown_as_the_server_has_it() -> None:
+    """Nothing is hidden because the data folder was lost."""
+    kept = Kept()
+    ask(kept, f"msg_{TURN}", "ours")
+    reply(kept, f"msg_{TURN}", "a reply")
+    async with _backend(kept) as backend:
+        history = await backend.history(NAME, 0, "")
+    assert short(history) == ["ours", "a reply"]
+    assert {entry.turn_id for entry in history.entries} == {""}
+
+
+async def test_a_conversation_s_state_is_that_of_its_turns() -> None:
+    """It is in lists, and where one conversation is asked for."""
+    kept = Kept()
+    kept.sessions = [{"id": NAME, "time": {}}, {"id": "ses_2", "time": {}}]
+    idle = ConversationState.CONVERSATION_STATE_IDLE
+    running = ConversationState.CONVERSATION_STATE_RUNNING
+    waiting = ConversationState.CONVERSATION_STATE_WAITING
+    async with _backend(kept) as backend:
+
+        async def states() -> tuple[set[State], State]:
+            found = {info.state for info in (await backend.conversations()).sessions}
+            return found, (await backend.get(NAME)).state
+
+        assert await states() == ({idle}, idle)
+        await admit(backend)
+        assert await states() == ({idle, running}, running)
+        await backend.journal.set_state(NAME, TURN, TurnState.TURN_STATE_WAITING)
+        assert await states() == ({idle, waiting}, waiting)
+        await end(backend)
+        assert await states() == ({idle}, idle)

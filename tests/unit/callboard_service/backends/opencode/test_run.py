@@ -382,7 +382,7 @@ def test_o4_split_surrogate_pairs_are_joined(run: Run) -> None:
     events = [*BEGUN, text("p"), delta("p", "a \ud83d"), delta("p", "\ude00 b\ud83d")]
     assert play(run, events) == [("token", "a "), ("token", "😀 b")]
     assert play(run, [text("p", "a 😀 b\ud83d")]) == [("token", "\ufffd")]
-    title = session_info({"id": "ses_1", "title": "cut \ud83d"})
+    title = session_info({"id": "ses_1", "title": "cut \ud83d"}, {})
     assert title.title == "cut \ufffd"
 
 
