@@ -1,9 +1,11 @@
 """Replies of the real OpenCode server with a scripted model: texts, tools, asks and failures."""
 
+from typing import Any
+
 import aiohttp
 import pytest
 
-from tests.e2e.contract_client import Contract, kinds_of, text_of
+from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.support.peers.opencode_server import OpenCodeServer
 from tests.support.peers.scripted_llm import (
     ScriptedLLM,
@@ -36,6 +38,8 @@ async def test_text_comes_as_tokens_and_is_kept(client: Contract, llm: ScriptedL
     kept = (await history(client, conversation)).entries
     assert [entry.WhichOneof("entry") for entry in kept] == ["user_text", "assistant_text"]
     assert (kept[0].user_text, kept[1].assistant_text) == (text, "one two three")
+    assert kept[0].turn_id == kept[1].turn_id != ""
+    assert kept[1].completed.output_tokens == 7
 
 
 async def test_reasoning_is_told_apart_and_the_next_message_follows(client: Contract) -> None:
@@ -243,3 +247,30 @@ async def test_a_refusal_is_an_error_without_secrets(
     assert [entry.WhichOneof("entry") for entry in kept] == ["user_text", "error"]
     assert kept[1].error.code == code
     assert text_of(await client.reply(conversation, script([say("better")]))) == "better"
+
+
+async def test_a_message_that_replaces_a_failed_one_takes_its_place(
+    client: Contract, llm: ScriptedLLM
+) -> None:
+    """Neither the history nor the model sees the failed attempt."""
+    conversation = await client.conversation("replaced")
+    broken, whole = script([fail(400)]), script([say("whole")])
+
+    async def send(text: str, message_id: str, replaces: str = "") -> list[Any]:
+        request = message(
+            "SendMessageRequest",
+            session_id=conversation,
+            text=text,
+            message_id=message_id,
+            replaces=replaces,
+        )
+        return await client.all(await client.open(send_message=request))
+
+    failed = await send(broken, "1")
+    assert failed[-1].error.code == "INVALID_ARGUMENT"
+    assert text_of(await send(whole, "2", replaces=failed[0].turn.id)) == "whole"
+    kept = (await history(client, conversation)).entries
+    assert [entry.user_text or entry.assistant_text for entry in kept] == [whole, "whole"]
+    (asked,) = llm.about(whole)
+    said = [one for one in asked.body["messages"] if one["role"] == "user"]
+    assert len(said) == 1

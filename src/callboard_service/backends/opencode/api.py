@@ -210,6 +210,10 @@ class Api:
             return False
         return True
 
+    async def delete_message(self, name: str, message_id: str) -> None:
+        """Delete a message. Raises Failure: NOT_FOUND."""
+        await self._call("DELETE", f"/session/{known(name)}/message/{message_id}")
+
     async def status(self, name: str) -> Table:
         """Return what a conversation is doing; empty if it is idle."""
         return table(as_table(await self._call("GET", "/session/status")), name)

@@ -13,7 +13,7 @@ from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply,
 from callboard_service.backends.opencode.api import Address, Api, known
 from callboard_service.backends.opencode.begun import look_for, message_id_of
 from callboard_service.backends.opencode.child import Child
-from callboard_service.backends.opencode.fields import Table
+from callboard_service.backends.opencode.fields import Table, table, text
 from callboard_service.backends.opencode.history import (
     HistoryReader,
     States,
@@ -71,7 +71,7 @@ class OpenCodeBackend:
             log.warning(line)
 
         self._turns = StoredConversations(turns, report)
-        self._journal = OpenCodeTurns(self._turns, self._session, self._newest)
+        self._journal = OpenCodeTurns(self._turns, self._session, self._newest, self._forget)
         self.journal: TurnJournal = self._journal
 
     @property
@@ -170,6 +170,19 @@ class OpenCodeBackend:
     async def _newest(self, conversation_id: str, without: Collection[str]) -> str:
         page = await self._page(conversation_id, 1, "", PAGE_BYTES, without)
         return page.entries[-1].id if page.entries else ""
+
+    async def _forget(self, conversation_id: str, turn_id: str) -> None:
+        """Delete a turn's message and the replies to it; what cannot be deleted stays there."""
+        message_id = message_id_of(turn_id)
+        try:
+            api = await self._hub.api()
+            await self._quiet(conversation_id)
+            begun = await look_for(api, conversation_id, message_id, far=True)
+            for info in (table(message, "info") for message in reversed(begun.since)):
+                if message_id in (text(info, "id"), text(info, "parentID")):
+                    await api.delete_message(conversation_id, text(info, "id"))
+        except Failure as failure:
+            self._log.warning("a replaced message stays in OpenCode", reason=str(failure))
 
     async def _page(
         self,

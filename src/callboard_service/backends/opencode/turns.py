@@ -6,14 +6,15 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import HistoryEntry
 from callboard_service.backends.stored import StoredConversations
 from callboard_service.backends.stored_turns import StoredTurns
-from callboard_service.store.turns import KeptTurn
+from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 
 class OpenCodeTurns(StoredTurns):
     """A TurnJournal for conversations that the OpenCode server keeps.
 
     check: raises Failure, NOT_FOUND, if the server has no such conversation. newest: returns the id
-    of the newest entry of a conversation's history that belongs to none of the given turns.
+    of the newest entry of a conversation's history that belongs to none of the given turns. forget:
+    has the server delete what it has of a turn.
     """
 
     def __init__(
@@ -21,10 +22,19 @@ class OpenCodeTurns(StoredTurns):
         owner: StoredConversations,
         check: Callable[[str], Awaitable[object]],
         newest: Callable[[str, Collection[str]], Awaitable[str]],
+        forget: Callable[[str, str], Awaitable[None]],
     ) -> None:
         super().__init__(owner)
         self._check = check
         self._newest = newest
+        self._forget = forget
+
+    async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
+        """See `TurnJournal.admit`. The server deletes what it has of a replaced turn."""
+        admission = await super().admit(conversation_id, turn)
+        if turn.replaces and not admission.repeated:
+            await self._forget(conversation_id, turn.replaces)
+        return admission
 
     async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
         """See `TurnJournal.open_turns`. The server is asked whether the conversation exists."""
