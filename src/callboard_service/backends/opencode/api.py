@@ -21,6 +21,7 @@ from callboard_service.backends.opencode.fields import (
     Table,
     as_table,
     as_tables,
+    number,
     table,
     tables,
     text,
@@ -118,14 +119,16 @@ class Api:
             raise _failure(_OTHER)
         return place
 
-    async def models(self) -> set[tuple[str, str]]:
-        """Return all models, each as its provider and its own name."""
+    async def models(self) -> dict[tuple[str, str], int]:
+        """Return the context sizes of all models, by their provider and own name; 0: unknown."""
         answer = as_table(await self._call("GET", "/config/providers"))
-        return {
-            (text(provider, "id"), model)
-            for provider in tables(answer, "providers")
-            for model in table(provider, "models")
-        }
+        sizes: dict[tuple[str, str], int] = {}
+        for provider in tables(answer, "providers"):
+            models = table(provider, "models")
+            for model in models:
+                limit = table(table(models, model), "limit")
+                sizes[text(provider, "id"), model] = number(limit, "context")
+        return sizes
 
     async def sessions(self) -> list[Table]:
         """Return the project's conversations, the most recently changed first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent
+from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent, AskOption
 from callboard_service.backends.opencode.bounds import MAX_OPEN_ASKS, MAX_OPTIONS, check_room
 from callboard_service.backends.opencode.fields import (
     Table,
@@ -68,7 +68,10 @@ class Asks:
         return bool(self._open)
 
     def permission(self, data: Table) -> list[AskEvent]:
-        """Open the ask of a `permission.asked` event or a listed permission; return its event."""
+        """Open the ask of a `permission.asked` event or a listed permission; return its event.
+
+        The id of its call is OpenCode's.
+        """
         request_id = self._enter(data, 1, permission=True)
         if request_id is None:
             return []
@@ -86,6 +89,7 @@ class Asks:
             detail=_cut(detail),
             # Nobody can approve what is too long to be shown.
             options=CHOICES if whole else _REFUSE,
+            choices=_choices(texts(data.get("always")), all_of_them=whole),
         )
         return [event]
 
@@ -169,25 +173,28 @@ class Asks:
             return []
         if request.permission:
             reply = text(data, "reply") or text(data, "response")
-            return _closed(request, [[reply] if reply else []])
-        return _closed(request, [texts(answer) for answer in items(data, "answers")])
+            return _closed(request, [[reply] if reply else []], answered=True)
+        answers = [texts(answer) for answer in items(data, "answers")]
+        return _closed(request, answers, answered=True)
 
     def only(self, request_ids: set[str]) -> list[AskClosed]:
         """Close the requests that are not in `request_ids`: they were settled meanwhile."""
         gone = [request for name, request in self._open.items() if name not in request_ids]
         for request in gone:
             del self._open[request.request_id]
-        return [
-            event
-            for request in gone
-            for event in _closed(request, [request.answers.get(name, []) for name in request.asks])
-        ]
+        events: list[AskClosed] = []
+        for request in gone:
+            answers = [request.answers.get(name, []) for name in request.asks]
+            events += _closed(request, answers, answered=request.posted)
+        return events
 
 
-def _closed(request: _Request, answers: Sequence[Sequence[str]]) -> list[AskClosed]:
+def _closed(
+    request: _Request, answers: Sequence[Sequence[str]], *, answered: bool
+) -> list[AskClosed]:
     padded = [*answers, *([()] * len(request.asks))]
     return [
-        AskClosed(ask_id=ask_id, answers=chosen)
+        AskClosed(ask_id=ask_id, answers=chosen, answered=answered)
         for ask_id, chosen in zip(request.asks, padded, strict=False)
     ]
 
@@ -200,6 +207,21 @@ def _permission(request: _Request, answer: AnswerRequest) -> Settlement:
     if body["reply"] == "reject" and answer.message:
         body["message"] = answer.message
     return Settlement(request.request_id, f"/permission/{request.request_id}/reply", body)
+
+
+def _choices(always: Sequence[str], *, all_of_them: bool) -> list[AskOption]:
+    """Return the options of a permission. always: what is allowed from then on."""
+    refuse = AskOption(value="reject", name="Reject", kind=AskOption.KIND_REJECT_ONCE)
+    if not all_of_them:
+        return [refuse]
+    # OpenCode 1.18.33 keeps what was allowed in memory, for all conversations of a project.
+    scope = f" {', '.join(always)}" if always else ""
+    always_name = f"Always allow{scope} in this project, until OpenCode ends"
+    return [
+        AskOption(value="once", name="Allow once", kind=AskOption.KIND_ALLOW_ONCE),
+        AskOption(value="always", name=_cut(always_name), kind=AskOption.KIND_ALLOW_ALWAYS),
+        refuse,
+    ]
 
 
 def _detail(metadata: Table) -> str:

@@ -26,6 +26,7 @@ from callboard_service.backends.opencode.run import DELETED, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.turns import OpenCodeTurns
+from callboard_service.backends.opencode.usage import ContextSizes
 from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.backends.stored import StoredConversations
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
@@ -65,6 +66,7 @@ class OpenCodeBackend:
         self._hub = Hub(lambda name: self._abort(name, underway=True))
         self._aborts: ActorRef[AbortMessage] | None = None
         self._sessions = Shared(self._list)
+        self._context_sizes: ContextSizes = {}
         self._reading = asyncio.Semaphore(HISTORIES)
 
         def report(line: str) -> None:
@@ -220,13 +222,13 @@ class OpenCodeBackend:
         name, message_id = known(prompt.conversation_id), message_id_of(prompt.turn_id)
         api = await self._hub.api()
         await api.session(name)
-        model = None if prompt.resumed else await _chosen(api, prompt.model)
+        model = None if prompt.resumed else await self._chosen(api, prompt.model)
         await self._quiet(name)
         await self._streaming()
         children = await api.children(name)
         with self._hub.listening(name, children) as inbox:
             begun = await look_for(api, name, message_id, far=prompt.resumed)
-            run = Run(name, begun.before, children)
+            run = Run(name, begun.before, children, self._context_sizes)
             conductor = Conductor(api, run, inbox, prompt, self._patience)
             try:
                 if prompt.resumed or begun.since:
@@ -244,6 +246,23 @@ class OpenCodeBackend:
             raise run.end
         assert run.end is not None
         yield run.end
+
+    async def _chosen(self, api: Api, model: str) -> tuple[str, str] | None:
+        """Return the model's provider and own name; None for an empty one.
+
+        OpenCode would keep an unknown model selected. Raises Failure: INVALID_ARGUMENT if unknown.
+        """
+        if model:
+            self._context_sizes = await api.models()
+        elif not self._context_sizes:
+            with suppress(Failure):  # then nobody learns how large the context is
+                self._context_sizes = await api.models()
+        if not model:
+            return None
+        provider, _, own = model.partition("/")
+        if (provider, own) not in self._context_sizes:
+            raise Failure(Code.INVALID_ARGUMENT, f"OpenCode has no model {model[:80]!r}")
+        return provider, own
 
     async def _streaming(self) -> None:
         """Wait for the event stream, because earlier events would be missed. Raises Failure."""
@@ -271,16 +290,3 @@ class OpenCodeBackend:
         except (AskFailed, Undelivered) as error:
             message = "the previous reply has not stopped yet"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from error
-
-
-async def _chosen(api: Api, model: str) -> tuple[str, str] | None:
-    """Return the model's provider and own name. Raises Failure: INVALID_ARGUMENT if unknown.
-
-    OpenCode would keep an unknown model selected.
-    """
-    if not model:
-        return None
-    provider, _, own = model.partition("/")
-    if (provider, own) not in await api.models():
-        raise Failure(Code.INVALID_ARGUMENT, f"OpenCode has no model {model[:80]!r}")
-    return provider, own

@@ -61,6 +61,14 @@ def number(data: Table, key: str) -> int:
     return int(value) if 0 <= value < 2**63 else 0
 
 
+def amount(data: Table, key: str) -> float:
+    """Return the number under a key; 0 unless it is finite and not negative."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if 0 <= value < 2**63 else 0.0
+
+
 def items(data: Table, key: str) -> Sequence[object]:
     """Return the list under a key, with items of any type."""
     value = data.get(key)

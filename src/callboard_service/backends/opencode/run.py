@@ -6,10 +6,11 @@ are recovered from a State, which is fetched when an event leaves doubt (`unsure
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice
+from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatNotice
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.foreign import Joined
 from callboard_service.backends.opencode.asks import Asks
@@ -26,6 +27,7 @@ from callboard_service.backends.opencode.fields import (
 )
 from callboard_service.backends.opencode.tools import ToolCalls
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
+from callboard_service.backends.opencode.usage import ContextSizes, Usage
 from callboard_service.backends.stops import stopped
 
 DELETED: Final = "the conversation was deleted"
@@ -95,7 +97,11 @@ class Run:
     """One reply, from the prompt to its end. `end` is set when it is over, and stays set."""
 
     def __init__(
-        self, conversation_id: str, before: Baseline, children: Iterable[str] = ()
+        self,
+        conversation_id: str,
+        before: Baseline,
+        children: Iterable[str] = (),
+        context_sizes: ContextSizes = MappingProxyType({}),
     ) -> None:
         self.end: ChatCompleted | Failure | None = None
         self.unsure = False
@@ -107,6 +113,7 @@ class Run:
         self._steps: set[str] = set()
         self._transcript = Transcript()
         self._tools = ToolCalls()
+        self._usage = Usage(context_sizes)
         self._error: Failure | None = None
         self._halves: dict[str, Joined] = {}
         self.hint: Failure | None = None
@@ -160,6 +167,8 @@ class Run:
                 elif self._error is None:
                     self._error = failure
                 return []
+            case "session.updated":
+                return [*self._usage.report(table(data, "info"))] if self.underway else []
             case "session.deleted":
                 self.end = Failure(Code.CANCELLED, DELETED)
                 return []
@@ -177,14 +186,22 @@ class Run:
 
     def _ask(self, kind: str, data: Table) -> list[ReplyEvent]:
         match kind:
-            case "permission.asked":
-                return [*self.asks.permission(data)] if self.begun else []
-            case "question.asked":
-                return [*self.asks.question(data)] if self.begun else []
+            case "permission.asked" if self.begun:
+                return self._opened(self.asks.permission(data), data)
+            case "question.asked" if self.begun:
+                return self._opened(self.asks.question(data), data)
             case "permission.replied" | "question.replied" | "question.rejected":
                 return [*self.asks.replied(data)]
             case _:
                 return []
+
+    def _opened(self, asks: Sequence[AskEvent], data: Table) -> list[ReplyEvent]:
+        """Return the events of asks with the id that their call has in this reply."""
+        tool = table(data, "tool")
+        message_id, call_id = name(tool, "messageID"), name(tool, "callID")
+        for ask in asks:
+            ask.call_id = self._tools.call_id(message_id, call_id) if call_id else ""
+        return [*asks]
 
     def _message(self, info: Table, *, is_new: bool = False) -> None:
         message_id, role = name(info, "id"), text(info, "role")
@@ -209,6 +226,7 @@ class Run:
         cache = table(tokens, "cache")
         used = number(tokens, "input") + number(cache, "read") + number(cache, "write")
         message.input_tokens = max(message.input_tokens, used)
+        self._usage.note(info)
         message.output_tokens = max(message.output_tokens, number(tokens, "output"))
         if self._error is None and info.get("error") is not None:
             self._error = failure_of(table(info, "error"))
@@ -355,7 +373,7 @@ class Run:
                 ours = owner == self._conversation_id and text(tool, "messageID") in self._messages
                 if ours or owner in self._children:
                     ask = self.asks.permission if permission else self.asks.question
-                    events += ask(request)
+                    events += self._opened(ask(request), request)
         names = {name(request, "id") for requests in asked.values() for request in requests}
         return [*events, *self.asks.only(names if open_too else set())]
 

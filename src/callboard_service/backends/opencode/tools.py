@@ -1,11 +1,52 @@
-"""The tool calls of a reply: each call is reported once, and so is its result. No I/O."""
+"""The tool calls of a reply: each call, its output so far, and its result. No I/O."""
+
+from typing import Final, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
-from callboard.v1.chat_pb2 import ToolCallEvent, ToolResultEvent
+from callboard.v1.chat_pb2 import (
+    FileDiff,
+    Location,
+    PlanEntry,
+    PlanEvent,
+    ToolCallEvent,
+    ToolKind,
+    ToolProgressEvent,
+    ToolResultEvent,
+)
 from callboard_service.backends.foreign import struct_of
 from callboard_service.backends.opencode.bounds import check_room, cut
-from callboard_service.backends.opencode.fields import Table, name, table, text
+from callboard_service.backends.opencode.fields import Table, name, number, table, tables, text
+
+ToolEvent: TypeAlias = ToolCallEvent | ToolProgressEvent | ToolResultEvent | PlanEvent
+
+MAX_PROGRESS: Final = 64 * 1024
+"""Characters of a call's output that are reported while it runs; the server shows some 30,000."""
+
+MAX_PLAN: Final = 64 * 1024
+"""Characters of a plan; each step counts 64 more."""
+
+_TITLE: Final = 1000
+_KINDS: Final = {
+    "apply_patch": ToolKind.TOOL_KIND_EDIT,
+    "bash": ToolKind.TOOL_KIND_EXECUTE,
+    "edit": ToolKind.TOOL_KIND_EDIT,
+    "glob": ToolKind.TOOL_KIND_SEARCH,
+    "grep": ToolKind.TOOL_KIND_SEARCH,
+    "list": ToolKind.TOOL_KIND_SEARCH,
+    "read": ToolKind.TOOL_KIND_READ,
+    "webfetch": ToolKind.TOOL_KIND_FETCH,
+    "websearch": ToolKind.TOOL_KIND_FETCH,
+    "write": ToolKind.TOOL_KIND_EDIT,
+}
+_SUBJECTS: Final = ("description", "filePath", "pattern", "url", "query", "path")
+"""Arguments that say what a call is about."""
+
+_STEPS: Final = {
+    "pending": PlanEntry.STATUS_PENDING,
+    "in_progress": PlanEntry.STATUS_IN_PROGRESS,
+    "completed": PlanEntry.STATUS_COMPLETED,
+}
 
 
 class ToolCalls:
@@ -13,10 +54,24 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._called: set[str] = set()
+        self._called: dict[str, str] = {}
+        """For the id of each part that was reported: the id of its call."""
+        self._owners: dict[str, str] = {}
+        """For the id of each call: the message that has it."""
         self._ended: set[str] = set()
+        self._progress: dict[str, str] = {}
 
-    def snapshot(self, part: Table) -> list[ToolCallEvent | ToolResultEvent]:
+    def call_id(self, message_id: str, call_id: str) -> str:
+        """Return the id of a call that is unique in the reply.
+
+        Some models use the same ids again in every step.
+        """
+        if call_id not in self._owners:
+            check_room(self._owners, "tool calls")
+            self._owners[call_id] = message_id
+        return call_id if self._owners[call_id] == message_id else f"{call_id}.{message_id}"
+
+    def snapshot(self, part: Table) -> list[ToolEvent]:
         """Return the events that a part adds to what has been reported of its call."""
         key, status = name(part, "id"), text(table(part, "state"), "status")
         # Some models reuse call ids in every step, so the part's id is the key.
@@ -26,24 +81,56 @@ class ToolCalls:
             # A tool that does not exist starts under its own name and becomes "invalid" later.
             check_room(self._names, "tool calls")
             self._names[key] = tool
-        events: list[ToolCallEvent | ToolResultEvent] = []
-        if status in ("running", "completed", "error") and key not in self._called:
+        if status not in ("running", "completed", "error"):
+            return []
+        events: list[ToolEvent] = []
+        if key not in self._called:
             check_room(self._called, "tool calls")
-            self._called.add(key)
-            events.append(call_of(part, self._names.get(key, "")))
-        if status in ("completed", "error"):
-            self._ended.add(key)
-            self._names.pop(key, None)
-            events.append(result_of(part))
+            self._called[key] = self.call_id(text(part, "messageID"), text(part, "callID"))
+            call = call_of(part, self._names.get(key, ""))
+            call.call_id = self._called[key]
+            events.append(call)
+        if status == "running":
+            return events + self._output(key, part)
+        self._ended.add(key)
+        tool = self._names.pop(key, "")
+        self._progress.pop(key, None)
+        result = result_of(part)
+        result.call_id = self._called[key]
+        events.append(result)
+        if tool == "todowrite" and not result.is_error:
+            events.append(_plan(table(table(part, "state"), "input")))
         return events
+
+    def _output(self, key: str, part: Table) -> list[ToolEvent]:
+        """Return what a running call has added to its output.
+
+        The server cuts the beginning of a long output off; nothing more is reported of such a call.
+        """
+        output = text(table(table(part, "state"), "metadata"), "output")
+        shown = self._progress.get(key, "")
+        if len(output) > MAX_PROGRESS or len(output) <= len(shown) or not output.startswith(shown):
+            return []
+        self._progress[key] = output
+        return [ToolProgressEvent(call_id=self._called[key], output=output[len(shown) :])]
 
 
 def call_of(part: Table, tool: str) -> ToolCallEvent:
     """Return the call described by a part."""
-    given = table(part, "state").get("input")
+    state = table(part, "state")
+    given = state.get("input")
     if tool == "invalid" and isinstance(given, dict):
         tool = text(given, "tool") or tool
-    return ToolCallEvent(call_id=text(part, "callID"), name=tool, arguments=arguments(given))
+    subject = table(state, "input")
+    titles = (text(state, "title"), *(text(subject, key) for key in _SUBJECTS))
+    return ToolCallEvent(
+        call_id=text(part, "callID"),
+        name=tool,
+        arguments=arguments(given),
+        title=next((title[:_TITLE] for title in titles if title), ""),
+        kind=_KINDS.get(tool, ToolKind.TOOL_KIND_UNSPECIFIED),
+        locations=_locations(subject),
+    )
 
 
 def result_of(part: Table) -> ToolResultEvent:
@@ -54,9 +141,33 @@ def result_of(part: Table) -> ToolResultEvent:
         call_id=text(part, "callID"),
         output=cut(text(state, "error") if failed else text(state, "output")),
         is_error=failed or text(part, "tool") == "invalid",
+        diffs=_diffs(state),
     )
 
 
 def arguments(given: object) -> Struct:
     """Return arguments in the contract's form; a value that is no object is wrapped in one."""
     return struct_of(given if given is None or isinstance(given, dict) else {"input": given})
+
+
+def _locations(given: Table) -> list[Location]:
+    path = name(given, "filePath")
+    return [Location(path=path, line=min(number(given, "offset"), 2**31))] if path else []
+
+
+def _diffs(state: Table) -> list[FileDiff]:
+    patch, path = text(table(state, "metadata"), "diff"), name(table(state, "input"), "filePath")
+    return [FileDiff(path=path, patch=patch)] if patch and path and cut(patch) == patch else []
+
+
+def _plan(given: Table) -> PlanEvent:
+    """Return the plan; steps that were given up are left out, and so is what is too long."""
+    plan, left = PlanEvent(), MAX_PLAN
+    for step in tables(given, "todos"):
+        content, status = text(step, "content"), text(step, "status")
+        left -= len(content) + 64
+        if left < 0:
+            break
+        if status != "cancelled":
+            plan.entries.add(text=content, status=_STEPS.get(status, PlanEntry.STATUS_UNSPECIFIED))
+    return plan

@@ -14,9 +14,12 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatNotice,
     ChatToken,
+    PlanEvent,
     ReasoningToken,
     ToolCallEvent,
+    ToolProgressEvent,
     ToolResultEvent,
+    UsageEvent,
 )
 from callboard_service.backends.opencode.run import Baseline, Run, State
 
@@ -53,8 +56,12 @@ def conversations(events: Iterable[Event]) -> list[str]:
 
 
 def play(run: Run, events: Iterable[Event]) -> list[tuple[Any, ...]]:
-    """Feed all events to the run; return its output, and its end if it has ended."""
-    seen = [plain(said) for event in events for said in run.feed(event)]
+    """Feed all events to the run; return its output, and its end if it has ended.
+
+    What the conversation has used is left out: `test_usage.py` is about that.
+    """
+    output = [said for event in events for said in run.feed(event)]
+    seen = [plain(said) for said in output if not isinstance(said, UsageEvent)]
     return [*seen, *ending(run)]
 
 
@@ -84,6 +91,12 @@ def plain(event: object) -> tuple[Any, ...]:
             return ("reasoning", event.text)
         case ToolCallEvent():
             return ("call", event.call_id, event.name, MessageToDict(event.arguments))
+        case PlanEvent():
+            return ("plan", [(step.text, step.status) for step in event.entries])
+        case UsageEvent():
+            return ("usage", event.context_used, event.cost)
+        case ToolProgressEvent():
+            return ("progress", event.call_id, event.output)
         case ToolResultEvent():
             return ("result", event.call_id, event.output, event.is_error)
         case AskEvent():

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from callboard.v1.chat_pb2 import AnswerRequest
+from callboard.v1.chat_pb2 import AnswerRequest, AskOption
 from callboard_service.backends.opencode.asks import Asks, Settlement
 
 PERMISSION = {"id": "per_1", "permission": "edit", "metadata": {"diff": "+x"}, "patterns": ["a"]}
@@ -35,6 +35,7 @@ def test_a_permission_is_given_only_by_a_plain_yes(
     asks = Asks()
     (ask,) = asks.permission(PERMISSION)
     assert (ask.title, ask.detail) == ("Change a file: a", "+x")
+    assert [choice.value for choice in ask.choices] == list(ask.options)
     settlement = settled(asks, "per_1", *answers, message=message)
     assert settlement == Settlement("per_1", "/permission/per_1/reply", body)
     assert settled(asks, "per_1", "once") is None
@@ -74,7 +75,7 @@ def test_an_ask_that_ended_unseen_closes_with_the_answer_that_was_given() -> Non
     asks.permission(PERMISSION)
     settled(asks, "per_1", "always")
     assert asks.only({"per_1"}) == []
-    assert [list(one.answers) for one in asks.only(set())] == [["always"]]
+    assert [(list(one.answers), one.answered) for one in asks.only(set())] == [(["always"], True)]
     assert settled(asks, "unknown", "x") is None
 
 
@@ -87,7 +88,7 @@ def test_what_is_too_long_to_be_shown_can_only_be_refused(field: str) -> None:
     else:
         permission["patterns"] = [long]
     (ask,) = Asks().permission(permission)
-    assert list(ask.options) == ["reject"]
+    assert list(ask.options) == ["reject"] == [choice.value for choice in ask.choices]
     assert getattr(ask, field).endswith("more characters are not shown]")
 
 
@@ -96,3 +97,26 @@ def test_a_long_command_is_shown_whole() -> None:
     (ask,) = Asks().permission({**PERMISSION, "metadata": {"command": command}})
     assert ask.detail == command
     assert list(ask.options) == ["once", "always", "reject"]
+
+
+def test_the_choices_of_a_permission_say_what_they_mean() -> None:
+    """The scope of "always" is in its name."""
+    (ask,) = Asks().permission({**PERMISSION, "always": ["src/*", "a"]})
+    assert [(choice.value, choice.name, choice.kind) for choice in ask.choices] == [
+        ("once", "Allow once", AskOption.KIND_ALLOW_ONCE),
+        (
+            "always",
+            "Always allow src/*, a in this project, until OpenCode ends",
+            AskOption.KIND_ALLOW_ALWAYS,
+        ),
+        ("reject", "Reject", AskOption.KIND_REJECT_ONCE),
+    ]
+
+
+def test_an_ask_that_nobody_answered_says_so() -> None:
+    """It was withdrawn; a declined one was answered."""
+    asks = Asks()
+    asks.permission(PERMISSION)
+    asks.question(QUESTION)
+    assert [one.answered for one in asks.replied({"requestID": "que_1"})] == [True, True]
+    assert [one.answered for one in asks.only(set())] == [False]

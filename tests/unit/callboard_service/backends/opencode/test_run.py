@@ -210,17 +210,23 @@ def test_a_summary_of_the_conversation_is_not_told(run: Run) -> None:
 
 
 def test_calls_interleave_and_each_is_told_once(run: Run) -> None:
+    """The output of a call that runs is told as it grows."""
     events = [
         tool("a", "read", "pending"),
         tool("b", "read", "pending"),
         tool("a", "read", "running", input={"n": 1}),
         tool("a", "read", "running", input={"n": 1}, metadata={"output": "so far"}),
+        tool("a", "read", "running", input={"n": 1}, metadata={"output": "so far"}),
+        tool("a", "read", "running", input={"n": 1}, metadata={"output": "so far, so"}),
+        tool("a", "read", "running", input={"n": 1}, metadata={"output": "cut, so good"}),
         tool("b", "read", "completed", input={"n": 2}, output="two"),
         tool("a", "read", "error", input={"n": 1}, error="no"),
         tool("a", "read", "running", input={"n": 1}),
     ]
     assert play(run, [*BEGUN, *events]) == [
         ("call", "call_a", "read", {"n": 1.0}),
+        ("progress", "call_a", "so far"),
+        ("progress", "call_a", ", so"),
         ("call", "call_b", "read", {"n": 2.0}),
         ("result", "call_b", "two", False),
         ("result", "call_a", "no", True),
