@@ -2,12 +2,15 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from callboard_service.service import OPENCODE_TURNS
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.terminal import talking
@@ -16,17 +19,23 @@ from tests.support.peers.scripted_llm import ScriptedLLM, say, script, wait
 from tests.support.peers.talk import history, listed, until
 
 
-@pytest.fixture
-def service(llm: ScriptedLLM, tmp_path: Path) -> Iterator[ServiceProcess]:
+def supervising(llm: ScriptedLLM, tmp_path: Path) -> AbstractContextManager[ServiceProcess]:
+    """Run a service that starts the server itself, in the folders of the test."""
     project = tmp_path / "project"
-    project.mkdir()
+    project.mkdir(exist_ok=True)
     settings = {
         "CALLBOARD_OPENCODE_COMMAND": str(PROGRAM),
         "CALLBOARD_OPENCODE_DIRECTORY": str(project),
         "CALLBOARD_TOKEN": "a-token-that-is-nobody-elses",
     }
-    with running(tmp_path / "service", **isolated(tmp_path / "opencode", llm.url), **settings) as s:
-        yield s
+    isolation = isolated(tmp_path / "opencode", llm.url)
+    return running(tmp_path / "service", **isolation, **settings)
+
+
+@pytest.fixture
+def service(llm: ScriptedLLM, tmp_path: Path) -> Iterator[ServiceProcess]:
+    with supervising(llm, tmp_path) as service:
+        yield service
 
 
 async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_killed(
@@ -60,7 +69,8 @@ async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_
         assert text_of(await client.reply(conversation, script([say("after")]))) == "after"
         kept = await history(client, conversation)
         said = [entry.assistant_text for entry in kept.entries if entry.assistant_text]
-        assert said == ["before", "after"]
+        # OpenCode loses the text that it has not ended when it is killed; the service does not.
+        assert said == ["before", "half ", "after"]
         # The server ends with the service, even if the service is killed.
         service.process.kill()
         await service.wait()
@@ -93,3 +103,36 @@ async def test_an_orderly_end_leaves_no_process_and_ends_replies(service: Servic
         assert await service.wait() == 0
     gone, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
     assert (len(gone), alive) == (1, [])
+
+
+def wait_for_pieces(data: Path) -> None:
+    """Return once output of a running turn is stored; only the test's timeout bounds the wait."""
+    uri = f"file:{data / OPENCODE_TURNS}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
+        while database.execute("SELECT count(*) FROM pieces").fetchone() == (0,):
+            pass
+
+
+async def test_a_reply_that_ended_with_its_server_is_interrupted(
+    llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    """A killed service takes its server along; the next one keeps what had been said."""
+    text = script([say("half "), wait("never")])
+    request = {"text": text, "message_id": "m", "detached": True}
+    with supervising(llm, tmp_path) as service:
+        async with service.connect() as client:
+            conversation = await client.conversation("ended with its server")
+            send = message("SendMessageRequest", session_id=conversation, **request)
+            stream = client.answers(await client.open(send_message=send))
+            await until(stream, "token")
+            await asyncio.to_thread(wait_for_pieces, tmp_path / "service" / "data")
+            service.process.kill()
+            await service.wait()
+    with supervising(llm, tmp_path) as service:
+        async with service.connect() as client:
+            error = (await client.all(await client.open(send_message=send)))[-1].error
+            entries = (await history(client, conversation)).entries
+    assert (error.code, error.retryable) == ("ABORTED", False)
+    said = [entry.user_text or entry.assistant_text or entry.error.code for entry in entries]
+    assert said == [text, "half ", "ABORTED"]
+    assert len(llm.about(text)) == 1

@@ -38,31 +38,35 @@ def test_text_reasoning_and_tools(terminal: Terminal, server: OpenCodeServer) ->
     assert shown[-1] == "both read"
 
 
+REJECT = "  3. reject (Reject once)"
+
+
 def test_permissions(terminal: Terminal, llm: ScriptedLLM) -> None:
     def bash(command: str) -> str:
         step = call("bash", command=command, description="print")
         return script([step], [say("went on")])
 
     asked = terminal.say(bash("printf first"))
-    assert asked[-3:] == ["  1. once", "  2. always", "  3. reject"]
+    scope = "Always allow printf * in this project, until OpenCode ends"
+    assert asked[-3:] == ["  1. once (Allow once)", f"  2. always ({scope})", REJECT]
     assert any("printf first" in line for line in asked)
     once = terminal.say("1")
     assert (once[0], once[-1]) == ("once", "went on")
     assert any("first" in line for line in once)
 
-    assert terminal.say(bash("basename second"))[-1] == "  3. reject"
+    assert terminal.say(bash("basename second"))[-1] == REJECT
     assert terminal.say("always")[-1] == "went on"
     again = terminal.say(bash("basename second"))
     assert not [line for line in again if line.startswith("?")]
     assert again[-1] == "went on"
 
-    assert terminal.say(bash("printf third"))[-1] == "  3. reject"
+    assert terminal.say(bash("printf third"))[-1] == REJECT
     refused = terminal.say("3")
     assert any(line.startswith("  tool bash") and line.endswith("failed") for line in refused)
     assert "went on" not in refused
 
     text = bash("printf fourth")
-    assert terminal.say(text)[-1] == "  3. reject"
+    assert terminal.say(text)[-1] == REJECT
     assert terminal.say("3: use echo instead")[-1] == "went on"
     assert "use echo instead" in llm.about(text)[-1].tool_results[-1]
 

@@ -211,7 +211,7 @@ def _permission(request: _Request, answer: AnswerRequest) -> Settlement:
 
 def _choices(always: Sequence[str], *, all_of_them: bool) -> list[AskOption]:
     """Return the options of a permission. always: what is allowed from then on."""
-    refuse = AskOption(value="reject", name="Reject", kind=AskOption.KIND_REJECT_ONCE)
+    refuse = AskOption(value="reject", name="Reject once", kind=AskOption.KIND_REJECT_ONCE)
     if not all_of_them:
         return [refuse]
     # OpenCode 1.18.33 keeps what was allowed in memory, for all conversations of a project.

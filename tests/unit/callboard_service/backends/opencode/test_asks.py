@@ -109,7 +109,7 @@ def test_the_choices_of_a_permission_say_what_they_mean() -> None:
             "Always allow src/*, a in this project, until OpenCode ends",
             AskOption.KIND_ALLOW_ALWAYS,
         ),
-        ("reject", "Reject", AskOption.KIND_REJECT_ONCE),
+        ("reject", "Reject once", AskOption.KIND_REJECT_ONCE),
     ]
 
 
