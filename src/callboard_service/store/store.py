@@ -11,7 +11,6 @@ from typing import Final, Self
 from uuid import uuid4
 
 from callboard.v1.chat_pb2 import (
-    ConversationState,
     History,
     HistoryEntry,
     SessionInfo,
