@@ -66,6 +66,9 @@ UNSAID: Final = 0.2
 ADMISSION: Final = 60.0
 """Seconds that a conversation has to admit a message."""
 
+MAX_ANSWERS: Final = 64
+"""Answers of one request that are being settled; further ones wait."""
+
 SETTLING: Final = 600.0
 """Seconds that the backend has to accept an answer."""
 
@@ -238,19 +241,17 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
 
     async def _pass_on(self, conversation: ActorRef[ConversationMessage]) -> None:
         """Pass on each answer without waiting for the last: some are settled only together."""
-        answering: set[str] = set()
+        running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while True:
                 answer = await self.context.received(AnswerRequest)
-                if answer.ask_id not in answering:
-                    answering.add(answer.ask_id)
-                    group.create_task(self._answer(conversation, answer, answering))
+                running.add(group.create_task(self._answer(conversation, answer)))
+                if len(running) >= MAX_ANSWERS:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                running = {task for task in running if not task.done()}
 
     async def _answer(
-        self,
-        conversation: ActorRef[ConversationMessage],
-        answer: AnswerRequest,
-        answering: set[str],
+        self, conversation: ActorRef[ConversationMessage], answer: AnswerRequest
     ) -> None:
         try:
             await ask_conversation(conversation, Answer(answer), SETTLING)
@@ -258,8 +259,6 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             if failure.alone().code is Code.INVALID_ARGUMENT:
                 message = "That answer is not one of the options; the question is still open."
                 self.context.notice(message)
-        finally:
-            answering.discard(answer.ask_id)
 
 
 def failure_of(error: ChatError) -> Failure:

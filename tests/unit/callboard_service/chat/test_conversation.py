@@ -22,6 +22,7 @@ from callboard.v1.chat_pb2 import (
     TurnState,
 )
 from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import NewTurn
 from tests.support.chat_kit import ScriptedBackend
 
@@ -91,7 +92,8 @@ def running(*, detached: bool = True) -> NewTurn:
 async def kept_running(backend: ScriptedBackend, *, detached: bool = True) -> str:
     """Keep a conversation with a running turn that has said "half"."""
     name = await keep(backend, running(detached=detached))
-    await backend.journal.add_pieces(name, "m", [HistoryEntry(assistant_text="half")])
+    half = TurnOutputPieces(name, "m", [HistoryEntry(assistant_text="half")])
+    await backend.journal.add_output([half])
     return name
 
 
