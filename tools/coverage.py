@@ -56,6 +56,7 @@ RUNTIME: Final = {
         "actor", "ask", "cell", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
         "active_request", "watch"),
+    "requests/event_log": ("event_log",),
     "requests/interceptors": ("interceptors",),
     "testing/interleavings": ("interleavings",),
     "protocol/answer_stream": ("answer_stream", "machine", "memory", "burst"),

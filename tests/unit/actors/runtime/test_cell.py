@@ -381,3 +381,26 @@ async def test_a_crash_from_outside_ends_the_wait_for_the_next_message(
     child.stop()
     down = await ref.join()
     assert isinstance(down.error, Boom)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "crash", "itself"])
+async def test_at_end_is_called_however_an_incarnation_ends(
+    actor_system: ActorSystem, manual_clock: ManualClock, how: str
+) -> None:
+    log: list[str] = []
+    ref = actor_system.spawn(lambda: Worker(log), lifecycle=TEMPORARY)
+    ref.tell(lambda worker: worker.context.at_end(lambda: log.append("over")))
+    await settle()
+    assert "over" not in log
+    match how:
+        case "stop":
+            ref.stop()
+        case "kill":
+            ref.kill()
+        case "crash":
+            ref.tell(boom)
+        case _:
+            ref.tell(lambda worker: worker.context.stop())
+    await manual_clock.until(ref.join())
+    assert log.count("over") == 1
+    assert log[-1] == "over"
