@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from callboard_service.service import OPENCODE_TURNS
+from callboard_service.store.store import ConversationStore, NewTurn
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.support.peers.opencode_server import OpenCodeServer
@@ -12,11 +14,16 @@ from tests.support.peers.scripted_llm import ScriptedLLM, call, say, script, thi
 from tests.support.peers.talk import history, until
 
 
+IDLE = 1
+"""CONVERSATION_STATE_IDLE."""
+
+
 class Services:
     """Starts one service after another on the same data folder, each attached to the server."""
 
     def __init__(self, folder: Path, server: OpenCodeServer) -> None:
         self._folder = folder
+        self.turns = folder / "data" / OPENCODE_TURNS
         self._settings = {
             "CALLBOARD_OPENCODE_URL": server.url,
             "CALLBOARD_OPENCODE_PASSWORD": server.password,
@@ -61,6 +68,13 @@ async def again(client: Contract, conversation: str) -> list[Any]:
     return await client.all(await client.open(send_message=sent(conversation, "again")))
 
 
+async def state_of(client: Contract, conversation: str) -> int:
+    """Return the conversation's state in the list."""
+    found = await client.call(list_sessions=message("ListSessionsRequest"))
+    (state,) = (info.state for info in found.session_list.sessions if info.id == conversation)
+    return int(state)
+
+
 async def test_a_reply_that_the_server_continued_is_picked_up(
     services: Services, llm: ScriptedLLM, server: OpenCodeServer
 ) -> None:
@@ -91,7 +105,7 @@ async def test_a_reply_that_the_server_continued_is_picked_up(
 async def test_a_reply_that_ended_meanwhile_is_complete(
     services: Services, llm: ScriptedLLM
 ) -> None:
-    """The server ended it while no service was there."""
+    """The server ended it while no service was there; nobody has to ask for the conversation."""
     text = script([say("one "), wait("ended meanwhile"), say("two")])
     with services.start() as service:
         async with service.connect() as client:
@@ -102,9 +116,34 @@ async def test_a_reply_that_ended_meanwhile_is_complete(
     assert await asked.end()
     with services.start() as service:
         async with service.connect() as client:
+            while await state_of(client, conversation) != IDLE:
+                pass
             seen = await again(client, conversation)
+            entries = (await history(client, conversation)).entries
     assert text_of(seen) == "one two"
     assert seen[-1].WhichOneof("payload") == "completed"
+    assert [entry.user_text or entry.assistant_text for entry in entries] == [text, "one two"]
+
+
+async def test_a_message_that_never_reached_the_server_is_not_posted_later(
+    services: Services, llm: ScriptedLLM
+) -> None:
+    """The service was killed after it had stored that the turn runs."""
+    text = script([say("never")])
+    with services.start() as service:
+        async with service.connect() as client:
+            conversation = await client.conversation("restarts")
+    store = await ConversationStore.open(services.turns, report=print)
+    await store.ensure(conversation)
+    await store.admit(
+        conversation, NewTurn("0" * 32, text, message_id="m", detached=True, starts=True)
+    )
+    await store.close()
+    with services.start() as service:
+        async with service.connect() as client:
+            seen = await again(client, conversation)
+    assert (seen[-1].error.code, seen[-1].error.retryable) == ("ABORTED", False)
+    assert llm.about(text) == []
 
 
 async def test_an_ask_is_still_open_after_a_restart(services: Services) -> None:
