@@ -221,11 +221,16 @@ class OpenCodeBackend:
         """
         name, message_id = known(prompt.conversation_id), message_id_of(prompt.turn_id)
         api = await self._hub.api()
-        await api.session(name)
-        model = None if prompt.resumed else await self._chosen(api, prompt.model)
-        await self._quiet(name)
-        await self._streaming()
-        children = await api.children(name)
+        try:
+            await api.session(name)
+            model = None if prompt.resumed else await self._chosen(api, prompt.model)
+            await self._quiet(name)
+            await self._streaming()
+            children = await api.children(name)
+        except BaseException:
+            if prompt.resumed:  # it may go on, and nobody would hear it
+                self._abort(name, underway=True)
+            raise
         with self._hub.listening(name, children) as inbox:
             begun = await look_for(api, name, message_id, far=prompt.resumed)
             run = Run(name, begun.before, children, self._context_sizes)
