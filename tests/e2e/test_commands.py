@@ -54,8 +54,10 @@ async def test_conversations_are_listed_shown_exported_and_deleted(
     code, out, _ = told(shared, tmp_path, "sessions", "export", name, "--format", "json")
     exported = json.loads(out)
     assert exported["id"] == conversation
-    kinds = [sorted(entry.keys() - {"id", "at"}) for entry in exported["entries"]]
-    assert kinds == [["user_text"], ["tool_call"], ["tool_result"], ["assistant_text"]]
+    kinds = [sorted(entry.keys() - {"id", "at", "turn_id"}) for entry in exported["entries"]]
+    assert kinds[:3] == [["user_text"], ["tool_call"], ["tool_result"]]
+    assert kinds[3:] == [["assistant_text", "completed"]]
+    assert len({entry["turn_id"] for entry in exported["entries"]}) == 1
 
     assert told(shared, tmp_path, "sessions", "delete", "--yes", name, "no such")[0] == 2
     assert told(shared, tmp_path, "sessions", "delete", "--yes", name, conversation)[0] == 0
