@@ -3,17 +3,20 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.service_process import run, running
 
 _FLAGS = ("--backend", "openai", "--openai-base-url", "http://127.0.0.1:9/v1")
 
 
+@pytest.mark.parametrize("flags", [_FLAGS, ("--backend", "echo")], ids=["openai", "echo"])
 def test_a_second_service_on_a_data_folder_exits_with_2_and_names_the_first(
-    tmp_path: Path,
+    tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     """It says in one line who uses the folder, and the first one is not disturbed."""
-    with running(tmp_path, *_FLAGS) as first:
-        code, out, err = run(tmp_path, "serve", *_FLAGS)
+    with running(tmp_path, *flags) as first:
+        code, out, err = run(tmp_path, "serve", *flags)
         assert (code, out) == (2, "")
         (line,) = [line for line in err.splitlines() if line.startswith("callboard: ")]
         assert line == (
@@ -32,10 +35,4 @@ def test_a_data_folder_is_free_after_a_kill_and_after_a_stop(tmp_path: Path) -> 
         with running(tmp_path, *_FLAGS) as second:
             assert second.process.pid != first.process.pid
     with running(tmp_path, *_FLAGS):
-        pass
-
-
-def test_services_that_keep_nothing_share_a_data_folder(tmp_path: Path) -> None:
-    """The backend echo has its conversations in memory."""
-    with running(tmp_path, "--backend", "echo"), running(tmp_path, "--backend", "echo"):
         pass

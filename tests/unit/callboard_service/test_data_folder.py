@@ -14,6 +14,9 @@ import pytest
 
 from callboard_service.data_folder import FILE, lock_folder
 from callboard_service.errors import BadSettings, FolderInUse
+from callboard_service.log import make_log
+from callboard_service.service import make_backend
+from callboard_service.settings import Settings
 from transport import locks
 
 _HOLD = """
@@ -134,3 +137,15 @@ def test_a_file_system_without_locks_is_used_and_reported(
     reports: list[str] = []
     assert lock_folder(tmp_path, reports.append) is None
     assert reports == [f"the data folder {tmp_path} cannot be locked: Operation not supported"]
+
+
+def test_echo_uses_a_data_folder_only_if_one_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its conversations are in memory otherwise, so many services can run side by side."""
+    monkeypatch.delenv("CALLBOARD_DATA_DIR", raising=False)
+    log = make_log("error")
+    alone = make_backend(Settings(backend="echo"), log)
+    assert alone.data_folder is None
+    keeping = make_backend(Settings(backend="echo", data_dir=tmp_path), log)
+    assert keeping.data_folder == tmp_path
