@@ -136,6 +136,7 @@ async def test_paused_replies_of_one_client_leave_connections_to_others(
 async def test_a_message_is_kept_before_its_reply_has_its_turn(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
+    """A message is in the history while its reply waits for a connection."""
     opened = asyncio.Semaphore(0)
     async with talking(tmp_path, server.url, connections=1) as talk:
         server.will(paused(opened))
@@ -152,6 +153,7 @@ async def test_a_message_is_kept_before_its_reply_has_its_turn(
 async def test_too_many_waiting_replies_are_refused_and_may_try_again(
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A reply that finds no room to wait fails, and the history has its message and error."""
     monkeypatch.setattr("callboard_service.backends.openai.backend.MAX_WAITING", 0)
     async with talking(tmp_path, server.url) as talk:
         refused, events = await talk.failure("one too many")

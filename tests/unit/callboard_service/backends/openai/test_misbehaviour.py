@@ -97,6 +97,7 @@ async def test_an_answer_that_is_not_streamed_is_a_reply(
 async def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
     server: ScriptedServer, talk: Talk, data: bytes, code: str
 ) -> None:
+    """The history has the text before the failure, and then its error."""
     said = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:
@@ -175,6 +176,8 @@ async def test_ends_that_servers_leave_out(server: ScriptedServer, tmp_path: Pat
 async def test_cancelling_the_request_closes_the_connection(
     server: ScriptedServer, talk: Talk
 ) -> None:
+    """A reply that its client cancels ends at the server, and the history has what was said."""
+
     async def endless(exchange: Exchange) -> None:
         await exchange.begin()
         while True:

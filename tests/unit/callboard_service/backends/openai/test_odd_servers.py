@@ -109,11 +109,13 @@ async def test_a_whole_reply(server: ScriptedServer, talk: Talk, name: str, scri
 async def test_a_reply_whose_end_says_why(
     server: ScriptedServer, talk: Talk, name: str, script: Script, reason: str, detail: str
 ) -> None:
+    """The last event of a reply has the server's reason, and so has the history."""
     server.will(script)
     completed = (await talk.all())[-1]
     assert isinstance(completed, ChatCompleted)
     assert StopReason.Name(completed.stop_reason) == f"STOP_REASON_{reason}"
     assert completed.stop_detail == detail
+    assert (await talk.entries())[-1].completed == completed
 
 
 async def refused(
