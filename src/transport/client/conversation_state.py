@@ -152,13 +152,16 @@ class ConversationState:
         kind = event.WhichOneof("event")
         if kind == "snapshot":
             self._begin_again(event.snapshot)
-            self.position = event.position
+            if not event.snapshot.more:  # a part alone is no state to continue from
+                self.position = event.position
         elif event.position > self.position:
             self._apply(event, event.turn_id, kind)
             self.position = event.position
 
     def _begin_again(self, snapshot: ConversationSnapshot) -> None:
-        if not self._unfinished:
+        # Only the first part has the conversation's info. It may come while another snapshot is
+        # unfinished: the rest of that one was lost with its session.
+        if snapshot.HasField("info") or not self._unfinished:
             # A turn that was open and is not in the snapshot has ended; the history has it.
             self.turns = {}
             self.info.CopyFrom(snapshot.info)
