@@ -16,7 +16,12 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
-from callboard.v1.chat_pb2 import DeleteSessionRequest, SessionDeleted, SessionInfo
+from callboard.v1.chat_pb2 import (
+    ConversationState,
+    DeleteSessionRequest,
+    SessionDeleted,
+    SessionInfo,
+)
 from callboard_service.terminal import export as written
 from callboard_service.terminal.errors import BadUse
 from callboard_service.terminal.export import UNTITLED, json_list, title
@@ -33,11 +38,17 @@ _SURE: Final = 4
 """The fewest characters of an id that select a conversation to delete; guards against typos."""
 _GAP: Final = "  "
 _WHEN: Final = "2026-01-31 23:59"
+_STATES: Final = {
+    ConversationState.CONVERSATION_STATE_IDLE: "idle",
+    ConversationState.CONVERSATION_STATE_RUNNING: "running",
+    ConversationState.CONVERSATION_STATE_WAITING: "waiting",
+}
+_STATE: Final = max(map(len, _STATES.values()))
 _BOLD: Final = Style(bold=True)
 
 
 async def list_all(client: Client, *, as_json: bool) -> None:
-    """Print all conversations, newest first."""
+    """Print all conversations with their states, newest first."""
     if as_json:
         await _print(json_list(conversations(client)), tame_json)
         sys.stdout.write("\n")
@@ -45,18 +56,26 @@ async def list_all(client: Client, *, as_json: bool) -> None:
     console = make_console(sys.stdout)
     # Only the row of each conversation is kept, since titles may be long.
     rows = [
-        (one_line(info.id), _when(info), one_line(info.title, console.width) or UNTITLED)
+        (
+            one_line(info.id),
+            _when(info),
+            _STATES.get(info.state, ""),
+            one_line(info.title, console.width) or UNTITLED,
+        )
         async for info in conversations(client)
     ]
     if not rows:
         make_console(sys.stderr).print("there are no conversations yet")
         return
-    length = _telling_length([name for name, _, _ in rows])
-    room = max(console.width - length - len(_WHEN) - 2 * len(_GAP), _SHORTEST)
-    _print_rows(console, [_row("id", "changed (UTC)", "title", length)], _BOLD)
+    length = _telling_length([name for name, *_ in rows])
+    room = max(console.width - length - len(_WHEN) - _STATE - 3 * len(_GAP), _SHORTEST)
+    _print_rows(console, [_row("id", "changed (UTC)", "state", "title", length)], _BOLD)
     for start in range(0, len(rows), LISTED):
         part = rows[start : start + LISTED]
-        shown = [_row(name[:length], when, _fit(text, room), length) for name, when, text in part]
+        shown = [
+            _row(name[:length], when, state, _fit(text, room), length)
+            for name, when, state, text in part
+        ]
         _print_rows(console, shown)
 
 
@@ -65,8 +84,9 @@ def _print_rows(console: Console, rows: list[str], style: Style | None = None) -
     console.print(Segments(segments), end="", soft_wrap=True)
 
 
-def _row(name: str, when: str, shown: str, length: int) -> str:
-    return f"{name:<{length}}{_GAP}{when:<{len(_WHEN)}}{_GAP}{shown}".rstrip()
+def _row(name: str, when: str, state: str, shown: str, length: int) -> str:
+    columns = (f"{name:<{length}}", f"{when:<{len(_WHEN)}}", f"{state:<{_STATE}}", shown)
+    return _GAP.join(columns).rstrip()
 
 
 def _fit(text: str, room: int) -> str:
