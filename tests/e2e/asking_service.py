@@ -16,8 +16,12 @@ from callboard.v1.chat_pb2 import (
     AskEvent,
     ChatCompleted,
     ChatToken,
+    ConversationEvent,
+    ConversationSnapshot,
     SessionInfo,
     ToolCallEvent,
+    TurnInfo,
+    TurnState,
 )
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
@@ -36,6 +40,8 @@ class AskingService(SocketServer):
         self._ask = ask
         self._call = call
         self._sequence = 0
+        self._following = 0
+        self._position = 1
 
     async def start(self) -> str:
         self.go = asyncio.Event()
@@ -56,19 +62,37 @@ class AskingService(SocketServer):
                 await self._socket.send_bytes(served(Welcome(backend="asking")).SerializeToString())
             case "create_session":
                 await self._say(request_id, SessionInfo(id="one"), end=True)
+            case "follow_session":
+                self._following = request_id
+                snapshot = ConversationSnapshot(info=SessionInfo(id="one"))
+                await self._say(request_id, ConversationEvent(position=1, snapshot=snapshot))
             case "send_message":
-                await self._say(request_id, ChatToken(text="so\n"))
+                info = TurnInfo(id="turn", state=TurnState.TURN_STATE_RUNNING)
+                await self._say(request_id, info, end=True)
+                await self._happen(turn=info)
+                await self._happen(token=ChatToken(text="so\n"))
                 await self.go.wait()
                 if self._call is not None:
-                    await self._say(request_id, self._call)
-                await self._say(request_id, self._ask)
-            case "answer":
-                self.answers.put(message.answer)
-                closed = AskClosed(ask_id=self._ask.ask_id, answers=message.answer.answers)
-                await self._say(request_id, closed)
-                await self._say(request_id, ChatCompleted(), end=True)
+                    await self._happen(tool_call=self._call)
+                await self._happen(ask=self._ask)
+            case "answer_ask":
+                answer = message.answer_ask.answer
+                self.answers.put(answer)
+                closed = AskClosed(ask_id=self._ask.ask_id, answers=answer.answers)
+                await self._say(request_id, closed, end=True)
+                await self._happen(ask_closed=closed)
+                await self._happen(completed=ChatCompleted())
             case _:
                 pass
+
+    async def _happen(self, **event: Message) -> None:
+        """Send the follower an event of the turn."""
+        self._position += 1
+        happened = ConversationEvent(position=self._position, turn_id="turn")
+        for arm, value in event.items():
+            getattr(happened, arm).CopyFrom(value)
+            getattr(happened, arm).SetInParent()
+        await self._say(self._following, happened)
 
     async def _say(self, request_id: int, payload: Message, *, end: bool = False) -> None:
         self._sequence += 1

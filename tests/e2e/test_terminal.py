@@ -66,7 +66,7 @@ def test_a_person_talks(shared: ServiceProcess, tmp_path: Path) -> None:
         assert asked[2:] == [
             "? A permission, asked by the text", "  1. once", "  2. always", "  3. reject",
         ]  # fmt: skip
-        assert terminal.say("7")[-1].startswith("7 is not one of the answers")
+        assert terminal.say("7")[-1].startswith("7 is not among the answers")
         assert terminal.say("2") == ["always", " after"]
 
         tool = terminal.say('[[tool:read {"path": "x", "n": 1}]]')
@@ -103,23 +103,6 @@ def test_ctrl_c_ends_the_reply_and_not_the_program(shared: ServiceProcess, tmp_p
         assert "Ctrl-C again" in terminal.prompt()
         terminal.press("c")
         assert terminal.end()[0] == 0
-
-
-def test_a_service_that_is_started_anew_is_found_again(
-    echo: ServiceProcess, tmp_path: Path
-) -> None:
-    with talking(tmp_path, echo, "--continue") as terminal:
-        assert "there is no conversation to continue" in terminal.prompt()
-        terminal.type("[[repeat:1]][[delay:60000]][[repeat:2]]")
-        terminal.until("000 ")
-        echo.signal(signal.SIGKILL)
-        echo.process.wait()
-        assert "the service lost the session: the reply is lost" in terminal.until("reconnecting …")
-        with running(tmp_path / "echo", "--backend", "echo"):
-            assert "reconnected" in terminal.prompt()
-            assert terminal.say("[[repeat:2]]") == ["000 001"]
-            terminal.press("d")
-            assert terminal.end()[0] == 0
 
 
 def test_a_cut_connection_costs_no_token_and_repeats_none(
@@ -162,7 +145,7 @@ def test_one_shot_says_all_else_on_standard_error(shared: ServiceProcess, tmp_pa
         "  1. yes",
         "  2. no",
         "  3. maybe",
-        "callboard: declined, because nobody can answer here: A question, asked by the text",
+        "callboard: declined, since nobody can answer here: A question, asked by the text",
         "callboard: ABORTED: the text asked for this error (trying again may help)",
     ]
 
@@ -177,7 +160,7 @@ def test_one_shot_declines_a_permission_whatever_is_piped_in(
         "  1. once",
         "  2. always",
         "  3. reject",
-        "callboard: declined, because nobody can answer here: A permission, asked by the text",
+        "callboard: declined, since nobody can answer here: A permission, asked by the text",
     ]
 
 
@@ -216,9 +199,30 @@ def test_one_shot_loses_its_service(echo: ServiceProcess, tmp_path: Path) -> Non
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out == b"\n"
-    assert err == b"callboard: the service lost the session: the reply is lost\n"
+    assert err.startswith(b"callboard: no service is running ")
+    assert err.endswith(b": the reply is lost\n")
+    assert err.count(b"\n") == 1
 
     assert inside(tmp_path, echo, "hi")[0] == 3
+
+
+def test_one_shot_sends_its_message_again_to_a_service_that_was_started_anew(
+    echo: ServiceProcess, tmp_path: Path
+) -> None:
+    text = "[[repeat:1]][[tool:read {}]][[repeat:2]][[tool:read {}]][[delay:60000]]on"
+    with speaking(tmp_path, echo, text) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = b""
+        while said.count(b"read done") < 2:
+            said += process.stderr.read(1)
+        echo.signal(signal.SIGKILL)
+        echo.process.wait()
+        with running(tmp_path / "echo", "--backend", "echo"):
+            out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == b"000 000 001 \n"
+    assert err == (b"\ncallboard: interrupted: the service ended while the reply was being made\n")
 
 
 def test_a_service_that_is_named_by_its_url(shared: ServiceProcess, tmp_path: Path) -> None:
@@ -228,15 +232,15 @@ def test_a_service_that_is_named_by_its_url(shared: ServiceProcess, tmp_path: Pa
     assert named(CALLBOARD_TOKEN=shared.token) == (0, "hi\n", "")
     code, out, err = named(CALLBOARD_TOKEN="x" * 43)
     assert (code, out) == (3, "")
-    assert "rejects the token: CALLBOARD_TOKEN" in err
-    assert named() == (2, "", "callboard: --url requires the token in CALLBOARD_TOKEN\n")
+    assert "refuses the token: CALLBOARD_TOKEN" in err
+    assert named() == (2, "", "callboard: --url needs the token, in CALLBOARD_TOKEN\n")
     code, _, err = inside(tmp_path, shared, "hi", "--url", "foo", CALLBOARD_TOKEN=shared.token)
     assert (code, err.count("\n")) == (2, 1)
-    assert "--url 'foo' is not the URL of a service; expected ws://HOST:PORT/ws" in err
+    assert "--url 'foo' is no address of a service: it is ws://HOST:PORT/ws" in err
 
 
 def test_bad_use_is_one_line(shared: ServiceProcess, tmp_path: Path) -> None:
-    nothing = "callboard: nothing to send: pass a text as an argument, or pipe one in\n"
+    nothing = "callboard: there is nothing to send: give a text, or pipe one in\n"
     assert inside(tmp_path, shared, piped=" \n") == (2, "", nothing)
     assert inside(tmp_path, shared, "") == (2, "", nothing)
     code, out, err = inside(tmp_path, shared, "hi", CALLBOARD_PORT="many")
@@ -249,5 +253,5 @@ def test_without_a_service_it_says_how_to_start_one(shared: ServiceProcess, tmp_
     assert (code, out) == (3, "")
     assert err == (
         "callboard: no service is running: "
-        "start one with `callboard serve` (`make serve` in a checkout)\n"
+        "`callboard serve` starts one (`make serve` in a checkout)\n"
     )

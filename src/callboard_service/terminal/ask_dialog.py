@@ -9,8 +9,8 @@ from callboard.v1.chat_pb2 import AskEvent
 from callboard_service.terminal.ask_answers import Answered, read_answers
 from callboard_service.terminal.ask_layout import NARROWEST, Sheet
 from callboard_service.terminal.errors import NotAnOption
+from callboard_service.terminal.feed import Feed
 from callboard_service.terminal.prompts import Prompts, Turn
-from callboard_service.terminal.reply import AnswersAndInterrupts
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import Screen
 
@@ -43,24 +43,22 @@ class Asking:
         self._prompts = prompts
         self._size = size
 
-    async def ask(self, ask: AskEvent, inbox: AnswersAndInterrupts) -> Answered | None:
+    async def ask(self, ask: AskEvent, feed: Feed) -> Answered | None:
         """Show an ask and return its answers; None if it was settled in the meantime.
 
         Until the last page is shown the ask can only be refused. Keys pressed before a page is
         shown are dropped. Raises Interrupted.
         """
         hint = _hint(ask)
-        turn = await self._show(self._screen.sheet(ask), hint, ask.ask_id, inbox)
+        turn = await self._show(self._screen.sheet(ask), hint, ask.ask_id, feed)
         if turn is None:
             return None
         if turn is Turn.REFUSE:
             self._screen.line("  declined")
             return Answered()
-        return await self._answer(ask, hint, inbox)
+        return await self._answer(ask, hint, feed)
 
-    async def _show(
-        self, sheet: Sheet, hint: str, ask_id: str, inbox: AnswersAndInterrupts
-    ) -> Turn | None:
+    async def _show(self, sheet: Sheet, hint: str, ask_id: str, feed: Feed) -> Turn | None:
         """Print the pages and return MORE once all are shown, REFUSE, or None if settled."""
         start, number = 0, 1
         while True:
@@ -68,20 +66,18 @@ class Asking:
             height = _height(size, hint)
             page = sheet.page(start, size.columns - 1, height, number=number)
             self._screen.sheet_lines(page.lines)
-            self._prompts.discard_typed()
+            self._prompts.keyboard.discard()
             if page.end is None:
                 return Turn.MORE
-            turn = await self._prompts.turn(_between(page.number, page.of), inbox.settled(ask_id))
+            turn = await self._prompts.turn(_between(page.number, page.of), feed.settled(ask_id))
             if turn is not Turn.MORE:
                 return turn
             if self._size() == size:  # otherwise it may have been cut off, and is shown again
                 start, number = page.end, number + 1
 
-    async def _answer(
-        self, ask: AskEvent, hint: str, inbox: AnswersAndInterrupts
-    ) -> Answered | None:
+    async def _answer(self, ask: AskEvent, hint: str, feed: Feed) -> Answered | None:
         while True:
-            typed = await self._prompts.answer(hint, inbox.settled(ask.ask_id))
+            typed = await self._prompts.answer(hint, feed.settled(ask.ask_id))
             if typed is None:
                 return None
             try:

@@ -29,7 +29,11 @@ NOTICE_AFTER: Final = 0.5
 """Seconds after which a person is told that the command waits for a connection."""
 
 SETTINGS: Final = ClientSettings(
-    name="callboard chat", version=__version__, give_up=PATIENCE, busy_wait=BUSY_WAIT
+    name="callboard chat",
+    version=__version__,
+    give_up=PATIENCE,
+    busy_wait=BUSY_WAIT,
+    features=("follow",),
 )
 
 PATIENT: Final = replace(SETTINGS, busy_wait=inf)

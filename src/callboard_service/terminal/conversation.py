@@ -1,53 +1,30 @@
 """Holds the current conversation: created with the first message, or continued."""
 
+from collections.abc import Container
 from contextlib import aclosing
-from typing import Final, TypeAlias
+from typing import Final
+from uuid import uuid4
 
-from callboard.v1.chat_pb2 import (
-    AskClosed,
-    AskEvent,
-    ChatCompleted,
-    ChatNotice,
-    ChatToken,
-    CreateSessionRequest,
-    HistoryEntry,
-    ReasoningToken,
-    SendMessageRequest,
-    SessionInfo,
-    ToolCallEvent,
-    ToolResultEvent,
-)
+from callboard.v1.chat_pb2 import CreateSessionRequest, HistoryEntry, SessionInfo
 from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.pages import conversations, newest_entries
 from transport.client import Client
-from transport.client.stream import Stream
-
-Answer: TypeAlias = (
-    ChatToken
-    | ReasoningToken
-    | ToolCallEvent
-    | ToolResultEvent
-    | ChatNotice
-    | AskEvent
-    | AskClosed
-    | ChatCompleted
-)
-"""The messages that a reply consists of."""
 
 RECALLED: Final = 4
 """Entries of the history that are shown when a conversation is continued."""
 
 
 class Conversation:
-    """The current conversation, independent of a connection. Its id is empty until it is created.
+    """The current conversation, independent of a connection. id: empty until it is created.
 
     Methods with a client raise RequestFailed if the service refuses (or its subclass SessionLost if
     the session was lost), and ConnectionClosed if the connection is lost for good.
     """
 
     def __init__(self, memory: Memory) -> None:
+        self.id: str = ""
         self._memory = memory
-        self._id = ""
+        self._create_id = str(uuid4())
 
     async def take_up(self, client: Client) -> SessionInfo | None:
         """Continue the conversation used last, or else the newest; return it, or None if none."""
@@ -60,34 +37,26 @@ class Conversation:
                 if last is None or info.id == last:
                     break
         if chosen is not None:
-            self._id = chosen.id
+            self.id = chosen.id
+            self._memory.remember(client.welcome.backend, self.id)
         return chosen
 
-    async def recall(self, client: Client) -> list[HistoryEntry]:
-        """Return the last few entries, oldest first."""
-        return await newest_entries(client, self._id, RECALLED)
+    async def recall(
+        self, client: Client, without: Container[str] = frozenset()
+    ) -> list[HistoryEntry]:
+        """Return the last few entries, oldest first. without: ids of turns to leave out."""
+        # The history has one entry of a turn that is open: its message.
+        entries = await newest_entries(client, self.id, RECALLED + 1)
+        return [entry for entry in entries if entry.turn_id not in without][-RECALLED:]
 
-    async def say(self, client: Client, text: str) -> Stream[Answer]:
-        """Send a message, creating the conversation if needed; return the stream of the reply."""
-        if not self._id:
-            self._id = (await client.call(CreateSessionRequest(), SessionInfo)).id
-        self._memory.remember(client.welcome.backend, self._id)
-        return client.stream(
-            SendMessageRequest(session_id=self._id, text=text),
-            ChatToken, ReasoningToken, ToolCallEvent, ToolResultEvent,
-            ChatNotice, AskEvent, AskClosed, ChatCompleted,
-        )  # fmt: skip
+    async def ensure(self, client: Client) -> str:
+        """Return its id, after creating it if necessary. May be repeated after SessionLost."""
+        if not self.id:
+            request = CreateSessionRequest(create_id=self._create_id)
+            self.id = (await client.call(request, SessionInfo)).id
+            self._memory.remember(client.welcome.backend, self.id)
+        return self.id
 
-    async def is_gone(self, client: Client) -> bool:
-        """Return whether the service no longer has the conversation.
-
-        If so, the next message creates a new one. False if none was created yet.
-        """
-        if not self._id:
-            return False
-        async with aclosing(conversations(client)) as found:
-            async for info in found:
-                if info.id == self._id:
-                    return False
-        self._id = ""
-        return True
+    def forget(self) -> None:
+        """Leave it: the next message creates a new one."""
+        self.id, self._create_id = "", str(uuid4())

@@ -1,12 +1,20 @@
-"""Controls the keyboard while a reply streams: input is not echoed, and waits for the next prompt.
+"""Controls the keyboard while a reply streams.
 
-An ask drops such input: keys pressed before the ask was readable must not answer it.
+Ctrl-C and Ctrl-D act at once. Other keys are not echoed, and reach the next prompt; but an ask
+drops them: keys pressed before the ask was readable must not answer it.
 """
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import clear_typeahead, store_typeahead
+from prompt_toolkit.keys import Keys
+
+if TYPE_CHECKING:
+    from prompt_toolkit.key_binding import KeyPress
 
 if sys.platform == "win32":
     import msvcrt
@@ -14,39 +22,46 @@ else:
     import termios
 
 
-@contextlib.contextmanager
-def unseen(terminal: TextIO) -> Iterator[None]:
-    """Disable the terminal's echo within the block, so that no input, nor `^C`, shows in the reply.
+class Keyboard:
+    """The keyboard that the prompts read too."""
 
-    Does nothing on Windows or if `terminal` is not a terminal.
-    """
-    if sys.platform == "win32":
-        yield
-    else:
-        try:
-            number = terminal.fileno()
-            before = termios.tcgetattr(number)
-            during = termios.tcgetattr(number)
-            during[3] &= ~termios.ECHO
-            termios.tcsetattr(number, termios.TCSADRAIN, during)
-        except (OSError, ValueError, termios.error):
-            yield
-            return
-        try:
-            yield
-        finally:
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(number, termios.TCSADRAIN, before)
+    def __init__(self, keys: Input) -> None:
+        self._input = keys
+        self._typed: list[KeyPress] = []
 
+    @contextlib.contextmanager
+    def watched(self, interrupt: Callable[[], None], leave: Callable[[], None]) -> Iterator[None]:
+        """Have Ctrl-C call `interrupt`, and Ctrl-D or the keyboard's end `leave`, in the block.
 
-def discard_typed(fileno: Callable[[], int]) -> None:
-    """Drop input that was typed and not read yet. fileno: returns the terminal's descriptor.
+        A prompt within the block takes the keyboard for as long as it is open.
+        """
 
-    Does nothing if it is not a terminal.
-    """
-    if sys.platform == "win32":
-        while msvcrt.kbhit():
-            msvcrt.getwch()
-    else:
-        with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
-            termios.tcflush(fileno(), termios.TCIFLUSH)
+        def read() -> None:
+            for pressed in self._input.read_keys():
+                if pressed.key is Keys.ControlC:
+                    self._typed.clear()
+                    interrupt()
+                elif pressed.key is Keys.ControlD:
+                    leave()
+                else:
+                    self._typed.append(pressed)
+            if self._input.closed:
+                leave()
+
+        with self._input.raw_mode(), self._input.attach(read):
+            try:
+                yield
+            finally:
+                store_typeahead(self._input, self._typed)
+                self._typed = []
+
+    def discard(self) -> None:
+        """Drop all input typed before now, whether it was already read or not."""
+        self._typed.clear()
+        clear_typeahead(self._input)
+        if sys.platform == "win32":
+            while msvcrt.kbhit():
+                msvcrt.getwch()
+        else:
+            with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
+                termios.tcflush(self._input.fileno(), termios.TCIFLUSH)

@@ -54,6 +54,22 @@ async def newest_entries(client: Client, conversation_id: str, count: int) -> li
     return entries
 
 
+async def turn_entries(client: Client, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
+    """Return the entries of a turn that has ended, oldest first; none if it has none.
+
+    The history is searched from its end. Raises RequestFailed, ConnectionClosed.
+    """
+    entries: list[HistoryEntry] = []
+    before, more = "", True
+    while more:
+        page = await _page(client, conversation_id, before)
+        found = [entry for entry in page.entries if entry.turn_id == turn_id]
+        entries[:0] = found
+        before = _first(page)
+        more = page.more and (not entries or page.entries[0].turn_id == turn_id)
+    return entries
+
+
 async def history(client: Client, conversation_id: str) -> AsyncGenerator[HistoryEntry, None]:
     """Yield the entries of a conversation as it is now, oldest first.
 

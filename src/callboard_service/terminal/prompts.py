@@ -2,21 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from typing import Final
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History
 from prompt_toolkit.input import Input
-from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import Output
 
 from callboard_service.terminal.errors import InputEnded, Interrupted
-from callboard_service.terminal.keyboard import discard_typed
+from callboard_service.terminal.keyboard import Keyboard
 from callboard_service.terminal.text import clean_input
 
 PROMPT: Final = "> "
@@ -69,14 +69,29 @@ class Prompts:
         self._messages = session(history)
         self._answers = session(None)
         self._turns = session(None, _turning(), stays=False)
+        self._draft = Document()
+        self.keyboard: Keyboard = Keyboard(self._answers.app.input)
 
-    async def message(self) -> str:
-        """Read the next message. Raises Interrupted and InputEnded."""
+    async def message(self, woken: Coroutine[None, None, None]) -> str | None:
+        """Read the next message; return None if `woken` finishes first.
+
+        Then the prompt is erased, and the next call begins with what was typed in this one. Raises
+        Interrupted and InputEnded.
+        """
+        session, draft = self._messages, self._draft
+        self._draft = Document()
+
+        def keep() -> None:
+            self._draft = session.default_buffer.document
+            session.app.erase_when_done = True
+
         try:
-            typed = await self._messages.prompt_async([("bold", PROMPT)])
+            typed = await _until(session, ("bold", PROMPT), woken, keep, draft)
         except EOFError:
             raise InputEnded from None
-        return clean_input(typed)
+        finally:
+            session.app.erase_when_done = False
+        return None if typed is None else clean_input(typed)
 
     @property
     def discarded(self) -> bool:
@@ -88,7 +103,7 @@ class Prompts:
 
         The end of the input counts as an empty line. Raises Interrupted.
         """
-        typed = await _until(self._answers, f"  {hint}: ", settled)
+        typed = await _answered(self._answers, f"  {hint}: ", settled)
         return None if typed is None else clean_input(typed)
 
     async def turn(self, hint: str, settled: Coroutine[None, None, None]) -> Turn | None:
@@ -97,14 +112,8 @@ class Prompts:
         All other keys and pasted text are ignored. Returns None if `settled` finishes first. The
         end of the input counts as a refusal. Raises Interrupted.
         """
-        typed = await _until(self._turns, hint, settled)
+        typed = await _answered(self._turns, hint, settled)
         return None if typed is None else Turn(typed or Turn.REFUSE.value)
-
-    def discard_typed(self) -> None:
-        """Drop all input typed before now, whether it was already read or not."""
-        keyboard = self._answers.app.input
-        clear_typeahead(keyboard)
-        discard_typed(keyboard.fileno)
 
 
 def _turning() -> KeyBindings:
@@ -129,24 +138,42 @@ def _turning() -> KeyBindings:
     return keys
 
 
-async def _until(
+async def _answered(
     session: PromptSession[str], text: str, settled: Coroutine[None, None, None]
 ) -> str | None:
     """Return what is typed, empty at the end of the input; None if `settled` finishes first."""
-    typing = asyncio.ensure_future(session.prompt_async(FormattedText([("", text)])))
-    closing = asyncio.ensure_future(settled)
     try:
-        await asyncio.wait({typing, closing}, return_when=asyncio.FIRST_COMPLETED)
-        if typing.done():
-            return typing.result()
-        session.app.exit(result="")
-        await typing
+        return await _until(session, ("", text), settled)
     except (EOFError, InputEnded):
         return ""
+
+
+async def _until(
+    session: PromptSession[str],
+    prompt: tuple[str, str],
+    other: Coroutine[None, None, None],
+    leaving: Callable[[], None] = lambda: None,
+    draft: Document | None = None,
+) -> str | None:
+    """Return what is typed; None, after calling `leaving`, if `other` finishes first.
+
+    prompt: its style and its text. draft: what is in the line at the beginning.
+    """
+    typing = asyncio.ensure_future(
+        session.prompt_async(FormattedText([prompt]), default=draft or Document())
+    )
+    waiting = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait({typing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if typing.done() or session.app.is_done:
+            return await typing
+        leaving()
+        session.app.exit(result="")
+        await typing
     finally:
-        for task in (typing, closing):
+        for task in (typing, waiting):
             task.cancel()
-        await asyncio.gather(typing, closing, return_exceptions=True)
+        await asyncio.gather(typing, waiting, return_exceptions=True)
     return None
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from callboard.v1.chat_pb2 import ChatCompleted, ChatError, StopReason
-from transport.errors import ConnectionClosed, SessionLost
+from callboard.v1.chat_pb2 import ChatCompleted, ChatError, StopReason, UsageEvent
+from transport.errors import ConnectionClosed, NotRunning, SessionLost
 
 LINE_LIMIT: Final = 200
 """The most characters of a foreign text on one line."""
@@ -110,6 +110,8 @@ def _plain(value: Value) -> object:
 def error_line(error: ChatError) -> str:
     """Return the error on one line: its code, its message, and whether a retry may help."""
     reason = one_line(error.message, ERROR_LIMIT) or "no reason given"
+    if error.code == "ABORTED" and not error.retryable:
+        return f"interrupted: {reason}"
     line = f"{one_line(error.code) or 'UNKNOWN'}: {reason}"
     if error.code == "CANCELLED":
         return line
@@ -136,7 +138,18 @@ def why_stopped(completed: ChatCompleted) -> str:
     return f"the reply has ended: {detail}" if detail else ""
 
 
-def how_lost(error: SessionLost | ConnectionClosed) -> str:
+def used(usage: UsageEvent) -> str:
+    """Return on one line what a conversation has used; empty if nothing is known."""
+    parts = []
+    if usage.context_used:
+        of = f" of {usage.context_size:,}" if usage.context_size else ""
+        parts.append(f"context {usage.context_used:,}{of} tokens")
+    if usage.cost:
+        parts.append(f"cost {usage.cost:.4g} {one_line(usage.currency, 8)}".rstrip())
+    return "; ".join(parts)
+
+
+def how_lost(error: SessionLost | ConnectionClosed | NotRunning) -> str:
     """Return on one line why the reply was lost."""
     if isinstance(error, SessionLost):
         return "the service lost the session"

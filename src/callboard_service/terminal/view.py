@@ -8,8 +8,9 @@ terminal.
 import contextlib
 import io
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -22,8 +23,12 @@ from callboard.v1.chat_pb2 import (
     ChatError,
     ChatNotice,
     HistoryEntry,
+    PlanEntry,
+    PlanEvent,
     ToolCallEvent,
+    ToolProgressEvent,
     ToolResultEvent,
+    UsageEvent,
 )
 from callboard_service.terminal.ask_layout import UNWRAPPED, Line, Sheet
 from callboard_service.terminal.errors import OutputFailed
@@ -34,10 +39,14 @@ from callboard_service.terminal.text import (
     last_lines,
     one_line,
     tame,
+    used,
 )
 
 RESULT_LINES: Final = 4
+PROGRESS_EVERY: Final = 1.0
+"""Seconds between two lines about the progress of tools."""
 RECALLED_LINES: Final = 3
+MESSAGE_LINES: Final = 10
 
 PLAIN: Final = Style.null()
 DIM: Final = Style(dim=True)
@@ -47,11 +56,16 @@ ERROR: Final = Style(color="red")
 
 
 class View(ABC):
-    """Shows one reply after another: its text, and lines about it in between."""
+    """Shows one reply after another: its text, and lines about it in between.
 
-    def __init__(self, console: Console) -> None:
+    now: returns the time in seconds.
+    """
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._calls: dict[str, ToolCallEvent] = {}
+        self._now = now
+        self._next_progress = 0.0
 
     @abstractmethod
     def token(self, text: str) -> None:
@@ -86,6 +100,27 @@ class View(ABC):
         """Print a line about a tool call, and remember it for its result and for asks."""
         self._calls[call.call_id] = call
         self.line(f"tool {_name(call)} {compact(call.arguments)}".rstrip(), TOOL)
+
+    def tool_progress(self, progress: ToolProgressEvent) -> None:
+        """Print the last line of a tool's output so far, at most once in PROGRESS_EVERY seconds."""
+        lines = last_lines(progress.output, 1)
+        now = self._now()
+        if lines[-1] and now >= self._next_progress:
+            self._next_progress = now + PROGRESS_EVERY
+            self.line(f"  … {lines[-1]}")
+
+    def plan(self, plan: PlanEvent) -> None:
+        """Print how far a plan is, and its current entry."""
+        entries = plan.entries
+        done = sum(entry.status == PlanEntry.STATUS_COMPLETED for entry in entries)
+        now = [e.text for e in entries if e.status == PlanEntry.STATUS_IN_PROGRESS]
+        line = f"plan: {done} of {len(entries)} done"
+        self.line(f"{line}; now: {one_line(now[0])}" if now else line)
+
+    def usage(self, usage: UsageEvent) -> None:
+        """Print what the conversation has used, as far as it is known."""
+        if text := used(usage):
+            self.line(text)
 
     def tool_result(self, result: ToolResultEvent) -> None:
         """Print the first lines of a tool's result."""
@@ -142,8 +177,8 @@ def _name(call: ToolCallEvent) -> str:
 class Screen(View):
     """Shows the reply and everything about it on one terminal."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console, now)
         self._column_0 = True
         self._reasoned = False
 
@@ -174,6 +209,11 @@ class Screen(View):
             self._write("\n", PLAIN)
         self._column_0 = True
         self._reasoned = False
+
+    def message(self, text: str) -> None:
+        """Print a message that another client has sent."""
+        for line in first_lines(text, MESSAGE_LINES):
+            self.line(f"> {line}")
 
     def recall(self, entries: Iterable[HistoryEntry]) -> None:
         """Print the last entries of a conversation that is being continued."""

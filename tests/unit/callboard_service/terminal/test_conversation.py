@@ -1,19 +1,14 @@
-"""The conversation that messages go to (conversation.py), and the echo of keys (keyboard.py)."""
+"""The conversation that messages go to: conversation.py."""
 
-import io
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
 
 from actors.protocol.failure import Code
-from callboard.v1.chat_pb2 import ChatCompleted, ChatError, SessionInfo, SessionList
+from callboard.v1.chat_pb2 import ChatError, History, HistoryEntry, SessionInfo, SessionList
 from callboard.v1.envelope_pb2 import ClientMessage
-from callboard.v1.session_pb2 import Limits
 from callboard_service.terminal.conversation import Conversation
-from callboard_service.terminal.keyboard import unseen
 from callboard_service.terminal.memory import Memory
 from tests.support.scripted_websocket import ScriptedDialer
 from transport.client import Client, by_url
@@ -23,22 +18,27 @@ from transport.errors import RequestFailed
 class Shelf:
     """A fake service with these conversations, newest first, and a client of it."""
 
-    def __init__(self, *ids: str, limits: Limits | None = None) -> None:
+    def __init__(self, *ids: str, fails: bool = False) -> None:
         self.ids = list(ids)
-        self.said: list[str] = []
-        dialer = ScriptedDialer(self.respond, limits)
+        self.fails = fails
+        self.created: list[str] = []
+        self.entries: list[HistoryEntry] = []
+        dialer = ScriptedDialer(self.respond)
         self.client = Client(by_url("ws://shelf", ""), dialer=dialer)
 
     def respond(self, message: ClientMessage) -> Message:
         match message.WhichOneof("payload"):
             case "list_sessions":
                 return SessionList(sessions=[SessionInfo(id=name) for name in self.ids])
+            case "get_history" if self.entries:
+                limit = message.get_history.limit
+                return History(entries=self.entries[-limit:], more=len(self.entries) > limit)
             case "create_session":
+                self.created.append(message.create_session.create_id)
+                if self.fails:
+                    return ChatError(code="UNAVAILABLE")
                 self.ids.insert(0, f"new-{len(self.ids)}")
                 return SessionInfo(id=self.ids[0])
-            case "send_message":
-                self.said.append(message.send_message.session_id)
-                return ChatCompleted()
             case _:
                 return ChatError(code="UNAVAILABLE")
 
@@ -49,21 +49,30 @@ class Shelf:
         await self.client.aclose()
 
 
-async def say(conversation: Conversation, client: Client, text: str) -> None:
-    """Send a message, and wait for the end of its reply."""
-    async for _ in await conversation.say(client, text):
-        pass
-
-
 async def test_a_conversation_is_made_with_the_first_message(tmp_path: Path) -> None:
+    """It is created once, and remembered as the last one."""
     shelf = Shelf("old")
     async with shelf as client:
         conversation = Conversation(Memory(tmp_path))
         assert shelf.ids == ["old"]
-        await say(conversation, client, "one")
-        await say(conversation, client, "two")
-        assert shelf.said == ["new-1", "new-1"]
+        assert await conversation.ensure(client) == "new-1"
+        assert await conversation.ensure(client) == "new-1"
         assert Memory(tmp_path).last("fake") == "new-1"
+
+
+async def test_creating_it_may_be_repeated(tmp_path: Path) -> None:
+    """A conversation is created with the same create_id until it exists, and then another."""
+    shelf = Shelf(fails=True)
+    async with shelf as client:
+        conversation = Conversation(Memory(tmp_path))
+        with pytest.raises(RequestFailed):
+            await conversation.ensure(client)
+        shelf.fails = False
+        await conversation.ensure(client)
+        conversation.forget()
+        await conversation.ensure(client)
+    assert shelf.created[0]
+    assert shelf.created[0] == shelf.created[1] != shelf.created[2]
 
 
 @pytest.mark.parametrize(("last", "taken"), [("b", "b"), ("deleted", "a")])
@@ -77,30 +86,27 @@ async def test_the_last_one_is_taken_up_else_the_newest(
         info = await conversation.take_up(client)
         assert info is not None
         assert info.id == taken
-        await say(conversation, client, "on")
-        assert shelf.said == [taken]
+        assert await conversation.ensure(client) == taken
+        assert Memory(tmp_path).last("fake") == taken
 
 
 async def test_without_a_conversation_a_new_one_starts(tmp_path: Path) -> None:
-    shelf = Shelf()
-    async with shelf as client:
+    """If there is nothing to continue, the first message creates a conversation."""
+    async with Shelf() as client:
         conversation = Conversation(Memory(tmp_path))
         assert await conversation.take_up(client) is None
-        assert not await conversation.is_gone(client)
-        await say(conversation, client, "one")
-        assert shelf.said == ["new-0"]
+        assert await conversation.ensure(client) == "new-0"
 
 
-async def test_a_deleted_conversation_is_replaced(tmp_path: Path) -> None:
+async def test_turns_that_are_open_are_not_recalled(tmp_path: Path) -> None:
+    """The last entries are returned without those of turns that are shown otherwise."""
     shelf = Shelf("a")
+    shelf.entries = [HistoryEntry(id=f"{n}", turn_id=f"{n // 2}") for n in range(7)]
     async with shelf as client:
         conversation = Conversation(Memory(tmp_path))
         await conversation.take_up(client)
-        assert not await conversation.is_gone(client)
-        shelf.ids.clear()
-        assert await conversation.is_gone(client)
-        await say(conversation, client, "one")
-        assert shelf.said == ["new-0"]
+        recalled = await conversation.recall(client, without={"3"})
+    assert [entry.id for entry in recalled] == ["2", "3", "4", "5"]
 
 
 async def test_a_refusal_carries_the_error(tmp_path: Path) -> None:
@@ -108,36 +114,3 @@ async def test_a_refusal_carries_the_error(tmp_path: Path) -> None:
         with pytest.raises(RequestFailed) as refused:
             await Conversation(Memory(tmp_path)).recall(client)
         assert refused.value.code is Code.UNAVAILABLE
-
-
-async def test_a_message_over_the_limit_is_not_sent(tmp_path: Path) -> None:
-    shelf = Shelf(limits=Limits(max_message_bytes=2000))
-    conversation = Conversation(Memory(tmp_path))
-    async with shelf as client:
-        with pytest.raises(RequestFailed, match="too long"):
-            await say(conversation, client, "ü" * 1000)
-        await say(conversation, client, "ü" * 500)
-    assert len(shelf.said) == 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no termios")
-def test_the_keyboard_is_not_echoed_meanwhile() -> None:
-    import termios
-
-    master, slave = os.openpty()
-    with os.fdopen(master, "rb"), os.fdopen(slave) as terminal:
-
-        def echoes() -> bool:
-            return bool(termios.tcgetattr(slave)[3] & termios.ECHO)
-
-        assert echoes()
-        with unseen(terminal):
-            assert not echoes()
-        assert echoes()
-
-
-def test_what_is_no_terminal_is_left_alone() -> None:
-    entered = []
-    with Path(os.devnull).open() as nowhere, unseen(io.StringIO()), unseen(nowhere):
-        entered.append(True)
-    assert entered == [True]
