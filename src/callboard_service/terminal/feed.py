@@ -19,6 +19,7 @@ from callboard.v1.chat_pb2 import (
     ConversationEvent,
     HistoryEntry,
     ReasoningToken,
+    ToolProgressEvent,
     TurnInfo,
 )
 from transport.client import Client
@@ -182,6 +183,7 @@ def _taken_apart(parts: list[ConversationEvent]) -> Iterator[Item]:
         for turn in part.snapshot.turns
         for inner in (ConversationEvent(turn=turn.info), *turn.events)
         for event in _turn_events(turn.info.id, inner)
+        if not isinstance(event.event, ToolProgressEvent)  # only news are worth a line
     ]
     asked = {event.event.ask_id for event in events if isinstance(event.event, AskEvent)}
     closed = {event.event.ask_id for event in events if isinstance(event.event, AskClosed)}

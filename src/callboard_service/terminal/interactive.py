@@ -45,6 +45,7 @@ class Chat:
         self._interrupts = interrupts
         self._asking = Asking(screen, prompts)
         self._outages = Outages(screen)
+        self._client: Client
         self._live: LiveTurns | None = None
 
     async def run(self, *, take_up: bool) -> None:
@@ -53,7 +54,7 @@ class Chat:
         take_up: continue the last conversation. Raises NoService, and ConnectionClosed if the
         client may not connect again.
         """
-        client = await self._link.open()
+        self._client = client = await self._link.open()
         self._screen.line(
             f"callboard {__version__}, backend {one_line(client.welcome.backend)}. {_KEYS}"
         )
@@ -129,7 +130,8 @@ class Chat:
         """
         try:
             if text:
-                await self._say(text)
+                async with self._outages.watched(self._client):
+                    await self._say(text)
             return await self._show()
         except RequestFailed as failed:
             self._screen.end()
@@ -169,7 +171,7 @@ class Chat:
     async def _show(self) -> bool:
         while self._live is not None:
             try:
-                async with self._outages.watched(self._live.feed.client):
+                async with self._outages.watched(self._client):
                     return await self._live.show()
             except (ConnectionClosed, NotRunning) as lost:
                 self._check_comes_back(lost)
@@ -183,7 +185,7 @@ class Chat:
 
     async def _followed(self) -> LiveTurns:
         """Return the turns of the conversation, followed over a connected client."""
-        client = await self._link.open()
+        self._client = client = await self._link.open()
         name = await self._conversation.ensure(client)
         if self._live is None:
             self._live = LiveTurns(

@@ -107,7 +107,9 @@ class LiveTurns:
     def _matters(self, item: Item) -> bool:
         match item:
             case TurnEvent(_, TurnInfo() as info):
-                return info.state != TurnState.TURN_STATE_QUEUED and info.state not in ENDED
+                if info.state in ENDED:
+                    return item.turn_id in self._awaited
+                return info.state != TurnState.TURN_STATE_QUEUED
             case Over(error):
                 return isinstance(error, RequestFailed)
             case _:
@@ -130,8 +132,8 @@ class LiveTurns:
 
         Raises as `show` does.
         """
-        self.look()  # a snapshot from before the turn must not be taken for its end
         self._awaited.append(info.id)
+        self.look()  # a snapshot from before the turn must not be taken for its end
         if info.state in ENDED and not self.feed.has(info.id):
             # The session was lost after the message was sent, and the turn ended meanwhile.
             await self._resolve(info.id, self._begin(info.id))

@@ -67,8 +67,7 @@ class TurnView:
                     self._calls[event.call_id] = event
                     view.tool_call(event)
             case ToolProgressEvent():
-                if not self._again:
-                    view.tool_progress(event)
+                view.tool_progress(event)
             case ToolResultEvent():
                 if self.first_time("result", event.call_id):
                     view.tool_result(event)

@@ -240,6 +240,20 @@ async def test_a_queued_message_that_is_withdrawn_is_told(stage: Stage) -> None:
     assert stage.out.getvalue() == "> go\nthe message that waited its turn was withdrawn\na\n"
 
 
+async def test_a_message_that_is_withdrawn_at_once_is_told(stage: Stage) -> None:
+    """A message that was stopped before this client knew its turn is not awaited for ever."""
+    turns = stage.turns()
+    await stage.sent("follow_session")
+    stage.put(snapshot(info=None))
+    await turns.joined()
+    stage.put(QUEUED, TurnInfo(id="q", state=TurnState.TURN_STATE_CANCELLED), turn_id="q")
+    stage.put(CANCELLED, turn_id="q")
+    await started()
+    await turns.expect(TurnInfo(id="q", state=TurnState.TURN_STATE_QUEUED))
+    assert await stage.show(turns)
+    assert stage.out.getvalue() == "CANCELLED: no reason given\n"
+
+
 async def test_at_the_prompt_a_turn_that_starts_is_noticed(stage: Stage) -> None:
     """Waiting ends when a turn starts, not when one is queued, withdrawn or has ended."""
     turns = stage.turns()
