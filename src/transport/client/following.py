@@ -42,6 +42,9 @@ TurnAnswer: TypeAlias = (
 )
 """What a message's stream consists of."""
 
+RETRY_AFTER: Final = 0.5
+"""Least seconds between two attempts to follow: without a pause they would be a flood."""
+
 TURN_ANSWERS: Final[tuple[type[TurnAnswer], ...]] = (
     ChatToken,
     ReasoningToken,
@@ -95,4 +98,4 @@ class Following:
             except RequestFailed as failed:
                 if failed.code is not Code.UNAVAILABLE or not failed.retryable:
                     raise
-                await self._client.pause(failed.retry_after)
+                await self._client.pause(max(failed.retry_after, RETRY_AFTER))
