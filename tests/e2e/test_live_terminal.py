@@ -137,3 +137,16 @@ def test_a_reply_is_stopped_from_another_terminal(shared: ServiceProcess, tmp_pa
             second.press("c")
             assert second.prompt().strip().endswith("cancelled")
         assert "CANCELLED: " in first.prompt()
+
+
+def test_a_conversation_that_is_deleted_is_told_at_the_prompt(
+    shared: ServiceProcess, tmp_path: Path
+) -> None:
+    """Once another client deletes the conversation, the next message starts a new one."""
+    with talking(tmp_path, shared) as terminal:
+        terminal.prompt()
+        terminal.say("one")
+        name = told(shared, tmp_path, "sessions", "list")[1].splitlines()[1].split()[0]
+        assert told(shared, tmp_path, "sessions", "delete", "--yes", name)[0] == 0
+        assert "does not have this conversation any more; a new one starts\n" in terminal.prompt()
+        assert terminal.say("two") == ["two"]

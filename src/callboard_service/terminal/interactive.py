@@ -135,7 +135,8 @@ class Chat:
             return await self._show()
         except RequestFailed as failed:
             self._screen.end()
-            self._screen.error(failed.error)
+            if text or failed.code is not Code.NOT_FOUND:
+                self._screen.error(failed.error)
             if failed.code is Code.NOT_FOUND:
                 self._screen.line(_GONE)
                 self._conversation.forget()

@@ -330,6 +330,17 @@ async def test_a_snapshot_in_parts_continues_what_is_shown(stage: Stage) -> None
     assert stage.out.getvalue() == "> go\na b c d\n"
 
 
+async def test_a_snapshot_that_was_cut_off_is_replaced(stage: Stage) -> None:
+    """Of a snapshot whose last part never came, nothing is shown."""
+    showing = stage.showing()
+    await stage.sent("follow_session")
+    first = snapshot(token("lost"))
+    first.more = True
+    stage.put(first, snapshot(token("a")), COMPLETED)
+    assert await showing
+    assert stage.out.getvalue() == "> go\na\n"
+
+
 async def test_a_conversation_that_is_deleted_ends_the_showing(stage: Stage) -> None:
     """The error that ends the following is raised after what came before it."""
     showing = await joined(stage, token("a"))
@@ -577,7 +588,8 @@ async def test_keys_typed_before_an_ask_do_not_answer_it(stage: Stage) -> None:
     showing = await joined(stage, token("a"), asker=paged(stage, [(80, 24)]))
     await stage.shown("a")
     stage.keyboard.send_text("1\r")
-    await started()
+    while not stage.prompts.keyboard._typed:
+        await started()
     stage.put(TALL)
     await stage.shown("  2. no\n")
     stage.keyboard.send_text("2\r")
