@@ -66,7 +66,7 @@ def test_a_person_talks(shared: ServiceProcess, tmp_path: Path) -> None:
         assert asked[2:] == [
             "? A permission, asked by the text", "  1. once", "  2. always", "  3. reject",
         ]  # fmt: skip
-        assert terminal.say("7")[-1].startswith("7 is not among the answers")
+        assert terminal.say("7")[-1].startswith("7 is not one of the answers")
         assert terminal.say("2") == ["always", " after"]
 
         tool = terminal.say('[[tool:read {"path": "x", "n": 1}]]')
@@ -145,7 +145,7 @@ def test_one_shot_says_all_else_on_standard_error(shared: ServiceProcess, tmp_pa
         "  1. yes",
         "  2. no",
         "  3. maybe",
-        "callboard: declined, since nobody can answer here: A question, asked by the text",
+        "callboard: declined, because nobody can answer here: A question, asked by the text",
         "callboard: ABORTED: the text asked for this error (trying again may help)",
     ]
 
@@ -160,7 +160,7 @@ def test_one_shot_declines_a_permission_whatever_is_piped_in(
         "  1. once",
         "  2. always",
         "  3. reject",
-        "callboard: declined, since nobody can answer here: A permission, asked by the text",
+        "callboard: declined, because nobody can answer here: A permission, asked by the text",
     ]
 
 
@@ -232,15 +232,15 @@ def test_a_service_that_is_named_by_its_url(shared: ServiceProcess, tmp_path: Pa
     assert named(CALLBOARD_TOKEN=shared.token) == (0, "hi\n", "")
     code, out, err = named(CALLBOARD_TOKEN="x" * 43)
     assert (code, out) == (3, "")
-    assert "refuses the token: CALLBOARD_TOKEN" in err
-    assert named() == (2, "", "callboard: --url needs the token, in CALLBOARD_TOKEN\n")
+    assert "rejects the token: CALLBOARD_TOKEN" in err
+    assert named() == (2, "", "callboard: --url requires the token in CALLBOARD_TOKEN\n")
     code, _, err = inside(tmp_path, shared, "hi", "--url", "foo", CALLBOARD_TOKEN=shared.token)
     assert (code, err.count("\n")) == (2, 1)
-    assert "--url 'foo' is no address of a service: it is ws://HOST:PORT/ws" in err
+    assert "--url 'foo' is not the URL of a service; expected ws://HOST:PORT/ws" in err
 
 
 def test_bad_use_is_one_line(shared: ServiceProcess, tmp_path: Path) -> None:
-    nothing = "callboard: there is nothing to send: give a text, or pipe one in\n"
+    nothing = "callboard: nothing to send: pass a text as an argument, or pipe one in\n"
     assert inside(tmp_path, shared, piped=" \n") == (2, "", nothing)
     assert inside(tmp_path, shared, "") == (2, "", nothing)
     code, out, err = inside(tmp_path, shared, "hi", CALLBOARD_PORT="many")
@@ -253,5 +253,5 @@ def test_without_a_service_it_says_how_to_start_one(shared: ServiceProcess, tmp_
     assert (code, out) == (3, "")
     assert err == (
         "callboard: no service is running: "
-        "`callboard serve` starts one (`make serve` in a checkout)\n"
+        "start one with `callboard serve` (`make serve` in a checkout)\n"
     )

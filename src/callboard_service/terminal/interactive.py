@@ -11,6 +11,7 @@ from callboard_service.terminal.ask_dialog import Asking
 from callboard_service.terminal.connect import Link
 from callboard_service.terminal.conversation import Conversation
 from callboard_service.terminal.errors import InputEnded, Interrupted
+from callboard_service.terminal.export import UNTITLED
 from callboard_service.terminal.feed import Feed
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.live import LiveTurns
@@ -22,8 +23,8 @@ from transport.client import Client
 from transport.client.comeback import comes_back
 from transport.errors import ConnectionClosed, NotRunning, RequestFailed, SessionLost
 
-_KEYS: Final = "Ctrl-C stops a reply, Ctrl-D ends."
-_GONE: Final = "the service does not have this conversation any more; a new one starts"
+_KEYS: Final = "Ctrl-C stops a reply, Ctrl-D quits."
+_GONE: Final = "the service no longer has this conversation; starting a new one"
 _LEFT: Final = "the reply goes on; `callboard chat --continue` shows it"
 
 
@@ -69,9 +70,9 @@ class Chat:
         try:
             info = await self._conversation.take_up(client)
             if info is None:
-                self._screen.line("there is no conversation to continue; a new one starts")
+                self._screen.line("there is no conversation to continue; starting a new one")
                 return
-            self._screen.line(f"continuing: {one_line(info.title) or 'a conversation untitled'}")
+            self._screen.line(f"continuing: {one_line(info.title) or UNTITLED}")
             live = await self._followed()
             running = await live.joined()
             self._screen.recall(await self._conversation.recall(client, without=running))
@@ -111,7 +112,7 @@ class Chat:
                     return None
                 warned = not self._prompts.discarded
                 if warned:
-                    self._screen.line("Ctrl-C again, or Ctrl-D, ends")
+                    self._screen.line("press Ctrl-C again, or Ctrl-D, to quit")
                 continue
             if text is None or text.strip():
                 return text or ""
@@ -176,7 +177,7 @@ class Chat:
                     return await self._live.show()
             except (ConnectionClosed, NotRunning) as lost:
                 self._check_comes_back(lost)
-                self._screen.failure(f"{how_lost(lost)}; connecting again …")
+                self._screen.failure(f"{how_lost(lost)}; reconnecting …")
                 await self._followed()
         return True
 

@@ -343,4 +343,4 @@ class Stop:
             self._request.cancel()
 
     def _still_waiting(self) -> None:
-        self._screen.line("the reply has not ended yet; Ctrl-C again leaves")
+        self._screen.line("the reply has not ended yet; press Ctrl-C again to quit")

@@ -1,5 +1,6 @@
 """Sends one message and prints only its reply to standard output, for scripts and pipes."""
 
+from typing import Final
 from uuid import uuid4
 
 from callboard.v1.chat_pb2 import AskEvent, TurnInfo
@@ -14,6 +15,8 @@ from transport.client import Client
 from transport.client.following import TurnAnswer
 from transport.client.stream import Stream
 from transport.errors import ConnectionClosed, NotRunning, RequestFailed, SessionLost
+
+NOTHING: Final = "callboard: there is no conversation to continue; starting a new one"
 
 
 class OneShot:
@@ -40,7 +43,7 @@ class OneShot:
         begun = False
         try:
             if take_up and await self._conversation.take_up(client) is None:
-                self._pipe.line("callboard: there is no conversation to continue; a new one starts")
+                self._pipe.line(NOTHING)
             message_id = str(uuid4())
             with self._interrupts.handled_by(self._interrupt):
                 while True:
@@ -84,7 +87,7 @@ class OneShot:
         self._turn.answered[ask.ask_id] = []
         if self._turn.first_time("declined", ask.ask_id):
             title = one_line(ask.title) or "a question"
-            self._pipe.line(f"callboard: declined, since nobody can answer here: {title}")
+            self._pipe.line(f"callboard: declined, because nobody can answer here: {title}")
 
     def _end(self) -> int:
         turn = self._turn

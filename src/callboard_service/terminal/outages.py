@@ -38,7 +38,7 @@ class Outages:
             return
         if client.connected and self._said:
             self._said = False
-            self._view.line(f"connected again, backend {one_line(client.welcome.backend)}")
+            self._view.line(f"reconnected, backend {one_line(client.welcome.backend)}")
         elif self._checks >= 2 and not self._said:
             self._said = True
             self._view.line(waiting(client.url, client.protocol.closed))

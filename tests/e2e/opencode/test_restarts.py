@@ -13,7 +13,6 @@ from tests.support.peers.opencode_server import OpenCodeServer
 from tests.support.peers.scripted_llm import ScriptedLLM, call, say, script, think, wait
 from tests.support.peers.talk import history, until
 
-
 IDLE = 1
 """CONVERSATION_STATE_IDLE."""
 

@@ -26,13 +26,13 @@ from callboard_service.backends.opencode.run import DELETED, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.turns import OpenCodeTurns
-from callboard_service.backends.opencode.usage import ContextSizes
 from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.backends.stored import StoredConversations
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 if TYPE_CHECKING:
     from callboard_service.backends.journal import TurnJournal
+    from callboard_service.backends.opencode.usage import ContextSizes
 
 STREAM_WAIT: Final = 10.0
 """Seconds that a reply waits for the event stream before it starts."""

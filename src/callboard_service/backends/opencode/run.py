@@ -161,11 +161,7 @@ class Run:
                 self._idle()
                 return []
             case "session.error":
-                failure = failure_of(table(data, "error"))
-                if not self.begun:
-                    self.hint = failure
-                elif self._error is None:
-                    self._error = failure
+                self._fail(failure_of(table(data, "error")))
                 return []
             case "session.updated":
                 return [*self._usage.report(table(data, "info"))] if self.underway else []
@@ -174,6 +170,12 @@ class Run:
                 return []
             case _:
                 return self._ask(kind, data)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self.begun:
+            self.hint = failure
+        elif self._error is None:
+            self._error = failure
 
     def _of_child(self, kind: str, data: Table) -> list[ReplyEvent]:
         """Handle an event of an agent that the reply started; it has its own conversation."""

@@ -206,7 +206,7 @@ async def test_an_ask_that_was_taken_up_can_be_answered() -> None:
         answers.put_nowait(AnswerRequest(ask_id="per_1", answers=["once"]))
         events = asyncio.create_task(said(run, conductor))
         async with asyncio.timeout(10):
-            while "/permission/per_1/reply" not in server.asked:
+            while "/permission/per_1/reply" not in server.asked:  # noqa: ASYNC110 - another task
                 await asyncio.sleep(0)
         replied = event("permission.replied", requestID="per_1", reply="once")
         fill(inbox, replied, *DONE)
