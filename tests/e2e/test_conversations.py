@@ -32,7 +32,7 @@ async def event(client: Contract, request_id: int) -> Any:
 
 async def until(client: Contract, request_id: int, kind: str) -> list[Any]:
     """Return the events up to the first one of this kind."""
-    events = []
+    events: list[Any] = []
     while not events or events[-1].WhichOneof("event") != kind:
         events.append(await event(client, request_id))
     return events
@@ -166,9 +166,7 @@ async def test_a_turn_that_is_not_detached_ends_with_its_only_sender(
         if how == "cancel":
             await client.send(say, cancel=message("CancelRequest"))
             assert (await client.all(say))[-1].error.code == "CANCELLED"
-            events = await until(other, following, "error")
-    if how == "leave":
-        events = await until(other, following, "error")
+    events = await until(other, following, "error")
     assert events[-1].error.code == "CANCELLED"
     assert events[-2].turn.state == 6
 
@@ -327,7 +325,7 @@ async def test_a_watcher_is_told_of_each_conversation_that_changes(
     assert (await other.queue(watching).get()).session_changed.info.id == new
     say = await client.say(new, "[[ask:question]]")
     ask = await _ask(client, say)
-    states = []
+    states: list[int] = []
     while states[-1:] != [3]:
         states.append((await other.queue(watching).get()).session_changed.info.state)
     assert states in ([2, 3], [3])  # what is not read in time is skipped

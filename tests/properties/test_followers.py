@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from random import Random
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -88,7 +88,7 @@ async def flat(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Yield the answers one by one, as a session passes them on."""
     async for item in items:
         if isinstance(item, Burst):
-            for answer in cast("Iterable[Any]", item.answers):
+            for answer in item.answers:
                 yield answer
         else:
             yield item.answer if isinstance(item, Opens | Closes | Last) else item

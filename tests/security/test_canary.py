@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from pydantic import SecretStr
 
 from callboard_service.log import make_log
-from callboard_service.service import ECHO, Service
+from callboard_service.make_backend import ECHO
+from callboard_service.service import Service
 from callboard_service.settings import Settings
 from tests.e2e.contract_client import Contract, message
 from tests.e2e.service_process import ServiceProcess, running

@@ -9,6 +9,7 @@ message again. Prints the number of runs, or raises AssertionError with the seed
 """
 
 import asyncio
+import inspect
 import os
 import signal
 import struct
@@ -56,7 +57,7 @@ class Stepping:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._journal, name)
-        if not asyncio.iscoroutinefunction(found):
+        if not inspect.iscoroutinefunction(found):
             return found
 
         async def call(*arguments: object, **named: object) -> object:

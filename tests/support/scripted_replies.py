@@ -11,6 +11,7 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatNotice,
     ChatToken,
+    PlanEntry,
     PlanEvent,
     ReasoningToken,
     ToolCallEvent,
@@ -74,7 +75,7 @@ class RandomReplies(StoredConversations):
                 case "notice":
                     yield ChatNotice(message=f"notice {number}")
                 case "plan":
-                    yield PlanEvent(entries=[{"text": f"step {number}"}])
+                    yield PlanEvent(entries=[PlanEntry(text=f"step {number}")])
                 case "usage":
                     yield UsageEvent(context_used=number)
                 case "ask":
@@ -82,6 +83,8 @@ class RandomReplies(StoredConversations):
                     yield AskEvent(ask_id=ask_id, kind=AskEvent.KIND_QUESTION, title="?")
                     answer = await prompt.answered()
                     yield AskClosed(ask_id=ask_id, answers=answer.answers, answered=True)
+                case _:
+                    pass  # it needs a tool call, and there was none yet
         end = random.random()
         if end < 0.1:
             raise Failure(Code.UNAVAILABLE, "the reply failed")

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from callboard_service.service import OPENCODE_TURNS
+from callboard_service.make_backend import OPENCODE_TURNS
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.terminal import talking

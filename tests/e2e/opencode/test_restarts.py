@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callboard_service.service import OPENCODE_TURNS
+from callboard_service.make_backend import OPENCODE_TURNS
 from callboard_service.store.store import ConversationStore, NewTurn
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running

@@ -15,7 +15,7 @@ import pytest
 from callboard_service.data_folder import FILE, lock_folder
 from callboard_service.errors import BadSettings, FolderInUse
 from callboard_service.log import make_log
-from callboard_service.service import make_backend
+from callboard_service.make_backend import make_backend
 from callboard_service.settings import Settings
 from transport import locks
 

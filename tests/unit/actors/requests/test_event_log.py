@@ -29,11 +29,18 @@ async def test_a_reader_at_the_end_waits_for_the_next_event() -> None:
     waiting = asyncio.ensure_future(reader.next())
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert not reader.behind
     log.append(3, 3, 10)
-    assert reader.behind
     assert await waiting == [3]
     assert reader.position == 3
+
+
+def test_a_reader_knows_whether_it_is_behind() -> None:
+    log = filled(2)
+    assert log.reader(1).behind
+    reader = log.reader(2)
+    before = reader.behind
+    log.append(3, 3, 10)
+    assert (before, reader.behind) == (False, True)
 
 
 async def test_a_reader_that_stops_waiting_leaves_nothing_behind() -> None:

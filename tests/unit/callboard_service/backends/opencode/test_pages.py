@@ -24,6 +24,7 @@ from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.where import Attached
 from callboard_service.log import make_log
+from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import NewTurn
 from tests.unit.callboard_service.backends.opencode.odd_server import answering
 
@@ -258,7 +259,8 @@ async def test_the_reply_of_a_running_turn_is_not_in_the_history_yet() -> None:
     reply(kept, f"msg_{TURN}", "half of it")
     async with _backend(kept) as backend:
         await admit(backend)
-        await backend.journal.add_pieces(NAME, TURN, [HistoryEntry(assistant_text="half")])
+        half = TurnOutputPieces(NAME, TURN, [HistoryEntry(assistant_text="half")])
+        await backend.journal.add_output([half])
         history = await backend.history(NAME, 0, "")
         assert short(history) == ["theirs", "ours"]
         assert await backend.journal.newest_entry(NAME) == history.entries[0].id
