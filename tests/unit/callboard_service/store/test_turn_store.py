@@ -377,7 +377,7 @@ async def test_an_end_that_starts_no_queued_turn_changes_nothing(kept: Conversat
             await kept.end(
                 "c1", "t1", FAILED, [assistant("x")], completed=None, error=BROKEN, start=name
             )
-    with pytest.raises(ValueError, match="says nothing"):
+    with pytest.raises(ValueError, match="empty entry"):
         await complete(kept, "t1", HistoryEntry())
     assert await shown(kept) == ["t1:hi"]
     assert (await found(kept, "t1")).state == RUNNING
@@ -419,7 +419,7 @@ async def test_an_interrupted_turn_keeps_its_pieces(kept: ConversationStore) -> 
 async def test_pieces_that_cannot_be_kept_are_refused_at_once(kept: ConversationStore) -> None:
     """An interruption never fails because of what was added before."""
     await run(kept, "t1")
-    with pytest.raises(ValueError, match="says nothing"):
+    with pytest.raises(ValueError, match="empty entry"):
         await kept.add_pieces("c1", "t1", [assistant("a"), HistoryEntry()])
     with pytest.raises(ValueError, match="negative"):
         await kept.add_pieces("c1", "t1", [], keep_text_bytes=-1)

@@ -519,7 +519,7 @@ async def test_an_ask_that_was_settled_before_it_is_shown_is_not_put(stage: Stag
         "> go",
         "? Well?",
         "? And?",
-        "  this needs no answer now",
+        "  this no longer needs an answer",
         "  answered elsewhere: yes",
     ]
 

@@ -28,5 +28,5 @@ async def test_an_outage_is_told_once_and_its_end_too() -> None:
             outages.check(client)
     assert out.getvalue().splitlines() == [
         "no connection to the service at ws://stage; trying again …",
-        "connected again, backend fake",
+        "reconnected, backend fake",
     ]

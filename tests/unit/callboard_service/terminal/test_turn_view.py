@@ -106,7 +106,7 @@ def test_void_tokens_are_not_taken_for_a_difference() -> None:
     view.show(ChatToken(text="two"))
     view.end()
     assert out.getvalue().splitlines() == [
-        "one", "the last token above is void; it comes again", "two",
+        "one", "the last token above is void and will be sent again", "two",
     ]  # fmt: skip
 
 

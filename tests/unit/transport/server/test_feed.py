@@ -126,8 +126,9 @@ async def test_what_comes_with_the_request_is_read(ready: Ready) -> None:
         + Frame(Opcode.BINARY, hello).serialize(mask=True)
     )
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    head = await reader.readexactly(2)
-    welcome = ServerMessage.FromString(await reader.readexactly(head[1]))
+    assert (await reader.readexactly(2))[1] == 126, "the length follows in two bytes"
+    length = int.from_bytes(await reader.readexactly(2))
+    welcome = ServerMessage.FromString(await reader.readexactly(length))
     assert welcome.WhichOneof("payload") == "welcome"
     writer.close()
 
