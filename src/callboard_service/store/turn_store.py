@@ -160,7 +160,7 @@ class TurnStore:
         now = self._now()
         made: list[pieces.Piece] = [histories.dated(entry, now, turn_id) for entry in entries]
         if any(entry.WhichOneof("entry") is None for entry in entries):
-            raise ValueError("an entry that says nothing cannot be kept")
+            raise ValueError("an empty entry cannot be stored")
         if keep_text_bytes is not None:
             if keep_text_bytes < 0:
                 raise ValueError("a text has no negative length")
