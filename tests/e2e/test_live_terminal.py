@@ -88,7 +88,7 @@ def test_a_reply_that_a_crash_interrupted_is_told_with_what_was_kept(
         assert "no connection to the service" in terminal.until("trying again …")
         with running(tmp_path / "echo", "--backend", "echo"):
             after = terminal.prompt()
-            assert "connected again, backend echo\n" in after
+            assert "reconnected, backend echo\n" in after
             assert "interrupted: the service ended while the reply was being made" in after
             assert "002" not in after
             assert terminal.say("[[repeat:2]]") == ["000 001"]
@@ -148,5 +148,5 @@ def test_a_conversation_that_is_deleted_is_told_at_the_prompt(
         terminal.say("one")
         name = told(shared, tmp_path, "sessions", "list")[1].splitlines()[1].split()[0]
         assert told(shared, tmp_path, "sessions", "delete", "--yes", name)[0] == 0
-        assert "does not have this conversation any more; a new one starts\n" in terminal.prompt()
+        assert "no longer has this conversation; starting a new one\n" in terminal.prompt()
         assert terminal.say("two") == ["two"]

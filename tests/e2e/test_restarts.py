@@ -33,6 +33,7 @@ async def test_a_turn_is_interrupted_by_a_kill_and_its_message_is_not_run_again(
         async with service.connect(features=["follow"]) as client:
             conversation = await client.conversation()
             following = await follow(client, conversation)
+            await event(client, following)
             text = "kept [[tool:t {}]]lost [[delay:3600000]]never"
             await client.open(**sending(conversation, text, **said))
             seen = await until(client, following, "tool_result")
