@@ -5,14 +5,12 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from actors import ActorSystem, Burst, Closes, Failure, Last, Opens, Registry
+from actors import ActorSystem, Failure, Registry
 from actors.requests.background import Extensions
-from actors.testing import Probe
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     ChatCompleted,
@@ -27,8 +25,9 @@ from callboard_service.chat import log as chat_log
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.following import FollowSession
 from callboard_service.chat.messages import Answer
-from callboard_service.chat.sending import FOLLOW, SendMessage
+from callboard_service.chat.sending import SendMessage
 from callboard_service.log import make_log
+from tests.support.handlers import answers_of
 from tests.support.scripted_replies import RandomReplies
 from transport.client.conversation_state import ConversationState
 
@@ -51,47 +50,18 @@ class Service:
         extensions = self.registry.background_actors
         await self.system.start(lambda: Extensions(extensions), name="extensions")
 
-    async def handler(self, handler: Any) -> Any:
-        """Give a handler the context of a request, and an actor in place of the request's."""
-        self._probes += 1
-        probe = await self.system.start(Probe[object], name=f"request-{self._probes}")
-        handler.__dict__["context"] = SimpleNamespace(
-            actor=self.registry.actor, ref=probe, session="s", deadline=None, ended_by=None,
-            features={FOLLOW}, said=None, clock=self.system.clock, notice=lambda text: None,
-        )  # fmt: skip
-        return handler
-
-    async def follow(
-        self, conversation: str, after: int
-    ) -> AsyncGenerator[ConversationEvent, None]:
-        handler = await self.handler(FollowSession())
+    def follow(self, conversation: str, after: int) -> AsyncGenerator[ConversationEvent, None]:
         request = FollowSessionRequest(session_id=conversation, after=after)
-        try:
-            async with aclosing(handler.handle(request)) as events:
-                async for event in flat(events):
-                    yield event
-        finally:
-            handler.context.ref.stop()
+        return self._answers(FollowSession(), request)
 
-    async def send(self, conversation: str, **fields: Any) -> AsyncGenerator[Any, None]:
-        handler = await self.handler(SendMessage(self.backend.journal, ends_if_stalled=False))
-        request = SendMessageRequest(session_id=conversation, **fields)
-        try:
-            async with aclosing(handler.handle(request)) as events:
-                async for event in flat(events):
-                    yield event
-        finally:
-            handler.context.ref.stop()
+    def send(self, conversation: str, **fields: Any) -> AsyncGenerator[Any, None]:
+        handler = SendMessage(self.backend.journal, ends_if_stalled=False)
+        return self._answers(handler, SendMessageRequest(session_id=conversation, **fields))
 
-
-async def flat(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield the answers one by one, as a session passes them on."""
-    async for item in items:
-        if isinstance(item, Burst):
-            for answer in item.answers:
-                yield answer
-        else:
-            yield item.answer if isinstance(item, Opens | Closes | Last) else item
+    def _answers(self, handler: Any, request: Any) -> AsyncGenerator[Any, None]:
+        self._probes += 1
+        name = f"request-{self._probes}"
+        return answers_of(handler, request, self.registry, self.system, name)
 
 
 @pytest.fixture

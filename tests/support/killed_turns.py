@@ -15,22 +15,21 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any, cast
 
-from actors import ActorSystem, Burst, Failure, Registry
+from actors import ActorSystem, Failure, Registry
 from actors.requests.background import Extensions
-from actors.testing import Probe
 from callboard.v1.chat_pb2 import FollowSessionRequest, SendMessageRequest, TurnInfo
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.chat import chat
 from callboard_service.chat.following import FollowSession
-from callboard_service.chat.sending import FOLLOW, SendMessage
+from callboard_service.chat.sending import SendMessage
 from callboard_service.log import make_log
+from tests.support.handlers import answers_of
 
 TEXTS = ("one two three", "a [[tool:t {}]]b", "[[reasoning:r]]x", "a [[error:UNAVAILABLE]]")
 
@@ -79,15 +78,6 @@ class Report:
         os.write(self._pipe, struct.pack("<q", position))
 
 
-async def flat(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for item in items:
-        if isinstance(item, Burst):
-            for answer in item.answers:
-                yield answer
-        else:
-            yield getattr(item, "answer", item)
-
-
 async def talk(path: Path, conversation: str, text: str, steps: Steps, report: Report) -> str:
     """Send the message and follow its conversation to the turn's end; return that end."""
     backend = EchoBackend(lambda line: None, path)
@@ -97,29 +87,20 @@ async def talk(path: Path, conversation: str, text: str, steps: Steps, report: R
     chat.register(registry, backend, make_log("error"))
     await system.start(lambda: Extensions(registry.background_actors), name="extensions")
 
-    async def handler(made: Any, name: str) -> Any:
-        probe = await system.start(Probe[object], name=name)
-        made.__dict__["context"] = SimpleNamespace(
-            actor=registry.actor, ref=probe, session="s", deadline=None, ended_by=None, said=None,
-            features={FOLLOW}, clock=system.clock, notice=lambda text: None,
-        )  # fmt: skip
-        return made
-
     async def follow() -> None:
-        following = await handler(FollowSession(), "follower")
-        async with aclosing(
-            following.handle(FollowSessionRequest(session_id=conversation))
-        ) as events:
-            async for event in flat(events):
+        request = FollowSessionRequest(session_id=conversation)
+        following = answers_of(FollowSession(), request, registry, system, "follower")
+        async with aclosing(following) as events:
+            async for event in events:
                 report.position(event.position)
 
     follower = asyncio.create_task(follow())
-    sender = await handler(SendMessage(backend.journal, ends_if_stalled=False), "sender")
     request = SendMessageRequest(session_id=conversation, text=text, message_id="m")
+    sender = SendMessage(backend.journal, ends_if_stalled=False)
     end = "COMPLETED"
     try:
-        async with aclosing(sender.handle(request)) as events:
-            async for event in flat(events):
+        async with aclosing(answers_of(sender, request, registry, system, "sender")) as events:
+            async for event in events:
                 steps.step()
                 assert not isinstance(event, TurnInfo) or event.message_id == "m"
     except Failure as failure:

@@ -47,7 +47,8 @@ class EventLog(Generic[E]):
         self._pin: int | None = None
         self._readers: set[EventReader[E]] = set()
         self._waiting: list[asyncio.Future[None]] = []
-        self._wanted: asyncio.Future[None] | None = None
+        self.writer: asyncio.Future[None] | None = None
+        """Set while the writer waits for a reader."""
         self.closed: bool = False
         self.after: int = after
         """A reader at this position or a later one misses nothing."""
@@ -103,7 +104,7 @@ class EventLog(Generic[E]):
         """End every reader once it has read what is there. Later events are ignored."""
         self.closed = True
         self._wake()
-        self._let_go_on()
+        self.let_writer_go_on()
 
     def is_ahead(self) -> bool:
         """Return whether WINDOW bytes were appended since a reader last was at the end.
@@ -115,11 +116,11 @@ class EventLog(Generic[E]):
     async def wanted(self) -> None:
         """Wait until `is_ahead` is false: until the fastest reader keeps up. For one writer."""
         while self.is_ahead():
-            self._wanted = asyncio.get_running_loop().create_future()
+            self.writer = asyncio.get_running_loop().create_future()
             try:
-                await self._wanted
+                await self.writer
             finally:
-                self._wanted = None
+                self.writer = None
 
     # -- the readers -------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ class EventLog(Generic[E]):
         place = self._place(after)
         reader = EventReader(self, after, -1 if place is None else self._dropped + place)
         self._readers.add(reader)
-        self._let_go_on()
+        self.let_writer_go_on()
         return reader
 
     def read(self, index: int, at_most: int) -> tuple[list[E], int]:
@@ -142,19 +143,23 @@ class EventLog(Generic[E]):
         returned. Raises Gap if the given event is no longer kept. Readers call this.
         """
         kept = self._kept
-        place = index - self._dropped
+        place, end = index - self._dropped, len(self._kept)
         if place < 0:
             raise Gap
+        if place == end - 1:  # nearly always: the reader has waited for it
+            last, _, event = kept[-1]
+            self._unread = 0
+            return [event], last
         events: list[E] = []
         last = 0
-        while place < len(kept) and (at_most > 0 or not events):
+        while place < end and (at_most > 0 or not events):
             last, size, event = kept[place]
             if events and size > at_most:
                 return events, kept[place - 1][0]
             at_most -= size
             events.append(event)
             place += 1
-        if place == len(kept):
+        if place == end:
             self._unread = 0
         return events, last
 
@@ -174,8 +179,8 @@ class EventLog(Generic[E]):
 
     def let_writer_go_on(self) -> None:
         """Wake the writer if it waits: a reader has advanced."""
-        if self._wanted is not None:
-            self._let_go_on()
+        if self.writer is not None and not self.writer.done():
+            self.writer.set_result(None)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -193,10 +198,6 @@ class EventLog(Generic[E]):
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-    def _let_go_on(self) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
 
     def _trim(self) -> None:
         kept, pin = self._kept, self._pin
@@ -233,14 +234,14 @@ class EventReader(Generic[E]):
         log = self._log
         while True:
             events, last = log.read(self.index, at_most)
+            if log.writer is not None:
+                log.let_writer_go_on()
             if events:
                 self.index += len(events)
                 self.position = last
-                log.let_writer_go_on()
                 return events
             if log.closed:
                 raise LogClosed
-            log.let_writer_go_on()
             await log.more()
 
     def skip_to_end(self) -> None:

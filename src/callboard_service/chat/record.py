@@ -85,7 +85,7 @@ class TurnRecord:
     def add_tokens(self, texts: Sequence[str], *, reasoning: bool) -> int:
         """Add tokens and return their size. Raises Failure, and adds none, if they do not fit."""
         sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
-        size = sum(sizes)
+        size = sizes[0] if len(sizes) == 1 else sum(sizes)
         self._count(size)
         last = self._items[-1] if self._items else None
         if not isinstance(last, Text) or last.reasoning is not reasoning:

@@ -17,6 +17,7 @@ from actors import (
     Last,
     LogClosed,
     Opens,
+    Relay,
     StreamActor,
     Timer,
     Undelivered,
@@ -74,6 +75,9 @@ SETTLING: Final = 600.0
 
 SendEvent: TypeAlias = ReplyEvent | TurnInfo
 
+_OF_NOTE: Final = frozenset({ChatCompleted, AskEvent, AskClosed})
+"""Events of a turn that need more than forwarding."""
+
 _NEW_KINDS: Final = (ToolProgressEvent, PlanEvent, UsageEvent)
 """Events that the first version of the contract does not have."""
 
@@ -112,17 +116,23 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 conversation, Admit(request, sender, remaining), ADMISSION
             )
             if isinstance(admitted, Replayed):
-                async for event in self._replay(request, admitted):
-                    yield event
+                async for item in self._replay(request, admitted):
+                    yield item
                 return
             if request.admit_only:
-                events = await admitted.reader.next()
+                first = await admitted.reader.next()
                 admitted.reader.close()
-                yield Last(_first_info(events, admitted.turn_id))
+                yield Last(_first_info(first, admitted.turn_id))
                 return
-            async with aclosing(self._stream(request, admitted, conversation)) as stream:
-                async for event in stream:
-                    yield event
+            shows_turn = bool(request.message_id)
+            async with aclosing(self._events(admitted, shows_turn=shows_turn)) as events:
+                relay = Relay(events, until=_OF_NOTE)
+                yield relay
+                while (event := relay.stopped_by) is not None:
+                    yield self._noted(event, conversation)
+                    if isinstance(event, ChatCompleted):
+                        return
+                    yield relay
         finally:
             if self._answers is not None:
                 self._answers.cancel()
@@ -132,14 +142,11 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             said = context.said
             sender.said = said if isinstance(said, Failure) else None
 
-    async def _stream(
-        self,
-        request: SendMessageRequest,
-        admitted: Streamed,
-        conversation: ActorRef[ConversationMessage],
-    ) -> AsyncGenerator[Yielded[SendEvent], None]:
+    async def _events(
+        self, admitted: Streamed, *, shows_turn: bool
+    ) -> AsyncGenerator[SendEvent | Burst[SendEvent], None]:
+        """Yield what the client gets of its turn. Raises Failure."""
         reader, turn_id = admitted.reader, admitted.turn_id
-        shows_turn = bool(request.message_id)
         if admitted.queued and not shows_turn:
             self._notice = self.context.clock.call_later(UNSAID, self._announce_wait)
         try:
@@ -156,13 +163,22 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                         yield tokens[0] if len(tokens) == 1 else Burst(tokens)
                         continue
                     assert isinstance(event, Single)
-                    item = self._item(event, conversation, shows_turn=shows_turn)
-                    if item is not None:
-                        yield item
-                    if isinstance(item, Last):
-                        return
+                    shown = self._shown(event, shows_turn=shows_turn)
+                    if shown is not None:
+                        yield shown
         finally:
             reader.close()
+
+    def _noted(
+        self, event: SendEvent, conversation: ActorRef[ConversationMessage]
+    ) -> Yielded[SendEvent]:
+        """Return an event that needs more than forwarding in the form in which it is yielded."""
+        if isinstance(event, AskEvent):
+            self._listen(conversation)
+            return Opens(event.ask_id, event, AskClosed(ask_id=event.ask_id))
+        if isinstance(event, AskClosed):
+            return Closes(event.ask_id, event)
+        return Last(event)
 
     def _announce_wait(self) -> None:
         self.context.notice(
@@ -174,25 +190,12 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
         if self._notice is not None and info.state != TurnState.TURN_STATE_QUEUED:
             self._notice.cancel()
 
-    def _item(
-        self,
-        event: Single,
-        conversation: ActorRef[ConversationMessage],
-        *,
-        shows_turn: bool,
-    ) -> Yielded[SendEvent] | None:
+    def _shown(self, event: Single, *, shows_turn: bool) -> SendEvent | None:
         """Return what the client gets for an event of its turn; None: nothing. Raises Failure."""
         payload = event.payload
         match payload:
-            case ChatCompleted():
-                return Last(payload)
             case ChatError():
                 raise failure_of(payload)
-            case AskEvent():
-                self._listen(conversation)
-                return Opens(payload.ask_id, payload, AskClosed(ask_id=payload.ask_id))
-            case AskClosed():
-                return Closes(payload.ask_id, payload)
             case TurnInfo():
                 self._note_state(payload)
                 return turn_info(event, payload) if shows_turn else None

@@ -63,7 +63,9 @@ class EchoBackend(StoredConversations):
         """Return ready while the conversations can be used."""
         return Health(self.is_open, "sends back what it is sent")
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+    async def reply(  # noqa: C901 - a case for each directive
+        self, prompt: Prompt
+    ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Carry out the steps of the text one by one."""
         sent = 0
         delay: float | None = None
@@ -81,7 +83,8 @@ class EchoBackend(StoredConversations):
                     yield Burst(self._tokens(times))
                 case say.Text() | say.Repeat():
                     for token in self._separate(step):
-                        await _pause(delay)
+                        if delay is not None:
+                            await asyncio.sleep(delay)
                         sent += 1
                         yield token
                 case say.Stop(reason):
@@ -94,8 +97,8 @@ class EchoBackend(StoredConversations):
                     async for event in _ask(kind, f"{prompt.turn_id}-{number}", prompt):
                         yield event
                 case _:
-                    if isinstance(step, say.Progress):
-                        await _pause(delay)
+                    if isinstance(step, say.Progress) and delay is not None:
+                        await asyncio.sleep(delay)
                     yield _event(step, tools, f"call-{number}")
 
     def _separate(self, step: say.Text | say.Repeat) -> Iterator[ChatToken]:
@@ -132,12 +135,6 @@ class _Tools:
         result, self._result = self._result, None
         if result is not None:
             yield result
-
-
-async def _pause(delay: float | None) -> None:
-    """Wait before a token. delay: seconds; None: go on at once, in the same turn of the loop."""
-    if delay is not None:
-        await asyncio.sleep(delay)
 
 
 async def _ask(
