@@ -23,7 +23,7 @@ from tests.e2e.service_process import ROOT, ServiceProcess, running
 from tests.security.raw import hello
 
 TIMES = 10
-REASON = "a message may have 1048576 bytes (Limits.max_message_bytes)"
+REASON = "a message may have at most 1048576 bytes (Limits.max_message_bytes)"
 
 SIZES = pytest.mark.parametrize("size", [2_100_000, 16_000_000])
 """Bytes: less than the socket buffers of both sides hold, and much more."""

@@ -39,7 +39,10 @@ NOT_RUN = {
 }
 """The beginnings of blocks that no test runs, and the reasons."""
 
-READ_ELSEWHERE = {"hex": "tests/test_protocol_docs.py reads each frame"}
+READ_ELSEWHERE = {
+    "frames": "tests/test_protocol_docs.py parses each frame",
+    "hex": "tests/test_protocol_docs.py reads each frame",
+}
 """Languages of blocks that are not run, and where they are read instead."""
 
 

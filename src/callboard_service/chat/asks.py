@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import AskClosed, TurnState
+from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, TurnState
 from callboard_service.chat.messages import Answer
 from callboard_service.chat.turn import OpenTurn, fits
 
@@ -19,24 +19,43 @@ async def take_answer(conversation: "Conversation", message: Answer) -> None:
     was such an ask.
     """
     answer = message.answer
-    for turn in conversation.turns.values():
-        record = turn.output.record
-        if (ask := record.asks.get(answer.ask_id)) is not None:
-            if answer.ask_id in turn.settling:
-                turn.settling[answer.ask_id].append(message.reply)
-            elif not fits(ask, answer):
-                raise Failure(Code.INVALID_ARGUMENT, "that answer is not one of the options")
-            else:
-                turn.settling[answer.ask_id] = [message.reply]
-                turn.output.answers.put_nowait(answer)
-            return
-        if (closed := record.closed.get(answer.ask_id)) is not None:
-            message.reply.send(closed)
-            return
-    closed = await conversation.journal.find_ask_closed(conversation.id, answer.ask_id)
+    turn = offer(conversation, answer)
+    if turn is not None:
+        turn.settling[answer.ask_id].append(message.reply)
+        return
+    closed = _closed(conversation, answer.ask_id)
+    if closed is None:
+        closed = await conversation.journal.find_ask_closed(conversation.id, answer.ask_id)
     if closed is None:
         raise Failure(Code.NOT_FOUND, f"there is no ask {answer.ask_id[:80]!r}")
     message.reply.send(closed)
+
+
+def offer(conversation: "Conversation", answer: AnswerRequest) -> OpenTurn | None:
+    """Pass the first answer that an open ask allows to the backend; return the ask's turn.
+
+    Returns None if no such ask is open. Raises Failure: INVALID_ARGUMENT for an answer that the ask
+    does not allow.
+    """
+    for turn in conversation.turns.values():
+        ask = turn.output.record.asks.get(answer.ask_id)
+        if ask is None:
+            continue
+        if answer.ask_id not in turn.settling:
+            if not fits(ask, answer):
+                raise Failure(Code.INVALID_ARGUMENT, "that answer is not one of the options")
+            turn.settling[answer.ask_id] = []
+            turn.output.answers.put_nowait(answer)
+        return turn
+    return None
+
+
+def _closed(conversation: "Conversation", ask_id: str) -> AskClosed | None:
+    """Return how an ask of an open turn was settled; None if it was not."""
+    for turn in conversation.turns.values():
+        if (closed := turn.output.record.closed.get(ask_id)) is not None:
+            return closed
+    return None
 
 
 async def changed(conversation: "Conversation", turn: OpenTurn) -> None:

@@ -25,6 +25,7 @@ from callboard_service.chat.messages import (
     Delete,
     Expire,
     Follow,
+    Offer,
     Recover,
     Sender,
     Stop,
@@ -128,6 +129,9 @@ class Conversation(Actor[ConversationMessage]):
                     await ending.stop_for(self, message)
                 case Answer():
                     await asks.take_answer(self, message)
+                case Offer():
+                    asks.offer(self, message.answer)
+                    message.reply.send(None)
                 case Expire(turn_id, failure, unsent):
                     await ending.expire(self, turn_id, failure, unsent=unsent)
                 case Delete():

@@ -92,6 +92,13 @@ class Answer(Question[AskClosed]):
 
 
 @dataclass
+class Offer(Question[None]):
+    """Answer an ask; the reply is sent once the answer is accepted, before the ask is settled."""
+
+    answer: AnswerRequest
+
+
+@dataclass
 class Delete(Question[None]):
     """End all turns, then delete the conversation."""
 
@@ -113,4 +120,6 @@ class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
-ConversationMessage: TypeAlias = Admit | Follow | Where | Stop | Answer | Delete | Expire | Recover
+ConversationMessage: TypeAlias = (
+    Admit | Follow | Where | Stop | Answer | Offer | Delete | Expire | Recover
+)

@@ -49,8 +49,8 @@ from callboard_service.chat.ending import INTERRUPTED, final_info
 from callboard_service.chat.log import LogEvent, Single, Tokens, turn_info
 from callboard_service.chat.messages import (
     Admit,
-    Answer,
     ConversationMessage,
+    Offer,
     Replayed,
     Sender,
     Streamed,
@@ -66,9 +66,6 @@ UNSAID: Final = 0.2
 
 ADMISSION: Final = 60.0
 """Seconds that a conversation has to admit a message."""
-
-MAX_ANSWERS: Final = 64
-"""Answers of one request that are being settled; further ones wait."""
 
 SETTLING: Final = 600.0
 """Seconds that the backend has to accept an answer."""
@@ -243,25 +240,15 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             self._answers = asyncio.get_running_loop().create_task(self._pass_on(conversation))
 
     async def _pass_on(self, conversation: ActorRef[ConversationMessage]) -> None:
-        """Pass on each answer without waiting for the last: some are settled only together."""
-        running: set[asyncio.Task[None]] = set()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                answer = await self.context.received(AnswerRequest)
-                running.add(group.create_task(self._answer(conversation, answer)))
-                if len(running) >= MAX_ANSWERS:
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                running = {task for task in running if not task.done()}
-
-    async def _answer(
-        self, conversation: ActorRef[ConversationMessage], answer: AnswerRequest
-    ) -> None:
-        try:
-            await ask_conversation(conversation, Answer(answer), SETTLING)
-        except Failure as failure:
-            if failure.alone().code is Code.INVALID_ARGUMENT:
-                message = "That answer is not one of the options; the question is still open."
-                self.context.notice(message)
+        """Pass on each answer once the one before it was accepted or refused."""
+        while True:
+            answer = await self.context.received(AnswerRequest)
+            try:
+                await ask_conversation(conversation, Offer(answer), ADMISSION)
+            except Failure as failure:
+                if failure.alone().code is Code.INVALID_ARGUMENT:
+                    message = "That answer is not one of the options; the question is still open."
+                    self.context.notice(message)
 
 
 def failure_of(error: ChatError) -> Failure:

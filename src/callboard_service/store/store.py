@@ -82,7 +82,8 @@ _INFO: Final = f"""
 """  # noqa: S608  # a constant
 _LIST: Final = f"{_INFO} WHERE (updated_at, key) < (?, ?) ORDER BY updated_at DESC, key DESC"
 _ENSURE: Final = """
-    INSERT INTO conversations (id, title, created_at, updated_at) VALUES (?, '', ?, ?)
+    INSERT INTO conversations (id, title, created_at, updated_at, create_id)
+    VALUES (?, '', ?, ?, ?)
     ON CONFLICT (id) DO NOTHING
 """
 
@@ -166,7 +167,17 @@ class ConversationStore(TurnStore):
 
         return await self._write(insert)
 
-    async def ensure(self, conversation_id: str) -> None:
+    async def created_by(self, create_id: str) -> str:
+        """Return the id of the conversation that was created with this id; empty if none was."""
+
+        def select(transaction: Transaction) -> str:
+            sql = "SELECT id FROM conversations WHERE create_id = ?"
+            row = transaction.row(sql, create_id)
+            return "" if row is None else str(row["id"])
+
+        return await self._database.read(select)
+
+    async def ensure(self, conversation_id: str, create_id: str = "") -> None:
         """Create a conversation with this id, without a title, unless there is one.
 
         For a backend whose conversations are kept elsewhere and only their turns here.
@@ -174,7 +185,7 @@ class ConversationStore(TurnStore):
         now = self._now()
 
         def insert(transaction: Transaction) -> None:
-            transaction.change(_ENSURE, conversation_id, now, now)
+            transaction.change(_ENSURE, conversation_id, now, now, create_id or None)
 
         await self._write(insert)
 

@@ -135,11 +135,17 @@ class OpenCodeBackend:
     async def create(self, title: str, create_id: str = "") -> SessionInfo:
         """Create a conversation. Without a title, OpenCode will give it one.
 
-        Raises Failure: UNIMPLEMENTED for a `create_id`, which the server does not know.
+        create_id: kept here, as the server does not know it. If this process dies between the
+        server's answer and the store's, a repeated request creates another conversation.
         """
         if create_id:
-            raise Failure(Code.UNIMPLEMENTED, "OpenCode takes no create_id")
-        return session_info(await (await self._hub.api()).create(title), {})
+            known = await self._turns.read(lambda store: store.created_by(create_id))
+            if known:
+                return await self.get(known)
+        info = session_info(await (await self._hub.api()).create(title), {})
+        if create_id:
+            await self._turns.write(lambda store: store.ensure(info.id, create_id))
+        return info
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation of the project. Raises Failure: NOT_FOUND."""
