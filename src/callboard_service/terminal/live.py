@@ -51,6 +51,9 @@ Asker = Callable[[AskEvent, Feed], Awaitable[Answered | None]]
 """Shows an ask and returns its answers; None if it was settled in the meantime. Raises Interrupted
 if the reply is to be cancelled."""
 
+REFUSAL: Final = 0.3
+"""Seconds in which an answer that an ask does not allow is refused."""
+
 
 class LiveTurns:
     """The turns of one conversation on a screen.
@@ -75,6 +78,8 @@ class LiveTurns:
         self._leave = leave
         self._shown: tuple[str, TurnView] | None = None
         """The turn on the screen, and its id."""
+        self._sending: set[asyncio.Future[bool]] = set()
+        """Answers whose asks are not settled yet."""
         self._awaited: list[str] = []
         """Turns of one's own messages that have not ended."""
         self._texts: dict[str, str] = {}
@@ -283,7 +288,26 @@ class LiveTurns:
             return await self._asker(ask, self.feed)
 
     async def _answer(self, ask_id: str, answered: Answered) -> bool:
-        """Send an answer; return whether the ask need not be put again."""
+        """Send an answer; return whether the ask need not be put again.
+
+        Waits a moment for a refusal, but not for the ask to be settled if there is more to show:
+        questions that were asked together are settled together, once the last one is answered.
+        """
+        sending = asyncio.ensure_future(self._send_answer(ask_id, answered))
+        await asyncio.wait({sending}, timeout=REFUSAL)
+        if not sending.done() and self.feed.head() is None:
+            more = asyncio.ensure_future(self.feed.more())
+            try:
+                await asyncio.wait({sending, more}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                more.cancel()
+        if sending.done():
+            return sending.result()
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        return True
+
+    async def _send_answer(self, ask_id: str, answered: Answered) -> bool:
         answer = AnswerRequest(ask_id=ask_id, answers=answered.answers, message=answered.message)
         request = AnswerAskRequest(session_id=self._id, answer=answer)
         try:
@@ -293,6 +317,8 @@ class LiveTurns:
                 return True  # the turn has ended, as the feed will report
             self._screen.error(failed.error)
             return failed.code is not Code.INVALID_ARGUMENT
+        except TransportError:
+            pass  # the feed reports it
         return True
 
     async def _request_stop(self, turn_id: str) -> None:

@@ -138,6 +138,14 @@ def why_stopped(completed: ChatCompleted) -> str:
     return f"the reply has ended: {detail}" if detail else ""
 
 
+def is_nearly_full(usage: UsageEvent) -> bool:
+    """Return whether a conversation uses so much of the model's context that a person should know.
+
+    That is four fifths of it.
+    """
+    return 0 < usage.context_size * 4 <= usage.context_used * 5
+
+
 def used(usage: UsageEvent) -> str:
     """Return on one line what a conversation has used; empty if nothing is known."""
     parts = []

@@ -17,7 +17,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.terminal.feed import Shown
 from callboard_service.terminal.printed import PrintedText
-from callboard_service.terminal.text import why_stopped
+from callboard_service.terminal.text import is_nearly_full, why_stopped
 from callboard_service.terminal.view import View
 
 
@@ -118,5 +118,5 @@ class TurnView:
         if compare and (lost := self._text.missing):
             what = "character" if lost == 1 else f"{lost} characters"
             self._view.line(f"not kept of the text above: the last {what}")
-        if self._usage is not None:
+        if self._usage is not None and is_nearly_full(self._usage):
             self._view.usage(self._usage)

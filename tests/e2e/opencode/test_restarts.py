@@ -82,11 +82,11 @@ async def test_a_reply_that_the_server_continued_is_picked_up(
     read = call("read", filePath=str(server.project / "r.txt"))
     text = script([read], [think("so"), say("one "), wait("picked up"), say("two")])
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             conversation = await begin(client, text, "token")
             await kill(service)
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             stream = client.answers(await client.open(send_message=sent(conversation, "again")))
             seen = await until(stream, "tool_result")
             llm.go("picked up")
@@ -107,14 +107,14 @@ async def test_a_reply_that_ended_meanwhile_is_complete(
     """The server ended it while no service was there; nobody has to ask for the conversation."""
     text = script([say("one "), wait("ended meanwhile"), say("two")])
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             conversation = await begin(client, text, "token")
             await kill(service)
     llm.go("ended meanwhile")
     (asked,) = llm.about(text)
     assert await asked.end()
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             while await state_of(client, conversation) != IDLE:
                 pass
             seen = await again(client, conversation)
@@ -130,7 +130,7 @@ async def test_a_message_that_never_reached_the_server_is_not_posted_later(
     """The service was killed after it had stored that the turn runs."""
     text = script([say("never")])
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             conversation = await client.conversation("restarts")
     store = await ConversationStore.open(services.turns, report=print)
     await store.ensure(conversation)
@@ -139,7 +139,7 @@ async def test_a_message_that_never_reached_the_server_is_not_posted_later(
     )
     await store.close()
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             seen = await again(client, conversation)
     assert (seen[-1].error.code, seen[-1].error.retryable) == ("ABORTED", False)
     assert llm.about(text) == []
@@ -150,11 +150,11 @@ async def test_an_ask_is_still_open_after_a_restart(services: Services) -> None:
     bash = call("bash", command="printf asked", description="print")
     text = script([bash], [say("printed")])
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             conversation = await begin(client, text, "ask")
             await kill(service)
     with services.start() as service:
-        async with service.connect() as client:
+        async with service.connect(features=["follow"]) as client:
             stream = client.answers(await client.open(send_message=sent(conversation, "again")))
             ask = (await until(stream, "ask"))[-1].ask
             yes = message("AnswerRequest", ask_id=ask.ask_id, answers=["once"])

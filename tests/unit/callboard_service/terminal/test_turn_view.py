@@ -134,13 +134,13 @@ def test_progress_is_shown_once_a_second() -> None:
     assert out.getvalue().splitlines() == ["  … b", "  … d"]
 
 
-def test_usage_is_shown_at_the_end() -> None:
+def test_usage_is_shown_at_the_end_once_the_context_is_nearly_full() -> None:
     """What the conversation has used is shown once, as far as it is known."""
     view, out = turn()
     view.show(UsageEvent(context_used=10))
-    view.show(UsageEvent(context_used=1234, context_size=8192, cost=0.5, currency="EUR"))
+    view.show(UsageEvent(context_used=7234, context_size=8192, cost=0.5, currency="EUR"))
     view.end()
-    assert out.getvalue() == "context 1,234 of 8,192 tokens; cost 0.5 EUR\n"
+    assert out.getvalue() == "context 7,234 of 8,192 tokens; cost 0.5 EUR\n"
     view, out = turn()
     view.show(UsageEvent())
     view.end()
