@@ -61,11 +61,6 @@ class EventLog(Generic[E]):
         return self._bytes
 
     @property
-    def readers(self) -> int:
-        """The number of open readers."""
-        return len(self._readers)
-
-    @property
     def waiting(self) -> int:
         """The number of readers that wait for the next event."""
         return len(self._waiting)

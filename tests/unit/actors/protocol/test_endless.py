@@ -178,3 +178,10 @@ def test_a_drain_ends_endless_requests_and_no_others() -> None:
     assert [sent.said for sent in take(session)] == [
         "going away update 700", *["!UNAVAILABLE retryable"] * 3
     ]  # fmt: skip
+
+
+def test_an_empty_batch_takes_no_room() -> None:
+    session = machine()
+    opened(session, 1)
+    assert stream(session, 1).answer_all(iter([]), 100)
+    assert fill(session, 1) == QUARTER

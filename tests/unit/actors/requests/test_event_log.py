@@ -53,7 +53,12 @@ async def test_a_reader_that_stops_waiting_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert log.waiting == 0
+    waiting = asyncio.ensure_future(reader.next())
+    await asyncio.sleep(0)
+    waiting.cancel()
     log.append(2, 2, 10)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     assert await reader.next() == [2]
 
 
