@@ -52,7 +52,7 @@ from callboard_service.pages import (
     shorten,
 )
 
-MAX_ALIVE: Final = 10_000
+MAX_ALIVE: Final = 4_096
 """Conversations whose actors are alive at once."""
 
 IDLE: Final = 60.0
