@@ -7,7 +7,7 @@ from uuid import uuid4
 from actors import Code, Failure, Lifecycle, Restart
 from callboard.v1.chat_pb2 import Delivery, SendMessageRequest, TurnState
 from callboard_service.backends.base import Prompt
-from callboard_service.chat.messages import Admit, Expire, Replayed, Sender, Streamed
+from callboard_service.chat.messages import Admit, Replayed, Sender, Streamed
 from callboard_service.chat.runner import TurnRunner
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn, NewTurn
@@ -45,6 +45,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         if known is None:
             raise refusal
         return await _known(conversation, known, sender)
+    await conversation.store_ends()
     seconds = message.seconds
     now = datetime.now(UTC)
     admitted = await journal.admit(
@@ -67,7 +68,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     turn.session = sender.session
     streamed = _stream(conversation, turn, sender)
     if seconds is not None:
-        conversation.context.after(seconds, Expire(turn.id, DEADLINE))
+        conversation.expire_after(turn, seconds, DEADLINE)
     if turn.state == TurnState.TURN_STATE_RUNNING:
         run(conversation, turn)
     conversation.log.add(turn.id, turn.info(), turn.kept.text)

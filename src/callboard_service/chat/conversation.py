@@ -29,6 +29,7 @@ from callboard_service.chat.messages import (
     Recover,
     Sender,
     Stop,
+    StoreEnds,
     Where,
 )
 from callboard_service.chat.output import OutputWriter, TurnOutput
@@ -41,6 +42,9 @@ R = TypeVar("R")
 UNSENT: Final = Failure(
     Code.CANCELLED, "the service was restarted, and the message was not sent again in time"
 )
+RETRY: Final = 5.0
+"""Seconds after which the end of a turn that the store could not write is written again."""
+
 RUNNING_STATES: Final = frozenset(
     {
         TurnState.TURN_STATE_RUNNING,
@@ -84,6 +88,8 @@ class Conversation(Actor[ConversationMessage]):
         self.deletion: Delete | None = None
         """Set once the conversation is to be deleted."""
         self.deleted: bool = False
+        self.unstored: list[Callable[[], Awaitable[None]]] = []
+        """What stores the ends of turns that the store could not write, in their order."""
         self._read: set[OpenTurn] = set()
         """Turns that have ended and whose senders still read."""
         self._watched: dict[str, Sender | None] = {}
@@ -114,34 +120,52 @@ class Conversation(Actor[ConversationMessage]):
     async def receive(self, message: ConversationMessage) -> None:
         """Handle one message. A Failure is the answer to its question."""
         try:
-            match message:
-                case Admit():
-                    message.reply.send(await admission.admit(self, message))
-                    if self.environment.changes.watched:
-                        await self.note_change()
-                case Follow(follower):
-                    self._watch(follower, None)
-                    message.reply.send(self)
-                case Where():
-                    begun = [turn.begun for turn in self.turns.values()]
-                    message.reply.send(min(begun, default=self.log.last))
-                case Stop():
-                    await ending.stop_for(self, message)
-                case Answer():
-                    await asks.take_answer(self, message)
-                case Offer():
-                    asks.offer(self, message.answer)
-                    message.reply.send(None)
-                case Expire(turn_id, failure, unsent):
-                    await ending.expire(self, turn_id, failure, unsent=unsent)
-                case Delete():
-                    await ending.delete(self, message)
-                case Recover():
-                    pass  # `started` has done it
+            if isinstance(message, Question):
+                await self._reply_to(message)
+            else:
+                await self._note(message)
         except Failure as failure:
             if isinstance(message, Question):
                 message.reply.fail(failure.alone())
         self.hold()
+
+    async def _reply_to(
+        self, message: Admit | Follow | Where | Stop | Answer | Offer | Delete
+    ) -> None:
+        match message:
+            case Admit():
+                message.reply.send(await admission.admit(self, message))
+                if self.environment.changes.watched:
+                    await self.note_change()
+            case Follow(follower):
+                self._watch(follower, None)
+                message.reply.send(self)
+            case Where():
+                begun = [turn.begun for turn in self.turns.values()]
+                message.reply.send(min(begun, default=self.log.last))
+            case Stop():
+                await ending.stop_for(self, message)
+            case Answer():
+                await asks.take_answer(self, message)
+            case Offer():
+                asks.offer(self, message.answer)
+                message.reply.send(None)
+            case Delete():
+                await ending.delete(self, message)
+
+    async def _note(self, message: Expire | StoreEnds | Recover) -> None:
+        match message:
+            case Expire(turn_id, failure, unsent):
+                await ending.expire(self, turn_id, failure, unsent=unsent)
+            case StoreEnds():
+                try:
+                    await self.store_ends()
+                except Failure:
+                    self.retry_later()
+                else:
+                    await self.start_next()
+            case Recover():
+                pass  # `started` has done it
 
     async def down(self, down: Down) -> None:
         """Note the end of the actor that ran a turn, or of a sender's or follower's request."""
@@ -203,9 +227,27 @@ class Conversation(Actor[ConversationMessage]):
         """Forget a turn that has ended, once its senders have read its end."""
         del self.turns[turn.id]
         self.ended += 1
+        for cancel in turn.timers:
+            cancel()
         if turn.senders:
             self._read.add(turn)
         self.pin()
+
+    def expire_after(
+        self, turn: OpenTurn, seconds: float, failure: Failure, *, unsent: bool = False
+    ) -> None:
+        """End the turn with this failure in `seconds`; see `Expire`."""
+        turn.timers.append(self.context.after(seconds, Expire(turn.id, failure, unsent)))
+
+    async def store_ends(self) -> None:
+        """Store the ends of turns that could not be stored when they ended. Raises Failure."""
+        while self.unstored:
+            try:
+                await self.unstored[0]()
+            except Failure as failure:
+                if failure.code not in (Code.NOT_FOUND, Code.FAILED_PRECONDITION):
+                    raise
+            del self.unstored[0]
 
     def add_sender(self, turn: OpenTurn, sender: Sender) -> None:
         """Note that this request streams the turn, until its actor ends."""
@@ -241,6 +283,10 @@ class Conversation(Actor[ConversationMessage]):
             self.log.add(first.id, first.info())
             for turn in self.number_queue():
                 self.log.add(turn.id, turn.info())
+
+    def retry_later(self) -> None:
+        """Try to store the ends of turns again after a while."""
+        self.context.after(RETRY, StoreEnds())
 
     def hold(self) -> None:
         """Stay alive while a turn is open or anybody reads; see `ActorContext.hold`."""
@@ -278,10 +324,9 @@ class Conversation(Actor[ConversationMessage]):
         self.log.add(turn.id, turn.info(), kept.text)
         if kept.deadline_at is not None:
             seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()
-            self.context.after(max(seconds, 0.0), Expire(turn.id, admission.DEADLINE))
+            self.expire_after(turn, max(seconds, 0.0), admission.DEADLINE)
         if not kept.detached:
-            expire = Expire(turn.id, UNSENT, unsent=True)
-            self.context.after(self.environment.resume_window, expire)
+            self.expire_after(turn, self.environment.resume_window, UNSENT, unsent=True)
 
     def _let_go(self, sender: Sender) -> None:
         """Forget the ended turn that only this sender still read."""

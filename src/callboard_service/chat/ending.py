@@ -45,23 +45,29 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
         following = None
     if conversation.deletion is not None:
         following = None
-    if failure is None:
-        turn.state = TurnState.TURN_STATE_COMPLETED
-    else:
-        turn.state = _STATES.get(failure.code, TurnState.TURN_STATE_FAILED)
-    try:
+    final = state = TurnState.TURN_STATE_COMPLETED
+    if failure is not None:
+        final = state = _STATES.get(failure.code, TurnState.TURN_STATE_FAILED)
+
+    async def store(start: str = "", failure: Failure | None = failure) -> None:
         await conversation.journal.end(
             conversation.id,
             turn.id,
-            turn.state,
+            state,
             await output.entries(),
             completed=output.completed if failure is None else None,
             error=None if failure is None else chat_error(failure),
-            start="" if following is None else following.id,
+            start=start,
         )
-    except Failure as unsaved:
-        failure, following = unsaved.alone(), None
-        turn.state = TurnState.TURN_STATE_FAILED
+
+    try:
+        await store("" if following is None else following.id)
+    except Failure as unstored:
+        failure, following = unstored.alone(), None
+        final = TurnState.TURN_STATE_FAILED
+        conversation.unstored.append(store)
+        conversation.retry_later()
+    turn.state = final  # not before it is stored: a snapshot may be made meanwhile
     conversation.remove_turn(turn)
     for event in closed:
         conversation.log.add(turn.id, event)

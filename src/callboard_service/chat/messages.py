@@ -116,10 +116,15 @@ class Expire:
 
 
 @dataclass(slots=True)
+class StoreEnds:
+    """Try again to store the ends of turns that the store could not write."""
+
+
+@dataclass(slots=True)
 class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
 ConversationMessage: TypeAlias = (
-    Admit | Follow | Where | Stop | Answer | Offer | Delete | Expire | Recover
+    Admit | Follow | Where | Stop | Answer | Offer | Delete | Expire | StoreEnds | Recover
 )

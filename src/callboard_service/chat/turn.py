@@ -1,5 +1,6 @@
 """A turn that has not ended, as its conversation's actor keeps it. No I/O."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actors import ActorRef, Failure, Reply
@@ -20,9 +21,9 @@ class OpenTurn:
     """A turn that is queued, running or waiting.
 
     begun: the position before its first event. runner: the actor that runs it; None while it is
-    queued. resumed: it was running when the service ended. stopping: why it was stopped. waiters:
-    who is told of its end. settling: for each ask with an accepted answer, who is told of its
-    AskClosed.
+    queued. resumed: it was running when the service ended. stopping: why it was stopped. timers:
+    what cancels its deadlines. waiters: who is told of its end. settling: for each ask with an
+    accepted answer, who is told of its AskClosed.
     """
 
     kept: KeptTurn
@@ -35,6 +36,7 @@ class OpenTurn:
     stopping: Failure | None = None
     session: str = ""
     senders: set[Sender] = field(default_factory=set)
+    timers: list[Callable[[], None]] = field(default_factory=list)
     waiters: list[Reply[TurnInfo]] = field(default_factory=list)
     settling: dict[str, list[Reply[AskClosed]]] = field(default_factory=dict)
 
