@@ -31,7 +31,7 @@ LOOK_TIMEOUT: Final = 5.0
 _BUSY: Final = 0.5
 """Seconds of work on one message from which the message and the time are shown."""
 
-_SHOWN: Final = 20
+_SHOWN: Final = 10
 
 
 async def show(client: Client, *, watch: bool, as_json: bool) -> None:
