@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -55,11 +56,14 @@ async def show(client: Client, *, watch: bool, as_json: bool) -> None:
             status, trouble = await _look(client, status)
             console.print(Text(trouble) if trouble else render(status))
         raise BrokenPipeError
-    with Live(render(status), console=console, auto_refresh=False, screen=True) as live:
+    fitting = partial(render, rows=console.height)
+    with Live(fitting(status), console=console, auto_refresh=False, screen=True) as live:
         while True:
             await asyncio.sleep(REFRESH)
             status, trouble = await _look(client, status)
-            live.update(Group(Text(trouble, ERROR), render(status)) if trouble else render(status))
+            live.update(
+                Group(Text(trouble, ERROR), fitting(status)) if trouble else fitting(status)
+            )
             live.refresh()
 
 
@@ -87,23 +91,29 @@ async def fetch(client: Client, timeout: float = CALL_TIMEOUT) -> ServiceStatus:
     return await client.call(request, ServiceStatus, timeout=timeout)
 
 
-def render(status: ServiceStatus) -> RenderableType:
-    """Return the status laid out for a person."""
+def render(status: ServiceStatus, rows: int | None = None) -> RenderableType:
+    """Return the status laid out for a person.
+
+    rows: of the screen; as few children of each actor are shown as it needs. None: no limit.
+    """
     table = Table.grid(padding=(0, 2))
     health = status.backend_health
     mood = Text("ready", "green") if health.ready else Text("not ready", "bold red")
     backend = Text.assemble(one_line(status.backend), "  ", mood, f"  {one_line(health.detail)}")
     faults = f"{status.crashes} crashed, {status.restarts} restarted, {status.given_up} given up"
-    rows: tuple[tuple[str, str | Text], ...] = (
+    lines: tuple[tuple[str, str | Text], ...] = (
         ("callboard", f"{one_line(status.version)}, up {_since(status)}"),
         ("backend", backend),
         ("sessions", _sessions(status)),
         ("requests", _requests(status)),
         ("actors", f"{faults}; {status.dead_letters} dead letters"),
     )
-    for name, value in rows:
+    for name, value in lines:
         table.add_row(Text(name, "bold"), value)
-    return Group(table, Text(), _tree(status.root))
+    shown = _SHOWN
+    while rows is not None and shown > 1 and _height(status.root, shown) > rows - len(lines) - 2:
+        shown -= 1
+    return Group(table, Text(), _tree(status.root, shown))
 
 
 def _sessions(status: ServiceStatus) -> str:
@@ -128,13 +138,21 @@ def _since(status: ServiceStatus) -> str:
     return str(datetime.now(UTC) - started).split(".", maxsplit=1)[0]
 
 
-def _tree(actor: ActorStatus, parent: Tree | None = None) -> Tree:
+def _height(actor: ActorStatus, shown: int) -> int:
+    """Return the lines of the actor's tree with at most `shown` children of each actor."""
+    children = actor.children[:shown]
+    more = len(actor.children) > len(children) or actor.more_children > 0
+    return 1 + more + sum(_height(child, shown) for child in children)
+
+
+def _tree(actor: ActorStatus, shown: int, parent: Tree | None = None) -> Tree:
     label = _label(actor)
     tree = Tree(label) if parent is None else parent.add(label)
-    for child in actor.children:
-        _tree(child, tree)
-    if actor.more_children:
-        tree.add(Text(f"… {actor.more_children} more", "dim"))
+    for child in actor.children[:shown]:
+        _tree(child, shown, tree)
+    more = actor.more_children + max(len(actor.children) - shown, 0)
+    if more:
+        tree.add(Text(f"… {more} more", "dim"))
     return tree
 
 
