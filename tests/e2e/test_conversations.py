@@ -238,6 +238,26 @@ async def test_queued_turns_run_in_order_and_show_their_place(client: Contract) 
     assert text_of(await client.all(second)) == "b"
 
 
+async def test_messages_that_wait_do_not_let_the_running_turn_go_on(
+    shared: ServiceProcess, other: Contract
+) -> None:
+    """The turn's own reader has no credit, and the queue behind it does not count as readers."""
+    async with shared.connect(initial_credit=2) as client:
+        conversation = await client.conversation()
+        say = await client.say(conversation, "[[repeat:1000000]]")
+        await client.queue(say).get()
+        for _ in range(3):
+            await client.say(conversation, "later")
+        for nonce in range(50):  # time in which it could go on
+            await client.send(0, ping=message("Ping", nonce=nonce))
+            await client.queue(0).get()
+        following = await follow(other, conversation)
+        turns = (await event(other, following)).snapshot.turns
+        await other.send(following, cancel=message("CancelRequest"))
+        assert [turn.info.place for turn in turns] == [0, 1, 2, 3]
+        assert sum(len(e.token.text) for e in turns[0].events) < 32 * 1024
+
+
 async def test_an_admitted_message_is_answered_at_once_and_runs_by_itself(
     client: Contract, other: Contract
 ) -> None:

@@ -102,9 +102,9 @@ class EventLog(Generic[E]):
         self.let_writer_go_on()
 
     def is_ahead(self) -> bool:
-        """Return whether WINDOW bytes were appended since a reader last was at the end.
+        """Return whether WINDOW bytes were appended since a pacing reader was at the end.
 
-        True without a reader, False once the log is closed.
+        True without such a reader, False once the log is closed.
         """
         return not self.closed and (self._unread >= WINDOW or not self._readers)
 
@@ -123,15 +123,23 @@ class EventLog(Generic[E]):
         """Return whether everything after this position is kept."""
         return self._place(position) is not None
 
-    def reader(self, after: int) -> "EventReader[E]":
-        """Return a reader of everything after this position; its `next` raises Gap if need be."""
+    def reader(self, after: int, *, paces: bool = True) -> "EventReader[E]":
+        """Return a reader of everything after this position; its `next` raises Gap if need be.
+
+        paces: the writer goes on for its sake; False: only once `pace` is called.
+        """
         place = self._place(after)
         reader = EventReader(self, after, -1 if place is None else self._dropped + place)
-        self._readers.add(reader)
-        self.let_writer_go_on()
+        if paces:
+            reader.pace()
         return reader
 
-    def read(self, index: int, at_most: int) -> tuple[list[E], int]:
+    def enter(self, reader: "EventReader[E]") -> None:
+        """Let the writer go on for the sake of this reader."""
+        self._readers.add(reader)
+        self.let_writer_go_on()
+
+    def read(self, index: int, at_most: int, *, paces: bool) -> tuple[list[E], int]:
         """Return events from the given one on, and the position of the last of them.
 
         Returns an empty list at the end of the log. at_most: bytes, but at least one event is
@@ -143,7 +151,8 @@ class EventLog(Generic[E]):
             raise Gap
         if place == end - 1:  # nearly always: the reader has waited for it
             last, _, event = kept[-1]
-            self._unread = 0
+            if paces:
+                self._unread = 0
             return [event], last
         events: list[E] = []
         last = 0
@@ -154,7 +163,7 @@ class EventLog(Generic[E]):
             at_most -= size
             events.append(event)
             place += 1
-        if place == end:
+        if paces and place == end:
             self._unread = 0
         return events, last
 
@@ -206,14 +215,22 @@ class EventReader(Generic[E]):
     """One reader's place in a log. Close it when done.
 
     position: that of the newest event that it has taken. index: the number of the next event.
+    paces: the writer goes on while this reader keeps up.
     """
 
-    __slots__ = ("_log", "index", "position")
+    __slots__ = ("_log", "index", "paces", "position")
 
     def __init__(self, log: EventLog[E], position: int, index: int) -> None:
         self._log = log
         self.position: int = position
         self.index: int = index
+        self.paces: bool = False
+
+    def pace(self) -> None:
+        """Have the writer go on for the sake of this reader from now on."""
+        if not self.paces:
+            self.paces = True
+            self._log.enter(self)
 
     @property
     def behind(self) -> bool:
@@ -228,7 +245,7 @@ class EventReader(Generic[E]):
         """
         log = self._log
         while True:
-            events, last = log.read(self.index, at_most)
+            events, last = log.read(self.index, at_most, paces=self.paces)
             if log.writer is not None:
                 log.let_writer_go_on()
             if events:
@@ -242,7 +259,7 @@ class EventReader(Generic[E]):
     def skip_to_end(self) -> None:
         """Go to the end of the log: a snapshot has everything up to there."""
         self.index, self.position = self._log.end, self._log.last
-        self._log.read(self.index, 0)
+        self._log.read(self.index, 0, paces=self.paces)
         self._log.let_writer_go_on()
 
     def close(self) -> None:

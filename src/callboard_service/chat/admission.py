@@ -111,7 +111,9 @@ async def _known(
 
 def _stream(conversation: "Conversation", turn: OpenTurn, sender: Sender) -> Streamed:
     conversation.add_sender(turn, sender)
-    return Streamed(turn.id, conversation.log.reader(turn.begun), turn.queued)
+    # A message that waits reads only its own turn's events; the turn that runs is not for it.
+    reader = conversation.log.reader(turn.begun, paces=not turn.queued)
+    return Streamed(turn.id, reader, turn.queued)
 
 
 def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failure | None:

@@ -42,6 +42,9 @@ R = TypeVar("R")
 UNSENT: Final = Failure(
     Code.CANCELLED, "the service was restarted, and the message was not sent again in time"
 )
+MAX_READ: Final = 16 * 1024 * 1024
+"""Bytes of events up to which a turn that has ended is kept for senders that still read it."""
+
 RETRY: Final = 5.0
 """Seconds after which the end of a turn that the store could not write is written again."""
 
@@ -256,8 +259,15 @@ class Conversation(Actor[ConversationMessage]):
         self._watch(sender.ref, sender)
 
     def pin(self) -> None:
-        """Keep the events of all turns that are open or still read by their senders."""
-        begun = [turn.begun for turn in (*self.turns.values(), *self._read)]
+        """Keep the events of all turns that are open or still read by their senders.
+
+        Beyond MAX_READ bytes, only those of open turns: a sender that does not read its turn to the
+        end would otherwise keep the events of all turns after it.
+        """
+        kept = [*self.turns.values()]
+        if self.log.events.bytes < MAX_READ:
+            kept += self._read
+        begun = [turn.begun for turn in kept]
         self.log.events.pin(min(begun) if begun else None)
 
     def number_queue(self) -> list[OpenTurn]:

@@ -120,9 +120,9 @@ class ConversationLog:
         """The position of the newest event."""
         return self.events.last
 
-    def reader(self, after: int) -> EventReader[LogEvent]:
-        """Return a reader of the events after a position."""
-        return self.events.reader(after)
+    def reader(self, after: int, *, paces: bool = True) -> EventReader[LogEvent]:
+        """Return a reader of the events after a position; paces: see `EventLog.reader`."""
+        return self.events.reader(after, paces=paces)
 
     def add(self, turn_id: str, payload: LogPayload, text: str = "") -> None:
         """Append an event. text: the user's message, for the first TurnInfo of a turn."""

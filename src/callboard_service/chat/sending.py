@@ -67,6 +67,8 @@ UNSAID: Final = 0.2
 ADMISSION: Final = 60.0
 """Seconds that a conversation has to admit a message."""
 
+TOO_SLOW: Final = "the reply has ended, and its rest is no longer kept for a client this slow"
+
 SETTLING: Final = 600.0
 """Seconds that the backend has to accept an answer."""
 
@@ -150,7 +152,9 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             while True:
                 try:
                     events = await reader.next(WINDOW)
-                except (Gap, LogClosed):
+                except Gap:
+                    raise Failure(Code.RESOURCE_EXHAUSTED, TOO_SLOW, retryable=True) from None
+                except LogClosed:
                     raise INTERRUPTED.alone() from None
                 for event in events:
                     if event.turn_id != turn_id:
@@ -160,6 +164,8 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                         yield tokens[0] if len(tokens) == 1 else Burst(tokens)
                         continue
                     assert isinstance(event, Single)
+                    if isinstance(event.payload, TurnInfo) and event.payload.place == 0:
+                        reader.pace()  # it runs now
                     shown = self._shown(event, shows_turn=shows_turn)
                     if shown is not None:
                         yield shown

@@ -217,3 +217,21 @@ async def test_no_reader_ever_misses_or_repeats_an_event(seed: int) -> None:
                 got += events
     for _, got in readers.values():
         assert got
+
+
+async def test_a_reader_that_does_not_pace_does_not_let_the_writer_go_on() -> None:
+    log: EventLog[int] = EventLog(100 * WINDOW)
+    reader = log.reader(0, paces=False)
+    assert log.is_ahead()
+    log.append(1, 1, WINDOW)
+    assert await reader.next() == [1]
+    assert log.is_ahead()
+    waiting = asyncio.ensure_future(log.wanted())
+    await asyncio.sleep(0)
+    reader.pace()
+    reader.pace()
+    log.append(2, 2, 1)
+    assert await reader.next() == [2]
+    await waiting
+    reader.close()
+    assert log.is_ahead()
