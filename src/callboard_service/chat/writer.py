@@ -34,8 +34,8 @@ class Write:
 class OutputStorer(Actor[Write]):
     """Stores the output of all turns in one transaction every AFTER seconds, if there is any.
 
-    A transaction for each turn would cost more than all else that is done for its tokens. What
-    cannot be stored is stored at the turn's end, with its complete text.
+    A transaction for each turn would cost a quarter of all that is done for its tokens. What cannot
+    be stored is stored at the turn's end, with its complete text.
     """
 
     def __init__(self, unstored: Unstored, journal: TurnJournal, log: Log) -> None:
