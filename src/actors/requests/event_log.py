@@ -256,12 +256,6 @@ class EventReader(Generic[E]):
                 raise LogClosed
             await log.more()
 
-    def skip_to_end(self) -> None:
-        """Go to the end of the log: a snapshot has everything up to there."""
-        self.index, self.position = self._log.end, self._log.last
-        self._log.read(self.index, 0, paces=self.paces)
-        self._log.let_writer_go_on()
-
     def close(self) -> None:
         """Forget this reader."""
         self._log.leave(self)

@@ -34,12 +34,11 @@ __all__ = [
     "Health",
     "Prompt",
     "ReplyEvent",
+    "TurnEvent",
 ]
 
-ReplyEvent: TypeAlias = (
-    ChatToken
-    | ReasoningToken
-    | ToolCallEvent
+TurnEvent: TypeAlias = (
+    ToolCallEvent
     | ToolProgressEvent
     | ToolResultEvent
     | PlanEvent
@@ -47,8 +46,10 @@ ReplyEvent: TypeAlias = (
     | AskEvent
     | AskClosed
     | ChatNotice
-    | ChatCompleted
 )
+"""Every event of a turn but its tokens, its state and its end."""
+
+ReplyEvent: TypeAlias = ChatToken | ReasoningToken | TurnEvent | ChatCompleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,14 @@ from callboard_service.chat.conversation import ChatEnvironment, Conversation
 from callboard_service.chat.following import AnswerAsk, FollowSession, StopTurn
 from callboard_service.chat.log import Positions
 from callboard_service.chat.messages import Delete, Recover, Where
+from callboard_service.chat.output import UnstoredOutput
 from callboard_service.chat.sending import (
     ADMISSION,
     FOLLOW,
     SendMessage,
     ask_conversation,
 )
-from callboard_service.chat.writer import OutputStorer, Unstored
+from callboard_service.chat.writer import OutputStorer
 from callboard_service.pages import (
     MAX_ENTRY_BYTES,
     PAGE_BYTES,
@@ -221,7 +222,7 @@ def register(
     turn ends with. resume_window: as in `ChatEnvironment`.
     """
     journal = backend.journal
-    unstored, changes = Unstored(), Changes()
+    unstored, changes = UnstoredOutput(), Changes()
     environment = ChatEnvironment(
         backend,
         journal,

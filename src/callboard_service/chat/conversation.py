@@ -32,7 +32,7 @@ from callboard_service.chat.messages import (
     StoreEnds,
     Where,
 )
-from callboard_service.chat.output import OutputWriter, TurnOutput
+from callboard_service.chat.output import TurnOutput, UnstoredOutput
 from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn
@@ -70,7 +70,7 @@ class ChatEnvironment:
     journal: TurnJournal
     positions: Positions
     log: Log
-    writer: OutputWriter
+    unstored_output: UnstoredOutput
     changes: Changes
     available: Callable[[], Awaitable[None]] | None = None
     resume_window: float = 120.0
@@ -216,7 +216,7 @@ class Conversation(Actor[ConversationMessage]):
             kept.id,
             self.log,
             self.journal,
-            self.environment.writer,
+            self.environment.unstored_output,
             asks_changed,
             detached=kept.detached,
         )

@@ -14,7 +14,8 @@ from callboard.v1.chat_pb2 import (
     SessionInfo,
     TurnInfo,
 )
-from callboard_service.chat.record import EVENT_BYTES, TurnEvent, as_event
+from callboard_service.backends.base import TurnEvent
+from callboard_service.chat.record import EVENT_BYTES, as_event
 
 KEPT_BYTES: Final = 1024 * 1024
 """Bytes of events that are kept besides those of open turns."""

@@ -6,8 +6,8 @@ tool calls, their results and asks are stored before anybody sees them.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import islice
-from typing import Final, Protocol, TypeAlias, cast
+from itertools import groupby, islice
+from typing import Final, TypeAlias, cast
 
 from actors import Burst, Failure
 from callboard.v1.chat_pb2 import (
@@ -37,11 +37,18 @@ Piece: TypeAlias = tuple[type[Token], Sequence[str]] | HistoryEntry | int
 """Output that is not stored yet: tokens, an entry, or the bytes of text that a discard leaves."""
 
 
-class OutputWriter(Protocol):
-    """Stores the output of many turns together, some time after it was sent."""
+class UnstoredOutput:
+    """The turns that have output which is not stored. `wake`: set by the actor that stores it."""
+
+    def __init__(self) -> None:
+        self.outputs: set[TurnOutput] = set()
+        self.wake: Callable[[], None] | None = None
 
     def add(self, output: "TurnOutput") -> None:
-        """Have what this turn has not stored stored within a second."""
+        """Have the output of this turn stored within a second, with the next transaction."""
+        if not self.outputs and self.wake is not None:
+            self.wake()
+        self.outputs.add(output)
 
 
 class TurnOutput:
@@ -57,7 +64,7 @@ class TurnOutput:
         turn_id: str,
         log: ConversationLog,
         journal: TurnJournal,
-        writer: OutputWriter,
+        unstored: UnstoredOutput,
         asks_changed: Callable[[], Awaitable[None]],
         *,
         detached: bool,
@@ -66,7 +73,7 @@ class TurnOutput:
         self._turn_id = turn_id
         self._log = log
         self._journal = journal
-        self._writer = writer
+        self._unstored = unstored
         self._asks_changed = asks_changed
         self._detached = detached
         self._pieces: list[Piece] = []
@@ -132,18 +139,19 @@ class TurnOutput:
         texts = [token.text for token in tokens]
         size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
         self._log.add_tokens(self._turn_id, kind, tokens, texts, size)
+        self._store_soon((kind, texts))
+
+    def _store_soon(self, piece: Piece) -> None:
         if not self._pieces:
-            self._writer.add(self)
-        self._pieces.append((kind, texts))
+            self._unstored.add(self)
+        self._pieces.append(piece)
 
     async def _add(self, event: ReplyEvent) -> None:
         assert not isinstance(event, ChatToken | ReasoningToken | ChatCompleted)
         self.record.add(event)
         if isinstance(event, ChatNotice):
             if event.discard_tokens:
-                if not self._pieces:
-                    self._writer.add(self)
-                self._pieces.append(event.keep_text_bytes)
+                self._store_soon(event.keep_text_bytes)
         elif isinstance(event, _STORED_FIRST):
             entry = as_entry(event)
             assert entry is not None
@@ -157,19 +165,9 @@ class TurnOutput:
 
 def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:
     """Yield runs of tokens of one kind."""
-    kinds = set(map(type, tokens))
-    if len(kinds) == 1 and kinds <= {ChatToken, ReasoningToken}:
-        yield cast("list[Token]", tokens)
-        return
-    run: list[Token] = []
-    for token in tokens:
-        assert isinstance(token, ChatToken | ReasoningToken), "a Burst holds only tokens"
-        if run and type(token) is not type(run[0]):
-            yield run
-            run = []
-        run.append(token)
-    if run:
-        yield run
+    for kind, run in groupby(tokens, type):
+        assert issubclass(kind, ChatToken | ReasoningToken), "a Burst holds only tokens"
+        yield cast("list[Token]", list(run))
 
 
 def _joined(pieces: Sequence[Piece]) -> Iterator[HistoryEntry | int]:

@@ -6,7 +6,7 @@ The record applies discards, so it holds what a client shows: its `events` go in
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import (
@@ -23,24 +23,13 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
     UsageEvent,
 )
+from callboard_service.backends.base import TurnEvent
 
 MAX_TURN_BYTES: Final = 8 * 1024 * 1024
 """The most that one turn may produce."""
 
 EVENT_BYTES: Final = 16
 """Bytes counted for each event besides its content."""
-
-TurnEvent: TypeAlias = (
-    ToolCallEvent
-    | ToolProgressEvent
-    | ToolResultEvent
-    | PlanEvent
-    | UsageEvent
-    | AskEvent
-    | AskClosed
-    | ChatNotice
-)
-"""Every event of a turn but its tokens, its state and its end."""
 
 
 class Text:

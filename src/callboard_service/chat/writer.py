@@ -1,30 +1,13 @@
 """Stores the output of all running turns, together and some time after it was sent."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from actors import Actor, Failure, Log
 from callboard_service.backends.journal import TurnJournal
-from callboard_service.chat.output import TurnOutput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from callboard_service.chat.output import UnstoredOutput
 
 AFTER: Final = 0.5
 """Seconds from the first output that is not stored to the transaction that stores all of it."""
-
-
-class Unstored:
-    """The turns that have output which is not stored. `wake`: set by the actor that stores it."""
-
-    def __init__(self) -> None:
-        self.outputs: set[TurnOutput] = set()
-        self.wake: Callable[[], None] | None = None
-
-    def add(self, output: TurnOutput) -> None:
-        """Have the output of this turn stored with the next transaction."""
-        if not self.outputs and self.wake is not None:
-            self.wake()
-        self.outputs.add(output)
 
 
 class Write:
@@ -38,7 +21,7 @@ class OutputStorer(Actor[Write]):
     be stored is stored at the turn's end, with its complete text.
     """
 
-    def __init__(self, unstored: Unstored, journal: TurnJournal, log: Log) -> None:
+    def __init__(self, unstored: UnstoredOutput, journal: TurnJournal, log: Log) -> None:
         self._unstored = unstored
         self._journal = journal
         self._log = log

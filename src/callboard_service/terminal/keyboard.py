@@ -63,5 +63,6 @@ class Keyboard:
             while msvcrt.kbhit():
                 msvcrt.getwch()
         else:
+            # A pipe has no such queue, and an input without a file no number.
             with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
                 termios.tcflush(self._input.fileno(), termios.TCIFLUSH)

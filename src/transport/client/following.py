@@ -1,7 +1,7 @@
 """Following a conversation: its events, merged into its state."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
 from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
@@ -45,20 +45,7 @@ TurnAnswer: TypeAlias = (
 RETRY_AFTER: Final = 0.5
 """Least seconds between two attempts to follow: without a pause they would be a flood."""
 
-TURN_ANSWERS: Final[tuple[type[TurnAnswer], ...]] = (
-    ChatToken,
-    ReasoningToken,
-    ToolCallEvent,
-    ToolProgressEvent,
-    ToolResultEvent,
-    PlanEvent,
-    UsageEvent,
-    AskEvent,
-    AskClosed,
-    ChatNotice,
-    TurnInfo,
-    ChatCompleted,
-)
+TURN_ANSWERS: Final[tuple[type[TurnAnswer], ...]] = get_args(TurnAnswer)
 
 
 class Following:
