@@ -26,7 +26,17 @@ from actors.errors import (
 )
 from actors.protocol.effects import EndedBy
 from actors.protocol.failure import Code, Failure
-from actors.protocol.frames import Burst, Closes, Last, Message, Notice, Opens, Relay
+from actors.protocol.frames import (
+    Burst,
+    Closes,
+    Last,
+    Message,
+    Notice,
+    Opens,
+    Relay,
+    Shared,
+    shared,
+)
 from actors.requests.duplex import DuplexActor
 from actors.requests.event_log import EventLog, EventReader, Gap, LogClosed
 from actors.requests.interceptors import Call, Ending, Interceptor
@@ -129,6 +139,7 @@ __all__ = [
     "RequestActor",
     "RequestContext",
     "Restart",
+    "Shared",
     "StartFailed",
     "Started",
     "Stopped",
@@ -142,4 +153,5 @@ __all__ = [
     "Unavailable",
     "Undelivered",
     "Yielded",
+    "shared",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ registry knows by its type.
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from functools import cache
+from typing import ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from actors.protocol.failure import Code, Failure
 
@@ -24,6 +25,7 @@ class Message(Protocol):
         """Return the length of the encoded message."""
 
 
+Rep = TypeVar("Rep", bound=Message)
 Rep_co = TypeVar("Rep_co", bound=Message, covariant=True)
 
 
@@ -189,6 +191,45 @@ class Last(Generic[Rep_co]):
     """The final answer of a stream, which is sent in the frame with `end`."""
 
     answer: Rep_co
+
+
+class Shared(Generic[Rep_co]):
+    """An answer that many streams send, encoded once. Create it with `shared`.
+
+    The message must not be changed afterwards. kind: its type.
+    """
+
+    __slots__ = ("encoded", "message")
+
+    kind: ClassVar[type[Message]]
+
+    def __init__(self, message: Rep_co) -> None:
+        self.message: Rep_co = message
+        self.encoded: bytes = message.SerializeToString()
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - the name that protobuf uses
+        """Return the encoded message."""
+        return self.encoded
+
+    def ByteSize(self) -> int:  # noqa: N802 - the name that protobuf uses
+        """Return the length of the encoded message."""
+        return len(self.encoded)
+
+
+def shared(message: Rep) -> Shared[Rep]:
+    """Return the message as an answer that any number of streams may yield."""
+    return cast("Shared[Rep]", _shared_type(type(message))(message))
+
+
+@cache
+def _shared_type(kind: type[Message]) -> type[Shared[Message]]:
+    """Return the class for messages of one type: encoders look answers up by their class."""
+    return type(f"Shared{kind.__name__}", (Shared,), {"__slots__": (), "kind": kind})
+
+
+def message_of(answer: Message) -> Message:
+    """Return the answer itself: what a `Shared` holds, and anything else as it is."""
+    return answer.message if isinstance(answer, Shared) else answer
 
 
 @dataclass(slots=True)

@@ -4,7 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
-from actors.protocol.frames import COMPLETED, Burst, Closes, Last, Message, Opens, Relay
+from actors.protocol.frames import (
+    COMPLETED,
+    Burst,
+    Closes,
+    Last,
+    Message,
+    Opens,
+    Relay,
+    Shared,
+    message_of,
+)
 from actors.requests.interceptors import Call, Ending
 
 if TYPE_CHECKING:
@@ -12,7 +22,9 @@ if TYPE_CHECKING:
 
 Rep = TypeVar("Rep", bound=Message)
 
-Yielded: TypeAlias = Rep | Last[Rep] | Opens[Rep] | Closes[Rep] | Burst[Rep] | Relay[Rep]
+Yielded: TypeAlias = (
+    Rep | Shared[Rep] | Burst[Rep | Shared[Rep]] | Relay[Rep] | Opens[Rep] | Closes[Rep] | Last[Rep]
+)
 
 _DIRECTIONS: Final = frozenset({Last, Opens, Closes, Relay})
 
@@ -114,11 +126,9 @@ class Pull:
         if not room:
             await exchange.room()
 
-    async def _send_all(self, answers: Iterator[Rep]) -> None:
+    async def _send_all(self, answers: Iterator[Message]) -> None:
         exchange, call = self._exchange, self._call
-        pulled: Iterator[Message] = answers
-        if call is not None:
-            pulled = _tell_each(answers, call)
+        pulled = answers if call is None else _tell_each(answers, call)
         while not exchange.answer_all(pulled, AT_ONCE):
             if exchange.has_room():
                 await asyncio.sleep(0)
@@ -132,14 +142,14 @@ class Pull:
 
     def _tell(self, answer: Message) -> bool:
         assert self._call is not None
-        self._call.answered(answer)
+        self._call.answered(message_of(answer))
         return self._exchange.answer(answer)
 
 
-def _tell_each(answers: Iterator[Rep], call: Call[Message]) -> Iterator[Rep]:
+def _tell_each(answers: Iterator[Message], call: Call[Message]) -> Iterator[Message]:
     """Yield each answer of a batch, after the interceptors have been told of it."""
     for answer in answers:
-        call.answered(answer)
+        call.answered(message_of(answer))
         yield answer
 
 

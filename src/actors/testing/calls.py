@@ -30,6 +30,7 @@ from actors.protocol.frames import (
     Message,
     Notice,
     Request,
+    Shared,
 )
 from actors.protocol.limits import SessionLimits
 from actors.requests.background import Extensions
@@ -69,7 +70,8 @@ def _encode(request_id: int, _sequence: int, end: bool, said: Said) -> bytes:
     to_bytes = getattr(said, "SerializeToString", None)
     # Never empty, like every real frame: a session wakes its connection when there are bytes.
     spoken = Spoken((b"" if to_bytes is None else to_bytes()) or b"-")
-    spoken.request_id, spoken.end, spoken.said = request_id, end, said
+    spoken.request_id, spoken.end = request_id, end
+    spoken.said = said.message if isinstance(said, Shared) else said
     return spoken
 
 

@@ -268,7 +268,7 @@ class Conversation(Actor[ConversationMessage]):
         if self.log.events.bytes < MAX_READ:
             kept += self._read
         begun = [turn.begun for turn in kept]
-        self.log.events.pin(min(begun) if begun else None)
+        self.log.pin(min(begun) if begun else None)
 
     def number_queue(self) -> list[OpenTurn]:
         """Give each queued turn its place; return those whose place has changed."""

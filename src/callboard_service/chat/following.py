@@ -13,7 +13,6 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
 )
 from callboard_service.chat.conversation import Conversation
-from callboard_service.chat.log import conversation_events
 from callboard_service.chat.messages import Answer, Follow, Stop
 from callboard_service.chat.sending import ADMISSION, SETTLING, ask_conversation
 
@@ -48,7 +47,7 @@ class FollowSession(StreamActor[FollowSessionRequest, ConversationEvent]):
                         reader = conversation.log.reader(parts[0].position)
                         yield Burst(parts)
                     else:
-                        yield Burst(conversation_events(events))
+                        yield Burst(conversation.log.shared(events))
             finally:
                 reader.close()
             if conversation.deleted:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from actors import EventLog, EventReader
+from actors import EventLog, EventReader, Shared, shared
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatError,
@@ -115,6 +115,10 @@ class ConversationLog:
         self._positions = positions
         self.events: EventLog[LogEvent] = EventLog(KEPT_BYTES, positions.last)
         self._recent: deque[Tokens] = deque()
+        self._read: tuple[int, int] = (0, 0)
+        """The positions of the first and the last of the events that a follower read last."""
+        self._parts: list[Shared[ConversationEvent]] = []
+        """These events as followers get them."""
 
     @property
     def last(self) -> int:
@@ -143,6 +147,22 @@ class ConversationLog:
         if len(recent) > RECENT:
             recent.popleft().messages = None  # for slower readers, the texts are enough
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
+
+    def pin(self, after: int | None) -> None:
+        """Keep every event after this position, whatever its size; None: no longer."""
+        self._read, self._parts = (0, 0), []  # not for as long as the conversation is idle
+        self.events.pin(after)
+
+    def shared(self, events: Sequence[LogEvent]) -> list[Shared[ConversationEvent]]:
+        """Return neighbouring events of this log as its followers get them.
+
+        Followers that keep up read the same events one after the other, so these are encoded once.
+        """
+        read = events[0].position, events[-1].position
+        if read != self._read:
+            self._parts = [shared(event) for event in conversation_events(events)]
+            self._read = read
+        return self._parts
 
 
 def turn_info(event: Single, info: TurnInfo) -> TurnInfo:

@@ -9,12 +9,13 @@ A token costs half as much as a frame that is encoded by itself, and a third in 
 """
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Final, TypeAlias, cast
 
 from google.protobuf.message import Message as ProtobufMessage
 
 from actors.protocol.encoding import Encoded
-from actors.protocol.frames import Message
+from actors.protocol.frames import Message, Shared
 from transport.wire.framing import binary_header
 from transport.wire.varint import split_varint, varint
 
@@ -23,6 +24,8 @@ SEQUENCE: Final = b"\x10"
 
 Arm: TypeAlias = tuple[bytes, bytes | None]
 """The tag of a message's arm and, if the arm is `reply`, what precedes the message's bytes."""
+
+_ENCODED: Final = attrgetter("encoded")
 
 LENGTHS: Final = 256
 """The number of payload lengths to remember; tokens have few different lengths."""
@@ -104,10 +107,12 @@ class AnswerEncoder:
                 return False
 
     def _learn(self, kind: type[Message]) -> type[Message]:
-        if not issubclass(kind, ProtobufMessage):
-            raise TypeError(f"an answer must be a protobuf message, not {kind.__name__}")
-        self._after = self._arm(kind)
-        self._serialize = cast("Callable[[Message], bytes]", kind.SerializeToString)
+        message = kind.kind if issubclass(kind, Shared) else kind
+        if not issubclass(message, ProtobufMessage):
+            raise TypeError(f"an answer must be a protobuf message, not {message.__name__}")
+        self._after = self._arm(message)
+        serialize = _ENCODED if message is not kind else message.SerializeToString
+        self._serialize = cast("Callable[[Message], bytes]", serialize)
         self._shared.clear()
         self._kind = kind
         return kind

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded
+from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded, shared
 from actors.protocol.frames import Cancel, Credit
 from actors.protocol.limits import SessionLimits
 from actors.requests.pull import AT_ONCE
@@ -149,3 +149,36 @@ async def test_an_abort_during_a_burst_ends_the_request_right_after_it(
     client.request(Text("abort"))
     assert await client.said(1) == ["0", "1", "!ABORTED"]
     client.check()
+
+
+class Counted(Text):
+    """A text that counts how often it is encoded."""
+
+    encoded = 0
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        type(self).encoded += 1
+        return super().SerializeToString()
+
+
+class Repeating(StreamActor[Text, Text]):
+    """Yields the same shared answer as every other stream, by itself and in a batch."""
+
+    answer = shared(Text())
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        yield self.answer
+        yield Burst([self.answer, Text("own")])
+
+
+async def test_a_shared_answer_is_encoded_once(actor_system: ActorSystem) -> None:
+    Counted.encoded = 0
+    Repeating.answer = shared(Counted("same"))
+    service = Service(actor_system)
+    service.registry.register(Text, Repeating)
+    client = await service.open()
+    for number in (1, 2, 3):
+        client.request(Text(), number)
+        assert await client.said(number) == ["same", "same", "own", "completed"]
+    client.check()
+    assert Counted.encoded == 1

@@ -18,6 +18,7 @@ from actors import (
     RequestActor,
     StreamActor,
     Yielded,
+    shared,
 )
 from actors.testing import ManualClock, serving
 from tests.support.kit import Boom
@@ -98,7 +99,8 @@ async def test_each_answer_of_a_stream_is_heard(actor_system: ActorSystem) -> No
 async def test_each_answer_of_a_burst_is_heard_before_it_is_sent(actor_system: ActorSystem) -> None:
     class Bursting(StreamActor[Ask, Text]):
         async def handle(self, request: Ask) -> AsyncIterator[Yielded[Text]]:
-            yield Burst([Text("a"), Text("b")])
+            yield Burst([Text("a"), shared(Text("b"))])
+            yield shared(Text("c"))
 
     def only_bursts(registry: Registry) -> None:
         registry.register(Ask, Bursting)
@@ -109,8 +111,8 @@ async def test_each_answer_of_a_burst_is_heard_before_it_is_sent(actor_system: A
         answers = calls.stream(Ask(), Text)
         assert await anext(answers) == Text("a")
         assert trace.lines == ["one before", "one Text(text='a')"], "no further than its credit"
-        assert [answer.text async for answer in answers] == ["b"]
-    assert trace.lines[2:] == ["one Text(text='b')", "one OK 2"]
+        assert [answer.text async for answer in answers] == ["b", "c"]
+    assert trace.lines[2:] == ["one Text(text='b')", "one Text(text='c')", "one OK 3"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Registry
+from actors import Registry, shared
 from actors.protocol.encoding import Encoded
 from actors.protocol.frames import Completed
 from callboard.v1.chat_pb2 import ChatToken, ToolResultEvent
@@ -39,6 +39,22 @@ def cut(encoded: Encoded) -> list[bytes]:
         at += length
     assert at == len(joined)
     return made
+
+
+@given(REQUEST_ID, STARTS, st.lists(st.tuples(ANSWERS, st.booleans()), max_size=4))
+def test_shared_answers_are_encoded_as_others(
+    wire: Wire, request_id: int, sequence: int, parts: list[tuple[list[Message], bool]]
+) -> None:
+    answers = [
+        shared(answer) if share else answer for several, share in parts for answer in several
+    ]
+    plain = [answer for several, _ in parts for answer in several]
+    expected = [wire.encode(request_id, sequence + n, False, m) for n, m in enumerate(plain)]
+    encoded = Encoded()
+    assert wire.answers(request_id).encode_all(sequence, iter(answers), encoded, 100, 1 << 30)
+    assert cut(encoded) == expected
+    encoder = wire.answers(request_id)
+    assert [encoder.encode(sequence + n, m) for n, m in enumerate(answers)] == expected
 
 
 @given(REQUEST_ID, STARTS, ANSWERS)
