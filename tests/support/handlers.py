@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from actors import ActorSystem, Burst, Closes, Last, Opens, Registry, Relay
+from actors.protocol.frames import message_of
 from actors.testing import Probe
 from callboard_service.chat.sending import FOLLOW
 
@@ -43,6 +44,6 @@ async def answers_of(
 async def _flat(item: Any) -> AsyncIterator[Any]:
     if isinstance(item, Burst):
         for answer in item.answers:
-            yield answer
+            yield message_of(answer)
     else:
-        yield item.answer if isinstance(item, Opens | Closes | Last) else item
+        yield item.answer if isinstance(item, Opens | Closes | Last) else message_of(item)
