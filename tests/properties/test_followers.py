@@ -55,7 +55,7 @@ class Service:
         return self._answers(FollowSession(), request)
 
     def send(self, conversation: str, **fields: Any) -> AsyncGenerator[Any, None]:
-        handler = SendMessage(self.backend.journal, ends_if_stalled=False)
+        handler = SendMessage(self.backend.journal)
         return self._answers(handler, SendMessageRequest(session_id=conversation, **fields))
 
     def _answers(self, handler: Any, request: Any) -> AsyncGenerator[Any, None]:

@@ -17,7 +17,6 @@ class ScriptedBackend(StoredConversations):
     """Replies as the test's generator does; keeps the conversations in SQLite."""
 
     name = "scripted"
-    holds_place = False
 
     def __init__(self, script: Script, *, resumes: bool = False) -> None:
         super().__init__(":memory:", lambda line: None)

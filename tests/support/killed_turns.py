@@ -96,7 +96,7 @@ async def talk(path: Path, conversation: str, text: str, steps: Steps, report: R
 
     follower = asyncio.create_task(follow())
     request = SendMessageRequest(session_id=conversation, text=text, message_id="m")
-    sender = SendMessage(backend.journal, ends_if_stalled=False)
+    sender = SendMessage(backend.journal)
     end = "COMPLETED"
     try:
         async with aclosing(answers_of(sender, request, registry, system, "sender")) as events:

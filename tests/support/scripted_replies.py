@@ -29,7 +29,6 @@ class RandomReplies(StoredConversations):
     """Replies to a text that is a seed; conversations are in memory. Its own store, no model."""
 
     name = "random"
-    holds_place = False
 
     def __init__(self) -> None:
         super().__init__(":memory:", lambda line: None)

@@ -232,6 +232,10 @@ class EventReader(Generic[E]):
             self.paces = True
             self._log.enter(self)
 
+    def holds_up(self) -> bool:
+        """Return whether the writer waits for this reader, and for all others that pace it."""
+        return self.paces and self._log.is_ahead()
+
     @property
     def behind(self) -> bool:
         """Whether there is something to read, or a gap, so that `next` does not wait."""

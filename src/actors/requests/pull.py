@@ -69,7 +69,8 @@ class Pull:
                 if not self._left:
                     await self._pause()
         finally:
-            self._answer = exchange.answer  # breaks the reference cycle
+            # These break reference cycles.
+            self._answer, exchange.ends_if_stalled = exchange.answer, None
             self._ours = None
             close = getattr(stream, "aclose", None)
             if close is not None:

@@ -48,7 +48,7 @@ class Exchange(Protocol):
     deadline: float | None
     said: Message | Failure | Completed | None
     inputs: "Inputs | None"
-    ends_if_stalled: bool
+    ends_if_stalled: Callable[[], bool] | None
 
     @property
     def interceptors(self) -> Sequence[Interceptor[Message]]:
@@ -266,7 +266,8 @@ class AnyHandler(Actor[object]):
     """End a stream with RESOURCE_EXHAUSTED if its client leaves it without room for too long.
 
     For a handler that holds a scarce resource meanwhile. The stall timeout is the session's
-    `slow_consumer`; it runs only while the client is connected and makes no progress.
+    `slow_consumer`; it runs only while the client is connected and makes no progress. See also
+    `holds_up`.
     """
     beyond_limit: ClassVar[bool] = False
     """Whether its requests are admitted even if the session has as many in flight as it may.
@@ -327,9 +328,17 @@ class AnyHandler(Actor[object]):
     def run(self) -> Awaitable[Ending]:
         """Run `handle`, send its answers, and return the end. Each kind overrides this."""
 
+    def holds_up(self) -> bool:
+        """Return whether a stalled client holds anything up now.
+
+        With `ends_if_stalled`, this is asked when the stall timeout is over, and again eight times
+        per timeout: the stream ends once it returns True. It always does, unless overridden.
+        """
+        return True
+
     def pull(self, stream: AsyncIterator[Yielded[Rep]]) -> Awaitable[Ending]:
         """Advance the stream while there is room, send what it yields, and return its end."""
-        self.exchange.ends_if_stalled = self.ends_if_stalled
+        self.exchange.ends_if_stalled = self.holds_up if self.ends_if_stalled else None
         return Pull(self.exchange, self._call).run(stream)
 
 

@@ -82,7 +82,7 @@ class ActiveRequest:
         self.early: list[Message | Sealed] | None = None
         self._first: float | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self.ends_if_stalled: bool = False
+        self.ends_if_stalled: Callable[[], bool] | None = None
         self.inputs: Inputs | None = None
         if registration.takes is not None:
             self.inputs = Inputs(
@@ -292,7 +292,8 @@ class ActiveRequest:
             if not self.stream.block():
                 raise asyncio.CancelledError  # the handler ignored its cancellation
             self._waiter = asyncio.get_running_loop().create_future()
-            stall = Stall(self.session_actor, self.stream) if self.ends_if_stalled else None
+            ends = self.ends_if_stalled
+            stall = None if ends is None else Stall(self.session_actor, self.stream, ends)
             try:
                 await self._waiter
             finally:

@@ -5,6 +5,7 @@ A handler that holds a scarce resource while it waits (a connection, a slot) opt
 that reads slowly makes progress, and one that is away is bounded by its resume window.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from actors.protocol.answer_stream import AnswerStream
@@ -27,12 +28,15 @@ class Stall:
     """Watches one request while it waits for room; ends it with STALLED after `slow_consumer`.
 
     It checks eight times in that period. A check that finds progress restarts the count; one that
-    finds the client away is not counted.
+    finds the client away is not counted. ends: asked from then on whether the request is to end.
     """
 
-    __slots__ = ("_counted", "_deadline", "_interval", "_mark", "_session", "_stream")
+    __slots__ = ("_counted", "_deadline", "_ends", "_interval", "_mark", "_session", "_stream")
 
-    def __init__(self, session: "SessionActor", stream: AnswerStream) -> None:
+    def __init__(
+        self, session: "SessionActor", stream: AnswerStream, ends: Callable[[], bool]
+    ) -> None:
+        self._ends = ends
         self._session = session
         self._stream = stream
         self._interval = session.limits.slow_consumer / LOOKS
@@ -58,7 +62,7 @@ class Stall:
             self._mark, self._counted = mark, 0
         elif session.connection is not None:
             self._counted += 1
-        if self._counted >= LOOKS:
+        if self._counted >= LOOKS and self._ends():
             session.abort(self._stream.request_id, STALLED)
         else:
             self._deadline = session.context.system.deadlines.add(self._interval, self._look)

@@ -88,9 +88,6 @@ class ChatBackend(Protocol):
 
     name: str
 
-    holds_place: bool
-    """Whether a running reply holds a scarce place; if so, it ends if its client stalls it."""
-
     resumes: bool
     """Whether a reply may have gone on while the service was not there."""
 

@@ -246,7 +246,7 @@ def register(
     registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
     registry.register(
-        SendMessageRequest, lambda: SendMessage(journal, ends_if_stalled=backend.holds_place)
+        SendMessageRequest, lambda: SendMessage(journal)
     )
     registry.register(FollowSessionRequest, FollowSession)
     registry.register(WatchSessionsRequest, lambda: WatchSessions(backend, changes))

@@ -12,6 +12,7 @@ from actors import (
     Burst,
     Closes,
     Code,
+    EventReader,
     Failure,
     Gap,
     Last,
@@ -97,12 +98,18 @@ async def ask_conversation(
 class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
     """Has a message admitted and streams its turn to the client."""
 
-    def __init__(self, journal: TurnJournal, *, ends_if_stalled: bool) -> None:
+    ends_if_stalled = True
+
+    def __init__(self, journal: TurnJournal) -> None:
         self._journal = journal
-        self.ends_if_stalled = ends_if_stalled
+        self._reader: EventReader[LogEvent] | None = None
         self._answers: asyncio.Task[None] | None = None
         self._notice: Timer | None = None
         self._calls: set[str] = set()
+
+    def holds_up(self) -> bool:
+        """Return whether the turn waits for this client, and for everybody else that reads it."""
+        return self._reader is not None and self._reader.holds_up()
 
     async def handle(self, request: SendMessageRequest) -> AsyncIterator[Yielded[SendEvent]]:
         """Yield the turn's events, then its end. Raises Failure."""
@@ -146,6 +153,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
     ) -> AsyncGenerator[SendEvent | Burst[SendEvent], None]:
         """Yield what the client gets of its turn. Raises Failure."""
         reader, turn_id = admitted.reader, admitted.turn_id
+        self._reader = reader
         if admitted.queued and not shows_turn:
             self._notice = self.context.clock.call_later(UNSAID, self._announce_wait)
         try:

@@ -47,7 +47,6 @@ class EchoBackend(StoredConversations):
     """Replies with the text that it was sent."""
 
     name = "echo"
-    holds_place = False
 
     def __init__(
         self, report: Callable[[str], None], path: Path | Literal[":memory:"] = ":memory:"

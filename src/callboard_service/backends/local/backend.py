@@ -87,7 +87,6 @@ class LocalBackend(StoredConversations):
     """
 
     name = "local"
-    holds_place = True
 
     def __init__(
         self,

@@ -82,7 +82,6 @@ class OpenAIBackend(StoredConversations):
     """
 
     name = "openai"
-    holds_place = True
 
     def __init__(
         self,

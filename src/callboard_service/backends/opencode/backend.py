@@ -50,7 +50,6 @@ class OpenCodeBackend:
     """
 
     name = "opencode"
-    holds_place = False
     resumes = True
 
     def __init__(

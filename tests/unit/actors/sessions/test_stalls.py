@@ -34,6 +34,15 @@ class Patient(Endless):
     ends_if_stalled = False
 
 
+class Asked(Endless):
+    """Says whether its stalled client holds anything up."""
+
+    holding = False
+
+    def holds_up(self) -> bool:
+        return Asked.holding
+
+
 class Few(Endless):
     """Ends after 20 answers."""
 
@@ -62,6 +71,20 @@ async def test_a_stream_whose_credit_is_never_raised_ends(
     assert await client.said(1) == ["more", STALLED]
     assert Endless.closed == closed + 1
     client.check()
+
+
+async def test_a_stalled_stream_that_holds_nothing_up_goes_on(
+    service: Service, manual_clock: ManualClock
+) -> None:
+    Asked.holding = False
+    client = await opened(service, Asked, initial_credit=1)
+    await manual_clock.advance(10 * SLOW)
+    client.send(Credit(1, 2))
+    assert await client.said(1) == ["more", "more"]
+    await manual_clock.advance(2 * SLOW)
+    Asked.holding = True
+    await manual_clock.advance(SLOW / 8 + 0.1)
+    assert await client.said(1) == ["more", "more", STALLED]
 
 
 async def test_a_stream_that_does_not_opt_in_waits_for_credit(
