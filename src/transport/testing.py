@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from random import Random
-from typing import Final, Self
+from typing import Final, Never, Self
 
 from actors.errors import MailboxFull, NotRunning
 from actors.protocol.block import frames
@@ -66,11 +66,16 @@ class _Unwatched:
 
 
 class MemoryService:
-    """Sessions over a registry, and clients of them. Call `start`; it ends with its system."""
+    """Sessions over a registry, and clients of them. Call `start`; it ends with its system.
+
+    A registry whose actors wait for threads, such as a store's, needs `stop` before that: a manual
+    clock does not wait for threads.
+    """
 
     def __init__(
         self,
         system: ActorSystem,
+        extensions: ActorRef[Never],
         sessions: ActorRef[SessionsMessage],
         wire: Wire,
         limits: SessionLimits,
@@ -80,6 +85,7 @@ class MemoryService:
         self.sessions = sessions
         self.websockets: set[MemoryWebSocket] = set()
         self._system = system
+        self._extensions = extensions
 
     @classmethod
     async def start(
@@ -88,7 +94,9 @@ class MemoryService:
         """Have `system` serve what the registry knows. Raises NotProtobuf."""
         limits = limits or SessionLimits()
         wire = Wire(registry)
-        await system.start(lambda: Extensions(registry.background_actors), name="extensions")
+        extensions = await system.start(
+            lambda: Extensions(registry.background_actors), name="extensions"
+        )
         environment = SessionEnvironment(
             registry, limits, wire.encode, _Quiet(), _Unwatched(), encode_stream=wire.answers
         )
@@ -102,7 +110,14 @@ class MemoryService:
                 1000,
             )
 
-        return cls(system, await system.start(make, name="sessions"), wire, limits)
+        sessions = await system.start(make, name="sessions")
+        return cls(system, extensions, sessions, wire, limits)
+
+    async def stop(self) -> None:
+        """End all sessions, then what the registry's extensions run, and wait for both."""
+        for ref in (self.sessions, self._extensions):
+            ref.stop()
+            await ref.join()
 
     def client(self, settings: ClientSettings | None = None) -> Client:
         """Return a client, to be entered. Each client has its own session."""

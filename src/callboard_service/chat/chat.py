@@ -245,9 +245,7 @@ def register(
     registry.register(CreateSessionRequest, lambda: CreateSession(backend, changes))
     registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
-    registry.register(
-        SendMessageRequest, lambda: SendMessage(journal)
-    )
+    registry.register(SendMessageRequest, lambda: SendMessage(journal))
     registry.register(FollowSessionRequest, FollowSession)
     registry.register(WatchSessionsRequest, lambda: WatchSessions(backend, changes))
     registry.register(StopTurnRequest, StopTurn)
