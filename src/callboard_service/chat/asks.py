@@ -86,13 +86,14 @@ def settle(turn: OpenTurn) -> None:
                 reply.send(closed)
 
 
-def close_all(turn: OpenTurn) -> list[AskClosed]:
-    """Close the asks that are open when the turn ends, and return the events.
+def closings(turn: OpenTurn) -> list[AskClosed]:
+    """Return the events that close the asks which are open when the turn ends."""
+    return [AskClosed(ask_id=ask_id) for ask_id in turn.output.record.asks]
 
-    They become part of the turn's record; those who answered in vain get them too.
-    """
-    closed = [AskClosed(ask_id=ask_id) for ask_id in turn.output.record.asks]
+
+def close_all(conversation: "Conversation", turn: OpenTurn, closed: list[AskClosed]) -> None:
+    """Close these asks, also for those who answered them in vain."""
     for event in closed:
         turn.output.record.add(event)
+        conversation.log.add(turn.id, event)
     settle(turn)
-    return closed

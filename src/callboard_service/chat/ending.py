@@ -7,6 +7,7 @@ from actors import Code, Down, EndedBy, Exit, Failure
 from callboard.v1.chat_pb2 import ChatError, TurnInfo, TurnState
 from callboard_service.chat import admission, asks
 from callboard_service.chat.messages import Delete, Sender, Stop
+from callboard_service.chat.record import as_entries
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn
 
@@ -39,7 +40,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
     output = turn.output
     output.over = True
     failure = _failure_of(turn, down)
-    closed = asks.close_all(turn)
+    closed = asks.closings(turn)
     following = next(iter(conversation.queue), None)
     if following is not None and not (following.kept.detached or following.senders):
         following = None
@@ -54,7 +55,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
             conversation.id,
             turn.id,
             state,
-            await output.entries(),
+            [*await output.entries(), *as_entries(closed)],
             completed=output.completed if failure is None else None,
             error=None if failure is None else chat_error(failure),
             start=start,
@@ -69,8 +70,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
         conversation.retry_later()
     turn.state = final  # not before it is stored: a snapshot may be made meanwhile
     conversation.remove_turn(turn)
-    for event in closed:
-        conversation.log.add(turn.id, event)
+    asks.close_all(conversation, turn, closed)
     _report(conversation, turn, failure)
     if following is not None:
         admission.run(conversation, following)
@@ -92,14 +92,15 @@ async def interrupt(conversation: "Conversation", turn: OpenTurn) -> None:
     if turn.output.resumed:
         return
     turn.output.over = True
-    asks.close_all(turn)
+    closed = asks.closings(turn)
     await conversation.journal.end(
         conversation.id,
         turn.id,
         TurnState.TURN_STATE_INTERRUPTED,
-        turn.output.record.entries(),
+        [*turn.output.record.entries(), *as_entries(closed)],
         error=chat_error(INTERRUPTED),
     )
+    asks.close_all(conversation, turn, closed)
 
 
 async def cancel_queued(conversation: "Conversation", turn: OpenTurn, failure: Failure) -> None:

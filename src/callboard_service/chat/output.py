@@ -148,19 +148,21 @@ class TurnOutput:
 
     async def _add(self, event: ReplyEvent) -> None:
         assert not isinstance(event, ChatToken | ReasoningToken | ChatCompleted)
-        self.record.add(event)
-        if isinstance(event, ChatNotice):
-            if event.discard_tokens:
-                self._store_soon(event.keep_text_bytes)
-        elif isinstance(event, _STORED_FIRST):
+        if isinstance(event, _STORED_FIRST):
+            self.record.check(event)
             entry = as_entry(event)
             assert entry is not None
             self._pieces.append(entry)
             await self.store()
-        if not self.over:
-            self._log.add(self._turn_id, event)
-            if isinstance(event, AskEvent | AskClosed):
-                await self._asks_changed()
+            if self.over:
+                return
+        # In one step: the log has every event that a snapshot has.
+        self.record.add(event)
+        self._log.add(self._turn_id, event)
+        if isinstance(event, ChatNotice) and event.discard_tokens:
+            self._store_soon(event.keep_text_bytes)
+        if isinstance(event, AskEvent | AskClosed):
+            await self._asks_changed()
 
 
 def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:

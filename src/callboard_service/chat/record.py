@@ -5,7 +5,7 @@ The record applies discards, so it holds what a client shows: its `events` go in
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from actors import Code, Failure
@@ -75,7 +75,8 @@ class TurnRecord:
         """Add tokens and return their size. Raises Failure, and adds none, if they do not fit."""
         sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
         size = sizes[0] if len(sizes) == 1 else sum(sizes)
-        self._count(size)
+        self._check_size(size)
+        self._bytes += size + EVENT_BYTES
         last = self._items[-1] if self._items else None
         if not isinstance(last, Text) or last.reasoning is not reasoning:
             last = Text(reasoning=reasoning)
@@ -91,8 +92,8 @@ class TurnRecord:
 
         A notice that discards tokens gets `keep_text_bytes`. The end of an open ask always fits.
         """
-        size = event.ByteSize()
-        self._count(size, always=isinstance(event, AskClosed) and event.ask_id in self.asks)
+        size = self.check(event)
+        self._bytes += size + EVENT_BYTES
         match event:
             case ChatNotice():
                 if event.discard_tokens:
@@ -109,6 +110,13 @@ class TurnRecord:
             self._items.append(event)
         return size
 
+    def check(self, event: TurnEvent) -> int:
+        """Return the event's size. Raises Failure if it does not fit."""
+        size = event.ByteSize()
+        if not (isinstance(event, AskClosed) and event.ask_id in self.asks):
+            self._check_size(size)
+        return size
+
     def events(self) -> Iterator[ConversationEvent]:
         """Yield the events so far, as a snapshot has them: without position and turn."""
         ended = {item.call_id for item in self._items if isinstance(item, ToolResultEvent)}
@@ -120,14 +128,12 @@ class TurnRecord:
 
     def entries(self) -> list[HistoryEntry]:
         """Return what the history keeps of the turn, the user's message aside."""
-        return [entry for item in self._items if (entry := as_entry(item)) is not None]
+        return as_entries(self._items)
 
-    def _count(self, size: int, *, always: bool = False) -> None:
-        total = self._bytes + size + EVENT_BYTES
-        if total > MAX_TURN_BYTES and not always:
+    def _check_size(self, size: int) -> None:
+        if self._bytes + size + EVENT_BYTES > MAX_TURN_BYTES:
             message = f"the reply is longer than {MAX_TURN_BYTES} bytes"
             raise Failure(Code.RESOURCE_EXHAUSTED, message)
-        self._bytes = total
 
     def _replaces_call(self, event: TurnEvent) -> bool:
         """Put a second event of a tool call in place of the first; return False if it is none."""
@@ -182,6 +188,11 @@ def as_event(event: TurnEvent) -> ConversationEvent:
             return ConversationEvent(ask_closed=event)
         case ChatNotice():
             return ConversationEvent(notice=event)
+
+
+def as_entries(items: Iterable[Text | TurnEvent]) -> list[HistoryEntry]:
+    """Return the history's entries for items of a record."""
+    return [entry for item in items if (entry := as_entry(item)) is not None]
 
 
 def as_entry(item: Text | TurnEvent) -> HistoryEntry | None:
