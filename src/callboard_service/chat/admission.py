@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from actors import Code, Failure, Lifecycle, Restart
+from actors.protocol.effects import DEADLINE
 from callboard.v1.chat_pb2 import Delivery, SendMessageRequest, TurnState
 from callboard_service.backends.base import Prompt
 from callboard_service.chat.messages import Admit, Replayed, Sender, Streamed
@@ -23,7 +24,6 @@ MAX_ID: Final = 64
 
 # A reply that runs when its conversation stops is interrupted: nothing is gained by waiting.
 _RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
-DEADLINE: Final = Failure(Code.DEADLINE_EXCEEDED, "the request took longer than it may")
 _UNBUILT: Final = ("attachments", "target_turn")
 """Fields of SendMessageRequest that this service does not support.
 

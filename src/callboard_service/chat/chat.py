@@ -34,6 +34,7 @@ from callboard_service.backends.base import ChatBackend
 from callboard_service.chat.admission import MAX_ID, unimplemented
 from callboard_service.chat.changes import Changes, WatchSessions
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
+from callboard_service.chat.first_version import of_first_version, old_entries
 from callboard_service.chat.following import AnswerAsk, FollowSession, StopTurn
 from callboard_service.chat.log import Positions
 from callboard_service.chat.messages import Delete, Recover, Where
@@ -61,9 +62,6 @@ IDLE: Final = 60.0
 
 FEATURES: Final = (FOLLOW,)
 """What the service can do beyond the contract's first version, with every backend."""
-
-_NEW_ENTRIES: Final = frozenset({"reasoning_text", "ask", "ask_closed"})
-"""Kinds of history entry that the first version of the contract does not have."""
 
 ARCHIVED: Final = "a"
 """Prefix of the page tokens of lists that include archived conversations."""
@@ -127,13 +125,6 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
         return info if FOLLOW in self.context.features else of_first_version(info)
 
 
-def of_first_version(info: SessionInfo) -> SessionInfo:
-    """Return a copy with only the fields that the first version of the contract has."""
-    return SessionInfo(
-        id=info.id, title=info.title, created_at=info.created_at, updated_at=info.updated_at
-    )
-
-
 class DeleteSession(RequestActor[DeleteSessionRequest, SessionDeleted]):
     """Deletes a conversation, after ending its running and waiting turns."""
 
@@ -174,7 +165,7 @@ class GetHistory(RequestActor[GetHistoryRequest, History]):
             request.session_id, request.limit, request.before, granted
         )
         if not follows:
-            known = [e for e in history.entries if e.WhichOneof("entry") not in _NEW_ENTRIES]
+            known = list(old_entries(history.entries))
             del history.entries[:]
             history.entries.extend(known)
         for entry in history.entries:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
+from actors.protocol.effects import DEADLINE
 from callboard.v1.chat_pb2 import ConversationEvent, TurnState
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
@@ -334,7 +335,7 @@ class Conversation(Actor[ConversationMessage]):
         self.log.add(turn.id, turn.info(), kept.text)
         if kept.deadline_at is not None:
             seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()
-            self.expire_after(turn, max(seconds, 0.0), admission.DEADLINE)
+            self.expire_after(turn, max(seconds, 0.0), DEADLINE)
         if not kept.detached:
             self.expire_after(turn, self.environment.resume_window, UNSENT, unsent=True)
 

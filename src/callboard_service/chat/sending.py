@@ -47,6 +47,7 @@ from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.ending import INTERRUPTED, final_info
+from callboard_service.chat.first_version import of_first_version
 from callboard_service.chat.log import LogEvent, Single, Tokens, turn_info
 from callboard_service.chat.messages import (
     Admit,
@@ -213,17 +214,17 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             case SessionInfo():
                 return None
             case _:
-                return payload if self._shows(payload) else None
+                return self._known(payload)
 
-    def _shows(self, event: SendEvent) -> bool:
-        """Return whether the client knows this kind of event; remember tool calls."""
+    def _known(self, event: SendEvent) -> SendEvent | None:
+        """Return the event as the client knows it; None if it does not. Remember tool calls."""
         if FOLLOW in self.context.features:
-            return True
+            return event
         if isinstance(event, ToolCallEvent):
             if event.call_id in self._calls:
-                return False
+                return None
             self._calls.add(event.call_id)
-        return not isinstance(event, _NEW_KINDS)
+        return None if isinstance(event, _NEW_KINDS) else of_first_version(event)
 
     async def _replay(
         self, request: SendMessageRequest, replayed: Replayed
@@ -237,8 +238,10 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
         yield info
         entries = await self._journal.turn_entries(request.session_id, turn.id)
         for entry in entries:
-            if (event := _as_event(entry)) is not None and self._shows(event):
-                yield event
+            event = _as_event(entry)
+            known = None if event is None else self._known(event)
+            if known is not None:
+                yield known
         if turn.state == TurnState.TURN_STATE_COMPLETED and turn.completed is not None:
             yield Last(turn.completed)
         elif turn.state == TurnState.TURN_STATE_INTERRUPTED or turn.error is None:

@@ -145,7 +145,7 @@ async def _ask(
     answer = await prompt.answered()
     while answer.ask_id != ask_id:
         answer = await prompt.answered()
-    yield AskClosed(ask_id=ask_id, answers=answer.answers)
+    yield AskClosed(ask_id=ask_id, answers=answer.answers, answered=True)
 
 
 def _event(
