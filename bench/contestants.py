@@ -67,3 +67,6 @@ CONTESTANTS: Final = (
     Contestant("FastAPI + uvicorn", "fastapi_server", every=2),
     Contestant("grpc.aio", "grpc_server", every=2),
 )
+
+OURS: Final = next(contestant for contestant in CONTESTANTS if contestant.ours)
+"""The main line of this project."""

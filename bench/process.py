@@ -29,16 +29,22 @@ def pin(pid: int, core: int) -> bool:
 
 
 class ServerProcess:
-    """One running server. Use `with` to end it."""
+    """One running server. Use `with` to end it. data: its data folder; None: a new one."""
 
-    def __init__(self, contestant: Contestant, interpreter: Path, core: int | None) -> None:
+    def __init__(
+        self,
+        contestant: Contestant,
+        interpreter: Path,
+        core: int | None,
+        data: Path | None = None,
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="callboard-bench-")
         environment = {
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
             "CALLBOARD_TOKEN": TOKEN,
             "CALLBOARD_RUNTIME_DIR": self._folder.name,
-            "CALLBOARD_DATA_DIR": self._folder.name,
+            "CALLBOARD_DATA_DIR": self._folder.name if data is None else str(data),
             "CALLBOARD_MAX_SESSIONS": "20000",
             "CALLBOARD_MAX_REQUESTS_IN_FLIGHT": "20000",
             "CALLBOARD_MESSAGES_PER_SECOND": "1000000",

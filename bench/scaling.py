@@ -1,8 +1,9 @@
 """Find where costs grow: `python -m bench.scaling PYTHON` measures one axis after another.
 
 Most figures are the server's CPU microseconds per message at each size; the costs of a conversation
-by its length are those of the store alone (`bench.history`). Each CPU figure is the best of three,
-because noise only adds and growth is what is looked for. Memory is measured once per size.
+by its length are those of the store alone (`bench.history`), and those by the messages in the
+database are what a client waits (`bench.kept`). Each CPU figure is the best of three, because noise
+only adds and growth is what is looked for. Memory is measured once per size.
 """
 
 import asyncio
@@ -16,10 +17,11 @@ from typing import Final
 
 import uvloop
 
-from bench.contestants import CONTESTANTS
+from bench.contestants import OURS
 from bench.growth_plot import growth
 from bench.history import by_length
 from bench.idle import connection_bytes, waiting_bytes
+from bench.kept import by_kept
 from bench.process import ROOT, TOKEN, ServerProcess
 from bench.websocket import connect
 from bench.workloads import (
@@ -33,8 +35,6 @@ from bench.workloads import (
     one_socket,
     streams,
 )  # fmt: skip
-
-OURS = next(contestant for contestant in CONTESTANTS if contestant.ours)
 
 
 def sized(payload: int, count: int) -> Workload:
@@ -89,7 +89,7 @@ async def main(interpreter: Path) -> dict[str, dict[int, float]]:
             cost = await _cost(server, one_socket(20_000, 64))
         found[axis][count] = _said(axis, count, cost)
     found |= await _memory(interpreter)
-    return found | await by_length()
+    return found | await by_length() | await by_kept(interpreter)
 
 
 async def _cost(server: ServerProcess, work: Workload) -> float:
