@@ -90,6 +90,8 @@ class Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
         self._connection = connection
         connection.row_factory = sqlite3.Row
+        # SQLite's own lower() and LIKE know ASCII only.
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)
 
     def close(self) -> None:
         """Close the connection. Runs in the thread."""

@@ -151,7 +151,7 @@ def page_of_history(
 
     before: empty: the newest of all. Raises UnknownEntry.
     """
-    end = _entry_key(transaction, conversation, before) if before else NO_LIMIT
+    end = entry_key(transaction, conversation, before) if before else NO_LIMIT
     budget, entries, more = PageBudget(at_most_bytes), list[HistoryEntry](), False
     for row in transaction.each(_PAGE, conversation, end, size + 1):
         entry = entry_of_row(row)
@@ -203,7 +203,8 @@ def title_of(text: str) -> str:
     return line
 
 
-def _entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
+def entry_key(transaction: Transaction, conversation: int, entry_id: str) -> int:
+    """Return the key of an entry of the conversation. Raises UnknownEntry."""
     # Compared as text too: "007" is not entry 7, and an id that is not a number matches nothing.
     sql = (
         "SELECT id FROM entries"

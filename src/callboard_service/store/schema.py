@@ -105,4 +105,54 @@ _TURNS: Final[Migration] = (
     "CREATE INDEX pieces_by_turn ON pieces (conversation, turn)",
 )
 
-MIGRATIONS: Final[Sequence[Migration]] = (_FIRST, _TURNS)
+_ORGANISED: Final[Migration] = (
+    "ALTER TABLE conversations ADD COLUMN parent_id TEXT",  # forked from it; NULL: not a fork
+    "ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0",
+    # What was chosen: a JSON object of SessionOption.id to OptionChoice.value; NULL: nothing.
+    "ALTER TABLE conversations ADD COLUMN options TEXT",
+    "ALTER TABLE conversations ADD COLUMN usage BLOB",  # the latest UsageEvent; NULL: none
+    # For the list without archived conversations.
+    "CREATE INDEX conversations_shown ON conversations (updated_at, key) WHERE archived = 0",
+    # An encoded HistoryEntry with the message's attachments; NULL: none.
+    "ALTER TABLE turns ADD COLUMN attachments BLOB",
+    # The message was handed to this turn, which was running; NULL: it is a turn of its own.
+    "ALTER TABLE turns ADD COLUMN part_of TEXT",
+    # For searching in what users and models said. It takes no part in writing messages, which it
+    # would slow down by a tenth: it follows later, as far as `indexed` says (ADR 0057).
+    """
+    CREATE VIRTUAL TABLE texts USING fts5(
+        text, content = 'entries', content_rowid = 'id', tokenize = 'trigram'
+    )
+    """,
+    "CREATE TABLE indexed (entry INTEGER NOT NULL)",  # one row: the last entry that `texts` knows
+    "INSERT INTO indexed (entry) VALUES (0)",
+    """
+    CREATE TRIGGER entries_leave_texts AFTER DELETE ON entries
+    WHEN old.kind IN ('user_text', 'assistant_text') AND old.id <= (SELECT entry FROM indexed)
+    BEGIN
+        INSERT INTO texts (texts, rowid, text) VALUES ('delete', old.id, old.text);
+    END
+    """,
+    # Files in the folder `attachments` beside the database, by `id`.
+    """
+    CREATE TABLE attachments (
+        key         INTEGER PRIMARY KEY,
+        id          TEXT NOT NULL UNIQUE,
+        name        TEXT NOT NULL,
+        media_type  TEXT NOT NULL,
+        size        INTEGER NOT NULL,
+        sha256      BLOB NOT NULL,
+        made_at     INTEGER NOT NULL  -- microseconds since 1970, UTC
+    )
+    """,
+    """
+    CREATE TABLE attachment_uses (
+        conversation  INTEGER NOT NULL REFERENCES conversations (key) ON DELETE CASCADE,
+        attachment    INTEGER NOT NULL REFERENCES attachments (key) ON DELETE CASCADE,
+        PRIMARY KEY (conversation, attachment)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX attachment_uses_by_attachment ON attachment_uses (attachment)",
+)
+
+MIGRATIONS: Final[Sequence[Migration]] = (_FIRST, _TURNS, _ORGANISED)

@@ -4,9 +4,8 @@ The store takes and returns the contract's messages. Its errors are listed in
 `callboard_service.store.errors`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from sqlite3 import Row
 from typing import Final, Self
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from callboard.v1.chat_pb2 import (
     HistoryEntry,
     SessionInfo,
     SessionList,
+    UsageEvent,
 )
 from callboard_service.pages import (
     DEFAULT_PAGE,
@@ -23,12 +23,10 @@ from callboard_service.pages import (
     TURNS_BYTES,
     bad_page,
     decode_position,
-    encode_position,
     page_of,
 )
-from callboard_service.store import histories
+from callboard_service.store import conversations, histories
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database, Location
-from callboard_service.store.entries import timestamp
 from callboard_service.store.errors import (
     StoreBroken,
     StoreBusy,
@@ -45,7 +43,7 @@ from callboard_service.store.errors import (
     UnknownEntry,
     UnknownTurn,
 )
-from callboard_service.store.histories import NO_LIMIT, OPEN, RecentTurns, conversation_key
+from callboard_service.store.histories import NO_LIMIT, RecentTurns, conversation_key
 from callboard_service.store.opening import open_database
 from callboard_service.store.run import issue_run
 from callboard_service.store.transaction import Transaction
@@ -74,13 +72,6 @@ __all__ = [
     "UnknownTurn",
 ]
 
-# `waits` is NULL if no turn is open, 1 if one waits for an answer to an ask, else 0.
-_INFO: Final = f"""
-    SELECT id, title, created_at, updated_at, (
-        SELECT max(state = 3) FROM turns WHERE conversation = conversations.key AND {OPEN}
-    ) AS waits, key FROM conversations
-"""  # noqa: S608  # a constant
-_LIST: Final = f"{_INFO} WHERE (updated_at, key) < (?, ?) ORDER BY updated_at DESC, key DESC"
 _ENSURE: Final = """
     INSERT INTO conversations (id, title, created_at, updated_at, create_id)
     VALUES (?, '', ?, ?, ?)
@@ -150,20 +141,10 @@ class ConversationStore(TurnStore):
         create_id: chosen by the client; if a conversation was created with it, and not deleted
         since, that one is returned. Empty: no such protection.
         """
-        now = self._now()
-        values = (self._new_id(), title if title.strip() else "", now, now, create_id or None)
+        now, name = self._now(), self._new_id()
 
         def insert(transaction: Transaction) -> SessionInfo:
-            if create_id:
-                known = transaction.row(f"{_INFO} WHERE create_id = ?", create_id)
-                if known is not None:
-                    return _info_of(known)
-            transaction.change(
-                "INSERT INTO conversations (id, title, created_at, updated_at, create_id)"
-                " VALUES (?, ?, ?, ?, ?)",
-                *values,
-            )
-            return _info(transaction, values[0])
+            return conversations.insert(transaction, name, title, now, create_id)
 
         return await self._write(insert)
 
@@ -171,9 +152,8 @@ class ConversationStore(TurnStore):
         """Return the id of the conversation that was created with this id; empty if none was."""
 
         def select(transaction: Transaction) -> str:
-            sql = "SELECT id FROM conversations WHERE create_id = ?"
-            row = transaction.row(sql, create_id)
-            return "" if row is None else str(row["id"])
+            known = conversations.created_by(transaction, create_id)
+            return "" if known is None else known.id
 
         return await self._database.read(select)
 
@@ -190,34 +170,111 @@ class ConversationStore(TurnStore):
         await self._write(insert)
 
     async def conversations(
-        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+        self,
+        limit: int = 0,
+        page: str = "",
+        at_most_bytes: int = PAGE_BYTES,
+        *,
+        search: str = "",
+        archived: bool = False,
     ) -> SessionList:
         """Return a page of conversations, the most recently changed first.
 
         limit: the most conversations to return; 0: no limit but `at_most_bytes`, the encoded size
-        of the page. page: `next_page` of the previous page. The result is shared: do not modify it.
-        Raises Failure: INVALID_ARGUMENT for a malformed `page`.
+        of the page. page: `next_page` of the previous page. search: only those whose title or text
+        contains this, whatever its case; one of less than three characters finds titles only.
+        archived: also archived ones. The result is shared: do not modify it. Raises Failure:
+        INVALID_ARGUMENT for a malformed `page`.
         """
         updated_at, key = decode_position(page) if page else (NO_LIMIT, "0")
         if not key.isdecimal() or int(key) > NO_LIMIT:
             raise bad_page()
+        if len(search) >= conversations.SHORTEST_INDEXED:
+            await self._index()
 
         def select(transaction: Transaction) -> SessionList:
             # Equal requests for the first page share one result until something is written.
-            made_of = (transaction.state(), limit, at_most_bytes)
+            made_of = (transaction.state(), limit, at_most_bytes, search, archived)
             if not page and self._first_page is not None and self._first_page[0] == made_of:
                 return self._first_page[1]
-            rows = transaction.each(_LIST, updated_at, int(key))
-            found = page_of(_tokens(rows), limit, at_most_bytes)
+            after = updated_at, int(key)
+            found = conversations.listed(transaction, after, search, archived=archived)
+            made = page_of(found, limit, at_most_bytes)
             if not page:
-                self._first_page = made_of, found
-            return found
+                self._first_page = made_of, made
+            return made
 
         return await self._database.read(select)
 
+    async def _index(self) -> None:
+        """Have the search index know all entries; a part at a time, so that others may write."""
+        if await self._database.read(conversations.has_unindexed):
+            while await self._write(conversations.index_texts):
+                pass
+
+    async def index_some(self) -> bool:
+        """Add some entries to the search index, so that searches need not wait for it.
+
+        Returns whether there may be more.
+        """
+        if not await self._database.read(conversations.has_unindexed):
+            return False
+        return await self._write(conversations.index_texts)
+
+    async def update(
+        self, conversation_id: str, title: str | None = None, archived: bool | None = None
+    ) -> SessionInfo:
+        """Change what is not None, and return the conversation. Raises UnknownConversation.
+
+        A blank title is set by the next user text. The conversation keeps its place in the list.
+        """
+
+        def update(transaction: Transaction) -> SessionInfo:
+            return conversations.update(transaction, conversation_id, title, archived)
+
+        return await self._write(update)
+
+    async def choices(self, conversation_id: str) -> dict[str, str]:
+        """Return what was chosen: values by option. Raises UnknownConversation."""
+        return await self._database.read(
+            lambda transaction: conversations.choices(transaction, conversation_id)
+        )
+
+    async def choose(self, conversation_id: str, option: str, value: str) -> None:
+        """Set the value of an option; an empty one removes it. Raises UnknownConversation."""
+        await self._write(
+            lambda transaction: conversations.choose(transaction, conversation_id, option, value)
+        )
+
+    async def usage(self, conversation_id: str) -> UsageEvent | None:
+        """Return the latest usage; None if none is known. Raises UnknownConversation."""
+        return await self._database.read(
+            lambda transaction: conversations.usage(transaction, conversation_id)
+        )
+
+    async def fork(
+        self, conversation_id: str, before: str = "", title: str = "", create_id: str = ""
+    ) -> SessionInfo:
+        """Copy the ended turns before an entry into a new conversation, and return it.
+
+        before: the first user text of a turn; empty: all ended turns. title: blank: that of the
+        source. create_id: as in `create`. Turns keep their ids, and lose their message ids. Raises
+        UnknownConversation, and UnknownEntry for any other entry.
+        """
+        now, name = self._now(), self._new_id()
+
+        def fork(transaction: Transaction) -> SessionInfo:
+            return conversations.fork(
+                transaction, conversation_id, before, name, title, now, create_id
+            )
+
+        return await self._write(fork)
+
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises UnknownConversation."""
-        return await self._database.read(lambda transaction: _info(transaction, conversation_id))
+        return await self._database.read(
+            lambda transaction: conversations.get(transaction, conversation_id)
+        )
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation, its turns and its entries. Raises UnknownConversation."""
@@ -324,25 +381,3 @@ class ConversationStore(TurnStore):
         Takes at most two seconds. untouched: leave a damaged file and its log as they are.
         """
         await self._database.close(untouched=untouched)
-
-
-def _tokens(rows: Iterator[Row]) -> Iterator[tuple[SessionInfo, str]]:
-    for row in rows:
-        yield _info_of(row), encode_position(row["updated_at"], str(row["key"]))
-
-
-def _info(transaction: Transaction, conversation_id: str) -> SessionInfo:
-    row = transaction.row(f"{_INFO} WHERE id = ?", conversation_id)
-    if row is None:
-        raise UnknownConversation(conversation_id)
-    return _info_of(row)
-
-
-def _info_of(row: Row) -> SessionInfo:
-    return SessionInfo(
-        id=row["id"],
-        title=row["title"],
-        created_at=timestamp(row["created_at"]),
-        updated_at=timestamp(row["updated_at"]),
-        state=histories.state_of(row["waits"]),
-    )

@@ -1,7 +1,7 @@
 """What a job may do with the SQLite file under the conversation store, inside one transaction."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 SqlValue: TypeAlias = str | int | bytes | None
@@ -19,6 +19,10 @@ class Transaction:
 
     def each(self, sql: str, *values: SqlValue) -> Iterator[sqlite3.Row]:
         """Yield the rows of a query one by one, reading each only when it is asked for."""
+        yield from self._connection.execute(sql, values)
+
+    def each_named(self, sql: str, values: Mapping[str, SqlValue]) -> Iterator[sqlite3.Row]:
+        """Yield the rows of a query with named parameters, as `each` does."""
         yield from self._connection.execute(sql, values)
 
     def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:

@@ -7,35 +7,24 @@ from typing import Final, TypeVar
 
 from actors import Code
 from callboard.v1.chat_pb2 import (
-    AskClosed,
     ChatCompleted,
     ChatError,
-    ConversationState,
     HistoryEntry,
     TurnState,
+    UsageEvent,
 )
-from callboard_service.store import histories, pieces, turns
+from callboard_service.store import conversations, histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
 from callboard_service.store.errors import TurnConflict
-from callboard_service.store.histories import OPEN, conversation_key, dated, title_of
+from callboard_service.store.histories import conversation_key, dated, title_of
 from callboard_service.store.run import check_run
 from callboard_service.store.transaction import Transaction
+from callboard_service.store.turn_reader import TurnReader
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 T = TypeVar("T")
 
-_WITH_OPEN_TURNS: Final = f"""
-    SELECT id FROM conversations WHERE key IN (SELECT conversation FROM turns WHERE {OPEN})
-    ORDER BY key
-"""  # noqa: S608  # a constant
-_OPEN_STATES: Final = f"""
-    SELECT conversations.id, max(state = 3) FROM turns
-    JOIN conversations ON conversations.key = turns.conversation WHERE {OPEN} GROUP BY conversation
-"""  # noqa: S608  # a constant
-_ASKS_CLOSED: Final = """
-    SELECT data FROM entries WHERE conversation = ? AND kind = 'ask_closed' ORDER BY id DESC
-"""
 _RUNNING: Final = f"""
     SELECT turns.conversation FROM turns
     WHERE turns.id = ? AND turns.conversation = (SELECT key FROM conversations WHERE id = ?)
@@ -52,7 +41,7 @@ class TurnOutputPieces:
     pieces: Sequence[pieces.Piece]
 
 
-class TurnStore:
+class TurnStore(TurnReader):
     """Keeps the turns of conversations.
 
     run: the number of this opening of the database, 1 to 2**24 - 1, larger than those of all
@@ -61,7 +50,7 @@ class TurnStore:
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime], run: int) -> None:
-        self._database = database
+        super().__init__(database)
         self._clock = clock
         self.run = run
 
@@ -141,6 +130,24 @@ class TurnStore:
             return turns.queue_of(transaction, key)
 
         return await self._write(update)
+
+    async def hand_over(
+        self, conversation_id: str, turn_id: str, running_id: str, entry: HistoryEntry
+    ) -> None:
+        """Make the message of a queued turn part of the running turn, as output of that turn.
+
+        From now on the message's id names the running turn. Raises UnknownTurn, and TurnConflict if
+        the one is not queued any more, or the other not running.
+        """
+        piece = histories.dated(entry, self._now(), running_id)
+
+        def hand_over(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            turn = turns.get_turn(transaction, key, turn_id)
+            turns.hand_over(transaction, key, turn, running_id)
+            pieces.insert_pieces(transaction, key, running_id, [piece])
+
+        await self._write(hand_over, at_most=MAX_WAITING_ENTRIES)
 
     # -- output and end --------------------------------------------------------------------------
 
@@ -223,12 +230,14 @@ class TurnStore:
         completed: ChatCompleted | None,
         error: ChatError | None,
         start: str = "",
+        usage: UsageEvent | None = None,
     ) -> None:
         """End an open turn and, in the same transaction, start the queued turn `start`.
 
         entries: the whole output, which takes the place of the pieces. `completed` is kept on the
         last of them, or on an empty assistant text if there is none; `error` becomes the last
         entry. A turn that was queued leaves nothing in the history; its message id stays known.
+        usage: the conversation's latest; None: as before.
 
         Raises ValueError for a state that is no end, for an empty entry, and if both `completed`
         and `error` are given; UnknownTurn; TurnConflict if the turn has ended, if it is queued and
@@ -259,6 +268,8 @@ class TurnStore:
                 histories.insert_entries(transaction, key, made)
             turns.end_turn(transaction, key, turn, state, completed, error)
             histories.touch(transaction, key, now)
+            if usage is not None:
+                conversations.set_usage(transaction, key, usage)
             if start:
                 turns.start_turn(transaction, key, start, now)
 
@@ -288,83 +299,6 @@ class TurnStore:
             histories.touch(transaction, key, now)
 
         await self._write(interrupt, at_most=MAX_WAITING_ENTRIES)
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    async def find_turn(
-        self, conversation_id: str, *, turn_id: str = "", message_id: str = ""
-    ) -> KeptTurn | None:
-        """Return the turn with this id, or else with this message id; None if there is none."""
-
-        def find(transaction: Transaction) -> KeptTurn | None:
-            key = conversation_key(transaction, conversation_id)
-            return turns.find_turn(transaction, key, turn_id=turn_id, message_id=message_id)
-
-        return await self._database.read(find)
-
-    async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
-        """Return the turns that have not ended: the one that has started, then the queue."""
-
-        def select(transaction: Transaction) -> list[KeptTurn]:
-            return turns.open_turns(transaction, conversation_key(transaction, conversation_id))
-
-        return await self._database.read(select)
-
-    async def conversations_with_open_turns(self) -> list[str]:
-        """Return the ids of the conversations with turns that have not ended, oldest first."""
-
-        def select(transaction: Transaction) -> list[str]:
-            return [row[0] for row in transaction.each(_WITH_OPEN_TURNS)]
-
-        return await self._database.read(select)
-
-    async def open_states(self) -> dict[str, ConversationState.ValueType]:
-        """Return the states of the conversations with turns that have not ended, by their ids."""
-
-        def select(transaction: Transaction) -> dict[str, ConversationState.ValueType]:
-            return {
-                name: histories.state_of(waits) for name, waits in transaction.each(_OPEN_STATES)
-            }
-
-        return await self._database.read(select)
-
-    async def turn_entries(self, conversation_id: str, turn_id: str) -> list[HistoryEntry]:
-        """Return the entries of a turn, oldest first.
-
-        Those of a turn that has not ended are its message and the entries that its pieces make up,
-        without ids; a queued turn has none. Raises UnknownTurn.
-        """
-
-        def select(transaction: Transaction) -> list[HistoryEntry]:
-            key = conversation_key(transaction, conversation_id)
-            turns.get_turn(transaction, key, turn_id)
-            kept = histories.entries_of_turn(transaction, key, turn_id)
-            return kept + pieces.entries_of_pieces(transaction, key, turn_id)
-
-        return await self._database.read(select)
-
-    async def find_ask_closed(self, conversation_id: str, ask_id: str) -> AskClosed | None:
-        """Return how an ask in the history was settled; None if there was no such ask."""
-
-        def select(transaction: Transaction) -> AskClosed | None:
-            key = conversation_key(transaction, conversation_id)
-            for row in transaction.each(_ASKS_CLOSED, key):
-                closed = HistoryEntry.FromString(row["data"]).ask_closed
-                if closed.ask_id == ask_id:
-                    return closed
-            return None
-
-        return await self._database.read(select)
-
-    async def newest_entry(self, conversation_id: str) -> str:
-        """Return the id of the newest entry that is not of an open turn; empty if there is none."""
-
-        def select(transaction: Transaction) -> str:
-            return histories.newest_ended(
-                transaction, conversation_key(transaction, conversation_id)
-            )
-
-        return await self._database.read(select)
 
     # -- shared with the rest of the store -------------------------------------------------------
 

@@ -5,7 +5,13 @@ from datetime import datetime
 from sqlite3 import Row
 from typing import Final
 
-from callboard.v1.chat_pb2 import ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import (
+    Attachment,
+    ChatCompleted,
+    ChatError,
+    HistoryEntry,
+    TurnState,
+)
 from callboard_service.store.entries import microseconds, moment_of
 from callboard_service.store.errors import TurnConflict, UnknownTurn
 from callboard_service.store.histories import (
@@ -38,6 +44,7 @@ _RUNNING: Final = TurnState.TURN_STATE_RUNNING
 # The text of a turn that has started is that of its first user text.
 _TURN: Final = """
     SELECT key, id, message_id, state, place, model, detached, deadline_at, completed, error,
+        attachments, part_of,
         coalesce(text, (
             SELECT said.text FROM entries AS said
             WHERE said.conversation = turns.conversation AND said.turn = turns.id
@@ -47,8 +54,13 @@ _TURN: Final = """
 """
 _INSERT: Final = """
     INSERT INTO turns (
-        conversation, id, message_id, state, place, text, model, detached, deadline_at
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        conversation, id, message_id, state, place, text, model, detached, deadline_at, attachments
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_USE: Final = """
+    INSERT OR IGNORE INTO attachment_uses (conversation, attachment)
+    SELECT ?, key FROM attachments WHERE id = ?
 """
 
 
@@ -71,6 +83,7 @@ class NewTurn:
     _: KW_ONLY
     starts: bool
     place: int = 0
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,7 @@ class KeptTurn:
     place: int
     completed: ChatCompleted | None
     error: ChatError | None
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +118,18 @@ class Admission:
 def find_turn(
     transaction: Transaction, conversation: int, *, turn_id: str = "", message_id: str = ""
 ) -> KeptTurn | None:
-    """Return the turn with this id, or else with this message id; None if there is none."""
+    """Return the turn with this id, or else with this message id; None if there is none.
+
+    The turn of a message that was handed to a running turn is that turn.
+    """
     if turn_id:
         row = transaction.row(f"{_TURN} AND id = ?", conversation, turn_id)
     elif message_id:
         row = transaction.row(f"{_TURN} AND message_id = ?", conversation, message_id)
     else:
         row = None
+    if row is not None and row["part_of"] is not None:
+        return find_turn(transaction, conversation, turn_id=row["part_of"])
     return None if row is None else _turn_of(row)
 
 
@@ -140,7 +159,10 @@ def insert_turn(transaction: Transaction, conversation: int, turn: NewTurn) -> N
     _shift(transaction, conversation, place, 1)
     deadline = None if turn.deadline_at is None else microseconds(turn.deadline_at)
     values = (turn.message_id or None, _QUEUED, place, turn.text, turn.model, int(turn.detached))
-    transaction.change(_INSERT, conversation, turn.id, *values, deadline)
+    attached = HistoryEntry(attachments=turn.attachments).SerializeToString() or None
+    transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached)
+    for attachment in turn.attachments:
+        transaction.change(_USE, conversation, attachment.id)
 
 
 def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
@@ -158,7 +180,7 @@ def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: i
         raise TurnConflict("another turn of the conversation is running")
     if turn.text and not turn.message_id:
         remove_unanswered(transaction, conversation, turn.text)
-    said = dated(HistoryEntry(user_text=turn.text), now, turn_id)
+    said = dated(HistoryEntry(user_text=turn.text, attachments=turn.attachments), now, turn_id)
     insert_entries(transaction, conversation, [said])
     _leave_queue(transaction, conversation, turn)
     set_columns(transaction, conversation, turn_id, state=_RUNNING, text=None)
@@ -179,6 +201,17 @@ def update_queued(
         _shift(transaction, conversation, turn.place + 1, -1)
         _shift(transaction, conversation, place, 1)
         set_columns(transaction, conversation, turn_id, place=place)
+
+
+def hand_over(transaction: Transaction, conversation: int, turn: KeptTurn, running_id: str) -> None:
+    """Make the message of a queued turn part of the running turn. Raises TurnConflict."""
+    if turn.state != _QUEUED:
+        raise TurnConflict("the turn is not queued any more")
+    if get_turn(transaction, conversation, running_id).state not in STARTED:
+        raise TurnConflict("the turn to hand it to is not running")
+    _leave_queue(transaction, conversation, turn)
+    state = TurnState.TURN_STATE_COMPLETED
+    set_columns(transaction, conversation, turn.id, state=state, text=None, part_of=running_id)
 
 
 def end_turn(
@@ -213,7 +246,7 @@ def remove_replaced(transaction: Transaction, conversation: int, turn_id: str) -
         raise TurnConflict("only a turn that failed or was stopped can be replaced")
     if not _is_last(transaction, conversation, turn_id):
         raise TurnConflict("only the last turn of the conversation can be replaced")
-    for table, column in (("entries", "turn"), ("turns", "id")):
+    for table, column in (("entries", "turn"), ("turns", "id"), ("turns", "part_of")):
         sql = f"DELETE FROM {table} WHERE conversation = ? AND {column} = ?"  # noqa: S608
         transaction.change(sql, conversation, turn_id)
 
@@ -259,6 +292,7 @@ def _shift(transaction: Transaction, conversation: int, first: int, by: int) -> 
 
 def _turn_of(row: Row) -> KeptTurn:
     completed, error, deadline = row["completed"], row["error"], row["deadline_at"]
+    attached = row["attachments"]
     return KeptTurn(
         id=row["id"],
         message_id=row["message_id"] or "",
@@ -270,4 +304,7 @@ def _turn_of(row: Row) -> KeptTurn:
         place=row["place"],
         completed=None if completed is None else ChatCompleted.FromString(completed),
         error=None if error is None else ChatError.FromString(error),
+        attachments=()
+        if attached is None
+        else tuple(HistoryEntry.FromString(attached).attachments),
     )

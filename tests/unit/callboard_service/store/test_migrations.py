@@ -34,7 +34,7 @@ def _state(path: Path) -> tuple[int, list[str]]:
     with other(path) as raw:
         [version] = raw.execute("PRAGMA user_version").fetchone()
         columns = [row[1] for row in raw.execute("PRAGMA table_info (conversations)")]
-    return version - len(MIGRATIONS), columns[6:]
+    return version - len(MIGRATIONS), columns[10:]
 
 
 async def test_an_older_version_becomes_the_newest(
