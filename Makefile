@@ -114,7 +114,7 @@ $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 coverage: setup ## Check that each module of the runtime is fully covered by its own tests
 	@'$(BIN)/python' -m tools.coverage
 
-mutants: setup ## Check that the test of each guarantee of the runtime can fail: make mutants ARGS=regroup
+mutants: setup ## Check that the tests of the guarantees can fail: make mutants ARGS=regroup
 	@'$(BIN)/python' -m tools.mutants $(ARGS)
 
 bench-actors: setup ## Compare the actor runtime with an asyncio.Queue actor and tapio; takes a minute

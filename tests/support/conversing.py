@@ -13,7 +13,7 @@ from actors.testing import Answers, Calls, serving
 from callboard.v1.chat_pb2 import AnswerRequest, ChatToken, HistoryEntry, SendMessageRequest
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.chat import chat
-from callboard_service.chat.sending import FOLLOW
+from callboard_service.chat.listing import FOLLOW
 from callboard_service.log import make_log
 from callboard_service.store.turns import NewTurn
 
@@ -81,12 +81,12 @@ def line_of(entry: HistoryEntry) -> str:
             return f"{kind}"
 
 
-def text_of(events: Sequence[ReplyEvent]) -> str:
+def text_of(events: Sequence[object]) -> str:
     """Return the text of the tokens among the events."""
     return "".join(event.text for event in events if isinstance(event, ChatToken))
 
 
-async def failure_of(events: AsyncIterator[ReplyEvent]) -> tuple[Failure, list[Any]]:
+async def failure_of(events: AsyncIterator[object]) -> tuple[Failure, list[Any]]:
     """Return the failure that a reply ends with, and the events before it."""
     before: list[Any] = []
     with pytest.raises(Failure) as caught:

@@ -8,7 +8,7 @@ from typing import Any
 from actors import ActorSystem, Burst, Closes, Last, Opens, Registry, Relay
 from actors.protocol.frames import message_of
 from actors.testing import Probe
-from callboard_service.chat.sending import FOLLOW
+from callboard_service.chat.listing import FOLLOW
 
 
 async def answers_of(

@@ -87,12 +87,15 @@ async def talk(path: Path, conversation: str, text: str, steps: Steps, report: R
     chat.register(registry, backend, make_log("error"))
     await system.start(lambda: Extensions(registry.background_actors), name="extensions")
 
+    seen = asyncio.Event()
+
     async def follow() -> None:
         request = FollowSessionRequest(session_id=conversation)
         following = answers_of(FollowSession(), request, registry, system, "follower")
         async with aclosing(following) as events:
             async for event in events:
                 report.position(event.position)
+                seen.set()
 
     follower = asyncio.create_task(follow())
     request = SendMessageRequest(session_id=conversation, text=text, message_id="m")
@@ -108,6 +111,7 @@ async def talk(path: Path, conversation: str, text: str, steps: Steps, report: R
     history = await backend.history(conversation, 0, "")
     said = [entry.user_text for entry in history.entries if entry.user_text]
     assert said == [text], said
+    await seen.wait()  # of a turn that has ended, it sees the snapshot alone
     follower.cancel()
     await asyncio.gather(follower, return_exceptions=True)
     await system.stop()

@@ -228,3 +228,61 @@ async def test_a_running_reply_does_not_delay_the_end_of_the_service(
                 pass
         assert manual_clock.now() == 0.0
         assert await texts(backend, name) == ["m", "m", "ABORTED"]
+
+
+async def says_its_text(prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    """Repeat the message."""
+    yield ChatToken(text=prompt.text)
+    yield ChatCompleted()
+
+
+async def test_a_detached_queued_turn_runs_after_a_restart_without_a_client(
+    actor_system: ActorSystem,
+) -> None:
+    async with ScriptedBackend(says_its_text).opened() as backend:
+        name = await keep(backend, queued("first"), queued("second"))
+        async with serving(actor_system, backend.register), asyncio.timeout(5):
+            while await backend.journal.open_turns(name):
+                pass
+        assert await texts(backend, name) == ["first", "first", "second", "second"]
+
+
+async def test_a_queued_turn_waits_after_a_restart_until_its_message_is_sent_again(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """Those behind it wait for it. A message that was sent again is not given up."""
+    async with ScriptedBackend(endless).opened() as backend:
+        name = await keep(backend, queued("m", detached=False), queued("next"))
+        async with serving(actor_system, backend.register) as calls:
+            behind = SendMessageRequest(session_id=name, message_id="next", admit_only=True)
+            assert (await calls.call(behind, TurnInfo)).place == 2
+            assert backend.prompts == []
+            stream = calls.stream(send_again(name), TurnInfo, ChatToken)
+            while not isinstance(await anext(stream), ChatToken):
+                pass
+            await manual_clock.advance(121)
+            states = [turn.state for turn in await backend.journal.open_turns(name)]
+            assert states == [TurnState.TURN_STATE_RUNNING, TurnState.TURN_STATE_QUEUED]
+            backend.script = says_its_text
+            stop = StopTurnRequest(session_id=name, turn_id="m")
+            assert (await calls.call(stop, TurnInfo)).state == TurnState.TURN_STATE_CANCELLED
+            while await backend.journal.open_turns(name):
+                pass
+        assert await texts(backend, name) == ["m", "m", "CANCELLED", "next", "next"]
+
+
+async def test_a_queued_turn_whose_message_is_not_sent_again_is_cancelled(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    """A turn that is not detached has the resume window; its message does not run later."""
+    async with ScriptedBackend(says_its_text).opened() as backend:
+        name = await keep(backend, queued("m", detached=False))
+        async with serving(actor_system, backend.register, features=["follow"]) as calls:
+            await calls.call(GetHistoryRequest(session_id=name), History)
+            await manual_clock.advance(121)
+            with pytest.raises(Failure, match="not sent again") as caught:
+                async for _ in calls.stream(send_again(name), TurnInfo, ChatToken, ChatCompleted):
+                    pass
+        assert caught.value.code is Code.CANCELLED
+        assert await texts(backend, name) == []
+    assert backend.prompts == []

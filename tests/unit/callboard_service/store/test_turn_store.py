@@ -372,13 +372,14 @@ async def test_an_error_is_the_last_entry(kept: ConversationStore) -> None:
 async def test_an_end_that_starts_no_queued_turn_changes_nothing(kept: ConversationStore) -> None:
     """The end of a turn and the start of the next one are one transaction."""
     await run(kept, "t1")
+    with pytest.raises(ValueError, match="empty entry"):
+        await complete(kept, "t1", HistoryEntry())
     for name, error in (("no", UnknownTurn), ("t1", TurnConflict)):
         with pytest.raises(error):
             await kept.end(
                 "c1", "t1", FAILED, [assistant("x")], completed=None, error=BROKEN, start=name
             )
-    with pytest.raises(ValueError, match="empty entry"):
-        await complete(kept, "t1", HistoryEntry())
+        assert await shown(kept) == ["t1:hi"]
     assert await shown(kept) == ["t1:hi"]
     assert (await found(kept, "t1")).state == RUNNING
 
