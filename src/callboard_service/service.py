@@ -35,6 +35,7 @@ from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, Sessions, Ses
 from callboard_service import __version__, extensions, request_log, status
 from callboard_service.chat import chat
 from callboard_service.chat.admission import MAX_WAITING
+from callboard_service.chat.listing import Listing
 from callboard_service.data_folder import FolderLock, lock_folder
 from callboard_service.errors import (
     BackendFailed,
@@ -266,7 +267,7 @@ class Service:
                 max_handshakes=settings.max_handshakes,
                 max_sessions=settings.max_sessions,
                 max_queued_turns=MAX_WAITING,
-                features=chat.FEATURES,
+                features=Listing(self._backend).features,
                 limits=session_limits(settings),
             ),
             sessions,

@@ -1,7 +1,7 @@
 """The interface of a chat backend: it keeps conversations and makes replies."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -10,14 +10,18 @@ from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     AskEvent,
+    Attachment,
     ChatCompleted,
     ChatNotice,
     ChatToken,
+    CommandList,
     History,
+    OptionList,
     PlanEvent,
     ReasoningToken,
     SessionInfo,
     SessionList,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     ToolResultEvent,
@@ -46,6 +50,7 @@ TurnEvent: TypeAlias = (
     | AskEvent
     | AskClosed
     | ChatNotice
+    | SteerEvent
 )
 """Every event of a turn but its tokens, its state and its end."""
 
@@ -56,9 +61,11 @@ ReplyEvent: TypeAlias = ChatToken | ReasoningToken | TurnEvent | ChatCompleted
 class Prompt:
     """A user's message, and what the backend needs to reply to it.
 
-    answered: waits for the next answer to an ask of this reply. session: the client's session;
-    scarce places are shared fairly among sessions. turn_id: unique in the conversation. resumed:
-    the reply began before the service ended; see `ChatBackend.reply`.
+    model: that of this message; empty: the conversation's choice, or the backend's own. choices:
+    what was chosen in the conversation, by option. answered: waits for the next answer to an ask of
+    this reply. session: the client's session; scarce places are shared fairly among sessions.
+    turn_id: unique in the conversation. resumed: the reply began before the service ended; see
+    `ChatBackend.reply`.
     """
 
     conversation_id: str
@@ -69,6 +76,8 @@ class Prompt:
     session: str = ""
     turn_id: str = ""
     resumed: bool = False
+    attachments: Sequence[Attachment] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,9 @@ class ChatBackend(Protocol):
     """
 
     name: str
+
+    features: Collection[str]
+    """What its conversations have beyond "follow": names of Welcome.features."""
 
     resumes: bool
     """Whether a reply may have gone on while the service was not there."""
@@ -117,14 +129,22 @@ class ChatBackend(Protocol):
         """Return the last known state, without I/O."""
 
     async def conversations(
-        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+        self,
+        limit: int = 0,
+        page: str = "",
+        at_most_bytes: int = PAGE_BYTES,
+        *,
+        search: str = "",
+        archived: bool = False,
     ) -> SessionList:
         """Return a page of conversations, the most recently changed first.
 
         limit: number of conversations; 0: as many as fit into `at_most_bytes`. page: `next_page` of
         the previous page; empty: the first page. A conversation that changes between two calls may
-        be missed or repeated. The result may be shared with other callers and must not be changed.
-        Raises Failure: INVALID_ARGUMENT for a malformed `page`.
+        be missed or repeated. search: only those whose title or text contains this, compared
+        without case; with the feature "search" only. archived: also archived ones. The result may
+        be shared with other callers and must not be changed. Raises Failure: INVALID_ARGUMENT for a
+        malformed `page`.
         """
 
     async def create(self, title: str, create_id: str = "") -> SessionInfo:
@@ -132,6 +152,49 @@ class ChatBackend(Protocol):
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""
+
+    async def update(
+        self, conversation_id: str, title: str | None, archived: bool | None
+    ) -> SessionInfo:
+        """Change what is not None, and return the conversation. Raises Failure: NOT_FOUND."""
+
+    async def fork(
+        self, conversation_id: str, before: str, title: str, create_id: str
+    ) -> SessionInfo:
+        """Copy a conversation up to, but not including, the entry `before`, and return the copy.
+
+        before: the id of a turn's user text; empty: all ended turns. title: empty: the backend's
+        choice. create_id: as in `create`. With the feature "fork" only. Raises Failure: NOT_FOUND,
+        and INVALID_ARGUMENT for another `before`.
+        """
+
+    async def options(self, conversation_id: str) -> OptionList:
+        """Return what can be chosen; conversation_id: empty: in a new conversation.
+
+        With the feature "options" only. Raises Failure: NOT_FOUND.
+        """
+
+    async def set_option(self, conversation_id: str, option_id: str, value: str) -> OptionList:
+        """Choose, and return what can be chosen then. With the feature "options" only.
+
+        Raises Failure: NOT_FOUND, and INVALID_ARGUMENT for an unknown option or value.
+        """
+
+    async def commands(self, conversation_id: str) -> CommandList:
+        """Return the commands that a message may begin with. With the feature "commands" only.
+
+        Raises Failure: NOT_FOUND.
+        """
+
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Raise Failure, INVALID_ARGUMENT, if the backend cannot use one of these."""
+
+    async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
+        """Hand a message to the running reply, which uses it or not before it ends.
+
+        If it does, the reply yields a SteerEvent with the `message_id`. With the feature "steer"
+        only. Raises Failure: FAILED_PRECONDITION if the reply takes none now.
+        """
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation permanently; none of its replies runs afterwards.

@@ -1,9 +1,16 @@
 """What the conversations need from the store: turns, their output and their end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    ChatCompleted,
+    ChatError,
+    HistoryEntry,
+    TurnState,
+    UsageEvent,
+)
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
@@ -45,6 +52,31 @@ class TurnJournal(Protocol):
     ) -> None:
         """Set the state of a running turn."""
 
+    async def update_queued(
+        self, conversation_id: str, turn_id: str, text: str | None = None, place: int | None = None
+    ) -> list[KeptTurn]:
+        """Change a queued turn and return the queue.
+
+        Raises Failure: FAILED_PRECONDITION if the turn is not queued any more.
+        """
+
+    async def hand_over(
+        self, conversation_id: str, turn_id: str, running_id: str, entry: HistoryEntry
+    ) -> None:
+        """Make the message of a queued turn output of the running turn.
+
+        Raises Failure: FAILED_PRECONDITION if the one is not queued, or the other not running.
+        """
+
+    async def withdraw(self, conversation_id: str, turn_id: str) -> None:
+        """Remove a queued turn; its message id is free again."""
+
+    async def choices(self, conversation_id: str) -> Mapping[str, str]:
+        """Return what was chosen in the conversation: values by option."""
+
+    async def usage(self, conversation_id: str) -> UsageEvent | None:
+        """Return the latest usage of the conversation; None if none is known."""
+
     async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
         """Append output of running turns; turns that are gone are skipped."""
 
@@ -61,8 +93,12 @@ class TurnJournal(Protocol):
         completed: ChatCompleted | None = None,
         error: ChatError | None = None,
         start: str = "",
+        usage: UsageEvent | None = None,
     ) -> None:
-        """End a turn with its complete output, and start the queued turn `start`, if given."""
+        """End a turn with its complete output, and start the queued turn `start`, if given.
+
+        usage: the latest of the conversation; None: as before.
+        """
 
     async def interrupt(self, conversation_id: str, turn_id: str) -> None:
         """End a turn as INTERRUPTED, with the output that was stored."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +18,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.base import Health
 from callboard_service.backends.stored_turns import StoredTurns
+from callboard_service.backends.without_extras import WithoutExtras
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
 from callboard_service.store.store import (
@@ -129,10 +130,11 @@ class StoreKeeper(Actor[KeeperMessage]):
         await self._owner.close()
 
 
-class StoredConversations:
+class StoredConversations(WithoutExtras):
     """The part of a ChatBackend that keeps conversations."""
 
     resumes: bool = False
+    features: Collection[str] = ("fork", "search")
 
     def __init__(self, path: Path | Literal[":memory:"], report: Callable[[str], None]) -> None:
         self._path = path
@@ -232,10 +234,20 @@ class StoredConversations:
         return self.store_health().ready
 
     async def conversations(
-        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+        self,
+        limit: int = 0,
+        page: str = "",
+        at_most_bytes: int = PAGE_BYTES,
+        *,
+        search: str = "",
+        archived: bool = False,
     ) -> SessionList:
         """Return a page of conversations, most recently changed first; see `ChatBackend`."""
-        return await self.read(lambda store: store.conversations(limit, page, at_most_bytes))
+        return await self.read(
+            lambda store: store.conversations(
+                limit, page, at_most_bytes, search=search, archived=archived
+            )
+        )
 
     async def create(self, title: str, create_id: str = "") -> SessionInfo:
         """Create a conversation and return it; a repeated `create_id` returns the first one."""
@@ -244,6 +256,18 @@ class StoredConversations:
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""
         return await self.read(lambda store: store.get(conversation_id))
+
+    async def update(
+        self, conversation_id: str, title: str | None, archived: bool | None
+    ) -> SessionInfo:
+        """Change what is not None, and return the conversation. Raises Failure: NOT_FOUND."""
+        return await self.write(lambda store: store.update(conversation_id, title, archived))
+
+    async def fork(
+        self, conversation_id: str, before: str, title: str, create_id: str
+    ) -> SessionInfo:
+        """Copy the ended turns before an entry, and return the copy; see `ChatBackend`."""
+        return await self.write(lambda store: store.fork(conversation_id, before, title, create_id))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation. Raises Failure: NOT_FOUND."""

@@ -1,9 +1,16 @@
 """The turns of the conversations that a backend keeps in SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from callboard.v1.chat_pb2 import AskClosed, ChatCompleted, ChatError, HistoryEntry, TurnState
+from callboard.v1.chat_pb2 import (
+    AskClosed,
+    ChatCompleted,
+    ChatError,
+    HistoryEntry,
+    TurnState,
+    UsageEvent,
+)
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
@@ -52,6 +59,34 @@ class StoredTurns:
         """See `TurnJournal.set_state`."""
         await self._owner.write(lambda store: store.set_state(conversation_id, turn_id, state))
 
+    async def update_queued(
+        self, conversation_id: str, turn_id: str, text: str | None = None, place: int | None = None
+    ) -> list[KeptTurn]:
+        """See `TurnJournal.update_queued`."""
+        return await self._owner.write(
+            lambda store: store.update_queued(conversation_id, turn_id, text, place)
+        )
+
+    async def hand_over(
+        self, conversation_id: str, turn_id: str, running_id: str, entry: HistoryEntry
+    ) -> None:
+        """See `TurnJournal.hand_over`."""
+        await self._owner.write(
+            lambda store: store.hand_over(conversation_id, turn_id, running_id, entry)
+        )
+
+    async def withdraw(self, conversation_id: str, turn_id: str) -> None:
+        """See `TurnJournal.withdraw`."""
+        await self._owner.write(lambda store: store.withdraw(conversation_id, turn_id))
+
+    async def choices(self, conversation_id: str) -> Mapping[str, str]:
+        """See `TurnJournal.choices`."""
+        return await self._owner.read(lambda store: store.choices(conversation_id))
+
+    async def usage(self, conversation_id: str) -> UsageEvent | None:
+        """See `TurnJournal.usage`."""
+        return await self._owner.read(lambda store: store.usage(conversation_id))
+
     async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
         """See `TurnJournal.add_output`."""
         await self._owner.write(lambda store: store.add_output(outputs))
@@ -70,6 +105,7 @@ class StoredTurns:
         completed: ChatCompleted | None = None,
         error: ChatError | None = None,
         start: str = "",
+        usage: UsageEvent | None = None,
     ) -> None:
         """See `TurnJournal.end`."""
         await self._owner.write(
@@ -81,6 +117,7 @@ class StoredTurns:
                 completed=completed,
                 error=error,
                 start=start,
+                usage=usage,
             )
         )
 

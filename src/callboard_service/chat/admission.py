@@ -4,12 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from actors import Code, Failure, Lifecycle, Restart
+from actors import Code, Failure
 from actors.protocol.effects import DEADLINE
 from callboard.v1.chat_pb2 import Delivery, SendMessageRequest, TurnState
-from callboard_service.backends.base import Prompt
-from callboard_service.chat.messages import Admit, Replayed, Sender, Streamed
-from callboard_service.chat.runner import TurnRunner
+from callboard_service.chat import ending, queueing, starting
+from callboard_service.chat.messages import Admit, Handed, Replayed, Sender, Streamed
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn, NewTurn
 
@@ -22,16 +21,8 @@ MAX_WAITING: Final = 16
 MAX_ID: Final = 64
 """Characters of an id that a client chooses."""
 
-# A reply that runs when its conversation stops is interrupted: nothing is gained by waiting.
-_RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
-_UNBUILT: Final = ("attachments", "target_turn")
-"""Fields of SendMessageRequest that this service does not support.
 
-A request that sets one is refused: ignoring it would break what the client relies on.
-"""
-
-
-async def admit(conversation: "Conversation", message: Admit) -> Streamed | Replayed:
+async def admit(conversation: "Conversation", message: Admit) -> Streamed | Replayed | Handed:
     """Admit a message, or find the turn of an earlier one with its id. Raises Failure.
 
     The turn's first event in the log is its TurnInfo.
@@ -47,54 +38,51 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         return await _known(conversation, known, sender)
     await conversation.store_ends()
     seconds = message.seconds
-    now = datetime.now(UTC)
-    admitted = await journal.admit(
-        conversation.id,
-        NewTurn(
-            id=uuid4().hex,
-            text=request.text,
-            message_id=request.message_id,
-            model=request.model,
-            detached=request.detached or request.admit_only,
-            deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
-            replaces=request.replaces,
-            starts=not conversation.turns,
-        ),
-    )
+    new = _new_turn(request, seconds, starts=not conversation.turns)
+    if request.delivery == Delivery.DELIVERY_STEER:
+        return await queueing.steer(conversation, new)
+    running = conversation.running
+    admitted = await journal.admit(conversation.id, new)
     if admitted.repeated:
         return await _known(conversation, admitted.turn, sender)
+    conversation.choices = admitted.choices
     sender.first = True
-    turn = conversation.add_turn(admitted.turn)
+    turn = conversation.add_turn(admitted.turn, place=new.place)
     turn.session = sender.session
     streamed = _stream(conversation, turn, sender)
     if seconds is not None:
         conversation.expire_after(turn, seconds, DEADLINE)
     if turn.state == TurnState.TURN_STATE_RUNNING:
-        run(conversation, turn)
+        starting.run(conversation, turn)
     conversation.log.add(turn.id, turn.info(), turn.kept.text)
+    if request.delivery == Delivery.DELIVERY_INTERRUPT:
+        for moved in conversation.queue[1:]:
+            conversation.log.add(moved.id, moved.info())
+        if running is not None:
+            await ending.stop(conversation, running, ending.CUT_OFF)
     return streamed
 
 
-def run(conversation: "Conversation", turn: OpenTurn) -> None:
-    """Start the actor that runs a turn, which the store has as RUNNING."""
-    environment = conversation.environment
-    prompt = Prompt(
-        conversation_id=conversation.id,
-        text=turn.kept.text,
-        model=turn.kept.model,
-        answered=turn.output.answers.get,
-        log=environment.log.bind(conversation=conversation.id, turn=turn.id),
-        session=turn.session,
-        turn_id=turn.id,
-        resumed=turn.resumed,
+def _new_turn(request: SendMessageRequest, seconds: float | None, *, starts: bool) -> NewTurn:
+    """Return the turn of a message. seconds: until its deadline; None: it has none."""
+    # The request of a message for the running turn is answered at once, so nobody streams it.
+    steers = request.delivery == Delivery.DELIVERY_STEER
+    interrupts = request.delivery == Delivery.DELIVERY_INTERRUPT
+    deadline = None
+    if seconds is not None and not steers:
+        deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    return NewTurn(
+        id=uuid4().hex,
+        text=request.text,
+        message_id=request.message_id,
+        model=request.model,
+        detached=request.detached or request.admit_only or steers,
+        deadline_at=deadline,
+        replaces=request.replaces,
+        starts=starts,
+        place=1 if interrupts else 0,
+        attachments=tuple(request.attachments),
     )
-    turn.state, turn.place = TurnState.TURN_STATE_RUNNING, 0
-    turn.runner = conversation.context.spawn(
-        lambda: TurnRunner(environment.backend, prompt, turn.output, environment.available),
-        name=turn.id,
-        lifecycle=_RUNNER,
-    )
-    conversation.context.watch(turn.runner)
 
 
 async def _known(
@@ -118,12 +106,9 @@ def _stream(conversation: "Conversation", turn: OpenTurn, sender: Sender) -> Str
 
 def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failure | None:
     """Return why a new message is not admitted; None if it is."""
-    for field in _UNBUILT:
-        if getattr(request, field):
-            return unimplemented(field)
-    if request.delivery not in (Delivery.DELIVERY_UNSPECIFIED, Delivery.DELIVERY_QUEUE):
-        return unimplemented("delivery")
-    if not request.text.strip():
+    if request.attachments:
+        return unimplemented("attachments")
+    if not (request.text.strip() or request.attachments):
         return Failure(Code.INVALID_ARGUMENT, "the message has no text")
     if len(request.message_id) > MAX_ID:
         message = f"the message_id is longer than {MAX_ID} characters"
@@ -132,10 +117,12 @@ def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failu
         return Failure(Code.INVALID_ARGUMENT, "replaces needs a new message_id")
     if conversation.deletion is not None:
         return Failure(Code.CANCELLED, "the conversation is being deleted")
-    if len(conversation.turns) > MAX_WAITING:
+    running = conversation.running
+    handed = 0 if running is None else len(running.output.steers)
+    if len(conversation.turns) + handed > MAX_WAITING:
         message = "too many messages are waiting in this conversation"
         return Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
-    return None
+    return queueing.check_delivery(conversation, request)
 
 
 def unimplemented(field: str) -> Failure:

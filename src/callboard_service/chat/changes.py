@@ -12,7 +12,7 @@ from typing import Final
 
 from actors import Burst, StreamActor, Yielded
 from callboard.v1.chat_pb2 import SessionChanged, SessionInfo, WatchSessionsRequest
-from callboard_service.backends.base import ChatBackend
+from callboard_service.chat.listing import Listing
 
 MAX_KEPT: Final = 10_000
 """Changed conversations that are remembered; a watcher that is further behind gets a new list."""
@@ -101,8 +101,8 @@ class WatchSessions(StreamActor[WatchSessionsRequest, SessionChanged]):
 
     endless = True
 
-    def __init__(self, backend: ChatBackend, changes: Changes) -> None:
-        self._backend = backend
+    def __init__(self, listing: Listing, changes: Changes) -> None:
+        self._listing = listing
         self._changes = changes
 
     async def handle(self, request: WatchSessionsRequest) -> AsyncIterator[Yielded[SessionChanged]]:
@@ -118,5 +118,5 @@ class WatchSessions(StreamActor[WatchSessionsRequest, SessionChanged]):
                 yield Burst(await self._listed(request) if found is None else found)
 
     async def _listed(self, request: WatchSessionsRequest) -> list[SessionChanged]:
-        found = await self._backend.conversations(request.limit)
+        found = await self._listing.page(request.limit, archived=request.archived)
         return [SessionChanged(info=info) for info in reversed(found.sessions)]

@@ -20,28 +20,43 @@ from callboard.v1.chat_pb2 import (
     CreateSessionRequest,
     DeleteSessionRequest,
     FollowSessionRequest,
+    ForkSessionRequest,
     GetHistoryRequest,
     History,
+    ListCommandsRequest,
+    ListOptionsRequest,
     ListSessionsRequest,
     SendMessageRequest,
     SessionDeleted,
     SessionInfo,
     SessionList,
+    SetOptionRequest,
     StopTurnRequest,
+    UpdateSessionRequest,
+    UpdateTurnRequest,
     WatchSessionsRequest,
 )
 from callboard_service.backends.base import ChatBackend
-from callboard_service.chat.admission import MAX_ID, unimplemented
+from callboard_service.chat.admission import unimplemented
 from callboard_service.chat.changes import Changes, WatchSessions
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
 from callboard_service.chat.first_version import of_first_version, old_entries
 from callboard_service.chat.following import AnswerAsk, FollowSession, StopTurn
+from callboard_service.chat.listing import FOLLOW, Listing
 from callboard_service.chat.log import Positions
 from callboard_service.chat.messages import Delete, Recover, Where
+from callboard_service.chat.organising import (
+    ForkSession,
+    ListCommands,
+    ListOptions,
+    SetOption,
+    UpdateSession,
+    UpdateTurn,
+    check_new,
+)
 from callboard_service.chat.output import UnstoredOutput
 from callboard_service.chat.sending import (
     ADMISSION,
-    FOLLOW,
     SendMessage,
     ask_conversation,
 )
@@ -50,7 +65,6 @@ from callboard_service.pages import (
     MAX_ENTRY_BYTES,
     PAGE_BYTES,
     SHORT_PAGE_BYTES,
-    bad_page,
     shorten,
 )
 
@@ -60,67 +74,44 @@ MAX_ALIVE: Final = 4_096
 IDLE: Final = 60.0
 """Seconds after which a conversation that nobody uses leaves the memory."""
 
-FEATURES: Final = (FOLLOW,)
-"""What the service can do beyond the contract's first version, with every backend."""
-
-ARCHIVED: Final = "a"
-"""Prefix of the page tokens of lists that include archived conversations."""
-
 FRAME_BYTES: Final = 1024
 """Bytes reserved for the rest of a frame that carries a page."""
 
 DEFAULT_ANSWER_BYTES: Final = SessionLimits().max_answer_bytes
 
-MAX_TITLE: Final = 1000
-"""Characters. Bounded because every list carries the titles."""
-
 
 class ListSessions(RequestActor[ListSessionsRequest, SessionList]):
     """Answers with a page of the conversations, newest first."""
 
-    def __init__(self, backend: ChatBackend, max_answer_bytes: int) -> None:
-        self._backend = backend
+    def __init__(self, listing: Listing, max_answer_bytes: int) -> None:
+        self._listing = listing
         self._page_bytes = min(PAGE_BYTES, max_answer_bytes - FRAME_BYTES)
 
     async def handle(self, request: ListSessionsRequest) -> SessionList:
         """Return the page. Raises Failure."""
-        if request.search:
-            raise unimplemented("search")
-        # No conversation is ever archived, so both lists are equal; only their tokens differ.
-        page = request.page
-        if page and page.startswith(ARCHIVED) != request.archived:
-            raise bad_page()
         granted = await self.context.reserve(self._page_bytes, SHORT_PAGE_BYTES)
-        found = await self._backend.conversations(
-            request.limit, page.removeprefix(ARCHIVED), granted
+        found = await self._listing.page(
+            request.limit, request.page, granted, search=request.search, archived=request.archived
         )
-        next_page = found.next_page
-        if request.archived and next_page:
-            next_page = ARCHIVED + next_page
         if FOLLOW in self.context.features:
-            return SessionList(sessions=found.sessions, next_page=next_page)
+            return found
         old = [of_first_version(info) for info in found.sessions]
-        return SessionList(sessions=old, next_page=next_page)
+        return SessionList(sessions=old, next_page=found.next_page)
 
 
 class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
     """Creates a conversation."""
 
-    def __init__(self, backend: ChatBackend, changes: Changes) -> None:
-        self._backend = backend
+    def __init__(self, listing: Listing, changes: Changes) -> None:
+        self._listing = listing
         self._changes = changes
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         """Create the conversation. Raises Failure."""
         if request.directory:
             raise unimplemented("directory")
-        if len(request.title) > MAX_TITLE:
-            message = f"the title is longer than {MAX_TITLE} characters"
-            raise Failure(Code.INVALID_ARGUMENT, message)
-        if len(request.create_id) > MAX_ID:
-            message = f"the create_id is longer than {MAX_ID} characters"
-            raise Failure(Code.INVALID_ARGUMENT, message)
-        info = await self._backend.create(request.title, request.create_id)
+        check_new(request.title, request.create_id)
+        info = await self._listing.create(request.title, request.create_id)
         self._changes.changed(info)
         return info if FOLLOW in self.context.features else of_first_version(info)
 
@@ -213,9 +204,10 @@ def register(
     turn ends with. resume_window: as in `ChatEnvironment`.
     """
     journal = backend.journal
-    unstored, changes = UnstoredOutput(), Changes()
+    unstored, changes, listing = UnstoredOutput(), Changes(), Listing(backend)
     environment = ChatEnvironment(
         backend,
+        listing,
         journal,
         Positions(lambda: journal.run),
         log,
@@ -232,12 +224,18 @@ def register(
         idle=IDLE,
     )
     registry.supervise("recovery", lambda: Recovery(registry, environment))
-    registry.register(ListSessionsRequest, lambda: ListSessions(backend, max_answer_bytes))
-    registry.register(CreateSessionRequest, lambda: CreateSession(backend, changes))
+    registry.register(ListSessionsRequest, lambda: ListSessions(listing, max_answer_bytes))
+    registry.register(CreateSessionRequest, lambda: CreateSession(listing, changes))
     registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
     registry.register(SendMessageRequest, lambda: SendMessage(journal))
     registry.register(FollowSessionRequest, FollowSession)
-    registry.register(WatchSessionsRequest, lambda: WatchSessions(backend, changes))
+    registry.register(WatchSessionsRequest, lambda: WatchSessions(listing, changes))
     registry.register(StopTurnRequest, StopTurn)
     registry.register(AnswerAskRequest, AnswerAsk)
+    registry.register(UpdateTurnRequest, UpdateTurn)
+    registry.register(UpdateSessionRequest, UpdateSession)
+    registry.register(ForkSessionRequest, lambda: ForkSession(listing, changes))
+    registry.register(ListOptionsRequest, lambda: ListOptions(listing, backend))
+    registry.register(SetOptionRequest, lambda: SetOption(listing))
+    registry.register(ListCommandsRequest, lambda: ListCommands(listing, backend))

@@ -5,7 +5,7 @@ running turn has an actor of its own (`chat.runner`), so that its crash costs th
 Senders and followers read the log; they hold no part of a turn.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +13,19 @@ from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
 from actors.protocol.effects import DEADLINE
-from callboard.v1.chat_pb2 import ConversationEvent, TurnState
+from callboard.v1.chat_pb2 import ConversationEvent, SessionInfo, TurnState, UsageEvent
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
-from callboard_service.chat import admission, asks, ending
+from callboard_service.chat import admission, asks, ending, queueing, starting
 from callboard_service.chat.changes import Changes
+from callboard_service.chat.listing import Listing
 from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
     Admit,
     Answer,
+    Choose,
     ConversationMessage,
+    ConversationQuestion,
     Delete,
     Expire,
     Follow,
@@ -31,6 +34,8 @@ from callboard_service.chat.messages import (
     Sender,
     Stop,
     StoreEnds,
+    Update,
+    UpdateQueued,
     Where,
 )
 from callboard_service.chat.output import TurnOutput, UnstoredOutput
@@ -68,6 +73,7 @@ class ChatEnvironment:
     """
 
     backend: ChatBackend
+    listing: Listing
     journal: TurnJournal
     positions: Positions
     log: Log
@@ -87,6 +93,10 @@ class Conversation(Actor[ConversationMessage]):
         self.log: ConversationLog = ConversationLog(environment.positions)
         self.turns: dict[str, OpenTurn] = {}
         """The open turns: the running one first, then the queue in order."""
+        self.choices: Mapping[str, str] = {}
+        """What was chosen, as of the newest message."""
+        self.usage: UsageEvent | None = None
+        """The latest usage that a turn of this incarnation reported."""
         self.ended: int = 0
         """How many turns have ended in this incarnation."""
         self.deletion: Delete | None = None
@@ -112,6 +122,8 @@ class Conversation(Actor[ConversationMessage]):
                     if turn.state in RUNNING_STATES:
                         await self.journal.interrupt(self.id, turn.id)
                 kept = [turn for turn in kept if turn.state not in RUNNING_STATES]
+            if kept:
+                self.choices = await self.journal.choices(self.id)
         except Failure as failure:
             raise Rejected(failure) from failure
         for turn in kept:
@@ -133,9 +145,7 @@ class Conversation(Actor[ConversationMessage]):
                 message.reply.fail(failure.alone())
         self.hold()
 
-    async def _reply_to(
-        self, message: Admit | Follow | Where | Stop | Answer | Offer | Delete
-    ) -> None:
+    async def _reply_to(self, message: ConversationQuestion) -> None:
         match message:
             case Admit():
                 message.reply.send(await admission.admit(self, message))
@@ -154,8 +164,25 @@ class Conversation(Actor[ConversationMessage]):
             case Offer():
                 asks.offer(self, message.answer)
                 message.reply.send(None)
+            case UpdateQueued(turn_id, text, place):
+                message.reply.send(await queueing.update_queued(self, turn_id, text, place))
+            case Update(title, archived):
+                message.reply.send(await self._update(title, archived))
+            case Choose(option_id, value):
+                options = await self.environment.backend.set_option(self.id, option_id, value)
+                self.choices = await self.journal.choices(self.id)
+                self.log.add("", options)
+                message.reply.send(options)
             case Delete():
                 await ending.delete(self, message)
+
+    async def _update(self, title: str | None, archived: bool | None) -> SessionInfo:
+        if self.deletion is not None:
+            raise Failure(Code.NOT_FOUND, "the conversation is being deleted")
+        info = await self.environment.listing.update(self.id, title, archived)
+        self.environment.changes.changed(info)
+        self.log.add("", info)
+        return info
 
     async def _note(self, message: Expire | StoreEnds | Recover) -> None:
         match message:
@@ -206,8 +233,11 @@ class Conversation(Actor[ConversationMessage]):
         """Whether anybody follows the conversation."""
         return None in self._watched.values()
 
-    def add_turn(self, kept: KeptTurn) -> OpenTurn:
-        """Add a turn that was admitted; it is not in the log yet."""
+    def add_turn(self, kept: KeptTurn, *, place: int = 0) -> OpenTurn:
+        """Add a turn that was admitted; it is not in the log yet.
+
+        place: in the queue, from 1; 0: the last one.
+        """
 
         async def asks_changed() -> None:
             await asks.changed(self, turn)
@@ -223,6 +253,8 @@ class Conversation(Actor[ConversationMessage]):
         )
         turn = OpenTurn(kept, self.log.last, output, kept.state)
         self.turns[kept.id] = turn
+        if place:
+            self.move(turn, place)
         self.pin()
         self.number_queue()
         return turn
@@ -271,6 +303,13 @@ class Conversation(Actor[ConversationMessage]):
         begun = [turn.begun for turn in kept]
         self.log.pin(min(begun) if begun else None)
 
+    def move(self, turn: OpenTurn, place: int) -> None:
+        """Put a queued turn at this place of the queue, from 1."""
+        queue = [other for other in self.queue if other is not turn]
+        queue.insert(place - 1, turn)
+        started = [other for other in self.turns.values() if not other.queued]
+        self.turns = {other.id: other for other in (*started, *queue)}
+
     def number_queue(self) -> list[OpenTurn]:
         """Give each queued turn its place; return those whose place has changed."""
         changed = []
@@ -290,7 +329,7 @@ class Conversation(Actor[ConversationMessage]):
             return
         if first.kept.detached or first.senders:
             await self.journal.start(self.id, first.id)
-            admission.run(self, first)
+            starting.run(self, first)
             self.log.add(first.id, first.info())
             for turn in self.number_queue():
                 self.log.add(turn.id, turn.info())
@@ -317,7 +356,7 @@ class Conversation(Actor[ConversationMessage]):
         changes = self.environment.changes
         if self.deletion is None and (self.followed or changes.watched):
             try:
-                info = await self.environment.backend.get(self.id)
+                info = await self.environment.listing.get(self.id)
             except Failure:
                 return  # the next change reports it
             changes.changed(info)
@@ -331,7 +370,7 @@ class Conversation(Actor[ConversationMessage]):
         turn = self.add_turn(kept)
         if kept.state in RUNNING_STATES:
             turn.resumed = turn.output.resumed = True
-            admission.run(self, turn)
+            starting.run(self, turn)
         self.log.add(turn.id, turn.info(), kept.text)
         if kept.deadline_at is not None:
             seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()

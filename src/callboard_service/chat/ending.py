@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from actors import Code, Down, EndedBy, Exit, Failure
 from callboard.v1.chat_pb2 import ChatError, TurnInfo, TurnState
-from callboard_service.chat import admission, asks
+from callboard_service.chat import asks, queueing, starting
 from callboard_service.chat.messages import Delete, Sender, Stop
 from callboard_service.chat.record import as_entries
 from callboard_service.chat.turn import OpenTurn
@@ -41,6 +41,8 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
     output.over = True
     failure = _failure_of(turn, down)
     closed = asks.closings(turn)
+    if output.steers:
+        await queueing.queue_unused(conversation, turn)
     following = next(iter(conversation.queue), None)
     if following is not None and not (following.kept.detached or following.senders):
         following = None
@@ -59,6 +61,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
             completed=output.completed if failure is None else None,
             error=None if failure is None else chat_error(failure),
             start=start,
+            usage=output.record.usage,
         )
 
     try:
@@ -73,7 +76,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
     asks.close_all(conversation, turn, closed)
     _report(conversation, turn, failure)
     if following is not None:
-        admission.run(conversation, following)
+        starting.run(conversation, following)
         conversation.log.add(following.id, following.info())
     for queued in conversation.number_queue():
         conversation.log.add(queued.id, queued.info())

@@ -9,7 +9,9 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatError,
     ChatToken,
+    CommandList,
     ConversationEvent,
+    OptionList,
     ReasoningToken,
     SessionInfo,
     TurnInfo,
@@ -53,7 +55,9 @@ class Positions:
         return self._last
 
 
-LogPayload: TypeAlias = TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo
+LogPayload: TypeAlias = (
+    TurnEvent | TurnInfo | ChatCompleted | ChatError | SessionInfo | OptionList | CommandList
+)
 
 
 class LogEvent:
@@ -216,6 +220,10 @@ def _single(event: Single, payload: LogPayload) -> ConversationEvent:
             made = ConversationEvent(error=payload)
         case SessionInfo():
             made = ConversationEvent(info=payload)
+        case OptionList():
+            made = ConversationEvent(options=payload)
+        case CommandList():
+            made = ConversationEvent(commands=payload)
         case _:
             made = as_event(payload)
     made.position, made.turn_id = event.position, event.turn_id

@@ -8,7 +8,9 @@ from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     ConversationEvent,
+    OptionList,
     SendMessageRequest,
+    SessionInfo,
     TurnInfo,
 )
 from callboard_service.chat.log import ConversationLog, LogEvent
@@ -46,8 +48,15 @@ class Replayed:
     turn: KeptTurn
 
 
+@dataclass(slots=True)
+class Handed:
+    """A message that was handed to the running turn. info: that turn."""
+
+    info: TurnInfo
+
+
 @dataclass
-class Admit(Question[Streamed | Replayed]):
+class Admit(Question[Streamed | Replayed | Handed]):
     """Admit a message, or find the turn that an earlier message with its id started."""
 
     request: SendMessageRequest
@@ -99,6 +108,31 @@ class Offer(Question[None]):
 
 
 @dataclass
+class UpdateQueued(Question[TurnInfo]):
+    """Change the text or the place of a queued turn; None: as it is."""
+
+    turn_id: str
+    text: str | None
+    place: int | None
+
+
+@dataclass
+class Update(Question[SessionInfo]):
+    """Change the conversation's title or whether it is archived; None: as it is."""
+
+    title: str | None
+    archived: bool | None
+
+
+@dataclass
+class Choose(Question[OptionList]):
+    """Set an option of the conversation."""
+
+    option_id: str
+    value: str
+
+
+@dataclass
 class Delete(Question[None]):
     """End all turns, then delete the conversation."""
 
@@ -125,6 +159,7 @@ class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
-ConversationMessage: TypeAlias = (
-    Admit | Follow | Where | Stop | Answer | Offer | Delete | Expire | StoreEnds | Recover
+ConversationQuestion: TypeAlias = (
+    Admit | Follow | Where | Stop | Answer | Offer | UpdateQueued | Update | Choose | Delete
 )
+ConversationMessage: TypeAlias = ConversationQuestion | Expire | StoreEnds | Recover

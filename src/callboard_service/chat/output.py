@@ -19,6 +19,7 @@ from callboard.v1.chat_pb2 import (
     ChatToken,
     HistoryEntry,
     ReasoningToken,
+    SteerEvent,
     ToolCallEvent,
     ToolResultEvent,
 )
@@ -27,6 +28,7 @@ from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.log import ConversationLog, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
 from callboard_service.store.turn_store import TurnOutputPieces
+from callboard_service.store.turns import KeptTurn
 
 AT_ONCE: Final = 512
 """Tokens of a Burst that are passed on together."""
@@ -82,6 +84,8 @@ class TurnOutput:
         """The answers to asks that the backend has yet to take."""
         self.completed: ChatCompleted | None = None
         self.failure: Failure | None = None
+        self.steers: dict[str, KeptTurn] = {}
+        """The messages that were handed to the turn and that it has not used, by their names."""
         self.over: bool = False
         self.resumed: bool = False
 
@@ -148,7 +152,12 @@ class TurnOutput:
 
     async def _add(self, event: ReplyEvent) -> None:
         assert not isinstance(event, ChatToken | ReasoningToken | ChatCompleted)
-        if isinstance(event, _STORED_FIRST):
+        if isinstance(event, SteerEvent):
+            used = await self._use(event.message_id)
+            if used is None or self.over:
+                return
+            event = used
+        elif isinstance(event, _STORED_FIRST):
             self.record.check(event)
             entry = as_entry(event)
             assert entry is not None
@@ -163,6 +172,28 @@ class TurnOutput:
             self._store_soon(event.keep_text_bytes)
         if isinstance(event, AskEvent | AskClosed):
             await self._asks_changed()
+
+    async def _use(self, name: str) -> SteerEvent | None:
+        """Make a message that was handed to the turn part of it. Raises Failure.
+
+        Returns None if there is none of this name.
+        """
+        kept = self.steers.get(name)
+        if kept is None:
+            return None
+        event = steered(kept)
+        self.record.check(event)
+        entry = as_entry(event)
+        assert entry is not None
+        await self.store()
+        await self._journal.hand_over(self._conversation_id, kept.id, self._turn_id, entry)
+        self.steers.pop(name, None)
+        return event
+
+
+def steered(kept: KeptTurn) -> SteerEvent:
+    """Return the event of a message that became part of a running turn."""
+    return SteerEvent(message_id=kept.message_id, text=kept.text, attachments=kept.attachments)
 
 
 def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:

@@ -18,6 +18,7 @@ from callboard.v1.chat_pb2 import (
     HistoryEntry,
     PlanEvent,
     ReasoningToken,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     ToolResultEvent,
@@ -66,6 +67,8 @@ class TurnRecord:
         self.text_bytes: int = 0
         """The UTF-8 size of the turn's text."""
         self._bytes = 0
+        self.usage: UsageEvent | None = None
+        """The latest usage that was reported."""
         self.asks: dict[str, AskEvent] = {}
         """The asks that are open."""
         self.closed: dict[str, AskClosed] = {}
@@ -98,6 +101,8 @@ class TurnRecord:
             case ChatNotice():
                 if event.discard_tokens:
                     event.keep_text_bytes = self._discard(event.discard_tokens)
+            case UsageEvent():
+                self.usage = event
             case AskEvent():
                 self.asks[event.ask_id] = event
             case AskClosed():
@@ -188,6 +193,8 @@ def as_event(event: TurnEvent) -> ConversationEvent:
             return ConversationEvent(ask_closed=event)
         case ChatNotice():
             return ConversationEvent(notice=event)
+        case SteerEvent():
+            return ConversationEvent(steered=event)
 
 
 def as_entries(items: Iterable[Text | TurnEvent]) -> list[HistoryEntry]:
@@ -208,5 +215,7 @@ def as_entry(item: Text | TurnEvent) -> HistoryEntry | None:
             return HistoryEntry(ask=item)
         case AskClosed():
             return HistoryEntry(ask_closed=item)
+        case SteerEvent():
+            return HistoryEntry(user_text=item.text, attachments=item.attachments)
         case _:
             return None

@@ -32,11 +32,14 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatError,
     ChatToken,
+    CommandList,
     HistoryEntry,
+    OptionList,
     PlanEvent,
     ReasoningToken,
     SendMessageRequest,
     SessionInfo,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     TurnInfo,
@@ -48,10 +51,12 @@ from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.conversation import Conversation
 from callboard_service.chat.ending import INTERRUPTED, final_info
 from callboard_service.chat.first_version import of_first_version
+from callboard_service.chat.listing import FOLLOW
 from callboard_service.chat.log import LogEvent, Single, Tokens, turn_info
 from callboard_service.chat.messages import (
     Admit,
     ConversationMessage,
+    Handed,
     Offer,
     Replayed,
     Sender,
@@ -59,9 +64,6 @@ from callboard_service.chat.messages import (
 )
 
 R = TypeVar("R")
-
-FOLLOW: Final = "follow"
-"""The feature whose clients understand turns; see Welcome.features."""
 
 UNSAID: Final = 0.2
 """Seconds that a message waits before its sender is told; a cancelled turn takes a moment."""
@@ -125,6 +127,9 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             if isinstance(admitted, Replayed):
                 async for item in self._replay(request, admitted):
                     yield item
+                return
+            if isinstance(admitted, Handed):
+                yield Last(admitted.info)
                 return
             if request.admit_only:
                 first = await admitted.reader.next()
@@ -211,7 +216,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             case TurnInfo():
                 self._note_state(payload)
                 return turn_info(event, payload) if shows_turn else None
-            case SessionInfo():
+            case SessionInfo() | OptionList() | CommandList() | SteerEvent():
                 return None
             case _:
                 return self._known(payload)

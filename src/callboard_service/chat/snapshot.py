@@ -1,8 +1,11 @@
 """Snapshots: what a follower gets in place of events that it missed."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from actors import Failure
 from callboard.v1.chat_pb2 import (
     ChatToken,
     ConversationEvent,
@@ -20,6 +23,9 @@ PART_BYTES: Final = 256 * 1024
 _TEXT: Final = 32 * 1024
 """Characters of text in one event of a snapshot; they take at most four times as many bytes."""
 
+CHOICES_WAIT: Final = 2.0
+"""Seconds that a snapshot waits for the backend's options and commands."""
+
 _FRAME: Final = 4 * 1024
 """Bytes reserved in each part for the turn's state, and for lengths and tags."""
 
@@ -31,11 +37,14 @@ async def snapshot(conversation: "Conversation") -> list[ConversationEvent]:
     """
     while True:
         ended = conversation.ended
-        info = await conversation.environment.backend.get(conversation.id)
+        info = await conversation.environment.listing.get(conversation.id)
         newest = await conversation.journal.newest_entry(conversation.id)
+        shown = await _choices(conversation)
         if conversation.ended == ended:  # else `newest` may lack a turn that is not open any more
             break
-    first = ConversationSnapshot(info=info, last_entry=newest)
+    shown.info.CopyFrom(info)
+    shown.last_entry = newest
+    first = shown
     parts, size = [first], first.ByteSize()
     for turn in conversation.turns.values():
         opened = OpenTurn(info=turn.info(whole=True))
@@ -55,6 +64,25 @@ async def snapshot(conversation: "Conversation") -> list[ConversationEvent]:
         part.more = True
     position = conversation.log.last
     return [ConversationEvent(position=position, snapshot=part) for part in parts]
+
+
+async def _choices(conversation: "Conversation") -> ConversationSnapshot:
+    """Return the part of a snapshot that holds the usage, the options and the commands.
+
+    Options and commands that the backend does not tell in time are left out. Raises Failure.
+    """
+    shown = ConversationSnapshot()
+    usage = conversation.usage or await conversation.journal.usage(conversation.id)
+    if usage is not None:
+        shown.usage.CopyFrom(usage)
+    backend, features = conversation.environment.backend, conversation.environment.listing.features
+    with suppress(Failure, TimeoutError):
+        async with asyncio.timeout(CHOICES_WAIT):
+            if "options" in features:
+                shown.options.CopyFrom(await backend.options(conversation.id))
+            if "commands" in features:
+                shown.commands.CopyFrom(await backend.commands(conversation.id))
+    return shown
 
 
 def _in_pieces(events: Iterator[ConversationEvent]) -> Iterator[ConversationEvent]:

@@ -60,6 +60,7 @@ class OpenTurn:
         )
         if whole:
             info.text = self.kept.text
+            info.attachments.extend(self.kept.attachments)
         return info
 
 

@@ -80,7 +80,8 @@ class TurnStore(TurnReader):
             if turn.starts:
                 turns.start_turn(transaction, key, turn.id, now)
             histories.touch(transaction, key, now, title_of(turn.text))
-            return Admission(turns.get_turn(transaction, key, turn.id), repeated=False)
+            chosen = conversations.choices(transaction, conversation_id)
+            return Admission(turns.get_turn(transaction, key, turn.id), False, chosen)
 
         return await self._write(admit)
 
@@ -130,6 +131,18 @@ class TurnStore(TurnReader):
             return turns.queue_of(transaction, key)
 
         return await self._write(update)
+
+    async def withdraw(self, conversation_id: str, turn_id: str) -> None:
+        """Remove a queued turn; its message id is free again.
+
+        Raises UnknownTurn, and TurnConflict if it is not queued any more.
+        """
+
+        def withdraw(transaction: Transaction) -> None:
+            key = conversation_key(transaction, conversation_id)
+            turns.remove_queued(transaction, key, turn_id)
+
+        await self._write(withdraw, at_most=MAX_WAITING_ENTRIES)
 
     async def hand_over(
         self, conversation_id: str, turn_id: str, running_id: str, entry: HistoryEntry
@@ -248,13 +261,8 @@ class TurnStore(TurnReader):
         if completed is not None and error is not None:
             raise ValueError("a turn ends with ChatCompleted or with ChatError, not with both")
         now = self._now()
-        made = [histories.dated(entry, now, turn_id) for entry in entries]
-        if completed is not None:
-            if not made:
-                made.append(histories.dated(HistoryEntry(assistant_text=""), now, turn_id))
-            made[-1].completed.CopyFrom(completed)
-        if error is not None:
-            made.append(histories.dated(HistoryEntry(error=error), now, turn_id))
+        made = _with_end(entries, completed, error)
+        made = [histories.dated(entry, now, turn_id) for entry in made]
 
         def end(transaction: Transaction) -> None:
             key = conversation_key(transaction, conversation_id)
@@ -319,6 +327,22 @@ class TurnStore(TurnReader):
 
     def _now(self) -> int:
         return microseconds(self._clock())
+
+
+def _with_end(
+    entries: Sequence[HistoryEntry], completed: ChatCompleted | None, error: ChatError | None
+) -> list[HistoryEntry]:
+    """Return the entries of a turn with its end on, or after, the last one."""
+    made = list(entries)
+    if completed is not None:
+        last = HistoryEntry(assistant_text="")
+        if made:
+            last.CopyFrom(made.pop())
+        last.completed.CopyFrom(completed)
+        made.append(last)
+    if error is not None:
+        made.append(HistoryEntry(error=error))
+    return made
 
 
 def _require_started(turn: KeptTurn) -> None:

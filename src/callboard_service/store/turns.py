@@ -1,6 +1,7 @@
 """The statements on the table `turns`: admission, the queue, the start and the state of a turn."""
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from sqlite3 import Row
 from typing import Final
@@ -109,10 +110,14 @@ class KeptTurn:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The turn of a message. repeated: the message was known, and nothing was written."""
+    """The turn of a message. repeated: the message was known, and nothing was written.
+
+    choices: what was chosen in the conversation, by option.
+    """
 
     turn: KeptTurn
     repeated: bool
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_turn(
@@ -201,6 +206,16 @@ def update_queued(
         _shift(transaction, conversation, turn.place + 1, -1)
         _shift(transaction, conversation, place, 1)
         set_columns(transaction, conversation, turn_id, place=place)
+
+
+def remove_queued(transaction: Transaction, conversation: int, turn_id: str) -> None:
+    """Remove a queued turn. Raises UnknownTurn, and TurnConflict if it is not queued any more."""
+    turn = get_turn(transaction, conversation, turn_id)
+    if turn.state != _QUEUED:
+        raise TurnConflict("the turn is not queued any more")
+    _leave_queue(transaction, conversation, turn)
+    sql = "DELETE FROM turns WHERE conversation = ? AND id = ?"
+    transaction.change(sql, conversation, turn_id)
 
 
 def hand_over(transaction: Transaction, conversation: int, turn: KeptTurn, running_id: str) -> None:

@@ -5,7 +5,7 @@ memory, or in a file if the data folder was configured.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -20,9 +20,15 @@ from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatNotice,
     ChatToken,
+    Command,
+    CommandList,
+    OptionChoice,
+    OptionList,
     PlanEntry,
     PlanEvent,
     ReasoningToken,
+    SessionOption,
+    SteerEvent,
     StopReason,
     ToolCallEvent,
     ToolProgressEvent,
@@ -35,6 +41,9 @@ from callboard_service.backends.stored import StoredConversations
 
 _RETRYABLE: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
 _NUMBERED: Final = 1000
+_MODEL: Final = "model"
+_LOUD: Final = "loud"
+_SHOUT: Final = "shout"
 
 _OPTIONS: Final = {"permission": ["once", "always", "reject"], "question": ["yes", "no", "maybe"]}
 _KINDS: Final = {
@@ -47,11 +56,14 @@ class EchoBackend(StoredConversations):
     """Replies with the text that it was sent."""
 
     name = "echo"
+    features: Collection[str] = ("commands", "fork", "options", "search", "steer")
 
     def __init__(
         self, report: Callable[[str], None], path: Path | Literal[":memory:"] = ":memory:"
     ) -> None:
         super().__init__(path, report)
+        self._handed: dict[str, asyncio.Queue[SteerEvent]] = {}
+        """For each running turn, the messages that were handed to it."""
         self._texts = [f"{number:03} " for number in range(_NUMBERED)]
         self._numbered = [ChatToken(text=text) for text in self._texts]
 
@@ -66,39 +78,89 @@ class EchoBackend(StoredConversations):
         self, prompt: Prompt
     ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
         """Carry out the steps of the text one by one."""
-        sent = 0
-        delay: float | None = None
-        tools = _Tools()
-        steps = [*say.parse(prompt.text), say.Stop(StopReason.STOP_REASON_END_TURN)]
-        for number, step in enumerate(steps, start=1):
-            if not isinstance(step, say.Delay | say.Progress):
-                for result in tools.end():
-                    yield result
-            match step:
-                case say.Delay(milliseconds):
-                    delay = milliseconds / 1000
-                case say.Repeat(times) if delay is None:
-                    sent += times
-                    yield Burst(self._tokens(times))
-                case say.Text() | say.Repeat():
-                    for token in self._separate(step):
-                        if delay is not None:
-                            await asyncio.sleep(delay)
+        handed = self._handed[prompt.turn_id] = asyncio.Queue()
+        try:
+            sent = 0
+            delay: float | None = None
+            tools = _Tools()
+            steps = [*say.parse(_spoken(prompt)), say.Stop(StopReason.STOP_REASON_END_TURN)]
+            for number, step in enumerate(steps, start=1):
+                if not isinstance(step, say.Delay | say.Progress):
+                    for result in tools.end():
+                        yield result
+                match step:
+                    case say.Delay(milliseconds):
+                        delay = milliseconds / 1000
+                    case say.Repeat(times) if delay is None:
+                        sent += times
+                        yield Burst(self._tokens(times))
+                    case say.Text() | say.Repeat():
+                        for token in self._separate(step):
+                            if delay is not None:
+                                await asyncio.sleep(delay)
+                            sent += 1
+                            yield token
+                    case say.Stop(reason):
+                        said = len(prompt.text.split())
+                        yield ChatCompleted(
+                            input_tokens=said, output_tokens=sent, stop_reason=reason
+                        )
+                    case say.Error() | say.Crash():
+                        _fail(step)
+                    case say.Ask(kind):
+                        async for event in _ask(kind, f"{prompt.turn_id}-{number}", prompt):
+                            yield event
+                    case say.Steer():
+                        message = await handed.get()
+                        yield message
+                        yield ChatToken(text=message.text)
                         sent += 1
-                        yield token
-                case say.Stop(reason):
-                    words = len(prompt.text.split())
-                    yield ChatCompleted(input_tokens=words, output_tokens=sent, stop_reason=reason)
+                    case _:
+                        if isinstance(step, say.Progress) and delay is not None:
+                            await asyncio.sleep(delay)
+                        yield _event(step, tools, f"call-{number}")
+                if isinstance(step, say.Stop):
                     return
-                case say.Error() | say.Crash():
-                    _fail(step)
-                case say.Ask(kind):
-                    async for event in _ask(kind, f"{prompt.turn_id}-{number}", prompt):
-                        yield event
-                case _:
-                    if isinstance(step, say.Progress) and delay is not None:
-                        await asyncio.sleep(delay)
-                    yield _event(step, tools, f"call-{number}")
+        finally:
+            del self._handed[prompt.turn_id]
+
+    async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
+        """Hand a message to the running reply, for its next `[[steer]]`."""
+        handed = self._handed.get(turn_id)
+        if handed is None:
+            raise Failure(Code.FAILED_PRECONDITION, "the reply takes no messages")
+        handed.put_nowait(message)
+
+    async def options(self, conversation_id: str) -> OptionList:
+        """Return the models: one repeats the text, the other one in capitals."""
+        chosen: dict[str, str] = {}
+        if conversation_id:
+            chosen = await self.read(lambda store: store.choices(conversation_id))
+        model = SessionOption(
+            id=_MODEL,
+            name="Model",
+            category=SessionOption.CATEGORY_MODEL,
+            current=chosen.get(_MODEL, self.name),
+            choices=[
+                OptionChoice(value=self.name, name="Echo", description="Repeats the text"),
+                OptionChoice(value=_LOUD, name="Loud", description="Repeats it in capitals"),
+            ],
+        )
+        return OptionList(options=[model])
+
+    async def set_option(self, conversation_id: str, option_id: str, value: str) -> OptionList:
+        """Choose the model. Raises Failure: INVALID_ARGUMENT for another option or value."""
+        if option_id != _MODEL or value not in (self.name, _LOUD):
+            raise Failure(Code.INVALID_ARGUMENT, "there is no such option, or no such choice")
+        await self.write(lambda store: store.choose(conversation_id, option_id, value))
+        return await self.options(conversation_id)
+
+    async def commands(self, conversation_id: str) -> CommandList:
+        """Return the one command: "/shout TEXT" is answered in capitals."""
+        if conversation_id:
+            await self.get(conversation_id)
+        shout = Command(name=_SHOUT, description="Repeats the text in capitals", hint="text")
+        return CommandList(commands=[shout])
 
     def _separate(self, step: say.Text | say.Repeat) -> Iterator[ChatToken]:
         """Return the tokens of a step one by one."""
@@ -168,6 +230,15 @@ def _event(
             return UsageEvent(context_used=used, context_size=size)
         case say.Notice(text, discard):
             return ChatNotice(message=text, discard_tokens=discard)
+
+
+def _spoken(prompt: Prompt) -> str:
+    """Return the text to reply to: in capitals if the model, or the command, is loud."""
+    command, _, rest = prompt.text.partition(" ")
+    if command == f"/{_SHOUT}":
+        return rest.upper()
+    loud = (prompt.model or prompt.choices.get(_MODEL)) == _LOUD
+    return prompt.text.upper() if loud else prompt.text
 
 
 def _fail(step: say.Error | say.Crash) -> NoReturn:

@@ -6,7 +6,7 @@
     [[progress:TEXT]]    output of that tool   [[crash]]            raise in the handler
     [[reasoning:TEXT]]   a reasoning token     [[notice:TEXT]]      a notice
     [[plan:TEXT;TEXT]]   a plan                [[discard:N]]        void the last N tokens
-    [[usage:USED/SIZE]]  tokens of a context
+    [[usage:USED/SIZE]]  tokens of a context    [[steer]]           wait for a message (STEER)
     [[stop:REASON]]      end the reply with a StopReason of the contract: MAX_TOKENS, ...
 
 Directives are carried out in the order in which they appear: a delay applies to the tokens and the
@@ -30,7 +30,7 @@ MAX_DEPTH: Final = 20
 """Nesting of a tool's arguments; each level takes three nested messages in protobuf's Struct."""
 
 _OPENING: Final = re.compile(
-    r"\[\[(repeat|delay|tool|progress|ask|error|reasoning|plan|usage|notice|discard|crash|stop)"
+    r"\[\[(repeat|delay|tool|progress|ask|error|reasoning|plan|usage|notice|discard|crash|steer|stop)"
     r"(?::|(?=\]\]))"
 )
 _TOOL_NAME: Final = re.compile(r"([\w.-]+)\s*")
@@ -85,6 +85,11 @@ class Ask:
     """An ask; the reply waits for its answer."""
 
     kind: Literal["permission", "question"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """A wait for a message that is handed to the reply, which then says its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ class Stop:
 Event: TypeAlias = Tool | Progress | Ask | Reasoning | Plan | Usage | Notice
 """Steps that are events of their own."""
 
-Step: TypeAlias = Text | Repeat | Delay | Event | Error | Crash | Stop
+Step: TypeAlias = Text | Repeat | Delay | Event | Steer | Error | Crash | Stop
 
 
 def parse(text: str) -> list[Step]:
@@ -253,6 +258,8 @@ def _simple(name: str, argument: str) -> Step | None:
             return Error(Code[argument])
         case "crash", "":
             return Crash()
+        case "steer", "":
+            return Steer()
         case "stop", _ if argument in _REASONS:
             return Stop(_REASONS[argument])
         case _:

@@ -28,6 +28,7 @@ from callboard_service.backends.opencode.sharing import Shared
 from callboard_service.backends.opencode.turns import OpenCodeTurns
 from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.backends.stored import StoredConversations
+from callboard_service.backends.without_extras import WithoutExtras, lacks
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ HISTORIES: Final = 2
 _QUIET_WAIT: Final = 40.0
 
 
-class OpenCodeBackend:
+class OpenCodeBackend(WithoutExtras):
     """Conversations kept by the OpenCode server, and the replies that it makes.
 
     turns: the file in which the service keeps the turns.
     """
 
     name = "opencode"
+    features: Collection[str] = ()
     resumes = True
 
     def __init__(
@@ -121,7 +123,13 @@ class OpenCodeBackend:
         return Health(ready=True, detail=f"OpenCode, in {self._hub.directory}")
 
     async def conversations(
-        self, limit: int = 0, page: str = "", at_most_bytes: int = PAGE_BYTES
+        self,
+        limit: int = 0,
+        page: str = "",
+        at_most_bytes: int = PAGE_BYTES,
+        *,
+        search: str = "",
+        archived: bool = False,
     ) -> SessionList:
         """Return a page of the project's conversations, the most recently changed first."""
         after = decode_position(page) if page else None
@@ -145,6 +153,18 @@ class OpenCodeBackend:
         if create_id:
             await self._turns.write(lambda store: store.ensure(info.id, create_id))
         return info
+
+    async def update(
+        self, conversation_id: str, title: str | None, archived: bool | None
+    ) -> SessionInfo:
+        """Raise Failure, UNIMPLEMENTED."""
+        raise lacks("update")
+
+    async def fork(
+        self, conversation_id: str, before: str, title: str, create_id: str
+    ) -> SessionInfo:
+        """Raise Failure, UNIMPLEMENTED."""
+        raise lacks("fork")
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation of the project. Raises Failure: NOT_FOUND."""
