@@ -71,6 +71,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
         final = TurnState.TURN_STATE_FAILED
         conversation.unstored.append(store)
         conversation.retry_later()
+    conversation.usage = output.record.usage or conversation.usage
     turn.state = final  # not before it is stored: a snapshot may be made meanwhile
     conversation.remove_turn(turn)
     asks.close_all(conversation, turn, closed)
