@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from actors import Actor, ActorRef, ChildSpec, Code, Failure
+from actors import ActorRef, ChildSpec, Code, Failure
 from callboard.v1.chat_pb2 import (
     ChatNotice,
     History,
@@ -17,6 +16,13 @@ from callboard.v1.chat_pb2 import (
     SessionList,
 )
 from callboard_service.backends.base import Health
+from callboard_service.backends.store_keeper import (
+    IndexLater,
+    KeeperMessage,
+    Reopen,
+    StoreKeeper,
+    Trouble,
+)
 from callboard_service.backends.stored_turns import StoredTurns
 from callboard_service.backends.without_extras import WithoutExtras
 from callboard_service.errors import BackendFailed
@@ -52,82 +58,11 @@ RETRY_AFTER_MS: Final = 1000
 REOPEN_WAIT: Final = 5.0
 """Seconds that a call waits while the database is reopened."""
 
-PROBE_AFTER: Final = 1.0
-PROBE_AT_LATEST: Final = 30.0
-"""Seconds between probes of a database in trouble: the first pause, and the longest."""
-
-
 QUIET: Final = 60.0
 """Seconds within which the same line is not reported again."""
 
 MAX_SAID: Final = 100
 """How many reported lines are remembered for QUIET."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reopen:
-    """The open database has become unreliable and must be reopened."""
-
-    store: ConversationStore
-    reason: StoreBroken
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """The database cannot be used at present."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Check whether the database works again, `pause` seconds after the previous check."""
-
-    pause: float
-
-
-KeeperMessage: TypeAlias = Reopen | Trouble | Probe
-
-
-class StoreKeeper(Actor[KeeperMessage]):
-    """Opens the store when it starts, closes it when it stops, and repairs it in between.
-
-    Callers use the store directly, not through this actor; the store has its own threads.
-    """
-
-    def __init__(self, owner: "StoredConversations") -> None:
-        self._owner = owner
-        self._probing = False
-
-    async def started(self) -> None:
-        """Open the store. Raises BackendFailed."""
-        await self._owner.open()
-        self._owner.keeper = self.context.ref
-        await self._look(PROBE_AFTER)
-
-    async def receive(self, message: KeeperMessage) -> None:
-        """Reopen the store, or check whether it works again. Raises BackendFailed."""
-        match message:
-            case Reopen(store, reason):
-                await self._owner.reopen(store, reason)
-                await self._look(PROBE_AFTER)
-            case Trouble():
-                self._look_in(PROBE_AFTER)
-            case Probe(pause):
-                self._probing = False
-                await self._look(min(2 * pause, PROBE_AT_LATEST))
-
-    async def _look(self, pause: float) -> None:
-        """Check whether the store works; if not, check again in `pause` seconds."""
-        if not await self._owner.probe():
-            self._look_in(pause)
-
-    def _look_in(self, pause: float) -> None:
-        if not self._probing:
-            self._probing = True
-            self.context.after(pause, Probe(pause))
-
-    async def stopped(self) -> None:
-        """Close the store."""
-        await self._owner.close()
 
 
 class StoredConversations(WithoutExtras):
@@ -144,6 +79,7 @@ class StoredConversations(WithoutExtras):
         self._run = 0
         self.journal: TurnJournal = StoredTurns(self)
         self.keeper: ActorRef[KeeperMessage] | None = None
+        self._index_due = False
         self._faults: dict[str, str] = {}
         self._mended: asyncio.Event | None = None
         self._said: dict[str, float] = {}
@@ -214,6 +150,19 @@ class StoredConversations(WithoutExtras):
             return False
         self._faults.clear()
         return True
+
+    def index_later(self) -> None:
+        """Have new texts added to the search index within a minute."""
+        if not self._index_due and self.keeper is not None:
+            self._index_due = True
+            self.keeper.tell(IndexLater())
+
+    async def index(self) -> None:
+        """Add all texts to the search index, unless the store cannot write them now."""
+        self._index_due = False
+        with suppress(StoreError):  # a search does it then
+            while self._store is not None and await self._store.index_some():
+                pass
 
     async def close(self) -> None:
         """Close the store."""

@@ -120,6 +120,7 @@ class StoredTurns:
                 usage=usage,
             )
         )
+        self._owner.index_later()
 
     async def interrupt(self, conversation_id: str, turn_id: str) -> None:
         """See `TurnJournal.interrupt`."""

@@ -23,6 +23,9 @@ PART_BYTES: Final = 256 * 1024
 _TEXT: Final = 32 * 1024
 """Characters of text in one event of a snapshot; they take at most four times as many bytes."""
 
+CHOICES_BYTES: Final = 64 * 1024
+"""The largest options, and commands, that a snapshot has."""
+
 CHOICES_WAIT: Final = 2.0
 """Seconds that a snapshot waits for the backend's options and commands."""
 
@@ -69,7 +72,8 @@ async def snapshot(conversation: "Conversation") -> list[ConversationEvent]:
 async def _choices(conversation: "Conversation") -> ConversationSnapshot:
     """Return the part of a snapshot that holds the usage, the options and the commands.
 
-    Options and commands that the backend does not tell in time are left out. Raises Failure.
+    Options and commands that are too large, or that the backend does not tell in time, are left
+    out. Raises Failure.
     """
     shown = ConversationSnapshot()
     usage = conversation.usage or await conversation.journal.usage(conversation.id)
@@ -79,9 +83,13 @@ async def _choices(conversation: "Conversation") -> ConversationSnapshot:
     with suppress(Failure, TimeoutError):
         async with asyncio.timeout(CHOICES_WAIT):
             if "options" in features:
-                shown.options.CopyFrom(await backend.options(conversation.id))
+                options = await backend.options(conversation.id)
+                if options.ByteSize() <= CHOICES_BYTES:
+                    shown.options.CopyFrom(options)
             if "commands" in features:
-                shown.commands.CopyFrom(await backend.commands(conversation.id))
+                commands = await backend.commands(conversation.id)
+                if commands.ByteSize() <= CHOICES_BYTES:
+                    shown.commands.CopyFrom(commands)
     return shown
 
 

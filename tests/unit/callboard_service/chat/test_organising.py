@@ -1,12 +1,13 @@
 """Conversations are listed, searched, renamed, archived, forked, and given options."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from actors import ActorSystem, Code, Failure
-from actors.testing import serving
+from actors.testing import ManualClock, serving
 from callboard.v1.chat_pb2 import (
     CommandList,
     ConversationEvent,
@@ -25,7 +26,9 @@ from callboard.v1.chat_pb2 import (
     WatchSessionsRequest,
 )
 from callboard_service.backends.echo.backend import EchoBackend
+from callboard_service.backends.store_keeper import INDEX_AFTER
 from callboard_service.chat.listing import MAX_SEARCH
+from callboard_service.store import conversations
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, text_of
 from tests.support.cues import Cues
@@ -210,3 +213,18 @@ async def test_what_a_backend_lacks_is_unimplemented(actor_system: ActorSystem) 
             with pytest.raises(Failure) as caught:
                 await calls.call(request, reply)
             assert caught.value.code is Code.UNIMPLEMENTED
+
+
+async def test_new_texts_are_indexed_within_a_minute(talk: Echo, manual_clock: ManualClock) -> None:
+    async def unindexed() -> bool:
+        return await talk.backend.read(
+            lambda store: store._database.read(conversations.has_unindexed)
+        )
+
+    for text in ("one", "two"):
+        await talk.all(text)
+        assert await unindexed()
+        await manual_clock.advance(INDEX_AFTER)
+        async with asyncio.timeout(10):
+            while await unindexed():
+                pass
