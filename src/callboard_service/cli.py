@@ -19,6 +19,7 @@ from callboard_service.terminal.exits import Exit
 if TYPE_CHECKING:
     from callboard_service.terminal.command import Where
     from callboard_service.terminal.sessions import Format
+    from transport.client import Client
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -120,19 +121,82 @@ def _where(url: str | None, runtime_dir: Path | None) -> "Where":
 
 @main.group("sessions")
 def sessions_group() -> None:
-    """List, show, delete and export conversations."""
+    """List, search, show, rename, archive, copy, delete and export conversations."""
 
 
 @sessions_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--search", default="", help="Only those whose title or text contains this.")
+@click.option("--archived", is_flag=True, help="Also archived ones.")
 @service_options
-def sessions_list(as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
-    """List all conversations, newest first."""
+def sessions_list(
+    as_json: bool, search: str, archived: bool, url: str | None, runtime_dir: Path | None
+) -> None:
+    """List conversations, newest first, with their states."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    async def work(client: "Client") -> None:
+        await sessions.list_all(client, as_json=as_json, search=search, archived=archived)
+
+    sys.exit(run(_where(url, runtime_dir), work))
+
+
+@sessions_group.command("rename")
+@click.argument("name")
+@click.argument("title")
+@click.option("--json", "as_json", is_flag=True, help="Print the conversation as JSON.")
+@service_options
+def sessions_rename(
+    name: str, title: str, as_json: bool, url: str | None, runtime_dir: Path | None
+) -> None:
+    """Give a conversation a title; NAME is its id or the beginning of its id."""
     from callboard_service.terminal import sessions
     from callboard_service.terminal.command import run
 
     where = _where(url, runtime_dir)
-    sys.exit(run(where, lambda client: sessions.list_all(client, as_json=as_json)))
+    sys.exit(run(where, lambda client: sessions.rename(client, name, title, as_json=as_json)))
+
+
+@sessions_group.command("archive")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the conversation as JSON.")
+@service_options
+def sessions_archive(name: str, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
+    """Leave a conversation out of the list; NAME is its id or the beginning of its id."""
+    _archive(name, _where(url, runtime_dir), archived=True, as_json=as_json)
+
+
+@sessions_group.command("unarchive")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the conversation as JSON.")
+@service_options
+def sessions_unarchive(name: str, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
+    """Bring an archived conversation back; NAME is its id or the beginning of its id."""
+    _archive(name, _where(url, runtime_dir), archived=False, as_json=as_json)
+
+
+def _archive(name: str, where: "Where", *, archived: bool, as_json: bool) -> NoReturn:
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    async def work(client: "Client") -> None:
+        await sessions.archive(client, name, archived=archived, as_json=as_json)
+
+    sys.exit(run(where, work))
+
+
+@sessions_group.command("fork")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the copy as JSON.")
+@service_options
+def sessions_fork(name: str, as_json: bool, url: str | None, runtime_dir: Path | None) -> None:
+    """Copy a conversation and print the id of the copy; NAME is an id or its beginning."""
+    from callboard_service.terminal import sessions
+    from callboard_service.terminal.command import run
+
+    where = _where(url, runtime_dir)
+    sys.exit(run(where, lambda client: sessions.fork(client, name, as_json=as_json)))
 
 
 @sessions_group.command("show")

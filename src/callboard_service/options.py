@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., object])
 PROGRAMS: Final = "For programs that start the service"
 
 HEADINGS: Final = {
-    "Chat": ("backend", "data_dir", "actors"),
+    "Chat": ("backend", "data_dir", "attachment_quota", "actors"),
     "Backend local": ("local_model", "local_silence_ms", "local_start_ms", "local_max_tokens"),
     "Backend openai": (
         "openai_base_url",

@@ -211,6 +211,7 @@ class Service:
             self._settings.max_answer_bytes,
             self._health.available,
             self._settings.resume_window_ms / 1000,
+            self._settings.attachment_quota,
         )
         extensions.register_all(
             self.registry,

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("callboard", appauthor=False),
         description="Folder for the conversations.",
     )
+    attachment_quota: int = Field(
+        1024**3, ge=0, le=10**15, description="Maximum bytes of all attachments together."
+    )
     runtime_dir: Path | None = Field(
         None, description="Folder for the runtime file, by which clients find the service."
     )

@@ -39,7 +39,7 @@ def _pool() -> DescriptorPool:
     return pool
 
 
-def message(name: str, **fields: Any) -> Any:
+def message(name: str, /, **fields: Any) -> Any:
     """Make a message of the contract, given its name and fields."""
     full_name = name if "." in name else f"callboard.v1.{name}"
     return GetMessageClass(_pool().FindMessageTypeByName(full_name))(**fields)

@@ -315,45 +315,28 @@ async def test_a_hundred_crashes_beside_a_hundred_good_ones(client: Contract) ->
             assert reply[-1].error.code == "INTERNAL"
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        {"attachments": [{"name": "a.txt"}]},
-        {"target_turn": "t"},
-        {"delivery": 2},
-        {"delivery": 3},
-    ],
-    ids=lambda field: str(field),
-)
-async def test_a_field_that_is_not_supported_is_refused_and_not_ignored(
-    client: Contract, field: dict[str, object]
-) -> None:
-    conversation = await client.conversation()
-    request = message("SendMessageRequest", session_id=conversation, text="hello", **field)
-    answer = await client.call(send_message=request)
-    assert answer.error.code == "UNIMPLEMENTED"
-    assert not answer.error.retryable
-    history = await client.call(get_history=message("GetHistoryRequest", session_id=conversation))
-    assert not history.history.entries
+async def test_the_features_of_the_backend_are_told(client: Contract) -> None:
+    assert list(client.welcome.features) == [
+        "follow", "commands", "fork", "images", "options", "search", "steer", "uploads",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("arm", "name"),
+    ("arm", "name", "code"),
     [
-        ("update_session", "UpdateSessionRequest"),
-        ("fork_session", "ForkSessionRequest"),
-        ("list_options", "ListOptionsRequest"),
-        ("set_option", "SetOptionRequest"),
-        ("list_commands", "ListCommandsRequest"),
-        ("update_turn", "UpdateTurnRequest"),
-        ("upload", "UploadRequest"),
-        ("get_attachment", "GetAttachmentRequest"),
+        ("update_session", "UpdateSessionRequest", "NOT_FOUND"),
+        ("fork_session", "ForkSessionRequest", "NOT_FOUND"),
+        ("list_options", "ListOptionsRequest", ""),
+        ("set_option", "SetOptionRequest", "NOT_FOUND"),
+        ("list_commands", "ListCommandsRequest", ""),
+        ("update_turn", "UpdateTurnRequest", "NOT_FOUND"),
+        ("upload", "UploadRequest", "INVALID_ARGUMENT"),
+        ("get_attachment", "GetAttachmentRequest", "NOT_FOUND"),
     ],
 )
-async def test_a_request_that_is_not_built_yet_is_unimplemented(
-    client: Contract, arm: str, name: str
+async def test_an_empty_request_of_each_kind_gets_its_answer(
+    client: Contract, arm: str, name: str, code: str
 ) -> None:
-    assert list(client.welcome.features) == ["follow"]
     answer = await client.call(**{arm: message(name)})
-    assert answer.error.code == "UNIMPLEMENTED"
+    assert answer.error.code == code
     assert not answer.error.retryable

@@ -8,14 +8,22 @@ from uuid import uuid4
 
 import pytest
 
-from actors import ActorSystem, Burst, Failure
+from actors import ActorSystem, Burst, Failure, PushSource
 from actors.testing import Answers, Calls, serving
-from callboard.v1.chat_pb2 import AnswerRequest, ChatToken, HistoryEntry, SendMessageRequest
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    Attachment,
+    ChatToken,
+    HistoryEntry,
+    SendMessageRequest,
+)
 from callboard_service.backends.base import ChatBackend, Prompt, ReplyEvent
 from callboard_service.chat import chat
+from callboard_service.chat.attaching import DEFAULT_QUOTA
 from callboard_service.chat.listing import FOLLOW
 from callboard_service.log import make_log
 from callboard_service.store.turns import NewTurn
+from tests.support.pushed import pulled
 
 B = TypeVar("B", bound=ChatBackend)
 
@@ -38,18 +46,26 @@ class Talk(Generic[B]):
         """Go on in a new conversation."""
         self.conversation = (await self.backend.create("")).id
 
-    def send(self, text: str = "hi", model: str = "") -> Answers[ReplyEvent]:
+    def send(
+        self, text: str = "hi", model: str = "", attachments: Sequence[Attachment] = ()
+    ) -> Answers[ReplyEvent]:
         """Send a message; return the events of its turn, which are pulled one at a time."""
-        request = SendMessageRequest(session_id=self.conversation, text=text, model=model)
+        request = SendMessageRequest(
+            session_id=self.conversation, text=text, model=model, attachments=attachments
+        )
         return self.calls.stream(request, *get_args(ReplyEvent))
 
-    async def all(self, text: str = "hi", model: str = "") -> list[Any]:
+    async def all(
+        self, text: str = "hi", model: str = "", attachments: Sequence[Attachment] = ()
+    ) -> list[Any]:
         """Send a message and return the events of its turn. Raises the Failure that ends it."""
-        return [event async for event in self.send(text, model)]
+        return [event async for event in self.send(text, model, attachments)]
 
-    async def failure(self, text: str = "hi", model: str = "") -> tuple[Failure, list[Any]]:
+    async def failure(
+        self, text: str = "hi", model: str = "", attachments: Sequence[Attachment] = ()
+    ) -> tuple[Failure, list[Any]]:
         """Send a message whose turn fails; return the failure and the events before it."""
-        return await failure_of(self.send(text, model))
+        return await failure_of(self.send(text, model, attachments))
 
     async def idle(self) -> None:
         """Wait until no turn is open: a cancelled request ends before its turn does."""
@@ -96,10 +112,13 @@ async def failure_of(events: AsyncIterator[object]) -> tuple[Failure, list[Any]]
 
 
 @asynccontextmanager
-async def conversing(backend: B, system: ActorSystem | None = None) -> AsyncIterator[Talk[B]]:
+async def conversing(
+    backend: B, system: ActorSystem | None = None, *, quota: int = DEFAULT_QUOTA
+) -> AsyncIterator[Talk[B]]:
     """Open the backend's store and yield a conversation; what makes replies is not started.
 
-    system: where the actors run; None: one of its own, on the event loop's clock.
+    system: where the actors run; None: one of its own, on the event loop's clock. quota: the bytes
+    that attachments may take.
     """
     running = ActorSystem() if system is None else system
     store = backend.store_spec()
@@ -107,7 +126,9 @@ async def conversing(backend: B, system: ActorSystem | None = None) -> AsyncIter
     keeper = await running.start(store.factory, name="store")
     try:
         async with serving(
-            running, lambda registry: chat.register(registry, backend, LOG), features=[FOLLOW]
+            running,
+            lambda registry: chat.register(registry, backend, LOG, attachment_quota=quota),
+            features=[FOLLOW],
         ) as calls:
             yield Talk(backend, running, calls, (await backend.create("")).id)
     finally:
@@ -140,5 +161,10 @@ async def reply_alone(
     prompt = Prompt(conversation, text, model, answered, LOG, session, turn.id)
     async with aclosing(backend.reply(prompt)) as events:
         async for event in events:
+            if isinstance(event, PushSource):
+                async for item in pulled(event):
+                    for single in item.answers if isinstance(item, Burst) else [item]:
+                        yield single
+                continue
             assert not isinstance(event, Burst)
             yield event

@@ -5,10 +5,11 @@ from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
-from actors import ActorSystem, Burst, Closes, Last, Opens, Registry, Relay
+from actors import ActorSystem, Burst, Closes, Last, Opens, PushSource, Registry, Relay
 from actors.protocol.frames import message_of
 from actors.testing import Probe
 from callboard_service.chat.listing import FOLLOW
+from tests.support.pushed import pulled
 
 
 async def answers_of(
@@ -28,7 +29,7 @@ async def answers_of(
             async for item in items:
                 if isinstance(item, Relay):
                     item.stopped_by = None
-                    async for relayed in item.source:
+                    async for relayed in _relayed(item):
                         if type(relayed) in item.until:
                             item.stopped_by = relayed
                             break
@@ -39,6 +40,16 @@ async def answers_of(
                         yield answer
     finally:
         probe.stop()
+
+
+async def _relayed(relay: Relay[Any]) -> AsyncIterator[Any]:
+    """Yield what the relay's source passes on, one at a time."""
+    if not isinstance(relay.source, PushSource):
+        async for item in relay.source:
+            yield item
+        return
+    async for item in pulled(relay.source, relay.until):
+        yield item
 
 
 async def _flat(item: Any) -> AsyncIterator[Any]:

@@ -22,6 +22,7 @@ class Asker:
     request_id: int
     stream: AnswerStream = NO_STREAM
     size: int = 0
+    input_limit: int = 0
 
 
 Machine: TypeAlias = SessionMachine[Asker]

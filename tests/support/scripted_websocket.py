@@ -21,10 +21,11 @@ def silence(_message: ClientMessage) -> None:
 class ScriptedWebSocket:
     """One connection; `sent` has the messages of the client, in order."""
 
-    def __init__(self, respond: Respond, limits: Limits) -> None:
+    def __init__(self, respond: Respond, limits: Limits, features: Iterable[str] = ()) -> None:
         self.sent: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self._respond = respond
         self._limits = limits
+        self._features = features
         self._sequence = 0
         self._arrived: asyncio.Queue[bytes | ConnectionClosed] = asyncio.Queue()
 
@@ -39,7 +40,12 @@ class ScriptedWebSocket:
             message = ClientMessage.FromString(data)
             self.sent.put_nowait(message)
             if message.HasField("hello"):
-                welcome = Welcome(session="scripted", backend="fake", limits=self._limits)
+                welcome = Welcome(
+                    session="scripted",
+                    backend="fake",
+                    limits=self._limits,
+                    features=self._features,
+                )
                 self._arrived.put_nowait(served(welcome).SerializeToString())
             else:
                 answer = self._respond(message)
@@ -66,13 +72,19 @@ class ScriptedWebSocket:
 class ScriptedDialer:
     """Connects to a scripted WebSocket."""
 
-    def __init__(self, respond: Respond = silence, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        respond: Respond = silence,
+        limits: Limits | None = None,
+        features: Iterable[str] = (),
+    ) -> None:
         self.last: ScriptedWebSocket
         self._respond = respond
         self._limits = limits or Limits()
+        self._features = tuple(features)
 
     async def dial(self, url: str) -> ScriptedWebSocket:
-        self.last = ScriptedWebSocket(self._respond, self._limits)
+        self.last = ScriptedWebSocket(self._respond, self._limits, self._features)
         return self.last
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ The transport converts between these and bytes. Payloads are opaque here: they a
 registry knows by its type.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -244,6 +245,25 @@ class Burst(Generic[Rep_co]):
     answers: Iterable[Rep_co]
 
 
+class PushSource(ABC, Generic[Rep_co]):
+    """A source of answers that passes them on as they come, without a task that waits for each.
+
+    Whatever brings an answer (a read from a socket, an event in a log) calls the function that
+    sends it.
+    """
+
+    @abstractmethod
+    async def push(
+        self, take: Callable[[Rep_co], bool], until: Collection[type]
+    ) -> "Rep_co | Burst[Rep_co] | None":
+        """Pass answers to `take`, until it returns False or one comes that is not to be passed.
+
+        Those are answers whose type is in `until`, and answers that came together. Returns what is
+        not passed, or None if `take` returned False: then `push` is called again once there is
+        room. Raises StopAsyncIteration at the end, and what `take` raises.
+        """
+
+
 @dataclass(slots=True, eq=False)
 class Relay(Generic[Rep_co]):
     """Sends the answers of another stream, up to one whose type is in `until`, which is not sent.
@@ -254,7 +274,7 @@ class Relay(Generic[Rep_co]):
     has ended. Yield the same Relay again to send the rest.
     """
 
-    source: AsyncIterator[Rep_co | Burst[Rep_co]]
+    source: AsyncIterator[Rep_co | Burst[Rep_co]] | PushSource[Rep_co]
     until: Collection[type[Message]] = ()
     stopped_by: Rep_co | None = None
 

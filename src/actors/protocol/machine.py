@@ -48,6 +48,7 @@ from actors.protocol.frames import (
     Credit,
     GoingAway,
     Inform,
+    Input,
     Message,
     Ping,
     Pong,
@@ -75,6 +76,10 @@ class InFlight(Protocol):
     """Bytes of its frame, which are counted as held."""
     stream: AnswerStream
     """Set by `SessionMachine.open`."""
+
+    @property
+    def input_limit(self) -> int:
+        """How many inputs it takes in total; 0 if it takes none."""
 
 
 R = TypeVar("R", bound=InFlight)
@@ -113,6 +118,8 @@ class SessionMachine(Generic[R]):
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_limit = UNLIMITED
+        self._inputs: dict[int, int] = {}
+        """For each request in flight, the number of the last input on this connection."""
         self._share: EndlessShare | None = None
         """Made with the first endless request."""
 
@@ -123,6 +130,7 @@ class SessionMachine(Generic[R]):
     ) -> list[Effect]:
         """Attach a connection. initial_credit: the credit of new requests; 0 means no limit."""
         self.output.attach(connection, acknowledges=acknowledges)
+        self._inputs.clear()
         self._initial_limit = initial_credit or UNLIMITED
         if self._going is not None:
             self.output.put_aside(self._encode(0, 0, False, self._going))
@@ -143,7 +151,7 @@ class SessionMachine(Generic[R]):
 
     def receive(self, frame: Signal, size: int, now: float) -> list[Effect]:
         """Handle a frame of `size` bytes from the client; `now` is in seconds."""
-        if not self._gate.frames.draw(size, now):
+        if not self._is_granted_input(frame) and not self._gate.frames.draw(size, now):
             return [ABUSIVE]
         match frame:
             case Cancel(request_id):
@@ -160,6 +168,21 @@ class SessionMachine(Generic[R]):
                 return self.unblocked()
             case _:
                 return [Close(frame.code, frame.reason)]
+
+    def _is_granted_input(self, frame: Signal) -> bool:
+        """Return whether a frame is an input within its request's credit, which alone bounds it.
+
+        Each number is so once on each connection: after a resume, inputs come again. Any other
+        repetition is metered like all frames.
+        """
+        if not (isinstance(frame, Inform) and isinstance(frame.payload, Input)):
+            return False
+        request_id, number = frame.request_id, frame.payload.number
+        request = self.requests.get(request_id)
+        if request is None or not self._inputs.get(request_id, 0) < number <= request.input_limit:
+            return False
+        self._inputs[request_id] = number
+        return True
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
         """Check a frame that opens a request. Returns None if the request is to be run.
@@ -318,6 +341,8 @@ class SessionMachine(Generic[R]):
     def gone(self, request: R) -> bool:
         """Remove a request whose actor is gone; return whether it crashed (had not ended)."""
         del self.requests[request.request_id]
+        if self._inputs:
+            self._inputs.pop(request.request_id, None)
         self._flow.count_input(-request.size)
         return request.stream.end(CRASHED)
 

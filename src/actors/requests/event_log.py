@@ -10,6 +10,8 @@ turned around: it is the fastest reader that lets the writer go on.)
 import asyncio
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
+from itertools import count
 from typing import Final, Generic, TypeVar
 
 E = TypeVar("E")
@@ -19,6 +21,9 @@ WINDOW: Final = 1024
 
 PAGE: Final = 64 * 1024
 """Bytes that a reader takes at once, unless a single event is larger."""
+
+AT_ONCE: Final = 512
+"""Events that a reader passes on before others get a turn."""
 
 
 class Gap(Exception):
@@ -47,6 +52,8 @@ class EventLog(Generic[E]):
         self._pin: int | None = None
         self._readers: set[EventReader[E]] = set()
         self._waiting: list[asyncio.Future[None]] = []
+        self._taps: list[EventReader[E]] = []
+        """Readers that are at the end and take the next event as it is appended."""
         self.writer: asyncio.Future[None] | None = None
         """Set while the writer waits for a reader."""
         self.closed: bool = False
@@ -87,6 +94,9 @@ class EventLog(Generic[E]):
         self.last = position
         if self._bytes > self._keep_bytes:
             self._trim()
+        if self._taps:
+            for reader in self._taps if len(self._taps) == 1 else tuple(self._taps):
+                reader.take_appended(event)
         if self._waiting:
             self._wake()
 
@@ -98,6 +108,8 @@ class EventLog(Generic[E]):
     def close(self) -> None:
         """End every reader once it has read what is there. Later events are ignored."""
         self.closed = True
+        for reader in tuple(self._taps):
+            reader.stop_taking()
         self._wake()
         self.let_writer_go_on()
 
@@ -146,9 +158,7 @@ class EventLog(Generic[E]):
         returned. Raises Gap if the given event is no longer kept. Readers call this.
         """
         kept = self._kept
-        place, end = index - self._dropped, len(self._kept)
-        if place < 0:
-            raise Gap
+        place, end = self._place_of(index), len(self._kept)
         if place == end - 1:  # nearly always: the reader has waited for it
             last, _, event = kept[-1]
             if paces:
@@ -166,6 +176,34 @@ class EventLog(Generic[E]):
         if paces and place == end:
             self._unread = 0
         return events, last
+
+    def read_one(self, index: int, *, paces: bool) -> tuple[int, E] | None:
+        """Return the given event with its position; None at the end of the log.
+
+        Raises Gap if it is no longer kept. Readers call this.
+        """
+        place = self._place_of(index)
+        if place >= len(self._kept):
+            return None
+        if paces and place == len(self._kept) - 1:
+            self._unread = 0
+        position, _, event = self._kept[place]
+        return position, event
+
+    def note_taken(self, *, paces: bool) -> int:
+        """Note that a reader has taken the newest event; return its position."""
+        if paces:
+            self._unread = 0
+        return self.last
+
+    def tap(self, reader: "EventReader[E]") -> None:
+        """Have this reader, which is at the end, take each event as it is appended."""
+        self._taps.append(reader)
+
+    def untap(self, reader: "EventReader[E]") -> None:
+        """Take that back."""
+        if reader in self._taps:
+            self._taps.remove(reader)
 
     async def more(self) -> None:
         """Wait until an event is appended or the log is closed."""
@@ -197,6 +235,13 @@ class EventLog(Generic[E]):
         place = bisect_right(self._kept, position, key=lambda kept: kept[0])
         return place if place and self._kept[place - 1][0] == position else None
 
+    def _place_of(self, index: int) -> int:
+        """Return the place of the event with this number. Raises Gap if it is no longer kept."""
+        place = index - self._dropped
+        if place < 0:
+            raise Gap
+        return place
+
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for future in waiting:
@@ -218,13 +263,15 @@ class EventReader(Generic[E]):
     paces: the writer goes on while this reader keeps up.
     """
 
-    __slots__ = ("_log", "index", "paces", "position")
+    __slots__ = ("_log", "_pause", "_take", "index", "paces", "position")
 
     def __init__(self, log: EventLog[E], position: int, index: int) -> None:
         self._log = log
         self.position: int = position
         self.index: int = index
         self.paces: bool = False
+        self._take: Callable[[E], bool] | None = None
+        self._pause: asyncio.Future[bool] | None = None
 
     def pace(self) -> None:
         """Have the writer go on for the sake of this reader from now on."""
@@ -260,7 +307,63 @@ class EventReader(Generic[E]):
                 raise LogClosed
             await log.more()
 
+    async def pass_to(self, take: Callable[[E], bool]) -> None:
+        """Pass the events to `take`, in order, until it returns False; none is skipped.
+
+        Once the reader is at the end of the log, `take` is called from `EventLog.append`, so no
+        task is woken for an event. Raises what `take` raises, Gap and LogClosed as `next` does.
+        """
+        log = self._log
+        for passed in count(1):
+            found = log.read_one(self.index, paces=self.paces)
+            if log.writer is not None:
+                log.let_writer_go_on()
+            if found is None:
+                break
+            self.index += 1
+            self.position = found[0]
+            if not take(found[1]):
+                return
+            if passed % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if log.closed:
+            raise LogClosed
+        self._pause = asyncio.get_running_loop().create_future()
+        self._take = take
+        log.tap(self)
+        try:
+            enough = await self._pause
+        finally:
+            log.untap(self)
+            self._take = self._pause = None
+        if not enough:
+            raise LogClosed
+
+    def take_appended(self, event: E) -> None:
+        """Take the event that was just appended. The log calls this."""
+        take, pause = self._take, self._pause
+        assert take is not None
+        assert pause is not None
+        self.index += 1
+        self.position = self._log.note_taken(paces=self.paces)
+        try:
+            if take(event):
+                return
+        except BaseException as error:  # noqa: BLE001 - raised by `pass_to`
+            self._log.untap(self)
+            if not pause.done():
+                pause.set_exception(error)
+            return
+        self.stop_taking(enough=True)
+
+    def stop_taking(self, *, enough: bool = False) -> None:
+        """Let `pass_to` end. enough: `take` has returned False; else the log is closed."""
+        self._log.untap(self)
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(enough)
+
     def close(self) -> None:
         """Forget this reader."""
+        self._log.untap(self)
         self._log.leave(self)
         self._log.let_writer_go_on()

@@ -11,6 +11,7 @@ from actors.protocol.frames import (
     Last,
     Message,
     Opens,
+    PushSource,
     Relay,
     Shared,
     message_of,
@@ -57,8 +58,7 @@ class Pull:
                 if isinstance(item, Relay):
                     item.stopped_by = None
                     try:
-                        last = await self._pass_on(item.source, item.until)
-                        item.stopped_by = cast("Rep | None", last)
+                        item.stopped_by = await self._relay(item)
                     except BaseException as error:
                         if error is self._ours:
                             raise
@@ -110,6 +110,37 @@ class Pull:
         finally:
             self._left = left
         return None
+
+    async def _relay(self, relay: Relay[Rep]) -> Rep | None:
+        """Send what a relay's source yields; return the answer that stops it, or None at its end.
+
+        As in `_pass_on`, an error of our own is recorded in `_ours`.
+        """
+        if not isinstance(relay.source, PushSource):
+            return cast("Rep | None", await self._pass_on(relay.source, relay.until))
+        take: Callable[[Message], bool] = self._take_first if self._call is None else self._tell
+        while True:
+            try:
+                item = await relay.source.push(take, relay.until)
+            except StopAsyncIteration:
+                return None
+            try:
+                if isinstance(item, Burst):
+                    await self._send_all(iter(item.answers))
+                elif item is not None:
+                    return item
+                elif not self._exchange.has_room():
+                    await self._exchange.room()
+            except BaseException as error:
+                self._ours = error
+                raise
+            if self._call is None:
+                take = self._exchange.answers()
+
+    def _take_first(self, answer: Message) -> bool:
+        """Send an answer, and have the next ones sent with a faster function."""
+        self._exchange.answer(answer)
+        return False
 
     async def _pause(self) -> None:
         """Let other tasks run."""

@@ -169,6 +169,11 @@ class ActiveRequest:
         else:
             execution.tell(self, payload)
 
+    @property
+    def input_limit(self) -> int:
+        """How many inputs it takes in total; 0 if it takes none."""
+        return 0 if self.inputs is None else self.inputs.limit
+
     def open(self, sealed: Sealed) -> Message:
         """Return the message in `sealed`, which the handler takes now.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from actors import Burst, ChildSpec, Log
+from actors import Burst, ChildSpec, Log, PushSource
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -55,6 +55,9 @@ TurnEvent: TypeAlias = (
 """Every event of a turn but its tokens, its state and its end."""
 
 ReplyEvent: TypeAlias = ChatToken | ReasoningToken | TurnEvent | ChatCompleted
+
+Reply: TypeAlias = ReplyEvent | Burst[ReplyEvent] | PushSource[ReplyEvent]
+"""What a backend yields of a reply. A Burst holds only tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +216,12 @@ class ChatBackend(Protocol):
         `before`.
         """
 
-    def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+    def reply(self, prompt: Prompt) -> AsyncGenerator[Reply, None]:
         """Yield the reply as it is made; the last event is a ChatCompleted.
 
-        The message is the newest one of the conversation's history. A Burst contains only tokens.
-        At most one reply runs for a conversation at a time. Closing the generator stops the model.
+        The message is the newest one of the conversation's history. The events of a PushSource take
+        its place. At most one reply runs for a conversation at a time. Closing the generator stops
+        the model.
 
         If the prompt is `resumed`, which only backends with `resumes` get, nothing is started. The
         whole reply is yielded, from its beginning, if it went on; otherwise Failure is raised

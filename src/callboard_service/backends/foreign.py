@@ -85,6 +85,9 @@ class Joined:
 
     def add(self, piece: str) -> str:
         """Take the next piece and return the text that is complete, without a trailing half."""
+        if not self._half and piece.isascii():
+            self.bytes += len(piece)
+            return piece
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         said = clean(text[: len(text) - len(self._half)])

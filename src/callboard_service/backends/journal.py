@@ -1,7 +1,7 @@
 """What the conversations need from the store: turns, their output and their end."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from callboard.v1.chat_pb2 import (
     AskClosed,
@@ -14,6 +14,9 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
+if TYPE_CHECKING:
+    from callboard_service.backends.attachments import KeptAttachments
+
 
 class TurnJournal(Protocol):
     """Keeps the turns of all conversations.
@@ -23,6 +26,10 @@ class TurnJournal(Protocol):
     """
 
     @property
+    def attachments(self) -> "KeptAttachments":
+        """What messages bring with them, and what was uploaded for them."""
+
+    @property
     def run(self) -> int:
         """The number of this run of the service, larger than that of any earlier one."""
 
@@ -30,7 +37,7 @@ class TurnJournal(Protocol):
         """Admit a message once; see `ConversationStore.admit`.
 
         Raises Failure: FAILED_PRECONDITION if the turn to be replaced is not the last one or has
-        not failed.
+        not failed, INVALID_ARGUMENT for an attachment that names no upload.
         """
 
     async def find_turn(

@@ -14,6 +14,7 @@ MAX_EVENT: Final = 1024 * 1024
 BARE: Final = "bare"
 """The kind of an event that is JSON without a field name; some servers report errors this way."""
 
+_DATA: Final = b"data: "
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
 
@@ -56,6 +57,26 @@ class EventReader:
         self._scanned -= self._start
         self._start = 0
         self._buffer += data
+
+    def plain(self) -> bytes | None:
+        """Return the data of the next event if that is one line of data and nothing else.
+
+        Returns None for any other event, which `next` returns, and if more bytes are needed.
+        """
+        start = self._start
+        if self._data or self._kind or self._after_cr or self._scanned > start:
+            return None
+        buffer = self._buffer
+        if not buffer.startswith(_DATA, start):
+            return None
+        end = buffer.find(b"\n\n", start, start + self._limit)
+        if end < 0:
+            return None
+        data = bytes(buffer[start + len(_DATA) : end])
+        if b"\n" in data or b"\r" in data:
+            return None
+        self._start = self._scanned = end + 2
+        return data
 
     def next(self) -> ServerEvent | None:
         """Return the next event, or None if more bytes are needed. Raises EventTooLong."""

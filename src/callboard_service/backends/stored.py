@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -15,6 +14,7 @@ from callboard.v1.chat_pb2 import (
     SessionInfo,
     SessionList,
 )
+from callboard_service.backends.attachments import KeptAttachments
 from callboard_service.backends.base import Health
 from callboard_service.backends.store_keeper import (
     IndexLater,
@@ -41,13 +41,13 @@ from callboard_service.store.store import (
     UnknownConversation,
     UnknownEntry,
     UnknownTurn,
+    UnknownUpload,
 )
 
 if TYPE_CHECKING:
     from callboard_service.backends.journal import TurnJournal
 
 R = TypeVar("R")
-Role = TypeVar("Role", bound=str)
 
 DATABASE: Final = "conversations.sqlite3"
 """The file in the data folder; all backends that keep conversations share it."""
@@ -78,6 +78,7 @@ class StoredConversations(WithoutExtras):
         # A file that was lost takes its run numbers along; none may come again in this process.
         self._run = 0
         self.journal: TurnJournal = StoredTurns(self)
+        self.attachments: KeptAttachments = KeptAttachments(self, path)
         self.keeper: ActorRef[KeeperMessage] | None = None
         self._index_due = False
         self._faults: dict[str, str] = {}
@@ -122,6 +123,11 @@ class StoredConversations(WithoutExtras):
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
         self._run = self._store.run
+        try:
+            if line := await self.attachments.open(self._store):
+                self._report(line)
+        except StoreError as error:  # the next call notices it too
+            self._report(str(error))
 
     async def reopen(self, store: ConversationStore, reason: StoreBroken) -> None:
         """Reopen the store if `store` is still the open one. Raises BackendFailed."""
@@ -170,6 +176,7 @@ class StoredConversations(WithoutExtras):
         self._end_wait()
         if store is not None:
             await store.close()
+        await self.attachments.close()
 
     def _end_wait(self) -> None:
         """Release the calls that wait for the store to be reopened."""
@@ -219,8 +226,12 @@ class StoredConversations(WithoutExtras):
         return await self.write(lambda store: store.fork(conversation_id, before, title, create_id))
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete a conversation. Raises Failure: NOT_FOUND."""
+        """Delete a conversation, and the attachments that no other one uses.
+
+        Raises Failure: NOT_FOUND.
+        """
         await self.write(lambda store: store.delete(conversation_id))
+        await self.attachments.clean_up()
 
     async def history(
         self, conversation_id: str, limit: int, before: str, at_most_bytes: int = PAGE_BYTES
@@ -245,7 +256,7 @@ class StoredConversations(WithoutExtras):
         start = 0
         while turns.left_out and start < len(turns) - 1 and turns[start][0] != "user":
             start += 1
-        return RecentTurns(joined(turns[start:]), turns.left_out + start)
+        return turns.since(start).joined()
 
     async def read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
         """Call the store and return its result. Raises Failure."""
@@ -264,6 +275,7 @@ class StoredConversations(WithoutExtras):
             UnknownConversation,
             UnknownEntry,
             UnknownTurn,
+            UnknownUpload,
             TurnConflict,
             StoreCrowded,
         ) as error:
@@ -314,12 +326,6 @@ class StoredConversations(WithoutExtras):
             self._report(line)
 
 
-def joined(turns: Sequence[tuple[Role, str]]) -> list[tuple[Role, str]]:
-    """Return the turns with consecutive ones of one role joined by an empty line."""
-    groups = groupby(turns, key=lambda turn: turn[0])
-    return [(role, "\n\n".join(text for _, text in group)) for role, group in groups]
-
-
 def left_out(count: int) -> ChatNotice:
     """Return the notice that the `count` oldest messages were not sent to the model."""
     message = f"The conversation is long: its oldest {count} messages were left out."
@@ -330,7 +336,7 @@ def _failure(error: StoreError) -> Failure:
     match error:
         case UnknownConversation() | UnknownTurn():
             return Failure(Code.NOT_FOUND, str(error))
-        case UnknownEntry():
+        case UnknownEntry() | UnknownUpload():
             return Failure(Code.INVALID_ARGUMENT, str(error))
         case TurnConflict():
             return Failure(Code.FAILED_PRECONDITION, str(error))

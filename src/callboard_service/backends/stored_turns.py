@@ -15,6 +15,7 @@ from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 if TYPE_CHECKING:
+    from callboard_service.backends.attachments import KeptAttachments
     from callboard_service.backends.stored import StoredConversations
 
 
@@ -25,13 +26,21 @@ class StoredTurns:
         self._owner = owner
 
     @property
+    def attachments(self) -> "KeptAttachments":
+        """The attachments of the owner's conversations."""
+        return self._owner.attachments
+
+    @property
     def run(self) -> int:
         """The store's run number."""
         return self._owner.run
 
     async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
         """See `TurnJournal.admit`."""
-        return await self._owner.write(lambda store: store.admit(conversation_id, turn))
+        admission = await self._owner.write(lambda store: store.admit(conversation_id, turn))
+        if turn.replaces and not admission.repeated:
+            await self._owner.attachments.clean_up()
+        return admission
 
     async def find_turn(
         self, conversation_id: str, *, turn_id: str = "", message_id: str = ""
@@ -78,6 +87,7 @@ class StoredTurns:
     async def withdraw(self, conversation_id: str, turn_id: str) -> None:
         """See `TurnJournal.withdraw`."""
         await self._owner.write(lambda store: store.withdraw(conversation_id, turn_id))
+        await self._owner.attachments.clean_up()
 
     async def choices(self, conversation_id: str) -> Mapping[str, str]:
         """See `TurnJournal.choices`."""

@@ -8,6 +8,7 @@ from actors import Code, Failure
 from actors.protocol.effects import DEADLINE
 from callboard.v1.chat_pb2 import Delivery, SendMessageRequest, TurnState
 from callboard_service.chat import ending, queueing, starting
+from callboard_service.chat.attaching import unfit
 from callboard_service.chat.messages import Admit, Handed, Replayed, Sender, Streamed
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import KeptTurn, NewTurn
@@ -29,20 +30,22 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     """
     request, sender, journal = message.request, message.sender, conversation.journal
     refusal = _refusal(conversation, request)
-    if refusal is not None:
+    if refusal is not None or request.attachments:
         known = None
         if request.message_id and len(request.message_id) <= MAX_ID:
             known = await journal.find_turn(conversation.id, message_id=request.message_id)
-        if known is None:
+        if known is not None:
+            return await _known(conversation, known, sender)
+        if refusal is not None:
             raise refusal
-        return await _known(conversation, known, sender)
     await conversation.store_ends()
     seconds = message.seconds
     new = _new_turn(request, seconds, starts=not conversation.turns)
     if request.delivery == Delivery.DELIVERY_STEER:
-        return await queueing.steer(conversation, new)
+        return await queueing.steer(conversation, new, request.attachments)
     running = conversation.running
-    admitted = await journal.admit(conversation.id, new)
+    attachments = conversation.environment.attachments
+    admitted = await attachments.admit(conversation.id, new, request.attachments)
     if admitted.repeated:
         return await _known(conversation, admitted.turn, sender)
     conversation.choices = admitted.choices
@@ -54,7 +57,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         conversation.expire_after(turn, seconds, DEADLINE)
     if turn.state == TurnState.TURN_STATE_RUNNING:
         starting.run(conversation, turn)
-    conversation.log.add(turn.id, turn.info(), turn.kept.text)
+    conversation.log.add(turn.id, turn.announced(), turn.kept.text)
     if request.delivery == Delivery.DELIVERY_INTERRUPT:
         for moved in conversation.queue[1:]:
             conversation.log.add(moved.id, moved.info())
@@ -81,7 +84,6 @@ def _new_turn(request: SendMessageRequest, seconds: float | None, *, starts: boo
         replaces=request.replaces,
         starts=starts,
         place=1 if interrupts else 0,
-        attachments=tuple(request.attachments),
     )
 
 
@@ -106,8 +108,6 @@ def _stream(conversation: "Conversation", turn: OpenTurn, sender: Sender) -> Str
 
 def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failure | None:
     """Return why a new message is not admitted; None if it is."""
-    if request.attachments:
-        return unimplemented("attachments")
     if not (request.text.strip() or request.attachments):
         return Failure(Code.INVALID_ARGUMENT, "the message has no text")
     if len(request.message_id) > MAX_ID:
@@ -122,7 +122,7 @@ def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failu
     if len(conversation.turns) + handed > MAX_WAITING:
         message = "too many messages are waiting in this conversation"
         return Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
-    return queueing.check_delivery(conversation, request)
+    return unfit(request.attachments) or queueing.check_delivery(conversation, request)
 
 
 def unimplemented(field: str) -> Failure:

@@ -37,7 +37,9 @@ from callboard.v1.chat_pb2 import (
     WatchSessionsRequest,
 )
 from callboard_service.backends.base import ChatBackend
+from callboard_service.chat import attaching
 from callboard_service.chat.admission import unimplemented
+from callboard_service.chat.attaching import DEFAULT_QUOTA, Attachments
 from callboard_service.chat.changes import Changes, WatchSessions
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
 from callboard_service.chat.first_version import of_first_version, old_entries
@@ -196,15 +198,18 @@ def register(
     max_answer_bytes: int = DEFAULT_ANSWER_BYTES,
     available: Callable[[], Awaitable[None]] | None = None,
     resume_window: float = SessionLimits().resume_window,
+    attachment_quota: int = DEFAULT_QUOTA,
 ) -> None:
     """Register the actor types that answer the chat requests through `backend`.
 
     max_answer_bytes: the size of the longest frame to a client; pages and entries are made to fit.
     available: returns once the backend can be asked for a reply, or raises the Failure that the
-    turn ends with. resume_window: as in `ChatEnvironment`.
+    turn ends with. resume_window: as in `ChatEnvironment`. attachment_quota: the bytes that all
+    attachments may take.
     """
     journal = backend.journal
     unstored, changes, listing = UnstoredOutput(), Changes(), Listing(backend)
+    attachments = Attachments(backend, attachment_quota)
     environment = ChatEnvironment(
         backend,
         listing,
@@ -213,6 +218,7 @@ def register(
         log,
         unstored,
         changes,
+        attachments,
         available,
         resume_window,
     )
@@ -233,6 +239,14 @@ def register(
     registry.register(WatchSessionsRequest, lambda: WatchSessions(listing, changes))
     registry.register(StopTurnRequest, StopTurn)
     registry.register(AnswerAskRequest, AnswerAsk)
+    _register_organising(registry, backend, listing, changes)
+    attaching.register(registry, backend, listing, attachments)
+
+
+def _register_organising(
+    registry: Registry, backend: ChatBackend, listing: Listing, changes: Changes
+) -> None:
+    """Register the actor types that change conversations, and what can be chosen in them."""
     registry.register(UpdateTurnRequest, UpdateTurn)
     registry.register(UpdateSessionRequest, UpdateSession)
     registry.register(ForkSessionRequest, lambda: ForkSession(listing, changes))

@@ -17,6 +17,7 @@ from callboard.v1.chat_pb2 import ConversationEvent, SessionInfo, TurnState, Usa
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat import admission, asks, ending, queueing, starting
+from callboard_service.chat.attaching import Attachments
 from callboard_service.chat.changes import Changes
 from callboard_service.chat.listing import Listing
 from callboard_service.chat.log import ConversationLog, Positions
@@ -79,6 +80,7 @@ class ChatEnvironment:
     log: Log
     unstored_output: UnstoredOutput
     changes: Changes
+    attachments: Attachments
     available: Callable[[], Awaitable[None]] | None = None
     resume_window: float = 120.0
 
@@ -371,7 +373,7 @@ class Conversation(Actor[ConversationMessage]):
         if kept.state in RUNNING_STATES:
             turn.resumed = turn.output.resumed = True
             starting.run(self, turn)
-        self.log.add(turn.id, turn.info(), kept.text)
+        self.log.add(turn.id, turn.announced(), kept.text)
         if kept.deadline_at is not None:
             seconds = (kept.deadline_at - datetime.now(UTC)).total_seconds()
             self.expire_after(turn, max(seconds, 0.0), DEADLINE)

@@ -209,7 +209,13 @@ async def delete(conversation: "Conversation", message: Delete) -> None:
 
 def final_info(turn: KeptTurn) -> TurnInfo:
     """Return the state of a turn that has ended."""
-    return TurnInfo(id=turn.id, message_id=turn.message_id, state=turn.state, text=turn.text)
+    return TurnInfo(
+        id=turn.id,
+        message_id=turn.message_id,
+        state=turn.state,
+        text=turn.text,
+        attachments=turn.attachments,
+    )
 
 
 def _failure_of(turn: OpenTurn, down: Down) -> Failure | None:

@@ -152,6 +152,16 @@ class ConversationLog:
             recent.popleft().messages = None  # for slower readers, the texts are enough
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
 
+    def add_token(self, turn_id: str, token: Token, text: str, size: int) -> None:
+        """Append one token with `size` bytes of text, as `add_tokens` does."""
+        position = self._positions.next()
+        tokens = Tokens(position, turn_id, type(token), [token], [text])
+        recent = self._recent
+        recent.append(tokens)
+        if len(recent) > RECENT:
+            recent.popleft().messages = None
+        self.events.append(tokens, position, size + EVENT_BYTES)
+
     def pin(self, after: int | None) -> None:
         """Keep every event after this position, whatever its size; None: no longer."""
         self._read, self._parts = (0, 0), []  # not for as long as the conversation is idle

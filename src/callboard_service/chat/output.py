@@ -7,9 +7,9 @@ tool calls, their results and asks are stored before anybody sees them.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast, get_args
 
-from actors import Burst, Failure
+from actors import Burst, Failure, PushSource
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -23,7 +23,7 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
     ToolResultEvent,
 )
-from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.base import Reply, ReplyEvent
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat.log import ConversationLog, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
@@ -32,6 +32,9 @@ from callboard_service.store.turns import KeptTurn
 
 AT_ONCE: Final = 512
 """Tokens of a Burst that are passed on together."""
+
+_TOKENS: Final = frozenset({ChatToken, ReasoningToken})
+_NO_TOKENS: Final = frozenset(get_args(ReplyEvent)) - _TOKENS
 
 _STORED_FIRST: Final = (ToolCallEvent, ToolResultEvent, AskEvent, AskClosed)
 
@@ -89,13 +92,15 @@ class TurnOutput:
         self.over: bool = False
         self.resumed: bool = False
 
-    async def take(self, event: ReplyEvent | Burst[ReplyEvent]) -> None:
+    async def take(self, event: Reply) -> None:
         """Pass an event on, and wait until the turn may go on. Raises Failure."""
         if self.resumed:
             await self._journal.begin_again(self._conversation_id, self._turn_id)
             self.resumed = False
         if isinstance(event, ChatToken | ReasoningToken):
             self._add_tokens([event])
+        elif isinstance(event, PushSource):
+            await self._take_pushed(event)
         elif isinstance(event, Burst):
             answers = iter(event.answers)
             while tokens := list(islice(answers, AT_ONCE)):
@@ -111,6 +116,35 @@ class TurnOutput:
             await self._add(event)
         if self._must_wait:
             await self._log.events.wanted()
+
+    async def _take_pushed(self, source: PushSource[ReplyEvent]) -> None:
+        """Pass on all events of a source, which calls `_put` with each token."""
+        while True:
+            try:
+                item = await source.push(self._put, _NO_TOKENS)
+            except StopAsyncIteration:
+                return
+            if item is not None:
+                await self.take(item)
+            elif self._must_wait:
+                await self._log.events.wanted()
+
+    def _put(self, event: ReplyEvent) -> bool:
+        """Pass a token on; return whether the turn may go on at once. Raises Failure."""
+        assert isinstance(event, ChatToken | ReasoningToken)
+        if not self.over:
+            self._add_token(event)
+        return self._detached or not self._log.events.is_ahead()
+
+    def _add_token(self, token: Token) -> None:
+        """Add one token, as `_add_tokens` does: nearly all come one by one."""
+        kind, text = type(token), token.text
+        size = self.record.add_token(text, reasoning=kind is ReasoningToken)
+        self._log.add_token(self._turn_id, token, text, size)
+        pieces = self._pieces
+        if not pieces:
+            self._unstored.add(self)
+        pieces.append((kind, (text,)))
 
     @property
     def _must_wait(self) -> bool:

@@ -1,10 +1,11 @@
 """Changes to the queue of a conversation, and messages that are handed to its running turn."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import Delivery, SendMessageRequest, SteerEvent, TurnInfo
+from callboard.v1.chat_pb2 import Attachment, Delivery, SendMessageRequest, SteerEvent, TurnInfo
 from callboard_service.chat.messages import Handed, Replayed
 from callboard_service.chat.output import steered
 from callboard_service.chat.turn import OpenTurn
@@ -39,7 +40,9 @@ def check_delivery(conversation: "Conversation", request: SendMessageRequest) ->
             return Failure(Code.INVALID_ARGUMENT, "there is no such delivery")
 
 
-async def steer(conversation: "Conversation", new: NewTurn) -> Handed | Replayed:
+async def steer(
+    conversation: "Conversation", new: NewTurn, attachments: Sequence[Attachment]
+) -> Handed | Replayed:
     """Hand a message to the running turn. Raises Failure, and keeps nothing then.
 
     It is stored as the next turn, which it becomes unless the running one uses it.
@@ -47,7 +50,8 @@ async def steer(conversation: "Conversation", new: NewTurn) -> Handed | Replayed
     running = conversation.running
     assert running is not None
     steers, journal = running.output.steers, conversation.journal
-    admitted = await journal.admit(conversation.id, replace(new, place=len(steers) + 1))
+    new = replace(new, place=len(steers) + 1)
+    admitted = await conversation.environment.attachments.admit(conversation.id, new, attachments)
     kept = admitted.turn
     if admitted.repeated:
         opened = conversation.turns.get(kept.id)
@@ -78,7 +82,7 @@ async def queue_unused(conversation: "Conversation", turn: OpenTurn) -> None:
                 conversation.log.add(turn.id, event)
                 continue
         queued = conversation.add_turn(kept, place=place)
-        conversation.log.add(queued.id, queued.info(), kept.text)
+        conversation.log.add(queued.id, queued.announced(), kept.text)
         place += 1
 
 
@@ -110,5 +114,5 @@ async def update_queued(
         moved.append(turn)
     for other in moved:
         said = text if other is turn and text is not None else ""
-        conversation.log.add(other.id, other.info(), said)
+        conversation.log.add(other.id, other.announced() if said else other.info(), said)
     return turn.info(whole=True)

@@ -77,18 +77,35 @@ class TurnRecord:
     def add_tokens(self, texts: Sequence[str], *, reasoning: bool) -> int:
         """Add tokens and return their size. Raises Failure, and adds none, if they do not fit."""
         sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
-        size = sizes[0] if len(sizes) == 1 else sum(sizes)
-        self._check_size(size)
-        self._bytes += size + EVENT_BYTES
-        last = self._items[-1] if self._items else None
-        if not isinstance(last, Text) or last.reasoning is not reasoning:
-            last = Text(reasoning=reasoning)
-            self._items.append(last)
-        last.pieces += texts
+        size = sum(sizes)
+        self._text(size, reasoning=reasoning).pieces += texts
         if not reasoning:
             self._tokens.extend(sizes)
             self.text_bytes += size
         return size
+
+    def add_token(self, text: str, *, reasoning: bool) -> int:
+        """Add one token, as `add_tokens` does."""
+        size = len(text) if text.isascii() else len(text.encode())
+        self._text(size, reasoning=reasoning).pieces.append(text)
+        if not reasoning:
+            self._tokens.append(size)
+            self.text_bytes += size
+        return size
+
+    def _text(self, size: int, *, reasoning: bool) -> Text:
+        """Count text of this size, and return the Text to add it to. Raises Failure."""
+        total = self._bytes + size + EVENT_BYTES
+        if total > MAX_TURN_BYTES:
+            raise too_long()
+        self._bytes = total
+        if self._items:
+            last = self._items[-1]
+            if isinstance(last, Text) and last.reasoning is reasoning:
+                return last
+        made = Text(reasoning=reasoning)
+        self._items.append(made)
+        return made
 
     def add(self, event: TurnEvent) -> int:
         """Add an event and return its size. Raises Failure, and adds nothing, if it does not fit.
@@ -118,8 +135,10 @@ class TurnRecord:
     def check(self, event: TurnEvent) -> int:
         """Return the event's size. Raises Failure if it does not fit."""
         size = event.ByteSize()
-        if not (isinstance(event, AskClosed) and event.ask_id in self.asks):
-            self._check_size(size)
+        if self._bytes + size + EVENT_BYTES > MAX_TURN_BYTES and not (
+            isinstance(event, AskClosed) and event.ask_id in self.asks
+        ):
+            raise too_long()
         return size
 
     def events(self) -> Iterator[ConversationEvent]:
@@ -134,11 +153,6 @@ class TurnRecord:
     def entries(self) -> list[HistoryEntry]:
         """Return what the history keeps of the turn, the user's message aside."""
         return as_entries(self._items)
-
-    def _check_size(self, size: int) -> None:
-        if self._bytes + size + EVENT_BYTES > MAX_TURN_BYTES:
-            message = f"the reply is longer than {MAX_TURN_BYTES} bytes"
-            raise Failure(Code.RESOURCE_EXHAUSTED, message)
 
     def _replaces_call(self, event: TurnEvent) -> bool:
         """Put a second event of a tool call in place of the first; return False if it is none."""
@@ -172,6 +186,11 @@ class TurnRecord:
                 del self._items[place]
             if not count:
                 return
+
+
+def too_long() -> Failure:
+    """Return the Failure of a turn that exceeds its bound."""
+    return Failure(Code.RESOURCE_EXHAUSTED, f"the reply is longer than {MAX_TURN_BYTES} bytes")
 
 
 def as_event(event: TurnEvent) -> ConversationEvent:

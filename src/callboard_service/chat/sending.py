@@ -1,8 +1,8 @@
 """The actor type that sends a message and streams its turn."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias, TypeVar
 
 from actors import (
@@ -18,13 +18,13 @@ from actors import (
     Last,
     LogClosed,
     Opens,
+    PushSource,
     Relay,
     StreamActor,
     Timer,
     Undelivered,
     Yielded,
 )
-from actors.requests.event_log import WINDOW
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -137,7 +137,7 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 yield Last(_first_info(first, admitted.turn_id))
                 return
             shows_turn = bool(request.message_id)
-            async with aclosing(self._events(admitted, shows_turn=shows_turn)) as events:
+            with self._reading(admitted, shows_turn=shows_turn) as events:
                 relay = Relay(events, until=_OF_NOTE)
                 yield relay
                 while (event := relay.stopped_by) is not None:
@@ -154,37 +154,20 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
             said = context.said
             sender.said = said if isinstance(said, Failure) else None
 
-    async def _events(
-        self, admitted: Streamed, *, shows_turn: bool
-    ) -> AsyncGenerator[SendEvent | Burst[SendEvent], None]:
-        """Yield what the client gets of its turn. Raises Failure."""
-        reader, turn_id = admitted.reader, admitted.turn_id
-        self._reader = reader
+    @contextmanager
+    def _reading(self, admitted: Streamed, *, shows_turn: bool) -> Iterator["TurnEvents"]:
+        """Yield the events of the turn that the client gets; they are read within the block."""
+        self._reader = admitted.reader
         if admitted.queued and not shows_turn:
             self._notice = self.context.clock.call_later(UNSAID, self._announce_wait)
         try:
-            while True:
-                try:
-                    events = await reader.next(WINDOW)
-                except Gap:
-                    raise Failure(Code.RESOURCE_EXHAUSTED, TOO_SLOW, retryable=True) from None
-                except LogClosed:
-                    raise INTERRUPTED.alone() from None
-                for event in events:
-                    if event.turn_id != turn_id:
-                        continue
-                    if isinstance(event, Tokens):
-                        tokens = event.separate()
-                        yield tokens[0] if len(tokens) == 1 else Burst(tokens)
-                        continue
-                    assert isinstance(event, Single)
-                    if isinstance(event.payload, TurnInfo) and event.payload.place == 0:
-                        reader.pace()  # it runs now
-                    shown = self._shown(event, shows_turn=shows_turn)
-                    if shown is not None:
-                        yield shown
+            yield TurnEvents(
+                admitted.reader,
+                admitted.turn_id,
+                lambda event: self._shown(event, shows_turn=shows_turn),
+            )
         finally:
-            reader.close()
+            admitted.reader.close()
 
     def _noted(
         self, event: SendEvent, conversation: ActorRef[ConversationMessage]
@@ -271,6 +254,63 @@ class SendMessage(StreamActor[SendMessageRequest, SendEvent]):
                 if failure.alone().code is Code.INVALID_ARGUMENT:
                     message = "That answer is not one of the options; the question is still open."
                     self.context.notice(message)
+
+
+class TurnEvents(PushSource[SendEvent]):
+    """The events of one turn in the log of its conversation, passed on as they are appended.
+
+    shown: returns what the client gets of an event that is no token; None: nothing.
+    """
+
+    def __init__(
+        self,
+        reader: EventReader[LogEvent],
+        turn_id: str,
+        shown: Callable[[Single], SendEvent | None],
+    ) -> None:
+        self._reader = reader
+        self._turn_id = turn_id
+        self._shown = shown
+        self._take: Callable[[SendEvent], bool] = _nothing
+        self._until: Collection[type] = ()
+        self._kept: SendEvent | Burst[SendEvent] | None = None
+
+    async def push(
+        self, take: Callable[[SendEvent], bool], until: Collection[type]
+    ) -> SendEvent | Burst[SendEvent] | None:
+        """See PushSource. Raises Failure: the turn's, or why it is cut."""
+        self._take, self._until, self._kept = take, until, None
+        try:
+            await self._reader.pass_to(self._pass_on)
+        except Gap:
+            raise Failure(Code.RESOURCE_EXHAUSTED, TOO_SLOW, retryable=True) from None
+        except LogClosed:
+            raise INTERRUPTED.alone() from None
+        return self._kept
+
+    def _pass_on(self, event: LogEvent) -> bool:
+        if event.turn_id != self._turn_id:
+            return True
+        if isinstance(event, Tokens):
+            tokens = event.separate()
+            if len(tokens) == 1:
+                return self._take(tokens[0])
+            self._kept = Burst(tokens)
+            return False
+        assert isinstance(event, Single)
+        if isinstance(event.payload, TurnInfo) and event.payload.place == 0:
+            self._reader.pace()  # it runs now
+        shown = self._shown(event)
+        if shown is None:
+            return True
+        if type(shown) in self._until:
+            self._kept = shown
+            return False
+        return self._take(shown)
+
+
+def _nothing(event: SendEvent) -> bool:
+    raise AssertionError(event)
 
 
 def failure_of(error: ChatError) -> Failure:

@@ -50,6 +50,12 @@ class OpenTurn:
         """Whether it has not started."""
         return self.runner is None
 
+    def announced(self) -> TurnInfo:
+        """Return its state with the attachments of its message; the text is added by the log."""
+        info = self.info()
+        info.attachments.extend(self.kept.attachments)
+        return info
+
     def info(self, *, whole: bool = False) -> TurnInfo:
         """Return its state. whole: with the user's message."""
         info = TurnInfo(

@@ -7,7 +7,7 @@ from typing import Final
 
 from callboard.v1.chat_pb2 import SessionInfo, UsageEvent
 from callboard_service.pages import encode_position
-from callboard_service.store import histories
+from callboard_service.store import attachment_rows, histories
 from callboard_service.store.entries import COLUMNS, timestamp
 from callboard_service.store.errors import UnknownConversation, UnknownEntry
 from callboard_service.store.histories import OPEN, conversation_key
@@ -50,10 +50,6 @@ _COPY_TURNS: Final = """
     WHERE conversation = ? AND part_of IS NULL AND id IN (
         SELECT turn FROM entries WHERE conversation = ? AND turn IS NOT NULL
     ) ORDER BY key
-"""
-_COPY_USES: Final = """
-    INSERT INTO attachment_uses (conversation, attachment)
-    SELECT ?, attachment FROM attachment_uses WHERE conversation = ?
 """
 
 
@@ -207,7 +203,7 @@ def fork(
     copy = conversation_key(transaction, conversation_id)
     transaction.change(_COPY_ENTRIES, copy, source, end, source)
     transaction.change(_COPY_TURNS, copy, source, copy)
-    transaction.change(_COPY_USES, copy, source)
+    attachment_rows.use_entries(transaction, copy)
     return get(transaction, conversation_id)
 
 

@@ -4,6 +4,7 @@ StoreError                  base; the text is one line for a person
 ├── UnknownConversation     .conversation_id
 ├── UnknownEntry            .entry_id
 ├── UnknownTurn             .turn_id
+├── UnknownUpload           .upload_id
 ├── TurnConflict            the state of a turn does not allow the call
 ├── StoreBusy               another process holds the lock; the same call may succeed later
 ├── StoreCrowded            too many calls are waiting; the same call may succeed later
@@ -43,6 +44,16 @@ class UnknownTurn(StoreError, LookupError):
     def __init__(self, turn_id: str) -> None:
         super().__init__(f"the conversation has no turn {_quoted(turn_id)}")
         self.turn_id = turn_id
+
+
+class UnknownUpload(StoreError, LookupError):
+    """There is no such upload, or a message has used it, or it has expired."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(
+            f"there is no upload {_quoted(upload_id)}, or it has expired, or a message has used it"
+        )
+        self.upload_id = upload_id
 
 
 class TurnConflict(StoreError):

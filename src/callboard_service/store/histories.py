@@ -1,9 +1,10 @@
 """The statements on the table `entries`, and on the conversations that they belong to."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
-from callboard.v1.chat_pb2 import ConversationState, History, HistoryEntry
+from callboard.v1.chat_pb2 import Attachment, ConversationState, History, HistoryEntry
 from callboard_service.pages import PageBudget
 from callboard_service.store.entries import COLUMNS, entry_of_row, row_of_entry, timestamp
 from callboard_service.store.errors import UnknownConversation, UnknownEntry
@@ -31,7 +32,7 @@ _OF_TURN: Final = f"""
     SELECT id, at, {_NAMES} FROM entries WHERE conversation = ? AND turn = ? ORDER BY id
 """  # noqa: S608  # likewise
 _TEXTS: Final = """
-    SELECT id, kind, text FROM entries
+    SELECT id, kind, text, iif(kind = 'user_text', data, NULL) FROM entries
     WHERE conversation = ? AND (
         kind IN ('user_text', 'assistant_text') OR (kind = 'error' AND code = 'INVALID_ARGUMENT')
     ) ORDER BY id DESC
@@ -42,11 +43,13 @@ _OLDER_TEXTS: Final = """
 """
 _UNANSWERED: Final = """
     SELECT id, turn FROM (
-        SELECT id, kind, text, turn FROM entries
+        SELECT id, kind, text, turn, data FROM entries
         WHERE conversation = ? AND kind != 'error' ORDER BY id DESC LIMIT 1
-    ) WHERE kind = 'user_text' AND text = ?
+    ) WHERE kind = 'user_text' AND text = ? AND data IS NULL
 """
-"""Finds the newest entry other than an error, if it is a user text equal to the given one."""
+"""Finds the newest entry other than an error, if it is a user text equal to the given one.
+
+One with attachments, which are in `data`, is not found."""
 _NEWEST: Final = f"""
     SELECT id FROM entries WHERE conversation = ? AND (
         turn IS NULL OR turn NOT IN (SELECT id FROM turns WHERE conversation = ? AND {OPEN})
@@ -57,12 +60,42 @@ _NEWEST: Final = f"""
 class RecentTurns(list[Turn]):
     """The newest turns of a conversation, oldest first.
 
-    left_out: how many older turns did not fit, counting refused messages too.
+    left_out: how many older turns did not fit, counting refused messages too. attached: for each
+    turn, its attachments; None: none has any.
     """
 
-    def __init__(self, turns: list[Turn], left_out: int) -> None:
+    def __init__(
+        self,
+        turns: list[Turn],
+        left_out: int,
+        attached: Sequence[Sequence[Attachment]] | None = None,
+    ) -> None:
         super().__init__(turns)
         self.left_out = left_out
+        self.attached: Sequence[Sequence[Attachment]] = attached or [()] * len(turns)
+
+    def since(self, start: int) -> "RecentTurns":
+        """Return the turns from the index `start` on; those before are left out."""
+        return RecentTurns(self[start:], self.left_out + start, self.attached[start:])
+
+    def joined(self) -> "RecentTurns":
+        """Return them with consecutive turns of one role joined by an empty line."""
+        turns: list[Turn] = []
+        attached: list[Sequence[Attachment]] = []
+        pairs = zip(self, self.attached, strict=True)
+        for role, group in groupby(pairs, key=lambda pair: pair[0][0]):
+            members = list(group)
+            texts = [text for (_, text), has in members if text or not has]
+            turns.append((role, "\n\n".join(texts)))
+            attached.append([each for _, has in members for each in has])
+        return RecentTurns(turns, self.left_out, attached)
+
+    def sizes(self) -> list[int]:
+        """Return the bytes of each turn: those of its text in UTF-8 and of its attachments."""
+        return [
+            len(text.encode()) + sum(each.size for each in has)
+            for (_, text), has in zip(self, self.attached, strict=True)
+        ]
 
 
 def conversation_key(transaction: Transaction, conversation_id: str) -> int:
@@ -178,21 +211,25 @@ def newest_ended(transaction: Transaction, conversation: int) -> str:
 def recent_texts(transaction: Transaction, conversation: int, at_most_bytes: int) -> RecentTurns:
     """Return the newest texts of users and assistants; see `ConversationStore.turns`."""
     turns: list[Turn] = []
+    attached: list[Sequence[Attachment]] = []
     left, left_out, refused = at_most_bytes, 0, False
-    for number, kind, text in transaction.each(_TEXTS, conversation):
+    for number, kind, text, data in transaction.each(_TEXTS, conversation):
         if kind == "error" or (refused and kind == "user_text"):
             refused = kind == "error"
             continue
         refused = False
         if kind == "assistant_text" and not text:  # a reply without text
             continue
-        left -= len(text.encode())
+        attachments = [] if data is None else HistoryEntry.FromString(data).attachments
+        left -= len(text.encode()) + sum(attachment.size for attachment in attachments)
         if turns and left < 0:
             left_out = transaction.number(_OLDER_TEXTS, conversation, number)
             break
         turns.append(("user" if kind == "user_text" else "assistant", text))
+        attached.append(attachments)
     turns.reverse()
-    return RecentTurns(turns, left_out)
+    attached.reverse()
+    return RecentTurns(turns, left_out, attached)
 
 
 def title_of(text: str) -> str:

@@ -133,7 +133,10 @@ _ORGANISED: Final[Migration] = (
         INSERT INTO texts (texts, rowid, text) VALUES ('delete', old.id, old.text);
     END
     """,
-    # Files in the folder `attachments` beside the database, by `id`.
+    # Files in a folder of this database's own, by `id`; see `store/attachments.py`. The folder has
+    # the name of the database and this, so that two databases never share one.
+    "CREATE TABLE attachment_folder (name TEXT NOT NULL)",
+    "INSERT INTO attachment_folder (name) VALUES (lower(hex(randomblob(8))))",
     """
     CREATE TABLE attachments (
         key         INTEGER PRIMARY KEY,
@@ -141,8 +144,9 @@ _ORGANISED: Final[Migration] = (
         name        TEXT NOT NULL,
         media_type  TEXT NOT NULL,
         size        INTEGER NOT NULL,
-        sha256      BLOB NOT NULL,
-        made_at     INTEGER NOT NULL  -- microseconds since 1970, UTC
+        made_at     INTEGER NOT NULL,  -- microseconds since 1970, UTC
+        uploaded    INTEGER NOT NULL,  -- by a request of its own, not in a message
+        unused      INTEGER NOT NULL   -- no message has used the upload yet
     )
     """,
     """
@@ -153,6 +157,21 @@ _ORGANISED: Final[Migration] = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX attachment_uses_by_attachment ON attachment_uses (attachment)",
+    # An attachment goes with its last use, and its file soon after.
+    """
+    CREATE TRIGGER attachments_end AFTER DELETE ON attachment_uses
+    WHEN NOT EXISTS (SELECT 1 FROM attachment_uses WHERE attachment = old.attachment)
+    BEGIN
+        DELETE FROM attachments WHERE key = old.attachment AND NOT unused;
+    END
+    """,
+    "CREATE TABLE attachments_ended (id TEXT NOT NULL)",  # whose files are to be removed
+    """
+    CREATE TRIGGER attachments_leave_files AFTER DELETE ON attachments
+    BEGIN
+        INSERT INTO attachments_ended (id) VALUES (old.id);
+    END
+    """,
 )
 
 MIGRATIONS: Final[Sequence[Migration]] = (_FIRST, _TURNS, _ORGANISED)

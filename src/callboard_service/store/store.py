@@ -26,6 +26,7 @@ from callboard_service.pages import (
     page_of,
 )
 from callboard_service.store import conversations, histories
+from callboard_service.store.attachments import AttachmentStore
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database, Location
 from callboard_service.store.errors import (
     StoreBroken,
@@ -42,12 +43,12 @@ from callboard_service.store.errors import (
     UnknownConversation,
     UnknownEntry,
     UnknownTurn,
+    UnknownUpload,
 )
 from callboard_service.store.histories import NO_LIMIT, RecentTurns, conversation_key
 from callboard_service.store.opening import open_database
 from callboard_service.store.run import issue_run
 from callboard_service.store.transaction import Transaction
-from callboard_service.store.turn_store import TurnStore
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "UnknownConversation",
     "UnknownEntry",
     "UnknownTurn",
+    "UnknownUpload",
 ]
 
 _ENSURE: Final = """
@@ -79,7 +81,7 @@ _ENSURE: Final = """
 """
 
 
-class ConversationStore(TurnStore):
+class ConversationStore(AttachmentStore):
     """The conversations of one database file. Create with `open`.
 
     Changes survive the death of the process once the awaited call has returned. A call that fails,
@@ -345,10 +347,10 @@ class ConversationStore(TurnStore):
     async def turns(self, conversation_id: str, at_most_bytes: int = TURNS_BYTES) -> RecentTurns:
         """Return the user's and the assistant's texts to give to a model, oldest first.
 
-        The newest texts are returned that together have at most `at_most_bytes` of UTF-8, and
-        always the newest one. Reasoning and empty replies are left out. A refused message (followed
-        by INVALID_ARGUMENT and no reply) is left out too: it would be refused again, and so would
-        every message after it. Raises UnknownConversation.
+        The newest texts are returned that together have at most `at_most_bytes` of UTF-8, with the
+        bytes of their attachments, and always the newest one. Reasoning and empty replies are left
+        out. A refused message (followed by INVALID_ARGUMENT and no reply) is left out too: it would
+        be refused again, and so would every message after it. Raises UnknownConversation.
         """
 
         def select(transaction: Transaction) -> RecentTurns:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from actors import Code
@@ -13,7 +13,7 @@ from callboard.v1.chat_pb2 import (
     TurnState,
     UsageEvent,
 )
-from callboard_service.store import conversations, histories, pieces, turns
+from callboard_service.store import attachment_rows, conversations, histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
 from callboard_service.store.errors import TurnConflict
@@ -24,6 +24,11 @@ from callboard_service.store.turn_reader import TurnReader
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 T = TypeVar("T")
+
+UPLOAD_LIFE: Final = timedelta(hours=1)
+"""How long an upload waits for the message that uses it."""
+
+_UPLOAD_LIFE: Final = UPLOAD_LIFE // timedelta(microseconds=1)
 
 _RUNNING: Final = f"""
     SELECT turns.conversation FROM turns
@@ -65,7 +70,8 @@ class TurnStore(TurnReader):
         the history. The conversation's title and `updated_at` change as in `append`.
 
         Raises TurnConflict if the turn is to start while another one runs, and if `replaces` is not
-        the last turn, or neither failed nor was stopped.
+        the last turn, or neither failed nor was stopped; UnknownUpload for an attachment that names
+        no upload, or one that has expired or was used.
         """
         now = self._now()
 
@@ -77,9 +83,11 @@ class TurnStore(TurnReader):
             if turn.replaces:
                 turns.remove_replaced(transaction, key, turn.replaces)
             turns.insert_turn(transaction, key, turn)
+            attachment_rows.use(transaction, key, turn.attachments, now, now - _UPLOAD_LIFE)
             if turn.starts:
                 turns.start_turn(transaction, key, turn.id, now)
-            histories.touch(transaction, key, now, title_of(turn.text))
+            heading = turn.text or next((each.name for each in turn.attachments), "")
+            histories.touch(transaction, key, now, title_of(heading))
             chosen = conversations.choices(transaction, conversation_id)
             return Admission(turns.get_turn(transaction, key, turn.id), False, chosen)
 
@@ -133,7 +141,7 @@ class TurnStore(TurnReader):
         return await self._write(update)
 
     async def withdraw(self, conversation_id: str, turn_id: str) -> None:
-        """Remove a queued turn; its message id is free again.
+        """Remove a queued turn; its message id is free again, and so are its uploads.
 
         Raises UnknownTurn, and TurnConflict if it is not queued any more.
         """

@@ -13,6 +13,7 @@ from callboard.v1.chat_pb2 import (
     HistoryEntry,
     TurnState,
 )
+from callboard_service.store import attachment_rows
 from callboard_service.store.entries import microseconds, moment_of
 from callboard_service.store.errors import TurnConflict, UnknownTurn
 from callboard_service.store.histories import (
@@ -59,11 +60,6 @@ _INSERT: Final = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_USE: Final = """
-    INSERT OR IGNORE INTO attachment_uses (conversation, attachment)
-    SELECT ?, key FROM attachments WHERE id = ?
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
@@ -71,7 +67,7 @@ class NewTurn:
 
     message_id, model, replaces: as in SendMessageRequest; empty: none. deadline_at: aware; None: no
     deadline. starts: it starts at once. place: its place in the queue, from 1, if it does not
-    start; 0: the last one.
+    start; 0: the last one. attachments: those with an `upload_id` are uploads, the others are new.
     """
 
     id: str
@@ -164,10 +160,9 @@ def insert_turn(transaction: Transaction, conversation: int, turn: NewTurn) -> N
     _shift(transaction, conversation, place, 1)
     deadline = None if turn.deadline_at is None else microseconds(turn.deadline_at)
     values = (turn.message_id or None, _QUEUED, place, turn.text, turn.model, int(turn.detached))
-    attached = HistoryEntry(attachments=turn.attachments).SerializeToString() or None
+    described = map(attachment_rows.description, turn.attachments)
+    attached = HistoryEntry(attachments=described).SerializeToString() or None
     transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached)
-    for attachment in turn.attachments:
-        transaction.change(_USE, conversation, attachment.id)
 
 
 def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
@@ -183,7 +178,7 @@ def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: i
         raise TurnConflict("the turn is not queued")
     if any(each.state in STARTED for each in turns):
         raise TurnConflict("another turn of the conversation is running")
-    if turn.text and not turn.message_id:
+    if turn.text and not turn.message_id and not turn.attachments:
         remove_unanswered(transaction, conversation, turn.text)
     said = dated(HistoryEntry(user_text=turn.text, attachments=turn.attachments), now, turn_id)
     insert_entries(transaction, conversation, [said])
@@ -214,6 +209,7 @@ def remove_queued(transaction: Transaction, conversation: int, turn_id: str) -> 
     if turn.state != _QUEUED:
         raise TurnConflict("the turn is not queued any more")
     _leave_queue(transaction, conversation, turn)
+    attachment_rows.give_back(transaction, conversation, turn.attachments)
     sql = "DELETE FROM turns WHERE conversation = ? AND id = ?"
     transaction.change(sql, conversation, turn_id)
 
@@ -261,6 +257,8 @@ def remove_replaced(transaction: Transaction, conversation: int, turn_id: str) -
         raise TurnConflict("only a turn that failed or was stopped can be replaced")
     if not _is_last(transaction, conversation, turn_id):
         raise TurnConflict("only the last turn of the conversation can be replaced")
+    attachments = attachment_rows.attachments_of(transaction, conversation, turn_id)
+    attachment_rows.end_use(transaction, conversation, attachments)
     for table, column in (("entries", "turn"), ("turns", "id"), ("turns", "part_of")):
         sql = f"DELETE FROM {table} WHERE conversation = ? AND {column} = ?"  # noqa: S608
         transaction.change(sql, conversation, turn_id)

@@ -1,7 +1,7 @@
 """`Client`: carries out over a WebSocket what `transport.client.protocol` decides."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, overload
@@ -10,7 +10,13 @@ from uuid import uuid4
 from google.protobuf.message import Message
 
 from actors.runtime.clock import Clock, LoopClock
-from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, SendMessageRequest
+from callboard.v1.chat_pb2 import (
+    AnswerRequest,
+    ChatCompleted,
+    SendMessageRequest,
+    Uploaded,
+    UploadRequest,
+)
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.session_pb2 import Welcome
 from transport import discovery
@@ -21,6 +27,7 @@ from transport.client.phase import Phase
 from transport.client.protocol import ClientProtocol
 from transport.client.socket import Dialer, WebSockets
 from transport.client.stream import AnswerQueue, Duplex, Stream
+from transport.client.uploading import upload
 from transport.errors import TransportError, UnexpectedAnswer
 
 R = TypeVar("R", bound=Message)
@@ -251,6 +258,28 @@ class Client:
         """
         call, inbox = self._begin(request, timeout)
         return Duplex[S, R](self, call, inbox, (answer,))
+
+    async def upload(
+        self,
+        name: str,
+        media_type: str,
+        data: bytes | AsyncIterable[bytes],
+        size: int | None = None,
+        *,
+        sha256: bytes = b"",
+        timeout: float | None = None,
+    ) -> Uploaded:
+        """Upload the content of an attachment; a message names its `upload_id` within the hour.
+
+        size: exact, in bytes; needed unless `data` is bytes. sha256: checked by the service, unless
+        it is empty. Raises as `call` does, and ValueError without a size.
+        """
+        if size is None:
+            if not isinstance(data, bytes):
+                raise ValueError("an upload in pieces needs its size")
+            size = len(data)
+        request = UploadRequest(name=name, media_type=media_type, size=size, sha256=sha256)
+        return await upload(self, request, data, timeout)
 
     def _open(
         self, request: Message, answers: tuple[type[R], ...], timeout: float | None

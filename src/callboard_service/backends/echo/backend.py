@@ -5,7 +5,7 @@ memory, or in a file if the data folder was configured.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -17,6 +17,7 @@ from actors import Burst, Code, Failure
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    Attachment,
     ChatCompleted,
     ChatNotice,
     ChatToken,
@@ -44,6 +45,7 @@ _NUMBERED: Final = 1000
 _MODEL: Final = "model"
 _LOUD: Final = "loud"
 _SHOUT: Final = "shout"
+_END: Final = say.Stop(StopReason.STOP_REASON_END_TURN)
 
 _OPTIONS: Final = {"permission": ["once", "always", "reject"], "question": ["yes", "no", "maybe"]}
 _KINDS: Final = {
@@ -56,7 +58,9 @@ class EchoBackend(StoredConversations):
     """Replies with the text that it was sent."""
 
     name = "echo"
-    features: Collection[str] = ("commands", "fork", "options", "search", "steer")
+    features: Collection[str] = (
+        "commands", "fork", "images", "options", "search", "steer", "uploads"
+    )  # fmt: skip
 
     def __init__(
         self, report: Callable[[str], None], path: Path | Literal[":memory:"] = ":memory:"
@@ -83,7 +87,8 @@ class EchoBackend(StoredConversations):
             sent = 0
             delay: float | None = None
             tools = _Tools()
-            steps = [*say.parse(_spoken(prompt)), say.Stop(StopReason.STOP_REASON_END_TURN)]
+            attached = map(_attached, prompt.attachments)
+            steps = [*attached, *say.parse(_spoken(prompt)), _END]
             for number, step in enumerate(steps, start=1):
                 if not isinstance(step, say.Delay | say.Progress):
                     for result in tools.end():
@@ -94,7 +99,7 @@ class EchoBackend(StoredConversations):
                     case say.Repeat(times) if delay is None:
                         sent += times
                         yield Burst(self._tokens(times))
-                    case say.Text() | say.Repeat():
+                    case say.Text() | say.Word() | say.Repeat():
                         for token in self._separate(step):
                             if delay is not None:
                                 await asyncio.sleep(delay)
@@ -123,6 +128,9 @@ class EchoBackend(StoredConversations):
                     return
         finally:
             del self._handed[prompt.turn_id]
+
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Do nothing: the reply names whatever was attached."""
 
     async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
         """Hand a message to the running reply, for its next `[[steer]]`."""
@@ -162,10 +170,12 @@ class EchoBackend(StoredConversations):
         shout = Command(name=_SHOUT, description="Repeats the text in capitals", hint="text")
         return CommandList(commands=[shout])
 
-    def _separate(self, step: say.Text | say.Repeat) -> Iterator[ChatToken]:
+    def _separate(self, step: say.Text | say.Word | say.Repeat) -> Iterator[ChatToken]:
         """Return the tokens of a step one by one."""
         if isinstance(step, say.Repeat):
             return self._tokens(step.count)
+        if isinstance(step, say.Word):
+            return iter([ChatToken(text=step.text)])
         return (ChatToken(text=word) for word in step.words())
 
     def _tokens(self, count: int) -> Iterator[ChatToken]:
@@ -230,6 +240,12 @@ def _event(
             return UsageEvent(context_used=used, context_size=size)
         case say.Notice(text, discard):
             return ChatNotice(message=text, discard_tokens=discard)
+
+
+def _attached(attachment: Attachment) -> say.Word:
+    """Return what is said of an attachment."""
+    name, media_type, size = attachment.name, attachment.media_type, attachment.size
+    return say.Word(f"[{name} {media_type} {size} bytes]")
 
 
 def _spoken(prompt: Prompt) -> str:

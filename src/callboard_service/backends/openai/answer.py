@@ -7,11 +7,14 @@ Its form is judged by its first bytes, never by its content type: valid streams 
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
 
+from callboard_service.backends import tapped
 from callboard_service.backends.openai.completion import Chunk
+from callboard_service.backends.openai.quick import token_in
 from callboard_service.backends.openai.refusals import Refusals, Refused
 from callboard_service.backends.sse import BARE, EventReader, EventTooLong, ServerEvent
 
@@ -26,8 +29,8 @@ _BEFORE_CONTENT: Final = b" \t\r\n\xef\xbb\xbf"
 class Answer:
     """The chunks of one chat completion. Call `close` when done.
 
-    Holds at most READ_BYTES and one event of a stream; anything not asked for stays with the
-    server.
+    Holds what one read has brought and one event of a stream; anything not asked for stays with
+    the server.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, refusals: Refusals) -> None:
@@ -70,15 +73,110 @@ class Answer:
                 await self._read(patience, until)
         return None
 
-    def ready(self) -> Chunk | None:
-        """Return the next chunk if it has already been read, else None. Raises Refused."""
-        while self._events.buffered and not (self._done or self._ended):
-            event = self._next_event()
-            if event is None:
+    @property
+    def over(self) -> bool:
+        """Whether there are no more chunks; `broken` may explain it."""
+        return self._done
+
+    def ready(self) -> Chunk | str | None:
+        """Return the next chunk if it has already been read, else None. Raises Refused.
+
+        Of a chunk that is nothing but text, the text is returned.
+        """
+        while not self._done:
+            event: ServerEvent | None
+            if self._body is None and not self._ended and not self._events.buffered:
                 return None
-            if (chunk := self._parse(event)) is not None:
-                return chunk
+            plain = None if self._ended or self._body is not None else self._events.plain()
+            if plain is None:
+                event = self._next_event()
+            elif text := token_in(plain):
+                self.parsed += 1
+                return text
+            else:
+                event = ServerEvent("", plain.decode(errors="replace"))
+            if event is not None:
+                if (chunk := self._parse(event)) is not None:
+                    return chunk
+            elif self._ended:
+                self._finish()
+            else:
+                break
         return None
+
+    async def more(
+        self, took: Callable[[], bool], silence: Callable[[], float], until: Callable[[], float]
+    ) -> None:
+        """Read on, and call `took` after each piece, until it returns False or no more will come.
+
+        silence, until: like `patience` and `until` of `next`, asked again and again. Raises what
+        `took` raises, and Refused.
+        """
+        content = self._response.content
+        if not tapped.AVAILABLE or content.at_eof():
+            await self._read(silence(), until())
+            return
+        try:
+            held = content.read_nowait(-1)
+        except (aiohttp.ClientError, OSError):
+            self._end()
+            return
+        if held:
+            self._take(held)
+            return
+        try:
+            await self._listen(content, took, silence, until)
+        except TimeoutError as error:
+            self._done = True
+            self.broken = self._refusals.of_exception(error, silence())
+
+    async def _listen(
+        self,
+        content: aiohttp.StreamReader,
+        took: Callable[[], bool],
+        silence: Callable[[], float],
+        until: Callable[[], float],
+    ) -> None:
+        """Take each piece as it is read; see `more`. Raises TimeoutError, too."""
+        loop = asyncio.get_running_loop()
+        heard, waiter = loop.time(), loop.create_future()
+        timer: asyncio.TimerHandle
+
+        def received(data: bytes) -> None:
+            nonlocal heard
+            heard = loop.time()
+            try:
+                self._take(data)
+                if took():
+                    return
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                stop(error)
+            else:
+                stop()
+
+        def stop(error: BaseException | None = None) -> None:
+            tapped.untap(content)
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+        def check() -> None:
+            nonlocal timer
+            left = min(heard + silence(), until()) - loop.time()
+            if left > 0:
+                timer = loop.call_later(left, check)
+            else:
+                stop(TimeoutError())
+
+        timer = loop.call_later(max(min(silence(), until() - heard), 0.0), check)
+        try:
+            with tapped.tapped(content, tapped.Tap(received, stop)):
+                await waiter
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Release the connection, or close it at once if the answer has not ended."""

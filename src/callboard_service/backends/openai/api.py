@@ -31,7 +31,7 @@ _MAX_HEADER: Final = 64 * 1024
 """Maximum bytes of one response header; gateways put whole policies and traces into one."""
 
 _MAX_ERROR: Final = 64 * 1024
-CONNECTIONS: Final = 256
+CONNECTIONS: Final = 1024
 """Maximum concurrent replies."""
 
 _LISTINGS: Final = 16
@@ -153,7 +153,7 @@ class Api:
                 raise self._refusals.of_exception(error, patience) from None
         return None
 
-    async def complete(self, model: str, messages: Sequence[Mapping[str, str]]) -> Answer:
+    async def complete(self, model: str, messages: Sequence[Mapping[str, object]]) -> Answer:
         """Start a chat completion. Raises Failure."""
         body = {"model": model, "messages": list(messages), "stream": True}
         if self._with_usage:

@@ -1,23 +1,16 @@
 """The backend `openai`: conversations with the models of any server with OpenAI's API."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    wait_exponential,
-    wait_random,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from actors import Burst, ChildSpec, Code, Failure, Log
-from callboard.v1.chat_pb2 import ChatNotice
-from callboard_service.backends.base import Health, Prompt, ReplyEvent
-from callboard_service.backends.batches import LARGEST, together
+from actors import ChildSpec, Code, Failure, Log
+from callboard.v1.chat_pb2 import Attachment, ChatNotice, OptionList
+from callboard_service.backends.base import Health, Prompt, Reply
 from callboard_service.backends.fair import FairPlaces, Ticket
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import (
@@ -30,8 +23,15 @@ from callboard_service.backends.openai.api import (
 from callboard_service.backends.openai.completion import Chunk, Completion, says_something
 from callboard_service.backends.openai.fitting import Fitting
 from callboard_service.backends.openai.lookout import HttpSession
-from callboard_service.backends.openai.models import Models
+from callboard_service.backends.openai.models import MODEL, Models
+from callboard_service.backends.openai.parts import Message, check, judging_images, messages_of
 from callboard_service.backends.openai.refusals import Refused
+from callboard_service.backends.openai.retries import (
+    failure_of,
+    is_worth_another,
+    pause_before_next,
+)
+from callboard_service.backends.openai.stream import ReplyStream
 from callboard_service.backends.stored import DATABASE, StoredConversations, left_out
 from callboard_service.store.store import RecentTurns
 
@@ -50,9 +50,6 @@ TRIES: Final = 5
 MAX_WAITING: Final = 256
 """Maximum replies of one session that wait for a connection."""
 
-MAX_PAUSE: Final = 10.0
-"""Seconds; if a server asks for a longer pause, the request fails and its client is told."""
-
 _UNUSABLE: Final = frozenset(
     {
         Code.UNAVAILABLE,
@@ -63,7 +60,6 @@ _UNUSABLE: Final = frozenset(
     }
 )
 _AWAY: Final = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-_BACKOFF: Final = wait_exponential(multiplier=0.5, max=8.0) + wait_random(0.0, 0.25)
 
 
 class Started:
@@ -82,6 +78,7 @@ class OpenAIBackend(StoredConversations):
     """
 
     name = "openai"
+    features: Collection[str] = ("fork", "images", "options", "search", "uploads")
 
     def __init__(
         self,
@@ -146,7 +143,27 @@ class OpenAIBackend(StoredConversations):
         if api is not None:
             await api.close()
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Raise Failure, INVALID_ARGUMENT, for anything but text and images, or too much."""
+        check(attachments)
+
+    async def options(self, conversation_id: str) -> OptionList:
+        """Return the models that the server lists. Raises Failure: NOT_FOUND."""
+        chosen = await self.journal.choices(conversation_id) if conversation_id else {}
+        if self._models is None:
+            return OptionList()
+        return OptionList(options=[await self._models.option(chosen.get(MODEL, ""))])
+
+    async def set_option(self, conversation_id: str, option_id: str, value: str) -> OptionList:
+        """Choose the model. Raises Failure: INVALID_ARGUMENT for one that the server lacks."""
+        if option_id != MODEL:
+            raise Failure(Code.INVALID_ARGUMENT, f"there is no option {option_id[:80]!r}")
+        if self._models is None or not await self._models.offers(value):
+            raise Failure(Code.INVALID_ARGUMENT, f"the server lists no model {value[:80]!r}")
+        await self.write(lambda store: store.choose(conversation_id, option_id, value))
+        return await self.options(conversation_id)
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[Reply, None]:
         """Have the model continue the conversation."""
         api, models = self._api, self._models
         if api is None or models is None:
@@ -170,9 +187,9 @@ class OpenAIBackend(StoredConversations):
 
     async def _complete(
         self, api: Api, models: Models, prompt: Prompt, completion: Completion
-    ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
+    ) -> AsyncGenerator[Reply, None]:
         """Yield the reply's events until `completion` is complete. Raises Failure."""
-        model = prompt.model or await models.default()
+        model = prompt.model or prompt.choices.get(MODEL) or await models.default()
         answer: Answer | None = None
         first: Chunk = {}
         try:
@@ -187,9 +204,7 @@ class OpenAIBackend(StoredConversations):
                 yield event
             if completion.failure is not None:
                 raise completion.failure
-            async with aclosing(self._rest(api, answer, completion)) as rest:
-                async for batch in rest:
-                    yield batch
+            yield ReplyStream(answer, completion, self._patience, api.refusals)
         finally:
             if answer is not None:
                 answer.close()
@@ -207,12 +222,14 @@ class OpenAIBackend(StoredConversations):
         turns = await self.turns(name, self._fitting.bytes_of(name, SMALL_PROMPT))
         ticket: Ticket | None = None
         try:
-            if turns.left_out and name not in self._fitting:
+            fitted = name in self._fitting
+            if sum(turns.sizes()) > SMALL_PROMPT or (turns.left_out and not fitted):
                 ticket = self._large.enter(prompt.session)
                 async with aclosing(ticket.turn()) as waiting:
                     async for notice in waiting:
                         yield notice
-                turns = await self.turns(name, LARGEST_PROMPT)
+                if not fitted:
+                    turns = await self.turns(name, LARGEST_PROMPT)
             if turns.left_out:
                 yield left_out(turns.left_out)
             async with aclosing(self._fit(api, model, name, turns)) as beginning:
@@ -228,7 +245,8 @@ class OpenAIBackend(StoredConversations):
         """Send the turns; leave out older ones until the rest fits into the model's context."""
         while True:
             try:
-                async with aclosing(self._begin(api, model, _messages(turns))) as beginning:
+                messages = await messages_of(turns, self.attachments.read)
+                async with aclosing(self._begin(api, model, messages)) as beginning:
                     async for step in beginning:
                         yield step
             except Refused as refused:
@@ -239,51 +257,15 @@ class OpenAIBackend(StoredConversations):
             turns = self._fitting.halve(name, turns)
             yield left_out(turns.left_out)
 
-    async def _rest(
-        self, api: Api, answer: Answer, completion: Completion
-    ) -> AsyncGenerator[ReplyEvent | Burst[ReplyEvent], None]:
-        """Yield the events after the first chunk; tokens that were read together come together.
-
-        Comments and empty chunks keep a reply waiting for at most `content` seconds after the last
-        content, or for `farewell` or `doubt` seconds once the model has given its reason to end.
-        """
-        patience, now = self._patience, asyncio.get_running_loop().time
-        said, since = completion.said, now()
-        while True:
-            limit = patience.content
-            if completion.finished:
-                limit = patience.doubt if completion.doubtful else patience.farewell
-            silence = min(limit, patience.silence)
-            chunk = await answer.next(silence, since + limit)
-            if chunk is None:
-                break
-            batch = completion.take(chunk)
-            refused = _take_ready(answer, completion, batch)
-            for event in together(batch):
-                yield event
-            if refused is not None:
-                raise refused
-            if completion.failure is not None:
-                raise completion.failure
-            if completion.said != said:
-                said, since = completion.said, now()
-        if completion.finished:
-            return
-        # Some servers end with only [DONE], or after the announced content length.
-        if answer.broken is not None:
-            raise api.refusals.no_content(limit) if now() >= since + limit else answer.broken
-        if not completion.said:
-            raise api.refusals.empty()
-
     async def _begin(
-        self, api: Api, model: str, messages: Sequence[dict[str, str]]
+        self, api: Api, model: str, messages: Sequence[Message]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
         """Try until the reply begins, with a notice before each retry that has a new cause."""
         tries = AsyncRetrying(
             sleep=self._pause,
             stop=self._is_enough,
-            wait=_pause_before_next,
-            retry=retry_if_exception(_is_worth_another),
+            wait=pause_before_next,
+            retry=retry_if_exception(is_worth_another),
             reraise=True,
         )
         started: Started | None = None
@@ -291,10 +273,10 @@ class OpenAIBackend(StoredConversations):
         async for attempt in tries:
             with attempt:
                 started = await self._start(api, model, messages)
-            failure = _failure_of(attempt.retry_state)
+            failure = failure_of(attempt.retry_state)
             if failure is None or self._is_enough(attempt.retry_state):
                 continue
-            if _is_worth_another(failure) and failure.message != told:
+            if is_worth_another(failure) and failure.message != told:
                 told = failure.message
                 yield ChatNotice(message=f"Retrying: {failure.message}.")
         if started is not None:
@@ -302,14 +284,15 @@ class OpenAIBackend(StoredConversations):
 
     def _is_enough(self, state: RetryCallState) -> bool:
         """Return whether to give up: after TRIES, or after `loading` seconds of model loading."""
-        failure = _failure_of(state)
+        failure = failure_of(state)
         if failure is not None and failure.loading:
             return (state.seconds_since_start or 0.0) > self._patience.loading
         return state.attempt_number >= TRIES
 
-    async def _start(self, api: Api, model: str, messages: Sequence[dict[str, str]]) -> Started:
+    async def _start(self, api: Api, model: str, messages: Sequence[Message]) -> Started:
         try:
-            answer = await api.complete(model, messages)
+            with judging_images(messages):
+                answer = await api.complete(model, messages)
         except Failure as failure:
             self._note(failure)
             if failure.code is Code.NOT_FOUND and self._models is not None:
@@ -319,9 +302,10 @@ class OpenAIBackend(StoredConversations):
         try:
             limit, now = self._patience.content, asyncio.get_running_loop().time
             until = now() + limit
-            first = await answer.next(self._patience.silence, until)
-            while first is not None and not says_something(first):
+            with judging_images(messages):
                 first = await answer.next(self._patience.silence, until)
+                while first is not None and not says_something(first):
+                    first = await answer.next(self._patience.silence, until)
             if first is None:
                 late = now() >= until
                 raise (
@@ -341,37 +325,3 @@ class OpenAIBackend(StoredConversations):
             self._trouble = ""
         elif failure.code in _UNUSABLE:
             self._trouble = failure.message
-
-
-def _take_ready(answer: Answer, completion: Completion, batch: list[ReplyEvent]) -> Refused | None:
-    """Add the events of the chunks that have been read; return what a chunk was refused with."""
-    try:
-        while len(batch) < LARGEST and completion.failure is None:
-            chunk = answer.ready()
-            if chunk is None:
-                break
-            batch += completion.take(chunk)
-    except Refused as refused:
-        return refused
-    return None
-
-
-def _messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """Return the turns in the form of the API."""
-    return [{"role": role, "content": text} for role, text in turns]
-
-
-def _failure_of(state: RetryCallState) -> Refused | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error if isinstance(error, Refused) else None
-
-
-def _is_worth_another(error: BaseException) -> bool:
-    return isinstance(error, Refused) and error.again and error.retry_after_ms <= MAX_PAUSE * 1000
-
-
-def _pause_before_next(state: RetryCallState) -> float:
-    failure = _failure_of(state)
-    if failure is not None and failure.retry_after_ms:
-        return failure.retry_after_ms / 1000
-    return _BACKOFF(state)

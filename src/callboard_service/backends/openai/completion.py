@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from callboard.v1.chat_pb2 import (
     ChatToken,
     ReasoningToken,
+    UsageEvent,
 )
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.foreign import Joined
@@ -80,8 +81,14 @@ class Completion:
         """Whether the model has given its reason to end."""
         return bool(self._reason)
 
-    def take(self, chunk: Chunk) -> list[ReplyEvent]:
-        """Return the events of a chunk. Raises Refused for an error or if a limit is exceeded."""
+    def take(self, chunk: Chunk | str) -> list[ReplyEvent]:
+        """Return the events of a chunk, or of one that is nothing but this text.
+
+        Raises Refused for an error or if a limit is exceeded.
+        """
+        if isinstance(chunk, str):
+            token = self.take_text(chunk)
+            return [] if token is None else [token]
         if (error := error_in(chunk)) is not None:
             raise self._refusals.of_error(error)
         self._count(chunk.get("usage"))
@@ -101,6 +108,19 @@ class Completion:
         if isinstance(reason, str) and reason:
             self._end_with(reason, with_content=self.said != said)
         return events
+
+    def take_text(self, text: str) -> ChatToken | None:
+        """Return the token of a chunk that is nothing but text; None if half a character is left.
+
+        Raises Refused if the reply becomes too long.
+        """
+        text = self._text.add(text)
+        if not text:
+            return None
+        if self._text.bytes > MAX_TEXT:
+            raise self._refusals.too_long("reply", MAX_TEXT)
+        self.said += 1
+        return ChatToken(text=text)
 
     def _take_delta(self, delta: Chunk) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []
@@ -125,7 +145,7 @@ class Completion:
         self._reason = reason
 
     def end(self, context: int = 0) -> list[ReplyEvent]:
-        """Return the last events: the rest of the text, tool calls, and ChatCompleted.
+        """Return the last events: the rest of the text, tool calls, usage, and ChatCompleted.
 
         context: the size of the model's context in tokens, or 0 if unknown. It is needed to tell
         a full context from a reply of maximum length; most servers have one word for both.
@@ -136,6 +156,8 @@ class Completion:
         if rest := self._text.end():
             events.append(ChatToken(text=rest))
         events += self._calls.events()
+        if used := self._input_tokens + self._output_tokens:
+            events.append(UsageEvent(context_used=used, context_size=context))
         if 0 < context <= self._input_tokens + self._output_tokens and self._reason == "length":
             self._reason = "context_full"
         events.append(

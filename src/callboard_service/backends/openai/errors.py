@@ -31,6 +31,12 @@ _CONTEXT: Final = re.compile(
 _LOADING: Final = re.compile(r"(?i)loading model|model is (?:currently )?loading|still loading")
 
 
+_IMAGES: Final = re.compile(
+    r"(?i)images?\b.{0,60}\b(?:not|only|require|unsupported)|\b(?:no|not)\b.{0,60}\bimages?\b"
+    r"|image_url|image input|multi-?modal|mmproj|\bvision\b"
+)
+
+
 class ServerError(NamedTuple):
     """A server's error. status: in HTTP's terms, 0 if unknown; kinds: its codes and types."""
 
@@ -43,6 +49,11 @@ class ServerError(NamedTuple):
         """Whether the conversation is too long for the model."""
         texts = (self.words, *self.kinds)
         return any(_CONTEXT.search(text) for text in texts)
+
+    @property
+    def is_about_images(self) -> bool:
+        """Whether the model takes no images, or not these."""
+        return bool(_IMAGES.search(self.words))
 
     @property
     def is_loading(self) -> bool:

@@ -13,7 +13,7 @@ MAX_REMEMBERED: Final = 1000
 
 
 class Fitting:
-    """Remembers how many bytes of text to send of each conversation that was too long."""
+    """Remembers how many bytes to send of each conversation that was too long."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
@@ -30,7 +30,7 @@ class Fitting:
 
         The result starts with a user turn and contains at least the last turn.
         """
-        sizes = [len(text.encode()) for _, text in turns]
+        sizes = turns.sizes()
         half, left, start = sum(sizes) // 2, sum(sizes), 0
         while start < len(turns) - 1 and (left > half or turns[start][0] != "user"):
             left -= sizes[start]
@@ -38,4 +38,4 @@ class Fitting:
         if len(self._bytes) >= MAX_REMEMBERED:
             self._bytes.pop(next(iter(self._bytes)))
         self._bytes[conversation_id] = max(half, 1)
-        return RecentTurns(turns[start:], turns.left_out + start)
+        return turns.since(start)

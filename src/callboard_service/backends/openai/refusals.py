@@ -63,11 +63,13 @@ class Refused(Failure):
 
     again: the request is worth another try if nothing of the reply has come yet. loading: the
     server reports that it is loading the model. too_long: the conversation does not fit into the
-    model's context. mentions_usage: the server may not know `stream_options`.
+    model's context. about_images: if the request has images, the model does not take them.
+    mentions_usage: the server may not know `stream_options`.
     """
 
     loading = False
     too_long = False
+    about_images = False
     mentions_usage = False
 
     def __init__(
@@ -242,6 +244,7 @@ def _judged(refused: Refused, error: ServerError) -> Refused:
         mentions_usage = refused.mentions_usage
         refused = Refused(Code.INVALID_ARGUMENT, refused.message)
         refused.too_long, refused.mentions_usage = True, mentions_usage
+    refused.about_images = error.is_about_images
     refused.loading = error.is_loading and refused.code is Code.UNAVAILABLE
     refused.again = refused.again or refused.loading
     return refused

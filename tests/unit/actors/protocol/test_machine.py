@@ -26,6 +26,7 @@ from actors.protocol.frames import (
     Credit,
     Frame,
     Inform,
+    Input,
     Ping,
     Request,
     Violation,
@@ -33,7 +34,7 @@ from actors.protocol.frames import (
 from actors.protocol.limits import FLOOD, SessionLimits
 from actors.protocol.machine import BEYOND, SessionMachine
 from tests.support import machine_kit
-from tests.support.machine_kit import Machine, Start, gone, stream
+from tests.support.machine_kit import Asker, Machine, Start, gone, stream
 from tests.support.session_kit import Ask, Sent, Text, Unspeakable, decode, encode
 
 ALL = 1 << 30
@@ -496,6 +497,28 @@ def test_far_more_frames_of_other_kinds_than_requests_allowed_are_abuse() -> Non
     assert close.code == 4505
     assert session.admit(Request(1, 0, Text()), 1, 0.0) is None, "it has a bucket of its own"
     assert session.admit(Request(2, 0, Text()), 1, 0.0) == [close], "what is refused has not"
+
+
+def test_inputs_within_their_credit_count_against_no_rate() -> None:
+    """Each number is exempt once on each connection; all other frames are metered."""
+    limits = SessionLimits(messages_per_second=1.0, message_burst=1)
+    session: Machine = SessionMachine(limits, encode)
+    assert session.admit(Request(1, 0, Text()), 1, 0.0) is None
+    session.open(Asker(1, input_limit=3 * FLOOD))
+
+    def send(number: int) -> list[Effect]:
+        return session.receive(Inform(1, Input(number, Text("x"), last=False)), 1, 0.0)
+
+    granted = range(1, 3 * FLOOD + 1)
+    for _ in range(2):
+        session.attach(initial_credit=0, acknowledges=True)
+        assert {type(effect) for number in granted for effect in send(number)} == {Deliver}
+    for number in [3 * FLOOD, 3 * FLOOD + 1] * (FLOOD // 2):  # repeated, and not granted
+        assert [type(effect) for effect in send(number)] == [Deliver]
+    assert [type(effect) for effect in send(1)] == [Close]
+    assert session.gone(session.requests[1])
+    assert session._inputs == {}
+    assert [type(effect) for effect in send(1)] == [Close]
 
 
 def test_twice_the_buffer_unread_refuses_requests_and_an_end_still_finds_room() -> None:

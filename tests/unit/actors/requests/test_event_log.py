@@ -1,6 +1,7 @@
 """The log that many readers follow, each at its own speed."""
 
 import asyncio
+from functools import partial
 from random import Random
 
 import pytest
@@ -236,3 +237,94 @@ async def test_a_reader_that_does_not_pace_does_not_let_the_writer_go_on() -> No
     await waiting
     reader.close()
     assert log.is_ahead()
+
+
+# Passing on
+
+
+async def test_events_are_passed_on_as_they_are_appended() -> None:
+    log = filled(2)
+    reader, taken = log.reader(1), list[int]()
+
+    def take(event: int) -> bool:
+        taken.append(event)
+        return True
+
+    passing = asyncio.ensure_future(reader.pass_to(take))
+    await asyncio.sleep(0)
+    assert taken == [2]
+    log.append(3, 3, WINDOW + 1)
+    assert taken == [2, 3]
+    assert (reader.position, log.is_ahead()) == (3, False)
+    passing.cancel()
+    await asyncio.wait([passing])
+    log.append(4, 4, 10)
+    assert taken == [2, 3]
+    assert await reader.next() == [4]
+
+
+async def test_passing_on_stops_and_goes_on_without_a_gap() -> None:
+    log, random, taken = filled(3), Random(4), list[int]()
+    reader = log.reader(0)
+
+    def take(event: int) -> bool:
+        taken.append(event)
+        return random.random() < 0.6
+
+    async def pass_on() -> None:
+        while True:
+            await reader.pass_to(take)
+            await asyncio.sleep(0)
+
+    passing = asyncio.ensure_future(pass_on())
+    for position in range(4, 200):
+        log.append(position, position, 1)
+        if random.random() < 0.5:
+            await asyncio.sleep(0)
+    log.close()
+    with pytest.raises(LogClosed):
+        await passing
+    assert taken == [*range(1, 200)]
+
+
+async def test_what_the_taker_raises_comes_out_and_the_log_goes_on() -> None:
+    log = filled(1)
+
+    def take(event: int) -> bool:
+        raise ValueError(event)
+
+    passing = asyncio.ensure_future(log.reader(1).pass_to(take))
+    other = asyncio.ensure_future(log.reader(1).next())
+    await asyncio.sleep(0)
+    log.append(2, 2, 10)
+    with pytest.raises(ValueError, match="2"):
+        await passing
+    assert await other == [2]
+
+
+async def test_passing_on_what_is_no_longer_kept_is_a_gap() -> None:
+    log = filled(5, keep=20)
+    with pytest.raises(Gap):
+        await log.reader(1).pass_to(lambda event: True)
+
+
+async def test_several_readers_have_events_passed_on_and_a_closed_one_has_not() -> None:
+    log, taken = filled(0), list[tuple[str, int]]()
+    readers = {name: log.reader(0) for name in "ab"}
+
+    def take(name: str, event: int) -> bool:
+        taken.append((name, event))
+        return True
+
+    tasks = [
+        asyncio.ensure_future(reader.pass_to(partial(take, name)))
+        for name, reader in readers.items()
+    ]
+    await asyncio.sleep(0)
+    log.append(1, 1, 1)
+    readers["a"].close()
+    log.append(2, 2, 1)
+    assert taken == [("a", 1), ("b", 1), ("b", 2)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

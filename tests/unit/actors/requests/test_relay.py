@@ -1,13 +1,25 @@
 """Relay passes on another stream, as `async for answer in source: yield answer` would."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
-from actors import ActorSystem, Burst, Code, Failure, Last, Relay, StreamActor, Yielded
+from actors import (
+    ActorSystem,
+    Burst,
+    Code,
+    Failure,
+    Last,
+    PushSource,
+    Relay,
+    StreamActor,
+    Yielded,
+)
 from actors.protocol.frames import Cancel, Credit
 from actors.requests.pull import AT_ONCE
 from actors.testing import settle
@@ -195,3 +207,131 @@ async def test_a_handler_that_is_no_generator_just_fails(service: Service) -> No
     client: Client = await service.open()
     client.request(Marked())
     assert await client.said(1) == ["a", "!NOT_FOUND"]
+
+
+class Pushing(PushSource[Text]):
+    """Pushes what a test puts into it, in the test's own turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Text | Burst[Text] | Exception | None] = deque()
+        self._take: Callable[[Text], bool] | None = None
+        self._until: Collection[type] = ()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, *items: Text | Burst[Text] | Exception | None) -> None:
+        """Push answers, raise an error, or end with None."""
+        for item in items:
+            passed = self._take is not None and isinstance(item, Text)
+            if passed and type(item) not in self._until and not self._kept:
+                assert self._take is not None
+                if not self._take(cast("Text", item)):
+                    self._stop()
+            else:
+                self._kept.append(item)
+                self._stop()
+
+    def _stop(self) -> None:
+        self._take = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def push(
+        self, take: Callable[[Text], bool], until: Collection[type]
+    ) -> Text | Burst[Text] | None:
+        while self._kept:
+            item = self._kept.popleft()
+            if item is None:
+                raise StopAsyncIteration
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, Burst) or type(item) in until:
+                return item
+            if not take(item):
+                return None
+        self._take, self._until = take, until
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._take = None
+        return await self.push(take, until) if self._kept else None
+
+
+class Pushed(StreamActor[Text, Text]):
+    """Relays a source that pushes; mends the error of one that fails."""
+
+    source: Pushing
+
+    async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+        relay = Relay(self.source, until={Marked})
+        try:
+            yield relay
+            while (marked := relay.stopped_by) is not None:
+                yield Text(f"{marked.text}!")
+                yield relay
+        except Boom:
+            yield Text("mended")
+        yield Last(Text("end"))
+
+
+async def pushed(system: ActorSystem, credit: int = 0) -> tuple[Client, Pushing]:
+    """Return a client of a stream that relays what a test pushes."""
+    source = Pushed.source = Pushing()
+    service = Service(system)
+    service.registry.register(Text, Pushed)
+    client = await service.open(credit) if credit else await service.open()
+    client.request(Text())
+    await settle()
+    return client, source
+
+
+async def test_what_is_pushed_is_sent_at_once_and_waits_for_room(
+    actor_system: ActorSystem,
+) -> None:
+    client, source = await pushed(actor_system, 3)
+    source.put(Text("a"))
+    await settle()
+    source.put(Text("b"))
+    assert b"b" in b"".join(client.take(1 << 20)), "sent before any task has run"
+    source.put(Text("c"), Text("d"), Text("e"))
+    await settle()
+    client.send(Credit(1, 4))
+    await settle()
+    source.put(Text("f"))
+    client.send(Credit(1, 100))
+    await settle()
+    source.put(None)
+    await settle()
+    assert await client.said(1) == ["c", "d", "e", "f", "end"]
+
+
+async def test_a_push_source_stops_at_marks_and_batches_are_sent(
+    actor_system: ActorSystem,
+) -> None:
+    client, source = await pushed(actor_system)
+    source.put(Text("a"), Marked("b"), Text("c"), Burst([Text("d"), Text("e")]), Text("f"))
+    await settle()
+    source.put(Text("g"), None)
+    await settle()
+    assert await client.said(1) == ["a", "b!", "c", "d", "e", "f", "g", "end"]
+    client.check()
+
+
+async def test_the_error_of_a_push_source_is_raised_where_it_is_relayed(
+    actor_system: ActorSystem,
+) -> None:
+    client, source = await pushed(actor_system)
+    source.put(Text("a"), Boom())
+    await settle()
+    assert await client.said(1) == ["a", "mended", "end"]
+
+
+async def test_a_cancel_ends_a_push_source(actor_system: ActorSystem) -> None:
+    client, source = await pushed(actor_system)
+    source.put(Text("a"))
+    await settle()
+    client.send(Cancel(1))
+    await settle()
+    source.put(Text("b"))
+    await settle()
+    assert await client.said(1) == ["a", "!CANCELLED"]

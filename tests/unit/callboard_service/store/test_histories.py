@@ -1,7 +1,7 @@
 """The turns that a model is given, and the entries that a repeated message replaces."""
 
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry, ToolCallEvent
-from callboard_service.backends.stored import joined
+from callboard_service.store.histories import RecentTurns, Turn
 from callboard_service.store.store import ConversationStore
 from tests.support.store_kit import Stores
 
@@ -73,7 +73,8 @@ async def test_another_conversation_is_left_alone(stores: Stores) -> None:
 
 
 def test_adjacent_turns_of_one_role_are_joined() -> None:
-    assert joined([("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]) == [
+    turns: list[Turn] = [("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]
+    assert RecentTurns(turns, 0).joined() == [
         ("user", "a\n\nb"), ("assistant", "c"), ("user", "d")
     ]  # fmt: skip
-    assert joined([]) == []
+    assert RecentTurns([], 0).joined() == []

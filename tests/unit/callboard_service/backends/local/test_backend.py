@@ -18,6 +18,7 @@ from callboard.v1.chat_pb2 import (
     ChatToken,
     ReasoningToken,
     StopReason,
+    UsageEvent,
 )
 from callboard_service.backends.local import backend as local
 from callboard_service.backends.local.backend import MAX_WAITING, LocalBackend
@@ -110,7 +111,8 @@ async def test_a_reply_and_its_history_say_why_it_is_not_longer(
     reply = talk.send()
     done = {"event": "done", "input_tokens": 1, "output_tokens": tokens, "finish": finish}
     await talk.answer(1, {"event": "token", "text": "word"}, done)
-    _, completed = [event async for event in reply]
+    _, usage, completed = [event async for event in reply]
+    assert usage == UsageEvent(context_used=1 + tokens, context_size=1024)
     assert isinstance(completed, ChatCompleted)
     assert (completed.stop_reason, completed.output_tokens) == (reason, tokens)
     said, answer = await talk.entries()

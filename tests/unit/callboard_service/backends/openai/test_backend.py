@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, ChatToken, StopReason, UsageEvent
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.backend import TRIES
 from tests.support.conversing import text_of
@@ -21,6 +21,7 @@ async def test_a_reply_and_what_the_server_is_sent(server: ScriptedServer, talk:
     assert events == [
         ChatToken(text="He"),
         ChatToken(text="llo"),
+        UsageEvent(context_used=10),
         ChatCompleted(input_tokens=7, output_tokens=3, stop_reason=StopReason.STOP_REASON_END_TURN),
     ]
     await talk.all("and now?", "large")
@@ -219,7 +220,7 @@ async def test_busy_servers_are_tried_again_with_notices(
 
     server.will(refusing(429, Retry_After="4"), refusing(503), saying("ok"))
     events = await talk.all()
-    assert [type(event) for event in events[:-1]] == [ChatNotice, ChatNotice, ChatToken]
+    assert [type(event) for event in events[:-2]] == [ChatNotice, ChatNotice, ChatToken]
     assert "(HTTP 429)" in events[0].message
     assert talk.pauses[0] == 4.0
     assert 0.0 < talk.pauses[1] < 3.0

@@ -9,6 +9,7 @@ from callboard.v1.chat_pb2 import (
     ReasoningToken,
     StopReason,
     ToolCallEvent,
+    UsageEvent,
 )
 from callboard_service.backends.openai import completion as module
 from callboard_service.backends.openai.completion import Completion
@@ -60,7 +61,9 @@ def test_text_reasoning_usage() -> None:
         ChatToken(text="llo"),
     ]
     assert completion.finished
-    (completed,) = ending(completion)
+    usage, completed = completion.end(4096)
+    assert usage == UsageEvent(context_used=13, context_size=4096)
+    assert isinstance(completed, ChatCompleted)
     assert (completed.input_tokens, completed.output_tokens) == (11, 2)
 
 
