@@ -46,7 +46,8 @@ class OpenFile:
         Raises StoreLost if the file or its log was removed or replaced or cannot be reached, and
         StoreDamaged if the file was truncated or overwritten.
         """
-        path = self._path
+        # Read before the file is looked at: another thread may note a larger size meanwhile.
+        path, known = self._path, self._size
         try:
             status = path.stat()
         except FileNotFoundError:
@@ -55,9 +56,9 @@ class OpenFile:
             raise StoreLost(f"{path} can no longer be accessed: {error.strerror}") from error
         if _identity(status) != self._identity:
             raise StoreLost(f"{path} was replaced while it was open")
-        if status.st_size < self._size:
+        if status.st_size < known:
             raise StoreDamaged(f"{path} is damaged: it was truncated while it was open")
-        self._size = status.st_size
+        self._size = max(status.st_size, self._size)
         for log, found in self._logs.items():
             if identity(log) != found:
                 raise StoreLost(f"{log} was removed or replaced while it was open")
