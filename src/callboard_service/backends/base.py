@@ -29,6 +29,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.pages import MAX_ENTRY_BYTES, PAGE_BYTES, TURNS_BYTES
+from callboard_service.store.histories import RecentTurns
 
 __all__ = [
     "MAX_ENTRY_BYTES",
@@ -68,7 +69,8 @@ class Prompt:
     what was chosen in the conversation, by option. answered: waits for the next answer to an ask of
     this reply. session: the client's session; scarce places are shared fairly among sessions.
     turn_id: unique in the conversation. resumed: the reply began before the service ended; see
-    `ChatBackend.reply`.
+    `ChatBackend.reply`. recent: the newest `ChatBackend.prompt_bytes` of the conversation, if they
+    are at hand.
     """
 
     conversation_id: str
@@ -81,6 +83,7 @@ class Prompt:
     resumed: bool = False
     attachments: Sequence[Attachment] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
+    recent: RecentTurns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,9 @@ class ChatBackend(Protocol):
 
         Raises Failure: NOT_FOUND.
         """
+
+    def prompt_bytes(self, conversation_id: str) -> int:
+        """Return how many bytes of the conversation a reply begins with; 0: it reads none."""
 
     def check_attachments(self, attachments: Sequence[Attachment]) -> None:
         """Raise Failure, INVALID_ARGUMENT, if the backend cannot use one of these."""

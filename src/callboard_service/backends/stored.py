@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,9 @@ REOPEN_WAIT: Final = 5.0
 QUIET: Final = 60.0
 """Seconds within which the same line is not reported again."""
 
+MAX_FRESH: Final = 10_000
+"""Conversations that were created and not used yet which are remembered."""
+
 MAX_SAID: Final = 100
 """How many reported lines are remembered for QUIET."""
 
@@ -81,6 +85,8 @@ class StoredConversations(WithoutExtras):
         self.attachments: KeptAttachments = KeptAttachments(self, path)
         self.keeper: ActorRef[KeeperMessage] | None = None
         self._index_due = False
+        self._fresh: OrderedDict[str, None] = OrderedDict()
+        """The newest conversations that were created and not used since."""
         self._faults: dict[str, str] = {}
         self._mended: asyncio.Event | None = None
         self._said: dict[str, float] = {}
@@ -207,7 +213,19 @@ class StoredConversations(WithoutExtras):
 
     async def create(self, title: str, create_id: str = "") -> SessionInfo:
         """Create a conversation and return it; a repeated `create_id` returns the first one."""
-        return await self.write(lambda store: store.create(title, create_id))
+        info = await self.write(lambda store: store.create(title, create_id))
+        if not create_id:  # else it may be an older one
+            self._fresh[info.id] = None
+            if len(self._fresh) > MAX_FRESH:
+                self._fresh.popitem(last=False)
+        return info
+
+    def take_fresh(self, conversation_id: str) -> bool:
+        """Return whether the conversation was created by this process and not used since.
+
+        Such a conversation has no turns, so nobody need look for them.
+        """
+        return self._fresh.pop(conversation_id, self) is None
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""
@@ -230,6 +248,7 @@ class StoredConversations(WithoutExtras):
 
         Raises Failure: NOT_FOUND.
         """
+        self._fresh.pop(conversation_id, None)
         await self.write(lambda store: store.delete(conversation_id))
         await self.attachments.clean_up()
 
@@ -253,10 +272,7 @@ class StoredConversations(WithoutExtras):
         Raises Failure: NOT_FOUND.
         """
         turns = await self.read(lambda store: store.turns(conversation_id, at_most_bytes))
-        start = 0
-        while turns.left_out and start < len(turns) - 1 and turns[start][0] != "user":
-            start += 1
-        return turns.since(start).joined()
+        return turns.for_model()
 
     async def read(self, call: Callable[[ConversationStore], Awaitable[R]]) -> R:
         """Call the store and return its result. Raises Failure."""

@@ -37,6 +37,7 @@ class StoredTurns:
 
     async def admit(self, conversation_id: str, turn: NewTurn) -> Admission:
         """See `TurnJournal.admit`."""
+        self._owner.take_fresh(conversation_id)
         admission = await self._owner.write(lambda store: store.admit(conversation_id, turn))
         if turn.replaces and not admission.repeated:
             await self._owner.attachments.clean_up()
@@ -52,6 +53,8 @@ class StoredTurns:
 
     async def open_turns(self, conversation_id: str) -> list[KeptTurn]:
         """See `TurnJournal.open_turns`."""
+        if self._owner.take_fresh(conversation_id):
+            return []
         return await self._owner.read(lambda store: store.open_turns(conversation_id))
 
     async def conversations_with_open_turns(self) -> list[str]:

@@ -21,6 +21,10 @@ class WithoutExtras:
         """Raise Failure, UNIMPLEMENTED: this backend has no commands."""
         raise lacks("commands")
 
+    def prompt_bytes(self, conversation_id: str) -> int:
+        """Return 0: a reply reads nothing of its conversation."""
+        return 0
+
     def check_attachments(self, attachments: Sequence[Attachment]) -> None:
         """Raise Failure, UNIMPLEMENTED: this backend takes no attachments."""
         raise lacks("attachments")

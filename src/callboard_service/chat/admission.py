@@ -40,7 +40,8 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
             raise refusal
     await conversation.store_ends()
     seconds = message.seconds
-    new = _new_turn(request, seconds, starts=not conversation.turns)
+    recent_bytes = conversation.environment.backend.prompt_bytes(conversation.id)
+    new = _new_turn(request, seconds, starts=not conversation.turns, recent_bytes=recent_bytes)
     if request.delivery == Delivery.DELIVERY_STEER:
         return await queueing.steer(conversation, new, request.attachments)
     running = conversation.running
@@ -56,7 +57,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     if seconds is not None:
         conversation.expire_after(turn, seconds, DEADLINE)
     if turn.state == TurnState.TURN_STATE_RUNNING:
-        starting.run(conversation, turn)
+        starting.run(conversation, turn, admitted.recent)
     conversation.log.add(turn.id, turn.announced(), turn.kept.text)
     if request.delivery == Delivery.DELIVERY_INTERRUPT:
         for moved in conversation.queue[1:]:
@@ -66,7 +67,9 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     return streamed
 
 
-def _new_turn(request: SendMessageRequest, seconds: float | None, *, starts: bool) -> NewTurn:
+def _new_turn(
+    request: SendMessageRequest, seconds: float | None, *, starts: bool, recent_bytes: int
+) -> NewTurn:
     """Return the turn of a message. seconds: until its deadline; None: it has none."""
     # The request of a message for the running turn is answered at once, so nobody streams it.
     steers = request.delivery == Delivery.DELIVERY_STEER
@@ -84,6 +87,7 @@ def _new_turn(request: SendMessageRequest, seconds: float | None, *, starts: boo
         replaces=request.replaces,
         starts=starts,
         place=1 if interrupts else 0,
+        recent_bytes=recent_bytes,
     )
 
 

@@ -7,6 +7,7 @@ from callboard.v1.chat_pb2 import TurnState
 from callboard_service.backends.base import Prompt
 from callboard_service.chat.runner import TurnRunner
 from callboard_service.chat.turn import OpenTurn
+from callboard_service.store.histories import RecentTurns
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 _RUNNER: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
 
 
-def run(conversation: "Conversation", turn: OpenTurn) -> None:
-    """Start the actor that runs a turn, which the store has as RUNNING."""
+def run(conversation: "Conversation", turn: OpenTurn, recent: RecentTurns | None = None) -> None:
+    """Start the actor that runs a turn, which the store has as RUNNING; recent: see Prompt."""
     environment = conversation.environment
     prompt = Prompt(
         conversation_id=conversation.id,
@@ -29,6 +30,7 @@ def run(conversation: "Conversation", turn: OpenTurn) -> None:
         resumed=turn.resumed,
         attachments=turn.kept.attachments,
         choices=conversation.choices,
+        recent=recent,
     )
     turn.state, turn.place = TurnState.TURN_STATE_RUNNING, 0
     turn.runner = conversation.context.spawn(

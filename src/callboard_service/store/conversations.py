@@ -98,19 +98,19 @@ def update(
     return get(transaction, conversation_id)
 
 
-def choices(transaction: Transaction, conversation_id: str) -> dict[str, str]:
-    """Return what was chosen in a conversation: values by option. Raises UnknownConversation."""
-    key = conversation_key(transaction, conversation_id)
-    row = transaction.row("SELECT options FROM conversations WHERE key = ?", key)
+def choices(transaction: Transaction, conversation: int) -> dict[str, str]:
+    """Return what was chosen in a conversation: values by option."""
+    row = transaction.row("SELECT options FROM conversations WHERE key = ?", conversation)
     return {} if row is None or row[0] is None else json.loads(row[0])
 
 
 def choose(transaction: Transaction, conversation_id: str, option: str, value: str) -> None:
     """Set the value of an option; an empty one removes it. Raises UnknownConversation."""
-    chosen = choices(transaction, conversation_id) | {option: value}
+    key = conversation_key(transaction, conversation_id)
+    chosen = choices(transaction, key) | {option: value}
     kept = {name: value for name, value in chosen.items() if value}
-    sql = "UPDATE conversations SET options = ? WHERE id = ?"
-    transaction.change(sql, json.dumps(kept) if kept else None, conversation_id)
+    sql = "UPDATE conversations SET options = ? WHERE key = ?"
+    transaction.change(sql, json.dumps(kept) if kept else None, key)
 
 
 def usage(transaction: Transaction, conversation_id: str) -> UsageEvent | None:

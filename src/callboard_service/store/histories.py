@@ -90,6 +90,13 @@ class RecentTurns(list[Turn]):
             attached.append([each for _, has in members for each in has])
         return RecentTurns(turns, self.left_out, attached)
 
+    def for_model(self) -> "RecentTurns":
+        """Return them as a model takes them: `joined`, and beginning with the user."""
+        start = 0
+        while self.left_out and start < len(self) - 1 and self[start][0] != "user":
+            start += 1
+        return self.since(start).joined()
+
     def sizes(self) -> list[int]:
         """Return the bytes of each turn: those of its text in UTF-8 and of its attachments."""
         return [

@@ -238,9 +238,13 @@ class ConversationStore(AttachmentStore):
 
     async def choices(self, conversation_id: str) -> dict[str, str]:
         """Return what was chosen: values by option. Raises UnknownConversation."""
-        return await self._database.read(
-            lambda transaction: conversations.choices(transaction, conversation_id)
-        )
+
+        def select(transaction: Transaction) -> dict[str, str]:
+            return conversations.choices(
+                transaction, conversation_key(transaction, conversation_id)
+            )
+
+        return await self._database.read(select)
 
     async def choose(self, conversation_id: str, option: str, value: str) -> None:
         """Set the value of an option; an empty one removes it. Raises UnknownConversation."""

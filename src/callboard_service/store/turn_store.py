@@ -82,14 +82,19 @@ class TurnStore(TurnReader):
                 return Admission(known, repeated=True)
             if turn.replaces:
                 turns.remove_replaced(transaction, key, turn.replaces)
-            turns.insert_turn(transaction, key, turn)
-            attachment_rows.use(transaction, key, turn.attachments, now, now - _UPLOAD_LIFE)
             if turn.starts:
-                turns.start_turn(transaction, key, turn.id, now)
+                kept = turns.insert_started(transaction, key, turn, now)
+            else:
+                turns.insert_turn(transaction, key, turn)
+                kept = turns.get_turn(transaction, key, turn.id)
+            attachment_rows.use(transaction, key, turn.attachments, now, now - _UPLOAD_LIFE)
             heading = turn.text or next((each.name for each in turn.attachments), "")
             histories.touch(transaction, key, now, title_of(heading))
-            chosen = conversations.choices(transaction, conversation_id)
-            return Admission(turns.get_turn(transaction, key, turn.id), False, chosen)
+            chosen = conversations.choices(transaction, key)
+            if not (turn.starts and turn.recent_bytes):
+                return Admission(kept, False, chosen)
+            recent = histories.recent_texts(transaction, key, turn.recent_bytes)
+            return Admission(kept, False, chosen, recent.for_model())
 
         return await self._write(admit)
 

@@ -143,6 +143,10 @@ class OpenAIBackend(StoredConversations):
         if api is not None:
             await api.close()
 
+    def prompt_bytes(self, conversation_id: str) -> int:
+        """Return how much of the conversation is sent at first."""
+        return self._fitting.bytes_of(conversation_id, SMALL_PROMPT)
+
     def check_attachments(self, attachments: Sequence[Attachment]) -> None:
         """Raise Failure, INVALID_ARGUMENT, for anything but text and images, or too much."""
         check(attachments)
@@ -219,7 +223,7 @@ class OpenAIBackend(StoredConversations):
         A prompt takes several times its size in memory, so few large ones are sent at once.
         """
         name = prompt.conversation_id
-        turns = await self.turns(name, self._fitting.bytes_of(name, SMALL_PROMPT))
+        turns = prompt.recent or await self.turns(name, self.prompt_bytes(name))
         ticket: Ticket | None = None
         try:
             fitted = name in self._fitting
@@ -261,6 +265,16 @@ class OpenAIBackend(StoredConversations):
         self, api: Api, model: str, messages: Sequence[Message]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
         """Try until the reply begins, with a notice before each retry that has a new cause."""
+        failed: list[Refused] = []
+        try:
+            begun = await self._start(api, model, messages)
+        except Refused as refused:
+            if not is_worth_another(refused):
+                raise
+            failed.append(refused)
+        else:
+            yield begun
+            return
         tries = AsyncRetrying(
             sleep=self._pause,
             stop=self._is_enough,
@@ -272,6 +286,8 @@ class OpenAIBackend(StoredConversations):
         told = ""
         async for attempt in tries:
             with attempt:
+                if failed:  # the first try, which needs no tenacity if it succeeds
+                    raise failed.pop()
                 started = await self._start(api, model, messages)
             failure = failure_of(attempt.retry_state)
             if failure is None or self._is_enough(attempt.retry_state):
