@@ -75,6 +75,9 @@ class TurnJournal(Protocol):
         Raises Failure: FAILED_PRECONDITION if the one is not queued, or the other not running.
         """
 
+    async def handed_to(self, conversation_id: str, turn_id: str) -> list[KeptTurn]:
+        """Return the messages that became part of a turn, in the order of their admission."""
+
     async def withdraw(self, conversation_id: str, turn_id: str) -> None:
         """Remove a queued turn; its message id is free again."""
 

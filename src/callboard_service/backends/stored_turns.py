@@ -87,6 +87,10 @@ class StoredTurns:
             lambda store: store.hand_over(conversation_id, turn_id, running_id, entry)
         )
 
+    async def handed_to(self, conversation_id: str, turn_id: str) -> list[KeptTurn]:
+        """See `TurnJournal.handed_to`."""
+        return await self._owner.read(lambda store: store.handed_to(conversation_id, turn_id))
+
     async def withdraw(self, conversation_id: str, turn_id: str) -> None:
         """See `TurnJournal.withdraw`."""
         await self._owner.write(lambda store: store.withdraw(conversation_id, turn_id))

@@ -126,8 +126,12 @@ class Conversation(Actor[ConversationMessage]):
                 kept = [turn for turn in kept if turn.state not in RUNNING_STATES]
             if kept:
                 self.choices = await self.journal.choices(self.id)
+            runs = bool(kept) and kept[0].state in RUNNING_STATES
+            used = await self.journal.handed_to(self.id, kept[0].id) if runs else []
         except Failure as failure:
             raise Rejected(failure) from failure
+        if runs:
+            kept = queueing.take_up(self._take_up(kept[0]), used, kept[1:])
         for turn in kept:
             self._take_up(turn)
 
@@ -367,8 +371,8 @@ class Conversation(Actor[ConversationMessage]):
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _take_up(self, kept: KeptTurn) -> None:
-        """Add a turn that was open when the service, or this actor, last ended."""
+    def _take_up(self, kept: KeptTurn) -> OpenTurn:
+        """Add a turn that was open when the service, or this actor, last ended, and return it."""
         turn = self.add_turn(kept)
         if kept.state in RUNNING_STATES:
             turn.resumed = turn.output.resumed = True
@@ -379,6 +383,7 @@ class Conversation(Actor[ConversationMessage]):
             self.expire_after(turn, max(seconds, 0.0), DEADLINE)
         if not kept.detached:
             self.expire_after(turn, self.environment.resume_window, UNSENT, unsent=True)
+        return turn
 
     def _let_go(self, sender: Sender) -> None:
         """Forget the ended turn that only this sender still read."""

@@ -147,6 +147,7 @@ async def stop_for(conversation: "Conversation", message: Stop) -> None:
         if running is None:
             message.reply.send(TurnInfo())
             return
+        await queueing.drop_unused(conversation, running, chat_error(CUT_OFF))
         turn = running
     elif (found := conversation.turns.get(message.turn_id)) is not None:
         turn = found

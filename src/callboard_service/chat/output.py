@@ -89,6 +89,8 @@ class TurnOutput:
         self.failure: Failure | None = None
         self.steers: dict[str, KeptTurn] = {}
         """The messages that were handed to the turn and that it has not used, by their names."""
+        self.used: dict[str, KeptTurn] = {}
+        """Those that it used before the service ended; a resumed reply uses them again."""
         self.over: bool = False
         self.resumed: bool = False
 
@@ -212,13 +214,17 @@ class TurnOutput:
 
         Returns None if there is none of this name.
         """
-        kept = self.steers.get(name)
+        kept = self.steers.get(name) or self.used.get(name)
         if kept is None:
             return None
         event = steered(kept)
         self.record.check(event)
         entry = as_entry(event)
         assert entry is not None
+        if self.used.pop(name, None) is not None:
+            self._pieces.append(entry)
+            await self.store()
+            return event
         await self.store()
         await self._journal.hand_over(self._conversation_id, kept.id, self._turn_id, entry)
         self.steers.pop(name, None)

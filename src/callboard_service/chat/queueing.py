@@ -1,15 +1,24 @@
 """Changes to the queue of a conversation, and messages that are handed to its running turn."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import Attachment, Delivery, SendMessageRequest, SteerEvent, TurnInfo
+from callboard.v1.chat_pb2 import (
+    Attachment,
+    ChatError,
+    Delivery,
+    SendMessageRequest,
+    SteerEvent,
+    TurnInfo,
+    TurnState,
+)
 from callboard_service.chat.messages import Handed, Replayed
 from callboard_service.chat.output import steered
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import NewTurn
+from callboard_service.store.turns import KeptTurn, NewTurn
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation
@@ -50,13 +59,13 @@ async def steer(
     running = conversation.running
     assert running is not None
     steers, journal = running.output.steers, conversation.journal
-    new = replace(new, place=len(steers) + 1)
+    new = replace(new, handed=True, place=len(steers) + 1)
     admitted = await conversation.environment.attachments.admit(conversation.id, new, attachments)
     kept = admitted.turn
     if admitted.repeated:
         opened = conversation.turns.get(kept.id)
         return Replayed(kept) if opened is None else Handed(opened.info())
-    name = kept.message_id or kept.id
+    name = name_of(kept)
     steers[name] = kept
     message = SteerEvent(message_id=name, text=kept.text, attachments=kept.attachments)
     try:
@@ -66,6 +75,31 @@ async def steer(
             await journal.withdraw(conversation.id, kept.id)
             raise
     return Handed(running.info())
+
+
+def take_up(turn: OpenTurn, used: Sequence[KeptTurn], queue: Sequence[KeptTurn]) -> list[KeptTurn]:
+    """Give a turn that runs again the messages that were handed to it; return the rest of `queue`.
+
+    used: those that it had used before.
+    """
+    turn.output.used = {name_of(each): each for each in used}
+    turn.output.steers = {name_of(each): each for each in queue if each.handed}
+    return [each for each in queue if not each.handed]
+
+
+async def drop_unused(conversation: "Conversation", turn: OpenTurn, error: ChatError) -> None:
+    """Cancel the messages that were handed to a turn and that it has not used."""
+    unused, turn.output.steers = [*turn.output.steers.values()], {}
+    for kept in unused:
+        with suppress(Failure):  # it was used meanwhile, or is cancelled after a restart
+            await conversation.journal.end(
+                conversation.id, kept.id, TurnState.TURN_STATE_CANCELLED, (), error=error
+            )
+
+
+def name_of(kept: KeptTurn) -> str:
+    """Return the name of a message for the turn to which it is handed."""
+    return kept.message_id or kept.id
 
 
 async def queue_unused(conversation: "Conversation", turn: OpenTurn) -> None:

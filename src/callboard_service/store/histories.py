@@ -32,7 +32,7 @@ _OF_TURN: Final = f"""
     SELECT id, at, {_NAMES} FROM entries WHERE conversation = ? AND turn = ? ORDER BY id
 """  # noqa: S608  # likewise
 _TEXTS: Final = """
-    SELECT id, kind, text, iif(kind = 'user_text', data, NULL) FROM entries
+    SELECT id, kind, text, CASE kind WHEN 'user_text' THEN data END FROM entries
     WHERE conversation = ? AND (
         kind IN ('user_text', 'assistant_text') OR (kind = 'error' AND code = 'INVALID_ARGUMENT')
     ) ORDER BY id DESC

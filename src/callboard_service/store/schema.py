@@ -117,6 +117,9 @@ _ORGANISED: Final[Migration] = (
     "ALTER TABLE turns ADD COLUMN attachments BLOB",
     # The message was handed to this turn, which was running; NULL: it is a turn of its own.
     "ALTER TABLE turns ADD COLUMN part_of TEXT",
+    # Whether the message is queued only in case that the running turn, to which it was handed, does
+    # not use it.
+    "ALTER TABLE turns ADD COLUMN handed INTEGER NOT NULL DEFAULT 0",
     # For searching in what users and models said. It takes no part in writing messages, which it
     # would slow down by a tenth: it follows later, as far as `indexed` says (ADR 0057).
     """

@@ -259,15 +259,21 @@ class ConversationStore(AttachmentStore):
         )
 
     async def fork(
-        self, conversation_id: str, before: str = "", title: str = "", create_id: str = ""
+        self,
+        conversation_id: str,
+        before: str = "",
+        title: str = "",
+        create_id: str = "",
+        copy_id: str = "",
     ) -> SessionInfo:
         """Copy the ended turns before an entry into a new conversation, and return it.
 
         before: the first user text of a turn; empty: all ended turns. title: blank: that of the
-        source. create_id: as in `create`. Turns keep their ids, and lose their message ids. Raises
-        UnknownConversation, and UnknownEntry for any other entry.
+        source. create_id: as in `create`. copy_id: that of the copy; empty: a new one. Turns keep
+        their ids, and lose their message ids. Raises UnknownConversation, and UnknownEntry for any
+        other entry.
         """
-        now, name = self._now(), self._new_id()
+        now, name = self._now(), copy_id or self._new_id()
 
         def fork(transaction: Transaction) -> SessionInfo:
             return conversations.fork(

@@ -50,6 +50,15 @@ class TurnReader:
 
         return await self._database.read(select)
 
+    async def handed_to(self, conversation_id: str, turn_id: str) -> list[KeptTurn]:
+        """Return the messages that became part of a turn, in the order of their admission."""
+
+        def select(transaction: Transaction) -> list[KeptTurn]:
+            key = conversation_key(transaction, conversation_id)
+            return turns.handed_to(transaction, key, turn_id)
+
+        return await self._database.read(select)
+
     async def conversations_with_open_turns(self) -> list[str]:
         """Return the ids of the conversations with turns that have not ended, oldest first."""
 

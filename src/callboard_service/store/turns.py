@@ -47,7 +47,7 @@ _RUNNING: Final = TurnState.TURN_STATE_RUNNING
 # The text of a turn that has started is that of its first user text.
 _TURN: Final = """
     SELECT key, id, message_id, state, place, model, detached, deadline_at, completed, error,
-        attachments, part_of,
+        attachments, part_of, handed,
         coalesce(text, (
             SELECT said.text FROM entries AS said
             WHERE said.conversation = turns.conversation AND said.turn = turns.id
@@ -57,8 +57,9 @@ _TURN: Final = """
 """
 _INSERT: Final = """
     INSERT INTO turns (
-        conversation, id, message_id, state, place, text, model, detached, deadline_at, attachments
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        conversation, id, message_id, state, place, text, model, detached, deadline_at, attachments,
+        handed
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _IS_ANY_STARTED: Final = f"""
@@ -73,7 +74,8 @@ class NewTurn:
     message_id, model, replaces: as in SendMessageRequest; empty: none. deadline_at: aware; None: no
     deadline. starts: it starts at once. place: its place in the queue, from 1, if it does not
     start; 0: the last one. attachments: those with an `upload_id` are uploads, the others are new.
-    recent_bytes: how much of the conversation to return if it starts.
+    recent_bytes: how much of the conversation to return if it starts. handed: it is handed to the
+    running turn, and queued only in case that this one does not use it.
     """
 
     id: str
@@ -88,6 +90,7 @@ class NewTurn:
     place: int = 0
     attachments: tuple[Attachment, ...] = ()
     recent_bytes: int = 0
+    handed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class KeptTurn:
     """A turn as stored.
 
     place: in the queue, from 1; 0: not queued. deadline_at: in UTC. completed, error: how it
-    ended; at most one of them is not None.
+    ended; at most one of them is not None. handed: as in NewTurn.
     """
 
     id: str
@@ -109,6 +112,7 @@ class KeptTurn:
     completed: ChatCompleted | None
     error: ChatError | None
     attachments: tuple[Attachment, ...] = ()
+    handed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,8 @@ def _insert(
     deadline = None if turn.deadline_at is None else microseconds(turn.deadline_at)
     values = (turn.message_id or None, state, place, text, turn.model, int(turn.detached))
     attached = HistoryEntry(attachments=described).SerializeToString() or None
-    transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached)
+    handed = int(turn.handed)
+    transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached, handed)
 
 
 def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
@@ -246,6 +251,7 @@ def update_queued(
     turn = get_turn(transaction, conversation, turn_id)
     if turn.state != _QUEUED:
         raise TurnConflict("the turn is not queued any more")
+    set_columns(transaction, conversation, turn_id, handed=0)
     if text is not None:
         set_columns(transaction, conversation, turn_id, text=text)
     if place is not None:
@@ -274,7 +280,13 @@ def hand_over(transaction: Transaction, conversation: int, turn: KeptTurn, runni
         raise TurnConflict("the turn to hand it to is not running")
     _leave_queue(transaction, conversation, turn)
     state = TurnState.TURN_STATE_COMPLETED
-    set_columns(transaction, conversation, turn.id, state=state, text=None, part_of=running_id)
+    set_columns(transaction, conversation, turn.id, state=state, part_of=running_id)
+
+
+def handed_to(transaction: Transaction, conversation: int, turn_id: str) -> list[KeptTurn]:
+    """Return the messages that became part of a turn, in the order of their admission."""
+    rows = transaction.rows(f"{_TURN} AND part_of = ? ORDER BY key", conversation, turn_id)
+    return [_turn_of(row) for row in rows]
 
 
 def end_turn(
@@ -372,4 +384,5 @@ def _turn_of(row: Row) -> KeptTurn:
         attachments=()
         if attached is None
         else tuple(HistoryEntry.FromString(attached).attachments),
+        handed=bool(row["handed"]),
     )

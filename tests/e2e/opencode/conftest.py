@@ -1,5 +1,6 @@
 """One OpenCode server for all tests, and a service attached to it through a cutting proxy."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from tests.support.peers.scripted_llm import (
 
 HERE = Path(__file__).parent
 
+SHOUT, SLOW = "shout", "slow"
+"""Commands; the second one waits for somebody to write to the project's `slow.pipe`."""
+
+CRITIC, SMALL, PATCHING = "critic", "scripted-2", "gpt-5"
+"""An agent, a model without efforts, and one that OpenCode gives the tool `apply_patch`."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run all of these tests in one worker process, so that they share one OpenCode server."""
@@ -31,9 +38,27 @@ def llm() -> Iterator[ScriptedLLM]:
         yield llm
 
 
+def _configure(folder: Path) -> None:
+    """Add commands, an agent and a second model to what the server offers by itself."""
+    config = folder / "config" / "opencode"
+    for kind, name, text in (
+        ("command", SHOUT, "---\ndescription: Shouts\n---\nLOUD: $ARGUMENTS"),
+        ("command", SLOW, "Read !`cat slow.pipe` and $ARGUMENTS"),
+        ("agent", CRITIC, "---\ndescription: Criticizes\nmode: primary\n---\nCriticize."),
+    ):
+        (config / kind).mkdir(parents=True, exist_ok=True)
+        (config / kind / f"{name}.md").write_text(text)
+    small = {"name": "Small", "tool_call": True, "limit": {"context": 64_000, "output": 1000}}
+    patching = {**small, "name": "Patching"}
+    provider = {"scripted": {"models": {SMALL: small, PATCHING: patching}}}
+    (config / "opencode.json").write_text(json.dumps({"provider": provider}))
+
+
 @pytest.fixture(scope="package")
 def server(llm: ScriptedLLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenCodeServer]:
-    with running_opencode(tmp_path_factory.mktemp("opencode"), llm.url) as server:
+    folder = tmp_path_factory.mktemp("opencode")
+    _configure(folder)
+    with running_opencode(folder, llm.url) as server:
         yield server
 
 

@@ -44,7 +44,8 @@ async def test_o1_an_agent_that_is_taken_up_again_asks_in_the_reply(client: Cont
     await answer(client, request_id, (await until(stream, "ask"))[-1].ask, "once")
     rest = [one async for one in stream]
     assert text_of(rest) == "second done"
-    (result,) = (a.tool_result for a in rest if a.HasField("tool_result"))
+    told, result = (a.tool_result for a in rest if a.HasField("tool_result"))
+    assert "Linux" in told.output
     assert "told" in result.output
 
 

@@ -38,8 +38,6 @@ async def test_text_comes_as_tokens_and_is_kept(client: Contract, llm: ScriptedL
     kept = (await history(client, conversation)).entries
     assert [entry.WhichOneof("entry") for entry in kept] == ["user_text", "assistant_text"]
     assert (kept[0].user_text, kept[1].assistant_text) == (text, "one two three")
-    assert kept[0].turn_id == kept[1].turn_id != ""
-    assert kept[1].completed.output_tokens == 7
 
 
 async def test_reasoning_is_told_apart_and_the_next_message_follows(client: Contract) -> None:
@@ -192,11 +190,16 @@ async def test_an_agent_that_the_reply_starts_asks_in_the_reply(
     conversation = await client.conversation("agents")
     request_id = await client.say(conversation, script([task], [say("both done")]))
     stream = client.answers(request_id)
-    await answer(client, request_id, (await until(stream, "ask"))[-1].ask, "once")
+    seen = await until(stream, "ask")
+    await answer(client, request_id, seen[-1].ask, "once")
     rest = [one async for one in stream]
     assert text_of(rest) == "both done"
-    (result,) = (a.tool_result for a in rest if a.HasField("tool_result"))
-    assert "told" in result.output
+    calls = {a.tool_call.call_id: a.tool_call.name for a in seen + rest if a.HasField("tool_call")}
+    results = [a.tool_result for a in rest if a.HasField("tool_result")]
+    assert [calls[result.call_id] for result in results] == ["bash", "task"]
+    assert calls[seen[-1].ask.call_id] == "bash"
+    assert "Linux" in results[0].output
+    assert "told" in results[1].output
     assert [title for title in (await listed(client)).values() if "look" in title] == []
 
 

@@ -14,6 +14,9 @@ from tests.support.peers.opencode_server import OpenCodeServer
 from tests.support.peers.scripted_llm import ScriptedLLM, call, cut, fail, say, script, think, wait
 from tests.support.peers.talk import questions
 
+USED = "context 18 of 128,000 tokens (0%)"
+"""The line after a reply: what the scripted model counts for its last step."""
+
 
 @pytest.fixture
 def terminal(service: ServiceProcess, proxy: CuttingProxy, tmp_path: Path) -> Iterator[Terminal]:
@@ -35,7 +38,7 @@ def test_text_reasoning_and_tools(terminal: Terminal, server: OpenCodeServer) ->
         assert f'tool read {{"filePath": "{path}"}}' in shown
     assert any("the text of it" in line for line in shown)
     assert "  tool read failed" in shown
-    assert shown[-1] == "both read"
+    assert shown[-2:] == ["both read", USED]
 
 
 REJECT = "  3. reject (Reject once)"
@@ -51,14 +54,14 @@ def test_permissions(terminal: Terminal, llm: ScriptedLLM) -> None:
     assert asked[-3:] == ["  1. once (Allow once)", f"  2. always ({scope})", REJECT]
     assert any("printf first" in line for line in asked)
     once = terminal.say("1")
-    assert (once[0], once[-1]) == ("once", "went on")
+    assert (once[0], *once[-2:]) == ("once", "went on", USED)
     assert any("first" in line for line in once)
 
     assert terminal.say(bash("basename second"))[-1] == REJECT
-    assert terminal.say("always")[-1] == "went on"
+    assert terminal.say("always")[-2:] == ["went on", USED]
     again = terminal.say(bash("basename second"))
     assert not [line for line in again if line.startswith("?")]
-    assert again[-1] == "went on"
+    assert again[-2:] == ["went on", USED]
 
     assert terminal.say(bash("printf third"))[-1] == REJECT
     refused = terminal.say("3")
@@ -67,7 +70,7 @@ def test_permissions(terminal: Terminal, llm: ScriptedLLM) -> None:
 
     text = bash("printf fourth")
     assert terminal.say(text)[-1] == REJECT
-    assert terminal.say("3: use echo instead")[-1] == "went on"
+    assert terminal.say("3: use echo instead")[-2:] == ["went on", USED]
     assert "use echo instead" in llm.about(text)[-1].tool_results[-1]
 
 
@@ -79,7 +82,7 @@ def test_questions(terminal: Terminal, llm: ScriptedLLM) -> None:
     second = terminal.say("1, 2")
     assert second[0] == "Yes, No"
     assert second[-5:] == ["? And which?", *details]
-    assert terminal.say("in my own words")[-1] == "thanks"
+    assert terminal.say("in my own words")[-2:] == ["thanks", USED]
     assert "in my own words" in llm.about(text)[-1].tool_results[-1]
 
     assert terminal.say(script([questions("Well?")], [say("never")]))[-1] == "  2. No"
@@ -91,18 +94,18 @@ def test_failures_are_told_and_what_comes_twice_is_said_to_be_void(
 ) -> None:
     shown = terminal.say(script([fail(500, 2, retry_after_ms="20"), say("recovered")]))
     assert len([line for line in shown if "scripted failure 500" in line]) == 2
-    assert shown[-1] == "recovered"
+    assert shown[-2:] == ["recovered", USED]
 
     terminal.type(script([say("a ", "b "), wait("terminal-cut"), cut(), say("c")]))
     assert terminal.until("a b ").strip() == ""
     llm.go("terminal-cut")
     rest = terminal.prompt().strip().splitlines()
     assert "the last 2 tokens above are void and will be sent again" in rest
-    assert rest[-1] == "a b c"
+    assert rest[-2:] == ["a b c", USED]
 
     for status, code in ((400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED")):
         assert terminal.say(script([fail(status)]))[-1].startswith(f"{code}: ")
-    assert terminal.say(script([say("better")])) == ["better"]
+    assert terminal.say(script([say("better")])) == ["better", USED]
 
 
 def test_ctrl_c_in_text_in_a_tool_in_a_retry_and_in_an_ask(
@@ -128,7 +131,7 @@ def test_ctrl_c_in_text_in_a_tool_in_a_retry_and_in_an_ask(
 
     assert terminal.say(script([questions("Well?")]))[-1] == "  2. No"
     assert cancelled()
-    assert terminal.say(script([say("alive")])) == ["alive"]
+    assert terminal.say(script([say("alive")])) == ["alive", USED]
 
 
 def test_a_cut_between_service_and_server_loses_no_word(
@@ -141,7 +144,7 @@ def test_a_cut_between_service_and_server_loses_no_word(
     llm.go("terminal-gap")
     assert llm.about(text)[0].ended.wait(20)
     proxy.mend()
-    assert re.sub(r"\s+", " ", terminal.prompt()).strip() == "two three"
+    assert re.sub(r"\s+", " ", terminal.prompt()).strip() == f"two three {USED}"
 
 
 def test_two_people_at_once_and_a_conversation_deleted_under_a_reply(
@@ -155,7 +158,7 @@ def test_two_people_at_once_and_a_conversation_deleted_under_a_reply(
             person.until(f"{gate} ")
         for person, gate in reversed(both.items()):
             llm.go(gate)
-            assert person.prompt().strip() == "done"
+            assert person.prompt().strip().splitlines() == ["done", USED]
 
         other.type(script([say("still "), wait("never")]))
         other.until("still ")

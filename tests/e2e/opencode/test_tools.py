@@ -5,6 +5,8 @@ import os
 from typing import Any
 
 from tests.e2e.contract_client import Contract, message
+from tests.e2e.opencode.conftest import PATCHING
+from tests.e2e.opencode.peer import send
 from tests.e2e.service_process import ServiceProcess
 from tests.support.peers.cutting_proxy import CuttingProxy
 from tests.support.peers.opencode_server import OpenCodeServer
@@ -76,3 +78,41 @@ async def test_the_plan_the_usage_and_a_change_are_shown(
     assert "+new" in diff.patch
     places = [place.path for one in seen for place in one.tool_call.locations]
     assert places == [str(path)] * 2
+
+
+async def test_every_file_of_a_patch_and_a_new_file_are_changes(
+    service: ServiceProcess, proxy: CuttingProxy, server: OpenCodeServer
+) -> None:
+    """OpenCode itself tells only what a new file contains."""
+    proxy.mend()
+    new, old, moved, gone = (
+        server.project / f"{name}.txt" for name in ("new", "old", "to", "gone")
+    )
+    old.write_text("hello\n")
+    gone.write_text("bye\n")
+    patch = "\n".join(
+        [
+            "*** Begin Patch",
+            "*** Update File: old.txt",
+            "*** Move to: to.txt",
+            "@@",
+            "-hello",
+            "+welcome",
+            "*** Delete File: gone.txt",
+            "*** End Patch",
+        ]
+    )
+    steps: list[Any] = [[call("apply_patch", patchText=patch)], [say("done")]]
+    async with follower(service) as client:
+        conversation = await client.conversation("patch")
+        patched = await send(client, conversation, script(*steps), model=f"scripted/{PATCHING}")
+        write = call("write", filePath=str(new), content="one\ntwo\n")
+        written = await client.reply(conversation, script([write], [say("done")]))
+    diffs = {diff.path: diff.patch for one in patched for diff in one.tool_result.diffs}
+    assert diffs.keys() == {str(moved), str(gone)}
+    assert "-hello" in diffs[str(moved)]
+    assert "+welcome" in diffs[str(moved)]
+    assert "-bye" in diffs[str(gone)]
+    (diff,) = (diff for one in written for diff in one.tool_result.diffs)
+    assert diff.patch == f"--- /dev/null\n+++ {new}\n@@ -0,0 +1,2 @@\n+one\n+two\n"
+    assert new.read_text() == "one\ntwo\n"

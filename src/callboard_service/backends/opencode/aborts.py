@@ -4,7 +4,9 @@ Aborts ── one actor for each conversation in which a reply is being stopped
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Never, TypeAlias
 
 from actors import (
@@ -20,6 +22,7 @@ from actors import (
     Supervision,
 )
 from callboard_service.backends.opencode.api import Api
+from callboard_service.backends.opencode.patience import patiently
 
 ONCE: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
 
@@ -29,10 +32,14 @@ _BETWEEN: Final = 0.1
 
 @dataclass(slots=True)
 class AbortReply:
-    """Stop the reply in a conversation. underway: it was seen to run."""
+    """Stop the reply in a conversation.
+
+    underway: it was seen to run. leftovers: ids of messages to delete once it has stopped.
+    """
 
     conversation_id: str
     underway: bool
+    leftovers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -44,6 +51,15 @@ class Quiet:
 
 
 AbortMessage: TypeAlias = AbortReply | Quiet
+
+
+async def remove(api: Api, conversation_id: str, message_ids: Sequence[str]) -> None:
+    """Delete messages of a conversation whose reply has ended. Raises Failure.
+
+    The server refuses to delete any for a moment after it has reported that the reply has ended.
+    """
+    for message_id in message_ids:
+        await patiently(partial(api.delete_message, conversation_id, message_id))
 
 
 class Stopping(Actor[Never]):
@@ -60,6 +76,7 @@ class Stopping(Actor[Never]):
             if not self._what.underway:
                 await self._wait_until_busy()
             await self._api.abort(self._what.conversation_id)
+            await remove(self._api, self._what.conversation_id, self._what.leftovers)
         except Failure as failure:
             self._log.warning("a reply may go on unheard", reason=str(failure))
         self.context.stop()

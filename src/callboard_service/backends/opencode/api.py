@@ -21,9 +21,7 @@ from callboard_service.backends.opencode.fields import (
     Table,
     as_table,
     as_tables,
-    number,
     table,
-    tables,
     text,
 )
 
@@ -57,6 +55,7 @@ _STATUS: Final = {
     401: (Code.UNAUTHENTICATED, "the OpenCode server rejected the password"),
     403: (Code.PERMISSION_DENIED, "the OpenCode server denied access"),
     404: (Code.NOT_FOUND, "the OpenCode server cannot find this"),
+    409: (Code.UNAVAILABLE, "the OpenCode conversation is busy"),
     429: (Code.RESOURCE_EXHAUSTED, "the OpenCode server accepts no more requests for now"),
 }
 _RETRYABLE: Final = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
@@ -119,16 +118,21 @@ class Api:
             raise _failure(_OTHER)
         return place
 
-    async def models(self) -> dict[tuple[str, str], int]:
-        """Return the context sizes of all models, by their provider and own name; 0: unknown."""
-        answer = as_table(await self._call("GET", "/config/providers"))
-        sizes: dict[tuple[str, str], int] = {}
-        for provider in tables(answer, "providers"):
-            models = table(provider, "models")
-            for model in models:
-                limit = table(table(models, model), "limit")
-                sizes[text(provider, "id"), model] = number(limit, "context")
-        return sizes
+    async def providers(self) -> Table:
+        """Return the usable models: `{providers: [{id, models}], default: {provider: model}}`."""
+        return as_table(await self._call("GET", "/config/providers"))
+
+    async def agents(self) -> list[Table]:
+        """Return all agents, those for the model's use and hidden ones too."""
+        return as_tables(await self._call("GET", "/agent"))
+
+    async def config(self) -> Table:
+        """Return the configuration, which may contain secrets."""
+        return as_table(await self._call("GET", "/config"))
+
+    async def commands(self) -> list[Table]:
+        """Return the commands of the project."""
+        return as_tables(await self._call("GET", "/command"))
 
     async def sessions(self) -> list[Table]:
         """Return the project's conversations, the most recently changed first."""
@@ -146,6 +150,18 @@ class Api:
         if self.directory and text(info, "directory") != self.directory:
             raise unknown(name)
         return info
+
+    async def update(self, name: str, changes: Mapping[str, object]) -> Table:
+        """Change a conversation and return it. Raises Failure: NOT_FOUND."""
+        return as_table(await self._call("PATCH", f"/session/{known(name)}", body=changes))
+
+    async def fork(self, name: str, message_id: str = "") -> Table:
+        """Copy the messages before this one into a new conversation, and return that.
+
+        message_id: empty: all messages. The server copies all for an unknown one as well.
+        """
+        body = {"messageID": message_id} if message_id else {}
+        return as_table(await self._call("POST", f"/session/{known(name)}/fork", body=body))
 
     async def children(self, name: str) -> list[str]:
         """Return the conversations of agents started from this one, directly or indirectly.
@@ -170,20 +186,44 @@ class Api:
         """Stop the reply that runs in a conversation, if any."""
         await self._call("POST", f"/session/{known(name)}/abort")
 
-    async def prompt(
-        self, name: str, words: str, model: tuple[str, str] | None, message_id: str = ""
-    ) -> None:
+    async def prompt(self, name: str, message: Mapping[str, object]) -> None:
         """Ask for a reply, which comes as events.
 
-        message_id: of the message; empty: the server's choice. The same one must not be posted
-        twice: the server would append the words to the first message.
+        The same `messageID` must not be posted twice: the server would append the words to the
+        first message.
         """
-        body: dict[str, object] = {"parts": [{"type": "text", "text": words}]}
-        if message_id:
-            body["messageID"] = message_id
-        if model is not None:
-            body["model"] = {"providerID": model[0], "modelID": model[1]}
-        await self._call("POST", f"/session/{known(name)}/prompt_async", body=body)
+        await self._call("POST", f"/session/{known(name)}/prompt_async", body=message)
+
+    async def add(self, name: str, message: Mapping[str, object]) -> None:
+        """Add a message, as `prompt`, for which no reply is started."""
+        body = {**message, "noReply": True}
+        await self._call("POST", f"/session/{known(name)}/message", body=body)
+
+    async def command(self, name: str, command: Mapping[str, object]) -> None:
+        """Run a command. Its reply comes as events; return when it has ended.
+
+        Closing the connection before does not stop the reply.
+        """
+        forever = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+        path = f"/session/{known(name)}/command"
+        async with self._answer("POST", path, body=command, timeout=forever):
+            pass
+
+    async def mark(self, name: str, message_id: str, metadata: Mapping[str, object]) -> None:
+        """Add a part with this metadata to a message; neither the model nor a user sees it."""
+        part_id = f"prt_{message_id}"
+        part = {
+            "id": part_id,
+            "sessionID": name,
+            "messageID": message_id,
+            "type": "text",
+            "text": "",
+            "synthetic": True,
+            "ignored": True,
+            "metadata": metadata,
+        }
+        path = f"/session/{known(name)}/message/{message_id}/part/{part_id}"
+        await self._call("PATCH", path, body=part)
 
     async def messages(self, name: str, limit: int, earlier: str = "") -> Page:
         """Return the newest messages, or those before the cursor `earlier`."""
@@ -203,18 +243,22 @@ class Api:
                     raise
             count = max(count // 8, 1)
 
-    async def has_message(self, name: str, message_id: str) -> bool:
-        """Return whether a conversation has a message."""
+    async def message(self, name: str, message_id: str) -> Table | None:
+        """Return a message; None if the conversation has none with this id."""
         try:
-            await self._call("GET", f"/session/{known(name)}/message/{message_id}")
+            found = await self._call("GET", f"/session/{known(name)}/message/{message_id}")
         except Failure as failure:
             if failure.code is not Code.NOT_FOUND:
                 raise
-            return False
-        return True
+            return None
+        return as_table(found)
+
+    async def has_message(self, name: str, message_id: str) -> bool:
+        """Return whether a conversation has a message."""
+        return await self.message(name, message_id) is not None
 
     async def delete_message(self, name: str, message_id: str) -> None:
-        """Delete a message. Raises Failure: NOT_FOUND."""
+        """Delete a message, if it is there. Raises Failure: UNAVAILABLE while a reply runs."""
         await self._call("DELETE", f"/session/{known(name)}/message/{message_id}")
 
     async def status(self, name: str) -> Table:

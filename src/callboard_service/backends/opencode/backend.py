@@ -7,33 +7,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
-from callboard.v1.chat_pb2 import History, HistoryEntry, SessionInfo, SessionList
+from callboard.v1.chat_pb2 import (
+    CommandList,
+    History,
+    HistoryEntry,
+    OptionList,
+    SessionInfo,
+    SessionList,
+    SteerEvent,
+)
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
 from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet
-from callboard_service.backends.opencode.api import Address, Api, known
-from callboard_service.backends.opencode.begun import look_for, message_id_of
+from callboard_service.backends.opencode.api import Address, known
+from callboard_service.backends.opencode.begun import look_for, messages_of
 from callboard_service.backends.opencode.child import Child
-from callboard_service.backends.opencode.fields import Table, table, text
+from callboard_service.backends.opencode.choosing import Choosing
+from callboard_service.backends.opencode.commands import command_list
+from callboard_service.backends.opencode.fields import Table
+from callboard_service.backends.opencode.forks import Forks
+from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.history import (
     HistoryReader,
     States,
+    changes_of,
     positions,
     session_info,
 )
 from callboard_service.backends.opencode.hub import Hub
+from callboard_service.backends.opencode.marks import mark_of, message_id_of, parent_of
 from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import DELETED, Run
 from callboard_service.backends.opencode.server import Server
 from callboard_service.backends.opencode.sharing import Shared
+from callboard_service.backends.opencode.steering import Steering
 from callboard_service.backends.opencode.turns import OpenCodeTurns
+from callboard_service.backends.opencode.usage import cost_before
 from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.backends.stored import StoredConversations
-from callboard_service.backends.without_extras import WithoutExtras, lacks
+from callboard_service.backends.without_extras import WithoutExtras
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 if TYPE_CHECKING:
     from callboard_service.backends.journal import TurnJournal
-    from callboard_service.backends.opencode.usage import ContextSizes
 
 STREAM_WAIT: Final = 10.0
 """Seconds that a reply waits for the event stream before it starts."""
@@ -51,7 +66,7 @@ class OpenCodeBackend(WithoutExtras):
     """
 
     name = "opencode"
-    features: Collection[str] = ()
+    features: Collection[str] = ("commands", "fork", "options", "steer")
     resumes = True
 
     def __init__(
@@ -67,7 +82,6 @@ class OpenCodeBackend(WithoutExtras):
         self._hub = Hub(lambda name: self._abort(name, underway=True))
         self._aborts: ActorRef[AbortMessage] | None = None
         self._sessions = Shared(self._list)
-        self._context_sizes: ContextSizes = {}
         self._reading = asyncio.Semaphore(HISTORIES)
 
         def report(line: str) -> None:
@@ -76,6 +90,10 @@ class OpenCodeBackend(WithoutExtras):
         self._turns = StoredConversations(turns, report)
         self._journal = OpenCodeTurns(self._turns, self._session, self._newest, self._forget)
         self.journal: TurnJournal = self._journal
+        self._choosing = Choosing(self._turns)
+        self._forks = Forks(self._turns, self._journal.kept_entries)
+        self._steerings: dict[str, Steering] = {}
+        """For each running turn, how messages are handed to its reply."""
 
     @property
     def data_folder(self) -> Path | None:
@@ -134,7 +152,8 @@ class OpenCodeBackend(WithoutExtras):
         """Return a page of the project's conversations, the most recently changed first."""
         after = decode_position(page) if page else None
         sessions = await self._sessions.get()
-        return page_of(positions(sessions, after, await self._states()), limit, at_most_bytes)
+        found = positions(sessions, after, await self._states(), archived=archived)
+        return page_of(found, limit, at_most_bytes)
 
     async def _list(self) -> list[Table]:
         return await (await self._hub.api()).sessions()
@@ -145,26 +164,68 @@ class OpenCodeBackend(WithoutExtras):
         create_id: kept here, as the server does not know it. If this process dies between the
         server's answer and the store's, a repeated request creates another conversation.
         """
-        if create_id:
-            known = await self._turns.read(lambda store: store.created_by(create_id))
-            if known:
-                return await self.get(known)
+        if made := await self._created_by(create_id):
+            return await self.get(made)
         info = session_info(await (await self._hub.api()).create(title), {})
         if create_id:
             await self._turns.write(lambda store: store.ensure(info.id, create_id))
         return info
 
+    async def _created_by(self, create_id: str) -> str:
+        if not create_id:
+            return ""
+        return await self._turns.read(lambda store: store.created_by(create_id))
+
     async def update(
         self, conversation_id: str, title: str | None, archived: bool | None
     ) -> SessionInfo:
-        """Raise Failure, UNIMPLEMENTED."""
-        raise lacks("update")
+        """Change what is not None, and return the conversation. Raises Failure: NOT_FOUND.
+
+        The server keeps both. If the title is blank, the model will give one with the first reply.
+        """
+        api = await self._hub.api()
+        session = await api.session(conversation_id)
+        changes = changes_of(title, archived)
+        if changes:
+            session = await api.update(conversation_id, changes)
+        return session_info(session, await self._states())
 
     async def fork(
         self, conversation_id: str, before: str, title: str, create_id: str
     ) -> SessionInfo:
-        """Raise Failure, UNIMPLEMENTED."""
-        raise lacks("fork")
+        """Copy a conversation up to, but not including, an entry; see `ChatBackend`.
+
+        Without a title, OpenCode numbers the copies. create_id: as in `create`.
+        """
+        made = await self._created_by(create_id)
+        if not made:
+            api = await self._hub.api()
+            async with self._reading:
+                made = await self._forks.fork(api, conversation_id, before, title, create_id)
+        return await self.get(made)
+
+    async def options(self, conversation_id: str) -> OptionList:
+        """Return the model, the agent and the model's effort; see `ChatBackend`."""
+        return await self._choosing.options(await self._hub.api(), conversation_id)
+
+    async def set_option(self, conversation_id: str, option_id: str, value: str) -> OptionList:
+        """Choose, and return what can be chosen then; see `ChatBackend`."""
+        api = await self._hub.api()
+        return await self._choosing.set_option(api, conversation_id, option_id, value)
+
+    async def commands(self, conversation_id: str) -> CommandList:
+        """Return the project's commands. Raises Failure: NOT_FOUND."""
+        api = await self._hub.api()
+        if conversation_id:
+            await api.session(conversation_id)
+        return command_list(await api.commands())
+
+    async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
+        """Hand a message to the running reply; see `ChatBackend`."""
+        steering = self._steerings.get(turn_id)
+        if steering is None or steering.handed.closed:
+            raise Failure(Code.FAILED_PRECONDITION, "the reply takes no messages now")
+        await steering.hand(message)
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation of the project. Raises Failure: NOT_FOUND."""
@@ -199,15 +260,13 @@ class OpenCodeBackend(WithoutExtras):
         return page.entries[-1].id if page.entries else ""
 
     async def _forget(self, conversation_id: str, turn_id: str) -> None:
-        """Delete a turn's message and the replies to it; what cannot be deleted stays there."""
-        message_id = message_id_of(turn_id)
+        """Delete a turn's messages and the replies to them; what cannot be deleted stays there."""
         try:
             api = await self._hub.api()
             await self._quiet(conversation_id)
-            begun = await look_for(api, conversation_id, message_id, far=True)
-            for info in (table(message, "info") for message in reversed(begun.since)):
-                if message_id in (text(info, "id"), text(info, "parentID")):
-                    await api.delete_message(conversation_id, text(info, "id"))
+            copied = bool(parent_of(await api.session(conversation_id)))
+            for name in await messages_of(api, conversation_id, turn_id, copied=copied):
+                await api.delete_message(conversation_id, name)
         except Failure as failure:
             self._log.warning("a replaced message stays in OpenCode", reason=str(failure))
 
@@ -227,9 +286,14 @@ class OpenCodeBackend(WithoutExtras):
             return await self._journal.kept_entries(conversation_id, turn_id)
 
         api = await self._hub.api()
-        await api.session(conversation_id)
+
+        async def turn_of(message_id: str) -> str:
+            return mark_of(await api.message(conversation_id, message_id) or {}).turn_id
+
+        copied = parent_of(await api.session(conversation_id))
         async with self._reading:
-            reader = HistoryReader(size, before, at_most_bytes, kept)
+            named = turn_of if copied else None
+            reader = HistoryReader(size, before, at_most_bytes, kept, named)
             earlier: str | None = ""
             while earlier is not None:
                 page = await api.page(conversation_id, earlier)
@@ -244,11 +308,11 @@ class OpenCodeBackend(WithoutExtras):
         the service, what OpenCode has stored comes at once; it stores each text when that is
         complete.
         """
-        name, message_id = known(prompt.conversation_id), message_id_of(prompt.turn_id)
+        name, turn_id = known(prompt.conversation_id), prompt.turn_id
         api = await self._hub.api()
         try:
-            await api.session(name)
-            model = None if prompt.resumed else await self._chosen(api, prompt.model)
+            session = await api.session(name)
+            asked = None if prompt.resumed else await self._choosing.message(api, session, prompt)
             await self._quiet(name)
             await self._streaming()
             children = await api.children(name)
@@ -256,43 +320,31 @@ class OpenCodeBackend(WithoutExtras):
             if prompt.resumed:  # it may go on, and nobody would hear it
                 self._abort(name, underway=True)
             raise
+        handed = Handed(turn_id)
+        steering = Steering(api, name, handed, self._log)
         with self._hub.listening(name, children) as inbox:
-            begun = await look_for(api, name, message_id, far=prompt.resumed)
-            run = Run(name, begun.before, children, self._context_sizes)
+            begun = await look_for(api, name, message_id_of(turn_id), far=prompt.resumed)
+            handed.restore(begun.since)
+            sizes, cost = self._choosing.context_sizes, cost_before(session, begun.since)
+            run = Run(name, begun.before, children, sizes, handed, cost)
             conductor = Conductor(api, run, inbox, prompt, self._patience)
+            self._steerings[turn_id] = steering
             try:
-                if prompt.resumed or begun.since:
-                    for event in await conductor.take_up(begun.since):
-                        yield event
-                else:
-                    await api.prompt(name, prompt.text, model, message_id)
+                for event in await conductor.begin(asked, begun):
+                    yield event
                 async for event in conductor.events():
                     yield event
+                await steering.take_back()
             finally:
+                handed.closed = True
+                self._steerings.pop(turn_id, None)
                 if run.end is None or (isinstance(run.end, Failure) and run.end.message == DELETED):
-                    self._abort(name, underway=run.underway)
+                    self._abort(name, underway=run.underway, leftovers=handed.unused())
                 await conductor.close()
         if isinstance(run.end, Failure):
             raise run.end
         assert run.end is not None
         yield run.end
-
-    async def _chosen(self, api: Api, model: str) -> tuple[str, str] | None:
-        """Return the model's provider and own name; None for an empty one.
-
-        OpenCode would keep an unknown model selected. Raises Failure: INVALID_ARGUMENT if unknown.
-        """
-        if model:
-            self._context_sizes = await api.models()
-        elif not self._context_sizes:
-            with suppress(Failure):  # then nobody learns how large the context is
-                self._context_sizes = await api.models()
-        if not model:
-            return None
-        provider, _, own = model.partition("/")
-        if (provider, own) not in self._context_sizes:
-            raise Failure(Code.INVALID_ARGUMENT, f"OpenCode has no model {model[:80]!r}")
-        return provider, own
 
     async def _streaming(self) -> None:
         """Wait for the event stream, because earlier events would be missed. Raises Failure."""
@@ -303,10 +355,13 @@ class OpenCodeBackend(WithoutExtras):
             message = "no events arrive from the OpenCode server"
             raise Failure(Code.UNAVAILABLE, message, retryable=True) from None
 
-    def _abort(self, name: str, *, underway: bool) -> None:
-        """Have the reply stopped, without waiting: the caller may be ending."""
+    def _abort(self, name: str, *, underway: bool, leftovers: tuple[str, ...] = ()) -> None:
+        """Have the reply stopped, without waiting: the caller may be ending.
+
+        leftovers: ids of messages to delete then.
+        """
         if self._aborts is not None:
-            self._aborts.tell(AbortReply(name, underway))
+            self._aborts.tell(AbortReply(name, underway, leftovers))
 
     async def _quiet(self, name: str) -> None:
         """Wait until no reply is being stopped there: an abort would stop the next reply too.

@@ -1,31 +1,13 @@
-"""What an OpenCode server has of a turn: its message, whose id names the turn, and the reply.
+"""What an OpenCode server has of a turn: its message, whose id names the turn, and the reply."""
 
-OpenCode 1.18.33 accepts any message id that begins with "msg". It orders messages by the time at
-which it got them, so the ids that are posted here need not sort.
-"""
-
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import takewhile
 
 from callboard_service.backends.opencode.api import Api
 from callboard_service.backends.opencode.fields import Table, table, text
-from callboard_service.backends.opencode.run import Baseline
-
-_PREFIX: Final = "msg_"
-_OURS: Final = re.compile(r"msg_([0-9a-f]{32})")
-
-
-def message_id_of(turn_id: str) -> str:
-    """Return the id of a turn's message in OpenCode; empty if the turn has no id."""
-    return _PREFIX + turn_id if turn_id else ""
-
-
-def turn_id_of(message_id: str) -> str:
-    """Return the turn that a message's id names; empty for those of OpenCode and its clients."""
-    ours = _OURS.fullmatch(message_id)
-    return "" if ours is None else ours[1]
+from callboard_service.backends.opencode.marks import mark_of, message_id_of
+from callboard_service.backends.opencode.messages import Baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +15,13 @@ class Begun:
     """Where a turn begins.
 
     before: what comes before it. since: its message and everything after it, oldest first; empty if
-    the server does not have the message.
+    the server does not have the message. leftovers: ids of messages at the end of the conversation
+    that were handed to an earlier reply, which has not used them.
     """
 
     before: Baseline
     since: Sequence[Table] = ()
+    leftovers: Sequence[str] = ()
 
 
 async def look_for(api: Api, conversation_id: str, message_id: str, *, far: bool) -> Begun:
@@ -53,13 +37,48 @@ async def look_for(api: Api, conversation_id: str, message_id: str, *, far: bool
             messages = [*page.messages, *messages]
             place = _place(page.messages, message_id)
     if place is None:
-        return Begun(Baseline.of(messages, all_of_them=not page.earlier))
+        before = Baseline.of(messages, all_of_them=not page.earlier)
+        return Begun(before, leftovers=_leftovers(messages))
     since = messages[place:]
-    before = messages[:place]
-    if not before and page.earlier:
+    older = messages[:place]
+    if not older and page.earlier:
         page = await api.page(conversation_id, page.earlier)
-        before = list(page.messages)
-    return Begun(Baseline.of(before, all_of_them=not page.earlier), since)
+        older = list(page.messages)
+    return Begun(Baseline.of(older, all_of_them=not page.earlier), since)
+
+
+async def messages_of(api: Api, conversation_id: str, turn_id: str, *, copied: bool) -> list[str]:
+    """Return the ids of a turn's messages, newest first; empty if the server has none of them.
+
+    They are the user's, those that were handed to the turn, and the replies to these. copied: the
+    messages may have come with a copy of the conversation. Raises Failure.
+    """
+    if not copied and not await api.has_message(conversation_id, message_id_of(turn_id)):
+        return []
+    later: list[Table] = []
+    earlier = ""
+    while True:
+        page = await api.page(conversation_id, earlier)
+        for message in reversed(page.messages):
+            later.append(message)
+            mark = mark_of(message)
+            if mark.turn_id == turn_id and not mark.handed:
+                return _answering(later, turn_id)
+        if not page.earlier:
+            return []
+        earlier = page.earlier
+
+
+def _leftovers(messages: Sequence[Table]) -> list[str]:
+    left = list(takewhile(lambda message: mark_of(message).handed, reversed(messages)))
+    return [text(table(message, "info"), "id") for message in left]
+
+
+def _answering(messages: Sequence[Table], turn_id: str) -> list[str]:
+    infos = [table(message, "info") for message in messages if mark_of(message).turn_id == turn_id]
+    asked = {text(info, "id") for info in infos}
+    found = (table(message, "info") for message in messages)
+    return [text(i, "id") for i in found if asked & {text(i, "id"), text(i, "parentID")}]
 
 
 def _place(messages: Sequence[Table], message_id: str) -> int | None:

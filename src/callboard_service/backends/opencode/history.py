@@ -7,6 +7,7 @@ from, so it is the same each time.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,14 +20,15 @@ from callboard.v1.chat_pb2 import (
     HistoryEntry,
     SessionInfo,
 )
-from callboard_service.backends.opencode.begun import turn_id_of
 from callboard_service.backends.opencode.failures import STOPPED, failure_of
 from callboard_service.backends.opencode.fields import Table, number, table, tables, text
+from callboard_service.backends.opencode.marks import mark_of, parent_of, turn_id_of
 from callboard_service.backends.opencode.tools import call_of, result_of
 from callboard_service.pages import PageBudget, encode_position
 
 States: TypeAlias = Mapping[str, ConversationState.ValueType]
 KeptEntries: TypeAlias = Callable[[str], Awaitable[Sequence[HistoryEntry] | None]]
+TurnOf: TypeAlias = Callable[[str], Awaitable[str]]
 
 _LATEST: Final = 253402300799999
 """The last millisecond of the year 9999, the end of the range of timestamps."""
@@ -45,14 +47,39 @@ def session_info(session: Table, states: States) -> SessionInfo:
         title=text(session, "title"),
         created_at=_timestamp(number(time, "created")),
         updated_at=_timestamp(number(time, "updated")),
+        parent_id=parent_of(session),
+        archived=is_archived(session),
     )
 
 
+def is_archived(session: Table) -> bool:
+    """Return whether a conversation is archived: OpenCode keeps since when; 0: it is not."""
+    return number(table(session, "time"), "archived") > 0
+
+
+def changes_of(title: str | None, archived: bool | None) -> dict[str, object]:
+    """Return what to change in a conversation; None: as it is."""
+    changes: dict[str, object] = {}
+    if title is not None:
+        # OpenCode has the model replace a title of this form when it first replies.
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        changes["title"] = title if title.strip() else f"New session - {now}"
+    if archived is not None:
+        # OpenCode 1.18.33 ignores null.
+        since = int(datetime.now(UTC).timestamp() * 1000) if archived else 0
+        changes["time"] = {"archived": since}
+    return changes
+
+
 def positions(
-    sessions: Sequence[Table], after: tuple[int, str] | None, states: States
+    sessions: Sequence[Table], after: tuple[int, str] | None, states: States, *, archived: bool
 ) -> Iterator[tuple[SessionInfo, str]]:
-    """Yield the conversations after a position, newest first, each with its page token."""
-    keyed = [(_updated(session), text(session, "id"), session) for session in sessions]
+    """Yield the conversations after a position, newest first, each with its page token.
+
+    archived: also archived ones.
+    """
+    shown = (session for session in sessions if archived or not is_archived(session))
+    keyed = [(_updated(session), text(session, "id"), session) for session in shown]
     keyed.sort(key=lambda entry: entry[:2], reverse=True)
     for updated, name, session in keyed:
         if after is None or (updated, name) < after:
@@ -69,12 +96,24 @@ class HistoryReader:
     size, at_most_bytes: limits for the entries and for their encoded bytes; the page has at least
     one entry. before: only entries before this one; empty: all. kept: returns the entries of a turn
     that this service has kept, which take the place of its messages; None for an unknown turn.
+    turn_of: returns the turn of a message whose id does not name it; None: there are no such
+    messages.
     """
 
-    def __init__(self, size: int, before: str, at_most_bytes: int, kept: KeptEntries) -> None:
+    def __init__(
+        self,
+        size: int,
+        before: str,
+        at_most_bytes: int,
+        kept: KeptEntries,
+        turn_of: TurnOf | None = None,
+    ) -> None:
         self._size = size
         self._before = before
         self._kept = kept
+        self._turn_of = turn_of
+        self._turns: dict[str, str] = {}
+        """For the id of each of the user's messages: its turn; empty: it is none of ours."""
         self._found = not before
         self._at_most_bytes = at_most_bytes
         self._budget = PageBudget(at_most_bytes)
@@ -89,14 +128,19 @@ class HistoryReader:
 
     async def take(self, messages: Sequence[Table]) -> None:
         """Add a page of messages, all of which are older than those added before."""
+        for message in messages:
+            if is_by_user(message):
+                self._turns[text(table(message, "info"), "id")] = mark_of(message).turn_id
         for message in reversed(messages):
             if self.full:
                 return
-            info = table(message, "info")
-            by_user = text(info, "role") == "user" and _is_shown(message)
+            by_user = is_by_user(message)
             if self._turn is None:
-                turn_id = turn_id_of(text(info, "id" if by_user else "parentID"))
+                info = table(message, "info")
+                turn_id = await self._named_by(text(info, "id" if by_user else "parentID"))
                 self._turn = await self._kept(turn_id) if turn_id else None
+            if by_user and self._turn is not None and mark_of(message).handed:
+                continue  # the turn has it, and its own message comes before
             if by_user:
                 said = [*_entries(message), *self._reply] if self._turn is None else self._turn
                 self._forget_reply()
@@ -108,6 +152,15 @@ class HistoryReader:
                 self._reply_bytes += sum(entry.ByteSize() for entry in entries)
                 if len(self._reply) > self._size or self._reply_bytes > self._at_most_bytes:
                     self._flush()  # they make a page of their own
+
+    async def _named_by(self, message_id: str) -> str:
+        """Return the turn of a user's message; empty if it is none of this service's."""
+        if message_id not in self._turns:
+            turn_id = turn_id_of(message_id)
+            if message_id and not turn_id and self._turn_of is not None:
+                turn_id = await self._turn_of(message_id)
+            self._turns[message_id] = turn_id
+        return self._turns[message_id]
 
     def history(self) -> History:
         """Return the page. Raises Failure: INVALID_ARGUMENT if there is no entry `before`."""
@@ -143,8 +196,10 @@ def entries_of(messages: Sequence[Table]) -> list[HistoryEntry]:
     return [entry for message in messages for entry in _entries(message)]
 
 
-def _is_shown(message: Table) -> bool:
-    """Return whether a user's message is not one that OpenCode has added to a reply itself."""
+def is_by_user(message: Table) -> bool:
+    """Return whether a user has sent the message; OpenCode adds some to replies itself."""
+    if text(table(message, "info"), "role") != "user":
+        return False
     parts = tables(message, "parts")
     added = [p.get("synthetic") is True or text(p, "type") == "compaction" for p in parts]
     return not added or not all(added)

@@ -26,6 +26,7 @@ RESTART_WAIT: Final = 15.0
 
 _AWAY: Final = "the OpenCode server is not connected"
 _OF_CHILDREN: Final = ("permission.", "question.", "session.created")
+"""Kinds of events of agents that concern the reply; their tool calls do as well."""
 
 
 class Stream(Enum):
@@ -170,8 +171,12 @@ class Hub:
         if kind == "session.error" and not name:  # it may be about any running reply
             for each in self._inboxes.values():
                 each.put(event, size)
-        if name not in self._inboxes and kind.startswith(_OF_CHILDREN):
+        if name not in self._inboxes and (kind.startswith(_OF_CHILDREN) or _is_call(kind, data)):
             name = self._parents.get(name, "")
         inbox = self._inboxes.get(name)
         if inbox is not None:
             inbox.put(event, size)
+
+
+def _is_call(kind: str, data: Table) -> bool:
+    return kind == "message.part.updated" and text(table(data, "part"), "type") == "tool"

@@ -1,21 +1,23 @@
 """Conduct one reply: take in events, check the server's state when in doubt, and answer asks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt, ReplyEvent
-from callboard_service.backends.opencode.api import CALL_TIMEOUT, Api
+from callboard_service.backends.opencode.aborts import remove
+from callboard_service.backends.opencode.api import CALL_TIMEOUT, MAX_CHILDREN, Api
+from callboard_service.backends.opencode.begun import Begun
 from callboard_service.backends.opencode.child import START_TIMEOUT
 from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.hub import ReplyEvents, Stream
-from callboard_service.backends.opencode.run import Run, State
-
-T = TypeVar("T")
+from callboard_service.backends.opencode.messages import State
+from callboard_service.backends.opencode.patience import patiently
+from callboard_service.backends.opencode.run import Run
 
 PAGE: Final = 100
 """Messages to fetch for a check: more than the steps of one reply between two checks."""
@@ -24,9 +26,6 @@ OVERTAKEN: Final = (
     "OpenCode does not answer, because the conversation has messages dated after its clock; "
     "start a new conversation"
 )
-
-_TRIES: Final = 3
-_PAUSE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,8 @@ class Conductor:
         self._lost = False
         self._doubts = 0
         self._answers: asyncio.Task[None] | None = None
+        self._command: asyncio.Task[None] | None = None
+        self._refusal: Failure | None = None
 
     async def events(self) -> AsyncGenerator[ReplyEvent, None]:
         """Yield the reply's events as they come. Raises Failure."""
@@ -77,6 +78,22 @@ class Conductor:
             for event in await self._next():
                 yield event
 
+    async def begin(self, message: Mapping[str, object] | None, begun: Begun) -> list[ReplyEvent]:
+        """Ask for the reply, unless it has begun; return what it has yielded by then.
+
+        message: a prompt, or a command, which has a "command"; None: nothing is to be asked for.
+        Raises Failure.
+        """
+        if message is None or begun.since:
+            return await self.take_up(begun.since)
+        name = self._prompt.conversation_id
+        await remove(self._api, name, begun.leftovers)
+        if "command" in message:
+            self.run_command(message)
+        else:
+            await self._api.prompt(name, message)
+        return []
+
     async def take_up(self, since: Sequence[Table]) -> list[ReplyEvent]:
         """Return what a reply that began earlier has yielded by now.
 
@@ -86,6 +103,7 @@ class Conductor:
         run = self._run
         # Nothing ends the reply here: all of these messages come before the end.
         events = run.resync(State(since, status={"type": "busy"}))
+        run.missed = True
         for _ in range(self._patience.doubts if since else 0):
             events += run.resync(await patiently(self._state))
             if run.end is not None or not run.unsure:
@@ -94,12 +112,24 @@ class Conductor:
         run.end = Failure(Code.ABORTED, "the OpenCode server did not continue the reply")
         return []
 
+    def run_command(self, command: Mapping[str, object]) -> None:
+        """Ask for the reply by a command; the call lasts as long as the reply."""
+        self._command = asyncio.create_task(self._call(command))
+
+    async def _call(self, command: Mapping[str, object]) -> None:
+        try:
+            await self._api.command(self._prompt.conversation_id, command)
+        except Failure as failure:
+            self._refusal = failure
+            self._inbox.put({})  # so that it is noticed now
+
     async def close(self) -> None:
-        """Stop listening for the user's answers."""
-        if self._answers is not None:
-            self._answers.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._answers
+        """Stop listening for the user's answers, and for the end of the command."""
+        for task in (self._answers, self._command):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _listen(self) -> None:
         while True:
@@ -123,6 +153,8 @@ class Conductor:
             run.lose()
             return [] if self._lost else await self._look()
         events = run.feed(item)
+        if self._refusal is not None and not run.begun:
+            raise run.hint or self._refusal
         if run.unsure and not self._lost and not self._doubts:
             events += await self._look()
         return events
@@ -142,7 +174,9 @@ class Conductor:
         """
         state = await patiently(self._state)
         events = self._run.resync(state)
-        self._doubts = self._doubts + 1 if self._run.unsure else 0
+        # A command may prepare its message for as long as it likes.
+        preparing = self._command is not None and not (self._command.done() or self._run.begun)
+        self._doubts = self._doubts + 1 if self._run.unsure and not preparing else 0
         if self._doubts > self._patience.doubts:
             if self._run.hint is not None:
                 raise self._run.hint
@@ -158,7 +192,10 @@ class Conductor:
         status = await self._api.status(name)
         permissions, questions = await self._api.permissions(), await self._api.questions()
         page = await self._api.messages(name, PAGE)
-        return State(page.messages, status, permissions, questions)
+        of_agents: list[Table] = []
+        for agent in self._run.agents[:MAX_CHILDREN] if self._run.missed else ():
+            of_agents += (await self._api.messages(agent, PAGE)).messages
+        return State(page.messages, status, permissions, questions, of_agents)
 
     async def _settle(self, answer: AnswerRequest) -> list[ReplyEvent]:
         settlement = self._run.asks.answer(answer)
@@ -172,15 +209,3 @@ class Conductor:
             # Somebody else was faster; an event with their answer follows or has been here.
             self._run.unsure = True
         return []
-
-
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Make an idempotent call, and repeat it after a retryable Failure. Raises Failure."""
-    for _ in range(_TRIES - 1):
-        try:
-            return await call()
-        except Failure as failure:
-            if not failure.retryable:
-                raise
-        await asyncio.sleep(_PAUSE)
-    return await call()

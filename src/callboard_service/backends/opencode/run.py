@@ -5,12 +5,11 @@ are recovered from a State, which is fetched when an event leaves doubt (`unsure
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatNotice
+from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatNotice, PlanEvent
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.foreign import Joined
 from callboard_service.backends.opencode.asks import Asks
@@ -25,76 +24,21 @@ from callboard_service.backends.opencode.fields import (
     tables,
     text,
 )
-from callboard_service.backends.opencode.tools import ToolCalls
+from callboard_service.backends.opencode.handed import Handed
+from callboard_service.backends.opencode.messages import Baseline, ModelMessages, State
+from callboard_service.backends.opencode.tools import ToolCalls, agent_of
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
 from callboard_service.backends.opencode.usage import ContextSizes, Usage
-from callboard_service.backends.stops import stopped
 
 DELETED: Final = "the conversation was deleted"
 
-_LARGEST: Final = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """The newest messages before the reply, and the creation time of the oldest of them.
-
-    oldest: in milliseconds since 1970; 0 if there are no others.
-    """
-
-    message_ids: frozenset[str] = frozenset()
-    oldest: int = 0
-
-    @classmethod
-    def of(cls, messages: Sequence[Table], *, all_of_them: bool) -> "Baseline":
-        """Create a baseline from the newest page of messages."""
-        infos = [table(message, "info") for message in messages]
-        created = [number(table(info, "time"), "created") for info in infos]
-        return cls(
-            frozenset(text(info, "id") for info in infos),
-            0 if all_of_them else min(created, default=0),
-        )
-
-    def knows(self, info: Table) -> bool:
-        """Return whether the message was there before, or answers one that was.
-
-        The clock may have been set back since the newest message, so the time identifies only
-        messages that are older than the whole page.
-        """
-        if text(info, "id") in self.message_ids or text(info, "parentID") in self.message_ids:
-            return True
-        return 0 < number(table(info, "time"), "created") < self.oldest
-
-    def after(self, messages: Sequence[Table]) -> Sequence[Table]:
-        """Return those of `messages` (oldest first) that come after all known ones."""
-        ids = [text(table(message, "info"), "id") for message in messages]
-        known = [place for place, name in enumerate(ids) if name in self.message_ids]
-        return messages[known[-1] + 1 :] if known else messages
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The conversation's current state on the server, oldest message first."""
-
-    messages: Sequence[Table] = ()
-    status: Table = field(default_factory=dict)
-    permissions: Sequence[Table] = ()
-    questions: Sequence[Table] = ()
-
-
-@dataclass(slots=True)
-class _Message:
-    """A message of the model."""
-
-    completed: bool = False
-    hidden: bool = False
-    input_tokens: int = 0
-    output_tokens: int = 0
-    finish: str = ""
-
 
 class Run:
-    """One reply, from the prompt to its end. `end` is set when it is over, and stays set."""
+    """One reply, from the prompt to its end. `end` is set when it is over, and stays set.
+
+    children: the agents of earlier replies. handed: the messages that are handed to the reply.
+    cost: of the conversation before the reply.
+    """
 
     def __init__(
         self,
@@ -102,6 +46,8 @@ class Run:
         before: Baseline,
         children: Iterable[str] = (),
         context_sizes: ContextSizes = MappingProxyType({}),
+        handed: Handed | None = None,
+        cost: float = 0.0,
     ) -> None:
         self.end: ChatCompleted | Failure | None = None
         self.unsure = False
@@ -109,17 +55,27 @@ class Run:
         self._conversation_id = conversation_id
         self._before = before
         self._user = ""
-        self._messages: dict[str, _Message] = {}
+        self._began = 0
+        self._handed = handed or Handed()
+        self._messages = ModelMessages()
         self._steps: set[str] = set()
         self._transcript = Transcript()
         self._tools = ToolCalls()
-        self._usage = Usage(context_sizes)
+        self._usage = Usage(context_sizes, cost)
         self._error: Failure | None = None
         self._halves: dict[str, Joined] = {}
         self.hint: Failure | None = None
         """An error that may be about this reply; raised if the reply never ends."""
         self._attempt: tuple[int, int] | None = None
         self._children = set(children)
+        self._agents: set[str] = set()
+        self.missed = False
+        """Events of the agents of this reply may have been missed."""
+
+    @property
+    def agents(self) -> Sequence[str]:
+        """The conversations of the agents that the reply has started."""
+        return sorted(self._agents)
 
     @property
     def begun(self) -> bool:
@@ -134,7 +90,7 @@ class Run:
     def lose(self) -> None:
         """Note that events may have been missed since the last one."""
         self._transcript.lose()
-        self.unsure = True
+        self.unsure = self.missed = True
 
     # -- from the stream ---------------------------------------------------------------------
 
@@ -149,8 +105,7 @@ class Run:
             return self._of_child(kind, data)
         match kind:
             case "message.updated":
-                self._message(table(data, "info"))
-                return []
+                return self._message(table(data, "info"))
             case "message.part.updated":
                 return self._part(table(data, "part"))
             case "message.part.delta":
@@ -178,13 +133,35 @@ class Run:
             self._error = failure
 
     def _of_child(self, kind: str, data: Table) -> list[ReplyEvent]:
-        """Handle an event of an agent that the reply started; it has its own conversation."""
+        """Handle an event of an agent that the reply started; it has its own conversation.
+
+        Its tool calls and its asks are the reply's; its texts are in the result of its call.
+        """
+        child = name(data, "sessionID")
         if kind == "session.created":
-            if (child := name(data, "sessionID")) not in self._children:
-                check_room(self._children, "agents")
-                self._children.add(child)
+            self._adopt(child)
+        elif child in self._children:
+            if kind == "message.part.updated":
+                return self._of_agent(table(data, "part")) if self.begun else []
+            return self._ask(kind, data)
+        return []
+
+    def _adopt(self, child: str) -> None:
+        if child not in self._children:
+            check_room(self._children, "agents")
+            self._children.add(child)
+
+    def _of_agent(self, part: Table) -> list[ReplyEvent]:
+        """Return the events of an agent's tool call; its plan is not the reply's."""
+        if text(part, "type") != "tool":
             return []
-        return self._ask(kind, data) if text(data, "sessionID") in self._children else []
+        return [event for event in self._tool(part) if not isinstance(event, PlanEvent)]
+
+    def _tool(self, part: Table) -> list[ReplyEvent]:
+        if child := agent_of(part):
+            self._adopt(child)
+            self._agents.add(child)
+        return [*self._tools.snapshot(part)]
 
     def _ask(self, kind: str, data: Table) -> list[ReplyEvent]:
         match kind:
@@ -205,37 +182,32 @@ class Run:
             ask.call_id = self._tools.call_id(message_id, call_id) if call_id else ""
         return [*asks]
 
-    def _message(self, info: Table, *, is_new: bool = False) -> None:
+    def _message(self, info: Table, *, is_new: bool = False) -> list[ReplyEvent]:
         message_id, role = name(info, "id"), text(info, "role")
         if not message_id or (not is_new and self._before.knows(info)):
-            return
-        if role == "user":
-            self._user = self._user or message_id
+            return []
+        if role == "user" and not self._user:
+            self._user, self._began = message_id, number(table(info, "time"), "created")
+            self._handed.begin(info)
         if role != "assistant":
-            return
+            return []
         # After missed events, the model's message may be the only sign of an accepted prompt.
-        self._user = self._user or name(info, "parentID") or message_id
-        if message_id not in self._messages:
-            # The reply goes on after the earlier error.
-            self._error = None
-            check_room(self._messages, "messages")
-            self._messages[message_id] = _Message()
-        message = self._messages[message_id]
-        message.hidden = info.get("summary") is True
-        message.completed = message.completed or "completed" in table(info, "time")
-        message.finish = text(info, "finish") or message.finish
-        tokens = table(info, "tokens")
-        cache = table(tokens, "cache")
-        used = number(tokens, "input") + number(cache, "read") + number(cache, "write")
-        message.input_tokens = max(message.input_tokens, used)
+        parent = name(info, "parentID")
+        self._user = self._user or parent or message_id
+        self._handed.begin({})
+        if self._messages.note(message_id, info):
+            self._error = None  # the reply goes on after the earlier error
         self._usage.note(info)
-        message.output_tokens = max(message.output_tokens, number(tokens, "output"))
         if self._error is None and info.get("error") is not None:
             self._error = failure_of(table(info, "error"))
+        events: list[ReplyEvent] = [*self._handed.used_by(parent)]
+        if "completed" in table(info, "time"):
+            events += self._usage.report({})
+        return events
 
     def _delta(self, data: Table) -> list[ReplyEvent]:
         message_id, part_id = text(data, "messageID"), name(data, "partID")
-        if text(data, "field") != "text" or not part_id or not self._shows(message_id):
+        if text(data, "field") != "text" or not part_id or not self._messages.shows(message_id):
             return []
         if part_id not in self._halves:
             check_room(self._halves, "parts")
@@ -245,7 +217,7 @@ class Run:
 
     def _part(self, part: Table) -> list[ReplyEvent]:
         message_id, part_id = text(part, "messageID"), name(part, "id")
-        if not part_id or not self._shows(message_id):
+        if not part_id or not self._messages.shows(message_id):
             return []
         match kind := text(part, "type"):
             case "text" | "reasoning":
@@ -253,7 +225,7 @@ class Run:
                 said = self._transcript.snapshot(message_id, part_id, kind, whole, live=True)
                 return [*said]
             case "tool":
-                return [*self._tools.snapshot(part)]
+                return self._tool(part)
             case "step-start" if part_id not in self._steps:
                 self._step(part_id)
                 return [*self._transcript.give_up(message_id, message=AGAIN)]
@@ -264,10 +236,6 @@ class Run:
         if part_id not in self._steps:
             check_room(self._steps, "steps")
             self._steps.add(part_id)
-
-    def _shows(self, message_id: str) -> bool:
-        message = self._messages.get(message_id)
-        return message is not None and not message.hidden
 
     def _status(self, status: Table) -> list[ReplyEvent]:
         match text(status, "type"):
@@ -291,21 +259,15 @@ class Run:
         if not self.begun:
             return
         if self._error is not None or (
-            self._completed and not self._transcript.incomplete and not self.asks.waiting
+            self._messages.completed and not self._transcript.incomplete and not self.asks.waiting
         ):
             self._finish()
         else:
             self.unsure = True
 
     def _finish(self) -> None:
-        messages = list(self._messages.values())
         self.unsure = False
-        finish = next((m.finish for m in reversed(messages) if not m.hidden), "")
-        self.end = self._error or stopped(
-            finish,
-            input_tokens=min(sum(m.input_tokens for m in messages), _LARGEST),
-            output_tokens=min(sum(m.output_tokens for m in messages), _LARGEST),
-        )
+        self.end = self._error or self._messages.end()
 
     # -- from what the server keeps ----------------------------------------------------------
 
@@ -316,7 +278,8 @@ class Run:
         takes the last of these as the answer and stops.
         """
         newest = text(table(state.messages[-1], "info"), "id") if state.messages else ""
-        return self.begun and not self.underway and newest not in ("", self._user)
+        asked = newest in ("", self._user) or newest in self._handed
+        return self.begun and not self.underway and not asked
 
     def resync(self, state: State) -> list[ReplyEvent]:
         """Return the missed events. `unsure` stays set if nothing runs and nothing has ended."""
@@ -325,23 +288,26 @@ class Run:
         events: list[ReplyEvent] = []
         for message in self._before.after(state.messages):
             info = table(message, "info")
-            self._message(info, is_new=True)
-            if self._shows(text(info, "id")):
+            events += self._message(info, is_new=True)
+            if self._messages.shows(text(info, "id")):
                 events += self._parts(tables(message, "parts"))
+        for message in state.of_agents:
+            for part in tables(message, "parts"):
+                events += self._of_agent(part) if self._is_ours(part) else []
+        self.missed = False
         busy = text(state.status, "type") in ("busy", "retry")
         if busy:
             events += self._status(state.status)
         events += self._asked(state, open_too=busy)
         # The server goes idle before the last message is marked as complete.
         self.unsure = not busy
-        if not busy and (self._completed or self._error is not None):
+        if not busy and (self._messages.completed or self._error is not None):
             self._finish()
         return events
 
-    @property
-    def _completed(self) -> bool:
-        last = next(reversed(self._messages.values()), None)
-        return last is not None and last.completed
+    def _is_ours(self, part: Table) -> bool:
+        """Return whether an agent's call is of this reply; earlier replies may have used it too."""
+        return number(table(table(part, "state"), "time"), "start") >= self._began
 
     def _parts(self, parts: Sequence[Table]) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []
@@ -355,7 +321,7 @@ class Run:
                 events += said
                 earlier.add(part_id)
             elif kind == "tool":
-                events += self._tools.snapshot(part)
+                events += self._tool(part)
             elif kind == "step-start":
                 self._step(part_id)
                 events += self._transcript.give_up_before(earlier)

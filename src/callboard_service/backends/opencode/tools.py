@@ -1,5 +1,7 @@
 """The tool calls of a reply: each call, its output so far, and its result. No I/O."""
 
+from collections.abc import Iterator
+from difflib import unified_diff
 from typing import Final, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
@@ -25,6 +27,9 @@ MAX_PROGRESS: Final = 64 * 1024
 
 MAX_PLAN: Final = 64 * 1024
 """Characters of a plan; each step counts 64 more."""
+
+MAX_DIFFS: Final = 1024 * 1024
+"""Characters of the changes of one call; those beyond are left out."""
 
 _TITLE: Final = 1000
 _KINDS: Final = {
@@ -115,6 +120,14 @@ class ToolCalls:
         return [ToolProgressEvent(call_id=self._called[key], output=output[len(shown) :])]
 
 
+def agent_of(part: Table) -> str:
+    """Return the conversation of the agent that a call has started; empty: it has started none."""
+    if text(part, "tool") != "task":
+        return ""
+    child = name(table(table(part, "state"), "metadata"), "sessionId")
+    return child if child.startswith("ses_") else ""
+
+
 def call_of(part: Table, tool: str) -> ToolCallEvent:
     """Return the call described by a part."""
     state = table(part, "state")
@@ -141,7 +154,7 @@ def result_of(part: Table) -> ToolResultEvent:
         call_id=text(part, "callID"),
         output=cut(text(state, "error") if failed else text(state, "output")),
         is_error=failed or text(part, "tool") == "invalid",
-        diffs=_diffs(state),
+        diffs=[] if failed else _diffs(state, text(part, "tool")),
     )
 
 
@@ -155,9 +168,35 @@ def _locations(given: Table) -> list[Location]:
     return [Location(path=path, line=min(number(given, "offset"), 2**31))] if path else []
 
 
-def _diffs(state: Table) -> list[FileDiff]:
-    patch, path = text(table(state, "metadata"), "diff"), name(table(state, "input"), "filePath")
-    return [FileDiff(path=path, patch=patch)] if patch and path and cut(patch) == patch else []
+def _diffs(state: Table, tool: str) -> list[FileDiff]:
+    """Return the changes that a call has made, as far as OpenCode says what they are."""
+    given, metadata = table(state, "input"), table(state, "metadata")
+    changes = [(name(given, "filePath"), text(metadata, "diff"))]
+    if tool == "apply_patch":
+        files = tables(metadata, "files")
+        changes = [(name(f, "movePath") or name(f, "filePath"), text(f, "patch")) for f in files]
+    elif tool == "write" and metadata.get("exists") is False:
+        # OpenCode 1.18.33 tells the content of a new file, not the difference.
+        changes = [(name(given, "filePath"), _creation(name(given, "filePath"), given))]
+    left, diffs = MAX_DIFFS, list[FileDiff]()
+    for path, patch in changes:
+        left -= len(path) + len(patch)
+        if path and patch and left >= 0:
+            diffs.append(FileDiff(path=path, patch=patch))
+    return diffs
+
+
+def _creation(path: str, given: Table) -> str:
+    """Return the unified diff that creates a file; empty if it is too long."""
+    content = text(given, "content")
+    if len(content) > MAX_DIFFS:
+        return ""
+
+    def lines() -> Iterator[str]:
+        for line in unified_diff([], content.splitlines(keepends=True), "/dev/null", path):
+            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+    return "".join(lines())
 
 
 def _plan(given: Table) -> PlanEvent:

@@ -1,6 +1,6 @@
 """What a conversation has used: its context and its cost. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from callboard.v1.chat_pb2 import UsageEvent
@@ -10,17 +10,31 @@ ContextSizes: TypeAlias = Mapping[tuple[str, str], int]
 """For each model, by its provider and own name: how many tokens its context holds; 0: unknown."""
 
 
-class Usage:
-    """Reports the usage whenever OpenCode has updated its own count and something has changed."""
+def cost_before(session: Table, messages: Sequence[Table]) -> float:
+    """Return what a conversation had cost before these messages, which are its newest."""
+    spent = sum(amount(table(message, "info"), "cost") for message in messages)
+    return max(amount(session, "cost") - spent, 0.0)
 
-    def __init__(self, context_sizes: ContextSizes) -> None:
+
+class Usage:
+    """Reports the usage after each step, and when OpenCode's own count of the cost has changed.
+
+    cost: of the conversation before the reply. OpenCode updates its count some time after a step,
+    perhaps after the end of the reply; until then the costs of the steps are added up.
+    """
+
+    def __init__(self, context_sizes: ContextSizes, cost: float = 0.0) -> None:
         self._context_sizes = context_sizes
         self._used = 0
         self._size = 0
+        self._before = cost
+        self._counted = cost
+        self._steps: dict[str, float] = {}
         self._reported: UsageEvent | None = None
 
     def note(self, info: Table) -> None:
         """Take the tokens of the newest message of the model: all of them are in its context."""
+        self._steps[text(info, "id")] = amount(info, "cost")
         tokens = table(info, "tokens")
         cache = table(tokens, "cache")
         parts = (number(tokens, key) for key in ("input", "output", "reasoning"))
@@ -31,10 +45,14 @@ class Usage:
             self._size = self._context_sizes.get(model, 0)
 
     def report(self, session: Table) -> list[UsageEvent]:
-        """Return an event for the conversation as it is now, unless it says nothing new."""
+        """Return an event for the conversation as it is now, unless it says nothing new.
+
+        session: as OpenCode has it; empty: not known anew.
+        """
+        self._counted = max(self._counted, amount(session, "cost"))
         if not self._used:
             return []
-        cost = amount(session, "cost")
+        cost = max(self._counted, self._before + sum(self._steps.values()))
         event = UsageEvent(
             context_used=self._used,
             context_size=self._size,

@@ -1,16 +1,19 @@
 """The queue of a conversation is changed, jumped, and bypassed into the running turn."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from actors import ActorSystem, Code, Failure
-from actors.testing import Answers
+from actors.testing import Answers, serving
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatToken,
     ConversationEvent,
     Delivery,
+    HistoryEntry,
     SendMessageRequest,
     SteerEvent,
     StopTurnRequest,
@@ -18,6 +21,8 @@ from callboard.v1.chat_pb2 import (
     TurnState,
     UpdateTurnRequest,
 )
+from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.store.turns import NewTurn
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing
 from tests.support.cues import Cues, follow, gate, send, until
@@ -266,3 +271,49 @@ async def test_messages_handed_to_a_turn_count_as_waiting(actor_system: ActorSys
         assert await refusal(talk, "x") is Code.RESOURCE_EXHAUSTED
         cues.give(*[ChatCompleted()] * 17)
         assert len(await ran(talk)) == 17
+
+
+async def test_stopping_everything_drops_messages_handed_to_the_turn(
+    actor_system: ActorSystem,
+) -> None:
+    cues = Cues()
+    async with conversing(ScriptedBackend(cues), actor_system) as talk:
+        await admitted(talk, "one")
+        await admitted(talk, "two")
+        await admitted(talk, "left", delivery=STEER)
+        await talk.calls.call(StopTurnRequest(session_id=talk.conversation), TurnInfo)
+        assert await ran(talk) == ["one"]
+        assert (await admitted(talk, "left")).state == CANCELLED
+
+
+async def went_on(prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+    """Go on as a reply that has used the message "first", and then uses "second"."""
+    if prompt.resumed:
+        for text in ("first", "second"):
+            yield ChatToken(text=text)
+            yield SteerEvent(message_id=text)
+    yield ChatCompleted()
+
+
+async def test_messages_handed_to_a_turn_that_goes_on_after_a_restart_run_once(
+    actor_system: ActorSystem,
+) -> None:
+    """One was used before the service ended, one after it, one not at all."""
+    async with ScriptedBackend(went_on, resumes=True).opened() as backend:
+        name, journal = (await backend.create("")).id, backend.journal
+        await journal.admit(name, NewTurn("t", "go", "m", detached=True, starts=True))
+        for place, text in enumerate(("first", "second", "third"), start=1):
+            new = NewTurn(text, text, text, detached=True, starts=False, place=place, handed=True)
+            await journal.admit(name, new)
+        await journal.admit(name, NewTurn("q", "queued", "q", detached=True, starts=False))
+        await journal.hand_over(name, "first", "t", HistoryEntry(user_text="first"))
+        async with serving(actor_system, backend.register):
+            async with asyncio.timeout(10):
+                while await journal.open_turns(name):
+                    pass
+        entries = (await backend.history(name, 0, "")).entries
+        said = [(entry.turn_id, entry.user_text) for entry in entries if entry.user_text]
+        assert said == [
+            ("t", "go"), ("t", "first"), ("t", "second"), ("third", "third"), ("q", "queued"),
+        ]  # fmt: skip
+        assert [prompt.text for prompt in backend.prompts] == ["go", "third", "queued"]

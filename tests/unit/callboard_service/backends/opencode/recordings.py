@@ -21,7 +21,8 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
     UsageEvent,
 )
-from callboard_service.backends.opencode.run import Baseline, Run, State
+from callboard_service.backends.opencode.messages import Baseline, State
+from callboard_service.backends.opencode.run import Run
 
 FOLDER = Path(__file__).parent / "transcripts"
 WHOLE = [

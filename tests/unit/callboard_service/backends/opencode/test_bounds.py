@@ -15,7 +15,8 @@ from callboard_service.backends.opencode import asks, bounds, transcript
 from callboard_service.backends.opencode.api import Address
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.bounds import cut
-from callboard_service.backends.opencode.run import Baseline, Run
+from callboard_service.backends.opencode.messages import Baseline
+from callboard_service.backends.opencode.run import Run
 from callboard_service.backends.opencode.tools import result_of
 from callboard_service.backends.opencode.where import Attached
 from callboard_service.log import make_log
@@ -168,7 +169,7 @@ def test_an_overlong_id_is_ignored(run: Run) -> None:
         event("permission.replied", requestID=endless, reply="once"),
     ):
         assert run.feed(item) == []
-    assert endless not in str([*run._messages, *run._transcript._parts, *run.asks._seen])
+    assert endless not in str([*run._messages._all, *run._transcript._parts, *run.asks._seen])
 
 
 def test_the_output_of_a_tool_is_cut_with_a_mark() -> None:

@@ -1,6 +1,8 @@
 """Messages that the server keeps become entries of the history."""
 
-from callboard_service.backends.opencode.history import entries_of, session_info
+import re
+
+from callboard_service.backends.opencode.history import changes_of, entries_of, session_info
 from tests.unit.callboard_service.backends.opencode.recordings import (
     conversations,
     recorded,
@@ -49,3 +51,15 @@ def test_what_was_cut_and_what_the_server_added_itself_is_no_entry() -> None:
 def test_odd_messages_and_conversations_do_no_harm() -> None:
     assert entries_of([{}, {"info": 1, "parts": 2}, {"parts": [None, {"type": "tool"}]}]) == []
     assert session_info({"time": {"created": -5, "updated": 1e300}}, {}).id == ""
+
+
+def test_what_is_changed_has_the_server_s_form() -> None:
+    """A blank title is one that OpenCode replaces; its archive has a time, and 0 for none."""
+    assert changes_of(None, None) == {}
+    assert changes_of("new", None) == {"title": "new"}
+    blank = str(changes_of("  ", None)["title"])
+    assert re.fullmatch(r"New session - \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", blank)
+    assert changes_of(None, False) == {"time": {"archived": 0}}
+    archived = changes_of(None, True)
+    assert session_info(archived, {}).archived
+    assert not session_info(changes_of(None, False), {}).archived

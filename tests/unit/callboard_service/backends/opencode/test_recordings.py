@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard_service.backends.opencode.run import Baseline, Run
+from callboard_service.backends.opencode.messages import Baseline
+from callboard_service.backends.opencode.run import Run
 from tests.unit.callboard_service.backends.opencode.recordings import (
     WHOLE,
     conversations,

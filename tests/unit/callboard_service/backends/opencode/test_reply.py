@@ -9,12 +9,13 @@ import pytest
 from aiohttp import web
 
 from actors import Failure
-from callboard.v1.chat_pb2 import AnswerRequest
+from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.hub import Item, ReplyEvents, Stream
+from callboard_service.backends.opencode.messages import Baseline
 from callboard_service.backends.opencode.reply import Conductor, OpenCodeTimeouts
-from callboard_service.backends.opencode.run import Baseline, Run
+from callboard_service.backends.opencode.run import Run
 from callboard_service.log import make_log
 from tests.unit.callboard_service.backends.opencode.events import (
     BEGUN,
@@ -23,6 +24,7 @@ from tests.unit.callboard_service.backends.opencode.events import (
     SESSION,
     USER,
     delta,
+    error,
     event,
     text,
 )
@@ -211,3 +213,70 @@ async def test_an_ask_that_was_taken_up_can_be_answered() -> None:
         replied = event("permission.replied", requestID="per_1", reply="once")
         fill(inbox, replied, *DONE)
         assert await events == [("closed", "per_1", ["once"]), ("completed", 0, 0)]
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+class Commanding(Server):
+    """A server whose command takes until `go_on` is set, and then has this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__({})
+        self.status = status
+        self.go_on = asyncio.Event()
+        self.checked = asyncio.Event()
+        """Set when the state was asked for more often than a prompt may leave doubt."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.asked.count("/session/status") > 2 * SHORT.doubts:
+            self.checked.set()
+        if request.path.endswith("/command"):
+            await self.go_on.wait()
+            return web.json_response({}, status=self.status)
+        return await super().answer(request)
+
+
+async def test_a_command_may_prepare_its_message_for_longer_than_a_prompt_may_take() -> None:
+    """A prompt without any sign of a reply fails after `doubts` checks."""
+    server = Commanding(200)
+    async with conducting(server, SHORT) as (inbox, run, conductor, _):
+        conductor.run_command({"command": "c"})
+        reply = asyncio.create_task(said(run, conductor))
+        await server.checked.wait()
+        fill(inbox, *BEGUN, text("p"), delta("p", "hi"), text("p", "hi"), *DONE)
+        assert await reply == [("token", "hi"), ("completed", 0, 0)]
+
+
+async def test_a_command_that_the_server_refuses_fails_with_its_reason() -> None:
+    """The reason comes as an event; without one, the status says what can be said."""
+    for events, message in (
+        ([], "the OpenCode server failed"),
+        ([error("UnknownError", "no such thing")], "no such thing"),
+    ):
+        server = Commanding(500)
+        server.go_on.set()
+        async with conducting(server, LONG) as (inbox, _, conductor, _):
+            fill(inbox, *events)
+            conductor.run_command({"command": "c"})
+            with pytest.raises(Failure) as caught:
+                async for _ in conductor.events():
+                    pass
+        assert caught.value.message == message
+
+
+async def test_a_lost_call_of_a_command_does_not_end_a_reply_that_has_begun() -> None:
+    """The events tell what becomes of it."""
+    server = Commanding(500)
+    async with conducting(server, LONG) as (inbox, run, conductor, _):
+        conductor.run_command({"command": "c"})
+        fill(inbox, *BEGUN, text("p"), delta("p", "hi"))
+        events = conductor.events()
+        assert plain(await anext(events)) == ("token", "hi")
+        server.go_on.set()
+        assert conductor._command is not None
+        await conductor._command
+        assert conductor._refusal is not None
+        fill(inbox, text("p", "hi"), *DONE)
+        assert [event async for event in events] == []
+        assert isinstance(run.end, ChatCompleted)

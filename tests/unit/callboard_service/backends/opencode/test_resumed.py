@@ -11,7 +11,7 @@ from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.opencode.api import Address
 from callboard_service.backends.opencode.backend import OpenCodeBackend
-from callboard_service.backends.opencode.begun import message_id_of
+from callboard_service.backends.opencode.marks import message_id_of
 from callboard_service.backends.opencode.where import Attached
 from callboard_service.log import make_log
 from tests.support.conversing import text_of

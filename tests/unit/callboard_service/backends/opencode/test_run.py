@@ -8,7 +8,8 @@ from actors import Code
 from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, StopReason, ToolCallEvent
 from callboard_service.backends.foreign import MAX_DEPTH
 from callboard_service.backends.opencode.history import session_info
-from callboard_service.backends.opencode.run import Baseline, Run, State
+from callboard_service.backends.opencode.messages import Baseline, State
+from callboard_service.backends.opencode.run import Run
 from tests.unit.callboard_service.backends.opencode.events import (
     BEGUN,
     DONE,

@@ -6,7 +6,13 @@ import pytest
 
 from callboard.v1.chat_pb2 import PlanEntry, PlanEvent, ToolKind, ToolResultEvent
 from callboard_service.backends.opencode import tools
-from callboard_service.backends.opencode.tools import ToolCalls, ToolEvent, call_of, result_of
+from callboard_service.backends.opencode.tools import (
+    ToolCalls,
+    ToolEvent,
+    agent_of,
+    call_of,
+    result_of,
+)
 
 
 def part(
@@ -54,6 +60,53 @@ def test_a_change_is_shown_with_its_result() -> None:
     result = result_of(part("p", "edit", "completed", **state))
     assert [(diff.path, diff.patch) for diff in result.diffs] == [("/a", "+x")]
     assert not result_of(part("p", "read", "completed", output="x")).diffs
+
+
+def test_each_file_of_a_patch_is_shown() -> None:
+    """A moved one by its new name; those that are too long are left out."""
+    files = [
+        {"filePath": "/a", "type": "update", "patch": "+a"},
+        {"filePath": "/b", "movePath": "/c", "type": "move", "patch": "+c"},
+        {"filePath": "/d", "type": "delete", "patch": "-d"},
+        {"filePath": "/none", "patch": ""},
+        {"filePath": "/long", "patch": "x" * tools.MAX_DIFFS},
+    ]
+    metadata = {"files": files, "diff": "all"}
+    result = result_of(part("p", "apply_patch", "completed", input={}, metadata=metadata))
+    shown = [(diff.path, diff.patch) for diff in result.diffs]
+    assert shown == [("/a", "+a"), ("/c", "+c"), ("/d", "-d")]
+
+
+@pytest.mark.parametrize(
+    ("content", "patch"),
+    [
+        ("one\ntwo\n", "--- /dev/null\n+++ /a\n@@ -0,0 +1,2 @@\n+one\n+two\n"),
+        ("one", "--- /dev/null\n+++ /a\n@@ -0,0 +1 @@\n+one\n\\ No newline at end of file\n"),
+        ("", ""),
+        ("x" * (tools.MAX_DIFFS + 1), ""),
+    ],
+)
+def test_a_new_file_is_a_change(content: str, patch: str) -> None:
+    """OpenCode reports no difference for it. One that was overwritten is not known."""
+    given = {"filePath": "/a", "content": content}
+    written = part("p", "write", "completed", input=given, metadata={"exists": False})
+    assert [diff.patch for diff in result_of(written).diffs] == ([patch] if patch else [])
+    written["state"]["metadata"] = {"exists": True}
+    assert not result_of(written).diffs
+    written["state"] |= {"status": "error", "metadata": {"exists": False}}
+    assert not result_of(written).diffs
+
+
+def test_an_agent_s_conversation_is_known_from_the_call_that_started_it() -> None:
+    """Other tools start none."""
+    for tool, child, found in (
+        ("task", "ses_2", "ses_2"),
+        ("task", "nothing", ""),
+        ("task", None, ""),
+        ("of_a_plugin", "ses_2", ""),
+    ):
+        metadata = {"sessionId": child}
+        assert agent_of(part("p", tool, "running", metadata=metadata)) == found
 
 
 def ids(events: list[ToolEvent]) -> list[str]:
