@@ -66,6 +66,53 @@ async def test_conversations_are_listed_shown_exported_and_deleted(
     assert name in err
 
 
+async def test_conversations_are_searched_renamed_archived_and_copied(
+    echo: ServiceProcess, tmp_path: Path
+) -> None:
+    async with echo.connect() as client:
+        first = await client.conversation("Of apples")
+        await client.reply(first, "a word about pears")
+        await client.conversation("Of plums")
+
+    def listed(*flags: str) -> list[str]:
+        code, out, _ = told(echo, tmp_path, "sessions", "list", *flags)
+        assert code == 0
+        return [line.split("  ")[-1].strip() for line in out.splitlines()[1:]]
+
+    assert sorted(listed()) == ["Of apples", "Of plums"]
+    assert listed("--search", "PEARS") == ["Of apples"]
+    code, out, err = told(echo, tmp_path, "sessions", "list", "--search", "x1")
+    assert (code, out) == (0, "")
+    assert err == "nothing was found; a search this short may look at titles only\n"
+
+    code, out, err = told(echo, tmp_path, "sessions", "rename", first[:8], "Of both")
+    assert (code, out, err) == (0, "", f"renamed {first}: Of both\n")
+    code, _, err = told(echo, tmp_path, "sessions", "rename", first, " ")
+    assert (code, err) == (2, "callboard: the title is empty\n")
+
+    code, out, _ = told(echo, tmp_path, "sessions", "archive", first, "--json")
+    assert code == 0
+    assert json.loads(out)["archived"] is True
+    assert listed() == ["Of plums"]
+    assert sorted(listed("--archived")) == ["Of both", "Of plums"]
+    assert "  archived  Of both" in told(echo, tmp_path, "sessions", "list", "--archived")[1]
+    _, out, _ = told(echo, tmp_path, "sessions", "list", "--json", "--archived", "--search", "both")
+    assert [info["id"] for info in json.loads(out)] == [first]
+    code, _, err = told(echo, tmp_path, "sessions", "unarchive", first[:8])
+    assert (code, err) == (0, f"brought back {first}: Of both\n")
+    assert "Of both" in listed()
+
+    code, out, err = told(echo, tmp_path, "sessions", "fork", first)
+    copy = out.strip()
+    assert (code, err) == (0, f"copied {first} to {copy}: Of both\n")
+    assert copy != first
+    assert "a word about pears" in told(echo, tmp_path, "sessions", "show", copy)[1]
+    _, out, _ = told(echo, tmp_path, "sessions", "fork", copy, "--json")
+    assert json.loads(out)["parent_id"] == copy
+    code, _, err = told(echo, tmp_path, "sessions", "fork", "none")
+    assert (code, len(err.splitlines())) == (2, 1)
+
+
 async def test_nothing_is_deleted_by_a_slip_of_the_finger(
     echo: ServiceProcess, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pexpect
 import pytest
@@ -24,16 +24,20 @@ from callboard.v1.chat_pb2 import (
     ChatError,
     ChatNotice,
     ChatToken,
+    CommandList,
     ConversationEvent,
     ConversationSnapshot,
     History,
     HistoryEntry,
     OpenTurn,
+    OptionList,
     PlanEvent,
     ReasoningToken,
     SessionDeleted,
     SessionInfo,
     SessionList,
+    SessionOption,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     ToolResultEvent,
@@ -45,9 +49,11 @@ from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import ServiceStatus
 from tests.e2e.service_process import command, environment
-from tests.e2e.terminal import OPENED
+from tests.e2e.terminal import OPENED, TYPED
 from tests.support.model_service import served
 from tests.support.peers.socket_server import SocketServer, in_background
+
+M = TypeVar("M", bound=Message)
 
 HOSTILE = (
     "abcd-\x1b]52;c;SE9TVElMRQ==\x07\x1b[77;1H\x9b7m\x9d0;t\x9c\x08\x08\x08\x7f"
@@ -89,7 +95,7 @@ def filled(message: Message, depth: int = 4) -> None:
             filled(value.add() if field.is_repeated else value, depth - 1)
 
 
-def hostile(message: Message) -> Message:
+def hostile(message: M) -> M:
     filled(message)
     return message
 
@@ -103,6 +109,7 @@ def entry(arm: str) -> HistoryEntry:
         value.SetInParent()
     else:
         setattr(made, arm, HOSTILE)
+    filled(made.attachments.add())
     return made
 
 
@@ -112,6 +119,8 @@ REPLY: tuple[type[Message], ...] = (
     ReasoningToken, ChatToken, ToolCallEvent, ToolProgressEvent, ToolResultEvent, PlanEvent,
     UsageEvent, ChatNotice, AskEvent, AskClosed,
 )  # fmt: skip
+
+FEATURES = ("follow", "search", "steer", "fork", "options", "commands", "uploads")
 
 
 class HostileService(SocketServer):
@@ -128,8 +137,8 @@ class HostileService(SocketServer):
             message = ClientMessage.FromString(frame.data)
             if message.HasField("hello"):
                 welcome = hostile(Welcome())
-                assert isinstance(welcome, Welcome)
                 welcome.protocol_version = 1
+                welcome.features.extend(FEATURES)
                 await socket.send_bytes(served(welcome).SerializeToString())
             elif message.request_id and message.WhichOneof("payload") not in ("credit", "answer"):
                 answers = self._answers(message)
@@ -148,8 +157,14 @@ class HostileService(SocketServer):
         match message.WhichOneof("payload"):
             case "list_sessions":
                 return [SessionList(sessions=[self._info()])]
-            case "create_session":
+            case "create_session" | "update_session" | "fork_session":
                 return [self._info()]
+            case "list_options" | "set_option":
+                return [self._options()]
+            case "list_commands":
+                return [hostile(CommandList())]
+            case "stop_turn" | "update_turn":
+                return [hostile(TurnInfo())]
             case "get_history":
                 return [History(entries=map(entry, ARMS))]
             case "delete_session":
@@ -162,22 +177,32 @@ class HostileService(SocketServer):
                 return [hostile(ServiceStatus())]
 
     def _followed(self) -> list[Message]:
-        """Return a snapshot with a turn that runs, and its end."""
+        """Return a snapshot with a turn that runs and one that waits, and the first one's end."""
         turn = OpenTurn(info=TurnInfo(state=TurnState.TURN_STATE_RUNNING))
         filled(turn.info)
-        for kind in REPLY:
+        kinds: tuple[type[Message], ...] = (*REPLY, SteerEvent)
+        for kind in kinds:
             event = turn.events.add()
             arm = next(f for f in event.DESCRIPTOR.fields if f.message_type is kind.DESCRIPTOR)
             getattr(event, arm.name).CopyFrom(hostile(kind()))
-        snapshot = ConversationSnapshot(info=self._info(), turns=[turn])
+        waiting = OpenTurn(info=hostile(TurnInfo()))
+        waiting.info.id, waiting.info.state = "waiting", TurnState.TURN_STATE_QUEUED
+        snapshot = ConversationSnapshot(info=self._info(), turns=[turn, waiting])
         end = ConversationEvent(position=2, turn_id=turn.info.id)
         filled(end.completed)
         end.completed.SetInParent()
         return [ConversationEvent(position=1, snapshot=snapshot), end]
 
+    def _options(self) -> OptionList:
+        listed = OptionList()
+        filled(listed)
+        listed.options[0].category = SessionOption.CATEGORY_MODEL
+        return listed
+
     def _info(self) -> SessionInfo:
         info = SessionInfo()
         filled(info)
+        info.features.extend(FEATURES)
         return info
 
 
@@ -221,6 +246,12 @@ def with_an_error(*arguments: str) -> Any:
             for line in (
                 "sessions list",
                 "sessions list --json",
+                "sessions list --search abcd --archived",
+                "sessions rename abcd new",
+                "sessions rename abcd new --json",
+                "sessions archive abcd",
+                "sessions unarchive abcd",
+                "sessions fork abcd",
                 "sessions show abcd",
                 "sessions export abcd",
                 "sessions export abcd --format json",
@@ -286,6 +317,30 @@ def test_a_conversation_that_is_taken_up(tmp_path: Path) -> None:
         child.sendcontrol("d")
         child.expect(pexpect.EOF)
         assert_harmless(shown + child.before, lines=True)
+
+
+COMMANDS = (
+    "/help", "/model abcd", "/model", "/options", "/set abcd", "/set abcd x", "/queue",
+    "/queue edit 1 x", "/queue drop 1", "/rename x", "/archive", "/fork 99", "/fork", "/retry",
+)  # fmt: skip
+
+
+def test_the_commands_of_a_chat(tmp_path: Path) -> None:
+    """What the service sends for a command is as harmless as a reply, and is no line of its own."""
+    with (
+        in_background(HostileService()) as url,
+        on_a_terminal(tmp_path, url, "chat", "--continue") as child,
+    ):
+        child.expect_exact(OPENED)
+        for typed in COMMANDS:
+            child.send(typed + "\r")
+            child.expect_exact(OPENED)
+            shown = child.before.partition(TYPED)[2]
+            assert STEERS.findall(shown) == [], typed
+            if typed not in ("/fork", "/retry"):  # these show messages again, as lines
+                assert not re.search(r"[\r\n]FORGED", shown), typed
+            if typed in ("/help", "/model", "/options", "/queue", "/rename x", "/archive", "/fork"):
+                assert "abcd-" in shown, typed
 
 
 def run_on_a_terminal(folder: Path, *arguments: str, **settings: str) -> str:

@@ -113,17 +113,22 @@ def test_a_message_sent_while_the_service_is_away_is_sent_once(
             assert shown.count("## You") == 2
 
 
-def test_keys_typed_during_a_reply_reach_the_next_prompt(
+def test_a_line_typed_during_a_reply_is_the_next_message(
     shared: ServiceProcess, tmp_path: Path
 ) -> None:
-    """What is typed while a reply streams is neither shown in it nor lost."""
+    """The first key opens the input line; the reply goes on below it, and the next one follows."""
     with talking(tmp_path, shared) as terminal:
         terminal.prompt()
         terminal.type("[[delay:20]][[repeat:30]]")
-        terminal.until("003 ")
+        shown = terminal.until("003 ")
         terminal.child.send("ahead\r")
-        assert terminal.prompt().split() == [f"{number:03}" for number in range(4, 30)]
-        assert terminal.prompt().strip().endswith("\nahead")
+        shown += "003 " + terminal.prompt()
+        rest = terminal.prompt()
+        assert "queued, place 1; /queue shows the queue\n" in rest
+        reply, _, queued = rest.partition("> ahead\n")[2].partition("\n\n")
+        shown += reply.partition("shows the queue\n")[2]
+        assert shown.split() == [f"{number:03}" for number in range(30)]
+        assert queued == "> ahead\nahead\n\n"
 
 
 def test_a_reply_is_stopped_from_another_terminal(shared: ServiceProcess, tmp_path: Path) -> None:

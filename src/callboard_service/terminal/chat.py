@@ -16,14 +16,9 @@ from callboard_service.terminal.exits import Exit, drop_unwritable_output
 from callboard_service.terminal.interrupts import Interrupts
 from callboard_service.terminal.memory import Memory
 from callboard_service.terminal.oneshot import OneShot
+from callboard_service.terminal.styles import ERROR
 from callboard_service.terminal.text import clean_input, one_line
-from callboard_service.terminal.view import (
-    ERROR,
-    Pipe,
-    Screen,
-    make_console,
-    standard_output,
-)
+from callboard_service.terminal.view import Pipe, Screen, make_console, standard_output
 from transport.errors import ConnectionClosed
 
 

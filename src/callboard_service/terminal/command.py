@@ -18,8 +18,9 @@ from callboard_service.terminal.connect import (
 )
 from callboard_service.terminal.errors import BadUse, NoService
 from callboard_service.terminal.exits import Exit, drop_unwritable_output
+from callboard_service.terminal.styles import ERROR
 from callboard_service.terminal.text import one_line
-from callboard_service.terminal.view import ERROR, make_console
+from callboard_service.terminal.view import make_console
 from transport import discovery
 from transport.address import is_address
 from transport.client import Client

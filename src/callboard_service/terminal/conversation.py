@@ -37,8 +37,7 @@ class Conversation:
                 if last is None or info.id == last:
                     break
         if chosen is not None:
-            self.id = chosen.id
-            self._memory.remember(client.welcome.backend, self.id)
+            self.enter(client, chosen)
         return chosen
 
     async def recall(
@@ -56,6 +55,11 @@ class Conversation:
             self.id = (await client.call(request, SessionInfo)).id
             self._memory.remember(client.welcome.backend, self.id)
         return self.id
+
+    def enter(self, client: Client, info: SessionInfo) -> None:
+        """Continue this conversation instead."""
+        self.id = info.id
+        self._memory.remember(client.welcome.backend, self.id)
 
     def forget(self) -> None:
         """Leave it: the next message creates a new one."""

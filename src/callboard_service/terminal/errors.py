@@ -3,6 +3,7 @@
 TerminalError
 ├── BadUse         the command's arguments or input are invalid; exit code 2
 ├── NoService      no service is running, or it refuses the client; exit code 3
+├── BadCommand     a line of a chat that begins with "/" cannot be carried out
 ├── NotAnOption    an answer that an ask does not offer
 ├── Interrupted    Ctrl-C at a prompt
 ├── InputEnded     Ctrl-D at a prompt, or its terminal is gone
@@ -22,6 +23,10 @@ class BadUse(TerminalError):
 
 class NoService(TerminalError):
     """No service was found, or it does not accept the client."""
+
+
+class BadCommand(TerminalError):
+    """A command of a chat cannot be carried out. The text says why, or what is valid."""
 
 
 class NotAnOption(TerminalError):

@@ -6,7 +6,8 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from callboard.v1.chat_pb2 import AskEvent, HistoryEntry, SessionInfo
+from callboard.v1.chat_pb2 import AskEvent, FileDiff, HistoryEntry, SessionInfo
+from callboard_service.terminal.layout import attachment_text
 from callboard_service.terminal.plain import as_dict
 from callboard_service.terminal.text import compact, error_line, one_line
 
@@ -69,7 +70,8 @@ def _json(message: Message) -> str:
 def _section(entry: HistoryEntry) -> str:
     match entry.WhichOneof("entry"):
         case "user_text":
-            return f"## You\n\n{entry.user_text}"
+            said = [entry.user_text] if entry.user_text else []
+            return "\n\n".join(["## You", *said, *map(attachment_text, entry.attachments)])
         case "assistant_text":
             return f"## Reply\n\n{entry.assistant_text}"
         case "reasoning_text":
@@ -80,7 +82,14 @@ def _section(entry: HistoryEntry) -> str:
         case "tool_result":
             result = entry.tool_result
             kind = "Tool failed" if result.is_error else "Result"
-            return f"**{kind}**\n\n{_fenced(result.output)}"
+            return "\n\n".join(
+                [
+                    f"**{kind}**",
+                    _fenced(result.output),
+                    *(_changes(diff) for diff in result.diffs),
+                    *map(attachment_text, result.attachments),
+                ]
+            )
         case "ask":
             return "\n\n".join(_ask(entry.ask))
         case "ask_closed":
@@ -102,11 +111,15 @@ def _ask(ask: AskEvent) -> Iterator[str]:
         yield "\n".join(f"{number}. {one_line(o)}" for number, o in enumerate(ask.options, 1))
 
 
-def _fenced(text: str) -> str:
+def _changes(diff: FileDiff) -> str:
+    return f"**Changed** {one_line(diff.path)}\n\n{_fenced(diff.patch.rstrip(), 'diff')}"
+
+
+def _fenced(text: str, language: str = "") -> str:
     """Return a code block whose fence does not occur in the text."""
     longest = max((len(run) for run in _runs(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _runs(text: str) -> list[str]:

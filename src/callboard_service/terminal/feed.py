@@ -14,25 +14,29 @@ from typing import Final, TypeAlias
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    ChatCompleted,
     ChatError,
     ChatToken,
     ConversationEvent,
     HistoryEntry,
     ReasoningToken,
+    SteerEvent,
     ToolProgressEvent,
     TurnInfo,
+    TurnState,
 )
 from transport.client import Client
+from transport.client.conversation_state import ENDED, ConversationState
 from transport.client.following import TurnAnswer
 from transport.errors import TransportError
 
-Shown: TypeAlias = TurnAnswer | ChatError
+Shown: TypeAlias = TurnAnswer | SteerEvent | ChatError
 """An event of a turn."""
 
 _ARMS: Final = frozenset(
     {
         "turn", "token", "reasoning", "tool_call", "tool_progress", "tool_result", "plan", "usage",
-        "ask", "ask_closed", "notice", "completed", "error",
+        "ask", "ask_closed", "notice", "completed", "error", "steered",
     }
 )  # fmt: skip
 
@@ -49,11 +53,12 @@ class TurnEvent:
 class Again:
     """All open turns come from their beginning; those that are not among `turns` have ended.
 
-    asks: the ids of the asks that are open.
+    asks: the ids of the asks that are open. number: counts the snapshots of a feed, from 1.
     """
 
     turns: frozenset[str]
     asks: frozenset[str]
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,12 @@ class Left:
     """The person leaves."""
 
 
-Item: TypeAlias = TurnEvent | Again | Over | Left
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The person has begun to type."""
+
+
+Item: TypeAlias = TurnEvent | Again | Over | Left | Typed
 
 
 class Feed:
@@ -83,8 +93,17 @@ class Feed:
         """Set once the first snapshot, or an error, has arrived."""
         self._items: deque[Item] = deque()
         self._arrived = asyncio.Event()
+        self._pressing = 0
+        self.snapshots: int = 0
+        """How many snapshots have arrived."""
         self._parts: list[ConversationEvent] = []
-        self._task = asyncio.create_task(self._follow(conversation_id), name="chat feed")
+        self._following = client.follow(conversation_id)
+        self._task = asyncio.create_task(self._follow(), name="chat feed")
+
+    @property
+    def state(self) -> ConversationState:
+        """The conversation as of the last event that has arrived, taken or not."""
+        return self._following.state
 
     @property
     def over(self) -> bool:
@@ -99,7 +118,15 @@ class Feed:
 
     def leave(self) -> None:
         """Make `Left` the next item."""
-        self._items.appendleft(Left())
+        self._put_first(Left())
+
+    def type(self) -> None:
+        """Make `Typed` the next item."""
+        self._put_first(Typed())
+
+    def _put_first(self, item: Item) -> None:
+        self._items.appendleft(item)
+        self._pressing += _presses(item)
         self._arrived.set()
 
     # -- reading -----------------------------------------------------------------------------
@@ -114,13 +141,15 @@ class Feed:
 
     def take(self) -> Item:
         """Take the next item, which must be there."""
-        return self._items.popleft()
+        item = self._items.popleft()
+        self._pressing -= _presses(item)
+        return item
 
     async def next(self) -> Item:
         """Take the next item, waiting for it if necessary."""
         while not self._items:
             await self.more()
-        return self._items.popleft()
+        return self.take()
 
     async def more(self) -> None:
         """Wait until another item has arrived."""
@@ -136,11 +165,20 @@ class Feed:
         while not self.is_settled(ask_id):
             await self.more()
 
+    def is_pressing(self) -> bool:
+        """Return whether more than output has arrived: an ask, or a turn's beginning or end."""
+        return self._pressing > 0
+
+    async def pressing(self) -> None:
+        """Wait until more than output has arrived."""
+        while not self.is_pressing():
+            await self.more()
+
     # -- following ---------------------------------------------------------------------------
 
-    async def _follow(self, conversation_id: str) -> None:
+    async def _follow(self) -> None:
         try:
-            async for event in self.client.follow(conversation_id):
+            async for event in self._following:
                 self._put(*self._items_of(event))
         except TransportError as error:
             self._put(Over(error))
@@ -148,6 +186,7 @@ class Feed:
     def _put(self, *items: Item) -> None:
         if items:
             self._items.extend(items)
+            self._pressing += sum(map(_presses, items))
             self.begun.set()
             self._arrived.set()
 
@@ -160,7 +199,8 @@ class Feed:
         self._parts.append(event)
         if not event.snapshot.more:
             parts, self._parts = self._parts, []
-            yield from _taken_apart(parts)
+            self.snapshots += 1
+            yield from _taken_apart(parts, self.snapshots)
 
 
 def _settles(item: Item, ask_id: str) -> bool:
@@ -175,7 +215,20 @@ def _settles(item: Item, ask_id: str) -> bool:
             return False
 
 
-def _taken_apart(parts: list[ConversationEvent]) -> Iterator[Item]:
+def _presses(item: Item) -> bool:
+    match item:
+        case TurnEvent(_, TurnInfo() as info):
+            queued = info.state == TurnState.TURN_STATE_QUEUED
+            return not queued and info.state not in ENDED
+        case TurnEvent(_, event):
+            return isinstance(event, AskEvent | ChatCompleted | ChatError)
+        case Typed():
+            return False
+        case _:
+            return True
+
+
+def _taken_apart(parts: list[ConversationEvent], number: int) -> Iterator[Item]:
     """Yield the turns of a snapshot as their events."""
     events = [
         event
@@ -187,7 +240,7 @@ def _taken_apart(parts: list[ConversationEvent]) -> Iterator[Item]:
     ]
     asked = {event.event.ask_id for event in events if isinstance(event.event, AskEvent)}
     closed = {event.event.ask_id for event in events if isinstance(event.event, AskClosed)}
-    yield Again(frozenset(event.turn_id for event in events), frozenset(asked - closed))
+    yield Again(frozenset(event.turn_id for event in events), frozenset(asked - closed), number)
     yield from events
 
 
@@ -202,8 +255,13 @@ def _turn_events(turn_id: str, event: ConversationEvent) -> Iterator[TurnEvent]:
 
 
 def events_of(entry: HistoryEntry) -> Iterator[Shown]:
-    """Yield an entry of the history as events of its turn."""
+    """Yield an entry of the history as events of its turn.
+
+    A message of the user is one that was handed to the running turn.
+    """
     match entry.WhichOneof("entry"):
+        case "user_text":
+            yield SteerEvent(text=entry.user_text, attachments=entry.attachments)
         case "assistant_text":
             yield ChatToken(text=entry.assistant_text)
         case "reasoning_text":

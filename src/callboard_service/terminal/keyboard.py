@@ -1,7 +1,7 @@
 """Controls the keyboard while a reply streams.
 
-Ctrl-C and Ctrl-D act at once. Other keys are not echoed, and reach the next prompt; but an ask
-drops them: keys pressed before the ask was readable must not answer it.
+Ctrl-C and Ctrl-D act at once. Other keys are not echoed, and reach the next prompt, which the first
+of them opens; but an ask drops them: keys pressed before the ask was readable must not answer it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.input import Input
-from prompt_toolkit.input.typeahead import clear_typeahead, store_typeahead
+from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead, store_typeahead
 from prompt_toolkit.keys import Keys
 
 if TYPE_CHECKING:
@@ -30,10 +30,16 @@ class Keyboard:
         self._typed: list[KeyPress] = []
 
     @contextlib.contextmanager
-    def watched(self, interrupt: Callable[[], None], leave: Callable[[], None]) -> Iterator[None]:
+    def watched(
+        self,
+        interrupt: Callable[[], None],
+        leave: Callable[[], None],
+        typed: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
         """Have Ctrl-C call `interrupt`, and Ctrl-D or the keyboard's end `leave`, in the block.
 
-        A prompt within the block takes the keyboard for as long as it is open.
+        typed: called when keys have come that `waits` reports. A prompt within the block takes the
+        keyboard for as long as it is open.
         """
 
         def read() -> None:
@@ -45,6 +51,8 @@ class Keyboard:
                     leave()
                 else:
                     self._typed.append(pressed)
+            if self.waits():
+                typed()
             if self._input.closed:
                 leave()
 
@@ -54,6 +62,20 @@ class Keyboard:
             finally:
                 store_typeahead(self._input, self._typed)
                 self._typed = []
+
+    def waits(self) -> bool:
+        """Return whether keys were pressed that begin a line, and no prompt has used them."""
+        self._typed += get_typeahead(self._input)  # what the last prompt has left
+        return any(_begins_line(pressed) for pressed in self._typed)
+
+    @contextlib.contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """Give the keys that wait to the prompt in the block, and take back what it leaves."""
+        store_typeahead(self._input, self._typed)
+        self._typed = []
+        # Detached, so that no key is taken away between now and the moment the prompt reads.
+        with self._input.detach():
+            yield
 
     def discard(self) -> None:
         """Drop all input typed before now, whether it was already read or not."""
@@ -66,3 +88,10 @@ class Keyboard:
             # A pipe has no such queue, and an input without a file no number.
             with contextlib.suppress(OSError, ValueError, NotImplementedError, termios.error):
                 termios.tcflush(self._input.fileno(), termios.TCIFLUSH)
+
+
+def _begins_line(pressed: "KeyPress") -> bool:
+    """Return whether a key begins a line: text, also pasted, or the way to an earlier line."""
+    if isinstance(pressed.key, Keys):
+        return pressed.key in (Keys.BracketedPaste, Keys.Up)
+    return pressed.key.isprintable()

@@ -5,16 +5,11 @@ one that goes on after a lost session or a restart of the service are shown in t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final, TypeVar
+import contextlib
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from google.protobuf.message import Message
-
-from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
-    AnswerAskRequest,
-    AnswerRequest,
-    AskClosed,
     AskEvent,
     ChatCompleted,
     ChatError,
@@ -22,7 +17,7 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
     TurnState,
 )
-from callboard_service.terminal.ask_answers import Answered
+from callboard_service.terminal.asks import Asker, Asks, repeated
 from callboard_service.terminal.errors import Interrupted
 from callboard_service.terminal.feed import (
     Again,
@@ -32,33 +27,39 @@ from callboard_service.terminal.feed import (
     Over,
     Shown,
     TurnEvent,
+    Typed,
     events_of,
 )
 from callboard_service.terminal.outages import Outages
 from callboard_service.terminal.pages import turn_entries
+from callboard_service.terminal.stopping import Stop
 from callboard_service.terminal.turn_view import TurnView
 from callboard_service.terminal.view import Screen
-from transport.client.conversation_state import ENDED
-from transport.errors import RequestFailed, SessionLost, TransportError
+from transport.client.conversation_state import ENDED, FollowedTurn
+from transport.errors import RequestFailed, TransportError
 
-M = TypeVar("M", bound=Message)
-T = TypeVar("T")
+CATCHING_UP: Final = 2.0
+"""Seconds that the followed events may lag behind an answer."""
 
-PATIENCE: Final = 2.0
-"""Seconds after which a line says that a cancelled reply has not ended yet."""
 
-Asker = Callable[[AskEvent, Feed], Awaitable[Answered | None]]
-"""Shows an ask and returns its answers; None if it was settled in the meantime. Raises Interrupted
-if the reply is to be cancelled."""
+class Line(Protocol):
+    """The input line while a turn is on the screen."""
 
-REFUSAL: Final = 0.3
-"""Seconds in which an answer that an ask does not allow is refused."""
+    def waits(self) -> bool:
+        """Return whether the person has typed something."""
+
+    async def take(self, feed: Feed) -> bool:
+        """Let the person type, and act on the line; return False if the person leaves.
+
+        Returns early, with what was typed kept, if something presses in the feed.
+        """
 
 
 class LiveTurns:
     """The turns of one conversation on a screen.
 
-    leave: called for a second Ctrl-C, to end the program.
+    leave: called for a second Ctrl-C, to end the program. line: what a person types while a turn is
+    on the screen; None: nothing can be typed then.
     """
 
     def __init__(
@@ -69,22 +70,57 @@ class LiveTurns:
         asker: Asker,
         outages: Outages,
         leave: Callable[[], None],
+        line: Line | None = None,
     ) -> None:
         self.feed: Feed = feed
         self._id = conversation_id
         self._screen = screen
         self._outages = outages
-        self._asker = asker
+        self._asks = Asks(conversation_id, screen, asker, outages)
         self._leave = leave
+        self._line = line
         self._shown: tuple[str, TurnView] | None = None
         """The turn on the screen, and its id."""
-        self._sending: set[asyncio.Future[bool]] = set()
-        """Answers whose asks are not settled yet."""
-        self._awaited: list[str] = []
-        """Turns of one's own messages that have not ended."""
-        self._texts: dict[str, str] = {}
-        """The messages of turns that are queued."""
+        self._awaited: dict[str, int] = {}
+        """Turns of one's own messages that have not ended, and the snapshots from before them."""
+        self._missed: list[str] = []
+        """Turns of one's own messages that ended unseen, while another one was on the screen."""
+        self._queued: set[str] = set()
+        """Turns of one's own messages that had to wait."""
+        self._interrupted: str = ""
+        """The turn that is to end for the message that follows it."""
+        self._messages: dict[str, TurnInfo] = {}
+        """The messages of turns that have not started."""
+        self._spaced = True
+        """Whether nothing on the screen has to be set off from the next turn."""
         self._stop = Stop(screen)
+
+    @property
+    def running(self) -> str:
+        """The id of the turn on the screen; empty if there is none."""
+        return self._shown[0] if self._shown else ""
+
+    async def queue(self) -> list[FollowedTurn]:
+        """Return the queued turns in their order, those of this client's messages included."""
+        turns = self.feed.state.turns
+        await self.caught_up(lambda: all(name in turns for name in self._awaited))
+        queued = [t for t in turns.values() if t.info.state == TurnState.TURN_STATE_QUEUED]
+        return sorted(queued, key=lambda turn: turn.info.place)
+
+    async def caught_up(self, reached: Callable[[], bool]) -> None:
+        """Wait, CATCHING_UP seconds at most, until the followed events have reached a state."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCHING_UP):
+                while not reached():
+                    await self.feed.more()
+
+    def withdraw(self, turn_id: str) -> None:
+        """Note that a queued turn is to be dropped: its end is no news."""
+        self._awaited.pop(turn_id, None)
+
+    def cut_short(self, turn_id: str) -> None:
+        """Note that the running turn is to end for a message of this client."""
+        self._interrupted = turn_id
 
     # -- at the prompt -----------------------------------------------------------------------
 
@@ -126,9 +162,13 @@ class LiveTurns:
 
     def _note_message(self, turn_id: str, info: TurnInfo) -> None:
         if info.state in ENDED:
-            self._texts.pop(turn_id, None)
-        elif info.text:
-            self._texts[turn_id] = info.text
+            self._messages.pop(turn_id, None)
+        elif info.text or info.attachments:
+            known = self._messages.setdefault(turn_id, TurnInfo())
+            known.text = info.text or known.text
+            if info.attachments:
+                known.ClearField("attachments")
+                known.attachments.extend(info.attachments)
 
     # -- showing -----------------------------------------------------------------------------
 
@@ -137,15 +177,22 @@ class LiveTurns:
 
         Raises as `show` does.
         """
-        self._awaited.append(info.id)
-        self.look()  # a snapshot from before the turn must not be taken for its end
-        if info.state in ENDED and not self.feed.has(info.id):
+        ended = info.state in ENDED and not self.feed.has(info.id)
+        if ended and self._shown is not None:
+            self._missed.append(info.id)
+            return
+        self._awaited[info.id] = self.feed.snapshots
+        if self._shown is None:
+            self.look()  # a snapshot from before the turn must not be taken for its end
+        if ended:
             # The session was lost after the message was sent, and the turn ended meanwhile.
             await self._resolve(info.id, self._begin(info.id))
             return
         if info.state == TurnState.TURN_STATE_QUEUED and info.place:
-            self._screen.line("another reply of this conversation runs; this one waits its turn")
-        if self._stop.wanted:
+            self._queued.add(info.id)
+            if not self._interrupted or self._interrupted != self.running:
+                self._screen.line(f"queued, place {info.place}; /queue shows the queue")
+        if self._stop.wanted and self._shown is None:
             self._stop.begin(self._request_stop(info.id))
 
     async def show(self) -> bool:
@@ -155,11 +202,22 @@ class LiveTurns:
         followed any more, and ConnectionClosed, NotRunning if the connection is lost for good; then
         `rejoin` makes it possible to go on.
         """
-        while self._shown is not None or self._awaited or self.look():
+        self._spaced = True
+        while self._shown is not None or self._awaited or self._missed or self.look():
+            if self._missed and self._shown is None:
+                turn_id = self._missed.pop(0)
+                await self._resolve(turn_id, self._begin(turn_id))
+                continue
+            if self._line is not None and self._line.waits() and not self.feed.is_pressing():
+                if not await self._line.take(self.feed):
+                    return False
+                continue
             item = await self.feed.next()
             match item:
                 case Left():
                     return False
+                case Typed():
+                    pass  # the line was looked at above, or waits for what presses
                 case Over(error):
                     raise error
                 case Again():
@@ -175,10 +233,12 @@ class LiveTurns:
         """Go on with a new feed."""
         await self.feed.close()
         self.feed = feed
+        self._awaited = dict.fromkeys(self._awaited, 0)
 
     def give_up(self) -> None:
         """Note that a message of this client was not admitted."""
-        self._stop.over()
+        if self._shown is None:
+            self._stop.over()
 
     def interrupt(self) -> None:
         """Stop the turn on the screen, or the awaited one; the second time, leave the program."""
@@ -202,8 +262,14 @@ class LiveTurns:
                 self._shown[1].begin_again()
             else:
                 await self._resolve(*self._shown)
-        for turn_id in [name for name in self._awaited if name not in again.turns]:
-            await self._resolve(turn_id, self._begin(turn_id))
+        for turn_id, before in list(self._awaited.items()):
+            if turn_id in again.turns or again.number <= before:
+                continue
+            if self._shown is None:
+                await self._resolve(turn_id, self._begin(turn_id))
+            else:
+                self._awaited.pop(turn_id)
+                self._missed.append(turn_id)
 
     async def _take_state(self, turn_id: str, info: TurnInfo) -> None:
         self._note_message(turn_id, info)
@@ -213,7 +279,7 @@ class LiveTurns:
             return
         if info.state in ENDED and (turn_id not in self._awaited or self._shown is not None):
             if turn_id in self._awaited:
-                self._awaited.remove(turn_id)
+                self._awaited.pop(turn_id)
                 self._screen.line("the message that waited its turn was withdrawn")
             return
         if self._shown is not None:  # its end was missed
@@ -221,9 +287,13 @@ class LiveTurns:
         self._begin(turn_id)
 
     def _begin(self, turn_id: str) -> TurnView:
-        text = self._texts.pop(turn_id, "")
-        if turn_id not in self._awaited:
-            self._screen.message(text)
+        message = self._messages.pop(turn_id, TurnInfo())
+        if not self._spaced:
+            self._screen.gap()
+        self._spaced = False
+        if turn_id not in self._awaited or turn_id in self._queued:
+            self._queued.discard(turn_id)
+            self._screen.message(message.text, message.attachments)
         view = TurnView(self._screen)
         self._shown = turn_id, view
         return view
@@ -235,15 +305,21 @@ class LiveTurns:
         elif self._stop.wanted:
             pass
         elif isinstance(event, AskEvent):
-            await self._ask(view, event)
+            try:
+                await self._asks.put(view, event, self.feed)
+            except Interrupted:
+                self.interrupt()
         else:
             view.show(event)
 
     async def _resolve(self, turn_id: str, view: TurnView) -> None:
         """Show the rest of a turn that has ended, from the history."""
         view.begin_again()
-        entries = await self._retry(lambda: turn_entries(self.feed.client, self._id, turn_id))
-        for entry in entries:
+        client = self.feed.client
+        entries = await repeated(client, lambda: turn_entries(client, self._id, turn_id))
+        for number, entry in enumerate(entries):
+            if number == 0 and entry.HasField("user_text"):
+                continue  # the message that started the turn
             for event in events_of(entry):
                 if not self._stop.wanted or isinstance(event, ChatCompleted | ChatError):
                     view.show(event)
@@ -257,116 +333,20 @@ class LiveTurns:
         if view.why_stopped:
             self._screen.failure(view.why_stopped)
         if view.error is not None:
-            if stopped and view.error.code == "CANCELLED":
+            by_us = stopped or (self._interrupted and self._interrupted == self.running)
+            if by_us and view.error.code == "CANCELLED":
                 self._screen.line("cancelled")
             else:
                 self._screen.error(view.error)
-        if self._shown is not None and self._shown[0] in self._awaited:
-            self._awaited.remove(self._shown[0])
+        self._awaited.pop(self.running, None)
         self._shown = None
         self._stop.over()
 
-    # -- requests ----------------------------------------------------------------------------
-
-    async def _ask(self, view: TurnView, ask: AskEvent) -> None:
-        """Put an ask to the person until it is settled."""
-        if self.feed.is_settled(ask.ask_id):
-            view.show(ask)
-            return
-        if not view.first_time("ask", ask.ask_id):
-            return
-        try:
-            while (answered := await self._put(ask)) is not None:
-                view.answered[ask.ask_id] = answered.answers
-                if await self._answer(ask.ask_id, answered):
-                    return
-        except Interrupted:
-            self.interrupt()
-
-    async def _put(self, ask: AskEvent) -> Answered | None:
-        with self._outages.unsaid():
-            return await self._asker(ask, self.feed)
-
-    async def _answer(self, ask_id: str, answered: Answered) -> bool:
-        """Send an answer; return whether the ask need not be put again.
-
-        Waits a moment for a refusal, but not for the ask to be settled if there is more to show:
-        questions that were asked together are settled together, once the last one is answered.
-        """
-        sending = asyncio.ensure_future(self._send_answer(ask_id, answered))
-        await asyncio.wait({sending}, timeout=REFUSAL)
-        if not sending.done() and self.feed.head() is None:
-            more = asyncio.ensure_future(self.feed.more())
-            try:
-                await asyncio.wait({sending, more}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                more.cancel()
-        if sending.done():
-            return sending.result()
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
-        return True
-
-    async def _send_answer(self, ask_id: str, answered: Answered) -> bool:
-        answer = AnswerRequest(ask_id=ask_id, answers=answered.answers, message=answered.message)
-        request = AnswerAskRequest(session_id=self._id, answer=answer)
-        try:
-            await self._call(request, AskClosed)
-        except RequestFailed as failed:
-            if failed.code is Code.NOT_FOUND:
-                return True  # the turn has ended, as the feed will report
-            self._screen.error(failed.error)
-            return failed.code is not Code.INVALID_ARGUMENT
-        except TransportError:
-            pass  # the feed reports it
-        return True
-
     async def _request_stop(self, turn_id: str) -> None:
+        request = StopTurnRequest(session_id=self._id, turn_id=turn_id)
         try:
-            await self._call(StopTurnRequest(session_id=self._id, turn_id=turn_id), TurnInfo)
+            await repeated(self.feed.client, lambda: self.feed.client.call(request, TurnInfo))
         except RequestFailed as failed:
             self._screen.error(failed.error)
         except TransportError:
             pass  # the feed reports it
-
-    async def _call(self, request: Message, answer: type[M]) -> M:
-        return await self._retry(lambda: self.feed.client.call(request, answer))
-
-    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call that may be repeated, again in each new session until it is answered."""
-        while True:
-            try:
-                return await call()
-            except SessionLost:
-                await self.feed.client.ready()
-
-
-class Stop:
-    """Whether the turn on the screen is to be stopped."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.wanted: bool = False
-        self._screen = screen
-        self._request: asyncio.Task[None] | None = None
-        self._impatience: asyncio.TimerHandle | None = None
-
-    def want(self) -> None:
-        """Note that the person wants the turn stopped."""
-        self.wanted = True
-        loop = asyncio.get_running_loop()
-        self._impatience = loop.call_later(PATIENCE, self._still_waiting)
-
-    def begin(self, request: Coroutine[None, None, None]) -> None:
-        """Send the request to stop it."""
-        self._request = asyncio.ensure_future(request)
-
-    def over(self) -> None:
-        """Note that the turn has ended."""
-        self.wanted = False
-        if self._impatience is not None:
-            self._impatience.cancel()
-        if self._request is not None:
-            self._request.cancel()
-
-    def _still_waiting(self) -> None:
-        self._screen.line("the reply has not ended yet; press Ctrl-C again to quit")

@@ -1,6 +1,8 @@
 """Reads lists and histories of any length page by page, without holding them as a whole."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 from actors.protocol.failure import Code
@@ -25,12 +27,17 @@ ENTRIES: Final = 200
 """Entries of a history requested per page; the service may send fewer."""
 
 
-async def conversations(client: Client) -> AsyncGenerator[SessionInfo, None]:
-    """Yield every conversation once, newest first. Raises RequestFailed, ConnectionClosed."""
+async def conversations(
+    client: Client, *, search: str = "", archived: bool = False
+) -> AsyncGenerator[SessionInfo, None]:
+    """Yield every conversation once, newest first. Raises RequestFailed, ConnectionClosed.
+
+    search: only those whose title or text contains this. archived: also archived ones.
+    """
     seen: set[str] = set()
     page = ""
     while True:
-        request = ListSessionsRequest(limit=LISTED, page=page)
+        request = ListSessionsRequest(limit=LISTED, page=page, search=search, archived=archived)
         listed = await client.call(request, SessionList, timeout=CALL_TIMEOUT)
         for info in listed.sessions:
             if info.id not in seen:  # one that changed in the meantime may come again
@@ -68,6 +75,42 @@ async def turn_entries(client: Client, conversation_id: str, turn_id: str) -> li
         before = _first(page)
         more = page.more and (not entries or page.entries[0].turn_id == turn_id)
     return entries
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message of the user in the history. failed: whether its turn ended with an error."""
+
+    entry: HistoryEntry
+    failed: bool
+
+
+async def sent_messages(client: Client, conversation_id: str) -> AsyncGenerator[Sent, None]:
+    """Yield the messages that started turns, newest first. Raises RequestFailed, ConnectionClosed.
+
+    Messages that were handed to a running turn are left out.
+    """
+    first: HistoryEntry | None = None
+    failed = False
+    async with aclosing(_backwards(client, conversation_id)) as entries:
+        async for entry in entries:
+            if first is not None and not (entry.turn_id and entry.turn_id == first.turn_id):
+                yield Sent(first, failed)
+                first, failed = None, False
+            if entry.HasField("user_text"):
+                first = entry
+            failed = failed or entry.HasField("error")
+    if first is not None:
+        yield Sent(first, failed)
+
+
+async def _backwards(client: Client, conversation_id: str) -> AsyncGenerator[HistoryEntry, None]:
+    before, more = "", True
+    while more:
+        page = await _page(client, conversation_id, before)
+        for entry in reversed(page.entries):
+            yield entry
+        before, more = _first(page), page.more
 
 
 async def history(client: Client, conversation_id: str) -> AsyncGenerator[HistoryEntry, None]:

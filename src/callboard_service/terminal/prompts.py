@@ -94,6 +94,15 @@ class Prompts:
         return None if typed is None else clean_input(typed)
 
     @property
+    def drafted(self) -> bool:
+        """Whether the next `message` begins with text."""
+        return bool(self._draft.text.strip())
+
+    def draft(self, text: str) -> None:
+        """Have the next `message` begin with this text."""
+        self._draft = Document(text)
+
+    @property
     def discarded(self) -> bool:
         """Whether the line of `message` was not empty when it was interrupted."""
         return bool(self._messages.default_buffer.text)

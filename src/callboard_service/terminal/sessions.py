@@ -1,4 +1,4 @@
-"""Implements `callboard sessions`: list, show, delete and export conversations."""
+"""Implements `callboard sessions`: list, show, change, copy, delete and export conversations."""
 
 import contextlib
 import json
@@ -8,75 +8,95 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, Literal, TextIO
+from uuid import uuid4
 
 from prompt_toolkit import PromptSession
-from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
+from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
     ConversationState,
     DeleteSessionRequest,
+    ForkSessionRequest,
     SessionDeleted,
     SessionInfo,
+    UpdateSessionRequest,
 )
 from callboard_service.terminal import export as written
 from callboard_service.terminal.errors import BadUse
 from callboard_service.terminal.export import UNTITLED, json_list, title
+from callboard_service.terminal.layout import table
 from callboard_service.terminal.pages import CALL_TIMEOUT, LISTED, conversations, history
-from callboard_service.terminal.plain import time_of
+from callboard_service.terminal.plain import as_dict, time_of
 from callboard_service.terminal.text import one_line, tame, tame_json
 from callboard_service.terminal.view import make_console, standard_output
 from transport.client import Client
+from transport.errors import RequestFailed
 
 Format = Literal["markdown", "json"]
 
-_SHORTEST: Final = 8
 _SURE: Final = 4
 """The fewest characters of an id that select a conversation to delete; guards against typos."""
-_GAP: Final = "  "
-_WHEN: Final = "2026-01-31 23:59"
+_SHORTEST: Final = 8
+"""The fewest characters of an id that are printed."""
+_INDEXED: Final = 3
+"""The fewest characters of a search that services look for in texts."""
+_ARCHIVED: Final = "archived"
 _STATES: Final = {
     ConversationState.CONVERSATION_STATE_IDLE: "idle",
     ConversationState.CONVERSATION_STATE_RUNNING: "running",
     ConversationState.CONVERSATION_STATE_WAITING: "waiting",
 }
-_STATE: Final = max(map(len, _STATES.values()))
 _BOLD: Final = Style(bold=True)
 
 
-async def list_all(client: Client, *, as_json: bool) -> None:
-    """Print all conversations with their states, newest first."""
+async def list_all(
+    client: Client, *, as_json: bool, search: str = "", archived: bool = False
+) -> None:
+    """Print all conversations with their states, newest first.
+
+    search: only those whose title or text contains this. archived: also archived ones. Raises
+    RequestFailed if the service cannot search.
+    """
+    if search and "search" not in client.welcome.features:
+        raise RequestFailed(Code.UNIMPLEMENTED, "this service cannot search")
+    found = conversations(client, search=search, archived=archived)
     if as_json:
-        await _print(json_list(conversations(client)), tame_json)
+        await _print(json_list(found), tame_json)
         sys.stdout.write("\n")
         return
     console = make_console(sys.stdout)
     # Only the row of each conversation is kept, since titles may be long.
     rows = [
-        (
-            one_line(info.id),
-            _when(info),
-            _STATES.get(info.state, ""),
-            one_line(info.title, console.width) or UNTITLED,
-        )
-        async for info in conversations(client)
+        (one_line(info.id), _when(info), _state(info), one_line(info.title, console.width))
+        async for info in found
     ]
     if not rows:
-        make_console(sys.stderr).print("there are no conversations yet")
+        make_console(sys.stderr).print(_nothing(search))
         return
     length = _telling_length([name for name, *_ in rows])
-    room = max(console.width - length - len(_WHEN) - _STATE - 3 * len(_GAP), _SHORTEST)
-    _print_rows(console, [_row("id", "changed (UTC)", "state", "title", length)], _BOLD)
-    for start in range(0, len(rows), LISTED):
-        part = rows[start : start + LISTED]
-        shown = [
-            _row(name[:length], when, state, _fit(text, room), length)
-            for name, when, state, text in part
-        ]
-        _print_rows(console, shown)
+    shown = [(name[:length], when, state, text or UNTITLED) for name, when, state, text in rows]
+    heading = ("id", "changed (UTC)", "state", "title")
+    head, *lines = table([heading, *shown], console.width, indent="")
+    _print_rows(console, [head], _BOLD)
+    for start in range(0, len(lines), LISTED):
+        _print_rows(console, lines[start : start + LISTED])
+
+
+def _nothing(search: str) -> str:
+    if not search:
+        return "there are no conversations yet"
+    short = "; a search this short may look at titles only" if len(search) < _INDEXED else ""
+    return f"nothing was found{short}"
+
+
+def _state(info: SessionInfo) -> str:
+    """Return what runs in a conversation; else whether it is archived."""
+    state = _STATES.get(info.state, "")
+    return _ARCHIVED if info.archived and state in ("", "idle") else state
 
 
 def _print_rows(console: Console, rows: list[str], style: Style | None = None) -> None:
@@ -84,18 +104,62 @@ def _print_rows(console: Console, rows: list[str], style: Style | None = None) -
     console.print(Segments(segments), end="", soft_wrap=True)
 
 
-def _row(name: str, when: str, state: str, shown: str, length: int) -> str:
-    columns = (f"{name:<{length}}", f"{when:<{len(_WHEN)}}", f"{state:<{_STATE}}", shown)
-    return _GAP.join(columns).rstrip()
+async def rename(client: Client, name: str, new: str, *, as_json: bool) -> None:
+    """Give a conversation a title. Raises BadUse if `name` does not select exactly one."""
+    if not new.strip():
+        raise BadUse("the title is empty")
+    await _update(client, name, "renamed", as_json=as_json, title=new)
 
 
-def _fit(text: str, room: int) -> str:
-    """Return the text cut to `room` columns."""
-    if cell_len(text) <= room:
-        return text
-    fitted = Text(text)
-    fitted.truncate(room, overflow="ellipsis")
-    return fitted.plain
+async def archive(client: Client, name: str, *, archived: bool, as_json: bool) -> None:
+    """Leave a conversation out of the list, or bring it back. Raises BadUse as `rename` does."""
+    done = "archived" if archived else "brought back"
+    await _update(client, name, done, as_json=as_json, archived=archived)
+
+
+async def _update(
+    client: Client,
+    name: str,
+    done: str,
+    *,
+    as_json: bool,
+    title: str | None = None,
+    archived: bool | None = None,
+) -> None:
+    (info,) = await _find(client, name)
+    request = UpdateSessionRequest(session_id=info.id, title=title, archived=archived)
+    changed = await client.call(request, SessionInfo, timeout=CALL_TIMEOUT)
+    _report(changed, done, as_json=as_json)
+
+
+async def fork(client: Client, name: str, *, as_json: bool) -> None:
+    """Copy a conversation, and print the id of the copy on standard output.
+
+    Raises BadUse if `name` does not select exactly one.
+    """
+    if "fork" not in client.welcome.features:
+        raise RequestFailed(Code.UNIMPLEMENTED, "this service cannot copy conversations")
+    (info,) = await _find(client, name)
+    request = ForkSessionRequest(session_id=info.id, create_id=str(uuid4()))
+    copy = await client.call(request, SessionInfo, timeout=CALL_TIMEOUT)
+    if not as_json:
+        out = standard_output()
+        out.write(one_line(copy.id, 1000) + "\n")
+        out.flush()
+    _report(copy, f"copied {one_line(info.id)} to", as_json=as_json)
+
+
+def _report(info: SessionInfo, done: str, *, as_json: bool) -> None:
+    """Print what was done to a conversation: on standard error, or its JSON."""
+    if as_json:
+        print_json(as_dict(info))
+    else:
+        _tell(done, info)
+
+
+def _tell(done: str, info: SessionInfo) -> None:
+    line = Text(f"{done} {one_line(info.id)}: {title(info)}")
+    make_console(sys.stderr).print(line, soft_wrap=True)
 
 
 async def show(client: Client, name: str) -> None:
@@ -123,7 +187,7 @@ async def delete(client: Client, names: tuple[str, ...], *, ask: bool) -> None:
     for info in infos:
         request = DeleteSessionRequest(session_id=info.id)
         await client.call(request, SessionDeleted, timeout=CALL_TIMEOUT)
-        make_console(sys.stderr).print(Text(f"deleted {one_line(info.id)}: {title(info)}"))
+        _tell("deleted", info)
 
 
 async def _agreed(lines: list[str]) -> bool:
@@ -209,7 +273,7 @@ async def _find(client: Client, *names: str) -> list[SessionInfo]:
     """
     exact: dict[str, SessionInfo] = {}
     begun: dict[str, list[SessionInfo]] = {name: [] for name in names}
-    async for info in conversations(client):
+    async for info in conversations(client, archived=True):
         for name in begun:
             if info.id == name:
                 exact[name] = info
@@ -222,7 +286,7 @@ async def _find(client: Client, *names: str) -> list[SessionInfo]:
         candidates = [exact[name]] if name in exact else begun[name]
         if len(candidates) != 1:
             reason = "several ids begin" if candidates else "no conversation's id begins"
-            raise BadUse(f"{reason} with {name!r}; `callboard sessions list` shows all")
+            raise BadUse(f"{reason} with {name!r}; `callboard sessions list --archived` shows all")
         found += candidates
     return found
 

@@ -18,8 +18,9 @@ from callboard_service.terminal.pages import CALL_TIMEOUT
 from callboard_service.terminal.plain import NO_TIME, as_dict
 from callboard_service.terminal.refusals import HOW_TO_START, waiting
 from callboard_service.terminal.sessions import print_json
+from callboard_service.terminal.styles import ERROR
 from callboard_service.terminal.text import error_line, one_line
-from callboard_service.terminal.view import ERROR, make_console
+from callboard_service.terminal.view import make_console
 from transport.client import Client
 from transport.errors import NotRunning, RequestFailed
 

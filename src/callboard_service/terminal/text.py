@@ -57,7 +57,12 @@ def first_lines(text: str, count: int, limit: int = LINE_LIMIT) -> list[str]:
     lines = _lines(text)
     shown = [_cut(line, limit) for line in lines[:count]]
     more = len(lines) - count
-    return [*shown, f"… {more} more {'line' if more == 1 else 'lines'}"] if more > 0 else shown
+    return [*shown, more_lines(more)] if more > 0 else shown
+
+
+def more_lines(count: int) -> str:
+    """Return a line that says that so many more lines follow, which are not shown."""
+    return f"… {count} more {'line' if count == 1 else 'lines'}"
 
 
 def last_lines(text: str, count: int, limit: int = LINE_LIMIT) -> list[str]:
@@ -151,7 +156,8 @@ def used(usage: UsageEvent) -> str:
     parts = []
     if usage.context_used:
         of = f" of {usage.context_size:,}" if usage.context_size else ""
-        parts.append(f"context {usage.context_used:,}{of} tokens")
+        share = f" ({usage.context_used / usage.context_size:.0%})" if usage.context_size else ""
+        parts.append(f"context {usage.context_used:,}{of} tokens{share}")
     if usage.cost:
         parts.append(f"cost {usage.cost:.4g} {one_line(usage.currency, 8)}".rstrip())
     return "; ".join(parts)

@@ -9,6 +9,7 @@ from callboard.v1.chat_pb2 import (
     ChatToken,
     PlanEvent,
     ReasoningToken,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     ToolResultEvent,
@@ -17,7 +18,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.terminal.feed import Shown
 from callboard_service.terminal.printed import PrintedText
-from callboard_service.terminal.text import is_nearly_full, why_stopped
+from callboard_service.terminal.text import why_stopped
 from callboard_service.terminal.view import View
 
 
@@ -37,6 +38,7 @@ class TurnView:
         self._again = False
         self._calls: dict[str, ToolCallEvent] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._plan: PlanEvent | None = None
         self._usage: UsageEvent | None = None
 
     def begin_again(self) -> None:
@@ -80,17 +82,26 @@ class TurnView:
                 self._note(event)
 
     def _note(
-        self, event: ChatNotice | PlanEvent | UsageEvent | TurnInfo | ChatCompleted | ChatError
+        self,
+        event: ChatNotice
+        | PlanEvent
+        | UsageEvent
+        | SteerEvent
+        | TurnInfo
+        | ChatCompleted
+        | ChatError,
     ) -> None:
         match event:
+            case SteerEvent():
+                if self.first_time("steered", event.text) or not self._again:
+                    self._view.steered(event)
             case ChatNotice():
                 if self.first_time("notice", event.message) or not self._again:
                     self._view.notice(event)
                 if event.HasField("keep_text_bytes"):
                     self._text.cut(event.keep_text_bytes)
             case PlanEvent():
-                if self.first_time("plan", event.SerializeToString(deterministic=True).hex()):
-                    self._view.plan(event)
+                self._show_plan(event)
             case UsageEvent():
                 self._usage = event
             case ChatCompleted():
@@ -107,6 +118,13 @@ class TurnView:
         if text:
             self._view.token(text)
 
+    def _show_plan(self, plan: PlanEvent) -> None:
+        """Print a plan that differs from the last one. Those that come again were printed."""
+        new = self.first_time("plan", plan.SerializeToString(deterministic=True).hex())
+        if new or (plan != self._plan and not self._again):
+            self._view.plan(plan)
+        self._plan = plan
+
     def _show_closed(self, closed: AskClosed) -> None:
         known = self.answered.get(closed.ask_id) == list(closed.answers)
         if self.first_time("closed", closed.ask_id) and not known:
@@ -118,5 +136,5 @@ class TurnView:
         if compare and (lost := self._text.missing):
             what = "character" if lost == 1 else f"{lost} characters"
             self._view.line(f"not kept of the text above: the last {what}")
-        if self._usage is not None and is_nearly_full(self._usage):
+        if self._usage is not None:
             self._view.usage(self._usage)

@@ -10,7 +10,7 @@ import io
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,11 +20,12 @@ from rich.style import Style
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    Attachment,
     ChatError,
     ChatNotice,
     HistoryEntry,
-    PlanEntry,
     PlanEvent,
+    SteerEvent,
     ToolCallEvent,
     ToolProgressEvent,
     ToolResultEvent,
@@ -32,10 +33,20 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.terminal.ask_layout import UNWRAPPED, Line, Sheet
 from callboard_service.terminal.errors import OutputFailed
+from callboard_service.terminal.layout import (
+    Styled,
+    attachment_text,
+    diff_lines,
+    message_lines,
+    plan_lines,
+    table,
+)
+from callboard_service.terminal.styles import ASK, DIM, ERROR, PLAIN, TOOL
 from callboard_service.terminal.text import (
     compact,
     error_line,
     first_lines,
+    is_nearly_full,
     last_lines,
     one_line,
     tame,
@@ -47,12 +58,6 @@ PROGRESS_EVERY: Final = 1.0
 """Seconds between two lines about the progress of tools."""
 RECALLED_LINES: Final = 3
 MESSAGE_LINES: Final = 10
-
-PLAIN: Final = Style.null()
-DIM: Final = Style(dim=True)
-TOOL: Final = Style(color="cyan")
-ASK: Final = Style(color="yellow", bold=True)
-ERROR: Final = Style(color="red")
 
 
 class View(ABC):
@@ -88,6 +93,11 @@ class View(ABC):
         # Segments are written as they are: rich neither wraps them nor expands tabs.
         self._console.print(Segments([Segment(text, style)]), end="", soft_wrap=True)
 
+    def lines(self, lines: Iterable[Styled]) -> None:
+        """Print lines about the reply, each in its style."""
+        for text, style in lines:
+            self.line(text, style)
+
     def failure(self, text: str) -> None:
         """Print a line about something that went wrong."""
         self.line(text, ERROR)
@@ -110,27 +120,33 @@ class View(ABC):
             self.line(f"  … {lines[-1]}")
 
     def plan(self, plan: PlanEvent) -> None:
-        """Print how far a plan is, and its current entry."""
-        entries = plan.entries
-        done = sum(entry.status == PlanEntry.STATUS_COMPLETED for entry in entries)
-        now = [e.text for e in entries if e.status == PlanEntry.STATUS_IN_PROGRESS]
-        line = f"plan: {done} of {len(entries)} done"
-        self.line(f"{line}; now: {one_line(now[0])}" if now else line)
+        """Print a plan as a short list."""
+        self.lines(plan_lines(plan))
 
     def usage(self, usage: UsageEvent) -> None:
-        """Print what the conversation has used, as far as it is known."""
-        if text := used(usage):
-            self.line(text)
+        """Print what the conversation has used, if that is nearly all of the model's context."""
+        if is_nearly_full(usage):
+            self.line(used(usage))
+
+    def steered(self, steer: SteerEvent) -> None:
+        """Print a message that was handed to the running reply."""
+        first, *more = message_lines(steer.text, steer.attachments, MESSAGE_LINES) or [""]
+        self.line(f"> steered: {first}".rstrip())
+        for line in more:
+            self.line(f"> {line}")
 
     def tool_result(self, result: ToolResultEvent) -> None:
         """Print the first lines of a tool's result."""
         call = self._calls.pop(result.call_id, None)
         name = "" if call is None else _name(call)
-        lines = first_lines(result.output, RESULT_LINES)
+        lines = first_lines(result.output, RESULT_LINES) if result.output.strip() else []
         if result.is_error:
             self.line(f"  tool {name} failed" if name else "  tool failed", ERROR)
         for line in lines:
             self.line(f"  {line}", ERROR if result.is_error else DIM)
+        self.lines(diff_lines(result.diffs))
+        for attachment in result.attachments:
+            self.line(f"  {attachment_text(attachment)}")
 
     def notice(self, notice: ChatNotice) -> None:
         """Print a notice of the service's, and how many tokens it makes void."""
@@ -210,9 +226,23 @@ class Screen(View):
         self._column_0 = True
         self._reasoned = False
 
-    def message(self, text: str) -> None:
-        """Print a message that another client has sent."""
-        for line in first_lines(text, MESSAGE_LINES):
+    def break_line(self) -> None:
+        """Move to the start of a line, for a prompt."""
+        self._start_line()
+
+    def usage(self, usage: UsageEvent) -> None:
+        """Print what the conversation has used, as far as it is known."""
+        if text := used(usage):
+            self.line(text)
+
+    def table(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """Print rows in columns; the last column is cut to the width of the screen."""
+        for line in table(rows, self._console.width - 1):
+            self.line(line, PLAIN)
+
+    def message(self, text: str, attachments: Iterable[Attachment] = ()) -> None:
+        """Print the beginning of a message, and what was attached to it."""
+        for line in message_lines(text, attachments, MESSAGE_LINES) or [""]:
             self.line(f"> {line}")
 
     def recall(self, entries: Iterable[HistoryEntry]) -> None:
@@ -220,7 +250,8 @@ class Screen(View):
         for entry in entries:
             match entry.WhichOneof("entry"):
                 case "user_text":
-                    for line in last_lines(entry.user_text, RECALLED_LINES):
+                    said = last_lines(entry.user_text, RECALLED_LINES) if entry.user_text else []
+                    for line in [*said, *map(attachment_text, entry.attachments)]:
                         self.line(f"> {line}")
                 case "assistant_text":
                     for line in last_lines(entry.assistant_text, RECALLED_LINES):

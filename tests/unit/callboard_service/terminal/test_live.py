@@ -5,23 +5,15 @@ import io
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import pytest
-from google.protobuf.message import Message
-from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.input import PipeInput, create_pipe_input
-from prompt_toolkit.output import DummyOutput
 
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
     AskEvent,
-    ChatCompleted,
     ChatError,
-    ChatToken,
-    ConversationEvent,
     ConversationSnapshot,
     History,
     HistoryEntry,
@@ -31,165 +23,26 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
     TurnState,
 )
-from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from callboard_service.terminal.ask_answers import Answered
+from callboard.v1.envelope_pb2 import ServerMessage
 from callboard_service.terminal.ask_dialog import UNKNOWN, Asking, screen_size
-from callboard_service.terminal.feed import Feed
+from callboard_service.terminal.asks import Asker
 from callboard_service.terminal.interrupts import Interrupts
-from callboard_service.terminal.live import Asker, LiveTurns
-from callboard_service.terminal.outages import Outages
-from callboard_service.terminal.prompts import Prompts
-from callboard_service.terminal.view import Screen, make_console
-from tests.support.model_service import served
-from tests.support.scripted_websocket import ScriptedDialer, ScriptedWebSocket
-from transport.client import Client, by_url
+from tests.unit.callboard_service.terminal.stage import (
+    ASK,
+    CANCELLED,
+    CLOSED,
+    COMPLETED,
+    QUEUED,
+    RUNNING,
+    Stage,
+    event,
+    joined,
+    never,
+    snapshot,
+    started,
+    token,
+)
 from transport.errors import ConnectionClosed, RequestFailed
-
-ASK = AskEvent(ask_id="a", title="Well?")
-CLOSED = AskClosed(ask_id="a", answers=["yes"])
-RUNNING = TurnInfo(id="t", text="go", state=TurnState.TURN_STATE_RUNNING)
-QUEUED = TurnInfo(id="q", text="later", state=TurnState.TURN_STATE_QUEUED, place=1)
-COMPLETED = ChatCompleted()
-CANCELLED = ChatError(code="CANCELLED")
-
-ARMS = {
-    field.message_type.full_name: field.name
-    for field in ConversationEvent.DESCRIPTOR.fields
-    if field.message_type is not None
-}
-
-
-def token(text: str) -> ChatToken:
-    """Return a part of a reply."""
-    return ChatToken(text=text)
-
-
-def event(payload: Message, turn_id: str = "t", position: int = 0) -> ConversationEvent:
-    """Return an event of a turn."""
-    made = ConversationEvent(position=position, turn_id=turn_id)
-    arm = ARMS[payload.DESCRIPTOR.full_name]
-    getattr(made, arm).CopyFrom(payload)
-    getattr(made, arm).SetInParent()
-    return made
-
-
-def snapshot(*events: Message, info: TurnInfo | None = RUNNING) -> ConversationSnapshot:
-    """Return a snapshot with one open turn that has these events; none without `info`."""
-    made = ConversationSnapshot(info=SessionInfo(id="c"))
-    if info is not None:
-        inner = [event(payload, "") for payload in events]
-        made.turns.append(OpenTurn(info=info, events=inner))
-    return made
-
-
-async def never() -> None:
-    """Wait for ever."""
-    await asyncio.Event().wait()
-
-
-async def started() -> None:
-    """Let existing tasks run until they wait, and pending signals be handled."""
-    await asyncio.to_thread(lambda: None)
-
-
-@dataclass
-class Stage:
-    """A conversation that is followed, controlled by a test."""
-
-    websocket: ScriptedWebSocket
-    client: Client
-    out: io.StringIO
-    screen: Screen
-    interrupts: Interrupts
-    prompts: Prompts
-    keyboard: PipeInput
-    asked: list[str] = field(default_factory=list)
-    position: int = 0
-
-    def turns(self, asker: Asker | None = None) -> LiveTurns:
-        """Follow the conversation; asks are put at the prompt."""
-
-        async def ask(ask: AskEvent, feed: Feed) -> Answered | None:
-            self.asked.append(ask.ask_id)
-            self.screen.ask(ask)
-            typed = await self.prompts.answer("?", feed.settled(ask.ask_id))
-            return None if typed is None else Answered([typed])
-
-        feed = Feed(self.client, "c")
-        outages = Outages(self.screen)
-        leave = self.interrupts.leave
-        return LiveTurns("c", feed, self.screen, asker or ask, outages, leave)
-
-    async def show(self, turns: LiveTurns) -> bool:
-        """Show the turns, with Ctrl-C and Ctrl-D as in a chat."""
-        watched = self.prompts.keyboard.watched(turns.interrupt, turns.feed.leave)
-        try:
-            with watched, self.interrupts.handled_by(turns.interrupt):
-                await turns.joined()
-                return await turns.show()
-        finally:
-            await turns.close()
-
-    def showing(self, asker: Asker | None = None) -> "asyncio.Task[bool]":
-        """Show the turns in a task."""
-        return asyncio.create_task(self.show(self.turns(asker)))
-
-    def put(self, *payloads: Message | None, turn_id: str = "t") -> None:
-        """Send these events as the service; for None, close the connection with 4504."""
-        for payload in payloads:
-            if payload is None:
-                self.websocket.cut(4504)
-                continue
-            self.position += 1
-            if isinstance(payload, ConversationSnapshot):
-                happened = ConversationEvent(position=self.position, snapshot=payload)
-            else:
-                happened = event(payload, turn_id, self.position)
-            self.websocket.say(1, served(happened))
-
-    def answer(self, request: ClientMessage, answer: Message) -> None:
-        """Answer a request of the client."""
-        self.websocket.say(request.request_id, served(answer, end=True))
-
-    async def shown(self, text: str) -> None:
-        """Wait until the output ends with this text."""
-        while not self.out.getvalue().endswith(text):
-            await started()
-
-    async def sent(self, kind: str) -> ClientMessage:
-        """Return the client's next message, which must be of this kind."""
-        message = await self.websocket.sent.get()
-        assert message.WhichOneof("payload") == kind
-        return message
-
-
-@pytest.fixture
-def keyboard() -> Iterator[PipeInput]:
-    with create_pipe_input() as pipe:
-        yield pipe
-
-
-@pytest.fixture
-async def stage(keyboard: PipeInput) -> AsyncIterator[Stage]:
-    dialer = ScriptedDialer()
-    out = io.StringIO()
-    prompts = Prompts(InMemoryHistory(), input=keyboard, output=DummyOutput())
-    async with Client(by_url("ws://stage", ""), dialer=dialer) as client:
-        await dialer.last.sent.get()  # the Hello
-        with Interrupts() as interrupts:
-            screen = Screen(make_console(out))
-            made = Stage(dialer.last, client, out, screen, interrupts, prompts, keyboard)
-            yield made
-
-
-async def joined(
-    stage: Stage, *events: Message, asker: Asker | None = None
-) -> "asyncio.Task[bool]":
-    """Show a running turn that has had these events."""
-    showing = stage.showing(asker)
-    await stage.sent("follow_session")
-    stage.put(snapshot(*events))
-    return showing
 
 
 async def test_a_turn_of_another_client_is_shown_from_its_beginning(stage: Stage) -> None:
@@ -209,7 +62,7 @@ async def test_a_turn_that_failed_says_how(stage: Stage) -> None:
 
 
 async def test_the_turns_of_a_queue_are_shown_one_after_the_other(stage: Stage) -> None:
-    """A turn that waits is awaited if it is one's own, and shown without its message."""
+    """A turn that waits is awaited if it is one's own, and shown with its message."""
     turns = stage.turns()
     await stage.sent("follow_session")
     stage.put(snapshot())
@@ -222,8 +75,23 @@ async def test_the_turns_of_a_queue_are_shown_one_after_the_other(stage: Stage) 
     stage.put(started_info, token("b"), COMPLETED, turn_id="q")
     assert await showing
     assert stage.out.getvalue() == (
-        "another reply of this conversation runs; this one waits its turn\n> go\na\nb\n"
+        "queued, place 1; /queue shows the queue\n> go\na\n\n> later\nb\n"
     )
+
+
+async def test_a_snapshot_from_before_a_message_is_not_taken_for_its_end(stage: Stage) -> None:
+    """A message that was admitted while a snapshot without it was waiting is still awaited."""
+    turns = stage.turns()
+    await stage.sent("follow_session")
+    stage.put(snapshot(), snapshot())
+    while turns.feed.snapshots < 2:
+        await started()
+    await turns.expect(QUEUED)
+    stage.put(token("a"), COMPLETED)
+    stage.put(TurnInfo(id="q", state=TurnState.TURN_STATE_RUNNING), token("b"), turn_id="q")
+    stage.put(COMPLETED, turn_id="q")
+    assert await stage.show(turns)
+    assert stage.out.getvalue().endswith("> go\na\n\n> \nb\n")
 
 
 async def test_a_queued_message_that_is_withdrawn_is_told(stage: Stage) -> None:

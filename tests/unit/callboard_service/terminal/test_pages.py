@@ -11,12 +11,15 @@ from google.protobuf.message import Message
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    Attachment,
+    FileDiff,
     GetHistoryRequest,
     History,
     HistoryEntry,
     ListSessionsRequest,
     SessionInfo,
     SessionList,
+    ToolResultEvent,
 )
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard_service.terminal.conversation import Conversation
@@ -26,6 +29,7 @@ from callboard_service.terminal.pages import (
     conversations,
     history,
     newest_entries,
+    sent_messages,
     turn_entries,
 )
 from callboard_service.terminal.text import tame_json
@@ -207,3 +211,58 @@ async def test_markdown_joins_the_parts_of_a_text_that_the_service_has_split() -
         "**Not answered**\n\n## Reply\n\nold\n\n## Reply\n\nolder\n\n"
         "*(an entry that this version does not know)*\n"
     )
+
+
+async def test_attachments_and_changes_of_files_are_exported() -> None:
+    image = Attachment(name="a.png", media_type="image/png", size=2048)
+    changed = FileDiff(path="x.py", patch="@@ -1 +1 @@\n-a\n+b\n")
+    result = ToolResultEvent(output="done", diffs=[changed], attachments=[image])
+    entries = (
+        HistoryEntry(user_text="look", attachments=[image]),
+        HistoryEntry(tool_result=result),
+    )
+    written = "".join([piece async for piece in as_markdown(INFO, each(*entries))])
+    assert written == (
+        "# A [title]\n\n## You\n\nlook\n\n[image a.png, 2.0 KiB]\n\n"
+        "**Result**\n\n```\ndone\n```\n\n"
+        "**Changed** x.py\n\n```diff\n@@ -1 +1 @@\n-a\n+b\n```\n\n[image a.png, 2.0 KiB]\n"
+    )
+
+
+class Turns(Archive):
+    """Turns of three entries each, two entries per page: a message, one handed over, an end."""
+
+    def entry(self, number: int) -> HistoryEntry:
+        turn = number // 3
+        made = HistoryEntry(id=str(number), turn_id=f"t{turn}")
+        if number % 3 == 2:
+            made.error.code = "CANCELLED" if turn % 2 else ""
+            if not turn % 2:
+                made.assistant_text = "reply"
+        else:
+            made.user_text = f"{turn}.{number % 3}"
+        return made
+
+
+@pytest.mark.parametrize("max_bytes", [1, 40, 512 * 1024])
+async def test_the_messages_that_started_turns_are_found_newest_first(max_bytes: int) -> None:
+    """Whatever the pages, messages that were handed to a running turn are not among them."""
+    async with client_of(Turns(entries=12, max_bytes=max_bytes)) as client:
+        found = [sent async for sent in sent_messages(client, "a")]
+    assert [sent.entry.user_text for sent in found] == ["3.0", "2.0", "1.0", "0.0"]
+    assert [sent.failed for sent in found] == [True, False, True, False]
+
+
+async def test_messages_without_turns_are_each_their_own() -> None:
+    """Conversations from before turns had ids have only messages and replies."""
+    async with client_of(Archive(entries=3)) as client:
+        found = [sent.entry.id async for sent in sent_messages(client, "a")]
+    assert found == ["2", "1", "0"]
+
+
+async def test_a_search_is_passed_on_with_every_page() -> None:
+    archive = Archive(5, max_page=2)
+    async with client_of(archive) as client:
+        assert len([i async for i in conversations(client, search="x", archived=True)]) == 5
+    lists = [request for request in archive.requests if isinstance(request, ListSessionsRequest)]
+    assert [(request.search, request.archived) for request in lists] == [("x", True)] * 3

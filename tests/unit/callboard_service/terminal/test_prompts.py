@@ -1,12 +1,9 @@
 """The prompts and the keyboard between them: prompts.py and keyboard.py."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
-from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.input import PipeInput, create_pipe_input
-from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.input import PipeInput
 
 from callboard_service.terminal.errors import InputEnded, Interrupted
 from callboard_service.terminal.prompts import Prompts
@@ -15,17 +12,6 @@ from callboard_service.terminal.prompts import Prompts
 async def never() -> None:
     """Wait for ever."""
     await asyncio.Event().wait()
-
-
-@pytest.fixture
-def keyboard() -> Iterator[PipeInput]:
-    with create_pipe_input() as pipe:
-        yield pipe
-
-
-@pytest.fixture
-def prompts(keyboard: PipeInput) -> Prompts:
-    return Prompts(InMemoryHistory(), input=keyboard, output=DummyOutput())
 
 
 async def test_what_is_pasted_keeps_its_lines(keyboard: PipeInput, prompts: Prompts) -> None:
@@ -104,3 +90,34 @@ async def test_a_keyboard_that_is_gone_during_a_reply_leaves(
     with prompts.keyboard.watched(left.set, left.set):
         keyboard.close()
         await left.wait()
+
+
+async def test_keys_that_come_before_a_prompt_reads_them_reach_it(
+    keyboard: PipeInput, prompts: Prompts
+) -> None:
+    """Keys are handed over together with those that come until the prompt reads."""
+    with prompts.keyboard.watched(lambda: None, lambda: None):
+        keyboard.send_text("on")
+        while not prompts.keyboard.waits():
+            await asyncio.to_thread(lambda: None)
+        with prompts.keyboard.handed_over():
+            keyboard.send_text("e\r")
+            for _ in range(3):
+                await asyncio.to_thread(lambda: None)
+            async with asyncio.timeout(10):
+                assert await prompts.message(never()) == "one"
+
+
+@pytest.mark.parametrize(
+    ("keys", "begins"),
+    [("x", True), ("é", True), ("\x1b[200~x\x1b[201~", True), ("\x1b[A", True), ("\r\t", False)],
+)
+async def test_which_keys_begin_a_line(
+    keyboard: PipeInput, prompts: Prompts, keys: str, begins: bool
+) -> None:
+    """Text and the way to an earlier line do; keys that mean nothing in an empty line do not."""
+    with prompts.keyboard.watched(lambda: None, lambda: None):
+        keyboard.send_text(keys)
+        while not prompts.keyboard._typed:
+            await asyncio.to_thread(lambda: None)
+        assert prompts.keyboard.waits() is begins

@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -11,6 +13,7 @@ from callboard.v1.chat_pb2 import (
     PlanEntry,
     PlanEvent,
     ReasoningToken,
+    SteerEvent,
     StopReason,
     ToolCallEvent,
     ToolProgressEvent,
@@ -19,7 +22,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.terminal.feed import Shown
 from callboard_service.terminal.turn_view import TurnView
-from callboard_service.terminal.view import Screen, make_console
+from callboard_service.terminal.view import Pipe, Screen, make_console
 
 PLAN = PlanEvent(
     entries=[
@@ -35,6 +38,7 @@ EVENTS: list[Shown] = [
     AskEvent(ask_id="a", title="Well?"),
     AskClosed(ask_id="a", answers=["yes"]),
     PLAN,
+    SteerEvent(message_id="m", text="and quickly"),
     ChatNotice(message="trying again"),
     ChatToken(text="two"),
 ]
@@ -45,7 +49,10 @@ SHOWN = [
     "  done",
     "? Well?",
     "  answered elsewhere: yes",
-    "plan: 1 of 2 done; now: b",
+    "plan: 1 of 2 done",
+    "  [x] a",
+    "  [>] b",
+    "> steered: and quickly",
     "trying again",
     "two",
 ]
@@ -134,17 +141,39 @@ def test_progress_is_shown_once_a_second() -> None:
     assert out.getvalue().splitlines() == ["  … b", "  … d"]
 
 
-def test_usage_is_shown_at_the_end_once_the_context_is_nearly_full() -> None:
-    """What the conversation has used is shown once, as far as it is known."""
+def test_usage_is_shown_once_at_the_end() -> None:
+    """What the conversation has used is shown on one line, as far as it is known."""
     view, out = turn()
     view.show(UsageEvent(context_used=10))
     view.show(UsageEvent(context_used=7234, context_size=8192, cost=0.5, currency="EUR"))
     view.end()
-    assert out.getvalue() == "context 7,234 of 8,192 tokens; cost 0.5 EUR\n"
+    assert out.getvalue() == "context 7,234 of 8,192 tokens (88%); cost 0.5 EUR\n"
     view, out = turn()
     view.show(UsageEvent())
     view.end()
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(("context_used", "lines"), [(799, 0), (800, 1)])
+def test_a_pipe_gets_the_usage_only_if_the_context_is_nearly_full(
+    context_used: int, lines: int
+) -> None:
+    """A script is warned, and not told after every reply."""
+    errors = io.StringIO()
+    view = TurnView(Pipe(io.StringIO(), make_console(errors)))
+    view.show(UsageEvent(context_used=context_used, context_size=1000))
+    view.end()
+    assert len(errors.getvalue().splitlines()) == lines
+
+
+def test_a_plan_is_shown_again_only_when_it_has_changed() -> None:
+    """A plan that comes twice is shown once, and one that comes back is shown again."""
+    view, out = turn()
+    other = PlanEvent(entries=[PlanEntry(text="c")])
+    for plan in (PLAN, PLAN, other, PLAN):
+        view.show(plan)
+    heads = [line for line in out.getvalue().splitlines() if line.startswith("plan")]
+    assert heads == ["plan: 1 of 2 done", "plan: 0 of 1 done", "plan: 1 of 2 done"]
 
 
 def test_the_reason_why_a_reply_ended_is_kept() -> None:

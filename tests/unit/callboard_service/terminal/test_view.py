@@ -10,11 +10,18 @@ from rich.console import Console
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
+    Attachment,
     ChatError,
     ChatNotice,
+    FileDiff,
     HistoryEntry,
+    PlanEntry,
+    PlanEvent,
+    SteerEvent,
     ToolCallEvent,
+    ToolProgressEvent,
     ToolResultEvent,
+    UsageEvent,
 )
 from callboard_service.terminal.errors import OutputFailed
 from callboard_service.terminal.view import Pipe, Screen, View, make_console
@@ -104,6 +111,31 @@ def test_tools_are_shown_shortened_and_errors_marked() -> None:
     ]
 
 
+def test_messages_say_what_was_attached_and_what_was_handed_over() -> None:
+    view, out = screen()
+    image = Attachment(name="a.png", media_type="image/png", size=12_300)
+    view.message("look\nhere", [image])
+    view.message("", [image])
+    view.steered(SteerEvent(text="and\nthere", attachments=[image]))
+    view.recall([HistoryEntry(user_text="look", attachments=[image])])
+    assert out.getvalue().splitlines() == [
+        "> look", "> here", "> [image a.png, 12 KiB]",
+        "> [image a.png, 12 KiB]",
+        "> steered: and", "> there", "> [image a.png, 12 KiB]",
+        "> look", "> [image a.png, 12 KiB]",
+    ]  # fmt: skip
+
+
+def test_a_tool_result_has_its_changes_and_files() -> None:
+    view, out = screen()
+    result = ToolResultEvent(diffs=[FileDiff(path="x", patch="@@ -1 +1 @@\n-a\n+b")])
+    result.attachments.add(name="plot.png", media_type="image/png", size=9)
+    view.tool_result(result)
+    assert out.getvalue().splitlines() == [
+        "  x (+1 -1)", "  @@ -1 +1 @@", "  -a", "  +b", "  [image plot.png, 9 B]",
+    ]  # fmt: skip
+
+
 def test_an_ask_shows_title_detail_and_numbered_options() -> None:
     view, out = screen()
     detail = "\n".join(["a" * 300, *"x" * 30, "rm y"])
@@ -149,15 +181,23 @@ def say_everything(view: View) -> None:
     call = ToolCallEvent(call_id="1", name=NASTY)
     call.arguments[NASTY] = NASTY
     view.tool_call(call)
-    view.tool_result(ToolResultEvent(call_id="1", output=NASTY, is_error=True))
+    attached = Attachment(name=NASTY, media_type=NASTY)
+    result = ToolResultEvent(call_id="1", output=NASTY, is_error=True, attachments=[attached])
+    result.diffs.add(path=NASTY, patch=f"@@ -1 +1 @@\n-{NASTY}\n+{NASTY}\n{NASTY}")
+    view.tool_result(result)
+    view.tool_progress(ToolProgressEvent(output=NASTY))
+    view.plan(PlanEvent(entries=[PlanEntry(text=NASTY)]))
+    view.steered(SteerEvent(text=NASTY, attachments=[attached]))
+    view.usage(UsageEvent(context_used=9, context_size=9, cost=1, currency=NASTY))
     view.notice(ChatNotice(message=NASTY))
     view.ask(AskEvent(title=NASTY, detail=NASTY, options=[NASTY]))
     view.ask_closed(AskClosed(answers=[NASTY]))
     view.error(ChatError(code=NASTY, message=NASTY))
     if isinstance(view, Screen):
+        view.message(NASTY, [attached])
         view.recall(
             [
-                HistoryEntry(user_text=NASTY),
+                HistoryEntry(user_text=NASTY, attachments=[attached]),
                 HistoryEntry(assistant_text=NASTY),
                 HistoryEntry(tool_call=call),
                 HistoryEntry(tool_result=ToolResultEvent(output=NASTY)),
