@@ -23,6 +23,15 @@ class Asker:
     stream: AnswerStream = NO_STREAM
     size: int = 0
     input_limit: int = 0
+    newest_input: int = 0
+
+    def grants(self, number: int) -> bool:
+        granted = self.newest_input < number <= self.input_limit
+        self.newest_input = number if granted else self.newest_input
+        return granted
+
+    def reconnected(self) -> None:
+        self.newest_input = 0
 
 
 Machine: TypeAlias = SessionMachine[Asker]

@@ -77,9 +77,14 @@ class InFlight(Protocol):
     stream: AnswerStream
     """Set by `SessionMachine.open`."""
 
-    @property
-    def input_limit(self) -> int:
-        """How many inputs it takes in total; 0 if it takes none."""
+    def grants(self, number: int) -> bool:
+        """Return whether an input is within the credit and the first of its number to come.
+
+        That is, on this connection: after `reconnected`, each may come again.
+        """
+
+    def reconnected(self) -> None:
+        """Note that the session has another connection."""
 
 
 R = TypeVar("R", bound=InFlight)
@@ -118,8 +123,6 @@ class SessionMachine(Generic[R]):
         self._encode = encode
         self._encode_stream = encode_stream or partial(OneByOne, encode)
         self._initial_limit = UNLIMITED
-        self._inputs: dict[int, int] = {}
-        """For each request in flight, the number of the last input on this connection."""
         self._share: EndlessShare | None = None
         """Made with the first endless request."""
 
@@ -130,7 +133,8 @@ class SessionMachine(Generic[R]):
     ) -> list[Effect]:
         """Attach a connection. initial_credit: the credit of new requests; 0 means no limit."""
         self.output.attach(connection, acknowledges=acknowledges)
-        self._inputs.clear()
+        for request in self.requests.values():
+            request.reconnected()
         self._initial_limit = initial_credit or UNLIMITED
         if self._going is not None:
             self.output.put_aside(self._encode(0, 0, False, self._going))
@@ -177,12 +181,8 @@ class SessionMachine(Generic[R]):
         """
         if not (isinstance(frame, Inform) and isinstance(frame.payload, Input)):
             return False
-        request_id, number = frame.request_id, frame.payload.number
-        request = self.requests.get(request_id)
-        if request is None or not self._inputs.get(request_id, 0) < number <= request.input_limit:
-            return False
-        self._inputs[request_id] = number
-        return True
+        request = self.requests.get(frame.request_id)
+        return request is not None and request.grants(frame.payload.number)
 
     def admit(self, request: Request, size: int, now: float) -> list[Effect] | None:
         """Check a frame that opens a request. Returns None if the request is to be run.
@@ -341,8 +341,6 @@ class SessionMachine(Generic[R]):
     def gone(self, request: R) -> bool:
         """Remove a request whose actor is gone; return whether it crashed (had not ended)."""
         del self.requests[request.request_id]
-        if self._inputs:
-            self._inputs.pop(request.request_id, None)
         self._flow.count_input(-request.size)
         return request.stream.end(CRASHED)
 

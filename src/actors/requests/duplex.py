@@ -36,7 +36,7 @@ class Inputs:
 
     __slots__ = (
         "_free", "_grant", "_hold", "_kind", "_last", "_limit", "_queue", "_received",
-        "_started", "_taken", "_waiter", "_window",
+        "_started", "_taken", "_waiter", "_window", "newest",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,15 @@ class Inputs:
         self._taken = 0
         self._last = False
         self._waiter: asyncio.Future[None] | None = None
+        self.newest: int = 0
+        """The highest number that was granted on this connection."""
+
+    def grants(self, number: int) -> bool:
+        """Return whether an input is within the credit and new on this connection; note it."""
+        if not self.newest < number <= self._limit:
+            return False
+        self.newest = number
+        return True
 
     def put(self, item: Input) -> Failure | None:
         """Queue an input from the client; return a Failure if it must end the request."""

@@ -169,10 +169,14 @@ class ActiveRequest:
         else:
             execution.tell(self, payload)
 
-    @property
-    def input_limit(self) -> int:
-        """How many inputs it takes in total; 0 if it takes none."""
-        return 0 if self.inputs is None else self.inputs.limit
+    def grants(self, number: int) -> bool:
+        """Return whether an input is within the credit and new on this connection."""
+        return self.inputs is not None and self.inputs.grants(number)
+
+    def reconnected(self) -> None:
+        """Note that inputs may come again, on another connection."""
+        if self.inputs is not None:
+            self.inputs.newest = 0
 
     def open(self, sealed: Sealed) -> Message:
         """Return the message in `sealed`, which the handler takes now.

@@ -1,6 +1,7 @@
 """Finds the session for a Hello that has shown the token: its own, or a new one."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -89,7 +90,13 @@ def features_of(hello: session_pb2.Hello) -> frozenset[str]:
     A session keeps them, and a client must not have it keep more than a few KiB.
     """
     named = islice(hello.features, MAX_FEATURES)
-    return frozenset(name for name in named if len(name) <= MAX_FEATURE_NAME)
+    return _shared(tuple(name for name in named if len(name) <= MAX_FEATURE_NAME))
+
+
+@lru_cache(maxsize=64)
+def _shared(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the names as a set, which sessions whose clients name the same share."""
+    return frozenset(names)
 
 
 def limits_of(
