@@ -28,7 +28,7 @@ OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/o
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults followers killed replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench
+.PHONY: help setup serve test faults followers killed replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -100,9 +100,25 @@ test-floor: setup ## Test the contract and the wire on the oldest protobuf allow
 BENCH ?= $(foreach version,3.13 3.11,$(addprefix $(version)=,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python) $(shell command -v python$(version)))))
 BENCH_NAMES := $(foreach pair,$(BENCH),$(firstword $(subst =, ,$(pair))))
 BENCH_PYTHONS := $(foreach name,$(BENCH_NAMES),$(name)=$(BUILD)/bench-$(name)/bin/python)
+BENCH_PYTHON := $(BUILD)/bench-$(firstword $(BENCH_NAMES))/bin/python
+LITELLM_VERSION := 1.108.7
+LITELLM := $(BUILD)/bench-litellm-$(LITELLM_VERSION)
+# litellm is measured if `make bench-litellm` has installed it.
+BENCH_LITELLM = $(if $(wildcard $(LITELLM)/.installed),litellm=$(LITELLM)/bin/python)
 
-bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Compare with other servers: make bench ARGS=--quick
-	@'$(BUILD)/bench-$(firstword $(subst =, ,$(firstword $(BENCH))))/bin/python' -m bench $(ARGS) $(BENCH_PYTHONS)
+bench: $(foreach name,$(BENCH_NAMES),$(BUILD)/bench-$(name)/.installed) ## Compare with other servers: make bench ARGS=--quick; only the relay of replies: ARGS=--relay
+	@exec '$(BENCH_PYTHON)' -m bench $(ARGS) $(BENCH_PYTHONS) $(BENCH_LITELLM)
+
+bench-litellm: $(LITELLM)/.installed ## Install litellm's proxy, so that make bench compares it too; 600 MB
+
+bench-tables: $(BUILD)/bench-$(firstword $(BENCH_NAMES))/.installed ## Write the results of the relay into docs/: make bench-tables ARGS=FILE
+	@'$(BENCH_PYTHON)' -m bench.relay.document $(ARGS)
+
+# It needs the network once, is not locked, and has an environment of its own because of its many requirements.
+$(LITELLM)/.installed:
+	@'$(PYTHON)' -m venv '$(LITELLM)'
+	@'$(LITELLM)/bin/python' -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==$(LITELLM_VERSION)'
+	@touch '$@'
 
 $(BUILD)/bench-%/.installed: $(BENCH_LOCK) pyproject.toml
 	@echo 'Installing what is measured into $(@D).'

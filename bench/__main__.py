@@ -1,13 +1,19 @@
-"""`make bench`: compare the servers in interleaved rounds. Use `--quick` for a first look."""
+"""`make bench`: compare the servers in interleaved rounds. Use `--quick` for a first look.
+
+It measures the relay of replies (`bench.relay`) and then messages of all kinds; `--relay` measures
+only the former.
+"""
 
 import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import uvloop
@@ -17,17 +23,19 @@ from bench.machine import describe
 from bench.measure import FULL, QUICK, Measurement
 from bench.plot import bars
 from bench.process import ROOT, pin
+from bench.relay import run as relay
 from bench.summary import rows, table
 
 RESULTS: Final = ROOT / "bench" / "results"
 
 
 def main() -> None:
-    """Measure, print the table, and write JSON and SVG."""
+    """Measure, print the tables, and write JSON and SVG."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer messages, two rounds")
+    parser.add_argument("--relay", action="store_true", help="measure only the relay of replies")
     parser.add_argument("--rounds", type=int, help="rounds (full: 5, quick: 2)")
-    parser.add_argument("--only", help="contestants whose name has this, beside the plain handler")
+    parser.add_argument("--only", default="", help="contestants whose name has this, and the plain")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and SVG")
     parser.add_argument("pythons", nargs="+", help="VERSION=INTERPRETER, such as 3.13=/…/python")
     chosen = parser.parse_args()
@@ -35,23 +43,42 @@ def main() -> None:
         version: Path(path).absolute()
         for version, _, path in (pair.partition("=") for pair in chosen.pythons)
     }
-    contestants = tuple(
-        contestant
-        for contestant in CONTESTANTS
-        if contestant.python in interpreters
-        and (not chosen.only or contestant is BASELINE or chosen.only in contestant.name)
-    )
-    if BASELINE not in contestants:
+    if BASELINE.python not in interpreters:
         parser.error(f"no interpreter for Python {BASELINE.python}: everything is a ratio to it")
-    began = time.monotonic()
+    # A shell that starts this in the background has SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     facts = describe(interpreters)
     core = _divide_cores()
     facts["pinned"] = "no" if core is None else f"servers to core {core}, client to another"
-    scale = QUICK if chosen.quick else FULL
     rounds = chosen.rounds or (2 if chosen.quick else 5)
-    measurement = Measurement(contestants, interpreters, scale, core, _say)
-    uvloop.run(_measure(measurement, rounds))
-    facts["seconds"] = f"{time.monotonic() - began:.0f}"
+    try:
+        choice = (interpreters, core, chosen.quick, rounds, chosen.only, chosen.output)
+        relay.run(relay.Choice(*choice), dict(facts))
+        if not chosen.relay:
+            _run(relay.Choice(*choice), facts)
+    except KeyboardInterrupt:  # every server has been ended by now
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does, so that every server is ended."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _run(chosen: relay.Choice, facts: dict[str, str]) -> None:
+    """Measure messages of all kinds."""
+    began = time.monotonic()
+    contestants = tuple(
+        contestant
+        for contestant in CONTESTANTS
+        if contestant.python in chosen.interpreters
+        and (contestant is BASELINE or chosen.only in contestant.name)
+    )
+    scale = QUICK if chosen.quick else FULL
+    measurement = Measurement(contestants, chosen.interpreters, scale, chosen.core, _say)
+    uvloop.run(_measure(measurement, chosen.rounds))
+    facts |= {"rounds": str(chosen.rounds), "seconds": f"{time.monotonic() - began:.0f}"}
     _report(measurement, contestants, facts, chosen.output, "quick" if chosen.quick else "full")
 
 

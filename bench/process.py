@@ -6,13 +6,12 @@ import platform
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Protocol, Self
 
 import psutil
-
-from bench.contestants import Contestant
 
 ROOT: Final = Path(__file__).parents[1]
 TOKEN: Final = "0123456789abcdef" * 2
@@ -28,15 +27,28 @@ def pin(pid: int, core: int) -> bool:
     return True
 
 
+class Program(Protocol):
+    """What a server's process runs."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments for its interpreter."""
+
+
 class ServerProcess:
-    """One running server. Use `with` to end it. data: its data folder; None: a new one."""
+    """One running server. Use `with` to end it.
+
+    core: where it is pinned; None: where this process is. data: its data folder; None: a new one.
+    more: environment variables besides the usual ones.
+    """
 
     def __init__(
         self,
-        contestant: Contestant,
+        program: Program,
         interpreter: Path,
         core: int | None,
         data: Path | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = TemporaryDirectory(prefix="callboard-bench-")
         environment = {
@@ -51,11 +63,12 @@ class ServerProcess:
             "CALLBOARD_MESSAGE_BURST": "1000000",
             "CALLBOARD_BYTES_PER_SECOND": "1000000000",
             "CALLBOARD_BYTE_BURST": "1000000000",
+            **(more or {}),
         }
         began = time.perf_counter()
         self._log = open(Path(self._folder.name, "log"), "wb")  # noqa: SIM115 - closed in stop
         self._process = subprocess.Popen(
-            [str(interpreter), *contestant.arguments],
+            [str(interpreter), *program.arguments],
             cwd=self._folder.name,
             env=environment,
             stdout=subprocess.PIPE,
@@ -107,7 +120,7 @@ class ServerProcess:
         self._log.close()
         self._folder.cleanup()
 
-    def __enter__(self) -> "ServerProcess":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

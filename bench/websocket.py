@@ -6,7 +6,7 @@ all the same).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -76,6 +76,10 @@ class Socket(asyncio.Protocol):
         if self.seen < seen:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+    def be_done(self) -> None:
+        """Let `until` return once the data at hand has been read, however many messages came."""
+        self._wanted = 0
 
     def send(self, data: bytes) -> None:
         """Write encoded frames."""
@@ -179,7 +183,14 @@ class Socket(asyncio.Protocol):
             self._waiter.set_exception(self._error)
 
 
-async def connect(url: str, token: str, make: Callable[[], S], *, credit: int = 0) -> S:
+async def connect(
+    url: str,
+    token: str,
+    make: Callable[[], S],
+    *,
+    credit: int = 0,
+    features: Sequence[str] = (),
+) -> S:
     """Open a connection and a session on it. Raises Lost, OSError."""
     where = urlsplit(url)
     loop = asyncio.get_running_loop()
@@ -187,7 +198,13 @@ async def connect(url: str, token: str, make: Callable[[], S], *, credit: int = 
     assert where.port is not None
     _, socket = await loop.create_connection(make, where.hostname, where.port)
     await socket.accepted()
-    hello = Hello(token=token, protocol_version=1, acknowledges=True, initial_credit=credit)
+    hello = Hello(
+        token=token,
+        protocol_version=1,
+        acknowledges=True,
+        initial_credit=credit,
+        features=features,
+    )
     socket.send(frame(ClientMessage(hello=hello)))
     await socket.until(1)
     if ServerMessage.FromString(socket.last).WhichOneof("payload") != "welcome":

@@ -18,7 +18,8 @@ from callboard.v1.chat_pb2 import (
     SendMessageRequest,
 )
 from callboard.v1.envelope_pb2 import ClientMessage
-from tests.test_costs import Fed, fed, shared
+from tests.support.fed import Fed
+from tests.test_costs import fed, shared
 
 __all__ = ["fed", "shared"]
 

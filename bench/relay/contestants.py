@@ -1,0 +1,119 @@
+"""The relays that are compared."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bench.relay.workloads import FULL, SHORT, SPREAD
+
+LITELLM: Final = "litellm"
+"""The name under which the interpreter with litellm is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A server in one configuration.
+
+    python: the name of its interpreter. base: the plain relay that its figures are divided by, on
+    the same Python. kept: how a plain relay stores what is said; empty: not at all. credit: how
+    many answers a reply may be ahead; 0: no limit. followed: another connection follows each
+    conversation. workloads: the names of those that it takes part in. every: it takes part in every
+    n-th round. variant: it is shown in the table of variants.
+    """
+
+    name: str
+    module: str
+    base: str
+    python: str = "3.13"
+    loop: str = "uvloop"
+    kept: str = ""
+    credit: int = 0
+    followed: bool = False
+    workloads: tuple[str, ...] = tuple(workload.name for workload in FULL)
+    every: int = 1
+    variant: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is Callboard, so that the client acknowledges its answers."""
+        return self.module == "callboard"
+
+    @property
+    def http(self) -> bool:
+        """Whether it is asked over HTTP, not over a WebSocket."""
+        return self.module == "litellm_proxy"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments for its interpreter."""
+        if self.ours:
+            run = "from callboard_service.cli import main; main()"
+            return ["-c", run, "serve", "--backend", "openai", "--loop", self.loop, "--ready-json"]
+        kept = [self.kept] if self.kept else []
+        return ["-m", f"bench.servers.{self.module}", self.loop, *kept]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The identity of its process: contestants with the same key share one."""
+        return (self.module, self.loop, self.python, self.kept)
+
+
+def environment(model_server: str) -> dict[str, str]:
+    """Return the variables that name the model server. model_server: its base URL."""
+    return {
+        "BENCH_MODEL_SERVER": model_server,
+        "CALLBOARD_OPENAI_BASE_URL": model_server,
+        "CALLBOARD_OPENAI_MODEL": "m",
+    }
+
+
+PLAIN: Final = "plain relay"
+CALLBOARD: Final = "Callboard"
+STORED: Final = "plain relay that stores"
+
+
+def on(name: str, python: str) -> str:
+    """Return the name of a contestant on this Python."""
+    return name if python == "3.13" else f"{name}, {python}"
+
+
+def _of(python: str) -> list[Relay]:
+    plain, short = on(PLAIN, python), (SHORT.name,)
+    return [
+        Relay(plain, "plain_relay", plain, python),
+        Relay(on(CALLBOARD, python), "callboard", plain, python),
+        Relay(on(STORED, python), "plain_relay", plain, python, kept="stored", workloads=short),
+    ]
+
+
+def _variant(name: str, *, loop: str = "uvloop", credit: int = 0, followed: bool = False) -> Relay:
+    return Relay(
+        f"{CALLBOARD}, {name}",
+        "callboard",
+        PLAIN,
+        loop=loop,
+        credit=credit,
+        followed=followed,
+        workloads=(SPREAD.name,),
+        variant=True,
+    )
+
+
+RELAYS: Final = (
+    *_of("3.13"),
+    Relay(f"{STORED}, in a thread", "plain_relay", PLAIN, kept="threaded", workloads=(SHORT.name,)),
+    *_of("3.11"),
+    _variant("one follower", followed=True),
+    _variant("credit 64", credit=64),
+    _variant("asyncio", loop="asyncio"),
+    Relay("litellm's proxy", "litellm_proxy", PLAIN, LITELLM, every=2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """The scripted model server."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments for its interpreter."""
+        return ["-m", "bench.servers.model_server", "uvloop"]
