@@ -58,7 +58,7 @@ MEASURED = {  # calls
     "one by one, of several streams": 48.12,
 }
 
-RELAYED = {1: 76.01, SEVERAL - 1: 63.21}
+RELAYED = {1: 60.01, SEVERAL - 1: 47.22}
 """Calls for each token of so many replies of a model server, whose tokens come in the same turn."""
 
 RELAYED_BLOCKS = 9.05

@@ -47,8 +47,8 @@ class EventLog(Generic[E]):
         """For each event: its position, its size, and the event."""
         self._dropped = 0
         self._bytes = 0
-        self._unread = 0
-        """Bytes appended since a reader was at the end."""
+        self.unread = 0
+        """Bytes appended since a pacing reader was at the end."""
         self._pin: int | None = None
         self._readers: set[EventReader[E]] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -90,7 +90,7 @@ class EventLog(Generic[E]):
             return
         self._kept.append((position, size, event))
         self._bytes += size
-        self._unread += size
+        self.unread += size
         self.last = position
         if self._bytes > self._keep_bytes:
             self._trim()
@@ -118,7 +118,7 @@ class EventLog(Generic[E]):
 
         True without such a reader, False once the log is closed.
         """
-        return not self.closed and (self._unread >= WINDOW or not self._readers)
+        return not self.closed and (self.unread >= WINDOW or not self._readers)
 
     async def wanted(self) -> None:
         """Wait until `is_ahead` is false: until the fastest reader keeps up. For one writer."""
@@ -162,7 +162,7 @@ class EventLog(Generic[E]):
         if place == end - 1:  # nearly always: the reader has waited for it
             last, _, event = kept[-1]
             if paces:
-                self._unread = 0
+                self.unread = 0
             return [event], last
         events: list[E] = []
         last = 0
@@ -174,7 +174,7 @@ class EventLog(Generic[E]):
             events.append(event)
             place += 1
         if paces and place == end:
-            self._unread = 0
+            self.unread = 0
         return events, last
 
     def read_one(self, index: int, *, paces: bool) -> tuple[int, E] | None:
@@ -186,15 +186,9 @@ class EventLog(Generic[E]):
         if place >= len(self._kept):
             return None
         if paces and place == len(self._kept) - 1:
-            self._unread = 0
+            self.unread = 0
         position, _, event = self._kept[place]
         return position, event
-
-    def note_taken(self, *, paces: bool) -> int:
-        """Note that a reader has taken the newest event; return its position."""
-        if paces:
-            self._unread = 0
-        return self.last
 
     def tap(self, reader: "EventReader[E]") -> None:
         """Have this reader, which is at the end, take each event as it is appended."""
@@ -345,7 +339,10 @@ class EventReader(Generic[E]):
         assert take is not None
         assert pause is not None
         self.index += 1
-        self.position = self._log.note_taken(paces=self.paces)
+        log = self._log
+        self.position = log.last
+        if self.paces:
+            log.unread = 0
         try:
             if take(event):
                 return

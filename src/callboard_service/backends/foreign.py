@@ -76,27 +76,28 @@ def _exact(value: object) -> Struct | None:
 class Joined:
     """Joins pieces of text that may be cut within a surrogate pair.
 
-    bytes: the UTF-8 size of the text returned by `add` so far.
+    bytes: the UTF-8 size of the text returned by `add` so far. half: of a pair, kept until the rest
+    comes.
     """
 
     def __init__(self) -> None:
-        self._half = ""
+        self.half = ""
         self.bytes = 0
 
     def add(self, piece: str) -> str:
         """Take the next piece and return the text that is complete, without a trailing half."""
-        if not self._half and piece.isascii():
+        if not self.half and piece.isascii():
             self.bytes += len(piece)
             return piece
-        text = self._half + piece
-        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        said = clean(text[: len(text) - len(self._half)])
+        text = self.half + piece
+        self.half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        said = clean(text[: len(text) - len(self.half)])
         self.bytes += len(said.encode())
         return said
 
     def end(self) -> str:
         """Return the rest: U+FFFD if half of a pair is left, otherwise nothing."""
-        half, self._half = self._half, ""
+        half, self.half = self.half, ""
         return clean(half)
 
 

@@ -18,6 +18,17 @@ _DATA: Final = b"data: "
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
 
+def single(piece: bytes) -> bytes | None:
+    """Return the data of a piece of a stream that is one event: one line of data, and nothing else.
+
+    Returns None for any other. Only for a piece before which everything has been taken.
+    """
+    if piece.startswith(_DATA) and piece.find(b"\n") == len(piece) - 2 and piece[-1] == 0x0A:
+        data = piece[len(_DATA) : -2]
+        return None if b"\r" in data else data
+    return None
+
+
 class EventTooLong(Exception):
     """A line, or the data of an event, is longer than allowed."""
 
@@ -45,6 +56,11 @@ class EventReader:
         self._kind = ""
         self._data: list[bytes] = []
         self._data_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held, not even a part of an event that was begun."""
+        return not (self._start < len(self._buffer) or self._data or self._kind or self._after_cr)
 
     @property
     def buffered(self) -> int:

@@ -133,20 +133,17 @@ class TurnOutput:
 
     def _put(self, event: ReplyEvent) -> bool:
         """Pass a token on; return whether the turn may go on at once. Raises Failure."""
-        assert isinstance(event, ChatToken | ReasoningToken)
-        if not self.over:
-            self._add_token(event)
-        return self._detached or not self._log.events.is_ahead()
-
-    def _add_token(self, token: Token) -> None:
-        """Add one token, as `_add_tokens` does: nearly all come one by one."""
-        kind, text = type(token), token.text
-        size = self.record.add_token(text, reasoning=kind is ReasoningToken)
-        self._log.add_token(self._turn_id, token, text, size)
-        pieces = self._pieces
-        if not pieces:
-            self._unstored.add(self)
-        pieces.append((kind, (text,)))
+        token = cast("Token", event)
+        log = self._log
+        if not self.over:  # as `_add_tokens` does
+            kind, text = type(token), token.text
+            size = self.record.add_token(text, reasoning=kind is ReasoningToken)
+            log.add_token(self._turn_id, token, text, size)
+            pieces = self._pieces
+            if not pieces:
+                self._unstored.add(self)
+            pieces.append((kind, (text,)))
+        return self._detached or not log.events.is_ahead()
 
     @property
     def _must_wait(self) -> bool:

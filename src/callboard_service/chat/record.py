@@ -87,7 +87,13 @@ class TurnRecord:
     def add_token(self, text: str, *, reasoning: bool) -> int:
         """Add one token, as `add_tokens` does."""
         size = len(text) if text.isascii() else len(text.encode())
-        self._text(size, reasoning=reasoning).pieces.append(text)
+        last = self._items[-1] if self._items else None
+        total = self._bytes + size + EVENT_BYTES
+        if type(last) is Text and last.reasoning is reasoning and total <= MAX_TURN_BYTES:
+            self._bytes = total  # nearly always, and the same as below
+            last.pieces.append(text)
+        else:
+            self._text(size, reasoning=reasoning).pieces.append(text)
         if not reasoning:
             self._tokens.append(size)
             self.text_bytes += size

@@ -292,6 +292,9 @@ class TurnEvents(PushSource[SendEvent]):
         if event.turn_id != self._turn_id:
             return True
         if isinstance(event, Tokens):
+            messages = event.messages
+            if messages is not None and len(messages) == 1:  # nearly always
+                return self._take(messages[0])
             tokens = event.separate()
             if len(tokens) == 1:
                 return self._take(tokens[0])

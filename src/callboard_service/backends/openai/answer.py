@@ -16,7 +16,13 @@ from callboard_service.backends import tapped
 from callboard_service.backends.openai.completion import Chunk
 from callboard_service.backends.openai.quick import token_in
 from callboard_service.backends.openai.refusals import Refusals, Refused
-from callboard_service.backends.sse import BARE, EventReader, EventTooLong, ServerEvent
+from callboard_service.backends.sse import (
+    BARE,
+    EventReader,
+    EventTooLong,
+    ServerEvent,
+    single,
+)
 
 READ_BYTES: Final = 16 * 1024
 MAX_BODY: Final = 1024 * 1024
@@ -105,12 +111,17 @@ class Answer:
         return None
 
     async def more(
-        self, took: Callable[[], bool], silence: Callable[[], float], until: Callable[[], float]
+        self,
+        took: Callable[[], bool],
+        took_text: Callable[[str], bool],
+        silence: Callable[[], float],
+        until: Callable[[], float],
     ) -> None:
         """Read on, and call `took` after each piece, until it returns False or no more will come.
 
-        silence, until: like `patience` and `until` of `next`, asked again and again. Raises what
-        `took` raises, and Refused.
+        took_text: called instead with the text of a chunk that came by itself and is nothing but
+        text. silence, until: like `patience` and `until` of `next`, asked again and again. Raises
+        what `took` and `took_text` raise, and Refused.
         """
         content = self._response.content
         if not tapped.AVAILABLE or content.at_eof():
@@ -125,7 +136,7 @@ class Answer:
             self._take(held)
             return
         try:
-            await self._listen(content, took, silence, until)
+            await self._listen(content, took, took_text, silence, until)
         except TimeoutError as error:
             self._done = True
             self.broken = self._refusals.of_exception(error, silence())
@@ -134,21 +145,29 @@ class Answer:
         self,
         content: aiohttp.StreamReader,
         took: Callable[[], bool],
+        took_text: Callable[[str], bool],
         silence: Callable[[], float],
         until: Callable[[], float],
     ) -> None:
         """Take each piece as it is read; see `more`. Raises TimeoutError, too."""
         loop = asyncio.get_running_loop()
-        heard, waiter = loop.time(), loop.create_future()
+        now, events = loop.time, self._events
+        heard, waiter = now(), loop.create_future()
         timer: asyncio.TimerHandle
 
         def received(data: bytes) -> None:
             nonlocal heard
-            heard = loop.time()
+            heard = now()
             try:
-                self._take(data)
-                if took():
-                    return
+                plain = single(data) if self._judged and events.is_idle else None
+                if plain is not None and (text := token_in(plain)):  # nearly always
+                    self.parsed += 1
+                    if took_text(text):
+                        return
+                else:
+                    self._take(data)
+                    if took():
+                        return
             except BaseException as error:  # noqa: BLE001 - raised again below
                 stop(error)
             else:

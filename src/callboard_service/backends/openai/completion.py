@@ -114,10 +114,14 @@ class Completion:
 
         Raises Refused if the reply becomes too long.
         """
-        text = self._text.add(text)
-        if not text:
-            return None
-        if self._text.bytes > MAX_TEXT:
+        joined = self._text
+        if joined.half or not text.isascii():
+            text = joined.add(text)
+            if not text:
+                return None
+        else:  # what `add` would do
+            joined.bytes += len(text)
+        if joined.bytes > MAX_TEXT:
             raise self._refusals.too_long("reply", MAX_TEXT)
         self.said += 1
         return ChatToken(text=text)

@@ -48,8 +48,17 @@ class ReplyStream(PushSource[ReplyEvent]):
             if self._answer.over:
                 self._end()
                 raise StopAsyncIteration
-            await self._answer.more(self._pass_on, self._silence, self._deadline)
+            await self._answer.more(self._pass_on, self._pass_text, self._silence, self._deadline)
         return self._kept
+
+    def _pass_text(self, text: str) -> bool:
+        """Pass on a chunk that is nothing but text; return whether more is to be read.
+
+        Everything before it has been passed on. Raises Refused.
+        """
+        token = self._completion.take_text(text)
+        self._said, self._since = self._completion.said, self._now()
+        return token is None or self._take(token)
 
     def _pass_on(self) -> bool:
         """Pass on what has been read; return whether more is to be read. Raises Refused."""
@@ -60,9 +69,7 @@ class ReplyStream(PushSource[ReplyEvent]):
                 if chunk is None:
                     return True
                 if isinstance(chunk, str) and not answer.buffered:  # nearly always
-                    token = completion.take_text(chunk)
-                    self._said, self._since = completion.said, self._now()
-                    if token is not None and not self._take(token):
+                    if not self._pass_text(chunk):
                         return False
                     continue
                 self._fill(chunk)

@@ -1,10 +1,16 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callboard_service.backends.sse import BARE, EventReader, EventTooLong, ServerEvent
+from callboard_service.backends.sse import (
+    BARE,
+    EventReader,
+    EventTooLong,
+    ServerEvent,
+    single,
+)
 
 
 def read(*pieces: bytes, limit: int = 1000) -> list[ServerEvent]:
@@ -94,3 +100,25 @@ def test_json_without_a_field_name() -> None:
 
 def test_errors_of_the_old_llama_cpp() -> None:
     assert read(b'error: {"code":500}\n\n') == [("error", '{"code":500}')]
+
+
+PIECES = st.lists(
+    st.sampled_from([b"data: ", b"data:", b"event: x", b"{}", b"a", b"\n", b"\r", b"\n\n", b": c"]),
+    max_size=8,
+).map(b"".join)
+
+
+@given(PIECES)
+@example(b"data: a\n\n")
+@example(b"data: a\nb\n\n")
+def test_the_quick_ways_to_an_event_agree_with_the_reader(piece: bytes) -> None:
+    reader, quick = EventReader(), EventReader()
+    reader.feed(piece)
+    quick.feed(piece)
+    event, plain, alone = reader.next(), quick.plain(), single(piece)
+    if plain is not None:
+        assert event == ServerEvent("", plain.decode())
+        assert quick.next() == reader.next()
+    if alone is not None:
+        assert event == ServerEvent("", alone.decode())
+        assert reader.is_idle
