@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from actors import ActorRef, AskFailed, ChildSpec, Code, Failure, Log, Undelivered
 from callboard.v1.chat_pb2 import (
+    Attachment,
     CommandList,
     History,
     HistoryEntry,
@@ -35,6 +36,7 @@ from callboard_service.backends.opencode.history import (
 )
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.opencode.marks import mark_of, message_id_of, parent_of
+from callboard_service.backends.opencode.parts import check
 from callboard_service.backends.opencode.reply import DEFAULT_TIMEOUTS, Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import DELETED, Run
 from callboard_service.backends.opencode.server import Server
@@ -66,7 +68,7 @@ class OpenCodeBackend(WithoutExtras):
     """
 
     name = "opencode"
-    features: Collection[str] = ("commands", "fork", "options", "steer")
+    features: Collection[str] = ("commands", "fork", "images", "options", "steer", "uploads")
     resumes = True
 
     def __init__(
@@ -220,6 +222,10 @@ class OpenCodeBackend(WithoutExtras):
             await api.session(conversation_id)
         return command_list(await api.commands())
 
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Raise Failure, INVALID_ARGUMENT, for anything but text, images and PDF, or too much."""
+        check(attachments)
+
     async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
         """Hand a message to the running reply; see `ChatBackend`."""
         steering = self._steerings.get(turn_id)
@@ -321,7 +327,7 @@ class OpenCodeBackend(WithoutExtras):
                 self._abort(name, underway=True)
             raise
         handed = Handed(turn_id)
-        steering = Steering(api, name, handed, self._log)
+        steering = Steering(api, name, handed, self._log, self._turns.attachments.read)
         with self._hub.listening(name, children) as inbox:
             begun = await look_for(api, name, message_id_of(turn_id), far=prompt.resumed)
             handed.restore(begun.since)

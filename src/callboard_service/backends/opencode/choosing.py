@@ -12,6 +12,7 @@ from callboard_service.backends.opencode.commands import called, may_call
 from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.marks import Mark, message_id_of
 from callboard_service.backends.opencode.options import MODEL, Catalog, Selection
+from callboard_service.backends.opencode.parts import parts_of
 from callboard_service.backends.stored import StoredConversations
 
 if TYPE_CHECKING:
@@ -51,14 +52,16 @@ class Choosing:
         selection = await self._select(api, session, prompt)
         message_id = message_id_of(prompt.turn_id)
         named = {"messageID": message_id} if message_id else {}
+        files = await parts_of(prompt.attachments, self._turns.attachments.read)
         call = called(prompt.text, await api.commands()) if may_call(prompt.text) else None
         if call is not None:
             command = {"command": call.name, "arguments": call.argument}
-            return {**named, **command, **selection.of_command()}
+            with_files = {"parts": files} if files else {}
+            return {**named, **command, **with_files, **selection.of_command()}
         part: dict[str, object] = {"type": "text", "text": prompt.text}
         if message_id:
             part["metadata"] = Mark(prompt.turn_id).metadata()
-        return {**named, "parts": [part], **selection.of_prompt()}
+        return {**named, "parts": [part, *files], **selection.of_prompt()}
 
     async def _select(self, api: Api, session: Table, prompt: Prompt) -> Selection:
         """Return what to send with a message.

@@ -1,6 +1,7 @@
 """Hand messages to a running reply, and take back those that it has not used."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from actors import Code, Failure, Log
@@ -9,6 +10,7 @@ from callboard_service.backends.opencode.aborts import remove
 from callboard_service.backends.opencode.api import Api
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.marks import Mark
+from callboard_service.backends.opencode.parts import parts_of
 from callboard_service.backends.opencode.patience import patiently
 
 BEGIN_WAIT: Final = 5.0
@@ -16,9 +18,20 @@ BEGIN_WAIT: Final = 5.0
 
 
 class Steering:
-    """What is handed to the reply of one turn. `handed` tells which of it the reply has used."""
+    """What is handed to the reply of one turn. `handed` tells which of it the reply has used.
 
-    def __init__(self, api: Api, conversation_id: str, handed: Handed, log: Log) -> None:
+    read: returns the content of an attachment.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        conversation_id: str,
+        handed: Handed,
+        log: Log,
+        read: Callable[[str], Awaitable[bytes]],
+    ) -> None:
+        self._read = read
         self.handed = handed
         self._api = api
         self._conversation_id = conversation_id
@@ -36,11 +49,13 @@ class Steering:
                 await handed.begun.wait()
         except TimeoutError:
             raise Failure(Code.FAILED_PRECONDITION, "the reply has not begun yet") from None
+        files = await parts_of(message.attachments, self._read)
         message_id = handed.add(message)
         mark = Mark(handed.turn_id, message.message_id)
         part = {"type": "text", "text": message.text, "metadata": mark.metadata()}
+        parts = [part, *files]
         try:
-            await api.add(name, {"messageID": message_id, "parts": [part], **handed.choices()})
+            await api.add(name, {"messageID": message_id, "parts": parts, **handed.choices()})
         except Failure:
             if not await patiently(lambda: api.has_message(name, message_id)):
                 raise

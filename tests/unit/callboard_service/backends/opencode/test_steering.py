@@ -51,6 +51,10 @@ class Server:
         return web.json_response({}, status=200 if message_id in self.there else 404)
 
 
+async def no_file(attachment_id: str) -> bytes:
+    raise AssertionError(attachment_id)
+
+
 @asynccontextmanager
 async def steering_at(server: Server, *, begun: bool = True) -> AsyncIterator[Steering]:
     async with answering(server.answer) as url:
@@ -59,7 +63,7 @@ async def steering_at(server: Server, *, begun: bool = True) -> AsyncIterator[St
         if begun:
             handed.begin({"agent": "build"})
         try:
-            yield Steering(api, SESSION, handed, make_log("error"))
+            yield Steering(api, SESSION, handed, make_log("error"), no_file)
         finally:
             await api.close()
 
