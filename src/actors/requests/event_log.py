@@ -47,7 +47,7 @@ class EventLog(Generic[E]):
         """For each event: its position, its size, and the event."""
         self._dropped = 0
         self._bytes = 0
-        self.unread = 0
+        self.unread: int = 0
         """Bytes appended since a pacing reader was at the end."""
         self._pin: int | None = None
         self._readers: set[EventReader[E]] = set()

@@ -95,7 +95,8 @@ async def fetch(client: Client, timeout: float = CALL_TIMEOUT) -> ServiceStatus:
 def render(status: ServiceStatus, rows: int | None = None) -> RenderableType:
     """Return the status laid out for a person.
 
-    rows: of the screen; as few children of each actor are shown as it needs. None: no limit.
+    rows: of the screen; as few children of each actor but the root are shown as it needs. None: no
+    limit.
     """
     table = Table.grid(padding=(0, 2))
     health = status.backend_health
@@ -112,9 +113,11 @@ def render(status: ServiceStatus, rows: int | None = None) -> RenderableType:
     for name, value in lines:
         table.add_row(Text(name, "bold"), value)
     shown = _SHOWN
-    while rows is not None and shown > 1 and _height(status.root, shown) > rows - len(lines) - 2:
-        shown -= 1
-    return Group(table, Text(), _tree(status.root, shown))
+    if rows is not None:
+        room = rows - len(lines) - 2
+        while shown > 1 and _height(status.root, shown, _SHOWN) > room:
+            shown -= 1
+    return Group(table, Text(), _tree(status.root, shown, _SHOWN))
 
 
 def _sessions(status: ServiceStatus) -> str:
@@ -139,19 +142,22 @@ def _since(status: ServiceStatus) -> str:
     return str(datetime.now(UTC) - started).split(".", maxsplit=1)[0]
 
 
-def _height(actor: ActorStatus, shown: int) -> int:
-    """Return the lines of the actor's tree with at most `shown` children of each actor."""
-    children = actor.children[:shown]
+def _height(actor: ActorStatus, shown: int, here: int) -> int:
+    """Return the lines of the actor's tree: at most `here` children of it, `shown` of each other.
+
+    The root's children are the parts of the service, and each holds what the others do not.
+    """
+    children = actor.children[:here]
     more = len(actor.children) > len(children) or actor.more_children > 0
-    return 1 + more + sum(_height(child, shown) for child in children)
+    return 1 + more + sum(_height(child, shown, shown) for child in children)
 
 
-def _tree(actor: ActorStatus, shown: int, parent: Tree | None = None) -> Tree:
+def _tree(actor: ActorStatus, shown: int, here: int, parent: Tree | None = None) -> Tree:
     label = _label(actor)
     tree = Tree(label) if parent is None else parent.add(label)
-    for child in actor.children[:shown]:
-        _tree(child, shown, tree)
-    more = actor.more_children + max(len(actor.children) - shown, 0)
+    for child in actor.children[:here]:
+        _tree(child, shown, shown, tree)
+    more = actor.more_children + max(len(actor.children) - here, 0)
     if more:
         tree.add(Text(f"… {more} more", "dim"))
     return tree

@@ -7,7 +7,8 @@ Its form is judged by its first bytes, never by its content type: valid streams 
 import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import aiohttp
@@ -153,7 +154,6 @@ class Answer:
         loop = asyncio.get_running_loop()
         now, events = loop.time, self._events
         heard, waiter = now(), loop.create_future()
-        timer: asyncio.TimerHandle
 
         def received(data: bytes) -> None:
             nonlocal heard
@@ -182,20 +182,11 @@ class Answer:
             else:
                 waiter.set_exception(error)
 
-        def check() -> None:
-            nonlocal timer
-            left = min(heard + silence(), until()) - loop.time()
-            if left > 0:
-                timer = loop.call_later(left, check)
-            else:
-                stop(TimeoutError())
-
-        timer = loop.call_later(max(min(silence(), until() - heard), 0.0), check)
-        try:
-            with tapped.tapped(content, tapped.Tap(received, stop)):
-                await waiter
-        finally:
-            timer.cancel()
+        with (
+            _deadline(lambda: min(heard + silence(), until()), stop),
+            tapped.tapped(content, tapped.Tap(received, stop)),
+        ):
+            await waiter
 
     def close(self) -> None:
         """Release the connection, or close it at once if the answer has not ended."""
@@ -308,3 +299,24 @@ async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | 
             response.close()
             return None
     return bytes(body)
+
+
+@contextmanager
+def _deadline(due: Callable[[], float], missed: Callable[[BaseException], None]) -> Iterator[None]:
+    """Call `missed` with a TimeoutError once it is `due()`, which is asked again at that time."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def check() -> None:
+        nonlocal timer
+        when = due()
+        if when > loop.time():
+            timer = loop.call_at(when, check)
+        else:
+            missed(TimeoutError())
+
+    timer = loop.call_at(due(), check)
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -23,6 +23,10 @@ def shown(rows: int | None) -> list[str]:
             ActorStatus(name="sessions", children=sessions),
         ],
     )
+    return drawn(root, rows)
+
+
+def drawn(root: ActorStatus, rows: int | None) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=80, height=rows or 100, color_system=None)
     console.print(render(ServiceStatus(root=root), rows))
@@ -36,6 +40,18 @@ def test_a_screen_shows_actors_of_every_kind(rows: int) -> None:
     text = "\n".join(lines)
     for kind in ("Conversation", "t0", "recovery", "SessionActor", "more"):
         assert kind in text
+
+
+def test_a_screen_shows_every_part_of_a_service_with_much_to_do() -> None:
+    requests = [ActorStatus(name=f"r{n}") for n in range(10)]
+    busy = [ActorStatus(name=f"a{n}", type="SessionActor", children=requests) for n in range(10)]
+    parts = ("store", "extensions", "sessions")
+    root = ActorStatus(children=[ActorStatus(name=part, children=busy) for part in parts])
+    lines = drawn(root, 24)
+    assert len(lines) < 24
+    for part in parts:
+        assert any(part in line for line in lines)
+    assert "SessionActor" in lines[-4]
 
 
 def test_without_a_screen_ten_of_each_are_shown() -> None:
