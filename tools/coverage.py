@@ -47,7 +47,7 @@ RUNTIME: Final = {
     "runtime/events": ("events",),
     "protocol/failure": ("failure",),
     "runtime/children": ("supervision", "intensity", "shutdown", "group_restart", "start"),
-    "protocol/frames": ("request", "stream", "session", "memory"),
+    "protocol/frames": ("request", "stream", "session", "memory", "burst", "interceptors"),
     "sessions/request_memory": ("memory", "duplex"),
     "runtime/incarnation": (
         "cell", "ask", "mailbox", "watch", "group_restart", "named", "start"),
@@ -85,7 +85,7 @@ RUNTIME: Final = {
     "runtime/group_restart": ("group_restart",),
     "requests/request": (
         "active_request", "ended_by", "request", "stream", "burst", "duplex", "interceptors",
-        "background", "memory", "session_resume"),
+        "background", "memory", "session_resume", "stalls"),
     "requests/background": ("background", "named"),
     "runtime/restart_decision": ("supervision", "intensity", "shutdown", "group_restart", "start"),
     "runtime/restarting": (

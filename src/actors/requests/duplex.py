@@ -108,11 +108,6 @@ class Inputs:
         return None
 
     @property
-    def limit(self) -> int:
-        """How many inputs the client may send in total."""
-        return self._limit
-
-    @property
     def begun(self) -> bool:
         """Return whether the handler has taken an input, and so must not be run again."""
         return self._taken > 0

@@ -38,13 +38,15 @@ class ReplyStream(PushSource[ReplyEvent]):
         self._take: Callable[[ReplyEvent], bool] = _nothing
         self._until: Collection[type] = ()
         self._kept: ReplyEvent | Burst[ReplyEvent] | None = None
+        self._enough = False
+        """Set once this call of `push` is to return."""
 
     async def push(
         self, take: Callable[[ReplyEvent], bool], until: Collection[type]
     ) -> ReplyEvent | Burst[ReplyEvent] | None:
         """Pass tokens to `take` as they are read; see PushSource. Raises Refused."""
-        self._take, self._until, self._kept = take, until, None
-        while self._pass_on():
+        self._take, self._until, self._kept, self._enough = take, until, None, False
+        while not self._enough and self._pass_on():
             if self._answer.over:
                 self._end()
                 raise StopAsyncIteration
@@ -58,7 +60,10 @@ class ReplyStream(PushSource[ReplyEvent]):
         """
         token = self._completion.take_text(text)
         self._said, self._since = self._completion.said, self._now()
-        return token is None or self._take(token)
+        if token is None or self._take(token):
+            return True
+        self._enough = True
+        return False
 
     def _pass_on(self) -> bool:
         """Pass on what has been read; return whether more is to be read. Raises Refused."""
@@ -76,9 +81,10 @@ class ReplyStream(PushSource[ReplyEvent]):
             while self._items:
                 item = self._items.popleft()
                 if isinstance(item, Burst) or type(item) in self._until:
-                    self._kept = item
+                    self._kept, self._enough = item, True
                     return False
                 if not self._take(item):
+                    self._enough = True
                     return False
             if self._refused is not None:
                 raise self._refused

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from actors.requests.event_log import PAGE, WINDOW, EventLog, Gap, LogClosed
+from actors.requests.event_log import AT_ONCE, PAGE, WINDOW, EventLog, Gap, LogClosed
 
 
 def filled(count: int, *, keep: int = 1000, size: int = 10) -> EventLog[int]:
@@ -328,3 +328,71 @@ async def test_several_readers_have_events_passed_on_and_a_closed_one_has_not() 
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+async def test_a_log_that_is_closed_ends_what_passes_its_events_on() -> None:
+    log = filled(1)
+    passing = asyncio.ensure_future(log.reader(0).pass_to(lambda event: True))
+    await asyncio.sleep(0)
+    log.close()
+    with pytest.raises(LogClosed):
+        await passing
+    with pytest.raises(LogClosed):
+        await log.reader(1).pass_to(lambda event: True)
+
+
+async def test_passing_on_lets_others_run_and_the_writer_go_on() -> None:
+    log, taken, others = filled(2 * AT_ONCE, keep=1 << 20, size=WINDOW), list[int](), list[int]()
+    reader = log.reader(0)
+    assert reader.holds_up()
+    waiting = asyncio.ensure_future(log.wanted())
+    await asyncio.sleep(0)
+
+    def take(event: int) -> bool:
+        taken.append(event)
+        if len(taken) == 1:
+            asyncio.get_running_loop().call_soon(lambda: others.append(len(taken)))
+        return event < 2 * AT_ONCE
+
+    await reader.pass_to(take)
+    await waiting
+    assert taken == [*range(1, 2 * AT_ONCE + 1)]
+    assert others == [AT_ONCE]
+    assert not reader.holds_up()
+
+
+async def test_one_that_does_not_pace_takes_what_is_appended_and_does_not_count() -> None:
+    log, taken = filled(0), list[int]()
+
+    def take(event: int) -> bool:
+        taken.append(event)
+        return False
+
+    passing = asyncio.ensure_future(log.reader(0, paces=False).pass_to(take))
+    await asyncio.sleep(0)
+    log.append(1, 1, 10)
+    await passing
+    assert (taken, log.unread) == ([1], 10)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_event_in_the_turn_of_a_cancel_is_taken_and_changes_nothing(
+    *, fails: bool
+) -> None:
+    log, taken = filled(0), list[int]()
+
+    def take(event: int) -> bool:
+        taken.append(event)
+        if fails:
+            raise ValueError
+        return False
+
+    reader = log.reader(0)
+    passing = asyncio.ensure_future(reader.pass_to(take))
+    await asyncio.sleep(0)
+    passing.cancel()
+    log.append(1, 1, 10)
+    log.append(2, 2, 10)
+    await asyncio.wait([passing])
+    assert passing.cancelled()
+    assert (taken, reader.position) == ([1], 1)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,9 +12,11 @@ import pytest
 from actors import (
     ActorSystem,
     Burst,
+    Call,
     Code,
     Failure,
     Last,
+    Message,
     PushSource,
     Relay,
     StreamActor,
@@ -216,7 +218,7 @@ class Pushing(PushSource[Text]):
         self._kept: deque[Text | Burst[Text] | Exception | None] = deque()
         self._take: Callable[[Text], bool] | None = None
         self._until: Collection[type] = ()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
     def put(self, *items: Text | Burst[Text] | Exception | None) -> None:
         """Push answers, raise an error, or end with None."""
@@ -225,15 +227,15 @@ class Pushing(PushSource[Text]):
             if passed and type(item) not in self._until and not self._kept:
                 assert self._take is not None
                 if not self._take(cast("Text", item)):
-                    self._stop()
+                    self._stop(enough=True)
             else:
                 self._kept.append(item)
                 self._stop()
 
-    def _stop(self) -> None:
+    def _stop(self, *, enough: bool = False) -> None:
         self._take = None
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(enough)
 
     async def push(
         self, take: Callable[[Text], bool], until: Collection[type]
@@ -251,10 +253,10 @@ class Pushing(PushSource[Text]):
         self._take, self._until = take, until
         self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            enough = await self._waiter
         finally:
             self._take = None
-        return await self.push(take, until) if self._kept else None
+        return None if enough else await self.push(take, until)
 
 
 class Pushed(StreamActor[Text, Text]):
@@ -335,3 +337,34 @@ async def test_a_cancel_ends_a_push_source(actor_system: ActorSystem) -> None:
     source.put(Text("b"))
     await settle()
     assert await client.said(1) == ["a", "!CANCELLED"]
+
+
+async def test_a_cancel_while_a_push_source_waits_for_room_is_not_its_error(
+    actor_system: ActorSystem,
+) -> None:
+    client, source = await pushed(actor_system, 1)
+    source.put(Text("a"), Text("b"), Text("c"))
+    await settle()
+    client.send(Cancel(1))
+    await settle()
+    assert await client.said(1) == ["a", "!CANCELLED"]
+
+
+async def test_interceptors_are_told_what_is_pushed(actor_system: ActorSystem) -> None:
+    told, source = list[str](), Pushing()
+
+    @asynccontextmanager
+    async def around(call: Call[Message]) -> AsyncGenerator[None, None]:
+        call.listen(lambda answer: told.append(cast("Text", answer).text))
+        yield
+
+    Pushed.source = source
+    service = Service(actor_system)
+    service.registry.register(Text, Pushed)
+    service.registry.intercept(Text, around)
+    client = await service.open()
+    client.request(Text())
+    await settle()
+    source.put(Text("a"), Burst([Text("b")]), Text("c"), None)
+    await settle()
+    assert await client.said(1) == [*told, "end"] == ["a", "b", "c", "end"]

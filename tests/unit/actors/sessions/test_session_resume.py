@@ -6,10 +6,18 @@ from functools import partial
 
 import pytest
 
-from actors import ActorSystem, Exit, RequestActor, RequestContext, StreamActor, Yielded
+from actors import (
+    ActorSystem,
+    DuplexActor,
+    Exit,
+    RequestActor,
+    RequestContext,
+    StreamActor,
+    Yielded,
+)
 from actors.protocol.block import frames
 from actors.protocol.effects import Limit
-from actors.protocol.frames import Ack, Cancel, Inform, Ping, Violation
+from actors.protocol.frames import Ack, Cancel, Inform, Input, Ping, Violation
 from actors.protocol.gathering import SEVERAL
 from actors.protocol.limits import SessionLimits
 from actors.testing import ManualClock, settle
@@ -396,6 +404,29 @@ async def test_the_features_are_those_of_the_newest_hello(actor_system: ActorSys
     client.request(Ask())
     client.send(Inform(2, Text()))
     assert await client.said(2) == ["['follow'] ['follow']"]
+
+
+async def test_inputs_may_come_again_on_another_connection(actor_system: ActorSystem) -> None:
+    """A client cannot know which inputs arrived; what it sends again is not metered."""
+
+    class Joining(DuplexActor[Ask, Text, Text]):
+        async def handle(self, request: Ask, inputs: AsyncIterator[Text]) -> AsyncIterator[Text]:
+            yield Text("".join([item.text async for item in inputs]))
+
+    service = Service(actor_system, SessionLimits(messages_per_second=1.0, message_burst=1))
+    service.registry.register_duplex(Ask, Text, Joining)
+    client = await service.open()
+    client.request(Ask())
+    for connection in range(3):
+        if connection:
+            await lost(client)
+            assert await client.attach(0)
+        for number in range(1, 9):
+            client.send(Inform(1, Input(number, Text(str(number)), last=False)))
+        await settle()
+    client.send(Inform(1, Input(9, None, last=True)))
+    assert (await client.said(1))[-2:] == ["12345678", "completed"]
+    client.check()
 
 
 async def test_who_cannot_resume_changes_no_features(actor_system: ActorSystem) -> None:
