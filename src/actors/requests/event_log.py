@@ -11,7 +11,6 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
-from itertools import count
 from typing import Final, Generic, TypeVar
 
 E = TypeVar("E")
@@ -307,8 +306,8 @@ class EventReader(Generic[E]):
         Once the reader is at the end of the log, `take` is called from `EventLog.append`, so no
         task is woken for an event. Raises what `take` raises, Gap and LogClosed as `next` does.
         """
-        log = self._log
-        for passed in count(1):
+        log, passed = self._log, 0
+        while True:
             found = log.read_one(self.index, paces=self.paces)
             if log.writer is not None:
                 log.let_writer_go_on()
@@ -318,6 +317,7 @@ class EventReader(Generic[E]):
             self.position = found[0]
             if not take(found[1]):
                 return
+            passed += 1
             if passed % AT_ONCE == 0:
                 await asyncio.sleep(0)
         if log.closed:

@@ -182,3 +182,9 @@ async def test_a_shared_answer_is_encoded_once(actor_system: ActorSystem) -> Non
         assert await client.said(number) == ["same", "same", "own", "completed"]
     client.check()
     assert Counted.encoded == 1
+
+
+def test_a_shared_answer_encodes_and_measures_like_its_message() -> None:
+    answer = shared(Text("abc"))
+    assert answer.SerializeToString() == Text("abc").SerializeToString()
+    assert answer.ByteSize() == Text("abc").ByteSize()
