@@ -3,7 +3,8 @@
 from aiohttp import WSMsgType, web
 
 from bench.servers.handlers import WELCOME, begin
-from bench.servers.process import run, serve
+from bench.servers.listen import listen
+from bench.servers.process import run
 
 
 async def handle(request: web.Request) -> web.WebSocketResponse:
@@ -18,15 +19,5 @@ async def handle(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
-async def main() -> None:
-    """Listen on a free port."""
-    app = web.Application()
-    app.router.add_get("/ws", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    await serve(runner.addresses[0][1])
-
-
 if __name__ == "__main__":
-    run(main())
+    run(listen(handle))

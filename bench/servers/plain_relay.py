@@ -19,7 +19,8 @@ import aiohttp
 from aiohttp import WSMsgType, web
 
 from bench.servers.handlers import WELCOME
-from bench.servers.process import run, serve
+from bench.servers.listen import listen
+from bench.servers.process import run
 from callboard.v1 import chat_pb2 as chat
 from callboard.v1 import envelope_pb2 as envelope
 
@@ -116,14 +117,9 @@ async def main() -> None:
     """Listen on a free port."""
     keeps = sys.argv[2:3]
     store = Store(keeps == ["threaded"]) if keeps else None
-    app = web.Application()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        app.router.add_get("/ws", Relay(os.environ[_URL], http, store).serve)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        await serve(runner.addresses[0][1])
+        await listen(Relay(os.environ[_URL], http, store).serve)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The attachments of messages: what is refused, what is kept, and what goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,13 +33,6 @@ from tests.support.conversing import Talk, conversing, text_of
 from tests.support.cues import Cues, begun, gate, send
 
 Echo = Talk[EchoBackend]
-
-
-@pytest.fixture
-async def talk(actor_system: ActorSystem, tmp_path: Path) -> AsyncIterator[Echo]:
-    backend = EchoBackend(pytest.fail, tmp_path / "echo.sqlite3")
-    async with conversing(backend, actor_system) as talk:
-        yield talk
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,6 @@ from tests.support.cues import Cues
 from tests.support.store_kit import Clock
 
 Echo = Talk[EchoBackend]
-
-
-@pytest.fixture
-async def talk(actor_system: ActorSystem, tmp_path: Path) -> AsyncIterator[Echo]:
-    backend = EchoBackend(pytest.fail, tmp_path / "echo.sqlite3")
-    async with conversing(backend, actor_system) as talk:
-        yield talk
 
 
 async def test_an_upload_is_used_by_a_message_and_read_back(talk: Echo, tmp_path: Path) -> None:

@@ -6,6 +6,11 @@ from typing import TypeAlias
 
 from aiohttp import web
 
+from callboard_service.backends.opencode.api import Address, Api
+from callboard_service.backends.opencode.backend import OpenCodeBackend
+from callboard_service.backends.opencode.where import Attached
+from callboard_service.log import make_log
+
 Answer: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -22,6 +27,22 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def backend_at(answer: Answer) -> AsyncIterator[OpenCodeBackend]:
+    """Run a server that gives this answer; yield a backend that is attached to it, with no feed."""
+    async with answering(answer) as url:
+        address = Address(url)
+        backend = OpenCodeBackend(Attached(address, ""), make_log("error"))
+        api = Api(address)
+        backend._hub.attach(api)
+        await backend._turns.open()
+        try:
+            yield backend
+        finally:
+            await backend._turns.close()
+            await api.close()
 
 
 async def stream(request: web.Request) -> web.StreamResponse:

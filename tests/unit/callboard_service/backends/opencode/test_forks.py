@@ -1,7 +1,5 @@
 """A copy is made as a whole, or not at all."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -9,13 +7,9 @@ from aiohttp import web
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatCompleted, HistoryEntry, TurnState
-from callboard_service.backends.opencode.api import Address, Api
-from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.marks import Mark, message_id_of
-from callboard_service.backends.opencode.where import Attached
-from callboard_service.log import make_log
 from callboard_service.store.turns import NewTurn
-from tests.unit.callboard_service.backends.opencode.odd_server import answering
+from tests.unit.callboard_service.backends.opencode.odd_server import backend_at
 
 SOURCE, COPY = "ses_source", "ses_copy"
 TURN = "0123456789abcdef" * 2
@@ -57,27 +51,12 @@ class Server:
         self.messages.append({"info": info, "parts": [part]})
 
 
-@asynccontextmanager
-async def backend_at(server: Server) -> AsyncIterator[OpenCodeBackend]:
-    async with answering(server.answer) as url:
-        address = Address(url)
-        backend = OpenCodeBackend(Attached(address, ""), make_log("error"))
-        api = Api(address)
-        backend._hub.attach(api)
-        await backend._turns.open()
-        try:
-            yield backend
-        finally:
-            await backend._turns.close()
-            await api.close()
-
-
 async def test_a_copy_that_cannot_be_completed_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the server fails or the store."""
     for broken in (f"PATCH /session/{COPY}", ""):
         server = Server()
         server.broken = broken
-        async with backend_at(server) as backend:
+        async with backend_at(server.answer) as backend:
             if not broken:  # then the store cannot keep the turns
 
                 async def fail(*_: Any) -> str:
@@ -95,7 +74,7 @@ async def test_only_messages_that_a_copy_would_not_be_known_by_are_marked() -> N
     server.say("msg_of_others")
     server.say(message_id_of(TURN))
     server.say(message_id_of("f" * 32), metadata=Mark("f" * 32).metadata())
-    async with backend_at(server) as backend:
+    async with backend_at(server.answer) as backend:
         await backend.fork(SOURCE, "", "", "")
     (marked,) = (path for path in server.requests if "/part/" in path)
     assert f"/message/{message_id_of(TURN)}/" in marked
@@ -114,7 +93,7 @@ async def test_a_reply_that_runs_is_not_copied(busy: bool, end: str | None) -> N
     server.say("msg_2")
     server.say("msg_added", synthetic=True)
     server.status = {SOURCE: {"type": "busy"}} if busy else {}
-    async with backend_at(server) as backend:
+    async with backend_at(server.answer) as backend:
         await backend.fork(SOURCE, "", "", "")
     body = server.bodies[f"POST /session/{SOURCE}/fork"]
     assert body.get("messageID") == end
@@ -127,7 +106,7 @@ async def test_a_copy_before_a_message_of_others_has_no_later_turn() -> None:
     server.say(message_id_of(turns[0]))
     server.say("msg_of_others")
     server.say(message_id_of(turns[1]))
-    async with backend_at(server) as backend:
+    async with backend_at(server.answer) as backend:
         for turn in turns:
             await backend._turns.write(lambda store: store.ensure(SOURCE))
             journal = backend._journal
@@ -147,7 +126,7 @@ async def test_a_turn_whose_end_is_not_stored_yet_is_not_copied() -> None:
     server = Server()
     server.say("msg_1")
     server.say(message_id_of(TURN))
-    async with backend_at(server) as backend:
+    async with backend_at(server.answer) as backend:
         await backend._turns.write(lambda store: store.ensure(SOURCE))
         await backend._journal.admit(SOURCE, NewTurn(TURN, "said", starts=True))
         await backend.fork(SOURCE, "", "", "")

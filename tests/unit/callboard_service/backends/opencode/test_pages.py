@@ -1,8 +1,6 @@
 """Pages of an OpenCode server's list and histories are bounded in bytes, whatever it sends."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
@@ -19,14 +17,11 @@ from callboard.v1.chat_pb2 import (
     TurnState,
 )
 from callboard_service.backends.opencode import api as opencode_api
-from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.sharing import Shared
-from callboard_service.backends.opencode.where import Attached
-from callboard_service.log import make_log
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import NewTurn
-from tests.unit.callboard_service.backends.opencode.odd_server import answering
+from tests.unit.callboard_service.backends.opencode.odd_server import backend_at
 
 State: TypeAlias = ConversationState.ValueType
 
@@ -66,28 +61,13 @@ class Kept:
             self.messages.append({"info": info, "parts": [part]})
 
 
-@asynccontextmanager
-async def _backend(kept: Kept) -> AsyncIterator[OpenCodeBackend]:
-    async with answering(kept.answer) as url:
-        address = Address(url)
-        backend = OpenCodeBackend(Attached(address, ""), make_log("error"))
-        api = Api(address)
-        backend._hub.attach(api)
-        await backend._turns.open()
-        try:
-            yield backend
-        finally:
-            await backend._turns.close()
-            await api.close()
-
-
 async def test_the_list_is_paged_newest_first_with_tokens() -> None:
     kept = Kept()
     kept.sessions = [
         {"id": f"ses_{n}", "title": "t", "time": {"created": 1, "updated": n // 2}}
         for n in range(7)
     ]
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         found, page = [], ""
         while True:
             answer = await backend.conversations(3, page)
@@ -106,7 +86,7 @@ async def test_the_list_is_paged_newest_first_with_tokens() -> None:
 
 async def test_many_lists_at_once_share_few_calls_to_the_server() -> None:
     kept = Kept()
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         await asyncio.gather(*(backend.conversations() for _ in range(100)))
     assert kept.lists <= 2
 
@@ -134,7 +114,7 @@ async def test_a_shared_answer_is_never_older_than_the_question() -> None:
 async def test_a_history_is_paged_in_bytes_and_all_of_it_is_reached() -> None:
     kept = Kept()
     kept.say(*("x" * 200 * KIB for _ in range(7)), "y" * 900 * KIB, *("z" for _ in range(120)))
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         sizes, before = [], ""
         while True:
             history = await backend.history(NAME, 100, before)
@@ -152,7 +132,7 @@ async def test_messages_that_are_too_long_for_one_answer_are_read_in_smaller_por
     monkeypatch.setattr(opencode_api, "MAX_BODY", 300 * KIB)
     kept = Kept()
     kept.say(*("x" * 200 * KIB for _ in range(5)))
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         history = await backend.history(NAME, 2, "")
         assert len(history.entries) == 2
         assert history.more
@@ -162,7 +142,7 @@ async def test_messages_that_are_too_long_for_one_answer_are_read_in_smaller_por
 async def test_an_unknown_entry_is_an_invalid_argument() -> None:
     kept = Kept()
     kept.say("hello")
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         with pytest.raises(Failure) as caught:
             await backend.history(NAME, 0, "nothing")
         assert caught.value.code is Code.INVALID_ARGUMENT
@@ -233,7 +213,7 @@ async def test_a_turn_of_this_service_is_shown_as_it_was_kept() -> None:
         *("ours", "hm", "ask", "ask_closed", "kept reply"),
         "later",
     ]
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         await admit(backend)
         await end(backend)
         history = await backend.history(NAME, 0, "")
@@ -257,7 +237,7 @@ async def test_the_reply_of_a_running_turn_is_not_in_the_history_yet() -> None:
     ask(kept, "msg_theirs", "theirs")
     ask(kept, f"msg_{TURN}", "ours")
     reply(kept, f"msg_{TURN}", "half of it")
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         await admit(backend)
         half = TurnOutputPieces(NAME, TURN, [HistoryEntry(assistant_text="half")])
         await backend.journal.add_output([half])
@@ -274,7 +254,7 @@ async def test_a_turn_of_a_service_with_other_data_is_shown_as_the_server_has_it
     kept = Kept()
     ask(kept, f"msg_{TURN}", "ours")
     reply(kept, f"msg_{TURN}", "a reply")
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
         history = await backend.history(NAME, 0, "")
     assert short(history) == ["ours", "a reply"]
     assert {entry.turn_id for entry in history.entries} == {""}
@@ -287,7 +267,7 @@ async def test_a_conversation_s_state_is_that_of_its_turns() -> None:
     idle = ConversationState.CONVERSATION_STATE_IDLE
     running = ConversationState.CONVERSATION_STATE_RUNNING
     waiting = ConversationState.CONVERSATION_STATE_WAITING
-    async with _backend(kept) as backend:
+    async with backend_at(kept.answer) as backend:
 
         async def states() -> tuple[set[State], State]:
             found = {info.state for info in (await backend.conversations()).sessions}
