@@ -118,6 +118,13 @@ def follow(talk: Talk[ScriptedBackend], after: int = 0) -> Answers[ConversationE
     return talk.calls.stream(request, ConversationEvent)
 
 
+async def followed(talk: Talk[ScriptedBackend]) -> Answers[ConversationEvent]:
+    """Follow the conversation from now on, after its first snapshot."""
+    following = follow(talk)
+    await anext(following)
+    return following
+
+
 async def until(following: Answers[ConversationEvent], kind: str) -> list[ConversationEvent]:
     """Return the events up to the first one of this kind."""
     events: list[ConversationEvent] = []

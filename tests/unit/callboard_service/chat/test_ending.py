@@ -21,7 +21,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.chat.sending import SendMessage
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, failure_of, text_of
-from tests.support.cues import Cues, begun, follow, gate, send, until
+from tests.support.cues import Cues, begun, followed, gate, send, until
 from tests.support.handlers import answers_of
 
 
@@ -109,22 +109,21 @@ async def test_the_end_of_a_turn_is_stored_before_anybody_sees_it(
 ) -> None:
     cues = Cues()
     async with conversing(ScriptedBackend(cues), actor_system) as talk:
-        following = follow(talk)
-        await anext(following)
+        following = await followed(talk)
         stream = send(talk, "hi", message_id="m")
         await begun(stream)
         await until(following, "turn")
         sent = asyncio.ensure_future(anext(stream))
-        followed = asyncio.ensure_future(anext(following))
+        event = asyncio.ensure_future(anext(following))
         with gate(talk.backend.journal, "end") as end:
             cues.give(ChatCompleted())
             await end.reached.wait()
             await manual_clock.settle()
-            assert (sent.done(), followed.done()) == (False, False)
+            assert (sent.done(), event.done()) == (False, False)
         info = await sent
         assert isinstance(info, TurnInfo)
         assert info.state == TurnState.TURN_STATE_COMPLETED
-        assert (await followed).turn == info
+        assert (await event).turn == info
         assert await anext(stream) == ChatCompleted()
 
 
@@ -152,8 +151,7 @@ async def test_followers_of_a_deleted_conversation_get_not_found(
     """Its running turn is cancelled first, and they see that."""
     cues = Cues()
     async with conversing(ScriptedBackend(cues), actor_system) as talk:
-        following = follow(talk)
-        await anext(following)
+        following = await followed(talk)
         stream = send(talk, "hi", message_id="m")
         await begun(stream)
         await until(following, "turn")
@@ -173,8 +171,7 @@ async def test_a_shutdown_does_not_wait_for_followers(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
     async with conversing(ScriptedBackend(Cues()), actor_system) as talk:
-        following = follow(talk)
-        await anext(following)
+        following = await followed(talk)
         drained = asyncio.ensure_future(talk.calls.drain())
         await manual_clock.settle()
         assert drained.done()

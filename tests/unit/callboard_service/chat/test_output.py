@@ -20,7 +20,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import Prompt, ReplyEvent
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import conversing
-from tests.support.cues import Cues, begun, follow, gate, send, until
+from tests.support.cues import Cues, begun, followed, gate, send, until
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,7 @@ async def test_what_a_reply_says_after_its_end_is_dropped(
         yield ChatCompleted()
 
     async with conversing(ScriptedBackend(stubborn), actor_system) as talk:
-        following = follow(talk)
-        await anext(following)
+        following = await followed(talk)
         send(talk, "hi", message_id="m", detached=True)
         await until(following, "token")
         stop = StopTurnRequest(session_id=talk.conversation)

@@ -25,7 +25,7 @@ from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.store.turns import NewTurn
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing
-from tests.support.cues import Cues, follow, gate, send, until
+from tests.support.cues import Cues, followed, gate, send, until
 
 QUEUED = TurnState.TURN_STATE_QUEUED
 RUNNING = TurnState.TURN_STATE_RUNNING
@@ -61,13 +61,6 @@ async def queue(talk: Scripted) -> list[tuple[str, int]]:
     """Return the stored queue: the texts with their places."""
     turns = await talk.backend.journal.open_turns(talk.conversation)
     return [(turn.text, turn.place) for turn in turns if turn.state == QUEUED]
-
-
-async def followed(talk: Scripted) -> Answers[ConversationEvent]:
-    """Follow the conversation from now on."""
-    following = follow(talk)
-    await anext(following)  # the snapshot
-    return following
 
 
 async def places(following: Answers[ConversationEvent], count: int) -> list[tuple[str, int]]:

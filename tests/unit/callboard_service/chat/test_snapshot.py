@@ -13,7 +13,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.chat.chat import IDLE
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import conversing, failure_of
-from tests.support.cues import Cues, follow, gate, send, until
+from tests.support.cues import Cues, follow, followed, gate, send, until
 
 
 def text_of(*events: ConversationEvent) -> str:
@@ -125,8 +125,7 @@ async def test_positions_go_on_where_an_earlier_actor_of_the_conversation_left_o
     """A client's position never means two things, also if the conversation left the memory."""
     cues = Cues()
     async with conversing(ScriptedBackend(cues), actor_system) as talk:
-        following = follow(talk)
-        await anext(following)
+        following = await followed(talk)
         cues.give(ChatToken(text="a"), ChatCompleted())
         _ = [event async for event in send(talk, "hi")]
         last = (await until(following, "info"))[-1].position
