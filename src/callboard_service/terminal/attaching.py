@@ -74,7 +74,7 @@ class Tray:
         self.items.append(item)
         return item
 
-    async def load(self, client: Client, text: str) -> list[Attachment]:
+    async def load(self, text: str, client: Client) -> list[Attachment]:
         """Return the attachments for a message with this text, after uploading what is too large.
 
         Raises BadCommand, RequestFailed and ConnectionClosed.
@@ -93,7 +93,7 @@ class Tray:
         return loaded
 
 
-async def fetch(client: Client, conversation_id: str, attachment: Attachment) -> Item:
+async def fetch(conversation_id: str, attachment: Attachment, client: Client) -> Item:
     """Return an attachment of a message in a conversation, with its bytes.
 
     Raises RequestFailed, ConnectionClosed.
@@ -124,7 +124,7 @@ def read_item(path: Path) -> Item:
 def _media_type(path: Path, head: bytes) -> str:
     guessed, encoding = mimetypes.guess_type(path.name)
     if encoding is not None:
-        return f"application/{encoding}" if encoding != "gzip" else "application/gzip"
+        return f"application/{encoding}"
     if guessed is not None:
         return guessed
     return "application/octet-stream" if b"\0" in head or not _is_text(head) else "text/plain"

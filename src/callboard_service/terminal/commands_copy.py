@@ -1,6 +1,7 @@
 """The commands that go on in a copy of the conversation, or answer a message again."""
 
 from contextlib import aclosing
+from functools import partial
 from uuid import uuid4
 
 from callboard.v1.chat_pb2 import ForkSessionRequest, SessionInfo
@@ -96,11 +97,13 @@ class Copies:
         return info
 
     async def _files(self, sent: Sent) -> list[Item]:
-        client = await self._room.open()
         name = self._room.known()
-        return [await fetch(client, name, attached) for attached in sent.entry.attachments]
+        return [
+            await self._room.over(partial(fetch, name, attached))
+            for attached in sent.entry.attachments
+        ]
 
     async def _say(self, text: str, replaces: str = "") -> None:
-        attachments = await self._tray.load(await self._room.open(), text)
+        attachments = await self._room.over(partial(self._tray.load, text))
         await self._room.say(text, attachments, replaces=replaces)
         self._tray.items.clear()

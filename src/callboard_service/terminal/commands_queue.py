@@ -1,5 +1,6 @@
 """The commands about messages that wait, and about the reply that runs."""
 
+from functools import partial
 from typing import Final
 
 from callboard.v1.chat_pb2 import Delivery, StopTurnRequest, TurnInfo, UpdateTurnRequest
@@ -108,6 +109,6 @@ class Queue:
         running = self._room.running
         if not running:
             raise BadCommand(f"no reply runs: type the message without /{name}")
-        attachments = await self._tray.load(await self._room.open(), text)
+        attachments = await self._room.over(partial(self._tray.load, text))
         await self._room.say(text, attachments, delivery=delivery, target=running)
         self._tray.items.clear()

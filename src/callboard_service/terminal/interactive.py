@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final, TypeVar
 
 from actors.protocol.failure import Code
@@ -181,7 +182,7 @@ class Chat:
 
     async def _say(self, text: str) -> None:
         try:
-            loading = self._tray.load(self._room.client, text)
+            loading = self._room.over(partial(self._tray.load, text))
             attachments = await self._interruptibly(loading, default=None)
         except BadCommand as error:
             self._screen.failure(str(error))

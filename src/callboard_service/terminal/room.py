@@ -1,6 +1,6 @@
 """The conversation that a chat is in: followed, and talked to in whichever session."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 from uuid import uuid4
@@ -28,6 +28,7 @@ from transport.client.comeback import comes_back
 from transport.errors import ConnectionClosed, NotRunning, RequestFailed, SessionLost
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
 class Room:
@@ -81,10 +82,13 @@ class Room:
 
     async def call(self, request: Message, answer: type[M]) -> M:
         """Make a request that may be repeated, and return its answer."""
+        return await self.over(lambda client: client.call(request, answer, timeout=CALL_TIMEOUT))
+
+    async def over(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Return what `work` does with a connected client; after a lost connection, do it again."""
         while True:
             try:
-                client = await self.open()
-                return await client.call(request, answer, timeout=CALL_TIMEOUT)
+                return await work(await self.open())
             except SessionLost:
                 pass
             except (ConnectionClosed, NotRunning) as lost:

@@ -17,11 +17,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Slash:
-    """A line "/name rest". line: all of it."""
+    """A line "/name rest"."""
 
     name: str
     rest: str
-    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def read_line(line: str) -> Message | Slash:
     head, newline, more = name.partition("\n")
     if newline:
         name, rest = head, f"{more} {rest}"
-    return Slash(name, rest.strip(), line)
+    return Slash(name, rest.strip())
 
 
 def feature_of(name: str) -> str:

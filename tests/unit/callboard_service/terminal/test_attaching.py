@@ -120,7 +120,7 @@ async def test_what_fits_is_sent_in_the_message_and_the_rest_before_it(tmp_path:
         tray.add(str(tmp_path / name))
     uploads = Uploads()
     async with uploads as client:
-        loaded = await tray.load(client, "text")
+        loaded = await tray.load("text", client)
     assert [a.WhichOneof("content") for a in loaded] == ["data", "upload_id", "data"]
     assert (loaded[0].data, loaded[1].upload_id) == (contents["a"], "u1")
     assert uploads.uploaded == [contents["b"]]
@@ -136,7 +136,7 @@ async def test_a_long_text_leaves_less_room(tmp_path: Path) -> None:
     tray.add(str(tmp_path / "a"))
     uploads = Uploads()
     async with uploads as client:
-        (loaded,) = await tray.load(client, "ü" * 200_000)
+        (loaded,) = await tray.load("ü" * 200_000, client)
     assert loaded.upload_id == "u1"
 
 
@@ -146,7 +146,7 @@ async def test_an_upload_that_is_refused_is_an_error(tmp_path: Path) -> None:
     tray.items.append(item)
     async with Uploads("RESOURCE_EXHAUSTED") as client:
         with pytest.raises(RequestFailed, match="RESOURCE_EXHAUSTED"):
-            await tray.load(client, "")
+            await tray.load("", client)
 
 
 async def test_a_file_that_vanishes_during_its_upload_is_named(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ async def test_a_file_that_vanishes_during_its_upload_is_named(tmp_path: Path) -
     tray.add(str(path))
     async with Vanishing() as client:
         with pytest.raises(BadCommand, match=r"cannot read .*/a"):
-            await tray.load(client, "")
+            await tray.load("", client)
 
 
 async def test_an_attachment_of_a_message_is_read_back() -> None:
     async with Uploads() as client:
-        item = await fetch(client, "c", Attachment(id="1", name="x", media_type="a/b", size=5))
+        item = await fetch("c", Attachment(id="1", name="x", media_type="a/b", size=5), client)
     assert item == Item("x", "a/b", 5, data=b"abcde")
