@@ -1,6 +1,6 @@
 """Which attachments a model can use, and in what form it gets them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 from actors import Code, Failure
@@ -11,6 +11,9 @@ Kind: TypeAlias = Literal["image", "text", "other"]
 
 IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The images that models take."""
+
+MAX_ATTACHED: Final = 16 * 1024 * 1024
+"""Maximum bytes of one message's attachments, which travel as text in JSON."""
 
 _TEXTS: Final = frozenset(
     {
@@ -48,10 +51,38 @@ def unusable(attachment: Attachment, instead: str) -> Failure:
     return Failure(Code.INVALID_ARGUMENT, message)
 
 
-def too_large(size: int, at_most: int) -> Failure:
-    """Return the Failure of a message whose attachments have more bytes than the model gets."""
-    message = f"the attachments have {size} bytes; the model gets at most {at_most}"
-    return Failure(Code.INVALID_ARGUMENT, message)
+def check(
+    attachments: Sequence[Attachment],
+    usable: Callable[[Attachment], bool],
+    takes: str,
+    at_most: int,
+) -> None:
+    """Raise Failure, INVALID_ARGUMENT, if one is not usable, or if they have too many bytes.
+
+    takes: what the model takes. at_most: bytes.
+    """
+    for attachment in attachments:
+        if not usable(attachment):
+            raise unusable(attachment, takes)
+    size = sum(attachment.size for attachment in attachments)
+    if size > at_most:
+        message = f"the attachments have {size} bytes; the model gets at most {at_most}"
+        raise Failure(Code.INVALID_ARGUMENT, message)
+
+
+async def content_of(
+    attachment: Attachment, read: Callable[[str], Awaitable[bytes]]
+) -> bytes | None:
+    """Return the content of an attachment; None if the file is lost.
+
+    Raises the Failure of `read`, but NOT_FOUND.
+    """
+    try:
+        return await read(attachment.id)
+    except Failure as failure:
+        if failure.code is not Code.NOT_FOUND:
+            raise
+        return None
 
 
 async def with_texts(
@@ -71,12 +102,8 @@ async def with_texts(
 
 async def read_text(attachment: Attachment, read: Callable[[str], Awaitable[bytes]]) -> str:
     """Return a text file as the model gets it; see `with_texts`."""
-    try:
-        return _text_part(attachment, await read(attachment.id))
-    except Failure as failure:
-        if failure.code is not Code.NOT_FOUND:
-            raise
-        return missing(attachment)
+    content = await content_of(attachment, read)
+    return missing(attachment) if content is None else _text_part(attachment, content)
 
 
 def missing(attachment: Attachment) -> str:

@@ -21,7 +21,8 @@ _LINE_END: Final = re.compile(rb"[\r\n]")
 def single(piece: bytes) -> bytes | None:
     """Return the data of a piece of a stream that is one event: one line of data, and nothing else.
 
-    Returns None for any other. Only for a piece before which everything has been taken.
+    Returns None for any other. Only for a piece before which everything has been taken. A part of
+    `EventReader.next`, repeated for the hot path.
     """
     if piece.startswith(_DATA) and piece.find(b"\n") == len(piece) - 2 and piece[-1] == 0x0A:
         data = piece[len(_DATA) : -2]
@@ -77,7 +78,8 @@ class EventReader:
     def plain(self) -> bytes | None:
         """Return the data of the next event if that is one line of data and nothing else.
 
-        Returns None for any other event, which `next` returns, and if more bytes are needed.
+        Returns None for any other event, which `next` returns, and if more bytes are needed. A part
+        of `next`, repeated for the hot path.
         """
         start = self._start
         if self._data or self._kind or self._after_cr or self._scanned > start:

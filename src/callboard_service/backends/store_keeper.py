@@ -14,7 +14,7 @@ PROBE_AT_LATEST: Final = 30.0
 """Seconds between probes of a database in trouble: the first pause, and the longest."""
 
 INDEX_AFTER: Final = 60.0
-"""Seconds from the first text that the search index does not know until it is told of all."""
+"""Seconds from the first unindexed text until new texts are indexed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ QUIET: Final = 60.0
 """Seconds within which the same line is not reported again."""
 
 MAX_FRESH: Final = 10_000
-"""Conversations that were created and not used yet which are remembered."""
+"""Maximum remembered conversations that were created and not used yet."""
 
 MAX_SAID: Final = 100
 """How many reported lines are remembered for QUIET."""
@@ -129,6 +129,7 @@ class StoredConversations(WithoutExtras):
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
         self._run = self._store.run
+        self._index_due = False  # the keeper's timer ended with its incarnation
         try:
             if line := await self.attachments.open(self._store):
                 self._report(line)

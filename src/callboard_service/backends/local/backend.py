@@ -25,7 +25,7 @@ from callboard.v1.chat_pb2 import (
     ReasoningToken,
     UsageEvent,
 )
-from callboard_service.backends.attached import kind_of, too_large, unusable, with_texts
+from callboard_service.backends.attached import check, kind_of, with_texts
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.foreign import clean
@@ -135,12 +135,12 @@ class LocalBackend(StoredConversations):
 
     def check_attachments(self, attachments: Sequence[Attachment]) -> None:
         """Raise Failure, INVALID_ARGUMENT, for anything but text, or more than the model reads."""
-        for attachment in attachments:
-            if kind_of(attachment) != "text":
-                raise unusable(attachment, "text files only")
-        size = sum(attachment.size for attachment in attachments)
-        if size > self._prompt_bytes:
-            raise too_large(size, self._prompt_bytes)
+        check(
+            attachments,
+            lambda attachment: kind_of(attachment) == "text",
+            "text files only",
+            self._prompt_bytes,
+        )
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the model continue the conversation.

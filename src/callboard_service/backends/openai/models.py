@@ -19,8 +19,8 @@ MODEL: Final = "model"
 LIST_AGAIN: Final = 60.0
 """Seconds after which the models are listed again when somebody looks at them."""
 
-MAX_CHOICES: Final = 128 * 1024
-"""Bytes of all choices together: every snapshot of a conversation has them."""
+MAX_CHOICES: Final = 60 * 1024
+"""Maximum bytes of all choices; a snapshot leaves out options of more than 64 KiB."""
 
 _SHOWN: Final = 5
 

@@ -3,23 +3,21 @@
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from actors import Code, Failure
+from actors import Code
 from callboard.v1.chat_pb2 import Attachment
+from callboard_service.backends import attached
 from callboard_service.backends.attached import (
+    MAX_ATTACHED,
+    content_of,
     kind_of,
     missing,
     plain_type,
     read_text,
-    too_large,
-    unusable,
 )
 from callboard_service.backends.openai.refusals import Refused
 from callboard_service.store.store import RecentTurns
-
-MAX_ATTACHED: Final = 16 * 1024 * 1024
-"""Maximum bytes of one message's attachments; most servers take less."""
 
 Message: TypeAlias = Mapping[str, object]
 
@@ -29,12 +27,12 @@ def check(attachments: Sequence[Attachment]) -> None:
 
     Whether the model takes images is up to the server.
     """
-    for attachment in attachments:
-        if kind_of(attachment) == "other":
-            raise unusable(attachment, "text and PNG, JPEG, WebP and GIF images")
-    size = sum(attachment.size for attachment in attachments)
-    if size > MAX_ATTACHED:
-        raise too_large(size, MAX_ATTACHED)
+    attached.check(
+        attachments,
+        lambda attachment: kind_of(attachment) != "other",
+        "text and PNG, JPEG, WebP and GIF images",
+        MAX_ATTACHED,
+    )
 
 
 async def messages_of(turns: RecentTurns, read: Callable[[str], Awaitable[bytes]]) -> list[Message]:
@@ -43,11 +41,11 @@ async def messages_of(turns: RecentTurns, read: Callable[[str], Awaitable[bytes]
     Raises the Failure of `read`, but NOT_FOUND: then the model is told that the file is missing.
     """
     messages: list[Message] = []
-    for (role, text), attached in zip(turns, turns.attached, strict=True):
-        if not attached:
+    for (role, text), files in zip(turns, turns.attached, strict=True):
+        if not files:
             messages.append({"role": role, "content": text})
             continue
-        parts = [await _part(attachment, read) for attachment in attached]
+        parts = [await _part(attachment, read) for attachment in files]
         if text:
             parts.append(_text(text))
         messages.append({"role": role, "content": _content(parts)})
@@ -82,11 +80,8 @@ def _content(parts: Sequence[Message]) -> object:
 async def _part(attachment: Attachment, read: Callable[[str], Awaitable[bytes]]) -> Message:
     if kind_of(attachment) != "image":
         return _text(await read_text(attachment, read))
-    try:
-        content = await read(attachment.id)
-    except Failure as failure:
-        if failure.code is not Code.NOT_FOUND:
-            raise
+    content = await content_of(attachment, read)
+    if content is None:
         return _text(missing(attachment))
     url = f"data:{plain_type(attachment)};base64,{b64encode(content).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}

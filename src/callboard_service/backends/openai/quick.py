@@ -42,9 +42,7 @@ def token_in(data: bytes) -> str:
     """Return the text of a chunk that is nothing but text; empty for any other."""
     try:
         chunk = _DECODER.decode(data)
-    except msgspec.DecodeError:
-        return ""
-    except (UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     if not chunk.choices or chunk.object == "error":
         return ""

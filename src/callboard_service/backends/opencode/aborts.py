@@ -22,7 +22,7 @@ from actors import (
     Supervision,
 )
 from callboard_service.backends.opencode.api import Api
-from callboard_service.backends.opencode.patience import patiently
+from callboard_service.backends.opencode.retries import retried
 
 ONCE: Final = Lifecycle(restart=Restart.TEMPORARY, shutdown=0.0)
 
@@ -59,7 +59,7 @@ async def remove(api: Api, conversation_id: str, message_ids: Sequence[str]) -> 
     The server refuses to delete any for a moment after it has reported that the reply has ended.
     """
     for message_id in message_ids:
-        await patiently(partial(api.delete_message, conversation_id, message_id))
+        await retried(partial(api.delete_message, conversation_id, message_id))
 
 
 class Stopping(Actor[Never]):

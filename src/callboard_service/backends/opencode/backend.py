@@ -18,7 +18,7 @@ from callboard.v1.chat_pb2 import (
     SteerEvent,
 )
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
-from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet
+from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet, remove
 from callboard_service.backends.opencode.api import Address, known
 from callboard_service.backends.opencode.begun import look_for, messages_of
 from callboard_service.backends.opencode.child import Child
@@ -271,8 +271,8 @@ class OpenCodeBackend(WithoutExtras):
             api = await self._hub.api()
             await self._quiet(conversation_id)
             copied = bool(parent_of(await api.session(conversation_id)))
-            for name in await messages_of(api, conversation_id, turn_id, copied=copied):
-                await api.delete_message(conversation_id, name)
+            names = await messages_of(api, conversation_id, turn_id, copied=copied)
+            await remove(api, conversation_id, names)
         except Failure as failure:
             self._log.warning("a replaced message stays in OpenCode", reason=str(failure))
 

@@ -89,6 +89,6 @@ def parent_of(session: Table) -> str:
 def source_model_of(session: Table) -> Table:
     """Return the model of the conversation from which this one was forked.
 
-    OpenCode takes it for the first message of the copy, but does not tell before.
+    OpenCode uses it for the copy's first message but does not report it until then.
     """
     return table(table(table(session, "metadata"), _KEY), "model")

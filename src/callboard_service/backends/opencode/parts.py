@@ -4,18 +4,15 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from actors import Code, Failure
 from callboard.v1.chat_pb2 import Attachment
+from callboard_service.backends import attached
 from callboard_service.backends.attached import (
+    MAX_ATTACHED,
+    content_of,
     kind_of,
     missing,
     plain_type,
-    too_large,
-    unusable,
 )
-
-MAX_ATTACHED: Final = 16 * 1024 * 1024
-"""Maximum bytes of one message's attachments: each travels to the server as text in JSON."""
 
 _PDF: Final = "application/pdf"
 
@@ -25,12 +22,12 @@ def check(attachments: Sequence[Attachment]) -> None:
 
     Whether the model takes images and PDF is up to its provider; OpenCode tells the model if not.
     """
-    for attachment in attachments:
-        if kind_of(attachment) == "other" and plain_type(attachment) != _PDF:
-            raise unusable(attachment, "text, PDF, and PNG, JPEG, WebP and GIF images")
-    size = sum(attachment.size for attachment in attachments)
-    if size > MAX_ATTACHED:
-        raise too_large(size, MAX_ATTACHED)
+    takes = "text, PDF, and PNG, JPEG, WebP and GIF images"
+    attached.check(attachments, _is_usable, takes, MAX_ATTACHED)
+
+
+def _is_usable(attachment: Attachment) -> bool:
+    return kind_of(attachment) != "other" or plain_type(attachment) == _PDF
 
 
 async def parts_of(
@@ -42,11 +39,8 @@ async def parts_of(
     """
     parts: list[dict[str, object]] = []
     for attachment in attachments:
-        try:
-            content = await read(attachment.id)
-        except Failure as failure:
-            if failure.code is not Code.NOT_FOUND:
-                raise
+        content = await content_of(attachment, read)
+        if content is None:
             parts.append({"type": "text", "text": missing(attachment)})
             continue
         # OpenCode shows the model the content of a file only if this is its type.

@@ -16,7 +16,7 @@ from callboard_service.backends.opencode.child import START_TIMEOUT
 from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.hub import ReplyEvents, Stream
 from callboard_service.backends.opencode.messages import State
-from callboard_service.backends.opencode.patience import patiently
+from callboard_service.backends.opencode.retries import retried
 from callboard_service.backends.opencode.run import Run
 
 PAGE: Final = 100
@@ -89,7 +89,7 @@ class Conductor:
         name = self._prompt.conversation_id
         await remove(self._api, name, begun.leftovers)
         if "command" in message:
-            self.run_command(message)
+            self._run_command(message)
         else:
             await self._api.prompt(name, message)
         return []
@@ -105,14 +105,14 @@ class Conductor:
         events = run.resync(State(since, status={"type": "busy"}))
         run.missed = True
         for _ in range(self._patience.doubts if since else 0):
-            events += run.resync(await patiently(self._state))
+            events += run.resync(await retried(self._state))
             if run.end is not None or not run.unsure:
                 return events
             await asyncio.sleep(self._patience.doubt)
         run.end = Failure(Code.ABORTED, "the OpenCode server did not continue the reply")
         return []
 
-    def run_command(self, command: Mapping[str, object]) -> None:
+    def _run_command(self, command: Mapping[str, object]) -> None:
         """Ask for the reply by a command; the call lasts as long as the reply."""
         self._command = asyncio.create_task(self._call(command))
 
@@ -172,7 +172,7 @@ class Conductor:
 
         Raises Failure after too many checks in a row that leave doubt.
         """
-        state = await patiently(self._state)
+        state = await retried(self._state)
         events = self._run.resync(state)
         # A command may prepare its message for as long as it likes.
         preparing = self._command is not None and not (self._command.done() or self._run.begun)
@@ -202,7 +202,7 @@ class Conductor:
         if settlement is None:
             return []
         try:
-            await patiently(lambda: self._api.settle(settlement))
+            await retried(lambda: self._api.settle(settlement))
         except Failure as failure:
             if failure.code is not Code.NOT_FOUND:
                 raise

@@ -12,8 +12,8 @@ _TRIES: Final = 3
 _PAUSE: Final = 0.3
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Make an idempotent call, and repeat it after a retryable Failure. Raises Failure."""
+async def retried(call: Callable[[], Awaitable[T]]) -> T:
+    """Make an idempotent call, retrying retryable Failures. Raises Failure."""
     for _ in range(_TRIES - 1):
         try:
             return await call()

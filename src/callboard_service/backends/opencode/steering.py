@@ -11,7 +11,7 @@ from callboard_service.backends.opencode.api import Api
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.marks import Mark
 from callboard_service.backends.opencode.parts import parts_of
-from callboard_service.backends.opencode.patience import patiently
+from callboard_service.backends.opencode.retries import retried
 
 BEGIN_WAIT: Final = 5.0
 """Seconds that a message waits for the server to have the turn's own message."""
@@ -57,7 +57,7 @@ class Steering:
         try:
             await api.add(name, {"messageID": message_id, "parts": parts, **handed.choices()})
         except Failure:
-            if not await patiently(lambda: api.has_message(name, message_id)):
+            if not await retried(lambda: api.has_message(name, message_id)):
                 raise
         finally:
             handed.posted(message_id)

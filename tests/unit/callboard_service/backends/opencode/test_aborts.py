@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from actors import ActorSystem
-from callboard_service.backends.opencode import patience
+from callboard_service.backends.opencode import retries
 from callboard_service.backends.opencode.aborts import AbortReply, Aborts, Quiet
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.log import make_log
@@ -16,7 +16,7 @@ async def test_what_is_left_is_deleted_once_the_reply_has_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next reply waits for that. The server refuses at first: it is still busy."""
-    monkeypatch.setattr(patience, "_PAUSE", 0.0)
+    monkeypatch.setattr(retries, "_PAUSE", 0.0)
     requests: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -241,7 +241,7 @@ async def test_a_command_may_prepare_its_message_for_longer_than_a_prompt_may_ta
     """A prompt without any sign of a reply fails after `doubts` checks."""
     server = Commanding(200)
     async with conducting(server, SHORT) as (inbox, run, conductor, _):
-        conductor.run_command({"command": "c"})
+        conductor._run_command({"command": "c"})
         reply = asyncio.create_task(said(run, conductor))
         await server.checked.wait()
         fill(inbox, *BEGUN, text("p"), delta("p", "hi"), text("p", "hi"), *DONE)
@@ -258,7 +258,7 @@ async def test_a_command_that_the_server_refuses_fails_with_its_reason() -> None
         server.go_on.set()
         async with conducting(server, LONG) as (inbox, _, conductor, _):
             fill(inbox, *events)
-            conductor.run_command({"command": "c"})
+            conductor._run_command({"command": "c"})
             with pytest.raises(Failure) as caught:
                 async for _ in conductor.events():
                     pass
@@ -269,7 +269,7 @@ async def test_a_lost_call_of_a_command_does_not_end_a_reply_that_has_begun() ->
     """The events tell what becomes of it."""
     server = Commanding(500)
     async with conducting(server, LONG) as (inbox, run, conductor, _):
-        conductor.run_command({"command": "c"})
+        conductor._run_command({"command": "c"})
         fill(inbox, *BEGUN, text("p"), delta("p", "hi"))
         events = conductor.events()
         assert plain(await anext(events)) == ("token", "hi")

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import SteerEvent
-from callboard_service.backends.opencode import patience, steering
+from callboard_service.backends.opencode import retries, steering
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.steering import Steering
@@ -70,7 +70,7 @@ async def steering_at(server: Server, *, begun: bool = True) -> AsyncIterator[St
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_PAUSE", 0.0)
+    monkeypatch.setattr(retries, "_PAUSE", 0.0)
 
 
 async def test_a_message_is_added_and_starts_nothing() -> None:
