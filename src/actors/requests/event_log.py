@@ -274,7 +274,7 @@ class EventReader(Generic[E]):
 
     def holds_up(self) -> bool:
         """Return whether the writer waits for this reader, and for all others that pace it."""
-        return self.paces and self._log.is_ahead()
+        return self.paces and self._log.writer is not None
 
     @property
     def behind(self) -> bool:

@@ -59,6 +59,7 @@ class StoreKeeper(Actor[KeeperMessage]):
     def __init__(self, owner: "StoredConversations") -> None:
         self._owner = owner
         self._probing = False
+        self._indexing = False
 
     async def started(self) -> None:
         """Open the store. Raises BackendFailed."""
@@ -78,8 +79,11 @@ class StoreKeeper(Actor[KeeperMessage]):
                 self._probing = False
                 await self._look(min(2 * pause, PROBE_AT_LATEST))
             case IndexLater():
-                self.context.after(INDEX_AFTER, Index())
+                if not self._indexing:
+                    self._indexing = True
+                    self.context.after(INDEX_AFTER, Index())
             case Index():
+                self._indexing = False
                 await self._owner.index()
 
     async def _look(self, pause: float) -> None:

@@ -84,7 +84,6 @@ class StoredConversations(WithoutExtras):
         self.journal: TurnJournal = StoredTurns(self)
         self.attachments: KeptAttachments = KeptAttachments(self, path)
         self.keeper: ActorRef[KeeperMessage] | None = None
-        self._index_due = False
         self._fresh: OrderedDict[str, None] = OrderedDict()
         """The newest conversations that were created and not used since."""
         self._faults: dict[str, str] = {}
@@ -129,7 +128,6 @@ class StoredConversations(WithoutExtras):
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
         self._run = self._store.run
-        self._index_due = False  # the keeper's timer ended with its incarnation
         try:
             if line := await self.attachments.open(self._store):
                 self._report(line)
@@ -166,13 +164,11 @@ class StoredConversations(WithoutExtras):
 
     def index_later(self) -> None:
         """Have new texts added to the search index within a minute."""
-        if not self._index_due and self.keeper is not None:
-            self._index_due = True
+        if self.keeper is not None:
             self.keeper.tell(IndexLater())
 
     async def index(self) -> None:
         """Add all texts to the search index, unless the store cannot write them now."""
-        self._index_due = False
         with suppress(StoreError):  # a search does it then
             while self._store is not None and await self._store.index_some():
                 pass

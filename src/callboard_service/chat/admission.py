@@ -34,6 +34,8 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         known = None
         if request.message_id and len(request.message_id) <= MAX_ID:
             known = await journal.find_turn(conversation.id, message_id=request.message_id)
+        if known is not None and request.delivery == Delivery.DELIVERY_STEER:
+            return queueing.sent_again(conversation, known)
         if known is not None:
             return await _known(conversation, known, sender)
         if refusal is not None:
@@ -64,6 +66,8 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
             conversation.log.add(moved.id, moved.info())
         if running is not None:
             await ending.stop(conversation, running, ending.CUT_OFF)
+        else:  # it may wait before a turn whose message was not sent again
+            await conversation.start_next()
     return streamed
 
 

@@ -119,6 +119,8 @@ async def cancel_queued(conversation: "Conversation", turn: OpenTurn, failure: F
     _report(conversation, turn, failure)
     for queued in conversation.number_queue():
         conversation.log.add(queued.id, queued.info())
+    with suppress(Failure):  # it stays queued, and the next message tries again
+        await conversation.start_next()  # the turn may have been the one that others waited for
     await _after_an_end(conversation)
 
 

@@ -71,6 +71,8 @@ class Listing:
         if len(search) > MAX_SEARCH:
             message = f"the search is longer than {MAX_SEARCH} characters"
             raise Failure(Code.INVALID_ARGUMENT, message)
+        if "\0" in search:  # SQLite's index would take it for the end
+            raise Failure(Code.INVALID_ARGUMENT, "the search contains a NUL character")
         mark = _mark(search, archived=archived)
         if page and not page.startswith(mark):
             raise bad_page()

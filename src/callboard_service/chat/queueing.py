@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check_delivery(conversation: "Conversation", request: SendMessageRequest) -> Failure | None:
-    """Return why a message cannot be delivered in its way; None if it can."""
+    """Return why the message's delivery is not possible now, or None if it is."""
     running = conversation.running
     match request.delivery:
         case Delivery.DELIVERY_UNSPECIFIED | Delivery.DELIVERY_QUEUE:
@@ -63,8 +63,7 @@ async def steer(
     admitted = await conversation.environment.attachments.admit(conversation.id, new, attachments)
     kept = admitted.turn
     if admitted.repeated:
-        opened = conversation.turns.get(kept.id)
-        return Replayed(kept) if opened is None else Handed(opened.info())
+        return sent_again(conversation, kept)
     name = name_of(kept)
     steers[name] = kept
     message = SteerEvent(message_id=name, text=kept.text, attachments=kept.attachments)
@@ -75,6 +74,18 @@ async def steer(
             await journal.withdraw(conversation.id, kept.id)
             raise
     return Handed(running.info())
+
+
+def sent_again(conversation: "Conversation", kept: KeptTurn) -> Handed | Replayed:
+    """Return the answer to a message for the running turn that was sent again.
+
+    kept: its turn, or the turn that has used it.
+    """
+    running = conversation.running
+    if running is not None and name_of(kept) in running.output.steers:
+        return Handed(running.info())
+    opened = conversation.turns.get(kept.id)
+    return Replayed(kept) if opened is None else Handed(opened.info())
 
 
 def take_up(turn: OpenTurn, used: Sequence[KeptTurn], queue: Sequence[KeptTurn]) -> list[KeptTurn]:
@@ -149,4 +160,5 @@ async def update_queued(
     for other in moved:
         said = text if other is turn and text is not None else ""
         conversation.log.add(other.id, other.announced() if said else other.info(), said)
+    await conversation.start_next()  # another turn may be the first now
     return turn.info(whole=True)

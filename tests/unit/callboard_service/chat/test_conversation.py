@@ -13,6 +13,7 @@ from actors.testing import ManualClock, serving
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
     ChatToken,
+    Delivery,
     GetHistoryRequest,
     History,
     HistoryEntry,
@@ -20,6 +21,7 @@ from callboard.v1.chat_pb2 import (
     StopTurnRequest,
     TurnInfo,
     TurnState,
+    UpdateTurnRequest,
 )
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.store.turn_store import TurnOutputPieces
@@ -269,6 +271,40 @@ async def test_a_queued_turn_waits_after_a_restart_until_its_message_is_sent_aga
             while await backend.journal.open_turns(name):
                 pass
         assert await texts(backend, name) == ["m", "m", "CANCELLED", "next", "next"]
+
+
+@pytest.mark.parametrize("how", ["expires", "stopped", "overtaken", "interrupting"])
+async def test_the_queue_goes_on_once_its_blocked_first_turn_is_first_no_more(
+    actor_system: ActorSystem, manual_clock: ManualClock, how: str
+) -> None:
+    """The first turn waits for its message to be sent again, and the one behind it may run."""
+    async with ScriptedBackend(says_its_text).opened() as backend:
+        name = await keep(backend, queued("m", detached=False), queued("next"))
+        async with serving(actor_system, backend.register, features=["follow"]) as calls:
+            await calls.call(GetHistoryRequest(session_id=name), History)
+            assert backend.prompts == []
+            match how:
+                case "expires":
+                    await manual_clock.advance(121)
+                case "stopped":
+                    await calls.call(StopTurnRequest(session_id=name, turn_id="m"), TurnInfo)
+                case "overtaken":
+                    move = UpdateTurnRequest(session_id=name, turn_id="next", place=1)
+                    await calls.call(move, TurnInfo)
+                case _:
+                    urgent = SendMessageRequest(
+                        session_id=name,
+                        text="now",
+                        message_id="now",
+                        admit_only=True,
+                        delivery=Delivery.DELIVERY_INTERRUPT,
+                    )
+                    await calls.call(urgent, TurnInfo)
+            first = "now" if how == "interrupting" else "next"
+            async with asyncio.timeout(5):
+                while not backend.prompts:
+                    await calls.call(GetHistoryRequest(session_id=name), History)
+        assert backend.prompts[0].text == first
 
 
 async def test_a_queued_turn_whose_message_is_not_sent_again_is_cancelled(

@@ -107,6 +107,10 @@ async def test_a_search_finds_what_was_said(talk: Echo) -> None:
     await talk.all("an unusual word")
     page = await listed(talk, search="UNUSUAL")
     assert [info.id for info in page.sessions] == [talk.conversation]
+    with pytest.raises(Failure, match="NUL") as caught:
+        await listed(talk, search="a\0bcd")
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert talk.backend.store_health().ready
     request = ListSessionsRequest(search="x" * (MAX_SEARCH + 1))
     assert await failure(talk, request, SessionList) is Code.INVALID_ARGUMENT
 

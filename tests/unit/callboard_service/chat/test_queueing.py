@@ -146,6 +146,31 @@ async def test_an_interrupting_message_starts_at_once_if_nothing_runs(
 # Steering
 
 
+@pytest.mark.parametrize("uses", [False, True])
+async def test_a_message_for_the_running_turn_that_is_sent_again_is_answered_with_that_turn(
+    actor_system: ActorSystem, *, uses: bool
+) -> None:
+    """It streams no turn, so the turn goes on when its sender leaves."""
+    cues = Cues()
+    async with conversing(ScriptedBackend(cues), actor_system) as talk:
+        following = await followed(talk)
+        await admitted(talk, "one")
+        sent: dict[str, Any] = {"message_id": "left", "delivery": STEER}
+        for again in range(3):
+            if again and uses:
+                cues.give(SteerEvent(message_id="left"))
+                await until(following, "steered")
+                uses = False
+            if again == 2:  # it would be refused, were it new
+                sent["target_turn"] = "of before"
+            (info,) = [event async for event in send(talk, "left", **sent)]
+            assert isinstance(info, TurnInfo)
+            assert (info.message_id, info.state) == ("one", RUNNING)
+        cues.give(ChatCompleted(), ChatCompleted())
+        await until(following, "completed")
+        assert [message.text for message in talk.backend.handed] == ["left"]
+
+
 async def test_a_message_that_the_running_turn_uses_is_part_of_it(
     actor_system: ActorSystem,
 ) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from actors import Failure
 from callboard.v1.chat_pb2 import ChatCompleted, ChatToken, ReasoningToken
 from callboard_service.backends.openai.answer import Answer
-from callboard_service.backends.openai.completion import Completion
+from callboard_service.backends.openai.completion import Chunk, Completion
+from callboard_service.backends.openai.quick import token_in
 from callboard_service.backends.openai.refusals import Refusals
 
 REFUSALS = Refusals("", lambda: 0.0)
@@ -123,6 +124,24 @@ LINES = st.one_of(
     ),
     st.text(max_size=20),
 )
+
+
+@given(chunks() | JSON)
+def test_the_quick_decoder_takes_only_what_the_general_one_takes_for_one_token(value: Any) -> None:
+    text = token_in(json.dumps(value).encode())
+    if text:
+        taken = Completion(REFUSALS).take(value)
+        assert taken == [ChatToken(text=text)]
+
+
+@given(st.lists(st.text("ab\u00e9\ud83d\ude00", max_size=3), max_size=6))
+def test_texts_taken_alone_are_what_whole_chunks_are(texts: list[str]) -> None:
+    quick, general = Completion(REFUSALS), Completion(REFUSALS)
+    for text in filter(None, texts):
+        chunk: Chunk = {"choices": [{"delta": {"content": text}}]}
+        assert quick.take(text) == general.take(chunk)
+        assert quick.said == general.said
+    assert quick.end() == general.end()
 
 
 @given(st.lists(LINES, max_size=6), st.binary(max_size=8), st.integers(0, 400))
