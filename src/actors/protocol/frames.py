@@ -229,7 +229,7 @@ def _shared_type(kind: type[Message]) -> type[Shared[Message]]:
 
 
 def message_of(answer: Message) -> Message:
-    """Return the answer itself: what a `Shared` holds, and anything else as it is."""
+    """Return the message of a `Shared` answer, or any other answer unchanged."""
     return answer.message if isinstance(answer, Shared) else answer
 
 
@@ -256,11 +256,12 @@ class PushSource(ABC, Generic[Rep_co]):
     async def push(
         self, take: Callable[[Rep_co], bool], until: Collection[type]
     ) -> "Rep_co | Burst[Rep_co] | None":
-        """Pass answers to `take`, until it returns False or one comes that is not to be passed.
+        """Call `take` with each answer as it arrives, until `take` returns False.
 
-        Those are answers whose type is in `until`, and answers that came together. Returns what is
-        not passed, or None if `take` returned False: then `push` is called again once there is
-        room. Raises StopAsyncIteration at the end, and what `take` raises.
+        Returns early with an answer whose type is in `until`, or with a Burst of answers that
+        arrived together; `take` does not get these. Returns None once `take` has returned False:
+        `push` is called again when there is room. Raises StopAsyncIteration at the end of the
+        source, and any exception that `take` raises.
         """
 
 

@@ -78,10 +78,7 @@ class InFlight(Protocol):
     """Set by `SessionMachine.open`."""
 
     def grants(self, number: int) -> bool:
-        """Return whether an input is within the credit and the first of its number to come.
-
-        That is, on this connection: after `reconnected`, each may come again.
-        """
+        """Return whether an input is within the credit and new on this connection."""
 
     def reconnected(self) -> None:
         """Note that the session has another connection."""
@@ -174,10 +171,10 @@ class SessionMachine(Generic[R]):
                 return [Close(frame.code, frame.reason)]
 
     def _is_granted_input(self, frame: Signal) -> bool:
-        """Return whether a frame is an input within its request's credit, which alone bounds it.
+        """Return whether a frame is an input within its request's credit, which is its only limit.
 
-        Each number is so once on each connection: after a resume, inputs come again. Any other
-        repetition is metered like all frames.
+        Each number counts once per connection, because inputs are sent again after a resume. Other
+        repetitions are metered like any frame.
         """
         if not (isinstance(frame, Inform) and isinstance(frame.payload, Input)):
             return False

@@ -137,7 +137,7 @@ class EventLog(Generic[E]):
     def reader(self, after: int, *, paces: bool = True) -> "EventReader[E]":
         """Return a reader of everything after this position; its `next` raises Gap if need be.
 
-        paces: the writer goes on for its sake; False: only once `pace` is called.
+        paces: whether the reader paces the writer; if False, not before `pace` is called.
         """
         place = self._place(after)
         reader = EventReader(self, after, -1 if place is None else self._dropped + place)
@@ -146,7 +146,7 @@ class EventLog(Generic[E]):
         return reader
 
     def enter(self, reader: "EventReader[E]") -> None:
-        """Let the writer go on for the sake of this reader."""
+        """Count this reader among those that pace the writer."""
         self._readers.add(reader)
         self.let_writer_go_on()
 
@@ -194,7 +194,7 @@ class EventLog(Generic[E]):
         self._taps.append(reader)
 
     def untap(self, reader: "EventReader[E]") -> None:
-        """Take that back."""
+        """Stop passing appended events to this reader."""
         if reader in self._taps:
             self._taps.remove(reader)
 

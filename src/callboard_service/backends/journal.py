@@ -27,7 +27,7 @@ class TurnJournal(Protocol):
 
     @property
     def attachments(self) -> "KeptAttachments":
-        """What messages bring with them, and what was uploaded for them."""
+        """The attachments of messages, and uploads that no message uses yet."""
 
     @property
     def run(self) -> int:

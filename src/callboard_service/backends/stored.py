@@ -218,11 +218,14 @@ class StoredConversations(WithoutExtras):
         return info
 
     def take_fresh(self, conversation_id: str) -> bool:
-        """Return whether the conversation was created by this process and not used since.
+        """Return whether this process created the conversation and has not used it since; once.
 
-        Such a conversation has no turns, so nobody need look for them.
+        Such a conversation has no turns, so callers need not read them.
         """
-        return self._fresh.pop(conversation_id, self) is None
+        if conversation_id not in self._fresh:
+            return False
+        del self._fresh[conversation_id]
+        return True
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""

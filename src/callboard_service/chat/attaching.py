@@ -1,4 +1,4 @@
-"""What messages bring with them: in the message itself, or uploaded first, and read back."""
+"""Attachments: sent in a message or uploaded beforehand, and downloaded."""
 
 import asyncio
 import re
@@ -205,7 +205,10 @@ class Attachments:
 
 
 def unfit(attachments: Sequence[Attachment]) -> Failure | None:
-    """Return why a message cannot have these attachments, as far as it shows; None if it can."""
+    """Return why a message cannot have these attachments, or None.
+
+    Checks only their number and their upload ids.
+    """
     if len(attachments) > MAX_ATTACHMENTS:
         message = f"a message has at most {MAX_ATTACHMENTS} attachments"
         return Failure(Code.INVALID_ARGUMENT, message)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
 from actors.protocol.effects import DEADLINE
-from callboard.v1.chat_pb2 import ConversationEvent, SessionInfo, TurnState, UsageEvent
+from callboard.v1.chat_pb2 import ConversationEvent, SessionInfo, UsageEvent
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat import admission, asks, ending, queueing, starting
@@ -42,7 +42,7 @@ from callboard_service.chat.messages import (
 from callboard_service.chat.output import TurnOutput, UnstoredOutput
 from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import KeptTurn
+from callboard_service.store.turns import STARTED, KeptTurn
 
 R = TypeVar("R")
 
@@ -54,14 +54,6 @@ MAX_READ: Final = 16 * 1024 * 1024
 
 RETRY: Final = 5.0
 """Seconds after which the end of a turn that the store could not write is written again."""
-
-RUNNING_STATES: Final = frozenset(
-    {
-        TurnState.TURN_STATE_RUNNING,
-        TurnState.TURN_STATE_WAITING,
-        TurnState.TURN_STATE_STOPPING,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +113,12 @@ class Conversation(Actor[ConversationMessage]):
             kept = await self.journal.open_turns(self.id)
             if not self.environment.backend.resumes:
                 for turn in kept:
-                    if turn.state in RUNNING_STATES:
+                    if turn.state in STARTED:
                         await self.journal.interrupt(self.id, turn.id)
-                kept = [turn for turn in kept if turn.state not in RUNNING_STATES]
+                kept = [turn for turn in kept if turn.state not in STARTED]
             if kept:
                 self.choices = await self.journal.choices(self.id)
-            runs = bool(kept) and kept[0].state in RUNNING_STATES
+            runs = bool(kept) and kept[0].state in STARTED
             used = await self.journal.handed_to(self.id, kept[0].id) if runs else []
         except Failure as failure:
             raise Rejected(failure) from failure
@@ -374,7 +366,7 @@ class Conversation(Actor[ConversationMessage]):
     def _take_up(self, kept: KeptTurn) -> OpenTurn:
         """Add a turn that was open when the service, or this actor, last ended, and return it."""
         turn = self.add_turn(kept)
-        if kept.state in RUNNING_STATES:
+        if kept.state in STARTED:
             turn.resumed = turn.output.resumed = True
             starting.run(self, turn)
         self.log.add(turn.id, turn.announced(), kept.text)

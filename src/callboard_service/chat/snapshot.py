@@ -47,11 +47,10 @@ async def snapshot(conversation: "Conversation") -> list[ConversationEvent]:
             break
     shown.info.CopyFrom(info)
     shown.last_entry = newest
-    first = shown
-    parts, size = [first], first.ByteSize()
+    parts, size = [shown], shown.ByteSize()
     for turn in conversation.turns.values():
         opened = OpenTurn(info=turn.info(whole=True))
-        if size + opened.ByteSize() > PART_BYTES and size:
+        if size + opened.ByteSize() > PART_BYTES:
             parts.append(ConversationSnapshot())
             size = 0
         parts[-1].turns.append(opened)

@@ -5,18 +5,12 @@ written before its row, and removed after it, so that no row names a file that w
 """
 
 from collections.abc import Collection
-from datetime import timedelta
-from typing import Final
 
 from callboard.v1.chat_pb2 import Attachment
 from callboard_service.store import attachment_rows
 from callboard_service.store.histories import conversation_key
 from callboard_service.store.transaction import Transaction
-from callboard_service.store.turn_store import UPLOAD_LIFE, TurnStore
-
-__all__ = ["UPLOAD_LIFE", "AttachmentStore"]
-
-_LIFE: Final = UPLOAD_LIFE // timedelta(microseconds=1)
+from callboard_service.store.turn_store import UPLOAD_LIFE_MICROSECONDS, TurnStore
 
 
 class AttachmentStore(TurnStore):
@@ -45,7 +39,7 @@ class AttachmentStore(TurnStore):
 
     async def upload(self, upload_id: str) -> Attachment | None:
         """Return an upload that a message may use; None if there is none."""
-        since = self._now() - _LIFE
+        since = self._now() - UPLOAD_LIFE_MICROSECONDS
         return await self._database.read(
             lambda transaction: attachment_rows.upload(transaction, upload_id, since)
         )
@@ -80,7 +74,7 @@ class AttachmentStore(TurnStore):
         lost: ids of attachments without a file. Returns the ids of all attachments that have ended
         and whose files are still to be removed; see `forget_ended`.
         """
-        before = self._now() - _LIFE
+        before = self._now() - UPLOAD_LIFE_MICROSECONDS
         if not lost and not await self._database.read(
             lambda transaction: attachment_rows.has_ended(transaction, before)
         ):

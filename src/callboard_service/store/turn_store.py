@@ -28,7 +28,7 @@ T = TypeVar("T")
 UPLOAD_LIFE: Final = timedelta(hours=1)
 """How long an upload waits for the message that uses it."""
 
-_UPLOAD_LIFE: Final = UPLOAD_LIFE // timedelta(microseconds=1)
+UPLOAD_LIFE_MICROSECONDS: Final = UPLOAD_LIFE // timedelta(microseconds=1)
 
 _RUNNING: Final = f"""
     SELECT turns.conversation FROM turns
@@ -87,7 +87,9 @@ class TurnStore(TurnReader):
             else:
                 turns.insert_turn(transaction, key, turn)
                 kept = turns.get_turn(transaction, key, turn.id)
-            attachment_rows.use(transaction, key, turn.attachments, now, now - _UPLOAD_LIFE)
+            attachment_rows.use(
+                transaction, key, turn.attachments, now, now - UPLOAD_LIFE_MICROSECONDS
+            )
             heading = turn.text or next((each.name for each in turn.attachments), "")
             histories.touch(transaction, key, now, title_of(heading))
             chosen = conversations.choices(transaction, key)

@@ -185,12 +185,9 @@ def insert_started(
     """
     if transaction.number(_IS_ANY_STARTED, conversation):
         raise TurnConflict("another turn of the conversation is running")
-    if turn.text and not turn.message_id and not turn.attachments:
-        remove_unanswered(transaction, conversation, turn.text)
     described = tuple(map(attachment_rows.description, turn.attachments))
     _insert(transaction, conversation, turn, _RUNNING, 0, None, described)
-    said = dated(HistoryEntry(user_text=turn.text, attachments=described), now, turn.id)
-    insert_entries(transaction, conversation, [said])
+    _enter_history(transaction, conversation, turn, described, now)
     return KeptTurn(
         id=turn.id,
         message_id=turn.message_id,
@@ -222,6 +219,20 @@ def _insert(
     transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached, handed)
 
 
+def _enter_history(
+    transaction: Transaction,
+    conversation: int,
+    turn: NewTurn | KeptTurn,
+    attachments: Sequence[Attachment],
+    now: int,
+) -> None:
+    """Append the message of a turn that starts to the history."""
+    if turn.text and not turn.message_id and not attachments:
+        remove_unanswered(transaction, conversation, turn.text)
+    said = dated(HistoryEntry(user_text=turn.text, attachments=attachments), now, turn.id)
+    insert_entries(transaction, conversation, [said])
+
+
 def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
     """Take a turn from the queue; its text enters the history.
 
@@ -235,10 +246,7 @@ def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: i
         raise TurnConflict("the turn is not queued")
     if any(each.state in STARTED for each in turns):
         raise TurnConflict("another turn of the conversation is running")
-    if turn.text and not turn.message_id and not turn.attachments:
-        remove_unanswered(transaction, conversation, turn.text)
-    said = dated(HistoryEntry(user_text=turn.text, attachments=turn.attachments), now, turn_id)
-    insert_entries(transaction, conversation, [said])
+    _enter_history(transaction, conversation, turn, turn.attachments, now)
     _leave_queue(transaction, conversation, turn)
     set_columns(transaction, conversation, turn_id, state=_RUNNING, text=None)
     touch(transaction, conversation, now)

@@ -24,7 +24,7 @@ from callboard_service.chat.attaching import (
     CLEAN_UP,
     UPLOADS_AT_ONCE,
 )
-from callboard_service.store.attachments import UPLOAD_LIFE
+from callboard_service.store.turn_store import UPLOAD_LIFE
 from tests.support.attaching import (
     begin,
     content,

@@ -12,8 +12,8 @@ from callboard.v1.chat_pb2 import Attachment, ChatError, HistoryEntry, TurnState
 from callboard_service.backends.attachments import KeptAttachments
 from callboard_service.backends.stored import StoredConversations
 from callboard_service.store.attachment_files import NewFile
-from callboard_service.store.attachments import UPLOAD_LIFE
 from callboard_service.store.store import ConversationStore, NewTurn, UnknownUpload
+from callboard_service.store.turn_store import UPLOAD_LIFE
 from tests.support.store_kit import Clock, Stores
 
 FAILED = TurnState.TURN_STATE_FAILED
