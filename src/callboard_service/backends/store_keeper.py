@@ -59,7 +59,6 @@ class StoreKeeper(Actor[KeeperMessage]):
     def __init__(self, owner: "StoredConversations") -> None:
         self._owner = owner
         self._probing = False
-        self._indexing = False
 
     async def started(self) -> None:
         """Open the store. Raises BackendFailed."""
@@ -79,11 +78,8 @@ class StoreKeeper(Actor[KeeperMessage]):
                 self._probing = False
                 await self._look(min(2 * pause, PROBE_AT_LATEST))
             case IndexLater():
-                if not self._indexing:
-                    self._indexing = True
-                    self.context.after(INDEX_AFTER, Index())
+                self.context.after(INDEX_AFTER, Index())
             case Index():
-                self._indexing = False
                 await self._owner.index()
 
     async def _look(self, pause: float) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from actors import ActorRef, ChildSpec, Code, Failure
+from actors import ActorRef, ChildSpec, Code, Failure, MailboxFull
 from callboard.v1.chat_pb2 import (
     ChatNotice,
     History,
@@ -89,6 +89,8 @@ class StoredConversations(WithoutExtras):
         self._faults: dict[str, str] = {}
         self._mended: asyncio.Event | None = None
         self._said: dict[str, float] = {}
+        self._index_awaited = False
+        """Whether the keeper was told of texts to index, and has not begun."""
 
     @property
     def data_folder(self) -> Path | None:
@@ -128,6 +130,7 @@ class StoredConversations(WithoutExtras):
         except StoreRefused as error:
             raise BackendFailed(str(error)) from error
         self._run = self._store.run
+        self._index_awaited = False  # a keeper that crashed has lost it
         try:
             if line := await self.attachments.open(self._store):
                 self._report(line)
@@ -164,11 +167,14 @@ class StoredConversations(WithoutExtras):
 
     def index_later(self) -> None:
         """Have new texts added to the search index within a minute."""
-        if self.keeper is not None:
-            self.keeper.tell(IndexLater())
+        if self.keeper is not None and not self._index_awaited:
+            with suppress(MailboxFull):  # the next turn tells it
+                self.keeper.tell(IndexLater())
+                self._index_awaited = True
 
     async def index(self) -> None:
         """Add all texts to the search index, unless the store cannot write them now."""
+        self._index_awaited = False
         with suppress(StoreError):  # a search does it then
             while self._store is not None and await self._store.index_some():
                 pass

@@ -232,3 +232,11 @@ async def test_new_texts_are_indexed_within_a_minute(talk: Echo, manual_clock: M
         async with asyncio.timeout(10):
             while await unindexed():
                 pass
+
+
+async def test_a_keeper_that_is_busy_is_told_once_of_texts_to_index(talk: Echo) -> None:
+    keeper = talk.backend.keeper
+    assert keeper is not None
+    for _ in range(keeper.statistics().capacity + 1):
+        talk.backend.index_later()
+    assert keeper.statistics().messages == 1
