@@ -5,6 +5,9 @@ from typing import Final
 
 from bench.relay.workloads import FULL, SHORT, SPREAD
 
+OPENCODE: Final = "opencode"
+"""The backend whose scripted server is not the model server."""
+
 LITELLM: Final = "litellm"
 """The name under which the interpreter with litellm is given."""
 
@@ -17,7 +20,7 @@ class Relay:
     the same Python. kept: how a plain relay stores what is said; empty: not at all. credit: how
     many answers a reply may be ahead; 0: no limit. followed: another connection follows each
     conversation. workloads: the names of those that it takes part in. every: it takes part in every
-    n-th round. variant: it is shown in the table of variants.
+    n-th round. variant: it is shown in the table of variants. backend: ours.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Relay:
     workloads: tuple[str, ...] = tuple(workload.name for workload in FULL)
     every: int = 1
     variant: bool = False
+    backend: str = "openai"
 
     @property
     def ours(self) -> bool:
@@ -47,21 +51,23 @@ class Relay:
         """The arguments for its interpreter."""
         if self.ours:
             run = "from callboard_service.cli import main; main()"
-            return ["-c", run, "serve", "--backend", "openai", "--loop", self.loop, "--ready-json"]
+            choices = ["--backend", self.backend, "--loop", self.loop]
+            return ["-c", run, "serve", *choices, "--ready-json"]
         kept = [self.kept] if self.kept else []
         return ["-m", f"bench.servers.{self.module}", self.loop, *kept]
 
     @property
     def key(self) -> tuple[str, ...]:
         """The identity of its process: contestants with the same key share one."""
-        return (self.module, self.loop, self.python, self.kept)
+        return (self.module, self.loop, self.python, self.kept, self.backend)
 
 
-def environment(model_server: str) -> dict[str, str]:
-    """Return the variables that name the model server. model_server: its base URL."""
+def environment(model_server: str, opencode: str) -> dict[str, str]:
+    """Return the variables that name the scripted servers, by their URLs."""
     return {
-        "BENCH_MODEL_SERVER": model_server,
-        "CALLBOARD_OPENAI_BASE_URL": model_server,
+        "BENCH_MODEL_SERVER": f"{model_server}/v1",
+        "CALLBOARD_OPENCODE_URL": opencode,
+        "CALLBOARD_OPENAI_BASE_URL": f"{model_server}/v1",
         "CALLBOARD_OPENAI_MODEL": "m",
     }
 
@@ -85,7 +91,14 @@ def _of(python: str) -> list[Relay]:
     ]
 
 
-def _variant(name: str, *, loop: str = "uvloop", credit: int = 0, followed: bool = False) -> Relay:
+def _variant(
+    name: str,
+    *,
+    loop: str = "uvloop",
+    credit: int = 0,
+    followed: bool = False,
+    backend: str = "openai",
+) -> Relay:
     return Relay(
         f"{CALLBOARD}, {name}",
         "callboard",
@@ -95,6 +108,7 @@ def _variant(name: str, *, loop: str = "uvloop", credit: int = 0, followed: bool
         followed=followed,
         workloads=(SPREAD.name,),
         variant=True,
+        backend=backend,
     )
 
 
@@ -105,15 +119,18 @@ RELAYS: Final = (
     _variant("one follower", followed=True),
     _variant("credit 64", credit=64),
     _variant("asyncio", loop="asyncio"),
+    _variant("OpenCode", backend=OPENCODE),
     Relay("litellm's proxy", "litellm_proxy", PLAIN, LITELLM, every=2),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class ModelServer:
-    """The scripted model server."""
+class ScriptedServer:
+    """A scripted server that the relays ask: `model_server` or `opencode_server`."""
+
+    module: str
 
     @property
     def arguments(self) -> list[str]:
         """The arguments for its interpreter."""
-        return ["-m", "bench.servers.model_server", "uvloop"]
+        return ["-m", f"bench.servers.{self.module}", "uvloop"]

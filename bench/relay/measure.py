@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.process import ServerProcess
 from bench.relay import http_load, load
-from bench.relay.contestants import ModelServer, Relay, environment
+from bench.relay.contestants import OPENCODE, Relay, ScriptedServer, environment
 from bench.relay.load import Clocks
 from bench.relay.sample import Sample
 from bench.relay.workloads import Workload, for_slow
@@ -37,7 +37,8 @@ class RelayMeasurement:
         self._core = core
         self._say = say
         self._servers: dict[tuple[str, ...], ServerProcess] = {}
-        self._model_server: ServerProcess | None = None
+        self._scripted: dict[str, ServerProcess] = {}
+        """The servers that are asked, by the backend that asks them; the others ask `openai`'s."""
         self.runs: Runs = {}
 
     @contextmanager
@@ -45,9 +46,11 @@ class RelayMeasurement:
         """Run all servers; each is idle while another is measured."""
         with ExitStack() as stack:
             interpreter = self._interpreters["3.13"]
-            model_server = stack.enter_context(ServerProcess(ModelServer(), interpreter, None))
-            self._model_server = model_server
-            more = environment(model_server.url.removesuffix("/ws") + "/v1")
+            for backend, module in (("openai", "model_server"), (OPENCODE, "opencode_server")):
+                scripted = ServerProcess(ScriptedServer(module), interpreter, None)
+                self._scripted[backend] = stack.enter_context(scripted)
+            urls = [server.url.removesuffix("/ws") for server in self._scripted.values()]
+            more = environment(*urls)
             for relay in self._relays:
                 if relay.key not in self._servers:
                     self._say(f"start: {relay.name}")
@@ -69,9 +72,8 @@ class RelayMeasurement:
                 kept.setdefault(workload.name, []).append(figures)
 
     async def _run(self, relay: Relay, workload: Workload) -> Sample:
-        assert self._model_server is not None
         server = self._servers[relay.key]
-        clocks = Clocks(server.cpu_seconds, self._model_server.cpu_seconds)
+        clocks = Clocks(server.cpu_seconds, self._scripted[relay.backend].cpu_seconds)
         work: Awaitable[Sample]
         if relay.http:
             workload = for_slow(workload)

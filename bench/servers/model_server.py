@@ -18,7 +18,7 @@ from bench.servers.process import run, serve
 WRAP: Final = 10_000_000
 """Microseconds after which the clock in a token starts again."""
 
-_SCRIPT: Final = re.compile(r"t(\d+)-ms(\d+)-b(\d+)")
+SCRIPT: Final = re.compile(r"t(\d+)-ms(\d+)-b(\d+)")
 _LENGTH: Final = re.compile(rb"(?i)content-length: *(\d+)")
 _MODELS: Final = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
 _HEAD: Final = (
@@ -94,7 +94,7 @@ class Exchange(asyncio.Protocol):
             return
         content = json.loads(body[:length])["messages"][-1]["content"]
         text = content if isinstance(content, str) else content[0]["text"]
-        script = _SCRIPT.search(text)
+        script = SCRIPT.search(text)
         assert script is not None, text
         tokens, pause, together = map(int, script.groups())
         self._reply = asyncio.create_task(self._answer(tokens, pause / 1000, together))
