@@ -13,7 +13,6 @@ from callboard_service.launch import leave_working_folder_out
 from callboard_service.load_settings import load
 from callboard_service.log_values import printable
 from callboard_service.options import Grouped, settings_options
-from callboard_service.serve import Lifeline, serve
 from callboard_service.terminal.exits import Exit
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def serve_command(
     service at once. Exit codes: 0 stopped, 1 failed or did not stop within five seconds after the
     drain time, 2 could not start, 128 + N ended by a second signal N.
     """
+    from callboard_service.serve import Lifeline, serve
+
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     lifeline = Lifeline(parent_pid=parent_pid, watch_stdin=watch_stdin)
     leave_working_folder_out()

@@ -362,7 +362,7 @@ def test_a_user_without_a_home_directory_is_one_line_and_exit_2(tmp_path: Path) 
     program = (
         "import os\n"
         "from callboard_service.entry import main\n"
-        "import callboard_service.cli\n"
+        "import callboard_service.cli, callboard_service.serve\n"
         "os.setuid(54321); os.environ.pop('HOME', None)\n"
         "main()"
     )
