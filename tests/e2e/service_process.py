@@ -8,7 +8,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ import psutil
 
 from tests.e2e.contract_client import Contract
 from tests.support.bound import BOUND
+from tests.support.forking import Copy, may_copy
+from tests.support.forking import started as copied
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 class ServiceProcess:
     """A running `callboard serve`."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", ready: Any, log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Copy", ready: Any, log: Path) -> None:
         self.process = process
         self.ready = ready
         self.log = log
@@ -97,13 +100,11 @@ def logging_to(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     with log.open("ab") as log_file:
-        process = subprocess.Popen(
-            command("serve", "--ready-json", *flags),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log_file if stderr is None else stderr,
-            cwd=folder,
-            env=environment(folder, **settings),
+        process = started(
+            ["serve", "--ready-json", *flags],
+            folder,
+            log_file.fileno() if stderr is None else stderr,
+            **settings,
         )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -129,20 +130,35 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("callboard")), *arguments]
 
 
-def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run a command; return its exit code, standard output and standard error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
+def started(
+    arguments: Sequence[str], folder: Path, stderr: int, **settings: str
+) -> "subprocess.Popen[bytes] | Copy":
+    """Start the program with pipes for standard input and output."""
+    if not BOUND and may_copy(settings):
+        return copied(arguments, folder, environment(folder, **settings), stderr)
+    return subprocess.Popen(
         command(*arguments),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         cwd=folder,
         env=environment(folder, **settings),
     )
-    return done.returncode, done.stdout, done.stderr
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run a command; return its exit code, standard output and standard error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile() as stderr:
+        process = started(arguments, folder, stderr.fileno(), **settings)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            process.stdin.close()
+            out = process.stdout.read()
+        code = process.wait(60)
+        stderr.seek(0)
+        return code, out.decode(), stderr.read().decode()
 
 
 def told(service: ServiceProcess, folder: Path, *arguments: str) -> tuple[int, str, str]:
