@@ -24,7 +24,7 @@ from bench.measure import FULL, QUICK, Measurement
 from bench.plot import bars
 from bench.process import ROOT, pin
 from bench.relay import run as relay
-from bench.summary import rows, table
+from bench.summary import busy, rows, table
 
 RESULTS: Final = ROOT / "bench" / "results"
 
@@ -112,6 +112,7 @@ def _report(
     name: str,
 ) -> None:
     said = rows(measurement.results, contestants)
+    facts["server's share of its core"] = busy(measurement.results)
     print("Messages per second of the server's CPU time, as a ratio to the plain handler")
     print("in the same round: median (least-greatest).\n")
     print(table(said))

@@ -22,36 +22,14 @@ from bench.growth_plot import growth
 from bench.history import by_length
 from bench.idle import connection_bytes, waiting_bytes
 from bench.kept import by_kept
-from bench.process import ROOT, TOKEN, ServerProcess
-from bench.websocket import connect
+from bench.process import ROOT, ServerProcess
 from bench.workloads import (
-    Caller,
-    Clock,
-    Sample,
     Target,
     Workload,
-    calls,
     many_sockets,
     one_socket,
     streams,
 )  # fmt: skip
-
-
-def sized(payload: int, count: int) -> Workload:
-    """Return the workload of unary requests of `payload` bytes, 8 in flight."""
-
-    async def run(target: Target, clock: Clock) -> Sample:
-        requests = calls(1, count, bytes(payload))
-        caller = await connect(target.url, TOKEN, lambda: Caller(True, requests))
-        before = clock()
-        caller.begin(8)
-        await caller.until(1 + count)
-        sample = Sample(count, clock() - before)
-        caller.close()
-        return sample
-
-    return run
-
 
 AXES: dict[str, dict[int, Workload]] = {
     "sessions, each with a request in flight": {
@@ -61,7 +39,7 @@ AXES: dict[str, dict[int, Workload]] = {
         count: one_socket(20_000, count) for count in (1, 10, 100, 1000, 10_000)
     },
     "bytes of a message": {
-        size: sized(size, max(50, min(4000, 8_000_000 // size)))
+        size: one_socket(max(50, min(4000, 8_000_000 // size)), 8, bytes(size))
         for size in (10, 100, 1000, 10_000, 100_000, 900_000)
     },
     "tokens of a stream": {count: streams(count, 1) for count in (100, 1000, 10_000, 100_000)},

@@ -88,6 +88,23 @@ def _row(results: Results, name: str) -> Row:
     )
 
 
+def busy(results: Results) -> str:
+    """Return the share of its core that a server used in W1 and in W3, over all of them.
+
+    Near 1 says that no server waited for its client. Other programs on its core lower it.
+    """
+    said = []
+    for column in ("W1", "W3"):
+        shares = [
+            sample.cpu / sample.wall
+            for name, samples in results.samples.items()
+            for sample in samples[column]
+            if sample is not None and name != "grpc.aio"  # it has another client
+        ]
+        said.append(f"{column} {Figure.of(shares)}")
+    return ", ".join(said)
+
+
 def _at(ordered: list[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 

@@ -7,11 +7,14 @@ all the same).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
 from callboard.v1.session_pb2 import Hello
+
+if TYPE_CHECKING:
+    import socket as sockets
 
 _MASK = bytes(4)
 _BINARY = 0x82
@@ -91,6 +94,13 @@ class Socket(asyncio.Protocol):
 
     def on_message(self, message: bytes) -> None:
         """Handle one message; called only if `reads` is set."""
+
+    def hand_over(self) -> int:
+        """Stop reading for good, and return the descriptor for whoever goes on."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        socket: sockets.socket = self._transport.get_extra_info("socket")
+        return socket.fileno()
 
     def close(self) -> None:
         """Send a close frame with code 1000, and close the connection."""

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from bench.drive import Frames, drive
 from bench.process import TOKEN
 from bench.websocket import Lost, Socket, connect, frame
 from callboard.v1.chat_pb2 import CreateSessionRequest, SendMessageRequest
@@ -65,47 +66,32 @@ class Client(Socket):
             self.send(frame(ClientMessage(ack=Ack(sequence=self.seen - 1))))
 
 
-class Caller(Client):
-    """Keeps a number of requests in flight: each answer is followed by the next request."""
+class Timer(Client):
+    """One request in flight at a time, each timed."""
 
     def __init__(self, acknowledges: bool, requests: list[bytes]) -> None:
         super().__init__(acknowledges)
-        self.requests = requests
-        self.position = 0
-        self.began = 0.0
         self.latencies: list[float] = []
+        self._requests = requests
+        self._position = 0
+        self._began = 0.0
 
-    def begin(self, in_flight: int) -> None:
-        """Send the first `in_flight` requests."""
-        self._send_next(in_flight)
-
-    def on_answers(self, count: int) -> None:
-        """Send as many requests as were answered."""
-        super().on_answers(count)
-        if self.position:
-            self._send_next(count)
-
-    def _send_next(self, count: int) -> None:
-        following = self.requests[self.position : self.position + count]
-        if following:
-            self.position += count
-            self.send(b"".join(following))
-
-
-class Timer(Caller):
-    """One request in flight at a time, each timed."""
-
-    def begin(self, in_flight: int) -> None:
+    def begin(self) -> None:
         """Send the first request."""
-        self.began = time.perf_counter()
-        super().begin(in_flight)
+        self._send_next()
 
     def on_answers(self, count: int) -> None:
         """Record the time and send the next request."""
-        if self.position:
-            self.latencies.append(time.perf_counter() - self.began)
-        self.began = time.perf_counter()
         super().on_answers(count)
+        if self._position:
+            self.latencies.append(time.perf_counter() - self._began)
+            self._send_next()
+
+    def _send_next(self) -> None:
+        if self._position < len(self._requests):
+            self._position += 1
+            self._began = time.perf_counter()
+            self.send(self._requests[self._position - 1])
 
 
 class Listener(Client):
@@ -155,21 +141,44 @@ async def conversations(socket: Socket, count: int) -> list[str]:
     return names
 
 
-def one_socket(count: int, in_flight: int) -> Workload:
+def one_socket(count: int, in_flight: int, payload: bytes = PAYLOAD) -> Workload:
     """Return W1: unary requests on one socket."""
+    return _driven(1, in_flight, calls(1, count, payload))
+
+
+def many_sockets(sockets: int, each: int) -> Workload:
+    """Return W3: many sockets, each with one request in flight."""
+    return _driven(sockets, 1, calls(1, each))
+
+
+def _driven(sockets: int, in_flight: int, requests: list[bytes]) -> Workload:
+    """Return a workload of the same requests on each socket, whose client is written in C."""
 
     async def run(target: Target, clock: Clock) -> Sample:
-        requests = calls(1, count)
-        caller = await connect(target.url, TOKEN, lambda: Caller(target.ours, requests))
+        clients = [await connect(target.url, TOKEN, Socket) for _ in range(sockets)]
+        descriptors = [client.hand_over() for client in clients]
+        acks = _acks(len(requests)) if target.ours else []
+        frames, acknowledgements = Frames(requests), Frames(acks)
+        every = ACK_EVERY if target.ours else 0
         cpu, wall = clock(), time.perf_counter()
-        caller.begin(in_flight)
-        await caller.until(1 + count)
+        lasts = drive(descriptors, frames, in_flight, acknowledgements, every)
+        count = sockets * len(requests)
         sample = Sample(count, clock() - cpu, time.perf_counter() - wall)
-        _check_end(caller.last)
-        caller.close()
+        for client, last in zip(clients, lasts, strict=True):
+            _check_end(last)
+            client.close()
+        await asyncio.sleep(0.1)
         return sample
 
     return run
+
+
+def _acks(answers: int) -> list[bytes]:
+    """Return the acknowledgements of so many answers to one session."""
+    return [
+        frame(ClientMessage(ack=Ack(sequence=sequence)))
+        for sequence in range(ACK_EVERY, answers + 1, ACK_EVERY)
+    ]
 
 
 def streams(tokens: int, at_once: int) -> Workload:
@@ -203,30 +212,6 @@ def streams(tokens: int, at_once: int) -> Workload:
     return run
 
 
-def many_sockets(sockets: int, each: int) -> Workload:
-    """Return W3: many sockets, each with one request in flight."""
-
-    async def run(target: Target, clock: Clock) -> Sample:
-        requests = calls(1, each)
-        callers = [
-            await connect(target.url, TOKEN, lambda: Caller(target.ours, requests))
-            for _ in range(sockets)
-        ]
-        cpu, wall = clock(), time.perf_counter()
-        for caller in callers:
-            caller.begin(1)
-        for caller in callers:
-            await caller.until(1 + each)
-        sample = Sample(sockets * each, clock() - cpu, time.perf_counter() - wall)
-        for caller in callers:
-            _check_end(caller.last)
-            caller.close()
-        await asyncio.sleep(0.1)
-        return sample
-
-    return run
-
-
 def latency(count: int) -> Workload:
     """Return the latency workload: one request at a time."""
 
@@ -234,7 +219,7 @@ def latency(count: int) -> Workload:
         requests = calls(1, count)
         timer = await connect(target.url, TOKEN, lambda: Timer(target.ours, requests))
         cpu, wall = clock(), time.perf_counter()
-        timer.begin(1)
+        timer.begin()
         await timer.until(1 + count)
         sample = Sample(count, clock() - cpu, time.perf_counter() - wall, sorted(timer.latencies))
         timer.close()

@@ -26,7 +26,6 @@ _FIXED: Final[Mapping[str, object]] = {
     "/agent": [{"name": "build", "mode": "primary"}],
     "/config": {},
     "/command": [],
-    "/session/status": {},
     "/permission": [],
     "/question": [],
 }
@@ -39,6 +38,9 @@ class OpenCodeServer:
         self._numbers = itertools.count(1)
         self._streams: list[web.StreamResponse] = []
         self._replies: set[asyncio.Task[None]] = set()
+        self._messages: dict[str, list[Json]] = {}
+        """Those of each conversation with a reply."""
+        self._busy: dict[str, Json] = {}
 
     def application(self) -> web.Application:
         """Return what answers the requests."""
@@ -47,9 +49,10 @@ class OpenCodeServer:
             app.router.add_get(path, _always(answer))
         app.router.add_get("/event", self._events)
         app.router.add_post("/session", self._create)
+        app.router.add_get("/session/status", self._status)
         app.router.add_get("/session/{name}", self._session)
         app.router.add_get("/session/{name}/children", _always([]))
-        app.router.add_get("/session/{name}/message", _always([]))
+        app.router.add_get("/session/{name}/message", self._list)
         app.router.add_post("/session/{name}/prompt_async", self._prompt)
         return app
 
@@ -58,6 +61,12 @@ class OpenCodeServer:
 
     async def _session(self, request: web.Request) -> web.Response:
         return web.json_response(_info(request.match_info["name"]))
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._busy)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return web.json_response(self._messages.get(request.match_info["name"], []))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -94,6 +103,8 @@ class OpenCodeServer:
             "providerID": "p", "modelID": "m", "time": {"created": began},
         }  # fmt: skip
         text = {"id": part_id, **of, "type": "text", "text": "", "time": {"start": began}}
+        self._busy[name] = {"type": "busy"}
+        self._messages[name] = [{"info": user, "parts": []}, {"info": answer, "parts": [text]}]
         await self._send(
             _event("session.status", {"sessionID": name, "status": {"type": "busy"}}),
             _event("message.updated", {"sessionID": name, "info": user}),
@@ -111,6 +122,8 @@ class OpenCodeServer:
         ended = _milliseconds()
         whole = {**text, "text": "".join(said), "time": {"start": began, "end": ended}}
         done = {**answer, "time": {"created": began, "completed": ended}, "finish": "stop"}
+        self._messages[name] = [{"info": user, "parts": []}, {"info": done, "parts": [whole]}]
+        del self._busy[name]
         await self._send(
             _event("message.part.updated", {"sessionID": name, "part": whole}),
             _event("message.updated", {"sessionID": name, "info": done}),
