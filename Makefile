@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 # Number of processes that run the tests in parallel.
-JOBS ?= 2
+JOBS ?= 3
 
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Build output, never committed.

@@ -24,6 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         "CALLBOARD_HANDSHAKE_TIMEOUT_MS": "3000",
     }
     folder = tmp_path_factory.mktemp("attacked")
-    with running(folder, "--backend", "echo", **settings) as service:
+    flags = ("--backend", "echo", "--drain-ms", "100")  # some attacks leave replies running
+    with running(folder, *flags, **settings) as service:
         yield service
         assert service.process.poll() is None, service.log.read_text()[-4000:]
