@@ -42,6 +42,10 @@ class ScriptedBackend(StoredConversations):
         self.prompts.append(prompt)
         return self.script(prompt)
 
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Keep `changed` for the test."""
+        self.changed = changed
+
     async def steer(self, conversation_id: str, turn_id: str, message: SteerEvent) -> None:
         """Take a message for the running reply, unless the test refuses it."""
         if self.refusal is not None:

@@ -125,6 +125,13 @@ class ChatBackend(Protocol):
     def store_health(self) -> Health | None:
         """Return the health of the store, or None if the backend keeps no conversations itself."""
 
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Call `changed` with the id of each conversation whose info changes by itself.
+
+        That is not by a request and not while one of its turns runs, but for example by a title
+        that an agent gives later.
+        """
+
     def hurry(self, seconds: float) -> None:
         """Let writes wait for at most `seconds` from now on, because the service is stopping."""
 

@@ -1,6 +1,6 @@
 """The parts of a ChatBackend that a backend without the features in question shares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList, SteerEvent
@@ -8,6 +8,9 @@ from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList, SteerEven
 
 class WithoutExtras:
     """A backend without options, commands, attachments and steering."""
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Do nothing: no conversation of this backend changes by itself."""
 
     async def options(self, conversation_id: str) -> OptionList:
         """Raise Failure, UNIMPLEMENTED: this backend offers no choice."""

@@ -57,6 +57,7 @@ from callboard_service.chat.organising import (
     check_new,
 )
 from callboard_service.chat.output import UnstoredOutput
+from callboard_service.chat.reporting import Reporter, ToldChanges
 from callboard_service.chat.sending import (
     ADMISSION,
     SendMessage,
@@ -230,6 +231,9 @@ def register(
         idle=IDLE,
     )
     registry.supervise("recovery", lambda: Recovery(registry, environment))
+    told = ToldChanges()
+    backend.watch(told.add)
+    registry.supervise("reporter", lambda: Reporter(registry, environment, told))
     registry.register(ListSessionsRequest, lambda: ListSessions(listing, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(listing, changes))
     registry.register(DeleteSessionRequest, DeleteSession)

@@ -7,7 +7,7 @@ Senders and followers read the log; they hold no part of a turn.
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -24,6 +24,7 @@ from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
     Admit,
     Answer,
+    Changed,
     Choose,
     ConversationMessage,
     ConversationQuestion,
@@ -62,7 +63,7 @@ class ChatEnvironment:
 
     available: returns once the backend can be asked for a reply, or raises Failure. resume_window:
     seconds that a queued turn which is not detached waits, after a restart, for its message to be
-    sent again.
+    sent again. alive: the conversations whose actors run.
     """
 
     backend: ChatBackend
@@ -75,6 +76,7 @@ class ChatEnvironment:
     attachments: Attachments
     available: Callable[[], Awaitable[None]] | None = None
     resume_window: float = 120.0
+    alive: set[str] = field(default_factory=set)
 
 
 class Conversation(Actor[ConversationMessage]):
@@ -109,6 +111,8 @@ class Conversation(Actor[ConversationMessage]):
     async def started(self) -> None:
         """Take up what is open. Raises Rejected if there is no such conversation."""
         self.context.at_end(self.log.events.close)
+        self.environment.alive.add(self.id)
+        self.context.at_end(lambda: self.environment.alive.discard(self.id))
         try:
             kept = await self.journal.open_turns(self.id)
             if not self.environment.backend.resumes:
@@ -182,7 +186,7 @@ class Conversation(Actor[ConversationMessage]):
         self.log.add("", info)
         return info
 
-    async def _note(self, message: Expire | StoreEnds | Recover) -> None:
+    async def _note(self, message: Expire | StoreEnds | Recover | Changed) -> None:
         match message:
             case Expire(turn_id, failure, unsent):
                 await ending.expire(self, turn_id, failure, unsent=unsent)
@@ -195,6 +199,8 @@ class Conversation(Actor[ConversationMessage]):
                     await self.start_next()
             case Recover():
                 pass  # `started` has done it
+            case Changed():
+                await self.note_change()
 
     async def down(self, down: Down) -> None:
         """Note the end of the actor that ran a turn, or of a sender's or follower's request."""

@@ -159,7 +159,12 @@ class Recover:
     """Continue what was open when the service last ended; sent once at its start."""
 
 
+@dataclass(slots=True)
+class Changed:
+    """The backend has changed the conversation's info by itself."""
+
+
 ConversationQuestion: TypeAlias = (
     Admit | Follow | Where | Stop | Answer | Offer | UpdateQueued | Update | Choose | Delete
 )
-ConversationMessage: TypeAlias = ConversationQuestion | Expire | StoreEnds | Recover
+ConversationMessage: TypeAlias = ConversationQuestion | Expire | StoreEnds | Recover | Changed

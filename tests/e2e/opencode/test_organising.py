@@ -83,6 +83,37 @@ async def test_a_title_that_the_model_gives_reaches_followers_and_watchers(
                 break
 
 
+async def test_a_title_that_comes_after_the_turn_reaches_followers_and_watchers(
+    client: Contract, service: ServiceProcess, llm: ScriptedLLM
+) -> None:
+    conversation = await client.conversation("mine")
+    await update(client, conversation, title=" ")
+    async with service.connect(features=["follow"]) as other:
+        watch = other.answers(
+            await other.open(watch_sessions=message("WatchSessionsRequest", limit=1))
+        )
+        await until(watch, "session_changed")
+        follow = message("FollowSessionRequest", session_id=conversation)
+        events = other.answers(await other.open(follow_session=follow))
+        await anext(events)
+        llm.titles_wait_for = conversation
+        try:
+            await client.reply(conversation, script([say("done")]))
+            async for seen in events:
+                if seen.event.WhichOneof("event") == "completed":
+                    break
+            assert (await infos(client))[conversation].title != "A title"
+        finally:
+            llm.titles_wait_for = ""
+            llm.go(conversation)
+        async for seen in events:
+            if seen.event.info.title == "A title":
+                break
+        async for seen in watch:
+            if seen.session_changed.info.title == "A title":
+                break
+
+
 # -- copies ------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,8 @@ class ScriptedLLM:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.url = ""
+        self.titles_wait_for = ""
+        """Titles that are asked for from now on wait for this name; empty: for nothing."""
         self._times: Counter[str] = Counter()
         self._gates: dict[str, asyncio.Event] = {}
         self._background = Background()
@@ -141,7 +143,8 @@ class ScriptedLLM:
         turn = sum(message["role"] == "assistant" for message in messages[last:])
         asked = Asked(body, request.headers.get("Authorization", ""), text)
         if not body.get("tools"):
-            steps: Sequence[Step] = [say("A title")]
+            held = [wait(self.titles_wait_for)] if self.titles_wait_for else []
+            steps: Sequence[Step] = [*held, say("A title")]
         else:
             self.asked.append(asked)
             steps = _steps(text, turn)

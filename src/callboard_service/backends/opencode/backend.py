@@ -1,7 +1,7 @@
 """The backend `opencode`: it attaches to a running server or starts its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -109,6 +109,10 @@ class OpenCodeBackend(WithoutExtras):
     def store_health(self) -> Health:
         """Return whether turns can be read and written, as last known."""
         return self._turns.store_health()
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Call `changed` with each conversation that the server changes between two replies."""
+        self._hub.changed = changed
 
     def hurry(self, seconds: float) -> None:
         """Let writes wait for another process for at most `seconds` from now on."""

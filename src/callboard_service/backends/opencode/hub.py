@@ -91,6 +91,8 @@ class Hub:
         self._parents: dict[str, str] = {}
         self._there = asyncio.Event()
         self.streaming = asyncio.Event()
+        self.changed: Callable[[str], None] = _nothing
+        """Called with each conversation that the server has changed while no reply runs in it."""
 
     @property
     def attached(self) -> bool:
@@ -176,6 +178,12 @@ class Hub:
         inbox = self._inboxes.get(name)
         if inbox is not None:
             inbox.put(event, size)
+        elif kind == "session.updated" and not text(table(data, "info"), "parentID"):
+            self.changed(name)
+
+
+def _nothing(name: str) -> None:
+    pass
 
 
 def _is_call(kind: str, data: Table) -> bool:

@@ -28,6 +28,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.backends.store_keeper import INDEX_AFTER
 from callboard_service.chat.listing import MAX_SEARCH
+from callboard_service.chat.reporting import AFTER
 from callboard_service.store import conversations
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, text_of
@@ -70,6 +71,30 @@ async def test_a_new_title_reaches_followers_and_watchers(talk: Echo) -> None:
     for stream, name in ((following, "info"), (watch, "info")):
         infos = [getattr(await anext(stream), name) for _ in range(2)]
         assert [(info.title, info.archived) for info in infos] == [("new", False), ("new", True)]
+
+
+async def test_what_the_backend_changes_by_itself_reaches_followers_and_watchers(
+    actor_system: ActorSystem, manual_clock: ManualClock
+) -> None:
+    async with conversing(ScriptedBackend(Cues()), actor_system) as talk:
+        other = (await talk.backend.create("")).id
+        watch = talk.calls.stream(WatchSessionsRequest(), SessionChanged)
+        while not (await anext(watch)).listed:
+            pass
+        following = talk.calls.stream(
+            FollowSessionRequest(session_id=talk.conversation), ConversationEvent
+        )
+        assert (await anext(following)).snapshot.info.title == ""
+        for name in (talk.conversation, other, "unknown"):
+            if name != "unknown":
+                await talk.backend.update(name, "late", None)
+            talk.backend.changed(name)
+        await manual_clock.advance(AFTER)
+        assert (await anext(following)).info.title == "late"
+        changes = [(await anext(watch)).info for _ in range(2)]
+        assert {(info.id, info.title) for info in changes} == {
+            (talk.conversation, "late"), (other, "late"),
+        }  # fmt: skip
 
 
 async def test_archived_conversations_are_listed_and_watched_if_asked_for(talk: Echo) -> None:
