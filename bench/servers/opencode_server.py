@@ -19,6 +19,9 @@ from bench.servers.process import run, serve
 Json: TypeAlias = Mapping[str, object]
 
 _DIRECTORY: Final = "/bench"
+_HEARTBEAT: Final = 10.0
+"""Seconds between signs of life in a stream of events."""
+
 _FIXED: Final[Mapping[str, object]] = {
     "/global/health": {"healthy": True, "version": "1.18.33"},
     "/path": {"directory": _DIRECTORY},
@@ -74,10 +77,11 @@ class OpenCodeServer:
         await stream.write(_event("server.connected", {}))
         self._streams.append(stream)
         try:
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(_HEARTBEAT)
+                await stream.write(_event("server.heartbeat", {}))
         finally:
             self._streams.remove(stream)
-        raise AssertionError
 
     async def _prompt(self, request: web.Request) -> web.Response:
         message = await request.json()
