@@ -1,7 +1,7 @@
 """`make bench`: compare the servers in interleaved rounds. Use `--quick` for a first look.
 
-It measures the relay of replies (`bench.relay`) and then messages of all kinds; `--relay` measures
-only the former.
+It measures the relay of replies (`bench.relay`) and then messages of all kinds; `--relay` and
+`--messages` measure only one of them.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main() -> None:
     """Measure, print the tables, and write JSON and SVG."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer messages, two rounds")
-    parser.add_argument("--relay", action="store_true", help="measure only the relay of replies")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--relay", action="store_true", help="measure only the relay of replies")
+    only.add_argument("--messages", action="store_true", help="measure only messages of all kinds")
     parser.add_argument("--rounds", type=int, help="rounds (full: 5, quick: 2)")
     parser.add_argument("--only", default="", help="contestants whose name has this, and the plain")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for JSON and SVG")
@@ -54,7 +56,8 @@ def main() -> None:
     rounds = chosen.rounds or (2 if chosen.quick else 5)
     try:
         choice = (interpreters, core, chosen.quick, rounds, chosen.only, chosen.output)
-        relay.run(relay.Choice(*choice), dict(facts))
+        if not chosen.messages:
+            relay.run(relay.Choice(*choice), dict(facts))
         if not chosen.relay:
             _run(relay.Choice(*choice), facts)
     except KeyboardInterrupt:  # every server has been ended by now
