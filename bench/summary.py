@@ -8,8 +8,8 @@ from bench.contestants import BASELINE, Contestant
 from bench.measure import COLUMNS, Results
 
 GOALS: Final = {
-    "W1": 1.7, "W2": 10.0, "W2 x 50": 12.0, "W3": 1.6, "latency": 1.1,
-    "idle": 16.0,
+    "W1": 2.2, "W2": 15.0, "W2 x 50": 15.0, "W3": 1.6, "latency": 1.0,
+    "idle": 9.0,
 }  # fmt: skip
 """Goals: minimum ratios to the plain handler; for `latency` the maximum ratio, for `idle` KiB."""
 
