@@ -37,7 +37,7 @@ from callboard.v1.chat_pb2 import (
     WatchSessionsRequest,
 )
 from callboard_service.backends.base import ChatBackend
-from callboard_service.chat import attaching
+from callboard_service.chat import attaching, reporting
 from callboard_service.chat.admission import unimplemented
 from callboard_service.chat.attaching import DEFAULT_QUOTA, Attachments
 from callboard_service.chat.changes import Changes, WatchSessions
@@ -57,7 +57,6 @@ from callboard_service.chat.organising import (
     check_new,
 )
 from callboard_service.chat.output import UnstoredOutput
-from callboard_service.chat.reporting import Reporter, ToldChanges
 from callboard_service.chat.sending import (
     ADMISSION,
     SendMessage,
@@ -231,16 +230,13 @@ def register(
         idle=IDLE,
     )
     registry.supervise("recovery", lambda: Recovery(registry, environment))
-    told = ToldChanges()
-    backend.watch(told.add)
-    registry.supervise("reporter", lambda: Reporter(registry, environment, told))
+    reporting.register(registry, environment)
     registry.register(ListSessionsRequest, lambda: ListSessions(listing, max_answer_bytes))
     registry.register(CreateSessionRequest, lambda: CreateSession(listing, changes))
     registry.register(DeleteSessionRequest, DeleteSession)
     registry.register(GetHistoryRequest, lambda: GetHistory(backend, max_answer_bytes))
     registry.register(SendMessageRequest, lambda: SendMessage(journal))
     registry.register(FollowSessionRequest, FollowSession)
-    registry.register(WatchSessionsRequest, lambda: WatchSessions(listing, changes))
     registry.register(StopTurnRequest, StopTurn)
     registry.register(AnswerAskRequest, AnswerAsk)
     _register_organising(registry, backend, listing, changes)
@@ -250,7 +246,8 @@ def register(
 def _register_organising(
     registry: Registry, backend: ChatBackend, listing: Listing, changes: Changes
 ) -> None:
-    """Register the actor types that change conversations, and what can be chosen in them."""
+    """Register what changes conversations, reports that, and lists what can be chosen in them."""
+    registry.register(WatchSessionsRequest, lambda: WatchSessions(listing, changes))
     registry.register(UpdateTurnRequest, UpdateTurn)
     registry.register(UpdateSessionRequest, UpdateSession)
     registry.register(ForkSessionRequest, lambda: ForkSession(listing, changes))

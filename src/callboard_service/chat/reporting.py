@@ -32,6 +32,13 @@ class ToldChanges:
         self.names.add(conversation_id)
 
 
+def register(registry: Registry, environment: ChatEnvironment) -> None:
+    """Have what the backend tells of its conversations reported."""
+    told = ToldChanges()
+    environment.backend.watch(told.add)
+    registry.supervise("reporter", lambda: Reporter(registry, environment, told))
+
+
 class Reporter(Actor[Report]):
     """Has the changed conversations read again, for those who follow them or watch the list."""
 
