@@ -267,7 +267,7 @@ def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
     )
     process = subprocess.Popen(
         [sys.executable, "-c", "from callboard_service.entry import main; main()",
-         "serve", "--backend", "echo", "--actors", "slow_actors", "--drain-ms", "100"],
+         "serve", "--backend", "echo", "--actors", "slow_actors"],
         cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
