@@ -16,14 +16,14 @@ import aiohttp
 from yarl import URL
 
 from actors import Code, Failure
-from callboard_service.backends.opencode.asks import Settlement
-from callboard_service.backends.opencode.fields import (
+from callboard_service.backends.fields import (
     Table,
     as_table,
     as_tables,
     table,
     text,
 )
+from callboard_service.backends.opencode.asks import Settlement
 
 USER: Final = "opencode"
 MAX_CHILDREN: Final = 100

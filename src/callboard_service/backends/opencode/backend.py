@@ -18,13 +18,13 @@ from callboard.v1.chat_pb2 import (
     SteerEvent,
 )
 from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
+from callboard_service.backends.fields import Table
 from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet, remove
 from callboard_service.backends.opencode.api import Address, known
 from callboard_service.backends.opencode.begun import look_for, messages_of
 from callboard_service.backends.opencode.child import Child
 from callboard_service.backends.opencode.choosing import Choosing
 from callboard_service.backends.opencode.commands import command_list
-from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.forks import Forks
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.history import (

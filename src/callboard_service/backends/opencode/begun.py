@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from callboard_service.backends.fields import Table, table, text
 from callboard_service.backends.opencode.api import Api
-from callboard_service.backends.opencode.fields import Table, table, text
 from callboard_service.backends.opencode.marks import mark_of, message_id_of
 from callboard_service.backends.opencode.messages import Baseline
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import OptionList
 from callboard_service.backends.base import Prompt
+from callboard_service.backends.fields import Table
 from callboard_service.backends.opencode.api import Api
 from callboard_service.backends.opencode.commands import called, may_call
-from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.marks import Mark, message_id_of
 from callboard_service.backends.opencode.options import MODEL, Catalog, Selection
 from callboard_service.backends.opencode.parts import parts_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from callboard.v1.chat_pb2 import CommandList
-from callboard_service.backends.opencode.fields import Table, name, text, texts
+from callboard_service.backends.fields import Table, name, text, texts
 
 MAX_COMMANDS: Final = 1000
 MAX_DESCRIPTION: Final = 1000

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from actors import Code, Failure
-from callboard_service.backends.opencode.fields import Table, number, table, text
+from callboard_service.backends.fields import Table, number, table, text
 from callboard_service.backends.redaction import redacted
 
 STOPPED: Final = "MessageAbortedError"

@@ -7,8 +7,8 @@ from typing import Final, Never
 import aiohttp
 
 from actors import Actor, Backoff, Failure, Intensity, Lifecycle
+from callboard_service.backends.fields import Table, as_table, text
 from callboard_service.backends.opencode.api import Api
-from callboard_service.backends.opencode.fields import Table, as_table, text
 from callboard_service.backends.opencode.hub import Hub
 from callboard_service.backends.sse import EventReader, EventTooLong
 

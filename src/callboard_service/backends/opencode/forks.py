@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import HistoryEntry
+from callboard_service.backends.fields import Table, table, text
 from callboard_service.backends.opencode.api import Api
-from callboard_service.backends.opencode.fields import Table, table, text
 from callboard_service.backends.opencode.history import KeptEntries, entries_of, is_by_user
 from callboard_service.backends.opencode.marks import (
     Mark,

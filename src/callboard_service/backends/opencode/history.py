@@ -20,8 +20,8 @@ from callboard.v1.chat_pb2 import (
     HistoryEntry,
     SessionInfo,
 )
+from callboard_service.backends.fields import Table, number, table, tables, text
 from callboard_service.backends.opencode.failures import STOPPED, failure_of
-from callboard_service.backends.opencode.fields import Table, number, table, tables, text
 from callboard_service.backends.opencode.marks import mark_of, parent_of, turn_id_of
 from callboard_service.backends.opencode.tools import call_of, result_of
 from callboard_service.pages import PageBudget, encode_position

@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest
+from callboard_service.backends.fields import Table, table, text
+from callboard_service.backends.fields import name as name_of
 from callboard_service.backends.opencode.api import Api
-from callboard_service.backends.opencode.fields import Table, table, text
-from callboard_service.backends.opencode.fields import name as name_of
 
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 4 * 1024 * 1024

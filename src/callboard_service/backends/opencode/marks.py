@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from callboard_service.backends.opencode.fields import Table, name, table, tables, text
+from callboard_service.backends.fields import Table, name, table, tables, text
 
 _KEY: Final = "callboard"
 _PREFIX: Final = "msg_"

@@ -10,7 +10,7 @@ from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import OptionChoice, OptionList, SessionOption
-from callboard_service.backends.opencode.fields import Table, name, number, table, tables, text
+from callboard_service.backends.fields import Table, name, number, table, tables, text
 from callboard_service.backends.opencode.marks import source_model_of
 from callboard_service.backends.opencode.usage import ContextSizes
 

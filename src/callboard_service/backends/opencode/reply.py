@@ -9,11 +9,11 @@ from typing import Final
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest
 from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.backends.fields import Table
 from callboard_service.backends.opencode.aborts import remove
 from callboard_service.backends.opencode.api import CALL_TIMEOUT, MAX_CHILDREN, Api
 from callboard_service.backends.opencode.begun import Begun
 from callboard_service.backends.opencode.child import START_TIMEOUT
-from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.hub import ReplyEvents, Stream
 from callboard_service.backends.opencode.messages import State
 from callboard_service.backends.opencode.retries import retried

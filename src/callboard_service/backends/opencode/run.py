@@ -11,11 +11,7 @@ from typing import Final
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatNotice, PlanEvent
 from callboard_service.backends.base import ReplyEvent
-from callboard_service.backends.foreign import Joined
-from callboard_service.backends.opencode.asks import Asks
-from callboard_service.backends.opencode.bounds import check_room
-from callboard_service.backends.opencode.failures import failure_of, readable
-from callboard_service.backends.opencode.fields import (
+from callboard_service.backends.fields import (
     Table,
     name,
     number,
@@ -24,6 +20,10 @@ from callboard_service.backends.opencode.fields import (
     tables,
     text,
 )
+from callboard_service.backends.foreign import Joined
+from callboard_service.backends.opencode.asks import Asks
+from callboard_service.backends.opencode.bounds import check_room
+from callboard_service.backends.opencode.failures import failure_of, readable
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.messages import Baseline, ModelMessages, State
 from callboard_service.backends.opencode.tools import ToolCalls, agent_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from callboard.v1.chat_pb2 import UsageEvent
-from callboard_service.backends.opencode.fields import Table, amount, number, table, text
+from callboard_service.backends.fields import Table, amount, number, table, text
 
 ContextSizes: TypeAlias = Mapping[tuple[str, str], int]
 """For each model, by its provider and own name: how many tokens its context holds; 0: unknown."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from callboard_service.backends.fields import table, text
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.begun import look_for, messages_of
-from callboard_service.backends.opencode.fields import table, text
 from callboard_service.backends.opencode.marks import handed_id_of, message_id_of
 from tests.unit.callboard_service.backends.opencode.odd_server import answering
 

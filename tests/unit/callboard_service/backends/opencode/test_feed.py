@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 
 from actors import ActorSystem, Crashed, Event, Failure
+from callboard_service.backends.fields import Table
 from callboard_service.backends.opencode import api as api_module
 from callboard_service.backends.opencode import hub as hub_module
 from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.feed import FEED, Feed, decode
-from callboard_service.backends.opencode.fields import Table
 from callboard_service.backends.opencode.hub import Hub, ReplyEvents, Stream
 from tests.unit.callboard_service.backends.opencode.odd_server import answering, stream
 
