@@ -4,17 +4,14 @@ Its errors contain responses of the model's server with headers, stack traces an
 first line of the message is passed on, shortened and with secrets removed.
 """
 
-import re
 from typing import Final
 
 from actors import Code, Failure
 from callboard_service.backends.fields import Table, number, table, text
-from callboard_service.backends.redaction import redacted
+from callboard_service.backends.redaction import readable
 
 STOPPED: Final = "MessageAbortedError"
 
-_LONGEST: Final = 300
-_INTERNAL: Final = re.compile(r"(?i)failed query|insert into|select .* from|\bat \S+ \(")
 _STATUS: Final = {
     400: Code.INVALID_ARGUMENT,
     401: Code.UNAUTHENTICATED,
@@ -33,15 +30,6 @@ _NAMES: Final = {
     "MessageOutputLengthError": (Code.RESOURCE_EXHAUSTED, "the reply is too long"),
 }
 _RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
-
-
-def readable(message: str, otherwise: str) -> str:
-    """Return a message's first line, made readable; `otherwise` if it is empty or internal."""
-    line = next((line.strip() for line in message[:4096].splitlines() if line.strip()), "")
-    if not line or _INTERNAL.search(line):
-        return otherwise
-    clean = redacted("".join(c if c.isprintable() else " " for c in line))
-    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 1].rstrip()}…"
 
 
 def failure_of(error: Table) -> Failure:

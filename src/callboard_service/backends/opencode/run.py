@@ -23,12 +23,13 @@ from callboard_service.backends.fields import (
 from callboard_service.backends.foreign import Joined
 from callboard_service.backends.opencode.asks import Asks
 from callboard_service.backends.opencode.bounds import check_room
-from callboard_service.backends.opencode.failures import failure_of, readable
+from callboard_service.backends.opencode.failures import failure_of
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.messages import Baseline, ModelMessages, State
 from callboard_service.backends.opencode.tools import ToolCalls, agent_of
 from callboard_service.backends.opencode.transcript import AGAIN, Transcript
 from callboard_service.backends.opencode.usage import ContextSizes, Usage
+from callboard_service.backends.redaction import readable
 
 DELETED: Final = "the conversation was deleted"
 
