@@ -10,6 +10,7 @@ from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent, AskOption
+from callboard_service.backends.bounds import MAX_OPEN_ASKS, MAX_OPTIONS, check_room
 from callboard_service.backends.fields import (
     Table,
     items,
@@ -19,7 +20,6 @@ from callboard_service.backends.fields import (
     text,
     texts,
 )
-from callboard_service.backends.opencode.bounds import MAX_OPEN_ASKS, MAX_OPTIONS, check_room
 
 CHOICES: Final = ("once", "always", "reject")
 

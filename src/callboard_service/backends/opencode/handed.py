@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Sequence
 
 from callboard.v1.chat_pb2 import SteerEvent
+from callboard_service.backends.bounds import check_room
 from callboard_service.backends.fields import Table, table, tables, text
-from callboard_service.backends.opencode.bounds import check_room
 from callboard_service.backends.opencode.marks import handed_id_of, mark_of
 
 

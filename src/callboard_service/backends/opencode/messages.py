@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from callboard.v1.chat_pb2 import ChatCompleted
+from callboard_service.backends.bounds import check_room
 from callboard_service.backends.fields import Table, number, table, text
-from callboard_service.backends.opencode.bounds import check_room
 from callboard_service.backends.stops import stopped
 
 _LARGEST: Final = 2**32 - 1

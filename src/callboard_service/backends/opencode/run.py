@@ -11,6 +11,7 @@ from typing import Final
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AskEvent, ChatCompleted, ChatNotice, PlanEvent
 from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.bounds import check_room
 from callboard_service.backends.fields import (
     Table,
     name,
@@ -22,7 +23,6 @@ from callboard_service.backends.fields import (
 )
 from callboard_service.backends.foreign import Joined
 from callboard_service.backends.opencode.asks import Asks
-from callboard_service.backends.opencode.bounds import check_room
 from callboard_service.backends.opencode.failures import failure_of
 from callboard_service.backends.opencode.handed import Handed
 from callboard_service.backends.opencode.messages import Baseline, ModelMessages, State

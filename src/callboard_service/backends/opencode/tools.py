@@ -16,9 +16,9 @@ from callboard.v1.chat_pb2 import (
     ToolProgressEvent,
     ToolResultEvent,
 )
+from callboard_service.backends.bounds import check_room, cut
 from callboard_service.backends.fields import Table, name, number, table, tables, text
 from callboard_service.backends.foreign import struct_of
-from callboard_service.backends.opencode.bounds import check_room, cut
 
 ToolEvent: TypeAlias = ToolCallEvent | ToolProgressEvent | ToolResultEvent | PlanEvent
 

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Final, TypeAlias
 
 from callboard.v1.chat_pb2 import ChatNotice, ChatToken, ReasoningToken
-from callboard_service.backends.opencode.bounds import MAX_REPLY_BYTES, check_room, too_long
+from callboard_service.backends.bounds import MAX_REPLY_BYTES, check_room, too_long
 
 ShownAnswer: TypeAlias = ChatToken | ReasoningToken | ChatNotice
 

@@ -11,10 +11,10 @@ from aiohttp import web
 from actors import ActorSystem, Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatToken
 from callboard_service.backends.base import Prompt
+from callboard_service.backends.bounds import cut
 from callboard_service.backends.opencode import asks, bounds, transcript
 from callboard_service.backends.opencode.api import Address
 from callboard_service.backends.opencode.backend import OpenCodeBackend
-from callboard_service.backends.opencode.bounds import cut
 from callboard_service.backends.opencode.messages import Baseline
 from callboard_service.backends.opencode.run import Run
 from callboard_service.backends.opencode.tools import result_of

@@ -1,4 +1,4 @@
-"""Limits for one reply; a server that has lost the thread never stops."""
+"""Limits for one reply; a server or an agent that has lost the thread never stops."""
 
 from collections.abc import Sized
 from typing import Final
