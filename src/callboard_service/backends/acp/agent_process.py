@@ -1,0 +1,199 @@
+"""Run an agent under its guardian: the service's side (see `guardian`).
+
+The agent's standard input and output are the pipes of this process; the guardian only passes them
+on. It ends every process that the agent leaves, also when this process is killed.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from actors import Code, Failure
+from callboard_service.backends.acp import guardian, guardian_windows
+from callboard_service.backends.acp.agent_pipes import AgentPipes, GuardianLine
+from callboard_service.backends.redaction import redacted
+from callboard_service.launch import find_program, python_script
+
+PATIENCE: Final = 8.0
+"""Seconds that an agent has to end after its standard input was closed."""
+
+SETTLE: Final = 0.1
+"""Seconds for which a start waits, to report a program that ends at once."""
+
+LAST_OUTPUT: Final = 0.25
+"""Seconds that the agent's output has to end after the agent, if its tools hold it open."""
+
+
+class AgentProcess:
+    """A running agent, started by its guardian."""
+
+    def __init__(
+        self,
+        received: Callable[[bytes], None],
+        ended: Callable[[str], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Take the callbacks; use `start` instead."""
+        self._ended = ended
+        self._telling = False
+        self._pipes = AgentPipes(received)
+        self._guardian = GuardianLine(report)
+        self._life: asyncio.Task[None] | None = None
+        self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """What is known once the agent has ended."""
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        received: Callable[[bytes], None],
+        ended: Callable[[str], None],
+        report: Callable[[str], None],
+        settle: float = SETTLE,
+    ) -> "AgentProcess":
+        """Start the agent and return it once its program runs.
+
+        command: the program and its arguments; a bare name is looked up in the PATH of
+        `environment`, which is all that the agent gets.
+        received: called with each piece of its standard output, as it comes.
+        ended: called once when the agent has ended, after the last piece of its output, with a
+        clause that includes the end of its standard error. Its tools may run for up to two seconds
+        more; `close` waits for them.
+        report: called with sentences for the log.
+        settle: seconds for which the start waits in case the agent ends at once.
+
+        Neither `received` nor `ended` is called after a start that raises, or after `close`.
+        Raises Failure if the program or the folder does not exist, or the agent ends at once.
+        """
+        program = find_program(command[0], environment)
+        if program is None:
+            text = f"the program {command[0]!r} was not found, or cannot be run"
+            raise Failure(Code.FAILED_PRECONDITION, text)
+        if not os.path.isdir(directory):
+            raise Failure(Code.FAILED_PRECONDITION, f"the folder {directory} does not exist")
+        agent = cls(received, ended, report)
+        await agent.launch([program, *command[1:]], directory, environment, settle)
+        return agent
+
+    async def launch(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        settle: float,
+    ) -> None:
+        """Start the guardian, which starts the agent. Used by `start`. Raises Failure."""
+        try:
+            await self._start_guardian(command, directory, environment)
+            self._life = asyncio.create_task(self._watch())
+            if sys.platform != "win32":
+                await self._guardian.started
+            await asyncio.wait({self._reason}, timeout=settle)
+            if self._reason.done():
+                raise Failure(Code.UNAVAILABLE, f"{command[0]}: {self._reason.result()}")
+        except OSError as error:
+            self._guardian.close()
+            text = f"the agent cannot be started: {error.strerror or error}"
+            raise Failure(Code.FAILED_PRECONDITION, text) from None
+        except BaseException:
+            await self.close(patience=0)
+            raise
+        self._telling = True
+
+    async def _start_guardian(
+        self, command: Sequence[str], directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if sys.platform == "win32":
+            run = python_script(guardian_windows.__file__, str(os.getpid()))
+            await loop.subprocess_exec(
+                lambda: self._pipes, *run, *command, cwd=directory, env=environment
+            )
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            await loop.create_unix_connection(lambda: self._guardian, sock=ours)
+            run = python_script(guardian.__file__, str(theirs.fileno()))
+            await loop.subprocess_exec(
+                lambda: self._pipes, *run, *command, cwd=directory, env=environment,
+                pass_fds=(theirs.fileno(),), start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """The agent's process number; on Windows that of its guardian."""
+        if sys.platform == "win32":
+            return self._pipes.transport.get_pid()
+        return self._guardian.started.result()
+
+    def write(self, data: bytes) -> None:
+        """Buffer the data and send it as the agent reads. Data for an agent that ended is lost."""
+        self._pipes.write(data)
+
+    async def drained(self) -> None:
+        """Wait while more than 1 MiB is unsent and the agent may still read it."""
+        await self._pipes.writable.wait()
+
+    async def close(self, *, patience: float = PATIENCE) -> None:
+        """End the agent and every process that it left; return when none is left.
+
+        Its standard input is closed, and it has `patience` seconds to end by itself; then all of
+        its processes get SIGTERM, and two seconds later SIGKILL. Further calls wait for the same
+        end, and may shorten the patience. If the caller is cancelled, the end goes on.
+        """
+        self._telling, self._pipes.received = False, None
+        if self._life is None:
+            self._guardian.close()
+            return
+        self._pipes.close_input()
+        if sys.platform == "win32":
+            asyncio.get_running_loop().call_later(patience, self._kill_guardian)
+        else:
+            self._guardian.end(patience)
+        await asyncio.shield(self._life)
+
+    def _kill_guardian(self) -> None:
+        if not self._pipes.exited.is_set():
+            self._pipes.transport.kill()
+
+    async def _watch(self) -> None:
+        """Wait for the end of the agent, say why it ended, and wait for the end of its guardian."""
+        reason = _describe(await self._status())
+        # A tool that still runs may hold the pipes.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_OUTPUT):
+                await self._pipes.finished.wait()
+        self._pipes.received = None
+        if printed := redacted(self._pipes.printed):
+            reason = f"{reason}: {printed}"
+        self._reason.set_result(reason)
+        if self._telling:
+            self._ended(reason)
+        await self._pipes.exited.wait()
+        if sys.platform != "win32":
+            await self._guardian.lost.wait()
+        self._pipes.close()
+        self._guardian.close()
+
+    async def _status(self) -> int | None:
+        if sys.platform == "win32":
+            await self._pipes.exited.wait()
+            return self._pipes.transport.get_returncode()
+        return await self._guardian.ended
+
+
+def _describe(status: int | None) -> str:
+    if status is None:
+        return "the agent's guardian was killed"
+    if status < 0:
+        return f"the agent was killed by {signal.Signals(-status).name}"
+    return f"the agent ended with exit code {status}"
