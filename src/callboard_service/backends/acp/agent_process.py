@@ -74,12 +74,7 @@ class AgentProcess:
         Neither `received` nor `ended` is called after a start that raises, or after `close`.
         Raises Failure if the program or the folder does not exist, or the agent ends at once.
         """
-        program = find_program(command[0], environment)
-        if program is None:
-            text = f"the program {command[0]!r} was not found, or cannot be run"
-            raise Failure(Code.FAILED_PRECONDITION, text)
-        if not os.path.isdir(directory):
-            raise Failure(Code.FAILED_PRECONDITION, f"the folder {directory} does not exist")
+        program = _find(command[0], directory, environment)
         agent = cls(received, ended, report)
         await agent.launch([program, *command[1:]], directory, environment, settle)
         return agent
@@ -189,6 +184,17 @@ class AgentProcess:
             await self._pipes.exited.wait()
             return self._pipes.transport.get_returncode()
         return await self._guardian.ended
+
+
+def _find(program: str, directory: Path, environment: Mapping[str, str]) -> str:
+    """Return the path of the program. Raises Failure if it or the folder does not exist."""
+    found = find_program(program, environment)
+    if found is None:
+        text = f"the program {program!r} was not found, or cannot be run"
+        raise Failure(Code.FAILED_PRECONDITION, text)
+    if not directory.is_dir():
+        raise Failure(Code.FAILED_PRECONDITION, f"the folder {directory} does not exist")
+    return found
 
 
 def _describe(status: int | None) -> str:

@@ -47,31 +47,29 @@ class _ExtendedLimits(ctypes.Structure):
 
 def main() -> None:
     """Make the job, start the agent in it, and wait for the end of the agent or the service."""
-    assert sys.platform == "win32"
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    handle = ctypes.c_void_p
-    kernel.CreateJobObjectW.restype = handle
-    kernel.OpenProcess.restype = handle
-    kernel.GetCurrentProcess.restype = handle
-    job = handle(kernel.CreateJobObjectW(None, None))
-    limits = _ExtendedLimits()
-    limits.basic.flags = _KILL_ON_JOB_CLOSE
-    size = ctypes.sizeof(limits)
-    told = kernel.SetInformationJobObject(
-        job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), size
-    )
-    joined = kernel.AssignProcessToJobObject(job, handle(kernel.GetCurrentProcess()))
-    service = kernel.OpenProcess(_SYNCHRONIZE, False, int(sys.argv[1]))
-    if not (told and joined and service):
-        sys.exit(f"the job object cannot be made: error {ctypes.get_last_error()}")
-    agent = subprocess.Popen(sys.argv[2:], stdin=0, stdout=1, stderr=2)  # noqa: S603
-    for descriptor in range(3):
-        os.close(descriptor)
-    # `agent` keeps a handle to the process, so that its number cannot be used again.
-    waited = (handle * 2)(kernel.OpenProcess(_SYNCHRONIZE, False, agent.pid), service)
-    kernel.WaitForMultipleObjects(2, waited, False, _INFINITE)
-    code = agent.poll()
-    os._exit(1 if code is None else code)
+    if sys.platform == "win32":
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = ctypes.c_void_p
+        for function in (kernel.CreateJobObjectW, kernel.OpenProcess, kernel.GetCurrentProcess):
+            function.restype = handle
+        job = handle(kernel.CreateJobObjectW(None, None))
+        limits = _ExtendedLimits()
+        limits.basic.flags = _KILL_ON_JOB_CLOSE
+        told = kernel.SetInformationJobObject(
+            job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)
+        )
+        joined = kernel.AssignProcessToJobObject(job, handle(kernel.GetCurrentProcess()))
+        service = kernel.OpenProcess(_SYNCHRONIZE, False, int(sys.argv[1]))
+        if not (told and joined and service):
+            sys.exit(f"the job object cannot be made: error {ctypes.get_last_error()}")
+        agent = subprocess.Popen(sys.argv[2:], stdin=0, stdout=1, stderr=2)  # noqa: S603
+        for descriptor in range(3):
+            os.close(descriptor)
+        # `agent` holds a handle to the process, so its number is not used again.
+        waited = (handle * 2)(kernel.OpenProcess(_SYNCHRONIZE, False, agent.pid), service)
+        kernel.WaitForMultipleObjects(2, waited, False, _INFINITE)
+        code = agent.poll()
+        os._exit(1 if code is None else code)
 
 
 if __name__ == "__main__":
