@@ -35,14 +35,14 @@ def python_script(path: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", path, *arguments]
 
 
-def own_environment() -> dict[str, str]:
-    """Return this process's environment without the `CALLBOARD_` settings, such as the token.
+def own_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment without the `CALLBOARD_` settings, such as the token.
 
-    Names are compared without regard to case, as settings are.
+    variables: the environment; None means that of this process. Names are compared without regard
+    to case, as settings are.
     """
-    return {
-        key: value for key, value in os.environ.items() if not key.upper().startswith("CALLBOARD_")
-    }
+    chosen = os.environ if variables is None else variables
+    return {key: value for key, value in chosen.items() if not key.upper().startswith("CALLBOARD_")}
 
 
 def python_environment() -> dict[str, str]:

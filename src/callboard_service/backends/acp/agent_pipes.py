@@ -149,10 +149,10 @@ class GuardianLine(asyncio.Protocol):
             self.ended.set_result(None)
         self.lost.set()
 
-    def end(self, patience: float) -> None:
-        """Tell the guardian to end the agent, which has `patience` seconds to end by itself."""
+    def end(self, patience: float, grace: float) -> None:
+        """Tell the guardian to send SIGTERM after `patience` seconds, SIGKILL after `grace` more."""
         if self._transport is not None and not self.lost.is_set():
-            self._transport.write(f"end {patience}\n".encode())
+            self._transport.write(f"end {patience} {grace}\n".encode())
 
     def close(self) -> None:
         """Close the socket. A guardian that runs then kills everything."""

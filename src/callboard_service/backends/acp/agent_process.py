@@ -30,6 +30,9 @@ LAST_OUTPUT: Final = 0.25
 """Seconds that the agent's output has to end after the agent, if its tools hold it open."""
 
 
+_KILLERS: Final = {number.value: number.name for number in signal.Signals}
+
+
 class AgentProcess:
     """A running agent, started by its guardian."""
 
@@ -138,11 +141,11 @@ class AgentProcess:
         """Wait while more than 1 MiB is unsent and the agent may still read it."""
         await self._pipes.writable.wait()
 
-    async def close(self, *, patience: float = PATIENCE) -> None:
+    async def close(self, *, patience: float = PATIENCE, grace: float = guardian.GRACE) -> None:
         """End the agent and every process that it left; return when none is left.
 
         Its standard input is closed, and it has `patience` seconds to end by itself; then all of
-        its processes get SIGTERM, and two seconds later SIGKILL. Further calls wait for the same
+        its processes get SIGTERM, and `grace` seconds later SIGKILL. Further calls wait for the same
         end, and may shorten the patience. If the caller is cancelled, the end goes on.
         """
         self._telling, self._pipes.received = False, None
@@ -153,7 +156,7 @@ class AgentProcess:
         if sys.platform == "win32":
             asyncio.get_running_loop().call_later(patience, self._kill_guardian)
         else:
-            self._guardian.end(patience)
+            self._guardian.end(patience, grace)
         await asyncio.shield(self._life)
 
     def _kill_guardian(self) -> None:
@@ -201,5 +204,5 @@ def _describe(status: int | None) -> str:
     if status is None:
         return "the agent's guardian was killed"
     if status < 0:
-        return f"the agent was killed by {signal.Signals(-status).name}"
+        return f"the agent was killed by {_KILLERS.get(-status, f'signal {-status}')}"
     return f"the agent ended with exit code {status}"

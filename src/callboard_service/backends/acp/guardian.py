@@ -4,7 +4,8 @@ One guardian runs for each agent, as `python -I -S`, with the standard library o
 the guardian's standard descriptors, environment and working folder unchanged, and a session of its
 own. SOCKET is the number of an inherited socket; both sides write lines to it:
 
-    service → guardian    end SECONDS      standard input is closed: wait that long, then end it all
+    service → guardian    end WAIT GRACE   standard input is closed: SIGTERM for all after WAIT
+                                           seconds, SIGKILL after GRACE more
                           (end of stream)  the service is gone: kill everything at once
     guardian → service    started PID      the agent runs
                           failed ERRNO     it could not be started; the guardian ends
@@ -34,7 +35,7 @@ import time
 from collections.abc import Callable
 
 GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL, unless the service says another number."""
 
 GIVE_UP = 10.0
 """Seconds after the first SIGKILL when the guardian stops waiting."""
@@ -152,6 +153,7 @@ class Guardian:
         self._mark = mark
         self._received = b""
         self._children = True
+        self._grace = GRACE
         self._next = self._terminate
         self._due: float | None = None
         """The time on the monotonic clock when `_next` is called; None: not yet."""
@@ -221,9 +223,10 @@ class Guardian:
             return False
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            word, _, seconds = line.partition(b" ")
-            if word == b"end" and self._next == self._terminate:
-                due = time.monotonic() + float(seconds)
+            _, wait, grace = line.split()
+            self._grace = float(grace)
+            if self._next == self._terminate:
+                due = time.monotonic() + float(wait)
                 self._due = due if self._due is None else min(due, self._due)
         return True
 
@@ -238,7 +241,7 @@ class Guardian:
     def _terminate(self) -> None:
         found = self._find()
         self._signal(found, signal.SIGTERM)
-        self._next, self._due = self._kill, time.monotonic() + GRACE
+        self._next, self._due = self._kill, time.monotonic() + self._grace
 
     def _kill(self) -> None:
         """Stop everything that is found until nothing new is, so that nothing forks; then kill."""
