@@ -3,6 +3,7 @@
 from typing import Final
 
 from actors import Log
+from callboard_service.backends.acp.backend import AcpBackend, find_agent
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.backends.local.backend import LocalBackend, find_model
@@ -31,6 +32,19 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         if "data_dir" in settings.model_fields_set:
             return EchoBackend(report, settings.data_dir / ECHO)
         return EchoBackend(report)
+    if settings.backend == "acp" or (settings.backend == "auto" and settings.acp_command):
+        return AcpBackend(
+            find_agent(
+                settings.acp_command,
+                settings.acp_directory,
+                settings.acp_environment,
+                settings.acp_mode or "",
+            ),
+            settings.data_dir,
+            log,
+            report,
+            max_processes=settings.acp_max_processes,
+        )
     opencode = (
         settings.opencode_url,
         settings.opencode_password,

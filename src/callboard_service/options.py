@@ -15,6 +15,13 @@ PROGRAMS: Final = "For programs that start the service"
 
 HEADINGS: Final = {
     "Chat": ("backend", "data_dir", "attachment_quota", "actors"),
+    "Backend acp": (
+        "acp_command",
+        "acp_directory",
+        "acp_environment",
+        "acp_mode",
+        "acp_max_processes",
+    ),
     "Backend local": ("local_model", "local_silence_ms", "local_start_ms", "local_max_tokens"),
     "Backend openai": (
         "openai_base_url",

@@ -6,6 +6,7 @@ file may only hold settings that are harmless whoever wrote them (ADR 0033).
 
 import errno
 import os
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterable
@@ -53,7 +54,7 @@ BACKENDS_ON_THIS_MACHINE: Final = ("echo", "local")
 """The backends that the working folder's file may choose. The others send the conversation to a
 server, or start an agent that reads the folder."""
 
-_LOADED: Final = ("opencode_command", "local_model")
+_LOADED: Final = ("acp_command", "opencode_command", "local_model")
 """The settings that name a program to run or a file for a native library to read."""
 
 _MAX_BYTES: Final = 1024 * 1024
@@ -76,10 +77,22 @@ def read_user_file() -> dict[str, object]:
     content = read(path)
     for name in _LOADED:
         value = content.get(name)
-        bare = name == "opencode_command" and not os.path.dirname(str(value))  # found on PATH
-        if isinstance(value, str) and not bare and not os.path.isabs(value):
+        if not isinstance(value, str):
+            continue
+        if name == "acp_command":
+            value = _program(value)
+        bare = name.endswith("_command") and not os.path.dirname(value)  # found on PATH
+        if not bare and not os.path.isabs(value):
             raise BadSettings(f"{name}: {path} applies in every folder; use an absolute path")
     return content
+
+
+def _program(command: str) -> str:
+    """Return the program of a command line; one that cannot be split is refused elsewhere."""
+    try:
+        return next(iter(shlex.split(command)), "")
+    except ValueError:
+        return ""
 
 
 def read_working_folder_file(names: Iterable[str], secrets: Iterable[str]) -> dict[str, object]:

@@ -32,6 +32,7 @@ from callboard_service.setting_files import (
     read_user_file,
     read_working_folder_file,
 )
+from callboard_service.settings_acp import AcpSettings
 from transport.server.access import parse_host, parse_origin
 from transport.server.listen import Place, is_loopback_host
 
@@ -40,11 +41,11 @@ __all__ = ["FILE", "PREFIX", "SECRETS", "Settings"]
 PREFIX: Final = "CALLBOARD_"
 """Prefix of the environment variables; reserved for the service."""
 
-BackendName = Literal["auto", "opencode", "openai", "local", "echo"]
+BackendName = Literal["auto", "acp", "opencode", "openai", "local", "echo"]
 Milliseconds = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 
 
-class Settings(BaseSettings):
+class Settings(AcpSettings):
     """All settings with their defaults. `--help` shows the descriptions."""
 
     model_config = SettingsConfigDict(
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
 
     backend: BackendName = Field(
         "auto",
-        description="Where replies come from; auto: opencode or openai if configured, else local.",
+        description="Where replies come from; auto: acp, opencode or openai if set up, else local.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0: a free one.")

@@ -12,6 +12,9 @@ from callboard_service.setting_files import FILE, HARMLESS
 from callboard_service.settings import SECRETS, Settings
 
 REDIRECTING = {
+    "acp_command": '"./agent acp"',
+    "acp_directory": '"."',
+    "acp_environment": '["KEY"]',
     "openai_base_url": '"http://127.0.0.1:9/v1"',
     "openai_model": '"upstream/of-a-stranger"',
     "openai_api_key": '"sk-of-a-stranger"',
@@ -119,6 +122,10 @@ def test_the_user_s_own_file_sets_all(own: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "refused"),
     [
+        ('acp_command = "./agent --acp"', True),
+        ("acp_command = \"'./an agent' acp\"", True),
+        ('acp_command = "opencode acp"', False),
+        ("acp_command = \"'/opt/an agent' acp\"", False),
         ('opencode_command = "./opencode"', True),
         ('opencode_command = "tools/opencode"', True),
         ('opencode_command = "opencode-next"', False),

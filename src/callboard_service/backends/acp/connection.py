@@ -143,7 +143,7 @@ class Connection:
 
     async def close(self, *, patience: float = 8.0) -> None:
         """End the process; see `AgentProcess.close`."""
-        self._ended("it was told to end")
+        self._ended("the agent was told to end")
         if self._process is not None:
             await self._process.close(patience=patience)
 
@@ -174,10 +174,17 @@ class Connection:
     def _ended(self, reason: str) -> None:
         if self.lost is not None:
             return
-        said = readable(reason, "it gave no reason")
-        failure = Failure(Code.ABORTED, f"the agent ended: {said}", retryable=True)
+        failure = Failure(Code.ABORTED, _ends_of(reason), retryable=True)
         self.lost = failure
         waiting, self._waiting = self._waiting, {}
         for answered in waiting.values():
             answered(failure)
         self._handler.ended(failure)
+
+
+def _ends_of(reason: str) -> str:
+    """Return the first and the last line of a reason: the last one may be the cause."""
+    lines = [line for line in reason.splitlines() if line.strip()] or [""]
+    first = readable(lines[0], "the agent ended")
+    last = readable(lines[-1], "") if len(lines) > 1 else ""
+    return f"{first} … {last}" if last else first

@@ -1,0 +1,328 @@
+"""One agent and its one conversation: from the start of its process to its end.
+
+The agent is told of one prompt at a time. What it sends is taken in the order in which it comes;
+what it sends outside of a turn is no answer.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from actors import Code, Failure, Log
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, UsageEvent
+from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
+from callboard_service.backends.acp.inbox import Inbox
+from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
+from callboard_service.backends.acp.permissions import CANCELLED, Settlement
+from callboard_service.backends.acp.quirks import NO_QUIRKS
+from callboard_service.backends.acp.sessions import (
+    AgentInfo,
+    begin_session,
+    introduce,
+    set_mode,
+)
+from callboard_service.backends.acp.turn import Turn, late_usage
+from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.backends.fields import Table, text
+
+NEVER_ASKS: Final = "This agent runs commands without asking."
+FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conversation."
+TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
+
+GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AcpTimeouts:
+    """Times in seconds.
+
+    start: for each of the calls before the first prompt. silence: until a person is told that the
+    agent is silent; doubled each time. underway: until a prompt counts as begun, and can be
+    cancelled, although nothing has been seen of it. cancel: for the answer to a cancelled prompt,
+    before the process is ended. close: for the process to end by itself.
+    """
+
+    start: float = 120.0
+    silence: float = 60.0
+    underway: float = 0.3
+    cancel: float = 5.0
+    close: float = 8.0
+
+
+DEFAULT_TIMEOUTS: Final = AcpTimeouts()
+
+
+class Agent:
+    """An agent. It serves turns one after the other from `open` to `close`."""
+
+    def __init__(self, start: StartProcess, log: Log, timeouts: AcpTimeouts) -> None:
+        self.session_id: str = ""
+        self.notices: list[str] = []
+        """What the next reply begins with, for a person."""
+        self._start = start
+        self._log = log
+        self._timeouts = timeouts
+        self._connection = Connection(self)
+        self._info = AgentInfo("", "", {}, [], NO_QUIRKS)
+        self._turn: _RunningTurn | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._usage: UsageEvent | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a prompt, now or after what it is stopping."""
+        return self._connection.lost is None and self._closing is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply runs, or one that was stopped has not ended."""
+        return self._turn is not None
+
+    @property
+    def can_load(self) -> bool:
+        """Whether another process can continue its session."""
+        return bool(self._info.loading)
+
+    async def open(self, directory: Path, mode: str, known: str, *, begun: bool) -> None:
+        """Start the process and its session. Raises Failure; then the process is ending.
+
+        mode: to be set; empty: the agent's own. known: the session to continue; empty: none. begun:
+        whether the conversation has messages, which the agent should know.
+        """
+        seconds = self._timeouts.start
+        try:
+            await self._connection.open(self._start)
+            self._info = info = await introduce(self._connection, seconds)
+            session = await begin_session(self._connection, info, directory, known, seconds)
+            self.session_id = session.id
+            if mode:
+                await set_mode(self._connection, session, mode, seconds)
+        except BaseException:
+            self.close_soon()
+            raise
+        self._usage = None  # of the history
+        if info.quirks.never_asks:
+            self.notices.append(NEVER_ASKS)
+        if begun and not session.continued:
+            self.notices.append(FORGOTTEN)
+        self._log.info("agent started", agent=info.name, version=info.version)
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """Send the prompt and yield the reply. Closing the generator stops it. Raises Failure."""
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+        if not self.usable:
+            raise GONE.alone()
+        notices, self.notices = self.notices, []
+        for notice in notices:
+            yield ChatNotice(message=notice)
+        if self._usage is not None:
+            yield self._usage
+        running = self._turn = _RunningTurn(Turn(prompt.turn_id, self._info.quirks))
+        answers: asyncio.Task[None] | None = None
+        try:
+            block = {"type": "text", "text": prompt.text}
+            params = {"sessionId": self.session_id, "prompt": [block]}
+            self._connection.request("session/prompt", params, self._finished(running))
+            await self._connection.drained()
+            while not running.over:
+                yield await running.next(self._timeouts.silence)
+                if answers is None and running.turn.permissions.waiting:
+                    answers = asyncio.create_task(self._listen(prompt, running))
+        finally:
+            if answers is not None:
+                answers.cancel()
+            if not running.answered.is_set():
+                self._stop_soon(running)
+
+    def _finished(self, running: "_RunningTurn") -> Callable[[Answer], None]:
+        """Return what takes the answer to the prompt."""
+
+        def finished(answer: Answer) -> None:
+            turn = running.turn
+            open_permissions = turn.permissions.close()
+            self._settle(open_permissions, running)
+            running.tool_left = turn.tool_left
+            running.put(turn.finish(answer))
+            assert turn.end is not None
+            running.inbox.end(turn.end)
+            running.answered.set()
+            if self._turn is running:
+                self._turn = None
+
+        return finished
+
+    async def _listen(self, prompt: Prompt, running: "_RunningTurn") -> None:
+        """Pass on what people answer, until the reply ends."""
+        while True:
+            settled = running.turn.answer(await prompt.answered())
+            if settled is not None:
+                self._settle([settled], running)
+
+    def _settle(self, settled: list[Settlement], running: "_RunningTurn") -> None:
+        """Answer permissions, and tell the clients that they are closed."""
+        for one in settled:
+            self._connection.answer(one.request_id, one.outcome)
+            running.put([one.closed])
+
+    # -- what the agent sends ----------------------------------------------------------------
+
+    def requested(self, request: Request) -> bool:
+        """Take a permission; there is no other request that is served."""
+        if request.method != "session/request_permission":
+            return False
+        running = self._turn
+        if running is None or running.stopped:
+            self._connection.answer(request.id, CANCELLED)
+            return True
+        try:
+            events, is_open = running.turn.ask(request)
+        except Failure as failure:
+            running.inbox.end(failure)
+            events, is_open = [], False
+        if not is_open:
+            self._connection.answer(request.id, CANCELLED)
+        running.put(events)
+        return True
+
+    def notified(self, notification: Notification) -> None:
+        """Take an update; other notifications are of no use, but for two."""
+        running = self._turn
+        match notification.method:
+            case "session/update":
+                self._updated(notification.params)
+            case "_session/retrying" if running is not None:
+                running.put(running.turn.retrying())
+            case "$/cancel_request" if running is not None:
+                withdrawn = notification.params.get("requestId")
+                for one in running.turn.permissions.withdraw(withdrawn):
+                    self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
+                    running.put([one.closed])
+            case _:
+                pass
+
+    def _updated(self, params: Table) -> None:
+        """Take an update of the turn, or one that comes between turns."""
+        running = self._turn
+        owner = text(params, "sessionId")
+        if running is None or owner not in (self.session_id, ""):
+            self._usage = late_usage(params) or self._usage
+            return
+        if not running.stopped:
+            self._usage = None
+        try:
+            events = running.turn.update(params)
+        except Failure as failure:
+            running.inbox.end(failure)
+            return
+        if running.turn.begun:
+            running.begun.set()
+        running.put(events)
+
+    def ended(self, failure: Failure) -> None:
+        """Take note that the process has ended; the prompt has been answered with that."""
+        self._log.info("agent ended", agent=self._info.name, reason=failure.message)
+
+    # -- the ends ----------------------------------------------------------------------------
+
+    def _stop_soon(self, running: "_RunningTurn") -> None:
+        """Stop a reply that nobody wants any more; the next one waits for that."""
+        running.stopped = True
+        self._stopping = asyncio.create_task(self._stop(running))
+
+    async def _stop(self, running: "_RunningTurn") -> None:
+        """Cancel the prompt, and end the process if that has no effect in time."""
+        if self._info.quirks.ends_to_cancel:
+            await self.close()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeouts.underway):
+                await running.begun.wait()
+        if not running.answered.is_set():
+            self._connection.notify("session/cancel", {"sessionId": self.session_id})
+            self._settle(running.turn.permissions.close(), running)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeouts.cancel):
+                    await running.answered.wait()
+        if not running.answered.is_set():
+            await self.close()
+        elif running.tool_left:
+            self.notices.append(TOOL_LEFT)
+        self._stopping = None
+
+    async def close(self) -> None:
+        """End the process, and all that it has started. May be called again.
+
+        A caller that is cancelled leaves the process to end by itself.
+        """
+        self.close_soon()
+        assert self._closing is not None
+        await asyncio.shield(self._closing)
+
+    def close_soon(self) -> None:
+        """Begin to end the process."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+
+    async def _close(self) -> None:
+        running = self._turn
+        if running is not None and not self._info.quirks.ends_to_cancel:
+            self._connection.notify("session/cancel", {"sessionId": self.session_id})
+            self._settle(running.turn.permissions.close(), running)
+        await self._connection.close(patience=self._timeouts.close)
+
+
+class _RunningTurn:
+    """A turn, and what the agent's side and the reply's side of it tell each other."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.inbox = Inbox()
+        self.begun = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.over = False
+        """Whether the last event was taken."""
+        self.stopped = False
+        self.tool_left = False
+        self._told = 0.0
+        """Seconds of the silence that was told last."""
+        self._now = asyncio.get_running_loop().time
+        self._heard = self._now()
+
+    def put(self, events: list[ReplyEvent]) -> None:
+        """Hand events to the reply, if it still wants any."""
+        self._heard = self._now()
+        if not self.stopped:
+            try:
+                self.inbox.put(events)
+            except Failure as failure:
+                self.inbox.end(failure)
+
+    async def next(self, silence: float) -> ReplyEvent:
+        """Return the next event, or a notice that the agent is silent. Raises Failure at the end.
+
+        silence: seconds of silence until the first notice; each later one takes twice as long,
+        while nothing comes.
+        """
+        while not await self.inbox.wait(self._told + silence):
+            silent_for = self._now() - self._heard
+            if silent_for >= silence and not self.turn.permissions.waiting:
+                self._told = silent_for
+                return ChatNotice(message=_silent(silent_for))
+        self._told = 0.0
+        event = self.inbox.take()
+        assert event is not None
+        if isinstance(event, Failure):
+            raise event
+        self.over = isinstance(event, ChatCompleted)
+        return event
+
+
+def _silent(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    since = f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s"
+    return f"The agent has been silent for {since}. It may be trying again; you can stop it."

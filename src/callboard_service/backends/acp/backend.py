@@ -1,0 +1,193 @@
+"""The backend `acp`: conversations with an agent that speaks the Agent Client Protocol.
+
+Callboard keeps the conversations; the agent keeps what it knows of each in a session of its own.
+"""
+
+import json
+import shlex
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from actors import ChildSpec, Code, Failure, Lifecycle, Log
+from callboard_service.backends.acp.agent import DEFAULT_TIMEOUTS, AcpTimeouts, Agent
+from callboard_service.backends.acp.agent_process import AgentProcess
+from callboard_service.backends.acp.agents import AgentKeeper, Agents
+from callboard_service.backends.acp.connection import Process
+from callboard_service.backends.acp.environment import agent_environment
+from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.fields import as_table, text
+from callboard_service.backends.stored import DATABASE, StoredConversations
+from callboard_service.errors import BackendFailed
+from callboard_service.launch import find_program
+
+SESSION: Final = "acp.session"
+"""The choice of a conversation under which its session in the agent is kept."""
+
+MAX_WAITING: Final = 64
+"""Maximum replies of one client session that wait for an agent."""
+
+SHUTDOWN: Final = 15.0
+"""Seconds that all agents have to end when the service stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCommand:
+    """How to start an agent.
+
+    arguments: the program and its arguments. directory: where it works. environment: the names of
+    the variables that it gets besides those that every agent gets. mode: to be set in each session;
+    empty: the agent's own.
+    """
+
+    arguments: Sequence[str]
+    directory: Path
+    environment: Sequence[str] = ()
+    mode: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The command for a person, and what identifies the agent."""
+        return shlex.join(self.arguments)
+
+
+def find_agent(
+    command: str | None, directory: Path | None, environment: Sequence[str], mode: str
+) -> AgentCommand:
+    """Return how to start the agent that the settings name. Raises BackendFailed.
+
+    A program that is named without a folder is not looked for in the working folder.
+    """
+    try:
+        arguments = shlex.split(command or "")
+    except ValueError as error:
+        raise BackendFailed(f"acp: acp_command: {error}") from None
+    if not arguments:
+        raise BackendFailed('acp: set acp_command, for example --acp-command "opencode acp"')
+    program = find_program(arguments[0])
+    if program is None:
+        raise BackendFailed(f"acp: program {arguments[0]!r} not found (acp_command)")
+    folder = (directory or Path.cwd()).absolute()
+    if not folder.is_dir():
+        raise BackendFailed(f"acp: there is no folder {folder} (acp_directory)")
+    return AgentCommand([program, *arguments[1:]], folder, environment, mode)
+
+
+class AcpBackend(StoredConversations):
+    """Conversations with one kind of agent. max_processes: agents that run at once."""
+
+    name = "acp"
+    features: Collection[str] = ("search",)
+
+    def __init__(
+        self,
+        command: AgentCommand,
+        data_folder: Path,
+        log: Log,
+        report: Callable[[str], None],
+        *,
+        max_processes: int = 8,
+        timeouts: AcpTimeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        super().__init__(data_folder / DATABASE, report)
+        self._command = command
+        self._log = log
+        self._timeouts = timeouts
+        self._agents = Agents(max_processes)
+        self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
+        self._trouble = ""
+
+    def spec(self) -> ChildSpec:
+        """Return the actor that ends the agents."""
+        lifecycle = Lifecycle(shutdown=SHUTDOWN)
+        return ChildSpec("agents", lambda: AgentKeeper(self._agents), lifecycle)
+
+    def health(self) -> Health:
+        """Return ready while the conversations can be used; agents start when they are needed."""
+        state = self._trouble or f"{len(self._agents)} running"
+        return Health(self.is_open, f"{self._command.shown}: {state}")
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """Have the conversation's agent reply; start it if it does not run."""
+        if prompt.model:
+            raise Failure(Code.INVALID_ARGUMENT, "the agent chooses the model")
+        name = prompt.conversation_id
+        ticket = self._turns.enter(prompt.session)
+        try:
+            async with aclosing(ticket.turn()) as waiting:
+                async for notice in waiting:
+                    yield notice
+            agent = await self._agents.take(name, self._make, lambda made: self._begin(name, made))
+            try:
+                async with aclosing(agent.reply(prompt)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                self._agents.release(name, agent)
+        finally:
+            ticket.leave()
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete a conversation and end its agent. Raises Failure: NOT_FOUND."""
+        self._agents.end(conversation_id)
+        await super().delete(conversation_id)
+
+    def _make(self) -> Agent:
+        return Agent(self._start, self._log, self._timeouts)
+
+    async def _start(
+        self, received: Callable[[bytes], None], ended: Callable[[str], None]
+    ) -> Process:
+        """Start a process of the agent. Raises Failure."""
+        command = self._command
+        return await AgentProcess.start(
+            command.arguments,
+            command.directory,
+            agent_environment(command.environment),
+            received=received,
+            ended=ended,
+            report=self._report,
+        )
+
+    async def _begin(self, conversation_id: str, agent: Agent) -> None:
+        """Start an agent for a conversation, and note its session. Raises Failure."""
+        command = self._command
+        known = await self._known_session(conversation_id)
+        entries = await self.history(conversation_id, 2, "")
+        begun = entries.more or len(entries.entries) > 1
+        try:
+            await agent.open(command.directory, command.mode, known, begun=begun)
+            if self._agents.uses(agent.session_id, agent):
+                message = "the agent has one conversation for this folder, and it is in use"
+                raise Failure(Code.FAILED_PRECONDITION, message)
+        except Failure as failure:
+            self._trouble = failure.message
+            raise
+        self._trouble = ""
+        if agent.session_id != known:
+            kept = json.dumps(
+                {
+                    "conversation": conversation_id,
+                    "session": agent.session_id,
+                    "agent": command.shown,
+                    "directory": str(command.directory),
+                }
+            )
+            await self.write(lambda store: store.choose(conversation_id, SESSION, kept))
+
+    async def _known_session(self, conversation_id: str) -> str:
+        """Return the session of a conversation in this agent; empty if there is none.
+
+        A copy of the conversation has no session, nor has one with another agent or folder.
+        """
+        choices = await self.journal.choices(conversation_id)
+        kept = as_table(json.loads(choices.get(SESSION, "null")))
+        same = (
+            text(kept, "conversation") == conversation_id
+            and text(kept, "agent") == self._command.shown
+            and text(kept, "directory") == str(self._command.directory)
+        )
+        return text(kept, "session") if same else ""

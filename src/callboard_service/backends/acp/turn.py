@@ -1,0 +1,114 @@
+"""One turn, from the prompt to the answer to it, as a state machine. No I/O."""
+
+from typing import Final
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice, UsageEvent
+from callboard_service.backends.acp.connection import Answer
+from callboard_service.backends.acp.failures import failure_of
+from callboard_service.backends.acp.jsonrpc import Request, Result, RpcError
+from callboard_service.backends.acp.permissions import Permissions, Settlement
+from callboard_service.backends.acp.quirks import NO_QUIRKS, Quirks
+from callboard_service.backends.acp.updates import Updates, usage_of
+from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.fields import Table, number, table, text
+from callboard_service.backends.stops import stopped
+
+EMPTY: Final = "The agent ended its turn without an answer, and gave no reason."
+NOT_SHOWN: Final = "A permission was refused, because it cannot be shown in full."
+BROKEN_OFF: Final = Failure(
+    Code.UNAVAILABLE, "the agent broke the reply off, and gave no reason", retryable=True
+)
+
+
+class Turn:
+    """A turn. `end` is set once the prompt is answered, or the agent is gone, and stays set."""
+
+    def __init__(self, turn_id: str, quirks: Quirks = NO_QUIRKS) -> None:
+        self.end: ChatCompleted | Failure | None = None
+        self.begun = False
+        """Whether the agent has been seen at work on it."""
+        self.updates = Updates(quirks)
+        self.permissions = Permissions(turn_id)
+        self._quirks = quirks
+        self._refused = False
+
+    @property
+    def tool_left(self) -> bool:
+        """Whether a tool has not been seen to end."""
+        return self.updates.calls.open
+
+    def update(self, params: Table) -> list[ReplyEvent]:
+        """Return the events of a `session/update`. Raises Failure for a turn that is too long."""
+        if self.end is not None:
+            return []
+        own = self._quirks.own_texts
+        if own and text(table(params, "_meta"), "source") == own:
+            return []
+        update = table(params, "update")
+        events = self.updates.take(update)
+        self.begun = self.begun or not (events == [] or isinstance(events[0], UsageEvent))
+        return events
+
+    def retrying(self) -> list[ReplyEvent]:
+        """Return the events of an agent that says that it tries again."""
+        return self.updates.retrying() if self.end is None else []
+
+    def ask(self, request: Request) -> tuple[list[ReplyEvent], bool]:
+        """Return the events of a permission, and whether it is open; else it must be cancelled."""
+        if self.end is not None:
+            return [], False
+        self.begun = True
+        call, calls = self.updates.calls.wait(table(request.params, "toolCall"))
+        ask = self.permissions.ask(request, call)
+        if ask is None:
+            call.refused = self._refused = True
+            return [*calls, ChatNotice(message=NOT_SHOWN)], False
+        return [*calls, ask], True
+
+    def answer(self, answer: AnswerRequest) -> Settlement | None:
+        """Settle a permission as a person chose; None if it is not open."""
+        settled = self.permissions.answer(answer)
+        self._refused = self._refused or (settled is not None and settled.refused)
+        return settled
+
+    def finish(self, answer: Answer) -> list[ReplyEvent]:
+        """Set `end`, and return the last events before it.
+
+        answer: that to the prompt; a Failure: the agent is gone.
+        """
+        if self.end is not None:
+            return []
+        events = self.updates.end()
+        if isinstance(answer, Failure):
+            self.end = answer.alone()
+        elif isinstance(answer, RpcError):
+            self.end = failure_of(answer)
+        else:
+            self.end = self._end_of(answer)
+            if self.updates.empty and isinstance(self.end, ChatCompleted):
+                events.append(ChatNotice(message=EMPTY))
+        return events
+
+    def _end_of(self, answer: Result) -> ChatCompleted | Failure:
+        """Return the end that an answer stands for."""
+        reason = text(answer.value, "stopReason")
+        if reason == "cancelled" and not self._refused:
+            return BROKEN_OFF.alone()  # nobody asked for it
+        completed = stopped(reason)
+        usage = table(answer.value, "usage") or self.updates.usage
+        completed.input_tokens = _count(usage, "inputTokens")
+        completed.output_tokens = _count(usage, "outputTokens")
+        completed.reasoning_tokens = _count(usage, "thoughtTokens")
+        completed.cached_input_tokens = _count(usage, "cachedReadTokens")
+        return completed
+
+
+def late_usage(params: Table) -> UsageEvent | None:
+    """Return the usage that an update tells, also one that comes between two turns; or None."""
+    update = table(params, "update")
+    return usage_of(update) if text(update, "sessionUpdate") == "usage_update" else None
+
+
+def _count(usage: Table, key: str) -> int:
+    return min(number(usage, key), 2**32 - 1)
