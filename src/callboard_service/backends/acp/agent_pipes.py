@@ -150,7 +150,7 @@ class GuardianLine(asyncio.Protocol):
         self.lost.set()
 
     def end(self, patience: float, grace: float) -> None:
-        """Tell the guardian to send SIGTERM after `patience` seconds, SIGKILL after `grace` more."""
+        """Tell the guardian to send SIGTERM after `patience` seconds, SIGKILL `grace` later."""
         if self._transport is not None and not self.lost.is_set():
             self._transport.write(f"end {patience} {grace}\n".encode())
 

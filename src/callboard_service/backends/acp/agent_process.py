@@ -145,8 +145,8 @@ class AgentProcess:
         """End the agent and every process that it left; return when none is left.
 
         Its standard input is closed, and it has `patience` seconds to end by itself; then all of
-        its processes get SIGTERM, and `grace` seconds later SIGKILL. Further calls wait for the same
-        end, and may shorten the patience. If the caller is cancelled, the end goes on.
+        its processes get SIGTERM, and `grace` seconds later SIGKILL. Further calls wait for the
+        same end, and may shorten the patience. If the caller is cancelled, the end goes on.
         """
         self._telling, self._pipes.received = False, None
         if self._life is None:

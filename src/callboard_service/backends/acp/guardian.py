@@ -43,6 +43,9 @@ GIVE_UP = 10.0
 RESCAN = 0.1
 """Seconds between two searches while killing, or where no signal tells of an orphan's end."""
 
+REREAD = 4
+"""How often a process is read whose parent is not found."""
+
 MARK = "AGENT_GUARDIAN_MARK"
 _PS = "axEww" if sys.platform == "darwin" else "axeww"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -58,27 +61,37 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _started(pid: int) -> tuple[int, str] | None:
+def _read(pid: int) -> tuple[int, str] | None:
     """Return the parent and the start time of a process, from /proc; None if it has ended.
 
     A program's name may contain parentheses, so the fields are counted from the last one (proc(5)).
+    A process whose first thread has ended looks like a zombie, but has more threads.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    if len(fields) < 20 or fields[0] in (b"Z", b"X"):
+    if len(fields) < 20 or (fields[0] in (b"Z", b"X") and int(fields[17]) < 2):
         return None
     return int(fields[1]), fields[19].decode()
 
 
 def find_in_proc() -> Processes:
-    """Return the descendants of this process that have not ended. Linux only."""
+    """Return the descendants of this process that have not ended. Linux only.
+
+    A process whose parent ended between the two being read has another parent by then, so it is
+    read again.
+    """
     parents: dict[int, tuple[int, str]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (found := _started(int(name))) is not None:
-            parents[int(name)] = found
+    unread = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    for _ in range(REREAD):
+        for pid in unread:
+            if (found := _read(pid)) is not None:
+                parents[pid] = found
+            else:
+                parents.pop(pid, None)
+        unread = {pid for pid, (parent, _) in parents.items() if parent and parent not in parents}
     return _descendants(parents, {os.getpid()})
 
 
@@ -133,7 +146,7 @@ def send(pid: int, started: str, number: int) -> bool:
         descriptor = os.pidfd_open(pid)
         try:
             # Looked up after the descriptor was opened: a match means that both are one process.
-            found = _started(pid)
+            found = _read(pid)
             if found is None or found[1] != started:
                 return False
             signal.pidfd_send_signal(descriptor, number)
