@@ -3,7 +3,7 @@
 from typing import Final
 
 from actors import Log
-from callboard_service.backends.acp.backend import AcpBackend, find_agent
+from callboard_service.backends.acp.backend import AcpBackend, AgentCommand, find_agent
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.backends.local.backend import LocalBackend, find_model
@@ -33,18 +33,8 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
             return EchoBackend(report, settings.data_dir / ECHO)
         return EchoBackend(report)
     if settings.backend == "acp" or (settings.backend == "auto" and settings.acp_command):
-        return AcpBackend(
-            find_agent(
-                settings.acp_command,
-                settings.acp_directory,
-                settings.acp_environment,
-                settings.acp_mode or "",
-            ),
-            settings.data_dir,
-            log,
-            report,
-            max_processes=settings.acp_max_processes,
-        )
+        limit = settings.acp_max_processes
+        return AcpBackend(_agent(settings), settings.data_dir, log, report, max_processes=limit)
     opencode = (
         settings.opencode_url,
         settings.opencode_password,
@@ -74,6 +64,16 @@ def make_backend(settings: Settings, log: Log) -> ChatBackend:
         silence=settings.local_silence_ms / 1000,
         max_tokens=settings.local_max_tokens,
         start_timeout=settings.local_start_ms / 1000,
+    )
+
+
+def _agent(settings: Settings) -> AgentCommand:
+    """Return how to start the agent of the backend acp. Raises BackendFailed."""
+    return find_agent(
+        settings.acp_command,
+        settings.acp_directory,
+        settings.acp_environment,
+        settings.acp_mode or "",
     )
 
 
