@@ -272,3 +272,21 @@ def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Pat
             patient=patient,
         )
     )
+
+
+@main.command("agents")
+@click.argument("names", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--no-start", is_flag=True, help="Only look which programs are installed.")
+def agents_command(names: tuple[str, ...], as_json: bool, no_start: bool) -> None:
+    """Show the agents for the backend acp: which are installed, and what they can do.
+
+    Each agent that is installed is started and begins a session in a temporary folder; no model is
+    asked. With NAMES, show everything that is known about these agents.
+    """
+    from callboard_service.list_agents import list_agents
+
+    try:
+        sys.exit(list_agents(names, as_json=as_json, start=not no_start))
+    except ServiceError as error:
+        _fail(error)

@@ -31,7 +31,6 @@ class Quirk(StrEnum):
     EMPTY_TURN_ON_ERRORS = "empty_turn_on_errors"
     ENDS_TO_CANCEL = "ends_to_cancel"
     FORGETS = "forgets"
-    NEVER_ASKS = "never_asks"
     NEW_ID_RESTARTS = "new_id_restarts"
     ONE_CONVERSATION = "one_conversation"
     REPEATS_TEXT = "repeats_text"
@@ -42,8 +41,7 @@ MEANING: Final[Mapping[Quirk, str]] = {
     Quirk.DROPS_REPEATS: "It loses text that repeats the beginning of its answer.",
     Quirk.EMPTY_TURN_ON_ERRORS: "It may end a turn with nothing when its model server fails.",
     Quirk.ENDS_TO_CANCEL: "A stop ends its process, because it does not stop otherwise.",
-    Quirk.FORGETS: "It cannot load a session, and forgets it with its process.",
-    Quirk.NEVER_ASKS: "It runs commands without asking.",
+    Quirk.FORGETS: "It forgets a session with its process, whatever it says.",
     Quirk.NEW_ID_RESTARTS: "It sends a text again from its beginning when its server fails.",
     Quirk.ONE_CONVERSATION: "It has one conversation for each folder.",
     Quirk.REPEATS_TEXT: "It may send a text twice when its model server fails.",

@@ -32,7 +32,6 @@ def test_the_agents_that_are_shipped(own: Path) -> None:
         assert agent.permission.endswith(".")
         # What was not tried is not claimed.
         assert (agent.asks == "unknown") is (not agent.tried)
-        assert (agent.asks == "no") is (Quirk.NEVER_ASKS in agent.quirks)
 
 
 def test_every_quirk_is_explained() -> None:
