@@ -15,7 +15,7 @@ from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard_service.backends.acp.agent import DEFAULT_TIMEOUTS, AcpTimeouts, Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
-from callboard_service.backends.acp.connection import Process
+from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
@@ -77,7 +77,10 @@ def find_agent(
 
 
 class AcpBackend(StoredConversations):
-    """Conversations with one kind of agent. max_processes: agents that run at once."""
+    """Conversations with one kind of agent.
+
+    max_processes: agents that run at once. start: starts a process; None: runs the command.
+    """
 
     name = "acp"
     features: Collection[str] = ("search",)
@@ -91,11 +94,13 @@ class AcpBackend(StoredConversations):
         *,
         max_processes: int = 8,
         timeouts: AcpTimeouts = DEFAULT_TIMEOUTS,
+        start: StartProcess | None = None,
     ) -> None:
         super().__init__(data_folder / DATABASE, report)
         self._command = command
         self._log = log
         self._timeouts = timeouts
+        self._start = start or self._start_process
         self._agents = Agents(max_processes)
         self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
         self._trouble = ""
@@ -138,7 +143,7 @@ class AcpBackend(StoredConversations):
     def _make(self) -> Agent:
         return Agent(self._start, self._log, self._timeouts)
 
-    async def _start(
+    async def _start_process(
         self, received: Callable[[bytes], None], ended: Callable[[str], None]
     ) -> Process:
         """Start a process of the agent. Raises Failure."""

@@ -10,9 +10,10 @@ from aiohttp import web
 
 from actors import ActorSystem, Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatToken
+from callboard_service.backends import bounds
 from callboard_service.backends.base import Prompt
 from callboard_service.backends.bounds import cut
-from callboard_service.backends.opencode import asks, bounds, transcript
+from callboard_service.backends.opencode import asks, transcript
 from callboard_service.backends.opencode.api import Address
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.messages import Baseline

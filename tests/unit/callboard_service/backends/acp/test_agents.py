@@ -1,0 +1,195 @@
+"""How many agents run, which one is ended for another, and what becomes of idle ones."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors import Code, Failure
+from callboard.v1.chat_pb2 import ChatToken
+from callboard_service.backends.acp.agent import FORGOTTEN, Agent
+from callboard_service.backends.acp.agents import IDLE, AgentKeeper, Agents
+from callboard_service.backends.acp.backend import SESSION, AgentCommand, find_agent
+from callboard_service.errors import BackendFailed
+from tests.support.conversing import LOG, failure_of, text_of
+from tests.support.scripted_agent import FakeAgents, Traits, pause, say
+from tests.unit.callboard_service.backends.acp.talking import (
+    QUICK,
+    eventually,
+    notices,
+    talking,
+    until,
+)
+
+LOADS = Traits(loads=True)
+
+
+async def test_no_more_agents_run_than_there_are_places(tmp_path: Path) -> None:
+    async with talking(tmp_path, LOADS, limit=1) as talk:
+        first = talk.conversation
+        await talk.say(say("one"))
+        await talk.renew()
+        assert text_of(await talk.say(say("two"))) == "two"
+        assert [process.closed for process in talk.agents.started] == [True, False]
+        talk.conversation = first
+        assert notices(await talk.say(say("three"))) == []
+        assert len(talk.agents.sent("session/load")) == 1
+
+
+async def test_a_reply_waits_while_all_agents_are_busy(tmp_path: Path) -> None:
+    async with talking(tmp_path, limit=1) as talk:
+        busy = talk.begin(say("one"), pause())
+        await until(busy, ChatToken)
+        await talk.renew()
+        waiting = talk.begin(say("two"))
+        assert "waiting for its turn" in notices([await anext(waiting)])[0]
+        talk.agents.last.agent.go()
+        assert text_of([event async for event in busy]) == ""
+        assert text_of([event async for event in waiting]) == "two"
+
+
+class Started:
+    """Agents that were started one after the other, with a clock that is set by hand."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.now = 0.0
+        self.agents = Agents(limit, lambda: self.now)
+        self.fakes = FakeAgents(LOADS)
+        self.folder = folder
+
+    async def use(self, name: str, *, loads: bool = True) -> Agent:
+        """Take the agent of a conversation for a moment."""
+
+        async def begin(agent: Agent) -> None:
+            self.fakes.traits = Traits(loads=loads, session=name)
+            await agent.open(self.folder, "", "", begun=False)
+
+        agent = await self.agents.take(name, lambda: Agent(self.fakes.start, LOG, QUICK), begin)
+        self.agents.release(name, agent)
+        return agent
+
+    def running(self) -> list[str]:
+        return [name for name in "abcd" if self.agents.find(name) is not None]
+
+
+async def test_room_is_made_by_ending_the_oldest_that_can_load(tmp_path: Path) -> None:
+    started = Started(tmp_path, 3)
+    for name in "abc":
+        started.now += 1
+        await started.use(name, loads=name != "a")
+    started.now += 1
+    await started.use("b")
+    await started.use("d")
+    assert started.running() == ["a", "b", "d"], "b was used after c, and a cannot load"
+    await started.agents.close()
+    assert len(started.agents) == 0
+
+
+async def test_an_agent_that_is_idle_for_long_is_ended_if_it_can_load(tmp_path: Path) -> None:
+    started = Started(tmp_path, 4)
+    for name in "abc":
+        await started.use(name, loads=name != "a")
+    started.now += IDLE - 1
+    await started.use("c")
+    started.agents.sweep()
+    assert started.running() == ["a", "b", "c"]
+    started.now += 1
+    started.agents.sweep()
+    assert started.running() == ["a", "c"]
+    started.fakes.started[0].end(1)
+    await eventually(lambda: started.fakes.started[0].closed)
+    started.agents.sweep()
+    assert started.running() == ["c"]
+    await started.agents.close()
+
+
+async def test_no_agent_starts_while_the_service_stops(tmp_path: Path) -> None:
+    started = Started(tmp_path, 1)
+    await started.agents.close()
+    with pytest.raises(Failure, match="stopping"):
+        await started.use("a")
+    keeper = AgentKeeper(started.agents)
+    started.agents.open()
+    await started.use("a")
+    await keeper.stopped()
+    assert started.running() == []
+
+
+async def test_an_agent_that_does_not_start_leaves_its_place(tmp_path: Path) -> None:
+    async with talking(
+        tmp_path, Traits(silent=True), limit=1, timeouts=replace(QUICK, start=0)
+    ) as talk:
+        failure, _ = await failure_of(talk.begin())
+        assert (failure.code, failure.retryable) == (Code.UNAVAILABLE, True)
+        assert "did not answer initialize" in failure.message
+        talk.agents.traits = Traits()
+        talk.backend._timeouts = QUICK
+        assert text_of(await talk.say(say("now"))) == "now"
+        assert talk.backend.health().detail == "agent: 1 running"
+
+
+async def test_a_deleted_conversation_ends_its_agent(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        await talk.say(say("one"))
+        await talk.backend.delete(talk.conversation)
+        await eventually(lambda: talk.agents.last.closed)
+
+
+async def test_a_stopping_service_interrupts_the_reply(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        stream = talk.begin(say("one"), pause())
+        await until(stream, ChatToken)
+        await talk.backend._agents.close()
+        failure, _ = await failure_of(stream)
+        assert failure.code is Code.ABORTED
+
+
+@pytest.mark.parametrize("changed", ["conversation", "agent", "directory"])
+async def test_a_session_of_another_conversation_agent_or_folder_is_not_loaded(
+    tmp_path: Path, changed: str
+) -> None:
+    async with talking(tmp_path, LOADS) as talk:
+        await talk.say(say("one"))
+        kept = json.loads((await talk.backend.journal.choices(talk.conversation))[SESSION])
+        other = json.dumps(kept | {changed: "other"})
+        name = talk.conversation
+        await talk.backend.write(lambda store: store.choose(name, SESSION, other))
+        talk.agents.last.end(0)
+        assert notices(await talk.say(say("two"))) == [FORGOTTEN]
+        assert talk.agents.sent("session/load") == []
+
+
+async def test_a_model_cannot_be_named(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        failure, _ = await talk.failure("[]", model="m")
+        assert failure.code is Code.INVALID_ARGUMENT
+
+
+async def test_a_stream_of_the_agent_that_nobody_reads_ends_its_reply(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        text = "x" * 1_000_000
+        failure, _ = await failure_of(talk.begin(*[say(text) for _ in range(6)]))
+        assert failure.code is Code.RESOURCE_EXHAUSTED
+        assert text_of(await talk.say(say("next"))) == "next"
+
+
+def test_the_command_is_checked_before_the_service_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "an agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    command = find_agent(f"'{program}' acp --x", None, ["KEY"], "plan")
+    assert command == AgentCommand([str(program), "acp", "--x"], tmp_path, ["KEY"], "plan")
+    monkeypatch.setenv("PATH", "")
+    for wrong, said in (
+        (None, "set acp_command"),
+        ("'open", "acp_command: "),
+        ("agent", "program 'agent' not found"),
+    ):
+        with pytest.raises(BackendFailed, match=said):
+            find_agent(wrong, None, [], "")
+    with pytest.raises(BackendFailed, match="there is no folder"):
+        find_agent(f"'{program}'", Path("none"), [], "")
