@@ -1,4 +1,4 @@
-"""What the tests of processes share: a fake agent that runs, and a witness of all it leaves."""
+"""A fake agent that runs, for the tests of processes."""
 
 import asyncio
 import os
@@ -6,32 +6,9 @@ import sys
 from pathlib import Path
 
 from callboard_service.backends.acp.agent_process import AgentProcess
+from tests.support.witness import Witness
 
 FAKE_AGENT = [sys.executable, "-I", "-S", str(Path(__file__).with_name("fake_agent.py"))]
-
-
-class Witness:
-    """A pipe that the fake agent and all that it starts hold open for as long as they run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "witness"
-        os.mkfifo(self.path)
-        self._reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-
-    def nobody_left(self) -> bool:
-        """Return whether no process holds the pipe. None has opened it before "ready"."""
-        try:
-            return os.read(self._reader, 1) == b""
-        except BlockingIOError:
-            return False
-
-    async def wait(self) -> None:
-        """Wait until no process holds the pipe."""
-        os.set_blocking(self._reader, True)
-        await asyncio.to_thread(os.read, self._reader, 1)
-
-    def close(self) -> None:
-        os.close(self._reader)
 
 
 class Running:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from actors import Code, Failure
-from tests.unit.callboard_service.backends.acp.processes import FAKE_AGENT, Running, Witness
+from tests.support.witness import Witness
+from tests.unit.callboard_service.backends.acp.processes import FAKE_AGENT, Running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
