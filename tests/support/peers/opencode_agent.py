@@ -15,5 +15,4 @@ def acp_settings(folder: Path, llm_url: str) -> dict[str, str]:
         "CALLBOARD_BACKEND": "acp",
         "CALLBOARD_ACP_COMMAND": shlex.join([str(PROGRAM), "acp"]),
         "CALLBOARD_ACP_DIRECTORY": str(project),
-        "CALLBOARD_ACP_ENVIRONMENT": "OPENCODE_*",
     }

@@ -16,8 +16,9 @@ from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, UsageEvent
 from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
 from callboard_service.backends.acp.inbox import Inbox
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
+from callboard_service.backends.acp.known import KnownAgent, Quirk
 from callboard_service.backends.acp.permissions import CANCELLED, Settlement
-from callboard_service.backends.acp.quirks import NO_QUIRKS
+from callboard_service.backends.acp.quirks import quirks_of
 from callboard_service.backends.acp.sessions import (
     AgentInfo,
     begin_session,
@@ -56,17 +57,29 @@ DEFAULT_TIMEOUTS: Final = AcpTimeouts()
 
 
 class Agent:
-    """An agent. It serves turns one after the other from `open` to `close`."""
+    """An agent. It serves turns one after the other from `open` to `close`.
 
-    def __init__(self, start: StartProcess, log: Log, timeouts: AcpTimeouts) -> None:
+    start: starts its process. identify: returns what is known about an agent that gives itself a
+    name; None if nothing is.
+    """
+
+    def __init__(
+        self,
+        start: StartProcess,
+        identify: Callable[[str], KnownAgent | None],
+        log: Log,
+        timeouts: AcpTimeouts,
+    ) -> None:
         self.session_id: str = ""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
         self._start = start
+        self._identify = identify
+        self._quirks: frozenset[Quirk] = frozenset()
         self._log = log
         self._timeouts = timeouts
         self._connection = Connection(self)
-        self._info = AgentInfo("", "", {}, [], NO_QUIRKS)
+        self._info = AgentInfo("", "", {}, [])
         self._turn: _RunningTurn | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -105,7 +118,9 @@ class Agent:
             self.close_soon()
             raise
         self._usage = None  # of the history
-        if info.quirks.never_asks:
+        recognized = self._identify(info.name)
+        self._quirks = quirks_of(recognized)
+        if recognized is not None and recognized.asks == "no":
             self.notices.append(NEVER_ASKS)
         if begun and not session.continued:
             self.notices.append(FORGOTTEN)
@@ -122,7 +137,7 @@ class Agent:
             yield ChatNotice(message=notice)
         if self._usage is not None:
             yield self._usage
-        running = self._turn = _RunningTurn(Turn(prompt.turn_id, self._info.quirks))
+        running = self._turn = _RunningTurn(Turn(prompt.turn_id, self._quirks))
         answers: asyncio.Task[None] | None = None
         try:
             block = {"type": "text", "text": prompt.text}
@@ -236,7 +251,7 @@ class Agent:
 
     async def _stop(self, running: "_RunningTurn") -> None:
         """Cancel the prompt, and end the process if that has no effect in time."""
-        if self._info.quirks.ends_to_cancel:
+        if Quirk.ENDS_TO_CANCEL in self._quirks:
             await self.close()
             return
         with suppress(TimeoutError):
@@ -270,7 +285,7 @@ class Agent:
 
     async def _close(self) -> None:
         running = self._turn
-        if running is not None and not self._info.quirks.ends_to_cancel:
+        if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
             self._settle(running.turn.permissions.close(), running)
         await self._connection.close(patience=self._timeouts.close)

@@ -5,9 +5,9 @@ Callboard keeps the conversations; the agent keeps what it knows of each in a se
 
 import json
 import shlex
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.environment import agent_environment
+from callboard_service.backends.acp.known import KnownAgent, known_agents
+from callboard_service.backends.acp.quirks import agent_of_command, agent_of_name
 from callboard_service.backends.base import Health, Prompt, ReplyEvent
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.fields import as_table, text
@@ -40,13 +42,19 @@ class AgentCommand:
 
     arguments: the program and its arguments. directory: where it works. environment: the names of
     the variables that it gets besides those that every agent gets. mode: to be set in each session;
-    empty: the agent's own.
+    empty: the agent's own. known: the agents that are known.
     """
 
     arguments: Sequence[str]
     directory: Path
     environment: Sequence[str] = ()
     mode: str = ""
+    known: Mapping[str, KnownAgent] = field(default_factory=dict)
+
+    def identify(self, name: str = "") -> KnownAgent | None:
+        """Return what is known about the agent, which may call itself `name`; None: nothing."""
+        found = agent_of_command(self.known, self.arguments[0])
+        return found or agent_of_name(self.known, name)
 
     @property
     def shown(self) -> str:
@@ -57,7 +65,7 @@ class AgentCommand:
 def find_agent(
     command: str | None, directory: Path | None, environment: Sequence[str], mode: str
 ) -> AgentCommand:
-    """Return how to start the agent that the settings name. Raises BackendFailed.
+    """Return how to start the agent that the settings name. Raises BackendFailed and BadSettings.
 
     A program that is named without a folder is not looked for in the working folder.
     """
@@ -73,7 +81,7 @@ def find_agent(
     folder = (directory or Path.cwd()).absolute()
     if not folder.is_dir():
         raise BackendFailed(f"acp: there is no folder {folder} (acp_directory)")
-    return AgentCommand([program, *arguments[1:]], folder, environment, mode)
+    return AgentCommand([program, *arguments[1:]], folder, environment, mode, known_agents())
 
 
 class AcpBackend(StoredConversations):
@@ -141,17 +149,18 @@ class AcpBackend(StoredConversations):
         await super().delete(conversation_id)
 
     def _make(self) -> Agent:
-        return Agent(self._start, self._log, self._timeouts)
+        return Agent(self._start, self._command.identify, self._log, self._timeouts)
 
     async def _start_process(
         self, received: Callable[[bytes], None], ended: Callable[[str], None]
     ) -> Process:
         """Start a process of the agent. Raises Failure."""
-        command = self._command
+        command, known = self._command, self._command.identify()
+        needed = () if known is None else known.variables
         return await AgentProcess.start(
             command.arguments,
             command.directory,
-            agent_environment(command.environment),
+            agent_environment((*command.environment, *needed)),
             received=received,
             ended=ended,
             report=self._report,

@@ -184,7 +184,7 @@ class Connection:
 
 def _ends_of(reason: str) -> str:
     """Return the first and the last line of a reason: the last one may be the cause."""
-    lines = [line for line in reason.splitlines() if line.strip()] or [""]
+    lines = [line for line in reason.splitlines() if len(line.strip()) > 1] or [""]
     first = readable(lines[0], "the agent ended")
     last = readable(lines[-1], "") if len(lines) > 1 else ""
     return f"{first} … {last}" if last else first

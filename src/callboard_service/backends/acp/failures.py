@@ -4,6 +4,7 @@ Agents put the status of the model's server into the place of JSON-RPC's code, o
 `message`, `data` or `data.details`; only its first line is shown, without secrets.
 """
 
+import re
 from typing import Final
 
 from actors import Code, Failure
@@ -30,6 +31,7 @@ _CODES: Final = {
     429: Code.RESOURCE_EXHAUSTED,
     504: Code.DEADLINE_EXCEEDED,
 }
+_STATUS: Final = re.compile(r"(?:error[: ]+)?([45]\d\d)\b", re.IGNORECASE)
 _RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 _EMPTY_WORDS: Final = ("internal error", "")
 
@@ -37,10 +39,12 @@ _EMPTY_WORDS: Final = ("internal error", "")
 def failure_of(error: RpcError) -> Failure:
     """Return the error as a Failure with a message for a person.
 
-    An error of JSON-RPC says nothing of its cause: it is UNAVAILABLE, and retryable.
+    An error of JSON-RPC says nothing of its cause: it is UNAVAILABLE, and retryable, unless the
+    message begins with the status of an HTTP server.
     """
-    code = _CODES.get(error.code, Code.UNAVAILABLE)
     said = readable(cause_of(error), f"it gave no reason (code {error.code})")
+    status = _STATUS.match(said)
+    code = _CODES.get(int(status[1]) if status else error.code, Code.UNAVAILABLE)
     return Failure(code, f"the agent failed: {said}", retryable=code in _RETRYABLE)
 
 

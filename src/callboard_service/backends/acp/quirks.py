@@ -1,39 +1,39 @@
-"""What is special about the agents that are known; an unknown agent has no quirks.
+"""Which known agent an agent is, and what is special about it. An unknown agent has no quirks."""
 
-Each was observed with the version named in `docs/agents.md`. Everything that can be noticed by
-itself is done for all agents and is no quirk.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Final
 
+from callboard_service.backends.acp.known import KnownAgent, Quirk
+from callboard_service.backends.fields import Table, table, text
 
-@dataclass(frozen=True, slots=True)
-class Quirks:
-    """The quirks of one agent.
-
-    new_id_restarts: text with another messageId repeats what was said since the last tool call.
-    ends_to_cancel: `session/cancel` does not stop it, and makes its session useless; its process
-    is ended instead. own_texts: it sends texts of its own, marked with this `_meta.source`, as if
-    they were answers. never_asks: it runs commands without asking.
-    """
-
-    new_id_restarts: bool = False
-    ends_to_cancel: bool = False
-    own_texts: str = ""
-    never_asks: bool = False
+_ENDINGS: Final = (".exe", ".cmd", ".bat")
+_NOT_THE_MODEL: Final = ("gptme",)
+"""What agents write into `_meta.source` of texts that are not the model's, such as a banner."""
 
 
-NO_QUIRKS: Final = Quirks()
-
-_KNOWN: Final = {
-    "codex": Quirks(new_id_restarts=True),
-    "fast-agent": Quirks(never_asks=True),
-    "gptme": Quirks(ends_to_cancel=True, own_texts="gptme", never_asks=True),
-}
+def agent_of_command(known: Mapping[str, KnownAgent], program: str) -> KnownAgent | None:
+    """Return the known agent with this program; None if there is none."""
+    name = _program(program)
+    return next((agent for agent in known.values() if _program(agent.command[0]) == name), None)
 
 
-def quirks_of(agent_name: str) -> Quirks:
-    """Return the quirks of an agent by the name that it gives itself in `agentInfo`."""
-    lowered = agent_name.lower()
-    return next((quirks for name, quirks in _KNOWN.items() if name in lowered), NO_QUIRKS)
+def agent_of_name(known: Mapping[str, KnownAgent], name: str) -> KnownAgent | None:
+    """Return the known agent that calls itself `name` in agentInfo; None if there is none."""
+    lowered = name.lower()
+    return next((agent for key, agent in known.items() if key in lowered), None)
+
+
+def quirks_of(agent: KnownAgent | None) -> frozenset[Quirk]:
+    """Return the quirks of an agent; none of an unknown one."""
+    return frozenset() if agent is None else frozenset(agent.quirks)
+
+
+def is_of_agent(params: Table) -> bool:
+    """Return whether a `session/update` has a text of the agent itself, and not of its model."""
+    return text(table(params, "_meta"), "source") in _NOT_THE_MODEL
+
+
+def _program(path: str) -> str:
+    name = PurePath(path).name.lower()
+    return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)

@@ -8,7 +8,6 @@ from actors import Code, Failure
 from callboard_service import __version__
 from callboard_service.backends.acp.connection import Connection, Refused
 from callboard_service.backends.acp.failures import LOGIN, login_needed
-from callboard_service.backends.acp.quirks import Quirks, quirks_of
 from callboard_service.backends.fields import Table, table, tables, text
 
 PROTOCOL: Final = 1
@@ -33,7 +32,6 @@ class AgentInfo:
     version: str
     capabilities: Table
     login: list[Table]
-    quirks: Quirks
 
     @property
     def loading(self) -> str:
@@ -70,7 +68,6 @@ async def introduce(connection: Connection, seconds: float) -> AgentInfo:
         version=text(info, "version")[:100],
         capabilities=table(answer, "agentCapabilities"),
         login=tables(answer, "authMethods"),
-        quirks=quirks_of(text(info, "name")),
     )
 
 

@@ -1,5 +1,6 @@
 """One turn, from the prompt to the answer to it, as a state machine. No I/O."""
 
+from collections.abc import Collection
 from typing import Final
 
 from actors import Code, Failure
@@ -7,8 +8,9 @@ from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice, Usag
 from callboard_service.backends.acp.connection import Answer
 from callboard_service.backends.acp.failures import failure_of
 from callboard_service.backends.acp.jsonrpc import Request, Result, RpcError
+from callboard_service.backends.acp.known import Quirk
 from callboard_service.backends.acp.permissions import Permissions, Settlement
-from callboard_service.backends.acp.quirks import NO_QUIRKS, Quirks
+from callboard_service.backends.acp.quirks import is_of_agent
 from callboard_service.backends.acp.updates import Updates, usage_of
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.fields import Table, number, table, text
@@ -24,13 +26,12 @@ BROKEN_OFF: Final = Failure(
 class Turn:
     """A turn. `end` is set once the prompt is answered, or the agent is gone, and stays set."""
 
-    def __init__(self, turn_id: str, quirks: Quirks = NO_QUIRKS) -> None:
+    def __init__(self, turn_id: str, quirks: Collection[Quirk] = ()) -> None:
         self.end: ChatCompleted | Failure | None = None
         self.begun = False
         """Whether the agent has been seen at work on it."""
         self.updates = Updates(quirks)
         self.permissions = Permissions(turn_id)
-        self._quirks = quirks
         self._refused = False
 
     @property
@@ -40,10 +41,7 @@ class Turn:
 
     def update(self, params: Table) -> list[ReplyEvent]:
         """Return the events of a `session/update`. Raises Failure for a turn that is too long."""
-        if self.end is not None:
-            return []
-        own = self._quirks.own_texts
-        if own and text(table(params, "_meta"), "source") == own:
+        if self.end is not None or is_of_agent(params):
             return []
         update = table(params, "update")
         events = self.updates.take(update)

@@ -1,5 +1,6 @@
 """What an agent reports of one turn by `session/update`, as the contract's events. No I/O."""
 
+from collections.abc import Collection
 from typing import Final
 
 from callboard.v1.chat_pb2 import (
@@ -11,8 +12,8 @@ from callboard.v1.chat_pb2 import (
     UsageEvent,
 )
 from callboard_service.backends.acp.calls import UNFINISHED, Calls
+from callboard_service.backends.acp.known import Quirk
 from callboard_service.backends.acp.outputs import text_of_block
-from callboard_service.backends.acp.quirks import NO_QUIRKS, Quirks
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.bounds import MAX_REPLY_BYTES, too_long
 from callboard_service.backends.fields import (
@@ -43,7 +44,7 @@ _STEPS: Final = {
 class Updates:
     """The updates of one turn, from its prompt to the answer to it."""
 
-    def __init__(self, quirks: Quirks = NO_QUIRKS) -> None:
+    def __init__(self, quirks: Collection[Quirk] = ()) -> None:
         self.calls = Calls()
         self.usage: Table = {}
         """The newest count of tokens that came with a piece of the text."""
@@ -104,7 +105,8 @@ class Updates:
     def _message(self, update: Table) -> list[ReplyEvent]:
         message_id = text(update, "messageId")
         events: list[ReplyEvent] = []
-        if self._quirks.new_id_restarts and self._message_id not in ("", message_id):
+        restarts = Quirk.NEW_ID_RESTARTS in self._quirks
+        if restarts and self._message_id not in ("", message_id):
             events += self.retrying()
         self._message_id = message_id
         self.usage = table(table(update, "_meta"), "usage") or self.usage

@@ -10,12 +10,18 @@ from actors.testing import Answers
 from callboard.v1.chat_pb2 import AnswerRequest, AskEvent, ChatNotice
 from callboard_service.backends.acp.agent import AcpTimeouts
 from callboard_service.backends.acp.backend import AcpBackend, AgentCommand
+from callboard_service.backends.acp.known import KnownAgent, Quirk
 from callboard_service.backends.base import ReplyEvent
 from tests.support import conversing
 from tests.support.conversing import LOG
 from tests.support.scripted_agent import FakeAgents, Step, Traits, script
 
 PLAIN = Traits()
+KNOWN = {
+    "codex": KnownAgent(command=("codex-acp",), quirks=(Quirk.NEW_ID_RESTARTS,)),
+    "fast-agent": KnownAgent(command=("fast-agent-acp",), asks="no"),
+    "gptme": KnownAgent(command=("gptme-acp",), quirks=(Quirk.ENDS_TO_CANCEL,)),
+}
 QUICK = AcpTimeouts(start=5.0, silence=60.0, underway=0.0, cancel=5.0, close=0.0)
 
 
@@ -95,7 +101,7 @@ async def talking(
 ) -> AsyncIterator[Talk]:
     """Yield a conversation with an agent that has these traits."""
     agents = FakeAgents(traits)
-    command = AgentCommand(["agent"], folder, mode=mode)
+    command = AgentCommand(["agent"], folder, mode=mode, known=KNOWN)
     backend = AcpBackend(
         command, folder, LOG, print, max_processes=limit, timeouts=timeouts, start=agents.start
     )

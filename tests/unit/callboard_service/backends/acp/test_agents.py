@@ -65,9 +65,12 @@ class Started:
             self.fakes.traits = Traits(loads=loads, session=name)
             await agent.open(self.folder, "", "", begun=False)
 
-        agent = await self.agents.take(name, lambda: Agent(self.fakes.start, LOG, QUICK), begin)
+        agent = await self.agents.take(name, self._make, begin)
         self.agents.release(name, agent)
         return agent
+
+    def _make(self) -> Agent:
+        return Agent(self.fakes.start, lambda name: None, LOG, QUICK)
 
     def running(self) -> list[str]:
         return [name for name in "abcd" if self.agents.find(name) is not None]
@@ -178,11 +181,18 @@ def test_the_command_is_checked_before_the_service_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     program = tmp_path / "an agent"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)
     command = find_agent(f"'{program}' acp --x", None, ["KEY"], "plan")
-    assert command == AgentCommand([str(program), "acp", "--x"], tmp_path, ["KEY"], "plan")
+    assert command == AgentCommand(
+        [str(program), "acp", "--x"], tmp_path, ["KEY"], "plan", command.known
+    )
+    assert command.identify("unknown") is None
+    assert command.identify("qwen-code") is command.known["qwen"]
+    named = AgentCommand(["/bin/OpenCode.exe", "acp"], tmp_path, known=command.known)
+    assert named.identify("qwen-code") is command.known["opencode"]
     monkeypatch.setenv("PATH", "")
     for wrong, said in (
         (None, "set acp_command"),

@@ -439,6 +439,7 @@ async def test_rule_13_gptme_s_banner_is_no_answer(tmp_path: Path) -> None:
         (fail(401, "bad key"), Code.UNAUTHENTICATED, "bad key"),
         (fail(500, "Internal error", "a text"), Code.UNAVAILABLE, "a text"),
         (fail(-32603, "Internal error"), Code.UNAVAILABLE, "no reason (code -32603)"),
+        (fail(-32603, "Internal error", {"details": "400 too long"}), Code.INVALID_ARGUMENT, "400"),
         (fail(-32603, "key sk-abcdefghijk"), Code.UNAVAILABLE, "key ***"),
     ],
 )
