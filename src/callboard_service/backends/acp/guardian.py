@@ -98,19 +98,18 @@ def find_in_proc() -> Processes:
 def find_with_ps(mark: str) -> Processes:
     """Return the descendants of this process and the processes with the mark, as ps(1) lists them.
 
-    A new process that is ps itself is included, but has ended by then.
+    mark: the value of the environment variable MARK.
     """
     import subprocess
 
-    listed = subprocess.run(  # noqa: S603
-        ["/bin/ps", _PS, "-o", "pid=,ppid=,lstart=,command="],
-        stdin=subprocess.DEVNULL, capture_output=True, check=False,
-    )  # fmt: skip
+    command = ["/bin/ps", _PS, "-o", "pid=,ppid=,lstart=,command="]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as ps:  # noqa: S603
+        listed = ps.communicate()[0]
     parents: dict[int, tuple[int, str]] = {}
     marked: set[int] = set()
-    for line in listed.stdout.split(b"\n"):
+    for line in listed.split(b"\n"):
         fields = line.split(None, 7)
-        if len(fields) < 7:
+        if len(fields) < 7 or int(fields[0]) == ps.pid:
             continue
         pid = int(fields[0])
         parents[pid] = int(fields[1]), b" ".join(fields[2:7]).decode()

@@ -15,6 +15,8 @@ import pytest
 
 from callboard_service.backends.acp import guardian
 from callboard_service.launch import python_script
+from tests.support.witness import Witness
+from tests.unit.callboard_service.backends.acp.processes import FAKE_AGENT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -74,7 +76,7 @@ def test_ps_finds_children_and_marked_processes_that_left_them() -> None:
 class Guarded:
     """A guardian, and the service's end of its socket."""
 
-    def __init__(self, *command: str, patch: str = "") -> None:
+    def __init__(self, *command: str, patch: str = "", **environment: str) -> None:
         ours, theirs = socket.socketpair()
         run = python_script(guardian.__file__)
         if patch:
@@ -87,6 +89,7 @@ class Guarded:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env=environment,
             )
         self._socket = ours
         self._lines = ours.makefile("r")
@@ -97,19 +100,23 @@ class Guarded:
     def write(self, line: str) -> None:
         self._socket.sendall(line.encode() + b"\n")
 
+    def hang_up(self) -> None:
+        """Close the socket, as the end of the service does."""
+        self._lines.close()
+        self._socket.close()
+
     def close(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
-        self._lines.close()
-        self._socket.close()
+        self.hang_up()
         self.process.wait()
 
 
 @contextmanager
-def guarded(*command: str, patch: str = "") -> Iterator[Guarded]:
-    made = Guarded(*command, patch=patch)
+def guarded(*command: str, patch: str = "", **environment: str) -> Iterator[Guarded]:
+    made = Guarded(*command, patch=patch, **environment)
     yield made
     made.close()
 
@@ -140,6 +147,27 @@ def test_it_terminates_at_the_earliest_time_that_it_was_told() -> None:
             "",
         ]
         assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.skipif(not os.path.exists("/bin/ps"), reason="needs /bin/ps")
+@pytest.mark.parametrize("end", ["end 0 0", "the agent ends", "the service ends"])
+def test_without_a_subreaper_it_finds_processes_by_their_mark(tmp_path: Path, end: str) -> None:
+    witness = Witness(tmp_path)
+    words = ["stubborn", "detached", *([] if end == "the agent ends" else ["ignore", "deaf"])]
+    patch = "import types; guardian.sys = types.SimpleNamespace(platform='darwin', argv=sys.argv)"
+    with guarded(*FAKE_AGENT, *words, patch=patch, WITNESS=str(witness.path)) as agent:
+        assert read_line(agent.process) == "ready"
+        if end == "the agent ends":
+            assert agent.process.stdin is not None
+            agent.process.stdin.close()
+            agent.write("end 0 0")
+        elif end == "the service ends":
+            agent.hang_up()
+        else:
+            agent.write(end)
+        assert agent.process.wait() == 0
+        assert witness.nobody_left()
+    witness.close()
 
 
 def test_it_gives_up_on_processes_that_it_may_not_signal() -> None:
