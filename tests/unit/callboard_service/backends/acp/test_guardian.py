@@ -117,8 +117,10 @@ class Guarded:
 @contextmanager
 def guarded(*command: str, patch: str = "", **environment: str) -> Iterator[Guarded]:
     made = Guarded(*command, patch=patch, **environment)
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def test_it_says_that_an_agent_started_and_ended_and_then_ends() -> None:
