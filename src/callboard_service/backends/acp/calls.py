@@ -31,7 +31,6 @@ MAX_PROGRESS: Final = 64 * 1024
 MAX_TITLE: Final = 1000
 MAX_LOCATIONS: Final = 100
 
-CANCELLED: Final = "cancelled"
 UNFINISHED: Final = "the agent reported no end of this call"
 
 _KINDS: Final = {
@@ -171,10 +170,13 @@ class Calls:
         call.merge(said)
         return call, self._report(call)
 
-    def close(self, otherwise: str) -> list[CallEvent]:
-        """End the calls that are open when their turn ends. otherwise: the output of each."""
+    def close(self, *, failed: bool) -> list[CallEvent]:
+        """End the calls that are open when their turn ends. failed: the turn has failed.
+
+        Otherwise nobody knows whether they have: some agents never tell the end of a call.
+        """
         left = [call for call in self._calls.values() if not call.ended]
-        return [call.result(failed=True, otherwise=otherwise) for call in left]
+        return [call.result(failed=failed, otherwise=UNFINISHED) for call in left]
 
     def _find(self, said: Table, *, again: bool) -> Call | None:
         """Return the call of an id; a new one if there is none, or if it has ended and `again`."""

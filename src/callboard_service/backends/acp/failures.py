@@ -31,7 +31,7 @@ _CODES: Final = {
     429: Code.RESOURCE_EXHAUSTED,
     504: Code.DEADLINE_EXCEEDED,
 }
-_STATUS: Final = re.compile(r"(?:error[: ]+)?([45]\d\d)\b", re.IGNORECASE)
+_STATUS: Final = re.compile(r"(?:error(?: code)?[: ]+)?([45]\d\d)\b", re.IGNORECASE)
 _RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 _EMPTY_WORDS: Final = ("internal error", "")
 

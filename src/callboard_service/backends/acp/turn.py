@@ -77,7 +77,7 @@ class Turn:
         """
         if self.end is not None:
             return []
-        events = self.updates.end()
+        events = self.updates.end(failed=not isinstance(answer, Result))
         if isinstance(answer, Failure):
             self.end = answer.alone()
         elif isinstance(answer, RpcError):

@@ -11,7 +11,7 @@ from callboard.v1.chat_pb2 import (
     ReasoningToken,
     UsageEvent,
 )
-from callboard_service.backends.acp.calls import UNFINISHED, Calls
+from callboard_service.backends.acp.calls import Calls
 from callboard_service.backends.acp.known import Quirk
 from callboard_service.backends.acp.outputs import text_of_block
 from callboard_service.backends.base import ReplyEvent
@@ -93,14 +93,14 @@ class Updates:
         void, self._here = self._here, 0
         return [ChatNotice(message=AGAIN, discard_tokens=void)]
 
-    def end(self) -> list[ReplyEvent]:
+    def end(self, *, failed: bool) -> list[ReplyEvent]:
         """Return what is left when the prompt is answered: halves of text, and open calls."""
         events: list[ReplyEvent] = []
         if half := self._thought.end():
             events.append(ReasoningToken(text=half))
         if half := self._text.end():
             events.append(ChatToken(text=half))
-        return [*events, *self.calls.close(UNFINISHED)]
+        return [*events, *self.calls.close(failed=failed)]
 
     def _message(self, update: Table) -> list[ReplyEvent]:
         message_id = text(update, "messageId")

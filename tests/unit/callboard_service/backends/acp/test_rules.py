@@ -357,8 +357,10 @@ async def test_rule_11_a_call_that_never_ends_is_closed_with_its_turn(tmp_path: 
     async with talking(tmp_path) as talk:
         events = await talk.say(tool("a", title="bash", status="in_progress"), say("done"))
         (result,) = of(ToolResultEvent, events)
-        assert (result.call_id, result.is_error) == ("a", True)
+        assert (result.call_id, result.is_error) == ("a", False), "nobody knows"
         assert result.output == "the agent reported no end of this call"
+        _, events = await failure_of(talk.begin(tool("a", title="bash"), fail(-32603, "why")))
+        assert of(ToolResultEvent, events)[0].is_error
 
 
 @pytest.mark.parametrize(
@@ -440,6 +442,7 @@ async def test_rule_13_gptme_s_banner_is_no_answer(tmp_path: Path) -> None:
         (fail(500, "Internal error", "a text"), Code.UNAVAILABLE, "a text"),
         (fail(-32603, "Internal error"), Code.UNAVAILABLE, "no reason (code -32603)"),
         (fail(-32603, "Internal error", {"details": "400 too long"}), Code.INVALID_ARGUMENT, "400"),
+        (fail(-32603, "Error code: 429 - slow down"), Code.RESOURCE_EXHAUSTED, "slow down"),
         (fail(-32603, "key sk-abcdefghijk"), Code.UNAVAILABLE, "key ***"),
     ],
 )
