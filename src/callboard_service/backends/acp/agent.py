@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from actors import Code, Failure, Log
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, UsageEvent
+from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, CommandList, UsageEvent
+from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
 from callboard_service.backends.acp.inbox import Inbox
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
@@ -73,6 +74,8 @@ class Agent:
         self.session_id: str = ""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
+        self.commands: CommandList | None = None
+        """The commands that it offers, once it has told."""
         self._start = start
         self._identify = identify
         self._quirks: frozenset[Quirk] = frozenset()
@@ -222,6 +225,7 @@ class Agent:
 
     def _updated(self, params: Table) -> None:
         """Take an update of the turn, or one that comes between turns."""
+        self.commands = commands_of(params) or self.commands
         running = self._turn
         owner = text(params, "sessionId")
         if running is None or owner not in (self.session_id, ""):

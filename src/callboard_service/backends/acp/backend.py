@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
+from callboard.v1.chat_pb2 import CommandList
 from callboard_service.backends.acp.agent import DEFAULT_TIMEOUTS, AcpTimeouts, Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
@@ -91,7 +92,7 @@ class AcpBackend(StoredConversations):
     """
 
     name = "acp"
-    features: Collection[str] = ("search",)
+    features: Collection[str] = ("commands", "search")
 
     def __init__(
         self,
@@ -112,6 +113,8 @@ class AcpBackend(StoredConversations):
         self._agents = Agents(max_processes)
         self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
         self._trouble = ""
+        self._commands = CommandList()
+        """Those that an agent told last; agents of one command have much the same."""
 
     def spec(self) -> ChildSpec:
         """Return the actor that ends the agents."""
@@ -139,9 +142,16 @@ class AcpBackend(StoredConversations):
                     async for event in events:
                         yield event
             finally:
+                self._commands = agent.commands or self._commands
                 self._agents.release(name, agent)
         finally:
             ticket.leave()
+
+    async def commands(self, conversation_id: str) -> CommandList:
+        """Return the commands of the conversation's agent; of another one if it does not run."""
+        await self.get(conversation_id)
+        agent = self._agents.find(conversation_id)
+        return (agent and agent.commands) or self._commands
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation and end its agent. Raises Failure: NOT_FOUND."""

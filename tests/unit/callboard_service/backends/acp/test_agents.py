@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import ChatToken
+from callboard.v1.chat_pb2 import ChatToken, Command, CommandList
 from callboard_service.backends.acp.agent import FORGOTTEN, Agent
 from callboard_service.backends.acp.agents import IDLE, AgentKeeper, Agents
 from callboard_service.backends.acp.backend import SESSION, AgentCommand, find_agent
@@ -161,6 +161,20 @@ async def test_a_session_of_another_conversation_agent_or_folder_is_not_loaded(
         talk.agents.last.end(0)
         assert notices(await talk.say(say("two"))) == [FORGOTTEN]
         assert talk.agents.sent("session/load") == []
+
+
+async def test_the_commands_of_an_agent_are_known_once_it_has_told(tmp_path: Path) -> None:
+    told = [{"name": "init", "description": "d", "input": {"hint": "h"}}, {"name": "/web"}, {}]
+    update_ = {"sessionUpdate": "available_commands_update", "availableCommands": told}
+    async with talking(tmp_path, Traits(after=[update_]), limit=1) as talk:
+        assert await talk.backend.commands(talk.conversation) == CommandList()
+        await talk.say(say("one"))
+        expected = [Command(name="init", description="d", hint="h"), Command(name="web")]
+        assert list((await talk.backend.commands(talk.conversation)).commands) == expected
+        await talk.renew()
+        assert list((await talk.backend.commands(talk.conversation)).commands) == expected
+        with pytest.raises(Failure):
+            await talk.backend.commands("none")
 
 
 async def test_a_model_cannot_be_named(tmp_path: Path) -> None:
