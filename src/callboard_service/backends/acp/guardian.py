@@ -43,6 +43,9 @@ GIVE_UP = 10.0
 RESCAN = 0.1
 """Seconds between two searches while killing, or where no signal tells of an orphan's end."""
 
+MAX_DESCRIPTORS = 1 << 20
+"""No descriptor of a service is as large."""
+
 REREAD = 4
 """How often a process is read whose parent is not found."""
 
@@ -304,10 +307,21 @@ def start(control: int, program: list[str], mark: str) -> int:
         os._exit(127)
 
 
+def close_others(kept: int) -> None:
+    """Close all descriptors but the standard ones and `kept`, which no child inherits then.
+
+    libuv, and so uvloop, closes only those that are marked to be closed by an exec; a service
+    inherits others from the program that started it.
+    """
+    os.set_inheritable(kept, False)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, min(os.sysconf("SC_OPEN_MAX"), MAX_DESCRIPTORS))
+
+
 def main() -> None:
     """Start the agent, give up its descriptors and its folder, and guard it."""
     control = int(sys.argv[1])
-    os.set_inheritable(control, False)
+    close_others(control)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     mark = os.urandom(16).hex()
     try:

@@ -245,6 +245,8 @@ async def test_a_guardian_that_is_told_to_end_by_a_signal_kills_everything(
 async def test_an_agent_has_its_folder_its_environment_and_no_other_descriptor(
     running: Running,
 ) -> None:
+    inherited = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(inherited, True)
     code = (
         "import os; print(os.getcwd(), *sorted(os.environ), *sorted(os.listdir('/proc/self/fd')),"
         "os.getsid(0) == os.getpid()); print('ready')"
@@ -258,6 +260,7 @@ async def test_an_agent_has_its_folder_its_environment_and_no_other_descriptor(
         "PATH", "WITNESS", "0", "1", "2", "3", "True",
     ]  # fmt: skip
     await agent.close()
+    os.close(inherited)
 
 
 async def test_the_guardian_imports_nothing_of_the_working_folder(running: Running) -> None:
