@@ -296,6 +296,28 @@ async def test_rule_9_a_permission_without_options_is_cancelled(tmp_path: Path) 
         assert talk.agents.answers() == [{"outcome": {"outcome": "cancelled"}}]
 
 
+async def test_a_permission_that_the_agent_withdraws_is_closed(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        stream = talk.begin(ask(*OPTIONS, toolCallId="a", title="ls"), say("on"))
+        asked = await until(stream, AskEvent)
+        agent = talk.agents.last.agent
+        agent._do(notify("$/cancel_request", requestId=0))
+        assert await until(stream, AskClosed) == AskClosed(ask_id=asked.ask_id)
+        assert (await until(stream, ChatToken)).text == "on"
+        assert [answer["code"] for answer in talk.agents.answers()] == [-32800]
+        await until(stream, ChatCompleted)
+
+
+async def test_a_permission_without_a_call_is_asked(tmp_path: Path) -> None:
+    async with talking(tmp_path) as talk:
+        given = {"path": "/a", "lines": [1, 2]}
+        stream = talk.begin(ask(*OPTIONS, title="odd", rawInput=given), say("on"))
+        asked = await answer(stream, "once")
+        assert (asked.call_id, asked.title) == ("", "odd")
+        assert asked.detail == "path: /a\nlines: [1, 2]"
+        await until(stream, ChatCompleted)
+
+
 async def test_what_cannot_be_shown_in_full_cannot_be_allowed(tmp_path: Path) -> None:
     async with talking(tmp_path) as talk:
         huge = {"command": "x" * 300_000}
