@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +76,9 @@ def test_ps_finds_children_and_marked_processes_that_left_them() -> None:
 class Guarded:
     """A guardian, and the service's end of its socket."""
 
-    def __init__(self, *command: str, patch: str = "", **environment: str) -> None:
+    def __init__(
+        self, *command: str, patch: str = "", inherited: Sequence[int] = (), **environment: str
+    ) -> None:
         ours, theirs = socket.socketpair()
         run = python_script(guardian.__file__)
         if patch:
@@ -86,7 +88,7 @@ class Guarded:
         with theirs:
             self.process = subprocess.Popen(
                 [*run, str(theirs.fileno()), *command],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *inherited],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -115,8 +117,10 @@ class Guarded:
 
 
 @contextmanager
-def guarded(*command: str, patch: str = "", **environment: str) -> Iterator[Guarded]:
-    made = Guarded(*command, patch=patch, **environment)
+def guarded(
+    *command: str, patch: str = "", inherited: Sequence[int] = (), **environment: str
+) -> Iterator[Guarded]:
+    made = Guarded(*command, patch=patch, inherited=inherited, **environment)
     try:
         yield made
     finally:
@@ -130,6 +134,15 @@ def test_it_says_that_an_agent_started_and_ended_and_then_ends() -> None:
         agent.process.stdin.close()
         assert [agent.read(), agent.read()] == ["ended 4", ""]
         assert agent.process.wait() == 0
+
+
+def test_an_agent_has_no_descriptor_that_the_guardian_inherited() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    list_open = "import os; print(*sorted(os.listdir('/proc/self/fd')))"
+    with guarded(*PYTHON, list_open, inherited=[null]) as agent:
+        # The fourth is that of the folder which lists them.
+        assert read_line(agent.process) == "0 1 2 3"
+    os.close(null)
 
 
 def test_it_says_why_an_agent_was_not_started() -> None:
