@@ -3,7 +3,7 @@
 A prompt is a script, made by `script`; its steps are carried out one after the other. What the
 agent is like besides is in its Traits. It runs within a test (`FakeProcess`), or as a program:
 
-    python -I tests/support/scripted_agent.py '{"echoes_version": true}'
+    python -I tests/support/scripted_agent.py '{"loads": true}'
 
 It needs only the standard library.
 """
@@ -28,11 +28,14 @@ class Traits:
 
     name: in agentInfo; empty: it sends none. bare: it sends no capabilities either. loads: its
     sessions can be loaded. history: updates that it sends while it loads one. before: updates
-    before `session/new` is answered; after: right after it. state: more of that answer. modes: the
-    answers to set_mode and set_config_option; None: -32601. cancel: what it does when it is told to
-    cancel: "cancelled", "end_turn" and "error" are answers to the prompt, "ignore" is none, "drop":
-    as gptme, it also answers every later prompt with cancelled. idle_cancel_drops: a cancel between
-    turns has this effect. new_error: the answer to session/new. version: that it speaks.
+    before `session/new` is answered; after: right after it. state: more of that answer. sets: the
+    answer to set_mode and set_config_option; None: an error. new_error: the answer to session/new.
+    version: that it speaks; None: it does not say. session: the id of its sessions. silent: it
+    answers nothing. cancel: what it does when it is told to cancel:
+        "cancelled", "end_turn", "error": it answers the prompt so.
+        "ignore": nothing.
+        "waits": it waits for the answer to its permission, and then answers with cancelled.
+        "drop": nothing, and it answers every later prompt with cancelled, as gptme.
     """
 
     name: str = "scripted"
@@ -212,6 +215,9 @@ class ScriptedAgent:
         how = self._traits.cancel
         self._dropped = self._dropped or how == "drop"
         if self._prompt is None or how in ("ignore", "drop"):
+            return
+        if how == "waits" and self._asked is not None:
+            self._steps = [end("cancelled")]
             return
         self._steps, self._asked = [], None
         if how == "error":

@@ -202,14 +202,16 @@ async def test_rule_7_a_cancel_after_a_refusal_is_an_end(tmp_path: Path) -> None
         assert (await until(stream, ChatCompleted)).stop_detail == "cancelled"
 
 
-async def test_rule_8_a_stop_cancels_open_permissions(tmp_path: Path) -> None:
-    async with talking(tmp_path) as talk:
+@pytest.mark.parametrize("cancel", ["cancelled", "waits"])
+async def test_rule_8_a_stop_cancels_open_permissions(tmp_path: Path, cancel: str) -> None:
+    async with talking(tmp_path, Traits(cancel=cancel)) as talk:
         stream = talk.begin(ask(*OPTIONS, toolCallId="a", title="ls"), say("never"))
         await until(stream, AskEvent)
         await talk.stop(stream)
         await talk.until_sent("session/cancel")
         assert talk.agents.answers() == [{"outcome": {"outcome": "cancelled"}}]
         assert text_of(await talk.say(say("next"))) == "next"
+        assert len(talk.agents.started) == 1
 
 
 async def test_rule_8_an_agent_that_ignores_a_cancel_is_ended(tmp_path: Path) -> None:
