@@ -29,7 +29,8 @@ class Traits:
     name: in agentInfo; empty: it sends none. bare: it sends no capabilities either. loads: its
     sessions can be loaded. history: updates that it sends while it loads one. before: updates
     before `session/new` is answered; after: right after it. state: more of that answer. sets: the
-    answer to set_mode and set_config_option; None: an error. new_error: the answer to session/new.
+    answer to set_mode and set_config_option; None: an error, unless it has options. options: its
+    configOptions, which can be set. new_error: the answer to session/new.
     version: that it speaks; None: it does not say. session: the id of its sessions. silent: it
     answers nothing. cancel: what it does when it is told to cancel:
         "cancelled", "end_turn", "error": it answers the prompt so.
@@ -46,6 +47,7 @@ class Traits:
     after: Sequence[Mapping[str, Any]] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
     sets: Mapping[str, Any] | None = None
+    options: Sequence[Mapping[str, Any]] = ()
     cancel: str = "cancelled"
     new_error: Mapping[str, Any] | None = None
     version: int | None = 1
@@ -104,6 +106,13 @@ def pause() -> Step:
     return {"pause": True}
 
 
+def option(option_id: str, category: str, *values: str, **more: Any) -> Mapping[str, Any]:
+    """Return a configOption whose current value is the first one."""
+    choices = [{"value": value, "name": value.capitalize()} for value in values]
+    select = {"type": "select", "currentValue": values[0], "options": choices} if values else {}
+    return {"id": option_id, "name": option_id.capitalize(), "category": category, **select, **more}
+
+
 def end(reason: str, **more: Any) -> Step:
     """Answer the prompt."""
     return {"end": {"stopReason": reason, **more}}
@@ -137,6 +146,7 @@ class ScriptedAgent:
         self._traits = traits
         self._print = print
         self._leave = leave
+        self._options = [dict(one) for one in traits.options]
         self._steps: list[Step] = []
         self._prompt: Any = None
         self._asked: Any = None
@@ -178,15 +188,24 @@ class ScriptedAgent:
             self._send(id=message_id, error=traits.new_error)
         elif method == "session/new":
             self._updates(traits.before)
-            self._send(id=message_id, result={"sessionId": traits.session, **traits.state})
+            self._send(id=message_id, result={"sessionId": traits.session, **self._state()})
             self._updates(traits.after)
         elif method == "session/load" and traits.loads and params["sessionId"] == traits.session:
             self._updates(traits.history)
-            self._send(id=message_id, result=traits.state)
+            self._send(id=message_id, result=self._state())
         elif method.startswith("session/set_") and traits.sets is not None:
             self._send(id=message_id, result=traits.sets)
+        elif method == "session/set_config_option" and self._options:
+            for option in self._options:
+                if option["id"] == params["configId"]:
+                    option["currentValue"] = params["value"]
+            self._send(id=message_id, result=self._state())
         else:
             self._send(id=message_id, error={"code": -32601, "message": f"no {method}"})
+
+    def _state(self) -> Mapping[str, Any]:
+        options = {"configOptions": self._options} if self._options else {}
+        return {**self._traits.state, **options}
 
     def _introduction(self) -> Mapping[str, Any]:
         traits = self._traits

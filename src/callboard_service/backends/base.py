@@ -39,6 +39,7 @@ __all__ = [
     "Health",
     "Prompt",
     "ReplyEvent",
+    "TellChange",
     "TurnEvent",
 ]
 
@@ -94,6 +95,13 @@ class Health:
     detail: str
 
 
+class TellChange(Protocol):
+    """Takes the id of a conversation that has changed by itself."""
+
+    def __call__(self, conversation_id: str, options: OptionList | None = None) -> None:
+        """Have the change reported soon. options: those that can be chosen now, if they changed."""
+
+
 class ChatBackend(Protocol):
     """Keeps conversations and makes replies.
 
@@ -125,11 +133,11 @@ class ChatBackend(Protocol):
     def store_health(self) -> Health | None:
         """Return the health of the store, or None if the backend keeps no conversations itself."""
 
-    def watch(self, changed: Callable[[str], None]) -> None:
-        """Call `changed` with the id of each conversation whose info changes by itself.
+    def watch(self, changed: TellChange) -> None:
+        """Call `changed` for each conversation whose info or options change by themselves.
 
-        That is not by a request and not while one of its turns runs, but for example by a title
-        that an agent gives later.
+        That is not by a request, but for example by a title that an agent gives later. A change
+        of the info while a turn runs is reported at its end, too.
         """
 
     def hurry(self, seconds: float) -> None:

@@ -1,15 +1,16 @@
 """The parts of a ChatBackend that a backend without the features in question shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList, SteerEvent
+from callboard_service.backends.base import TellChange
 
 
 class WithoutExtras:
     """A backend without options, commands, attachments and steering."""
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def watch(self, changed: TellChange) -> None:
         """Do nothing: no conversation of this backend changes by itself."""
 
     async def options(self, conversation_id: str) -> OptionList:

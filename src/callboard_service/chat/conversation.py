@@ -199,8 +199,10 @@ class Conversation(Actor[ConversationMessage]):
                     await self.start_next()
             case Recover():
                 pass  # `started` has done it
-            case Changed():
+            case Changed(options):
                 await self.note_change()
+                if self.followed and options is not None:
+                    self.log.add("", options)
 
     async def down(self, down: Down) -> None:
         """Note the end of the actor that ran a turn, or of a sender's or follower's request."""

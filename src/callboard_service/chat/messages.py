@@ -161,7 +161,9 @@ class Recover:
 
 @dataclass(slots=True)
 class Changed:
-    """The backend has changed the conversation's info by itself."""
+    """The backend has changed the conversation by itself: its info, and these options."""
+
+    options: OptionList | None
 
 
 ConversationQuestion: TypeAlias = (

@@ -4,11 +4,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from actors import Actor, Failure, Registry, Undelivered
+from callboard.v1.chat_pb2 import OptionList
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
 from callboard_service.chat.messages import Changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
 
 AFTER: Final = 0.1
 """Seconds from a change to its report, so that changes that follow one another are one."""
@@ -22,14 +24,14 @@ class ToldChanges:
     """The conversations that a backend says have changed. `wake`: set by the actor that reports."""
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.names: dict[str, OptionList | None] = {}
         self.wake: Callable[[], None] | None = None
 
-    def add(self, conversation_id: str) -> None:
+    def add(self, conversation_id: str, options: OptionList | None = None) -> None:
         """Have this change reported soon. Backends call it; see `ChatBackend.watch`."""
         if not self.names and self.wake is not None:
             self.wake()
-        self.names.add(conversation_id)
+        self.names[conversation_id] = options or self.names.get(conversation_id)
 
 
 def register(registry: Registry, environment: ChatEnvironment) -> None:
@@ -58,14 +60,14 @@ class Reporter(Actor[Report]):
 
     async def receive(self, message: Report) -> None:
         """Report all changes that were told."""
-        names, self._told.names = self._told.names, set()
-        for name in names:
+        names, self._told.names = self._told.names, {}
+        for name, options in names.items():
             with suppress(Failure, Undelivered):  # its next change reports it
-                await self._report(name)
+                await self._report(name, options)
 
-    async def _report(self, name: str) -> None:
+    async def _report(self, name: str, options: OptionList | None) -> None:
         environment = self._environment
         if name in environment.alive:
-            await self._registry.actor(Conversation, name).send(Changed())
+            await self._registry.actor(Conversation, name).send(Changed(options))
         elif environment.changes.watched:
             environment.changes.changed(await environment.listing.get(name))

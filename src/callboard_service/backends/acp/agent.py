@@ -5,27 +5,31 @@ what it sends outside of a turn is no answer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from actors import Code, Failure, Log
-from callboard.v1.chat_pb2 import ChatCompleted, ChatNotice, CommandList, UsageEvent
+from callboard.v1.chat_pb2 import ChatNotice, CommandList, UsageEvent
 from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
-from callboard_service.backends.acp.inbox import Inbox
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
 from callboard_service.backends.acp.known import KnownAgent, Quirk
+from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.permissions import CANCELLED, Settlement
 from callboard_service.backends.acp.quirks import quirks_of
+from callboard_service.backends.acp.running import RunningTurn
 from callboard_service.backends.acp.sessions import (
     AgentInfo,
+    AgentSession,
     begin_session,
     introduce,
     set_mode,
+    set_option,
 )
+from callboard_service.backends.acp.titles import title_of
 from callboard_service.backends.acp.turn import Turn, late_usage
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.fields import Table, text
@@ -34,6 +38,7 @@ NEVER_ASKS: Final = "This agent runs commands without asking."
 FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conversation."
 TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
 
+NO_SESSION: Final = AgentSession("", continued=False, state={})
 GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
 
 
@@ -44,7 +49,8 @@ class AcpTimeouts:
     start: for each of the calls before the first prompt. silence: until a person is told that the
     agent is silent; doubled each time. underway: until a prompt counts as begun, and can be
     cancelled, although nothing has been seen of it. cancel: for the answer to a cancelled prompt,
-    before the process is ended. close: for the process to end by itself.
+    before the process is ended. close: for the process to end by itself. choose: for it to take an
+    option.
     """
 
     start: float = 120.0
@@ -52,16 +58,27 @@ class AcpTimeouts:
     underway: float = 0.3
     cancel: float = 5.0
     close: float = 8.0
+    choose: float = 10.0
 
 
 DEFAULT_TIMEOUTS: Final = AcpTimeouts()
+
+
+class Listener(Protocol):
+    """What is told of the changes that an agent makes by itself."""
+
+    def titled(self, title: str) -> None:
+        """Take the title that the agent gives to the conversation."""
+
+    def changed(self, changes: Mapping[str, tuple[str, str]]) -> None:
+        """Take the values before and after, by option; there may be none, but other choices."""
 
 
 class Agent:
     """An agent. It serves turns one after the other from `open` to `close`.
 
     start: starts its process. identify: returns what is known about an agent that gives itself a
-    name; None if nothing is.
+    name; None if nothing is. listener: is told of changes; None: nobody is.
     """
 
     def __init__(
@@ -70,8 +87,10 @@ class Agent:
         identify: Callable[[str], KnownAgent | None],
         log: Log,
         timeouts: AcpTimeouts,
+        listener: Listener | None = None,
     ) -> None:
-        self.session_id: str = ""
+        self.options = Options()
+        """Those of its session."""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
         self.commands: CommandList | None = None
@@ -81,9 +100,11 @@ class Agent:
         self._quirks: frozenset[Quirk] = frozenset()
         self._log = log
         self._timeouts = timeouts
+        self._listener = listener
         self._connection = Connection(self)
         self._info = AgentInfo("", "", {}, [])
-        self._turn: _RunningTurn | None = None
+        self._session = NO_SESSION
+        self._turn: RunningTurn | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._usage: UsageEvent | None = None
@@ -92,6 +113,16 @@ class Agent:
     def usable(self) -> bool:
         """Whether it can take a prompt, now or after what it is stopping."""
         return self._connection.lost is None and self._closing is None
+
+    @property
+    def session_id(self) -> str:
+        """The id of its session; empty: it has not begun."""
+        return self._session.id
+
+    @property
+    def continued(self) -> bool:
+        """Whether its session is one that another process began."""
+        return self._session.continued
 
     @property
     def busy(self) -> bool:
@@ -114,9 +145,10 @@ class Agent:
             await self._connection.open(self._start)
             self._info = info = await introduce(self._connection, seconds)
             session = await begin_session(self._connection, info, directory, known, seconds)
-            self.session_id = session.id
+            self._session = session
+            self.options.take_state(session.state)
             if mode:
-                await set_mode(self._connection, session, mode, seconds)
+                await self.set_mode(mode)
         except BaseException:
             self.close_soon()
             raise
@@ -129,10 +161,24 @@ class Agent:
             self.notices.append(FORGOTTEN)
         self._log.info("agent started", agent=info.name, version=info.version)
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Send the prompt and yield the reply. Closing the generator stops it. Raises Failure."""
+    async def set_mode(self, mode: str) -> None:
+        """Set the mode of the session. Raises Failure if the agent has none like that."""
+        seconds = self._timeouts.choose
+        await set_mode(self._connection, self._session, self.options, mode, seconds)
+
+    async def choose(self, option_id: str, value: str) -> None:
+        """Set an option of the session. Raises Failure, INVALID_ARGUMENT for an unknown choice."""
+        seconds = self._timeouts.choose
+        await set_option(self._connection, self.session_id, self.options, option_id, value, seconds)
+
+    async def settle(self) -> None:
+        """Wait until a reply that was stopped has ended."""
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
+        """Send the prompt and yield the reply. Closing the generator stops it. Raises Failure."""
+        await self.settle()
         if not self.usable:
             raise GONE.alone()
         notices, self.notices = self.notices, []
@@ -140,7 +186,7 @@ class Agent:
             yield ChatNotice(message=notice)
         if self._usage is not None:
             yield self._usage
-        running = self._turn = _RunningTurn(Turn(prompt.turn_id, self._quirks))
+        running = self._turn = RunningTurn(Turn(prompt.turn_id, self._quirks))
         answers: asyncio.Task[None] | None = None
         try:
             block = {"type": "text", "text": prompt.text}
@@ -157,7 +203,7 @@ class Agent:
             if not running.answered.is_set():
                 self._stop_soon(running)
 
-    def _finished(self, running: "_RunningTurn") -> Callable[[Answer], None]:
+    def _finished(self, running: RunningTurn) -> Callable[[Answer], None]:
         """Return what takes the answer to the prompt."""
 
         def finished(answer: Answer) -> None:
@@ -174,14 +220,14 @@ class Agent:
 
         return finished
 
-    async def _listen(self, prompt: Prompt, running: "_RunningTurn") -> None:
+    async def _listen(self, prompt: Prompt, running: RunningTurn) -> None:
         """Pass on what people answer, until the reply ends."""
         while True:
             settled = running.turn.answer(await prompt.answered())
             if settled is not None:
                 self._settle([settled], running)
 
-    def _settle(self, settled: list[Settlement], running: "_RunningTurn") -> None:
+    def _settle(self, settled: list[Settlement], running: RunningTurn) -> None:
         """Answer permissions, and tell the clients that they are closed."""
         for one in settled:
             self._connection.answer(one.request_id, one.outcome)
@@ -227,8 +273,10 @@ class Agent:
         """Take an update of the turn, or one that comes between turns."""
         self.commands = commands_of(params) or self.commands
         running = self._turn
-        owner = text(params, "sessionId")
-        if running is None or owner not in (self.session_id, ""):
+        ours = text(params, "sessionId") in (self.session_id, "")
+        if ours and self.session_id:
+            self._tell(params)
+        if running is None or not ours:
             self._usage = late_usage(params) or self._usage
             return
         if not running.stopped:
@@ -242,18 +290,27 @@ class Agent:
             running.begun.set()
         running.put(events)
 
+    def _tell(self, params: Table) -> None:
+        """Tell the listener of a title, and of options that the agent has changed."""
+        changes = self.options.take_update(params)
+        title = title_of(params)
+        if self._listener is not None and changes is not None:
+            self._listener.changed(changes)
+        if self._listener is not None and title:
+            self._listener.titled(title)
+
     def ended(self, failure: Failure) -> None:
         """Take note that the process has ended; the prompt has been answered with that."""
         self._log.info("agent ended", agent=self._info.name, reason=failure.message)
 
     # -- the ends ----------------------------------------------------------------------------
 
-    def _stop_soon(self, running: "_RunningTurn") -> None:
+    def _stop_soon(self, running: RunningTurn) -> None:
         """Stop a reply that nobody wants any more; the next one waits for that."""
         running.stopped = True
         self._stopping = asyncio.create_task(self._stop(running))
 
-    async def _stop(self, running: "_RunningTurn") -> None:
+    async def _stop(self, running: RunningTurn) -> None:
         """Cancel the prompt, and end the process if that has no effect in time."""
         if Quirk.ENDS_TO_CANCEL in self._quirks:
             await self.close()
@@ -293,55 +350,3 @@ class Agent:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
             self._settle(running.turn.permissions.close(), running)
         await self._connection.close(patience=self._timeouts.close)
-
-
-class _RunningTurn:
-    """A turn, and what the agent's side and the reply's side of it tell each other."""
-
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-        self.inbox = Inbox()
-        self.begun = asyncio.Event()
-        self.answered = asyncio.Event()
-        self.over = False
-        """Whether the last event was taken."""
-        self.stopped = False
-        self.tool_left = False
-        self._told = 0.0
-        """Seconds of the silence that was told last."""
-        self._now = asyncio.get_running_loop().time
-        self._heard = self._now()
-
-    def put(self, events: list[ReplyEvent]) -> None:
-        """Hand events to the reply, if it still wants any."""
-        self._heard = self._now()
-        if not self.stopped:
-            try:
-                self.inbox.put(events)
-            except Failure as failure:
-                self.inbox.end(failure)
-
-    async def next(self, silence: float) -> ReplyEvent:
-        """Return the next event, or a notice that the agent is silent. Raises Failure at the end.
-
-        silence: seconds of silence until the first notice; each later one takes twice as long,
-        while nothing comes.
-        """
-        while not await self.inbox.wait(self._told + silence):
-            silent_for = self._now() - self._heard
-            if silent_for >= silence and not self.turn.permissions.waiting:
-                self._told = silent_for
-                return ChatNotice(message=_silent(silent_for))
-        self._told = 0.0
-        event = self.inbox.take()
-        assert event is not None
-        if isinstance(event, Failure):
-            raise event
-        self.over = isinstance(event, ChatCompleted)
-        return event
-
-
-def _silent(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    since = f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s"
-    return f"The agent has been silent for {since}. It may be trying again; you can stop it."

@@ -3,6 +3,7 @@
 Callboard keeps the conversations; the agent keeps what it knows of each in a session of its own.
 """
 
+import asyncio
 import json
 import shlex
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -10,17 +11,22 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
-from callboard.v1.chat_pb2 import CommandList
+from callboard.v1.chat_pb2 import CommandList, OptionList
 from callboard_service.backends.acp.agent import DEFAULT_TIMEOUTS, AcpTimeouts, Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
+from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.known import KnownAgent, known_agents
+from callboard_service.backends.acp.news import News
+from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.quirks import agent_of_command, agent_of_name
-from callboard_service.backends.base import Health, Prompt, ReplyEvent
+from callboard_service.backends.acp.sessions import check_choice
+from callboard_service.backends.base import Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.fields import as_table, text
 from callboard_service.backends.stored import DATABASE, StoredConversations
@@ -32,6 +38,9 @@ SESSION: Final = "acp.session"
 
 MAX_WAITING: Final = 64
 """Maximum replies of one client session that wait for an agent."""
+
+LOOK: Final = 10.0
+"""Seconds that the options are waited for if no agent has told any yet."""
 
 SHUTDOWN: Final = 15.0
 """Seconds that all agents have to end when the service stops."""
@@ -92,7 +101,7 @@ class AcpBackend(StoredConversations):
     """
 
     name = "acp"
-    features: Collection[str] = ("commands", "search")
+    features: Collection[str] = ("commands", "options", "search")
 
     def __init__(
         self,
@@ -115,6 +124,11 @@ class AcpBackend(StoredConversations):
         self._trouble = ""
         self._commands = CommandList()
         """Those that an agent told last; agents of one command have much the same."""
+        self._choosing = Choosing(self, command.shown)
+        self._news = News(self, self._choosing, self.options)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held while a conversation's agent starts, or takes an option."""
+        self._looking: asyncio.Task[None] | None = None
 
     def spec(self) -> ChildSpec:
         """Return the actor that ends the agents."""
@@ -126,17 +140,31 @@ class AcpBackend(StoredConversations):
         state = self._trouble or f"{len(self._agents)} running"
         return Health(self.is_open, f"{self._command.shown}: {state}")
 
+    def watch(self, changed: TellChange) -> None:
+        """Call `changed` with each conversation whose title or options its agent changes."""
+        self._news.tell = changed
+
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the conversation's agent reply; start it if it does not run."""
         if prompt.model:
-            raise Failure(Code.INVALID_ARGUMENT, "the agent chooses the model")
+            raise Failure(
+                Code.INVALID_ARGUMENT, "choose the model as an option of the conversation"
+            )
         name = prompt.conversation_id
         ticket = self._turns.enter(prompt.session)
         try:
             async with aclosing(ticket.turn()) as waiting:
                 async for notice in waiting:
                     yield notice
-            agent = await self._agents.take(name, self._make, lambda made: self._begin(name, made))
+            async with self._lock(name):
+                agent = await self._take(name)
+                try:
+                    await agent.settle()
+                    if agent.usable:
+                        await self._choosing.apply(name, agent)
+                except BaseException:
+                    self._agents.release(name, agent)
+                    raise
             try:
                 async with aclosing(agent.reply(prompt)) as events:
                     async for event in events:
@@ -153,13 +181,89 @@ class AcpBackend(StoredConversations):
         agent = self._agents.find(conversation_id)
         return (agent and agent.commands) or self._commands
 
+    async def options(self, conversation_id: str) -> OptionList:
+        """Return the options of the conversation's agent; of a new session if it does not run.
+
+        An agent is started only if none has told any since the service began. Raises Failure:
+        NOT_FOUND.
+        """
+        if conversation_id:
+            await self.get(conversation_id)
+        options = await self._options(conversation_id)
+        chosen = await self._choosing.chosen(conversation_id) if conversation_id else {}
+        return options.listed(chosen)
+
+    async def set_option(self, conversation_id: str, option_id: str, value: str) -> OptionList:
+        """Choose, and return what can be chosen then.
+
+        An idle agent takes it at once; otherwise it is kept for the next message. Raises Failure:
+        NOT_FOUND, INVALID_ARGUMENT, and FAILED_PRECONDITION if the agent does not take it.
+        """
+        await self.get(conversation_id)
+        options = await self._options(conversation_id)
+        if self._choosing.offered is None:
+            message = self._trouble or "the agent has not started yet"
+            raise Failure(Code.UNAVAILABLE, message, retryable=True)
+        check_choice(options, option_id, value)
+        agent, lock = self._running(conversation_id), self._lock(conversation_id)
+        if agent is not None and not agent.busy and not lock.locked():
+            async with lock:
+                try:
+                    await agent.choose(option_id, value)
+                except Failure:
+                    if agent.usable:
+                        raise
+        await self._choosing.keep(conversation_id, option_id, value)
+        return await self.options(conversation_id)
+
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation and end its agent. Raises Failure: NOT_FOUND."""
         self._agents.end(conversation_id)
         await super().delete(conversation_id)
 
-    def _make(self) -> Agent:
-        return Agent(self._start, self._command.identify, self._log, self._timeouts)
+    def _lock(self, conversation_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
+
+    def _running(self, conversation_id: str) -> Agent | None:
+        """Return the conversation's agent, if it has begun and can be used."""
+        agent = self._agents.find(conversation_id)
+        return agent if agent is not None and agent.usable and agent.session_id else None
+
+    async def _options(self, conversation_id: str) -> Options:
+        """Return what the conversation's agent offers, or would offer. Raises Failure."""
+        if conversation_id and self._choosing.offered is None and not self._trouble:
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look(conversation_id))
+            await asyncio.wait([self._looking], timeout=LOOK)
+        agent = self._running(conversation_id)
+        return (self._choosing.offered or Options()) if agent is None else agent.options
+
+    async def _look(self, conversation_id: str) -> None:
+        """Start the conversation's agent, to see what it offers."""
+        try:
+            ticket = self._turns.enter("")
+            try:
+                async with aclosing(ticket.turn()) as waiting:
+                    async for _ in waiting:
+                        pass
+                async with self._lock(conversation_id):
+                    agent = await self._take(conversation_id)
+                    self._agents.release(conversation_id, agent)
+            finally:
+                ticket.leave()
+        except Failure as failure:
+            self._report(f"acp: {failure.message}")
+        finally:
+            self._looking = None
+
+    async def _take(self, name: str) -> Agent:
+        """Return the agent of a conversation; start it if it does not run. Raises Failure."""
+
+        def make() -> Agent:
+            listener = self._news.of(name)
+            return Agent(self._start, self._command.identify, self._log, self._timeouts, listener)
+
+        return await self._agents.take(name, make, lambda agent: self._begin(name, agent))
 
     async def _start_process(
         self, received: Callable[[bytes], None], ended: Callable[[str], None]
@@ -191,6 +295,8 @@ class AcpBackend(StoredConversations):
             self._trouble = failure.message
             raise
         self._trouble = ""
+        self._choosing.learn(agent)
+        self._news.of(conversation_id).changed({})
         if agent.session_id != known:
             kept = json.dumps(
                 {

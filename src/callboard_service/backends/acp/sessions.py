@@ -1,13 +1,15 @@
-"""An agent's session for one conversation: begin it or load it, and set its mode."""
+"""An agent's session for one conversation: begin it or load it, and set its options."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from actors import Code, Failure
+from callboard.v1.chat_pb2 import SessionOption
 from callboard_service import __version__
 from callboard_service.backends.acp.connection import Connection, Refused
 from callboard_service.backends.acp.failures import LOGIN, login_needed
+from callboard_service.backends.acp.options import CONFIGURE, AgentOption, Options
 from callboard_service.backends.fields import Table, table, tables, text
 
 PROTOCOL: Final = 1
@@ -99,52 +101,69 @@ async def begin_session(
 
 
 async def set_mode(
-    connection: Connection, session: AgentSession, mode: str, seconds: float
+    connection: Connection, session: AgentSession, options: Options, mode: str, seconds: float
 ) -> None:
     """Set the session's mode and check that it is set. Raises Failure.
 
     Agents answer `{}` also for modes that they do not have, so the mode must be one that they
     offer.
     """
-    option = mode_option(session.state)
+    option = next(
+        (one for one in options.all() if one.category == SessionOption.CATEGORY_MODE), None
+    )
     if option is not None:
-        _check_offered(mode, [text(choice, "value") for choice in choices_of(option)])
-        if text(option, "currentValue") == mode:
-            return
-        params = {"sessionId": session.id, "configId": text(option, "id"), "value": mode}
-        state = await _set(connection, "session/set_config_option", params, seconds)
-        changed = mode_option(state)
-        if changed is None or text(changed, "currentValue") != mode:
-            raise Failure(Code.FAILED_PRECONDITION, f"the agent did not take the mode {mode!r}")
+        _check_offered(mode, list(option.choices))
+        await set_option(connection, session.id, options, option.id, mode, seconds)
         return
-    modes = table(session.state, "modes")
-    offered = [text(one, "id") for one in tables(modes, "availableModes")]
-    if offered or not session.continued:  # some agents do not list them again
-        _check_offered(mode, offered)
-    if text(modes, "currentModeId") != mode:
-        await _set(
-            connection, "session/set_mode", {"sessionId": session.id, "modeId": mode}, seconds
-        )
+    if not session.continued:  # some agents do not list them again
+        _check_offered(mode, [])
+    params = {"sessionId": session.id, "modeId": mode}
+    await _set(connection, "session/set_mode", params, seconds)
 
 
-def mode_option(state: Table) -> Table | None:
-    """Return the option that is the session's mode; None if there is none."""
-    options = tables(state, "configOptions")
-    return next((one for one in options if text(one, "category") == "mode"), None)
+async def set_option(
+    connection: Connection,
+    session_id: str,
+    options: Options,
+    option_id: str,
+    value: str,
+    seconds: float,
+) -> None:
+    """Set an option that the agent offers, unless it has the value, and check that it is set.
+
+    Raises Failure: INVALID_ARGUMENT if there is no such option or choice, FAILED_PRECONDITION if
+    the agent does not take it.
+    """
+    option = check_choice(options, option_id, value)
+    if option.current == value:
+        return
+    was, setting = option.current, option.setting(value)
+    params = {"sessionId": session_id, **setting.params}
+    state = await _set(connection, setting.method, params, seconds)
+    options.take_state(state)
+    changed = options.find(option_id)
+    if setting.method != CONFIGURE and changed is not None and changed.current == was:
+        changed.current = value  # these answers do not say what is set
+    if changed is None or changed.current != value:
+        message = f"the agent did not take the {option.name.lower()} {value[:80]!r}"
+        raise Failure(Code.FAILED_PRECONDITION, message)
 
 
-def choices_of(option: Table) -> list[Table]:
-    """Return the choices of an option, also those that are in groups."""
-    choices: list[Table] = []
-    for choice in tables(option, "options"):
-        choices += tables(choice, "options") if "options" in choice else [choice]
-    return choices
+def check_choice(options: Options, option_id: str, value: str) -> AgentOption:
+    """Return the option that has this choice. Raises Failure: INVALID_ARGUMENT."""
+    option = options.find(option_id)
+    if option is None:
+        raise Failure(Code.INVALID_ARGUMENT, f"there is no option {option_id[:80]!r}")
+    if value not in option.choices:
+        message = f"the option {option_id[:80]!r} has no choice {value[:80]!r}"
+        raise Failure(Code.INVALID_ARGUMENT, message)
+    return option
 
 
 def _check_offered(mode: str, offered: list[str]) -> None:
     if mode not in offered:
         known = ", ".join(offered[:20]) or "it has none"
-        message = f"the agent has no mode {mode[:80]!r} (acp_mode); its modes: {known[:500]}"
+        message = f"the agent has no mode {mode[:80]!r}; its modes: {known[:500]}"
         raise Failure(Code.FAILED_PRECONDITION, message)
 
 

@@ -18,10 +18,10 @@ from callboard_service.backends.acp.connection import Connection, Process, Refus
 from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.jsonrpc import Notification, Request
 from callboard_service.backends.acp.known import KnownAgent
+from callboard_service.backends.acp.options import choices_of
 from callboard_service.backends.acp.sessions import (
     AgentInfo,
     begin_session,
-    choices_of,
     introduce,
 )
 from callboard_service.backends.fields import Table, table, tables, text

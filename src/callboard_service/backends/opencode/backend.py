@@ -1,7 +1,7 @@
 """The backend `opencode`: it attaches to a running server or starts its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +17,7 @@ from callboard.v1.chat_pb2 import (
     SessionList,
     SteerEvent,
 )
-from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent
+from callboard_service.backends.base import PAGE_BYTES, Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fields import Table
 from callboard_service.backends.opencode.aborts import AbortMessage, AbortReply, Quiet, remove
 from callboard_service.backends.opencode.api import Address, known
@@ -110,7 +110,7 @@ class OpenCodeBackend(WithoutExtras):
         """Return whether turns can be read and written, as last known."""
         return self._turns.store_health()
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def watch(self, changed: TellChange) -> None:
         """Call `changed` with each conversation that the server changes between two replies."""
         self._hub.changed = changed
 
