@@ -11,6 +11,7 @@ It needs only the standard library.
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -32,7 +33,8 @@ class Traits:
     answer to set_mode and set_config_option; None: an error, unless it has options. options: its
     configOptions, which can be set. new_error: the answer to session/new.
     version: that it speaks; None: it does not say. session: the id of its sessions. silent: it
-    answers nothing. cancel: what it does when it is told to cancel:
+    answers nothing. stubborn: it ends only when it is killed. cancel: what it does when it is told
+    to cancel:
         "cancelled", "end_turn", "error": it answers the prompt so.
         "ignore": nothing.
         "waits": it waits for the answer to its permission, and then answers with cancelled.
@@ -53,6 +55,7 @@ class Traits:
     version: int | None = 1
     session: str = SESSION
     silent: bool = False
+    stubborn: bool = False
 
 
 def script(*steps: Step) -> str:
@@ -317,7 +320,7 @@ class FakeProcess:
     async def drained(self) -> None:
         pass
 
-    async def close(self, *, patience: float = 8.0) -> None:
+    async def close(self, *, patience: float, grace: float) -> None:
         self.closed = True
 
 
@@ -366,8 +369,12 @@ def main() -> None:
         sys.stdout.flush()
 
     agent = ScriptedAgent(traits, out, os._exit)
+    if traits.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:
         agent.receive(json.loads(line))
+    while traits.stubborn:
+        signal.pause()
 
 
 if __name__ == "__main__":

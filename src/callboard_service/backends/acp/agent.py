@@ -50,7 +50,8 @@ class AcpTimeouts:
     agent is silent; doubled each time. underway: until a prompt counts as begun, and can be
     cancelled, although nothing has been seen of it. cancel: for the answer to a cancelled prompt,
     before the process is ended. close: for the process to end by itself. choose: for it to take an
-    option.
+    option. hurry: in place of `close` when the service stops, and then again between SIGTERM and
+    SIGKILL.
     """
 
     start: float = 120.0
@@ -59,6 +60,7 @@ class AcpTimeouts:
     cancel: float = 5.0
     close: float = 8.0
     choose: float = 10.0
+    hurry: float = 1.0
 
 
 DEFAULT_TIMEOUTS: Final = AcpTimeouts()
@@ -107,6 +109,8 @@ class Agent:
         self._turn: RunningTurn | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._hurried = False
+        self._hurrying: asyncio.Task[None] | None = None
         self._usage: UsageEvent | None = None
 
     @property
@@ -344,9 +348,22 @@ class Agent:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
 
+    def hurry(self) -> None:
+        """Leave the process less time to end, also if that has begun: the service is stopping."""
+        self._hurried = True
+        if self._closing is not None:
+            self._hurrying = asyncio.create_task(self._end_process())
+
     async def _close(self) -> None:
         running = self._turn
         if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
             self._settle(running.turn.permissions.close(), running)
-        await self._connection.close(patience=self._timeouts.close)
+        await self._end_process()
+
+    async def _end_process(self) -> None:
+        times = self._timeouts
+        if self._hurried:
+            await self._connection.close(patience=times.hurry, grace=times.hurry)
+        else:
+            await self._connection.close(patience=times.close)

@@ -36,7 +36,7 @@ class Agents:
         self._limit = limit
         self._now = now
         self._places: dict[str, _Place] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], Agent] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -98,8 +98,8 @@ class Agents:
             return None
         place.agent.close_soon()
         task = asyncio.create_task(place.agent.close())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._ending[task] = place.agent
+        task.add_done_callback(self._ending.pop)
         return task
 
     def sweep(self) -> None:
@@ -112,8 +112,10 @@ class Agents:
                 self.end(name)
 
     async def close(self) -> None:
-        """End all agents; none starts afterwards."""
+        """End all agents, in a hurry; none starts afterwards."""
         self._closed = True
+        for agent in (*(place.agent for place in self._places.values()), *self._ending.values()):
+            agent.hurry()
         for name in list(self._places):
             self.end(name)
         while self._ending:

@@ -42,8 +42,8 @@ MAX_WAITING: Final = 64
 LOOK: Final = 10.0
 """Seconds that the options are waited for if no agent has told any yet."""
 
-SHUTDOWN: Final = 15.0
-"""Seconds that all agents have to end when the service stops."""
+SHUTDOWN: Final = 3.5
+"""Seconds that all agents have to end when the service stops, which has four seconds for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeAlias
 
 from actors import Code, Failure
 from callboard_service.backends.acp.failures import failure_of
+from callboard_service.backends.acp.guardian import GRACE
 from callboard_service.backends.acp.jsonrpc import (
     METHOD_NOT_FOUND,
     Noise,
@@ -36,8 +37,8 @@ class Process(Protocol):
     async def drained(self) -> None:
         """Wait while much is unsent."""
 
-    async def close(self, *, patience: float = 8.0) -> None:
-        """End it, and every process that it left."""
+    async def close(self, *, patience: float, grace: float) -> None:
+        """End it, and every process that it left. May be called again, with less patience."""
 
 
 StartProcess: TypeAlias = Callable[
@@ -141,11 +142,11 @@ class Connection:
         if self._process is not None and self.lost is None:
             await self._process.drained()
 
-    async def close(self, *, patience: float = 8.0) -> None:
+    async def close(self, *, patience: float, grace: float = GRACE) -> None:
         """End the process; see `AgentProcess.close`."""
         self._ended("the agent was told to end")
         if self._process is not None:
-            await self._process.close(patience=patience)
+            await self._process.close(patience=patience, grace=grace)
 
     def quoted(self) -> str:
         """Return what the agent printed besides messages, to be added to a message; or nothing."""
