@@ -30,6 +30,10 @@ async def stop(client: Contract, conversation: str) -> Any:
     return (await client.call(stop_turn=request)).turn
 
 
+def named(conversation: str) -> Any:
+    return message("ListOptionsRequest", session_id=conversation)
+
+
 async def began(client: Contract, service: ServiceProcess, text: str) -> tuple[str, Any]:
     """Begin a conversation whose first reply is this text; return it and its agent's process."""
     before = agents(service)
@@ -174,6 +178,24 @@ async def test_a_second_window_sees_the_permission_and_answers_it(
             if one.event.HasField("completed"):
                 break
         assert "".join(one.token.text for one in followed) == "both"
+
+
+async def test_the_options_are_listed_chosen_and_set_in_a_new_process(
+    client: Contract, service: ServiceProcess
+) -> None:
+    conversation, agent = await began(client, service, "here")
+    shown = (await client.call(list_options=named(conversation))).option_list
+    assert {one.id: one.current for one in shown.options}["mode"] == "build"
+    request = message("SetOptionRequest", session_id=conversation, option_id="mode", value="plan")
+    chosen = (await client.call(set_option=request)).option_list
+    assert {one.id: one.current for one in chosen.options}["mode"] == "plan"
+    agent.kill()
+    await asyncio.to_thread(agent.wait, 20)
+    assert text_of(await client.reply(conversation, script([say("back")]))) == "back"
+    kept = (await client.call(list_options=named(conversation))).option_list
+    assert {one.id: one.current for one in kept.options}["mode"] == "plan"
+    unknown = message("SetOptionRequest", session_id=conversation, option_id="mode", value="x")
+    assert (await client.call(set_option=unknown)).error.code == "INVALID_ARGUMENT"
 
 
 async def test_a_failure_of_the_model_server_is_an_error_for_a_person(client: Contract) -> None:
