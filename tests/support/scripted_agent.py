@@ -28,13 +28,13 @@ class Traits:
     """What is special about the agent.
 
     name: in agentInfo; empty: it sends none. bare: it sends no capabilities either. loads: its
-    sessions can be loaded. history: updates that it sends while it loads one. before: updates
-    before `session/new` is answered; after: right after it. state: more of that answer. sets: the
-    answer to set_mode and set_config_option; None: an error, unless it has options. options: its
-    configOptions, which can be set. new_error: the answer to session/new.
-    version: that it speaks; None: it does not say. session: the id of its sessions. silent: it
-    answers nothing. stubborn: it ends only when it is killed. cancel: what it does when it is told
-    to cancel:
+    sessions can be loaded. accepts: its promptCapabilities. history: updates that it sends while
+    it loads one. before: updates before `session/new` is answered; after: right after it. state:
+    more of that answer. sets: the answer to set_mode and set_config_option; None: an error, unless
+    it has options. options: its configOptions, which can be set. new_error: the answer to
+    session/new. version: that it speaks; None: it does not say. session: the id of its sessions.
+    silent: it answers nothing. stubborn: it ends only when it is killed. cancel: what it does when
+    it is told to cancel:
         "cancelled", "end_turn", "error": it answers the prompt so.
         "ignore": nothing.
         "waits": it waits for the answer to its permission, and then answers with cancelled.
@@ -44,6 +44,7 @@ class Traits:
     name: str = "scripted"
     bare: bool = False
     loads: bool = False
+    accepts: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     before: Sequence[Mapping[str, Any]] = ()
     after: Sequence[Mapping[str, Any]] = ()
@@ -216,7 +217,9 @@ class ScriptedAgent:
         if traits.version is not None:
             answer["protocolVersion"] = traits.version
         if not traits.bare:
-            answer["agentCapabilities"] = {"loadSession": traits.loads}
+            answer["agentCapabilities"] = {
+                "loadSession": traits.loads, "promptCapabilities": traits.accepts,
+            }  # fmt: skip
             answer["authMethods"] = [{"id": "login", "name": "Log in", "description": "Run login"}]
         if traits.name:
             answer["agentInfo"] = {"name": traits.name, "version": "1"}

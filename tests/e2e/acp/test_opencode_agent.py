@@ -180,6 +180,19 @@ async def test_a_second_window_sees_the_permission_and_answers_it(
         assert "".join(one.token.text for one in followed) == "both"
 
 
+async def test_a_text_that_is_attached_reaches_the_model(
+    client: Contract, llm: ScriptedLLM
+) -> None:
+    conversation = await client.conversation("attached")
+    note = message("Attachment", name="a b.txt", media_type="text/plain", data=b"a note")
+    text = script([say("seen")])
+    send = message("SendMessageRequest", session_id=conversation, text=text, attachments=[note])
+    stream = client.answers(await client.open(send_message=send))
+    assert text_of([one async for one in stream]) == "seen"
+    asked = [str(one.body["messages"]) for one in llm.asked]
+    assert any("a%20b.txt]\\na note" in one for one in asked)
+
+
 async def test_the_options_are_listed_chosen_and_set_in_a_new_process(
     client: Contract, service: ServiceProcess
 ) -> None:

@@ -5,9 +5,8 @@ what it sends outside of a turn is no answer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,10 +28,11 @@ from callboard_service.backends.acp.sessions import (
     set_mode,
     set_option,
 )
+from callboard_service.backends.acp.timeouts import AcpTimeouts
 from callboard_service.backends.acp.titles import title_of
 from callboard_service.backends.acp.turn import Turn, late_usage
 from callboard_service.backends.base import Prompt, ReplyEvent
-from callboard_service.backends.fields import Table, text
+from callboard_service.backends.fields import Table, table, text
 
 NEVER_ASKS: Final = "This agent runs commands without asking."
 FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conversation."
@@ -40,30 +40,6 @@ TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
 
 NO_SESSION: Final = AgentSession("", continued=False, state={})
 GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
-
-
-@dataclass(frozen=True, slots=True)
-class AcpTimeouts:
-    """Times in seconds.
-
-    start: for each of the calls before the first prompt. silence: until a person is told that the
-    agent is silent; doubled each time. underway: until a prompt counts as begun, and can be
-    cancelled, although nothing has been seen of it. cancel: for the answer to a cancelled prompt,
-    before the process is ended. close: for the process to end by itself. choose: for it to take an
-    option. hurry: in place of `close` when the service stops, and then again between SIGTERM and
-    SIGKILL.
-    """
-
-    start: float = 120.0
-    silence: float = 60.0
-    underway: float = 0.3
-    cancel: float = 5.0
-    close: float = 8.0
-    choose: float = 10.0
-    hurry: float = 1.0
-
-
-DEFAULT_TIMEOUTS: Final = AcpTimeouts()
 
 
 class Listener(Protocol):
@@ -134,6 +110,11 @@ class Agent:
         return self._turn is not None
 
     @property
+    def accepts(self) -> Table:
+        """What it takes in a prompt besides text: its promptCapabilities."""
+        return table(self._info.capabilities, "promptCapabilities")
+
+    @property
     def can_load(self) -> bool:
         """Whether another process can continue its session."""
         return bool(self._info.loading)
@@ -180,8 +161,13 @@ class Agent:
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
 
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
-        """Send the prompt and yield the reply. Closing the generator stops it. Raises Failure."""
+    async def reply(
+        self, prompt: Prompt, blocks: Sequence[Table]
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Send the prompt as `blocks` and yield the reply. Raises Failure.
+
+        Closing the generator stops the reply.
+        """
         await self.settle()
         if not self.usable:
             raise GONE.alone()
@@ -193,8 +179,7 @@ class Agent:
         running = self._turn = RunningTurn(Turn(prompt.turn_id, self._quirks))
         answers: asyncio.Task[None] | None = None
         try:
-            block = {"type": "text", "text": prompt.text}
-            params = {"sessionId": self.session_id, "prompt": [block]}
+            params = {"sessionId": self.session_id, "prompt": blocks}
             self._connection.request("session/prompt", params, self._finished(running))
             await self._connection.drained()
             while not running.over:

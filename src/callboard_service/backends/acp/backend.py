@@ -14,8 +14,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
-from callboard.v1.chat_pb2 import CommandList, OptionList
-from callboard_service.backends.acp.agent import DEFAULT_TIMEOUTS, AcpTimeouts, Agent
+from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList
+from callboard_service.backends.acp.agent import Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
@@ -24,8 +24,10 @@ from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.known import KnownAgent, known_agents
 from callboard_service.backends.acp.news import News
 from callboard_service.backends.acp.options import Options
+from callboard_service.backends.acp.prompts import blocks_of, check
 from callboard_service.backends.acp.quirks import agent_of_command, agent_of_name
 from callboard_service.backends.acp.sessions import check_choice
+from callboard_service.backends.acp.timeouts import DEFAULT_TIMEOUTS, AcpTimeouts
 from callboard_service.backends.base import Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.fields import as_table, text
@@ -101,7 +103,7 @@ class AcpBackend(StoredConversations):
     """
 
     name = "acp"
-    features: Collection[str] = ("commands", "options", "search")
+    features: Collection[str] = ("commands", "images", "options", "search", "uploads")
 
     def __init__(
         self,
@@ -126,6 +128,8 @@ class AcpBackend(StoredConversations):
         """Those that an agent told last; agents of one command have much the same."""
         self._choosing = Choosing(self, command.shown)
         self._news = News(self, self._choosing, self.options)
+        self._images = True
+        """Whether the agent takes images; until one has started, that is taken for granted."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Held while a conversation's agent starts, or takes an option."""
         self._looking: asyncio.Task[None] | None = None
@@ -162,11 +166,13 @@ class AcpBackend(StoredConversations):
                     await agent.settle()
                     if agent.usable:
                         await self._choosing.apply(name, agent)
+                    read = self.attachments.read
+                    blocks = await blocks_of(prompt.text, prompt.attachments, agent.accepts, read)
                 except BaseException:
                     self._agents.release(name, agent)
                     raise
             try:
-                async with aclosing(agent.reply(prompt)) as events:
+                async with aclosing(agent.reply(prompt, blocks)) as events:
                     async for event in events:
                         yield event
             finally:
@@ -180,6 +186,13 @@ class AcpBackend(StoredConversations):
         await self.get(conversation_id)
         agent = self._agents.find(conversation_id)
         return (agent and agent.commands) or self._commands
+
+    def check_attachments(self, attachments: Sequence[Attachment]) -> None:
+        """Raise Failure, INVALID_ARGUMENT, for what the agent does not take, as far as known.
+
+        Before an agent has started, images are admitted; the reply fails if it does not take them.
+        """
+        check(attachments, images=self._images)
 
     async def options(self, conversation_id: str) -> OptionList:
         """Return the options of the conversation's agent; of a new session if it does not run.
@@ -296,6 +309,7 @@ class AcpBackend(StoredConversations):
             raise
         self._trouble = ""
         self._choosing.learn(agent)
+        self._images = agent.accepts.get("image") is True
         self._news.of(conversation_id).changed({})
         if agent.session_id != known:
             kept = json.dumps(
