@@ -4,8 +4,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from actors import Code, Failure
-from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, TurnState
+from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, ToolResultEvent, TurnState
 from callboard_service.chat.messages import Answer
+from callboard_service.chat.record import CUT_OFF
 from callboard_service.chat.turn import OpenTurn, fits
 
 if TYPE_CHECKING:
@@ -86,13 +87,23 @@ def settle(turn: OpenTurn) -> None:
                 reply.send(closed)
 
 
-def closings(turn: OpenTurn) -> list[AskClosed]:
-    """Return the events that close the asks which are open when the turn ends."""
-    return [AskClosed(ask_id=ask_id) for ask_id in turn.output.record.asks]
+def closings(turn: OpenTurn, *, failed: bool) -> list[ToolResultEvent | AskClosed]:
+    """Return the events that close what is open when the turn ends.
+
+    These are the asks and, if the turn was stopped or has `failed`, the tool calls.
+    """
+    record = turn.output.record
+    calls = record.calls if failed else ()
+    return [
+        *(ToolResultEvent(call_id=one, output=CUT_OFF, is_error=True) for one in calls),
+        *(AskClosed(ask_id=ask_id) for ask_id in record.asks),
+    ]
 
 
-def close_all(conversation: "Conversation", turn: OpenTurn, closed: list[AskClosed]) -> None:
-    """Close these asks, also for those who answered them in vain."""
+def close_all(
+    conversation: "Conversation", turn: OpenTurn, closed: list[ToolResultEvent | AskClosed]
+) -> None:
+    """Close what was open, also for those who answered an ask in vain."""
     for event in closed:
         turn.output.record.add(event)
         conversation.log.add(turn.id, event)

@@ -40,7 +40,7 @@ async def end(conversation: "Conversation", turn: OpenTurn, down: Down) -> None:
     output = turn.output
     output.over = True
     failure = _failure_of(turn, down)
-    closed = asks.closings(turn)
+    closed = asks.closings(turn, failed=failure is not None)
     if output.steers:
         await queueing.queue_unused(conversation, turn)
     following = next(iter(conversation.queue), None)
@@ -96,7 +96,7 @@ async def interrupt(conversation: "Conversation", turn: OpenTurn) -> None:
     if turn.output.resumed:
         return
     turn.output.over = True
-    closed = asks.closings(turn)
+    closed = asks.closings(turn, failed=True)
     await conversation.journal.end(
         conversation.id,
         turn.id,

@@ -29,6 +29,9 @@ from callboard_service.backends.base import TurnEvent
 MAX_TURN_BYTES: Final = 8 * 1024 * 1024
 """The most that one turn may produce."""
 
+CUT_OFF: Final = "The reply ended before the tool did. The tool may still be running."
+"""The result of a tool call that was open when its turn was stopped or failed."""
+
 EVENT_BYTES: Final = 16
 """Bytes counted for each event besides its content."""
 
@@ -71,6 +74,8 @@ class TurnRecord:
         """The latest usage that was reported."""
         self.asks: dict[str, AskEvent] = {}
         """The asks that are open."""
+        self.calls: dict[str, None] = {}
+        """The tool calls that have no result."""
         self.closed: dict[str, AskClosed] = {}
         """The asks that were settled."""
 
@@ -116,7 +121,8 @@ class TurnRecord:
     def add(self, event: TurnEvent) -> int:
         """Add an event and return its size. Raises Failure, and adds nothing, if it does not fit.
 
-        A notice that discards tokens gets `keep_text_bytes`. The end of an open ask always fits.
+        A notice that discards tokens gets `keep_text_bytes`. The end of an open ask, and
+        of a tool call that was cut off, always fit.
         """
         size = self.check(event)
         self._bytes += size + EVENT_BYTES
@@ -126,6 +132,10 @@ class TurnRecord:
                     event.keep_text_bytes = self._discard(event.discard_tokens)
             case UsageEvent():
                 self.usage = event
+            case ToolCallEvent():
+                self.calls[event.call_id] = None
+            case ToolResultEvent():
+                self.calls.pop(event.call_id, None)
             case AskEvent():
                 self.asks[event.ask_id] = event
             case AskClosed():
@@ -141,11 +151,15 @@ class TurnRecord:
     def check(self, event: TurnEvent) -> int:
         """Return the event's size. Raises Failure if it does not fit."""
         size = event.ByteSize()
-        if self._bytes + size + EVENT_BYTES > MAX_TURN_BYTES and not (
-            isinstance(event, AskClosed) and event.ask_id in self.asks
-        ):
+        if self._bytes + size + EVENT_BYTES > MAX_TURN_BYTES and not self._closes(event):
             raise too_long()
         return size
+
+    def _closes(self, event: TurnEvent) -> bool:
+        """Return whether an event must fit, because it closes what is open."""
+        if isinstance(event, ToolResultEvent):
+            return event.output == CUT_OFF and event.call_id in self.calls
+        return isinstance(event, AskClosed) and event.ask_id in self.asks
 
     def events(self) -> Iterator[ConversationEvent]:
         """Yield the events so far, as a snapshot has them: without position and turn."""

@@ -15,9 +15,12 @@ from callboard.v1.chat_pb2 import (
     SendMessageRequest,
     SessionDeleted,
     StopTurnRequest,
+    ToolCallEvent,
+    ToolResultEvent,
     TurnInfo,
     TurnState,
 )
+from callboard_service.chat.record import CUT_OFF
 from callboard_service.chat.sending import SendMessage
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, failure_of, text_of
@@ -88,6 +91,33 @@ async def test_a_stop_by_another_request_cancels_the_turn(actor_system: ActorSys
             assert stopped.state == TurnState.TURN_STATE_CANCELLED
         assert (await failure_of(stream))[0].code is Code.CANCELLED
         assert await talk.kept() == ["hi", "> a", "! CANCELLED"]
+
+
+@pytest.mark.parametrize("how", ["stop", "complete"])
+async def test_a_tool_call_that_a_stop_cuts_off_has_a_result(
+    actor_system: ActorSystem, how: str
+) -> None:
+    """A call of a turn that ends by itself may have none: nobody said that it runs."""
+    cues = Cues()
+    async with conversing(ScriptedBackend(cues), actor_system) as talk:
+        following = await followed(talk)
+        stream = send(talk, "hi")
+        for call_id in ("done", "open"):
+            cues.give(ToolCallEvent(call_id=call_id, name="bash"))
+        cues.give(ToolResultEvent(call_id="done", output="fine"))
+        await until(following, "tool_result")
+        if how == "stop":
+            await talk.calls.call(StopTurnRequest(session_id=talk.conversation), TurnInfo)
+            await failure_of(stream)
+        else:
+            cues.give(ChatCompleted())
+            _ = [event async for event in stream]
+        await talk.idle()
+        results = [one.tool_result for one in await talk.entries() if one.HasField("tool_result")]
+        cut_off = ToolResultEvent(call_id="open", output=CUT_OFF, is_error=True)
+        assert results[1:] == ([cut_off] if how == "stop" else [])
+        if how == "stop":
+            assert (await until(following, "tool_result"))[-1].tool_result == cut_off
 
 
 async def test_a_stop_of_everything_empties_the_queue(actor_system: ActorSystem) -> None:

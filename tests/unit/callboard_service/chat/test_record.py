@@ -13,7 +13,7 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
 )
 from callboard_service.chat import record as records
-from callboard_service.chat.record import TurnRecord
+from callboard_service.chat.record import CUT_OFF, TurnRecord
 
 
 def texts(record: TurnRecord) -> list[str]:
@@ -127,3 +127,15 @@ def test_an_open_ask_can_be_closed_in_a_turn_that_is_full(monkeypatch: pytest.Mo
     assert texts(record) == ["ask", "ask_closed"]
     with pytest.raises(Failure):
         record.add(AskClosed(ask_id="1"))
+
+
+def test_an_open_tool_call_can_be_cut_off_in_a_turn_that_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = TurnRecord()
+    record.add(ToolCallEvent(call_id="1"))
+    monkeypatch.setattr(records, "MAX_TURN_BYTES", 1)
+    record.add(ToolResultEvent(call_id="1", output=CUT_OFF))
+    assert texts(record) == ["tool_call", "tool_result"]
+    with pytest.raises(Failure):
+        record.add(ToolResultEvent(call_id="1", output=CUT_OFF))
