@@ -14,6 +14,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.acp.calls import Calls
 from callboard_service.backends.acp.known import Quirk
 from callboard_service.backends.acp.outputs import text_of_block
+from callboard_service.backends.acp.repeats import Repeats
 from callboard_service.backends.base import ReplyEvent
 from callboard_service.backends.bounds import MAX_REPLY_BYTES, too_long
 from callboard_service.backends.fields import (
@@ -32,6 +33,7 @@ MAX_PLAN: Final = 64 * 1024
 """Characters of a plan; each step counts 64 more."""
 
 AGAIN: Final = "The agent begins this text again."
+DOUBLED: Final = "The agent may have begun its answer again, so a part of it may be here twice."
 COMPACTING: Final = "The agent shortens what it remembers of the conversation."
 
 _STEPS: Final = {
@@ -52,6 +54,7 @@ class Updates:
         self._text = Joined()
         self._thought = Joined()
         self._message_id = ""
+        self._repeats = Repeats()
         self._here = 0
         """Tokens of text since the last tool call; they are what a retry repeats."""
 
@@ -90,7 +93,7 @@ class Updates:
         """Return the notice that what was said since the last tool call comes again."""
         if not self._here:
             return []
-        void, self._here = self._here, 0
+        void, self._here, self._repeats = self._here, 0, Repeats()
         return [ChatNotice(message=AGAIN, discard_tokens=void)]
 
     def end(self, *, failed: bool) -> list[ReplyEvent]:
@@ -114,6 +117,8 @@ class Updates:
             _check(self._text, "reply")
             self._here += 1
             events.append(ChatToken(text=said))
+            if self._repeats.begins_again(said):
+                events.append(ChatNotice(message=DOUBLED))
         return events
 
     def _think(self, update: Table) -> list[ReplyEvent]:
@@ -122,7 +127,7 @@ class Updates:
         return [ReasoningToken(text=said)] if said else []
 
     def _call(self, update: Table, *, begins: bool) -> list[ReplyEvent]:
-        self._here, self._message_id = 0, ""
+        self._here, self._message_id, self._repeats = 0, "", Repeats()
         return [*self.calls.upsert(update, begins=begins)]
 
 

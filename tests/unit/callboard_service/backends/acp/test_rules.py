@@ -26,7 +26,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.acp.agent import FORGOTTEN, NEVER_ASKS, TOOL_LEFT
 from callboard_service.backends.acp.turn import EMPTY
-from callboard_service.backends.acp.updates import AGAIN
+from callboard_service.backends.acp.updates import AGAIN, DOUBLED
 from tests.support.conversing import failure_of, text_of
 from tests.support.scripted_agent import (
     OPTIONS,
@@ -539,6 +539,23 @@ async def test_rule_17_other_text_is_kept_even_if_it_comes_twice(tmp_path: Path)
     async with talking(tmp_path) as talk:
         events = await talk.say(say("a", messageId="1"), say("a", messageId="2"))
         assert text_of(events) == "aa"
+
+
+@pytest.mark.parametrize("between", ["", "and then "])
+async def test_rule_17_text_that_may_be_a_repeat_is_told_of_once(
+    tmp_path: Path, between: str
+) -> None:
+    """It is one if it begins with a piece of its own, as a retry does."""
+    text = [f"piece {number}, " for number in range(12)]
+    pieces = [*text, *([between] if between else []), *text, *text]
+    async with talking(tmp_path) as talk:
+        events = await talk.say(*map(say, pieces))
+        assert text_of(events) == "".join(pieces)
+        assert notices(events) == [DOUBLED]
+        events = await talk.say(*map(say, text), tool("a", title="t"), *map(say, text))
+        assert notices(events) == [], "a tool call is between them"
+        events = await talk.say(say("".join(text)), say(between + text[0]), say("other"))
+        assert notices(events) == []
 
 
 async def test_rule_18_empty_chunks_carry_the_usage(tmp_path: Path) -> None:
