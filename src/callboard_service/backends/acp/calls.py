@@ -4,6 +4,7 @@
 so is what a permission says of its call. Ids are those of one turn: agents use them again.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,16 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.acp.outputs import terminal_output, text_of_content, text_of_raw
 from callboard_service.backends.acp.patches import patches_of
 from callboard_service.backends.bounds import check_room, cut
-from callboard_service.backends.fields import Table, as_tables, name, number, table, tables, text
+from callboard_service.backends.fields import (
+    Table,
+    as_table,
+    as_tables,
+    name,
+    number,
+    table,
+    tables,
+    text,
+)
 from callboard_service.backends.foreign import struct_of
 
 CallEvent: TypeAlias = ToolCallEvent | ToolProgressEvent | ToolResultEvent
@@ -167,7 +177,9 @@ class Calls:
             call = Call(call_id="")
             call.merge(said)
             return call, []
+        told = call.output()
         call.merge(said)
+        call.given = call.given or _arguments(told)
         return call, self._report(call)
 
     def close(self, *, failed: bool) -> list[CallEvent]:
@@ -200,6 +212,18 @@ class Calls:
             return []
         call.reported = event
         return [event]
+
+
+def _arguments(told: str) -> Table:
+    """Return the arguments of a call that a permission is about; empty if they are not told.
+
+    told: what was shown of the call. It has not run, so that this is no output: Kimi sends the
+    arguments that way, and shortens them in its question.
+    """
+    try:
+        return as_table(json.loads(told))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _locations(said: Sequence[Table]) -> list[Location]:
