@@ -25,10 +25,20 @@ WS_VERSION := 8.23.0
 WS := $(BUILD)/ws-$(WS_VERSION)/node_modules/ws/package.json
 OPENCODE_VERSION := 1.18.33
 OPENCODE := $(BUILD)/opencode-$(OPENCODE_VERSION)/node_modules/opencode-ai/bin/opencode.exe
+QWEN_VERSION := 0.24.4
+QWEN := $(BUILD)/qwen-$(QWEN_VERSION)/node_modules/@qwen-code/qwen-code/cli-entry.js
+KIMI_VERSION := 2.1.0
+# Kimi needs a newer Node than some systems have.
+KIMI_NODE := 24.21.0
+KIMI := $(BUILD)/kimi-$(KIMI_VERSION)/node_modules/@moonshot-ai/kimi-code/dist/main.mjs
+FAST_AGENT_VERSION := 0.10.48
+FAST_AGENT := $(BUILD)/fast-agent-$(FAST_AGENT_VERSION)/bin/fast-agent-acp
+# fast-agent needs Python 3.12 or newer.
+FAST_AGENT_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python) $(shell command -v python3.13 || command -v python3.12) $(PYTHON))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults followers killed replay recordings torture soak peers test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
+.PHONY: help setup serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -77,10 +87,13 @@ soak: setup ## Run 1,000 sessions for ten minutes, with disconnects: make soak A
 	@mkdir -p $(BUILD)
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
-peers: ## Install the programs that the tests use, with npm; 360 MB the first time
-	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(PYRIGHT) $(WS); \
-	elif [ '$(CI)' = true ]; then echo 'the OpenCode server, pyright and ws, of the tests, need npm, which was not found' >&2; exit 1; \
-	else echo 'the tests with the OpenCode server, pyright and ws are skipped: they need npm, which was not found'; fi
+agents: setup peers $(KIMI) $(FAST_AGENT) ## Run all scenarios with four real agents, and print a table; ten minutes
+	@AGENTS=all '$(BIN)/python' -m pytest -p no:hypothesispytest -n $(JOBS) --dist loadgroup tests/agents $(ARGS)
+
+peers: ## Install the programs that the tests use, with npm; 500 MB the first time
+	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(QWEN) $(PYRIGHT) $(WS); \
+	elif [ '$(CI)' = true ]; then echo 'the OpenCode server, Qwen Code, pyright and ws, of the tests, need npm, which was not found' >&2; exit 1; \
+	else echo 'the tests with the OpenCode server, Qwen Code, pyright and ws are skipped: they need npm, which was not found'; fi
 
 $(PYRIGHT):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
@@ -90,6 +103,16 @@ $(WS):
 
 $(OPENCODE):
 	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/opencode-$(OPENCODE_VERSION) opencode-ai@$(OPENCODE_VERSION)
+
+$(QWEN):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/qwen-$(QWEN_VERSION) @qwen-code/qwen-code@$(QWEN_VERSION)
+
+$(KIMI):
+	npm install --silent --no-package-lock --no-save --no-audit --no-fund --prefix $(BUILD)/kimi-$(KIMI_VERSION) @moonshot-ai/kimi-code@$(KIMI_VERSION) node@$(KIMI_NODE)
+
+$(FAST_AGENT):
+	'$(FAST_AGENT_PYTHON)' -m venv $(BUILD)/fast-agent-$(FAST_AGENT_VERSION)
+	$(BUILD)/fast-agent-$(FAST_AGENT_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check 'fast-agent-mcp==$(FAST_AGENT_VERSION)'
 
 test-floor: setup ## Test the contract and the wire on the oldest protobuf allowed
 	@'$(BIN)/python' -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(BUILD)/floor -r $(FLOOR_LOCK)

@@ -30,6 +30,7 @@ MODEL = "scripted-1"
 INPUT_TOKENS, OUTPUT_TOKENS = 11, 7
 
 _BEGIN = "script:"
+_REMINDER = "<system-reminder>"
 
 
 def say(*pieces: str) -> Step:
@@ -115,7 +116,7 @@ class ScriptedLLM:
 
     def about(self, text: str) -> list[Asked]:
         """Return the requests that this user message led to."""
-        return [asked for asked in self.asked if asked.text == text]
+        return [asked for asked in self.asked if text in asked.text]
 
     def _gate(self, name: str) -> asyncio.Event:
         return self._gates.setdefault(name, asyncio.Event())
@@ -138,7 +139,7 @@ class ScriptedLLM:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         messages = body["messages"]
-        last = max((n for n, m in enumerate(messages) if m["role"] == "user"), default=0)
+        last = max((n for n, m in enumerate(messages) if _is_of_user(m)), default=0)
         text = _text(messages[last]["content"])
         turn = sum(message["role"] == "assistant" for message in messages[last:])
         asked = Asked(body, request.headers.get("Authorization", ""), text)
@@ -226,6 +227,13 @@ class _Stream:
         await self._response.write_eof()
 
 
+def _is_of_user(message: Any) -> bool:
+    """Return whether a message is a user's, and not one that the agent adds."""
+    text = _text(message["content"])
+    added = text.startswith(_REMINDER) and _BEGIN not in text
+    return message["role"] == "user" and not added
+
+
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
@@ -233,7 +241,7 @@ def _text(content: Any) -> str:
 
 
 def _steps(text: str, turn: int) -> Sequence[Step]:
-    begin = text.find(_BEGIN)
+    begin = text.rfind(_BEGIN)  # Qwen sends a message that failed again, before the next one
     if begin < 0:
         return [say("Understood.")]
     with contextlib.suppress(ValueError):
