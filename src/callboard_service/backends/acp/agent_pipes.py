@@ -7,6 +7,9 @@ from typing import Final, cast
 
 from actors import Code, Failure
 
+GRACE: Final = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+
 MAX_UNSENT: Final = 1024 * 1024
 """Unsent bytes above which `AgentPipes.writable` is cleared, until a quarter of that is left."""
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from actors import Code, Failure
-from callboard_service.backends.acp import guardian, guardian_windows
-from callboard_service.backends.acp.agent_pipes import AgentPipes, GuardianLine
+from callboard_service.backends.acp.agent_pipes import GRACE, AgentPipes, GuardianLine
 from callboard_service.backends.redaction import redacted
 from callboard_service.launch import find_program, python_script
+
+GUARDIAN: Final = "guardian_windows.py" if sys.platform == "win32" else "guardian.py"
+"""The guardian's program, in the folder of this module."""
 
 PATIENCE: Final = 8.0
 """Seconds that an agent has to end after its standard input was closed."""
@@ -111,8 +113,9 @@ class AgentProcess:
         self, command: Sequence[str], directory: Path, environment: Mapping[str, str]
     ) -> None:
         loop = asyncio.get_running_loop()
+        program = Path(__file__).with_name(GUARDIAN)
         if sys.platform == "win32":
-            run = python_script(guardian_windows.__file__, str(os.getpid()))
+            run = python_script(str(program), str(os.getpid()))
             await loop.subprocess_exec(
                 lambda: self._pipes, *run, *command, cwd=directory, env=environment
             )
@@ -120,7 +123,7 @@ class AgentProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             await loop.create_unix_connection(lambda: self._guardian, sock=ours)
-            run = python_script(guardian.__file__, str(theirs.fileno()))
+            run = python_script(str(program), str(theirs.fileno()))
             await loop.subprocess_exec(
                 lambda: self._pipes, *run, *command, cwd=directory, env=environment,
                 pass_fds=(theirs.fileno(),), start_new_session=True,
@@ -141,7 +144,7 @@ class AgentProcess:
         """Wait while more than 1 MiB is unsent and the agent may still read it."""
         await self._pipes.writable.wait()
 
-    async def close(self, *, patience: float = PATIENCE, grace: float = guardian.GRACE) -> None:
+    async def close(self, *, patience: float = PATIENCE, grace: float = GRACE) -> None:
         """End the agent and every process that it left; return when none is left.
 
         Its standard input is closed, and it has `patience` seconds to end by itself; then all of

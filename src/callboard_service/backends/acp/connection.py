@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
 from actors import Code, Failure
+from callboard_service.backends.acp.agent_pipes import GRACE
 from callboard_service.backends.acp.failures import failure_of
-from callboard_service.backends.acp.guardian import GRACE
 from callboard_service.backends.acp.jsonrpc import (
     METHOD_NOT_FOUND,
     Noise,

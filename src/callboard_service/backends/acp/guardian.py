@@ -34,6 +34,8 @@ import sys
 import time
 from collections.abc import Callable
 
+assert sys.platform != "win32", "guardian_windows.py is the one for Windows"
+
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL, unless the service says another number."""
 
