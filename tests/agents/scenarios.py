@@ -277,8 +277,10 @@ async def failing(steps: list[Step], cause: str, talk: Talk, *, lasting: bool = 
         outcome = "an error with the cause" if told else "an error without the cause"
     elif "recovered" in said:
         outcome = WORKS if said in ("recovered", "begun recovered") else "works; text comes twice"
+    elif cause and cause in said:
+        outcome = "a text with the cause"
     elif said:
-        outcome = "a text that tells the cause" if cause in said else f"the text {said[:60]!r}"
+        outcome = f"the reply ends with {said[-20:].strip()!r}, and nothing says why"
     else:
         outcome = "an empty turn, shown as one"
     if not lasting:

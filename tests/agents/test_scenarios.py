@@ -15,19 +15,29 @@ from tests.support.peers.scripted_llm import say
 
 RESTART = "the service is restarted"
 
+CUT = "the reply ends with 'begun', and nothing says why"
 NEVER_ASKS = "runs without asking"
 
 DIFFERENCES = {
+    "qwen": {"it cuts a reply off once": CUT},
     "kimi": {
         "a tool that is refused": "does not run; the reply goes on",
+        "it answers 500": "an empty turn, shown as one",
+        "it cuts a reply off once": CUT,
+        "it is down": "an empty turn, shown as one",
     },
     "fast-agent": {
         "thoughts": "not shown",
-        "a tool that is allowed": f"{NEVER_ASKS}; no output is shown",
+        "a tool that is allowed": NEVER_ASKS,
         "a tool that is refused": NEVER_ASKS,
         "a permission that nobody answers": NEVER_ASKS,
         "a second window answers": NEVER_ASKS,
         "stop in a permission": NEVER_ASKS,
+        "stop in a tool": "works; the next reply says that a tool may run on",
+        "the model server answers 401": "a text with the cause",
+        "it answers 500": "a text with the cause",
+        "it cuts a reply off once": "works; text comes twice",
+        "it is down": "a text with the cause",
     },
 }
 """What comes of a scenario with an agent, if it is not what USUAL says."""
