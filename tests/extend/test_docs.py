@@ -26,6 +26,7 @@ class By(Enum):
     FIRST_STEPS = auto()
     OPENAI = auto()
     OPENCODE = auto()
+    ACP = auto()
     PROGRAM = auto()
     EXAMPLES = auto()
     PROJECT = auto()
@@ -64,6 +65,8 @@ def runner_of(page: Path, block: Block) -> By | None:
             return By.OPENAI
         case "README.md", "sh" if "OPENCODE" in block.text:
             return By.OPENCODE
+        case "README.md" | "docs/agents.md", "sh":
+            return By.ACP
         case _ if page == TEMPLATE:
             return By.PROJECT
         case _:
@@ -166,6 +169,22 @@ def test_the_readmes_opencode_servers(checkout: Reader, tmp_path: Path) -> None:
         for command, output in block.commands():
             checkout.give(command, output)
             checkout.give('.venv/bin/callboard chat "Hello?"', "Understood.\n")
+        checkout.stop()
+
+
+def test_an_agent_behind_acp(checkout: Reader, tmp_path: Path) -> None:
+    need_opencode()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "opencode").symlink_to(PROGRAM)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{checkout.environment['PATH']}"
+    with scripted_llm() as llm:
+        own = isolated(tmp_path / "own", llm.url)
+        checkout.environment |= own | {"PATH": path, "CALLBOARD_ACP_ENVIRONMENT": ",".join(own)}
+        first, *others = of(By.ACP)
+        assert all(other.text == first.text for other in others)
+        for command, output in first.commands():
+            checkout.give(command, output)
+        checkout.give('.venv/bin/callboard chat "Hello?"', "Understood.\n")
         checkout.stop()
 
 

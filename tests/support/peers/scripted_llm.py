@@ -241,14 +241,16 @@ def _text(content: Any) -> str:
 
 
 def _steps(text: str, turn: int) -> Sequence[Step]:
-    begin = text.rfind(_BEGIN)  # Qwen sends a message that failed again, before the next one
-    if begin < 0:
-        return [say("Understood.")]
-    with contextlib.suppress(ValueError):
-        turns: Sequence[Sequence[Step]] = json.JSONDecoder().raw_decode(
-            text[begin + len(_BEGIN) :]
-        )[0]["turns"]
-        return turns[turn] if turn < len(turns) else [say("Nothing more.")]
+    # The last script counts: Qwen sends a message that failed again, before the next one. One that
+    # is within another is quoted, and cannot be decoded.
+    begin = text.rfind(_BEGIN)
+    while begin >= 0:
+        with contextlib.suppress(ValueError):
+            turns: Sequence[Sequence[Step]] = json.JSONDecoder().raw_decode(
+                text[begin + len(_BEGIN) :]
+            )[0]["turns"]
+            return turns[turn] if turn < len(turns) else [say("Nothing more.")]
+        begin = text.rfind(_BEGIN, 0, begin)
     return [say("Understood.")]
 
 
