@@ -277,10 +277,12 @@ async def failing(steps: list[Step], cause: str, talk: Talk, *, lasting: bool = 
         outcome = "an error with the cause" if told else "an error without the cause"
     elif "recovered" in said:
         outcome = WORKS if said in ("recovered", "begun recovered") else "works; text comes twice"
-    elif cause and cause in said:
-        outcome = "a text with the cause"
+    elif lasting or (cause and cause in said):  # the model cannot have said it
+        outcome = "a text that tells of it"
+    elif said.startswith("begun ") and said != "begun ":
+        outcome = "the model is asked to go on from there"
     elif said:
-        outcome = f"the reply ends with {said[-20:].strip()!r}, and nothing says why"
+        outcome = f"the text {said[:60]!r}"
     else:
         outcome = "an empty turn, shown as one"
     if not lasting:

@@ -15,15 +15,15 @@ from tests.support.peers.scripted_llm import say
 
 RESTART = "the service is restarted"
 
-CUT = "the reply ends with 'begun', and nothing says why"
+GOES_ON = "the model is asked to go on from there"
 NEVER_ASKS = "runs without asking"
 
 DIFFERENCES = {
-    "qwen": {"it cuts a reply off once": CUT},
+    "qwen": {"it cuts a reply off once": GOES_ON},
     "kimi": {
         "a tool that is refused": "does not run; the reply goes on",
         "it answers 500": "an empty turn, shown as one",
-        "it cuts a reply off once": CUT,
+        "it cuts a reply off once": GOES_ON,
         "it is down": "an empty turn, shown as one",
     },
     "fast-agent": {
@@ -34,10 +34,10 @@ DIFFERENCES = {
         "a second window answers": NEVER_ASKS,
         "stop in a permission": NEVER_ASKS,
         "stop in a tool": "works; the next reply says that a tool may run on",
-        "the model server answers 401": "a text with the cause",
-        "it answers 500": "a text with the cause",
+        "the model server answers 401": "a text that tells of it",
+        "it answers 500": "a text that tells of it",
         "it cuts a reply off once": "works; text comes twice",
-        "it is down": "a text with the cause",
+        "it is down": "a text that tells of it",
     },
 }
 """What comes of a scenario with an agent, if it is not what USUAL says."""
