@@ -277,7 +277,7 @@ async def failing(steps: list[Step], cause: str, talk: Talk, *, lasting: bool = 
         outcome = "an error with the cause" if told else "an error without the cause"
     elif "recovered" in said:
         outcome = WORKS if said in ("recovered", "begun recovered") else "works; text comes twice"
-    elif lasting or (cause and cause in said):  # the model cannot have said it
+    elif said and (lasting or (cause and cause in said)):  # the model cannot have said it
         outcome = "a text that tells of it"
     elif said.startswith("begun ") and said != "begun ":
         outcome = "the model is asked to go on from there"
