@@ -11,6 +11,7 @@ from actors import Code, Failure
 from callboard_service.backends.acp.jsonrpc import RpcError
 from callboard_service.backends.fields import Table, as_table, table, text
 from callboard_service.backends.redaction import readable
+from callboard_service.backends.statuses import CODES, RETRYABLE
 
 LOGIN: Final = -32000
 """JSON-RPC's code for a missing login (ACP, "Authentication"); some agents use it for others."""
@@ -21,18 +22,9 @@ _CODES: Final = {
     LOGIN: Code.UNAUTHENTICATED,
     NOT_FOUND: Code.NOT_FOUND,
     -32601: Code.UNIMPLEMENTED,
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    402: Code.FAILED_PRECONDITION,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    408: Code.DEADLINE_EXCEEDED,
-    413: Code.INVALID_ARGUMENT,
-    429: Code.RESOURCE_EXHAUSTED,
-    504: Code.DEADLINE_EXCEEDED,
+    **CODES,
 }
 _STATUS: Final = re.compile(r"(?:error(?: code)?[: ]+)?([45]\d\d)\b", re.IGNORECASE)
-_RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 _EMPTY_WORDS: Final = ("internal error", "")
 
 
@@ -45,7 +37,7 @@ def failure_of(error: RpcError) -> Failure:
     said = readable(cause_of(error), f"it gave no reason (code {error.code})")
     status = _STATUS.match(said)
     code = _CODES.get(int(status[1]) if status else error.code, Code.UNAVAILABLE)
-    return Failure(code, f"the agent failed: {said}", retryable=code in _RETRYABLE)
+    return Failure(code, f"the agent failed: {said}", retryable=code in RETRYABLE)
 
 
 def cause_of(error: RpcError) -> str:

@@ -9,27 +9,15 @@ from typing import Final
 from actors import Code, Failure
 from callboard_service.backends.fields import Table, number, table, text
 from callboard_service.backends.redaction import readable
+from callboard_service.backends.statuses import CODES, RETRYABLE
 
 STOPPED: Final = "MessageAbortedError"
 
-_STATUS: Final = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    402: Code.FAILED_PRECONDITION,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    408: Code.DEADLINE_EXCEEDED,
-    413: Code.INVALID_ARGUMENT,
-    422: Code.INVALID_ARGUMENT,
-    429: Code.RESOURCE_EXHAUSTED,
-    504: Code.DEADLINE_EXCEEDED,
-}
 _NAMES: Final = {
     "ProviderAuthError": (Code.UNAUTHENTICATED, "the model's server rejected the key"),
     "ContextOverflowError": (Code.FAILED_PRECONDITION, "the conversation is too long"),
     "MessageOutputLengthError": (Code.RESOURCE_EXHAUSTED, "the reply is too long"),
 }
-_RETRYABLE: Final = frozenset({Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
 
 def failure_of(error: Table) -> Failure:
@@ -40,13 +28,13 @@ def failure_of(error: Table) -> Failure:
         return Failure(Code.CANCELLED, "the reply was stopped")
     if name in _NAMES:
         code, meaning = _NAMES[name]
-        return Failure(code, readable(message, meaning), retryable=code in _RETRYABLE)
+        return Failure(code, readable(message, meaning), retryable=code in RETRYABLE)
     if name == "APIError":
         status = number(data, "statusCode")
         lost = status == 0 or status >= 500
-        code = _STATUS.get(status, Code.UNAVAILABLE if lost else Code.FAILED_PRECONDITION)
+        code = CODES.get(status, Code.UNAVAILABLE if lost else Code.FAILED_PRECONDITION)
         said = readable(message, "the model's server failed")
-        return Failure(code, said, retryable=code in _RETRYABLE)
+        return Failure(code, said, retryable=code in RETRYABLE)
     if "Model not found" in message:
         return Failure(Code.INVALID_ARGUMENT, readable(message, "there is no such model"))
     return Failure(Code.INTERNAL, readable(message, "OpenCode failed"))
