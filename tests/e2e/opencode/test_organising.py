@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -32,6 +33,32 @@ def asked(llm: ScriptedLLM, text: str) -> list[str]:
     return [one if isinstance(one, str) else one[0]["text"] for one in said]
 
 
+@asynccontextmanager
+async def seeing(
+    service: ServiceProcess, conversation: str
+) -> AsyncIterator[tuple[AsyncIterator[Any], AsyncIterator[Any]]]:
+    """Watch the list and follow the conversation; yield what comes of both after the beginning."""
+    async with service.connect(features=["follow"]) as other:
+        watch = other.answers(
+            await other.open(watch_sessions=message("WatchSessionsRequest", limit=1))
+        )
+        await until(watch, "session_changed")
+        follow = message("FollowSessionRequest", session_id=conversation)
+        events = other.answers(await other.open(follow_session=follow))
+        await anext(events)
+        yield watch, events
+
+
+async def shows_title(watch: AsyncIterator[Any], events: AsyncIterator[Any]) -> None:
+    """Wait until the model's title has reached the follower and the watcher."""
+    async for seen in events:
+        if seen.event.info.title == "A title":
+            break
+    async for seen in watch:
+        if seen.session_changed.info.title == "A title":
+            break
+
+
 # -- titles and the archive --------------------------------------------------------------------
 
 
@@ -58,14 +85,7 @@ async def test_a_title_that_the_model_gives_reaches_followers_and_watchers(
     """A blank title asks for one."""
     conversation = await client.conversation("mine")
     assert (await update(client, conversation, title=" ")).title.startswith("New session")
-    async with service.connect(features=["follow"]) as other:
-        watch = other.answers(
-            await other.open(watch_sessions=message("WatchSessionsRequest", limit=1))
-        )
-        await until(watch, "session_changed")
-        follow = message("FollowSessionRequest", session_id=conversation)
-        events = other.answers(await other.open(follow_session=follow))
-        await anext(events)
+    async with seeing(service, conversation) as (watch, events):
         # The model gives the title while the reply waits for the answer to the command's ask.
         bash = call("bash", command="true", description="Wait")
         request_id = await client.say(conversation, script([bash], [say("done")]))
@@ -75,12 +95,7 @@ async def test_a_title_that_the_model_gives_reaches_followers_and_watchers(
             pass
         reply = message("AnswerRequest", ask_id=ask.ask_id, answers=["once"])
         await client.send(request_id, answer=reply)
-        async for seen in events:
-            if seen.event.info.title == "A title":
-                break
-        async for seen in watch:
-            if seen.session_changed.info.title == "A title":
-                break
+        await shows_title(watch, events)
 
 
 async def test_a_title_that_comes_after_the_turn_reaches_followers_and_watchers(
@@ -88,14 +103,7 @@ async def test_a_title_that_comes_after_the_turn_reaches_followers_and_watchers(
 ) -> None:
     conversation = await client.conversation("mine")
     await update(client, conversation, title=" ")
-    async with service.connect(features=["follow"]) as other:
-        watch = other.answers(
-            await other.open(watch_sessions=message("WatchSessionsRequest", limit=1))
-        )
-        await until(watch, "session_changed")
-        follow = message("FollowSessionRequest", session_id=conversation)
-        events = other.answers(await other.open(follow_session=follow))
-        await anext(events)
+    async with seeing(service, conversation) as (watch, events):
         llm.titles_wait_for = conversation
         try:
             await client.reply(conversation, script([say("done")]))
@@ -106,12 +114,7 @@ async def test_a_title_that_comes_after_the_turn_reaches_followers_and_watchers(
         finally:
             llm.titles_wait_for = ""
             llm.go(conversation)
-        async for seen in events:
-            if seen.event.info.title == "A title":
-                break
-        async for seen in watch:
-            if seen.session_changed.info.title == "A title":
-                break
+        await shows_title(watch, events)
 
 
 # -- copies ------------------------------------------------------------------------------------
