@@ -12,7 +12,8 @@ from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from callboard.v1.envelope_pb2 import ClientMessage, ServerMessage
-from transport.client.socket import ClientWebSocket, WebSockets
+from transport.client.socket import WebSockets
+from transport.client.websocket import ClientWebSocket
 
 
 @dataclass

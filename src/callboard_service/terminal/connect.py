@@ -14,7 +14,7 @@ from callboard_service.terminal.refusals import HOW_TO_START, describe, waiting
 from transport import client as transport_client
 from transport.client import Client, Finder
 from transport.client.calls import ClientSettings
-from transport.client.socket import Dialer
+from transport.client.websocket import Dialer
 from transport.errors import ConnectionClosed, NotRunning
 
 T = TypeVar("T")

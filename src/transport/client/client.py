@@ -19,15 +19,14 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.session_pb2 import Welcome
-from transport import discovery
 from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.connection import ClientConnection
 from transport.client.following import TURN_ANSWERS, Following, TurnAnswer
 from transport.client.phase import Phase
 from transport.client.protocol import ClientProtocol
-from transport.client.socket import Dialer, WebSockets
 from transport.client.stream import AnswerQueue, Duplex, Stream
 from transport.client.uploading import upload
+from transport.client.websocket import Dialer
 from transport.errors import TransportError, UnexpectedAnswer
 
 R = TypeVar("R", bound=Message)
@@ -49,12 +48,19 @@ def by_url(url: str, token: str) -> Finder:
 
 def by_runtime_file(folder: Path | None = None) -> Finder:
     """Return a finder for the most recently started of this user's services."""
+    from transport import discovery  # a client in a browser has neither files nor processes
 
     def find() -> Endpoint:
         record = discovery.find(folder or discovery.default_folder())
         return Endpoint(record.url, record.token, record.started_at)
 
     return find
+
+
+def _websockets() -> Dialer:
+    from transport.client.socket import WebSockets  # a client in a browser has no aiohttp
+
+    return WebSockets()
 
 
 class Client:
@@ -92,7 +98,7 @@ class Client:
         self._connection = ClientConnection(
             self.protocol,
             self._find,
-            self._dialer or WebSockets(),
+            self._dialer or _websockets(),
             self._clock or LoopClock(),
             self,
         )

@@ -21,7 +21,7 @@ from transport.client.effects import (
 )
 from transport.client.phase import Phase
 from transport.client.protocol import ClientProtocol
-from transport.client.socket import CLOSE_TIMEOUT, ClientWebSocket, Dialer
+from transport.client.websocket import CLOSE_TIMEOUT, ClientWebSocket, Dialer
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed, NotRunning, TransportError
 

@@ -1,10 +1,10 @@
-"""The transport of a client's frames: aiohttp's WebSocket, or anything with the same interface."""
+"""The WebSocket of a client that runs in Python: aiohttp's."""
 
 import contextlib
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import (
     BaseConnector,
@@ -21,6 +21,7 @@ from aiohttp import (
 )
 
 from transport.address import route
+from transport.client.websocket import CLOSE_TIMEOUT
 from transport.codes import CloseCode
 from transport.errors import ConnectionClosed
 
@@ -29,35 +30,6 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 NO_WEBSOCKET: Final = "answers HTTP"
 """The start of the reason if the WebSocket is refused; the HTTP status follows."""
-
-CLOSE_TIMEOUT: Final = 2.0
-"""Seconds that the service has to answer a close."""
-
-
-class ClientWebSocket(Protocol):
-    """One open connection."""
-
-    async def receive(self) -> bytes | None:
-        """Return the next binary frame; None is a sign of life. Raises ConnectionClosed."""
-
-    async def send(self, frames: Iterable[bytes]) -> None:
-        """Send these frames in order. Returns early, without an error, if the connection ended."""
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close properly: the other side receives what was sent, and the code."""
-
-    def abort(self) -> None:
-        """Cut at once and release everything. Required after any end; may be called twice."""
-
-
-class Dialer(Protocol):
-    """Opens connections."""
-
-    async def dial(self, url: str) -> ClientWebSocket:
-        """Connect. Raises ConnectionClosed (1006) if nothing answers there."""
-
-    async def close(self) -> None:
-        """Release everything."""
 
 
 class AiohttpWebSocket:
