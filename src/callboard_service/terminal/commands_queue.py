@@ -11,7 +11,7 @@ from callboard_service.terminal.room import Room
 from callboard_service.terminal.slash import bad_form, number
 from callboard_service.terminal.text import one_line
 from callboard_service.terminal.view import Screen
-from transport.client.conversation_state import FollowedTurn
+from transport.client.followed_turn import FollowedTurn
 from transport.errors import RequestFailed
 
 _QUEUED: Final = "queued messages"

@@ -26,7 +26,8 @@ from callboard.v1.chat_pb2 import (
     TurnState,
 )
 from transport.client import Client
-from transport.client.conversation_state import ENDED, ConversationState
+from transport.client.conversation_state import ConversationState
+from transport.client.followed_turn import ENDED
 from transport.client.following import TurnAnswer
 from transport.errors import TransportError
 

@@ -35,7 +35,7 @@ from callboard_service.terminal.pages import turn_entries
 from callboard_service.terminal.stopping import Stop
 from callboard_service.terminal.turn_view import TurnView
 from callboard_service.terminal.view import Screen
-from transport.client.conversation_state import ENDED, FollowedTurn
+from transport.client.followed_turn import ENDED, FollowedTurn
 from transport.errors import RequestFailed, TransportError
 
 CATCHING_UP: Final = 2.0

@@ -4,123 +4,21 @@ It has the turns that are open and those that have ended since following began; 
 the history (GetHistory).
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from callboard.v1.chat_pb2 import (
-    AskClosed,
-    AskEvent,
-    ChatCompleted,
-    ChatError,
     CommandList,
     ConversationEvent,
     ConversationSnapshot,
     OptionList,
-    PlanEvent,
     SessionInfo,
-    ToolCallEvent,
-    ToolResultEvent,
     TurnInfo,
-    TurnState,
     UsageEvent,
 )
-
-ENDED: Final = frozenset(
-    {
-        TurnState.TURN_STATE_COMPLETED,
-        TurnState.TURN_STATE_FAILED,
-        TurnState.TURN_STATE_CANCELLED,
-        TurnState.TURN_STATE_INTERRUPTED,
-    }
-)
-"""The states of a turn that has ended."""
+from transport.client.followed_turn import FollowedTurn
 
 MAX_ENDED: Final = 64
 """Ended turns that the state keeps; older ones are in the history."""
-
-
-@dataclass
-class ToolCall:
-    """A tool call: its latest event, its output so far, and its result once there is one."""
-
-    call: ToolCallEvent
-    output: str = ""
-    result: ToolResultEvent | None = None
-
-
-@dataclass
-class FollowedTurn:
-    """A turn. text: the user's message.
-
-    asks: those that are open. completed, error: how it ended; at most one of them is not None.
-    notice: the newest one, empty if there is none.
-    """
-
-    info: TurnInfo
-    text: str = ""
-    tools: dict[str, ToolCall] = field(default_factory=dict)
-    asks: dict[str, AskEvent] = field(default_factory=dict)
-    closed: dict[str, AskClosed] = field(default_factory=dict)
-    plan: PlanEvent | None = None
-    notice: str = ""
-    completed: ChatCompleted | None = None
-    error: ChatError | None = None
-    _reply: list[str] = field(default_factory=list)
-    _reasoning: list[str] = field(default_factory=list)
-
-    @property
-    def reply(self) -> str:
-        """The text so far, with discards applied."""
-        return "".join(self._reply)
-
-    @property
-    def reasoning(self) -> str:
-        """The reasoning so far."""
-        return "".join(self._reasoning)
-
-    def apply(self, event: ConversationEvent) -> None:
-        """Apply an event of this turn; other events are ignored."""
-        match event.WhichOneof("event"):
-            case "token":
-                self._reply.append(event.token.text)
-            case "reasoning":
-                self._reasoning.append(event.reasoning.text)
-            case "tool_call" | "tool_progress" | "tool_result":
-                self._apply_to_tool(event)
-            case "plan":
-                self.plan = event.plan
-            case "ask":
-                self.asks[event.ask.ask_id] = event.ask
-            case "ask_closed":
-                self.asks.pop(event.ask_closed.ask_id, None)
-                self.closed[event.ask_closed.ask_id] = event.ask_closed
-            case "notice":
-                self.notice = event.notice.message
-                if event.notice.HasField("keep_text_bytes"):
-                    kept = self.reply.encode()[: event.notice.keep_text_bytes]
-                    self._reply = [kept.decode(errors="ignore")]
-            case "completed":
-                self.completed = event.completed
-            case "error":
-                self.error = event.error
-            case _:
-                pass
-
-    def _apply_to_tool(self, event: ConversationEvent) -> None:
-        if event.HasField("tool_call"):
-            call = event.tool_call
-            self.tools.setdefault(call.call_id, ToolCall(call)).call = call
-        elif event.HasField("tool_progress"):
-            if (tool := self.tools.get(event.tool_progress.call_id)) is not None:
-                tool.output += event.tool_progress.output
-        elif (tool := self.tools.get(event.tool_result.call_id)) is not None:
-            tool.result = event.tool_result
-            tool.output = event.tool_result.output
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has ended."""
-        return self.info.state in ENDED
 
 
 class ConversationState:
@@ -195,8 +93,7 @@ class ConversationState:
         turn = self.turns.get(info.id)
         if turn is None:
             turn = self.turns[info.id] = FollowedTurn(TurnInfo())
-        turn.info.CopyFrom(info)
-        turn.text = info.text or turn.text
+        turn.set_info(info)
         if turn.ended:
             self._forget_old()
         elif info.place:
