@@ -50,12 +50,16 @@ from callboard_service.metrics import Metrics
 from callboard_service.settings import Settings
 from transport import discovery
 from transport.server.server import Server, ServerSettings
+from transport.server.site import Site
 from transport.wire.codec import Wire
 
 NAME: Final = "callboard"
 """Name of the root actor."""
 
 TOKEN_BYTES: Final = 32
+
+PAGE: Final = Path(__file__).parent / "page"
+"""The built page, if there is one (`make page`; the wheel has it)."""
 
 LAST_WRITES: Final = 1.0
 """Seconds that the last writes wait for a locked database. Less than KILL_GRACE."""
@@ -269,6 +273,7 @@ class Service:
                 max_sessions=settings.max_sessions,
                 max_queued_turns=MAX_WAITING,
                 features=Listing(self._backend).features,
+                site=Site.at(PAGE),
                 limits=session_limits(settings),
             ),
             sessions,

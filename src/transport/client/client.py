@@ -72,7 +72,8 @@ class Client:
     subclass) if the session could not be resumed, and ConnectionClosed once the client has given up
     (`over`).
 
-    clock, random, dialer: for tests, and for other ways to connect.
+    clock, random, dialer: for tests, and for other ways to connect. phase_changed: called after
+    each change of `phase`.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class Client:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
         dialer: Dialer | None = None,
+        phase_changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.phase_changed: Callable[[], None] = phase_changed
         self.protocol: ClientProtocol = ClientProtocol(settings or ClientSettings(), random)
         self._find = find
         self._clock = clock
@@ -144,6 +147,11 @@ class Client:
     def url(self) -> str:
         """The URL of the last connection or attempt."""
         return self.protocol.url
+
+    @property
+    def phase(self) -> Phase:
+        """What the client is doing: looking for the service, connecting, open, ..."""
+        return self.protocol.phase
 
     @property
     def connected(self) -> bool:

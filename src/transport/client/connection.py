@@ -38,6 +38,9 @@ class Receiver(Protocol):
     def room(self, call: ClientCall) -> None:
         """Note that the service takes more inputs of the call."""
 
+    def phase_changed(self) -> None:
+        """Note that the connection is in another phase."""
+
 
 class ClientConnection:
     """Runs until the protocol is over: one task, plus a writer while there is a socket."""
@@ -62,6 +65,7 @@ class ClientConnection:
         self._changed = asyncio.Event()
         self._output = asyncio.Event()
         self._timer: Timer | None = None
+        self._phase = protocol.phase
 
     def now(self) -> float:
         """Return the time on the given clock."""
@@ -193,6 +197,9 @@ class ClientConnection:
                 case Over():
                     self._changed.set()
         self.flush()
+        if self._phase is not self._protocol.phase:
+            self._phase = self._protocol.phase
+            self._receiver.phase_changed()
 
     def leave(self) -> None:
         """Close properly if there is a connection, otherwise stop at once."""

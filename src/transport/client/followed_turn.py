@@ -30,6 +30,12 @@ ENDED: Final = frozenset(
 )
 """The states of a turn that has ended."""
 
+_STATES: Final = {
+    "CANCELLED": TurnState.TURN_STATE_CANCELLED,
+    "ABORTED": TurnState.TURN_STATE_INTERRUPTED,
+}
+"""The states of ended turns, by the code of their error; any other has failed."""
+
 
 @dataclass(eq=False, slots=True)
 class TextPart:
@@ -222,7 +228,8 @@ class FollowedTurn:
 def turns_of(entries: Iterable[HistoryEntry]) -> list[FollowedTurn]:
     """Return the turns in these entries of a history, oldest first.
 
-    A turn whose beginning is not among the entries is returned without it.
+    A turn whose beginning is not among the entries is returned without it. The state of a turn
+    without an end is unspecified.
     """
     turns: list[FollowedTurn] = []
     for entry in entries:
@@ -256,7 +263,9 @@ def _add_entry(turn: FollowedTurn, entry: HistoryEntry, kind: str | None) -> Non
             turn.close_ask(entry.ask_closed)
         case "error":
             turn.error = entry.error
+            turn.info.state = _STATES.get(entry.error.code, TurnState.TURN_STATE_FAILED)
         case _:
             pass
     if entry.HasField("completed"):
         turn.completed = entry.completed
+        turn.info.state = TurnState.TURN_STATE_COMPLETED

@@ -30,6 +30,7 @@ from transport.server.listen import Listener, Place, listen
 from transport.server.lobby import Lobby, requests_at_once
 from transport.server.outgoing import Outgoing
 from transport.server.plain_http import health, metrics, page, refuse, unauthorized
+from transport.server.site import Site
 from transport.wire.codec import Wire
 
 BEATS: Final = 64
@@ -50,7 +51,8 @@ class ServerSettings:
     handshake: allowed for the request, for TLS and for Hello, each. reconnect_after: advice in
     GoingAway. max_handshakes: WebSockets without a session; above it, the oldest are cut off
     (`transport.server.lobby`). max_sessions: for how many to reserve open files. max_queued_turns,
-    features: told to clients; the extensions that have them enforce them.
+    features: told to clients; the extensions that have them enforce them. site: the built page;
+    None: there is only a text.
     """
 
     token: str
@@ -66,6 +68,7 @@ class ServerSettings:
     max_sessions: int = 1000
     max_queued_turns: int = 0
     features: tuple[str, ...] = ()
+    site: Site | None = None
     limits: SessionLimits = field(default_factory=SessionLimits)
 
     def __repr__(self) -> str:
@@ -153,7 +156,8 @@ class Server:
         """Start listening. Raises CannotListen."""
         app = web.Application()
         app.router.add_get("/ws", self._serve_socket)
-        app.router.add_get("/", self._serve_page)
+        for path in self._settings.site.files if self._settings.site is not None else ("/",):
+            app.router.add_get(path, self._serve_page)
         app.router.add_get("/healthz", self._serve_health)
         app.router.add_get("/metrics", self._serve_metrics)
         runner = web.AppRunner(
@@ -196,6 +200,8 @@ class Server:
         refusal = self._access.check_address(request)
         if refusal is not None:
             return refuse(refusal)
+        if self._settings.site is not None:
+            return await self._settings.site.serve(request)
         return page(self._settings.version, self._settings.backend, self.url)
 
     async def _serve_health(self, request: web.Request) -> web.StreamResponse:

@@ -183,6 +183,12 @@ def test_a_history_becomes_the_turns_that_a_follower_saw() -> None:
     assert second.asks == {}
     assert second.completed is not None
     assert third.error is not None
+    assert [one.info.state for one in turns] == [
+        TurnState.TURN_STATE_UNSPECIFIED,
+        TurnState.TURN_STATE_COMPLETED,
+        TurnState.TURN_STATE_FAILED,
+        TurnState.TURN_STATE_UNSPECIFIED,
+    ]
     assert last.parts == []
 
 
@@ -196,3 +202,16 @@ def test_conversations_from_before_turns_had_ids_are_split_at_each_message() -> 
         ]
     )
     assert [(one.text, one.reply) for one in turns] == [("a", "A"), ("b", "B")]
+
+
+def test_a_turn_of_the_history_that_was_stopped_or_interrupted_says_so() -> None:
+    turns = turns_of(
+        [
+            HistoryEntry(id="1", turn_id="t", error=ChatError(code="CANCELLED")),
+            HistoryEntry(id="2", turn_id="u", error=ChatError(code="ABORTED")),
+        ]
+    )
+    assert [one.info.state for one in turns] == [
+        TurnState.TURN_STATE_CANCELLED,
+        TurnState.TURN_STATE_INTERRUPTED,
+    ]

@@ -1,0 +1,1 @@
+"""The browser, as the page sees it: the only modules that import `js` and `pyodide`."""

@@ -1,0 +1,154 @@
+"""The message that is being written: its text, its attachments, and sending it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import uuid4
+
+from callboard.v1.chat_pb2 import Attachment, Delivery, SendMessageRequest, TurnInfo
+from callboard_page.nodes import Given
+from callboard_page.notes import describe
+from callboard_page.tasks import Tasks, Work
+from transport.client import Client
+
+if TYPE_CHECKING:
+    from transport.client.followed_turn import FollowedTurn
+
+MAX_ATTACHMENTS: Final = 16
+
+DELIVERIES: Final = {
+    "queue": Delivery.DELIVERY_QUEUE,
+    "steer": Delivery.DELIVERY_STEER,
+    "interrupt": Delivery.DELIVERY_INTERRUPT,
+}
+
+
+@dataclass(eq=False, slots=True)
+class Upload:
+    """An attachment of the message. upload_id: empty until the service has it."""
+
+    name: str
+    media_type: str
+    size: int
+    upload_id: str = ""
+    error: str = ""
+    work: Work | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be sent."""
+        return bool(self.upload_id)
+
+
+class Place(Protocol):
+    """Where the message goes: the conversation that is open, or a new one."""
+
+    async def conversation_id(self) -> str:
+        """Return the conversation's id, creating the conversation first if there is none."""
+
+
+class Composer:
+    """The message of one conversation. Its text is kept until the service has admitted it.
+
+    sending: the message is on its way. replaces: the turn that it will replace. editing: the turn
+    from whose message it was made, so that sending it forks the conversation there.
+    """
+
+    def __init__(
+        self, client: Client, tasks: Tasks, place: Place, changed: Callable[[], None]
+    ) -> None:
+        self.text: str = ""
+        self.uploads: list[Upload] = []
+        self.sending: bool = False
+        self.error: str = ""
+        self.editing: FollowedTurn | None = None
+        self._client = client
+        self._tasks = tasks
+        self._place = place
+        self._changed = changed
+        self._message_id = ""
+
+    @property
+    def can_send(self) -> bool:
+        """Whether there is something to send, and all of it is ready."""
+        filled = bool(self.text.strip() or self.uploads)
+        return filled and not self.sending and all(upload.ready for upload in self.uploads)
+
+    def write(self, text: str) -> None:
+        """Take what a person has typed."""
+        self.text = text
+        self._message_id = ""  # another text is another message
+        self.error = ""
+        self._changed()
+
+    # -- attachments -------------------------------------------------------------------------
+
+    def attach(self, files: Iterable[Given]) -> None:
+        """Upload files and attach them."""
+        for file in files:
+            if len(self.uploads) >= MAX_ATTACHMENTS:
+                self.error = f"A message takes at most {MAX_ATTACHMENTS} attachments."
+                break
+            media_type = file.media_type or "application/octet-stream"
+            upload = Upload(file.name or "pasted", media_type, file.size)
+            self.uploads.append(upload)
+            upload.work = self._tasks.start(self._upload(upload, file))
+        self._changed()
+
+    async def _upload(self, upload: Upload, file: Given) -> None:
+        try:
+            content = await file.read()
+            done = await self._client.upload(upload.name, upload.media_type, content)
+            upload.upload_id = done.upload_id
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the attachment
+            upload.error = describe(error)
+        self._changed()
+
+    def detach(self, upload: Upload) -> None:
+        """Take an attachment away."""
+        if upload in self.uploads:
+            self.uploads.remove(upload)
+            if upload.work is not None:
+                upload.work.cancel()
+            self._changed()
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def send(self, delivery: str = "queue", target: str = "") -> None:
+        """Send the message. target: the turn that it steers or interrupts."""
+        if self.can_send:
+            self.sending, self.error = True, ""
+            self._tasks.start(self._send(DELIVERIES[delivery], target))
+            self._changed()
+
+    async def _send(self, delivery: Delivery.ValueType, target: str) -> None:
+        # The same id again, if a person sends once more what may have arrived.
+        self._message_id = self._message_id or str(uuid4())
+        try:
+            conversation_id = await self._place.conversation_id()
+            request = SendMessageRequest(
+                session_id=conversation_id,
+                text=self.text.strip(),
+                message_id=self._message_id,
+                admit_only=True,
+                delivery=delivery,
+                target_turn=target,
+                attachments=[
+                    Attachment(name=one.name, media_type=one.media_type, upload_id=one.upload_id)
+                    for one in self.uploads
+                ],
+            )
+            await self._client.call(request, TurnInfo)
+            self.clear()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the message
+            self.error = describe(error)
+        finally:
+            self.sending = False
+            self._changed()
+
+    def clear(self) -> None:
+        """Begin another message."""
+        self.text = self._message_id = self.error = ""
+        self.uploads = []
+        self.editing = None
+        self._changed()

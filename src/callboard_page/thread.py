@@ -1,0 +1,217 @@
+"""One conversation as it is read: its history in pages, and its turns as they happen."""
+
+from collections.abc import Callable
+from typing import Final
+
+from actors.protocol.failure import Code
+from callboard.v1.chat_pb2 import (
+    ConversationEvent,
+    GetHistoryRequest,
+    History,
+    HistoryEntry,
+    OptionList,
+    SetOptionRequest,
+    TurnState,
+)
+from callboard_page.tasks import Tasks, Work
+from transport.client import Client
+from transport.client.conversation_state import ConversationState
+from transport.client.followed_turn import FollowedTurn, turns_of
+from transport.errors import RequestFailed
+
+PAGE: Final = 100
+"""Entries of a history that are loaded at once."""
+
+_UNFINISHED: Final = frozenset(
+    {TurnState.TURN_STATE_FAILED, TurnState.TURN_STATE_CANCELLED, TurnState.TURN_STATE_INTERRUPTED}
+)
+
+
+class Thread:
+    """A conversation that is open on the page.
+
+    gone: it has been deleted. earlier: there are older turns than those that are loaded.
+    loading: a page of the history is on its way.
+    """
+
+    def __init__(
+        self, client: Client, conversation_id: str, tasks: Tasks, changed: Callable[[], None]
+    ) -> None:
+        self.id: str = conversation_id
+        self.gone: bool = False
+        self.loaded: bool = False
+        self.loading: bool = False
+        self.earlier: bool = False
+        self.state: ConversationState = ConversationState()
+        self._client = client
+        self._tasks = tasks
+        self._changed = changed
+        self._past: list[FollowedTurn] = []
+        self._entries: list[HistoryEntry] = []
+        self._seen: dict[str, FollowedTurn] = {}
+        self._following: Work | None = None
+
+    # -- what is shown -----------------------------------------------------------------------
+
+    @property
+    def turns(self) -> list[FollowedTurn]:
+        """The turns that have begun, oldest first."""
+        past = [turn for turn in self._past if turn.info.id not in self._seen]
+        return past + [turn for turn in self._seen.values() if not _is_queued(turn)]
+
+    @property
+    def queue(self) -> list[FollowedTurn]:
+        """The turns that wait, the next one first."""
+        return [turn for turn in self.state.open_turns if _is_queued(turn)]
+
+    @property
+    def running(self) -> FollowedTurn | None:
+        """The turn that runs, if one does."""
+        return next((turn for turn in self.state.open_turns if not _is_queued(turn)), None)
+
+    @property
+    def options(self) -> OptionList:
+        """What can be chosen: the model, the mode, ..."""
+        return self.state.options
+
+    def can(self, feature: str) -> bool:
+        """Return whether the conversation has one of Welcome.features."""
+        features = self.state.info.features or self._client.welcome.features
+        return feature in features
+
+    def can_retry(self, turn: FollowedTurn) -> bool:
+        """Return whether this turn may be replaced: it is the last one, and did not complete."""
+        turns = self.turns
+        return bool(
+            turns
+            and turns[-1] is turn
+            and turn.text
+            and turn.info.state in _UNFINISHED
+            and self.running is None
+        )
+
+    # -- following ---------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Load the newest page of the history and follow what happens."""
+        self._following = self._tasks.start(self._follow())
+
+    def close(self) -> None:
+        """Follow no longer."""
+        if self._following is not None:
+            self._following.cancel()
+
+    async def _follow(self) -> None:
+        following = self._client.follow(self.id)
+        self.state = following.state
+        try:
+            async for event in following:
+                await self._happened(event)
+        except RequestFailed as failed:
+            if failed.code is not Code.NOT_FOUND:
+                raise
+            self.gone = True
+            self._changed()
+
+    async def _happened(self, event: ConversationEvent) -> None:
+        kind = event.WhichOneof("event")
+        if kind == "snapshot":
+            if not event.snapshot.more:
+                await self._begin_again()
+        elif event.turn_id and event.turn_id not in self._seen:
+            self._see()
+        self._changed()
+
+    def _see(self) -> None:
+        for turn_id, turn in self.state.turns.items():
+            self._seen.setdefault(turn_id, turn)
+
+    async def _begin_again(self) -> None:
+        """Take what a snapshot says for what is; what has ended is in the history."""
+        await self._load_newest()
+        ended = {turn.info.id for turn in self._past}
+        kept = {
+            turn_id: turn
+            for turn_id, turn in self._seen.items()
+            if turn.ended and turn_id not in ended and turn_id not in self.state.turns
+        }
+        self._seen = kept if self.loaded else {}
+        self._see()
+        self.loaded = True
+
+    # -- the history -------------------------------------------------------------------------
+
+    async def _load_newest(self) -> None:
+        newest = self._entries[-1].id if self._entries else ""
+        if self.loaded and newest == self.state.last_entry:
+            return
+        request = GetHistoryRequest(session_id=self.id, limit=PAGE)
+        page = await self._client.call(request, History)
+        known = {entry.id for entry in page.entries}
+        overlaps = bool(self._entries) and any(entry.id in known for entry in self._entries)
+        if overlaps:
+            first = page.entries[0].id
+            place = next(
+                (place for place, entry in enumerate(self._entries) if entry.id == first),
+                len(self._entries),
+            )
+            self._entries = [*self._entries[:place], *page.entries]
+        else:
+            self._entries, self.earlier = list(page.entries), page.more
+        self._past = turns_of(self._entries)
+
+    def load_earlier(self) -> None:
+        """Load one more page of the history, if there is one."""
+        if self.earlier and not self.loading:
+            self.loading = True
+            self._tasks.start(self._load_earlier())
+            self._changed()
+
+    async def _load_earlier(self) -> None:
+        try:
+            request = GetHistoryRequest(session_id=self.id, limit=PAGE, before=self._entries[0].id)
+            page = await self._client.call(request, History)
+            self._entries = [*page.entries, *self._entries]
+            self.earlier = page.more
+            past = {turn.info.id: turn for turn in self._past if turn.info.id}
+            # What is drawn already stays the same object, but for the turn that was cut in two.
+            first = self._past[0].info.id if self._past else ""
+            self._past = [
+                past[turn.info.id] if turn.info.id in past and turn.info.id != first else turn
+                for turn in turns_of(self._entries)
+            ]
+        finally:
+            self.loading = False
+            self._changed()
+
+    async def entry_of(self, turn: FollowedTurn) -> str:
+        """Return the id of the history's entry with the turn's message; empty if there is none."""
+        if turn.entry:
+            return turn.entry
+        before = ""
+        while True:
+            request = GetHistoryRequest(session_id=self.id, limit=PAGE, before=before)
+            page = await self._client.call(request, History)
+            for entry in page.entries:
+                if entry.turn_id == turn.info.id and entry.WhichOneof("entry") == "user_text":
+                    return entry.id
+            if not page.more:
+                return ""
+            before = page.entries[0].id
+
+    def forget(self, turn: FollowedTurn) -> None:
+        """Show a turn no longer: another one has replaced it."""
+        self._seen.pop(turn.info.id, None)
+        self._entries = [entry for entry in self._entries if entry.turn_id != turn.info.id]
+        self._past = [one for one in self._past if one.info.id != turn.info.id]
+        self._changed()
+
+    async def choose(self, option_id: str, value: str) -> None:
+        """Choose another model, mode, ..."""
+        request = SetOptionRequest(session_id=self.id, option_id=option_id, value=value)
+        self.state.options.CopyFrom(await self._client.call(request, OptionList))
+        self._changed()
+
+
+def _is_queued(turn: FollowedTurn) -> bool:
+    return turn.info.state == TurnState.TURN_STATE_QUEUED

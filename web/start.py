@@ -1,0 +1,12 @@
+# The first lines of Python that the page runs: the token leaves the address before anything else is loaded.
+import sys
+
+sys.path.insert(0, "code.zip")
+
+from callboard_page.browser.window import address, page
+
+given = address()
+
+from callboard_page import main
+
+await main.run(page(), *given)
