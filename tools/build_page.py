@@ -75,7 +75,8 @@ LEXERS: Final = frozenset(
 
 LEFT_OUT: Final = (
     "google/protobuf/_upb", "google/protobuf/compiler/", "google/protobuf/pyext/",
-    "google/protobuf/testdata/", "google/protobuf/util/", "markdown_it/cli/", "pygments/formatters/",
+    "google/protobuf/testdata/", "google/protobuf/util/", "markdown_it/cli/",
+    "pygments/formatters/",
     "pygments/sphinxext.py", "pygments/styles/", "_benchmark.py", "testing_refleaks.py",
 )  # fmt: skip
 
