@@ -36,16 +36,33 @@ FAST_AGENT := $(BUILD)/fast-agent-$(FAST_AGENT_VERSION)/bin/fast-agent-acp
 # fast-agent needs Python 3.12 or newer.
 FAST_AGENT_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python) $(shell command -v python3.13 || command -v python3.12) $(PYTHON))
 
+PAGE := src/callboard_service/page/index.html.gz
+PAGE_PACKAGES := web/node_modules/.package-lock.json
+PAGE_SOURCES := $(wildcard web/*.*) tools/build_page.py $(shell find src/callboard_page src/callboard src/transport/client -name '*.py')
+HAS_NPM := $(shell command -v npm 2>/dev/null)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
+.PHONY: help setup page wheel serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo 'PYTHON=python3 and VENV=.venv say which Python and where; ARGS="..." goes to serve and test.'
 
-setup: $(STAMP) ## Create the virtual environment and install everything into it
+setup: $(STAMP) $(if $(HAS_NPM),$(PAGE)) ## Create the virtual environment, install everything into it, and build the page
+
+page: $(PAGE) ## Build the page that the service serves; needs npm
+
+$(PAGE): $(PAGE_PACKAGES) $(PAGE_SOURCES) | $(STAMP)
+	@'$(BIN)/python' tools/build_page.py
+
+$(PAGE_PACKAGES): web/package.json web/package-lock.json
+	@npm ci --silent --no-audit --no-fund --prefix web
+	@touch $@
+
+wheel: setup $(PAGE) ## Build the wheel, with the page in it, into dist/
+	@'$(BIN)/python' -m hatchling build --target wheel
 
 $(STAMP): $(LOCK) pyproject.toml
 	@command -v '$(PYTHON)' >/dev/null || { echo 'callboard needs Python 3.11 or newer, and $(PYTHON) was not found: name one with PYTHON=...' >&2; exit 2; }
@@ -257,5 +274,5 @@ lock: ## Pin the dependencies again, with hashes: make lock ARGS=--upgrade
 		--constraint $(LOCK) --group fuzz $(ARGS) --output-file $(FUZZ_LOCK) pyproject.toml
 
 clean: ## Remove everything that was made
-	rm -rf $(BUILD) '$(VENV)' dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf $(BUILD) '$(VENV)' dist web/node_modules src/callboard_service/page .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

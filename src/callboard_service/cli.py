@@ -34,8 +34,13 @@ def main() -> None:
 @click.option("--ready-json", is_flag=True, help="Print one line of JSON when ready.")
 @click.option("--parent-pid", type=int, help="Stop when the process with this PID ends.")
 @click.option("--watch-stdin", is_flag=True, help="Stop when standard input is closed.")
+@click.option("--open", "open_in_browser", is_flag=True, help="Open the page when ready.")
 def serve_command(
-    ready_json: bool, parent_pid: int | None, watch_stdin: bool, **flags: object
+    ready_json: bool,
+    parent_pid: int | None,
+    watch_stdin: bool,
+    open_in_browser: bool,
+    **flags: object,
 ) -> None:
     """Run the service until Ctrl-C, SIGTERM or SIGHUP.
 
@@ -52,7 +57,7 @@ def serve_command(
         settings = load(given)
     except ServiceError as error:
         _fail(error)
-    serve(settings, lifeline, ready_json=ready_json)
+    serve(settings, lifeline, ready_json=ready_json, open_in_browser=open_in_browser)
 
 
 @main.command("new")
@@ -272,6 +277,38 @@ def status_command(watch: bool, as_json: bool, url: str | None, runtime_dir: Pat
             patient=patient,
         )
     )
+
+
+@main.command("open")
+@click.option("--board", is_flag=True, help="Open the board in place of the chat.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print the address, with the token, instead."
+)
+@click.option(
+    "--runtime-dir", type=click.Path(path_type=Path), help="Folder of the service's runtime file."
+)
+def open_command(board: bool, only_print: bool, runtime_dir: Path | None) -> None:
+    """Open the running service's page in the browser.
+
+    Exit codes: 0 opened, 2 it cannot be opened, 3 no service is running.
+    """
+    from callboard_service.open_page import BOARD, address, open_page
+    from transport import discovery
+    from transport.errors import NotRunning
+
+    folder = runtime_dir or load({}).runtime_dir or discovery.default_folder()
+    path = BOARD if board else ""
+    try:
+        record = discovery.find(folder)
+        if only_print:
+            click.echo(address(record, path))
+        else:
+            open_page(folder, record, path)
+    except NotRunning as error:
+        click.echo(f"callboard: {error}; start one with `callboard serve`", err=True)
+        sys.exit(Exit.NO_SERVICE)
+    except ServiceError as error:
+        _fail(error)
 
 
 @main.command("agents")

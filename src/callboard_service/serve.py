@@ -22,11 +22,13 @@ from callboard_service.log import log_libraries
 from callboard_service.log_lines import LogLines
 from callboard_service.log_values import colored_at_most, printable
 from callboard_service.loop import calm_collector, run, share_interpreter
+from callboard_service.open_page import CannotOpen, open_page
 from callboard_service.printed import printed_lines
 from callboard_service.service import Ready, Service
 from callboard_service.settings import Settings
 from callboard_service.shutdown import EXIT_FAILED, Shutdown
 from callboard_service.terminal.exits import Exit
+from transport import discovery
 from transport.errors import TransportError
 
 PARENT_POLL: Final = 1.0
@@ -48,23 +50,34 @@ class Lifeline:
     watch_stdin: bool = False
 
 
-def serve(settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> NoReturn:
+def serve(
+    settings: Settings, lifeline: Lifeline, *, ready_json: bool, open_in_browser: bool = False
+) -> NoReturn:
     """Run a service to its end, then end the process.
 
+    ready_json: print one line of JSON when ready. open_in_browser: open the page when ready.
     Exit codes: 0 stopped as requested; 1 failed, or did not stop within five seconds after the
     drain time; 2 could not start; 128 + N ended by a second signal N. The process ends without
     waiting for threads that still run, whoever started them.
     """
-    Process(settings, lifeline, ready_json=ready_json).run()
+    Process(settings, lifeline, ready_json=ready_json, open_in_browser=open_in_browser).run()
 
 
 class Process:
     """The process of one service."""
 
-    def __init__(self, settings: Settings, lifeline: Lifeline, *, ready_json: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lifeline: Lifeline,
+        *,
+        ready_json: bool,
+        open_in_browser: bool = False,
+    ) -> None:
         self._settings = settings
         self._lifeline = lifeline
         self._ready_json = ready_json
+        self._open = open_in_browser
         self._lines = LogLines(console=os.isatty(STANDARD_ERROR))
         self._lines.write_from_thread(descriptor_write(STANDARD_ERROR))
         self._output = LineWriter(descriptor_write(STANDARD_OUTPUT), lambda count: b"")
@@ -148,6 +161,10 @@ class Process:
         share_interpreter()
         if self._ready_json:
             self._print_ready(ready)
+        if self._open and service.record is not None:
+            # In a thread, because a browser in the terminal keeps it until it is closed.
+            arguments = (ready, service.record, log)
+            threading.Thread(target=_open_in_browser, args=arguments, daemon=True).start()
         failed = asyncio.ensure_future(service.failed())
         await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
         shutdown.begin()
@@ -178,6 +195,13 @@ class Process:
     def _print_ready(self, ready: Ready) -> None:
         line = {"event": "ready", **asdict(ready), "runtime_file": str(ready.runtime_file)}
         self._print(json.dumps(line))
+
+
+def _open_in_browser(ready: Ready, record: discovery.RuntimeRecord, log: Log) -> None:
+    try:
+        open_page(ready.runtime_file.parent, record)
+    except CannotOpen as error:
+        log.warning("cannot open the page", reason=str(error))
 
 
 def _watch(lifeline: Lifeline, begin: Callable[[], None], log: Log) -> None:

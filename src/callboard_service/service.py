@@ -47,6 +47,7 @@ from callboard_service.health import BACKEND, STORE, Outages, ServiceHealth
 from callboard_service.log import EventLog
 from callboard_service.make_backend import make_backend
 from callboard_service.metrics import Metrics
+from callboard_service.open_page import forget_page, sweep_pages
 from callboard_service.settings import Settings
 from transport import discovery
 from transport.server.server import Server, ServerSettings
@@ -148,6 +149,8 @@ class Service:
         given = settings.token
         self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
         self._server: Server | None = None
+        self.record: discovery.RuntimeRecord | None = None
+        """How to reach the service, once it has started."""
         self._runtime_file: discovery.RuntimeFile | None = None
         self._folder_lock: FolderLock | None = None
 
@@ -180,7 +183,7 @@ class Service:
         server = await self._listen(sessions, wire)
         if self._folder_lock is not None:
             self._folder_lock.name_owner(server.url)
-        record = discovery.RuntimeRecord(
+        record = self.record = discovery.RuntimeRecord(
             pid=os.getpid(),
             url=server.url,
             page=server.page,
@@ -191,6 +194,7 @@ class Service:
         )
         folder = settings.runtime_dir or discovery.default_folder()
         self._runtime_file = discovery.publish(folder, record)
+        sweep_pages(folder)
         self._log.info("ready", url=server.url, backend=self._backend.name, pid=record.pid)
         return Ready(server.url, server.page, record.pid, self._runtime_file.path)
 
@@ -307,12 +311,15 @@ class Service:
             await self._server.shutdown()
         self._backend.hurry(LAST_WRITES)
         await self.system.stop()
-        if self._runtime_file is not None:
-            discovery.withdraw(self._runtime_file)
+        self._withdraw()
         if self._folder_lock is not None:
             self._folder_lock.release()
 
     def forsake(self) -> None:
         """Remove the runtime file; for a process that is about to end without `stop`."""
+        self._withdraw()
+
+    def _withdraw(self) -> None:
         if self._runtime_file is not None:
             discovery.withdraw(self._runtime_file)
+            forget_page(self._runtime_file.path.parent, os.getpid())

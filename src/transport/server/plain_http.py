@@ -15,7 +15,9 @@ PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Cal
 <p>A message router for user interfaces. It answers with the backend <b>{backend}</b>.</p>
 <p>A program connects to <code>{url}</code> and speaks binary <code>callboard.v1</code> protobuf
 messages. The token for its first message is in the service's runtime file; in a terminal,
-<code>callboard chat</code> finds it automatically.</p></html>
+<code>callboard chat</code> finds it automatically.</p>
+<p>The page with the chat is not here, because it has not been built: that needs npm, and
+<code>make page</code> in the project's folder. The published package has it built.</p></html>
 """
 
 
