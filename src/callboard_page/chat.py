@@ -113,8 +113,8 @@ class Chat:
             self._composers[key] = composer
         return composer
 
-    def open(self, conversation_id: str) -> None:
-        """Show a conversation."""
+    def open(self, conversation_id: str) -> Thread:
+        """Show a conversation, and return its thread."""
         self.menu = ""
         self.narrow = False
         if self.thread is None or self.thread.id != conversation_id:
@@ -124,6 +124,7 @@ class Chat:
         self.window.show_address(conversation_id)
         self.window.focus(COMPOSER)
         self._changed()
+        return self.thread
 
     def leave(self) -> None:
         """Show no conversation: the next message begins one."""
@@ -206,7 +207,9 @@ class Chat:
             return self.thread.id
         self._composers = {key: one for key, one in self._composers.items() if one is not composer}
         self._composers[made.id] = composer
-        self.open(made.id)
+        thread = self.open(made.id)
+        # What is not kept in the history, such as a plan, is seen only by followers.
+        await thread.followed()
         return made.id
 
     def send(self, delivery: str = "queue") -> None:

@@ -47,11 +47,25 @@ class Place(Protocol):
         """Return the conversation's id, creating the conversation first if there is none."""
 
 
-class Composer:
-    """The message of one conversation. Its text is kept until the service has admitted it.
+@dataclass(eq=False, slots=True)
+class Draft:
+    """A message that has been sent and is not yet admitted."""
 
-    sending: the message is on its way. replaces: the turn that it will replace. editing: the turn
-    from whose message it was made, so that sending it forks the conversation there.
+    text: str
+    uploads: list[Upload]
+    delivery: Delivery.ValueType
+    target: str
+    message_id: str
+
+
+class Composer:
+    """The message of one conversation.
+
+    Sending clears the field at once, so that a person can go on writing. A message that was not
+    admitted comes back into the field, and sending it again has the same message id.
+
+    sending: the messages on their way, in order. editing: the turn from whose message this one was
+    made, so that sending it forks the conversation there.
     """
 
     def __init__(
@@ -59,7 +73,7 @@ class Composer:
     ) -> None:
         self.text: str = ""
         self.uploads: list[Upload] = []
-        self.sending: bool = False
+        self.sending: list[Draft] = []
         self.error: str = ""
         self.editing: FollowedTurn | None = None
         self._client = client
@@ -72,7 +86,7 @@ class Composer:
     def can_send(self) -> bool:
         """Whether there is something to send, and all of it is ready."""
         filled = bool(self.text.strip() or self.uploads)
-        return filled and not self.sending and all(upload.ready for upload in self.uploads)
+        return filled and all(upload.ready for upload in self.uploads)
 
     def write(self, text: str) -> None:
         """Take what a person has typed."""
@@ -116,35 +130,56 @@ class Composer:
 
     def send(self, delivery: str = "queue", target: str = "") -> None:
         """Send the message. target: the turn that it steers or interrupts."""
-        if self.can_send:
-            self.sending, self.error = True, ""
-            self._tasks.start(self._send(DELIVERIES[delivery], target))
+        if not self.can_send:
+            return
+        draft = Draft(
+            self.text.strip(),
+            self.uploads,
+            DELIVERIES[delivery],
+            target,
+            self._message_id or str(uuid4()),
+        )
+        self.sending.append(draft)
+        self.text = self._message_id = self.error = ""
+        self.uploads = []
+        if len(self.sending) == 1:
+            self._tasks.start(self._send_all())
+        self._changed()
+
+    async def _send_all(self) -> None:
+        """Send what is to be sent, one message after the other, so that their order is kept."""
+        while self.sending:
+            try:
+                await self._send(self.sending[0])
+                self.sending.pop(0)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the message
+                self._take_back(describe(error))
             self._changed()
 
-    async def _send(self, delivery: Delivery.ValueType, target: str) -> None:
-        # The same id again, if a person sends once more what may have arrived.
-        self._message_id = self._message_id or str(uuid4())
-        try:
-            conversation_id = await self._place.conversation_id()
-            request = SendMessageRequest(
-                session_id=conversation_id,
-                text=self.text.strip(),
-                message_id=self._message_id,
-                admit_only=True,
-                delivery=delivery,
-                target_turn=target,
-                attachments=[
-                    Attachment(name=one.name, media_type=one.media_type, upload_id=one.upload_id)
-                    for one in self.uploads
-                ],
-            )
-            await self._client.call(request, TurnInfo)
-            self.clear()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the message
-            self.error = describe(error)
-        finally:
-            self.sending = False
-            self._changed()
+    async def _send(self, draft: Draft) -> None:
+        conversation_id = await self._place.conversation_id()
+        request = SendMessageRequest(
+            session_id=conversation_id,
+            text=draft.text,
+            message_id=draft.message_id,
+            admit_only=True,
+            delivery=draft.delivery,
+            target_turn=draft.target,
+            attachments=[
+                Attachment(name=one.name, media_type=one.media_type, upload_id=one.upload_id)
+                for one in draft.uploads
+            ],
+        )
+        await self._client.call(request, TurnInfo)
+
+    def _take_back(self, error: str) -> None:
+        """Put what was not admitted back into the field, before what was written since."""
+        drafts, self.sending = self.sending, []
+        alone = len(drafts) == 1 and not self.text
+        self._message_id = drafts[0].message_id if alone else ""
+        self.text = "\n\n".join(filter(None, [*(one.text for one in drafts), self.text]))
+        self.uploads = [*(upload for one in drafts for upload in one.uploads), *self.uploads]
+        self.error = error
 
     def clear(self) -> None:
         """Begin another message."""

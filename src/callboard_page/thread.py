@@ -1,5 +1,6 @@
 """One conversation as it is read: its history in pages, and its turns as they happen."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -49,15 +50,18 @@ class Thread:
         self._past: list[FollowedTurn] = []
         self._entries: list[HistoryEntry] = []
         self._seen: dict[str, FollowedTurn] = {}
+        self._waited: set[str] = set()
+        """Turns that were seen waiting and have not begun since."""
         self._following: Work | None = None
+        self._settled = asyncio.Event()
 
     # -- what is shown -----------------------------------------------------------------------
 
     @property
     def turns(self) -> list[FollowedTurn]:
-        """The turns that have begun, oldest first."""
+        """The turns that have begun, oldest first. One removed from the queue never did."""
         past = [turn for turn in self._past if turn.info.id not in self._seen]
-        return past + [turn for turn in self._seen.values() if not _is_queued(turn)]
+        return past + [turn for turn in self._seen.values() if turn.info.id not in self._waited]
 
     @property
     def queue(self) -> list[FollowedTurn]:
@@ -101,7 +105,17 @@ class Thread:
         if self._following is not None:
             self._following.cancel()
 
+    async def followed(self) -> None:
+        """Wait until what happens from now on is seen, or following has failed."""
+        await self._settled.wait()
+
     async def _follow(self) -> None:
+        try:
+            await self._follow_until_gone()
+        finally:
+            self._settled.set()
+
+    async def _follow_until_gone(self) -> None:
         following = self._client.follow(self.id)
         self.state = following.state
         try:
@@ -118,13 +132,18 @@ class Thread:
         if kind == "snapshot":
             if not event.snapshot.more:
                 await self._begin_again()
-        elif event.turn_id and event.turn_id not in self._seen:
+        elif kind == "turn":
             self._see()
         self._changed()
 
     def _see(self) -> None:
         for turn_id, turn in self.state.turns.items():
             self._seen.setdefault(turn_id, turn)
+            if _is_queued(turn):
+                self._waited.add(turn_id)
+            elif not turn.ended and turn_id in self._waited:
+                self._waited.remove(turn_id)
+                self._seen[turn_id] = self._seen.pop(turn_id)  # they are in the order of starts
 
     async def _begin_again(self) -> None:
         """Take what a snapshot says for what is; what has ended is in the history."""
@@ -138,6 +157,7 @@ class Thread:
         self._seen = kept if self.loaded else {}
         self._see()
         self.loaded = True
+        self._settled.set()
 
     # -- the history -------------------------------------------------------------------------
 

@@ -72,6 +72,10 @@ def _list(chat: Chat) -> Element:
 def _item(chat: Chat, info: SessionInfo) -> Element:
     current = chat.thread is not None and chat.thread.id == info.id
     title = info.title or "Untitled"
+
+    def opened(_: Event) -> None:
+        chat.open(info.id)
+
     content: list[Node]
     if chat.renaming == info.id:
         content = [_renaming(chat, info)]
@@ -85,7 +89,7 @@ def _item(chat: Chat, info: SessionInfo) -> Element:
                 type="button",
                 class_="pick",
                 aria_current="page" if current else None,
-                on={"click": lambda _: chat.open(info.id)},
+                on={"click": opened},
             ),
             button(f"More about {title}", lambda: chat.toggle_menu(info.id), name="more"),
         ]

@@ -8,9 +8,12 @@ from tests.support.peers.fault_proxy import FaultProxy
 
 
 class CuttingProxy:
-    """A proxy that passes everything on until `cut`; a context manager."""
+    """A proxy that passes everything on until `cut`; a context manager.
 
-    def __init__(self, target: str, *, as_host: str | None = None) -> None:
+    Without a target it passes nothing on until `lead_to`: for a service that must know the proxy.
+    """
+
+    def __init__(self, target: str = "http://127.0.0.1:1", *, as_host: str | None = None) -> None:
         url = urlsplit(target)
         assert url.hostname is not None
         assert url.port is not None
@@ -25,6 +28,10 @@ class CuttingProxy:
         self.port = self._proxy.port
         self.url = f"http://127.0.0.1:{self._proxy.port}"
         return self
+
+    def lead_to(self, port: int) -> None:
+        """Pass new connections on to this port from now on."""
+        self._proxy.target = ("127.0.0.1", port)
 
     def __exit__(self, *error: Any) -> None:
         self._background.run(self._proxy.__aexit__())

@@ -83,7 +83,7 @@ class FaultProxy:
         self.connections = 0
         self.refuses = False
         self.port = 0
-        self._target = (host, port)
+        self.target = (host, port)
         self._links: set[_Link] = set()
 
     async def __aenter__(self) -> Self:
@@ -110,7 +110,7 @@ class FaultProxy:
         self.connections += 1
         toxics = self.plan()
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            far_reader, far_writer = await asyncio.open_connection(*self.target)
         except OSError:
             writer.transport.abort()
             return
