@@ -43,7 +43,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup page wheel serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
+.PHONY: help setup page wheel page-test serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -77,7 +77,10 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 	@exec '$(BIN)/callboard' serve $(ARGS)
 
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
-	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup --ignore=tests/page $(ARGS)
+
+page-test: setup ## Use the page in Chromium, and save screenshots to .build/screenshots
+	@'$(BIN)/python' -m pytest -q -s tests/page $(ARGS)
 
 bound: setup ## Run the runtime and chat tests with mailboxes of one message, to reveal circular waits
 	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)

@@ -91,6 +91,8 @@ async def run(path: str, token: str, conversation_id: str) -> None:
         async with client:
             page = ChatPage(client)
             page.chat.start(conversation_id)
+            await asyncio.sleep(0.1)
+            _get_ready_for_texts()
             await asyncio.Event().wait()
     except ConnectionClosed as closed:
         if closed.code == CloseCode.BAD_TOKEN:
@@ -101,6 +103,13 @@ async def run(path: str, token: str, conversation_id: str) -> None:
             )
         else:
             _fatal("Not connected", str(closed))
+
+
+def _get_ready_for_texts() -> None:
+    """Load what shows texts, once the page is there and before the first text is."""
+    from callboard_page.text.markdown import Markdown
+
+    Markdown(lambda _: None).nodes("*text*", final=True)
 
 
 def _fatal(title: str, text: str) -> None:

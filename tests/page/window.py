@@ -45,6 +45,10 @@ class Window:
         self.ready()
         return self
 
+    def allow(self, port: int) -> None:
+        """Take requests to this port for the page's own."""
+        self._own = f"127.0.0.1:{port}"
+
     def ready(self) -> None:
         """Wait until the page has a connection."""
         expect(self.page.locator(".connection.open")).to_be_visible()

@@ -15,6 +15,9 @@ from transport.errors import ConnectionClosed
 OPEN_TIMEOUT: Final = 10.0
 """Seconds. A URL that the page's policy forbids gives no event at all."""
 
+SLICE: Final = 0.012
+"""Seconds of work on frames that have arrived, after which the browser may draw."""
+
 _OPEN: Final = 1
 """WebSocket.readyState."""
 
@@ -29,6 +32,8 @@ class BrowserWebSocket:
         self._arrived: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._aborted = False
+        self._time = loop.time
+        self._since = loop.time()
         self._socket = WebSocket.new(url)
         self._socket.binaryType = "arraybuffer"
         self._proxies = {
@@ -70,12 +75,20 @@ class BrowserWebSocket:
 
     async def receive(self) -> bytes | None:
         """Return the next binary frame. Raises ConnectionClosed."""
+        await self._let_the_browser_work()
         while not self._arrived:
             if self._ended.done():
                 raise self._ended.result()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+            self._since = self._time()
         return self._arrived.popleft()
+
+    async def _let_the_browser_work(self) -> None:
+        """Return to the browser now and then: frames that have arrived would keep it waiting."""
+        if self._time() - self._since > SLICE:
+            await asyncio.sleep(0)
+            self._since = self._time()
 
     async def send(self, frames: Iterable[bytes]) -> None:
         """Send these frames in order; an end of the connection is reported by `receive`."""

@@ -143,7 +143,7 @@ def connection_view(connection: Connection) -> Element:
     return h(
         "span",
         h("span", class_="dot", aria_hidden="true"),
-        connection.text,
+        h("span", connection.text, class_="label"),
         class_=f"connection {connection.kind}",
         id="connection",
         title=connection.detail,
