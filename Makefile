@@ -14,7 +14,7 @@ FLOOR_LOCK := requirements-floor.lock
 BENCH_LOCK := requirements-bench.lock
 FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
-PROTOS := $(sort $(wildcard proto/callboard/*/*.proto))
+PROTOS := $(sort $(wildcard proto/callboard/*/*.proto proto/callboard/*/*/*.proto))
 CHECKED := src tests $(wildcard bench examples tools)
 EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
@@ -259,7 +259,7 @@ format: setup ## Fix and format the code
 	'$(BIN)/ruff' format
 
 proto: setup ## Generate the contract's code from proto/
-	rm -f src/callboard/*/*_pb2.py typings/callboard/*/*_pb2.pyi
+	rm -f $(foreach folder,*/ */*/,src/callboard/$(folder)*_pb2.py typings/callboard/$(folder)*_pb2.pyi)
 	$(call generate,.)
 	$(call generate_examples,.)
 

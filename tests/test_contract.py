@@ -9,7 +9,7 @@ import pytest
 from callboard.v1 import chat_pb2, envelope_pb2, session_pb2
 
 ROOT = Path(__file__).parents[1]
-GENERATED = sorted((ROOT / "src/callboard/v1").glob("*_pb2.py"))
+GENERATED = sorted((ROOT / "src/callboard").rglob("*_pb2.py"))
 
 
 def required_runtime(module: Path) -> tuple[int, int, int]:
@@ -35,8 +35,10 @@ def declared_floor() -> tuple[int, int, int]:
 
 
 def test_every_proto_has_its_module() -> None:
-    protos = {path.stem for path in (ROOT / "proto/callboard/v1").glob("*.proto")}
-    assert protos == {path.stem.removesuffix("_pb2") for path in GENERATED} != set()
+    protos = {path.relative_to(ROOT / "proto") for path in (ROOT / "proto").rglob("*.proto")}
+    modules = (path.relative_to(ROOT / "src") for path in GENERATED)
+    made = {path.with_name(f"{path.stem.removesuffix('_pb2')}.proto") for path in modules}
+    assert protos == made != set()
 
 
 @pytest.mark.parametrize("module", GENERATED, ids=lambda path: path.stem)

@@ -1,0 +1,1 @@
+"""Version 1 of the messages of the board: board_pb2."""
