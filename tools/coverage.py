@@ -55,7 +55,7 @@ RUNTIME: Final = {
     "runtime/work": (
         "actor", "ask", "cell", "start", "supervision", "ending", "runqueue", "system",
         "intensity", "shutdown", "group_restart", "misbehaving", "mailbox", "ref", "eager",
-        "active_request", "watch"),
+        "active_request", "watch", "view"),
     "requests/event_log": ("event_log",),
     "requests/interceptors": ("interceptors",),
     "testing/interleavings": ("interleavings",),
@@ -98,12 +98,13 @@ RUNTIME: Final = {
         "active_request", "eager", "request", "stream", "session", "duplex", "interceptors",
         "burst", "background", "session_resume", "memory"),
     "sessions/request_states": ("active_request",),
-    "runtime/runqueue": ("runqueue",),
+    "runtime/runqueue": ("runqueue", "view"),
     "sessions/session": (
         "eager", "active_request", "session", "session_resume", "stream", "request", "burst",
         "duplex", "interceptors", "background", "session_supervisor", "memory",
     ),
     "sessions/messages": ("session", "session_resume", "burst", "interceptors"),
+    "sessions/details": ("details",),
     "sessions/session_supervisor": ("session_supervisor", "session"),
     "sessions/policies": ("session",),
     "sessions/stalls": ("stalls", "session", "session_resume"),
@@ -115,6 +116,7 @@ RUNTIME: Final = {
     "runtime/turns": (
         "runqueue", "cell", "ask", "ref", "actor", "ending", "misbehaving", "supervision", "burst",
     ),
+    "runtime/view": ("view",),
     "runtime/watch": ("watch", "start"),
 }  # fmt: skip
 """All modules of `src/actors`, and the test files that must cover each of them."""

@@ -74,6 +74,8 @@ from actors.runtime.supervision import (
     Tally,
 )
 from actors.runtime.system import ActorSnapshot, ActorSystem
+from actors.runtime.view import ActorView, Part, Resting
+from actors.sessions.details import SessionDetails
 
 __all__ = [
     "Actor",
@@ -82,6 +84,7 @@ __all__ = [
     "ActorRef",
     "ActorSnapshot",
     "ActorSystem",
+    "ActorView",
     "AlreadyRegistered",
     "AskCrashed",
     "AskCycle",
@@ -132,6 +135,7 @@ __all__ = [
     "Opens",
     "Order",
     "Overflow",
+    "Part",
     "PushSource",
     "Question",
     "Registry",
@@ -141,6 +145,8 @@ __all__ = [
     "RequestActor",
     "RequestContext",
     "Restart",
+    "Resting",
+    "SessionDetails",
     "Shared",
     "StartFailed",
     "Started",

@@ -66,6 +66,16 @@ class Actor(ABC, Generic[M_contra]):
     def child_ended(self, down: "Down") -> None:
         """Handle the end of a child that is not restarted. A plain function, called at once."""
 
+    def describe(self) -> object:
+        """Return what observers may know of this actor now (`ActorView.details`); None: nothing.
+
+        Best an immutable object, such as a frozen dataclass, whose `str` tells a person something.
+        A plain function that is quick and changes nothing; it is called while the actor runs, also
+        in the middle of a handler that waits. The board shows the result to everybody who has the
+        service's token: counts and states, but no contents of messages. (OTP: `format_status`)
+        """
+        return None
+
     def bind(self, cell: "Cell[M_contra]") -> None:
         """Set the context. Called by the runtime before any hook."""
         self.context = ActorContext(cell)

@@ -41,15 +41,15 @@ class Cell(Generic[M]):
 
     busy: the mailbox will be looked at (by the run queue, a task or a restart timer), or the actor
     is stopping. look: something may come before the next message: a control, a stop, the end.
-    current: the message being handled. since: when a task last began to await a handler. exit:
-    how the actor ends, valid from STOPPING on. limit: the timer for the current step, such as a
-    shutdown limit or a backoff.
+    current: the message being handled. since: when a task last began to await a handler. handled:
+    messages, while they are counted. exit: how the actor ends, valid from STOPPING on. limit: the
+    timer for the current step, such as a shutdown limit or a backoff.
     """
 
     __slots__ = (
-        "busy", "children", "current", "down", "exit", "factory", "incarnation", "lifecycle",
-        "limit", "look", "mailbox", "name", "record", "siblings", "since", "state", "system",
-        "task", "watchers",
+        "busy", "children", "current", "down", "exit", "factory", "handled", "incarnation",
+        "lifecycle", "limit", "look", "mailbox", "name", "record", "siblings", "since", "state",
+        "system", "task", "watchers",
     )  # fmt: skip
 
     retries_start: ClassVar[bool] = False
@@ -80,6 +80,7 @@ class Cell(Generic[M]):
         self.look: bool = False
         self.current: object = None
         self.since: float = 0.0
+        self.handled: int = 0
         self.exit: Exit = Exit.NORMAL
         self.down: Down | None = None
         self.limit: Timer | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from actors.runtime.supervision import Exit
 
@@ -79,4 +79,7 @@ class Blocked:
 
 
 Event: TypeAlias = Started | Crashed | ChildGivenUp | Stopped | DeadLetter | Stuck | Blocked
+EVENTS: Final[tuple[type[Event], ...]] = (
+    Started, Crashed, ChildGivenUp, Stopped, DeadLetter, Stuck, Blocked,
+)  # fmt: skip
 Observer: TypeAlias = Callable[[Event], None]

@@ -23,7 +23,9 @@ ASKS_IN_A_ROW: Final = 16
 
 
 class Runnable(Protocol):
-    """Something that can be given a turn."""
+    """Something that can be given a turn. handled: messages, while they are counted."""
+
+    handled: int
 
     def step(self, at_most: int) -> int:
         """Handle up to `at_most` messages; return how many, but at least 1.
@@ -34,9 +36,12 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunQueueStatistics:
-    """A snapshot of the run queue. `ready`: actors that wait for their turn."""
+    """A snapshot of the run queue."""
 
     ready: int
+    """Actors that wait for their turn."""
+    handled: int
+    """Messages that all actors have handled while they were counted."""
 
 
 class RunQueue:
@@ -46,7 +51,10 @@ class RunQueue:
     does not see what the sender that woke it has set there.
     """
 
-    __slots__ = ("_context", "_in_a_row", "_loop", "left", "ready", "running", "scheduled")
+    __slots__ = (
+        "_context", "_in_a_row", "_loop", "counting", "handled", "left", "ready", "running",
+        "scheduled",
+    )  # fmt: skip
 
     at_most = MESSAGES_PER_TURN
     """Messages that the next actor may handle in its turn."""
@@ -55,6 +63,9 @@ class RunQueue:
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         self._in_a_row = 0
+        self.counting: int = 0
+        """How many callers want messages counted. A turn for anything else counts as one too."""
+        self.handled: int = 0
         self.left: int = 0
         """Messages that may still be handled before the event loop's turn."""
         self.scheduled: bool = False
@@ -65,7 +76,12 @@ class RunQueue:
 
     def statistics(self) -> RunQueueStatistics:
         """Return how many actors wait for a turn."""
-        return RunQueueStatistics(len(self.ready))
+        return RunQueueStatistics(len(self.ready), self.handled)
+
+    def count(self, runnable: Runnable, handled: int) -> None:
+        """Count messages that `runnable` has handled. Call only while `counting`."""
+        runnable.handled += handled
+        self.handled += handled
 
     def add(self, runnable: Runnable) -> None:
         """Append `runnable` to the queue."""
@@ -90,20 +106,24 @@ class RunQueue:
         self._in_a_row += 1
         self.running = runnable
         try:
-            self._context.run(runnable.step, 1)
+            handled = self._context.run(runnable.step, 1)
         finally:
             self.running = None
+        if self.counting:
+            self.count(runnable, handled)
         return True
 
     def _run(self) -> None:
         self.left = TURNS
         self._in_a_row = 0
-        ready = self.ready
+        ready, counting = self.ready, self.counting
         try:
             while self.left > 0 and ready:
                 runnable = self.running = ready.popleft()
                 handled = runnable.step(self.at_most)
                 self.left -= handled  # `step` may have lowered it too
+                if counting:
+                    self.count(runnable, handled)
         finally:
             self.running = None
             if ready:

@@ -1,7 +1,7 @@
 """The actor system: the root, the clock, the observers, and a snapshot of the whole tree."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Never, TypeVar, cast
@@ -11,12 +11,13 @@ from actors.runtime.cell import Cell
 from actors.runtime.clock import Clock, LoopClock
 from actors.runtime.crashes import is_crash
 from actors.runtime.deadlines import Deadlines, DeadlineStatistics
-from actors.runtime.events import Event, Observer
+from actors.runtime.events import EVENTS, Event, Observer
 from actors.runtime.loopwatch import LoopWatch
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
 from actors.runtime.states import State
 from actors.runtime.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
+from actors.runtime.view import ActorView
 
 if TYPE_CHECKING:
     from actors.runtime.cycles import Waiting
@@ -86,7 +87,7 @@ class ActorSystem:
         self.random: Random = random if random is not None else Random()
         self.observed: bool = False
         """True if there are observers. Without them, most events are not even created."""
-        self._observers: tuple[Observer, ...] = ()
+        self._observers: dict[type[Event], tuple[Observer, ...]] = {}
         if observer is not None:
             self.subscribe(observer)
         self.kill_grace: float = kill_grace
@@ -104,19 +105,44 @@ class ActorSystem:
         if self._watch is not None:
             self._watch.start()
 
-    def subscribe(self, observer: Observer) -> Callable[[], None]:
+    def subscribe(
+        self, observer: Observer, kinds: Collection[type[Event]] = EVENTS
+    ) -> Callable[[], None]:
         """Call `observer` with every event from now on; return a function that unsubscribes it.
+
+        kinds: only events of these classes. An observer costs nothing for an event of another.
 
         It is called synchronously: on the loop, except for `Blocked`, which comes from another
         thread. What it raises goes to the loop's exception handler and affects nothing else.
         """
         entry: Observer = lambda event: observer(event)  # noqa: E731 - one may subscribe twice
-        self._observers = (*self._observers, entry)
+        wanted = frozenset(kinds)
+        for kind in wanted:
+            self._observers[kind] = (*self._observers.get(kind, ()), entry)
         self.observed = True
 
         def end() -> None:
-            self._observers = tuple(other for other in self._observers if other is not entry)
-            self.observed = bool(self._observers)
+            for kind in wanted:
+                others = self._observers[kind]
+                self._observers[kind] = tuple(other for other in others if other is not entry)
+            self.observed = any(self._observers.values())
+
+        return end
+
+    def count_messages(self) -> Callable[[], None]:
+        """Count the messages that actors handle, until the function that is returned is called.
+
+        Without a caller none is counted, since that would cost each message a few percent. Counted
+        are messages that have waited in a mailbox: all but the frames of sessions.
+        """
+        self.run_queue.counting += 1
+        counting = True
+
+        def end() -> None:
+            nonlocal counting
+            if counting:
+                counting = False
+                self.run_queue.counting -= 1
 
         return end
 
@@ -126,8 +152,8 @@ class ActorSystem:
         return str(self._names)
 
     def report(self, event: Event) -> None:
-        """Pass an event to all observers."""
-        for observer in self._observers:
+        """Pass an event to all observers of its class."""
+        for observer in self._observers.get(type(event), ()):
             try:
                 observer(event)
             except BaseException as error:
@@ -191,8 +217,13 @@ class ActorSystem:
             self.dead_letters,
         )
 
+    @property
+    def root(self) -> ActorView:
+        """The view of the root, from which observers walk the tree in parts of their choice."""
+        return ActorView(cast("Cell[object]", self._root))
+
     def snapshot(self) -> ActorSnapshot:
-        """Return the whole tree as it is now."""
+        """Return the whole tree as it is now. A large tree takes long: see `root`."""
         return _snapshot(cast("Cell[object]", self._root), self.clock.now())
 
 

@@ -174,10 +174,12 @@ async def _drain(cell: "Cell[M]", actor: Actor[M], at_most: int) -> None:  # noq
             continue
         if not waits:  # where EAGER
             cell.since = cell.system.clock.now()
-        left = at_most
+        left, counting = at_most, run_queue.counting
         try:
             for left in range(at_most - 1, at_most - waiting - 1, -1):  # noqa: B007 - used below
                 cell.current = message = queue.popleft()
+                if counting:
+                    run_queue.count(cell, 1)
                 if mailbox.mixed:
                     cell.current = message = cell.unwrap(message)
                 hook = actor.receive(message)  # type: ignore[arg-type]  # `unwrap` leaves no Asked
@@ -248,6 +250,8 @@ async def take_next(cell: "Cell[M]") -> M:
         if cell.mailbox:
             cell.look = True  # `_drain` has counted this message already
             cell.mailbox.unfold()
+            if cell.system.run_queue.counting:
+                cell.system.run_queue.count(cell, 1)
             return cell.unwrap(cell.mailbox.queue.popleft())
         if cell.state >= STOPPING or incarnation.halting:
             await asyncio.sleep(0)  # calling `next` in a loop must not block the event loop

@@ -45,6 +45,7 @@ from actors.runtime.events import Crashed
 from actors.runtime.log import Log
 from actors.runtime.supervision import Down, Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
+from actors.sessions.details import describe
 from actors.sessions.execution import FirstSteps
 from actors.sessions.messages import (
     Attach,
@@ -78,6 +79,7 @@ class SessionActor(Actor[SessionMessage]):
     """One client's session. Every hook is a plain function: nothing here ever waits."""
 
     supervision = Supervision(order=Order.TOGETHER)
+    describe = describe
 
     def __init__(
         self,

@@ -82,3 +82,16 @@ async def test_an_observer_that_raises_hurts_nobody(actor_system: ActorSystem) -
         end()
     assert [type(error) for error in errors] == [Boom, Boom]
     assert len(heard) == 2
+
+
+async def test_an_observer_of_some_kinds_gets_no_others(actor_system: ActorSystem) -> None:
+    events: list[Event] = []
+    end = actor_system.subscribe(events.append, [Stopped, DeadLetter])
+    ref = actor_system.spawn(Bare, name="w")
+    ref.stop()
+    ref.tell(boom)
+    assert events == [Stopped("system/w", Exit.SHUTDOWN), DeadLetter("system/w", "function")]
+    end()
+    end()
+    actor_system.spawn(Bare).stop()
+    assert len(events) == 2
