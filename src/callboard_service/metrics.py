@@ -74,9 +74,9 @@ class Metrics:
             ["status"],
             registry=registry,
         )
-        requests = RequestCounts()
-        registry.register(requests)
-        self.request_ended = requests.request_ended
+        self.requests = RequestCounts()
+        registry.register(self.requests)
+        self.request_ended = self.requests.request_ended
         self._crashes = Counter("callboard_actor_crashes", "Crashes of actors.", registry=registry)
         self._restarts = Counter(
             "callboard_actor_restarts", "Restarts of actors.", registry=registry

@@ -6,7 +6,7 @@ no lock is needed.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -45,6 +45,17 @@ class RequestCounts(Collector):
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
         self._tokens = {"input": 0, "output": 0}
+
+    @property
+    def ended(self) -> int:
+        """How many requests have ended."""
+        kinds = self._kinds.values()
+        return sum(kind.succeeded + sum(kind.failed.values()) for kind in kinds)
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """The tokens of completed replies: "input" and "output"."""
+        return self._tokens
 
     def request_ended(
         self, message: str, said: Message | Failure | Completed, first: float, last: float, /

@@ -33,6 +33,7 @@ from actors.requests.background import Extensions
 from actors.sessions.messages import SessionEnvironment
 from actors.sessions.session_supervisor import RESUME_TOKEN_BYTES, Sessions, SessionsMessage
 from callboard_service import __version__, extensions, request_log, status
+from callboard_service.board import board
 from callboard_service.chat import chat
 from callboard_service.chat.admission import MAX_WAITING
 from callboard_service.chat.listing import Listing
@@ -148,6 +149,7 @@ class Service:
         self._started_at = datetime.now(UTC)
         given = settings.token
         self.token = given.get_secret_value() if given else secrets.token_urlsafe(TOKEN_BYTES)
+        self._budget = Budget(settings.memory_budget)
         self._server: Server | None = None
         self.record: discovery.RuntimeRecord | None = None
         """How to reach the service, once it has started."""
@@ -211,7 +213,9 @@ class Service:
         """Register all actor types before anything starts. Raises BadExtension, NotProtobuf."""
         if self._settings.log_level == "debug":
             request_log.register(self.registry)
-        status.register(self.registry, self._subject())
+        subject = self._subject()
+        status.register(self.registry, subject)
+        board.register(self.registry, subject, session_limits(self._settings), self._budget)
         chat.register(
             self.registry,
             self._backend,
@@ -252,7 +256,7 @@ class Service:
             self._metrics,
             self._metrics.request_ended,
             wire.answers,
-            Budget(self._settings.memory_budget),
+            self._budget,
         )
         return Sessions(
             environment,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from actors import Actor, ActorRef, Code, Down, Failure, Log, Question, Rejected
 from actors.protocol.effects import DEADLINE
@@ -19,6 +19,7 @@ from callboard_service.backends.journal import TurnJournal
 from callboard_service.chat import admission, asks, ending, queueing, starting
 from callboard_service.chat.attaching import Attachments
 from callboard_service.chat.changes import Changes
+from callboard_service.chat.details import describe
 from callboard_service.chat.listing import Listing
 from callboard_service.chat.log import ConversationLog, Positions
 from callboard_service.chat.messages import (
@@ -44,8 +45,6 @@ from callboard_service.chat.output import TurnOutput, UnstoredOutput
 from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
 from callboard_service.store.turns import STARTED, KeptTurn
-
-R = TypeVar("R")
 
 UNSENT: Final = Failure(
     Code.CANCELLED, "the service was restarted, and the message was not sent again in time"
@@ -81,6 +80,8 @@ class ChatEnvironment:
 
 class Conversation(Actor[ConversationMessage]):
     """One conversation. Its followers read `log` and call `snapshot` directly."""
+
+    describe = describe
 
     def __init__(self, conversation_id: str, environment: ChatEnvironment) -> None:
         self.id: str = conversation_id
@@ -201,7 +202,7 @@ class Conversation(Actor[ConversationMessage]):
                 pass  # `started` has done it
             case Changed(options):
                 await self.note_change()
-                if self.followed and options is not None:
+                if self.followers and options is not None:
                     self.log.add("", options)
 
     async def down(self, down: Down) -> None:
@@ -235,9 +236,9 @@ class Conversation(Actor[ConversationMessage]):
         return [turn for turn in self.turns.values() if turn.queued]
 
     @property
-    def followed(self) -> bool:
-        """Whether anybody follows the conversation."""
-        return None in self._watched.values()
+    def followers(self) -> int:
+        """How many requests follow the conversation."""
+        return list(self._watched.values()).count(None)
 
     def add_turn(self, kept: KeptTurn, *, place: int = 0) -> OpenTurn:
         """Add a turn that was admitted; it is not in the log yet.
@@ -360,13 +361,13 @@ class Conversation(Actor[ConversationMessage]):
     async def note_change(self) -> None:
         """Tell followers and watchers of the list that the conversation's info has changed."""
         changes = self.environment.changes
-        if self.deletion is None and (self.followed or changes.watched):
+        if self.deletion is None and (self.followers or changes.watched):
             try:
                 info = await self.environment.listing.get(self.id)
             except Failure:
                 return  # the next change reports it
             changes.changed(info)
-            if self.followed:
+            if self.followers:
                 self.log.add("", info)
 
     # -- inside ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class _ActorStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActorState
     ACTOR_STATE_WAITING: _ActorState.ValueType  # 2
     """It has nothing to do. Also a request that follows something for as long as its client likes."""
     ACTOR_STATE_RUNNING: _ActorState.ValueType  # 3
-    """It handles a message, or one is in its mailbox. Also any other request that has not ended."""
+    """It handles a message, one is in its mailbox, or it does something of its own. Also any other request that has not ended."""
     ACTOR_STATE_RESTARTING: _ActorState.ValueType  # 4
     """It has crashed, or one that it depends on has, and is started again soon."""
     ACTOR_STATE_STOPPING: _ActorState.ValueType  # 5
@@ -46,7 +46,7 @@ ACTOR_STATE_STARTING: ActorState.ValueType  # 1
 ACTOR_STATE_WAITING: ActorState.ValueType  # 2
 """It has nothing to do. Also a request that follows something for as long as its client likes."""
 ACTOR_STATE_RUNNING: ActorState.ValueType  # 3
-"""It handles a message, or one is in its mailbox. Also any other request that has not ended."""
+"""It handles a message, one is in its mailbox, or it does something of its own. Also any other request that has not ended."""
 ACTOR_STATE_RESTARTING: ActorState.ValueType  # 4
 """It has crashed, or one that it depends on has, and is started again soon."""
 ACTOR_STATE_STOPPING: ActorState.ValueType  # 5
@@ -102,7 +102,7 @@ class WatchBoardRequest(_message.Message):
 
     INTERVAL_MS_FIELD_NUMBER: _builtins.int
     interval_ms: _builtins.int
-    """Milliseconds between two snapshots, from 500 to 60,000; others are moved into these bounds. 0: the service's choice."""
+    """Milliseconds between two snapshots, from 500 to 60,000; others are moved into these bounds. 0: the service's choice, two seconds."""
     def __init__(
         self,
         *,
@@ -122,7 +122,6 @@ class BoardSnapshot(_message.Message):
 
     AT_FIELD_NUMBER: _builtins.int
     UP_SECONDS_FIELD_NUMBER: _builtins.int
-    INTERVAL_MS_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
@@ -133,8 +132,6 @@ class BoardSnapshot(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     up_seconds: _builtins.float
     """Seconds since the service was started, when the snapshot was taken. Divide by the difference of two of these to get rates from counts."""
-    interval_ms: _builtins.int
-    """Milliseconds after which the next snapshot is due."""
     more_sessions: _builtins.int
     more_conversations: _builtins.int
     @_builtins.property
@@ -166,7 +163,6 @@ class BoardSnapshot(_message.Message):
         *,
         at: _timestamp_pb2.Timestamp | None = ...,
         up_seconds: _builtins.float = ...,
-        interval_ms: _builtins.int = ...,
         totals: Global___BoardTotals | None = ...,
         root: Global___BoardActor | None = ...,
         sessions: _abc.Iterable[Global___BoardSession] | None = ...,
@@ -178,7 +174,7 @@ class BoardSnapshot(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "root", b"root", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "conversations", b"conversations", "events", b"events", "interval_ms", b"interval_ms", "more_conversations", b"more_conversations", "more_sessions", b"more_sessions", "root", b"root", "sessions", b"sessions", "slow", b"slow", "totals", b"totals", "up_seconds", b"up_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "conversations", b"conversations", "events", b"events", "more_conversations", b"more_conversations", "more_sessions", b"more_sessions", "root", b"root", "sessions", b"sessions", "slow", b"slow", "totals", b"totals", "up_seconds", b"up_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -231,7 +227,7 @@ class BoardTotals(_message.Message):
     requests_ended: _builtins.int
     """Requests that have ended, however they did."""
     messages: _builtins.int
-    """Messages that actors have handled; a frame from a client is one."""
+    """Messages that actors have handled from their mailboxes. Counted only while somebody watches; it never decreases."""
     input_tokens: _builtins.int
     """Tokens that replies have used and made, where the backend counts them."""
     output_tokens: _builtins.int
@@ -315,7 +311,7 @@ class BoardActor(_message.Message):
     """Messages that wait, and how many may."""
     mailbox_capacity: _builtins.int
     handled: _builtins.int
-    """Messages handled since it was first started."""
+    """Messages handled from its mailbox, counted only while somebody watches. Frames of a session do not pass through its mailbox: see BoardSession."""
     restarts: _builtins.int
     up_seconds: _builtins.float
     """Seconds since it last became ready; 0: it is not."""
