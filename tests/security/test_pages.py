@@ -120,7 +120,7 @@ async def test_a_page_may_not_read_anything_from_another_origin(service: Service
         assert not [name for name in headers if name.startswith("access-control-")]
 
 
-async def test_the_page_can_be_framed_by_nobody_and_runs_nothing(service: ServiceProcess) -> None:
+async def test_the_page_can_be_framed_by_nobody_and_runs_nothing_foreign(service: ServiceProcess) -> None:
     async with plain(service) as raw:
         await raw.send(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n\r\n".encode())
         status, headers = await raw.response()
@@ -128,3 +128,5 @@ async def test_the_page_can_be_framed_by_nobody_and_runs_nothing(service: Servic
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
+        assert "unsafe-inline" not in policy
+        assert "'unsafe-eval'" not in policy

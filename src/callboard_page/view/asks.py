@@ -20,10 +20,14 @@ def ask_view(chat: Chat, part: AskPart) -> Element:
     """Return a question with what can be answered, or how it was settled."""
     ask = part.ask
     permission = ask.kind == AskEvent.KIND_PERMISSION
-    head = h("p", ask.title or ("It asks for permission" if permission else "It asks"), class_="q")
+    title = "" if ask.title.strip() == ask.detail.strip() else ask.title
+    title = title or ("It asks for permission" if permission else "It asks")
+    head = h("p", title, class_="q")
     detail = h("pre", ask.detail, class_="detail", tabindex=0) if ask.detail else None
     if part.closed is not None:
-        return h("div", head, detail, h("p", _settled(part), class_="settled"), class_="ask closed")
+        # The tool call above shows what was asked about.
+        shown = None if ask.call_id else detail
+        return h("div", head, shown, h("p", _settled(part), class_="settled"), class_="ask closed")
     return h(
         "div",
         head,

@@ -88,18 +88,16 @@ def _location(location: Location) -> str:
 
 
 def _diff(diff: FileDiff) -> Element:
-    lines = diff.patch.splitlines()[:1000]
+    lines = [line for line in diff.patch.splitlines() if not line.startswith(("+++ ", "--- "))]
     return h(
         "div",
         h("h4", diff.path),
-        h("pre", [h("span", line + "\n", class_=_line(line)) for line in lines], tabindex=0),
+        h("pre", [h("span", line + "\n", class_=_line(line)) for line in lines[:1000]], tabindex=0),
         class_="diff",
     )
 
 
 def _line(line: str) -> str | None:
-    if line.startswith(("+++", "---")):
-        return "file"
     return {"+": "added", "-": "removed", "@": "hunk"}.get(line[:1])
 
 

@@ -95,6 +95,9 @@ class ScriptedLLM:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.url = ""
+        self.title = "A title"
+        self.scripts: dict[str, Sequence[Sequence[Step]]] = {}
+        """What the model does, by a text that the user's message contains."""
         self.titles_wait_for = ""
         """Titles that are asked for from now on wait for this name; empty: for nothing."""
         self._times: Counter[str] = Counter()
@@ -145,10 +148,11 @@ class ScriptedLLM:
         asked = Asked(body, request.headers.get("Authorization", ""), text)
         if not body.get("tools"):
             held = [wait(self.titles_wait_for)] if self.titles_wait_for else []
-            steps: Sequence[Step] = [*held, say("A title")]
+            steps: Sequence[Step] = [*held, say(self.title)]
         else:
             self.asked.append(asked)
-            steps = _steps(text, turn)
+            given = next((turns for key, turns in self.scripts.items() if key in text), None)
+            steps = _steps(text, turn) if given is None else given[turn]
         try:
             return await self._answer(request, asked, steps, f"{text}:{turn}")
         except (asyncio.CancelledError, ConnectionError):
