@@ -80,7 +80,7 @@ test: setup peers ## Run the tests: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup --ignore=tests/page $(ARGS)
 
 page-test: setup ## Use the page in Chromium, and save screenshots to .build/screenshots
-	@'$(BIN)/python' -m pytest -q -s tests/page $(ARGS)
+	@'$(BIN)/python' -m pytest -q -s -p no:hypothesispytest tests/page $(ARGS)
 
 bound: setup ## Run the runtime and chat tests with mailboxes of one message, to reveal circular waits
 	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)

@@ -67,7 +67,7 @@ class Window:
         wrong = [
             text for text in self.wrong if not any(beginning in text for beginning in self.expected)
         ]
-        assert wrong == []
+        assert not wrong, "\n".join(wrong)
 
     # -- what a person does ------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Window:
             for one in found["violations"]
             for node in one["nodes"]
         ]
-        assert problems == []
+        assert not problems, "\n".join(problems)
 
 
 @contextlib.contextmanager

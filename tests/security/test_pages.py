@@ -120,7 +120,9 @@ async def test_a_page_may_not_read_anything_from_another_origin(service: Service
         assert not [name for name in headers if name.startswith("access-control-")]
 
 
-async def test_the_page_can_be_framed_by_nobody_and_runs_nothing_foreign(service: ServiceProcess) -> None:
+async def test_the_page_can_be_framed_by_nobody_and_runs_nothing_foreign(
+    service: ServiceProcess,
+) -> None:
     async with plain(service) as raw:
         await raw.send(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n\r\n".encode())
         status, headers = await raw.response()

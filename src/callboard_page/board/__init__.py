@@ -1,0 +1,1 @@
+"""The board: what the service is doing, as a picture."""
