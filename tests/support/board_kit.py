@@ -1,7 +1,8 @@
 """The board in a test: on a manual clock, without a service, and with its time for free."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from actors import ActorSystem, ActorView, Registry
 from actors.protocol.limits import SessionLimits
@@ -13,6 +14,8 @@ from callboard_service.board.survey import Node, Survey
 from callboard_service.health import Outages, ServiceHealth
 from callboard_service.metrics import Metrics
 from tests.support.kit import Bare, Worker
+
+R = TypeVar("R")
 
 NOW = 1_800_000_000.0
 """Seconds since the epoch at which the board's clock stands still."""
@@ -48,16 +51,20 @@ def board_of(
     return register
 
 
-def walked(survey: Survey, view: ActorView) -> tuple[Node, int]:
-    """Walk in one go; return the node, and in how many parts it was."""
-    walk, parts = survey.walk(view), 1
+def finished(parts: Generator[None, None, R]) -> tuple[R, int]:
+    """Do all parts in one go; return the result, and how many they were."""
+    count = 1
     while True:
         try:
-            next(walk)
+            next(parts)
         except StopIteration as end:
-            node: Node = end.value
-            return node, parts
-        parts += 1
+            return end.value, count
+        count += 1
+
+
+def walked(survey: Survey, view: ActorView) -> tuple[Node, int]:
+    """Walk in one go; return the node, and in how many parts it was."""
+    return finished(survey.walk(view))
 
 
 class Crowd(Worker):

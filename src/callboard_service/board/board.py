@@ -45,7 +45,7 @@ from callboard_service.board.picture import (
     draw,
     listed,
 )
-from callboard_service.board.survey import KEPT, Survey, find
+from callboard_service.board.survey import Survey, find
 from callboard_service.board.texts import bounded
 from callboard_service.board.totals import Whole
 from callboard_service.chat.details import ConversationDetails
@@ -61,6 +61,9 @@ PAUSE: Final = 150.0
 
 MOST_CHILDREN: Final = 200
 """Children in a report of one actor."""
+
+GIVEN_UP: Final = 20
+"""Background actors that are shown though they were given up."""
 
 MOST_REPORTS: Final = 16
 """Requests at once that watch one actor."""
@@ -149,13 +152,14 @@ class Board(Actor[Look]):
 
     async def _take(self, now: float) -> Taken:
         survey = Survey()
-        root, spent = await in_parts(survey.walk(self.context.system.root), self._cpu_time)
+        node, walking = await in_parts(survey.walk(self.context.system.root), self._cpu_time)
+        root, drawing = await in_parts(draw(node), self._cpu_time)
         began = self._cpu_time()
         snapshot = BoardSnapshot(
             at=to_timestamp(self._now()),
             up_seconds=self._whole.up_seconds(),
             totals=self._whole.totals(survey),
-            root=draw(root),
+            root=root,
             sessions=listed(survey.largest_sessions(), describe_session),
             conversations=listed(survey.liveliest_conversations(), describe_conversation),
             slow=listed(survey.slowest(), describe_slow),
@@ -165,7 +169,8 @@ class Board(Actor[Look]):
         snapshot.more_conversations = len(survey.conversations) - len(snapshot.conversations)
         self._add_given_up(snapshot.root)
         taken = Taken(shared(snapshot), now)
-        self._due = now + PAUSE * (spent + self._cpu_time() - began)
+        spent = walking + drawing + self._cpu_time() - began
+        self._due = now + PAUSE * spent
         return taken
 
     def _add_given_up(self, root: BoardActor) -> None:
@@ -173,7 +178,7 @@ class Board(Actor[Look]):
         above = next((child for child in root.children if child.name == EXTENSIONS), None)
         given_up = self._whole.given_up()
         if above is not None:
-            for name, kind in given_up[:KEPT]:
+            for name, kind in given_up[:GIVEN_UP]:
                 state = ActorState.ACTOR_STATE_GIVEN_UP
                 above.children.add(name=bounded(name), type=bounded(kind), state=state)
 
@@ -244,15 +249,15 @@ class WatchActor(StreamActor[WatchActorRequest, ActorReport]):
         view, spent = find(self.context.system.root, path), 0.0
         if view is not None:
             survey = Survey(MOST_CHILDREN, depth=1)
-            node, spent = await in_parts(survey.walk(view), self._cpu_time)
-            began = self._cpu_time()
-            report.actor.CopyFrom(draw(node))
+            node, walking = await in_parts(survey.walk(view), self._cpu_time)
+            root, drawing = await in_parts(draw(node), self._cpu_time)
+            report.actor.CopyFrom(root)
             details = view.details
             if isinstance(details, SessionDetails):
                 report.session.CopyFrom(describe_session(details, view))
             elif isinstance(details, ConversationDetails):
                 report.conversation.CopyFrom(describe_conversation(details, view))
-            spent += self._cpu_time() - began
+            spent = walking + drawing
         return report, spent
 
 

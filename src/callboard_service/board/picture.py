@@ -1,6 +1,6 @@
 """What a walk has found, as messages of the board: bounded in bytes, however large the tree is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -18,6 +18,9 @@ from callboard_service.board.texts import DETAILS, bounded, bounded_path
 from callboard_service.chat.details import ConversationDetails
 
 TREE_BYTES: Final = 64 * 1024
+PART: Final = 50
+"""Actors that are drawn before the event loop has its turn: about a millisecond."""
+
 LIST_BYTES: Final = 12 * 1024
 """Bytes of each of the lists of a snapshot."""
 
@@ -34,12 +37,13 @@ S = TypeVar("S")
 R = TypeVar("R", bound=Message)
 
 
-def draw(root: Node, room: int = TREE_BYTES) -> BoardActor:
-    """Return the tree of these nodes in about `room` bytes: what does not fit is counted.
+def draw(root: Node, room: int = TREE_BYTES) -> Generator[None, None, BoardActor]:
+    """Return the tree of these nodes in `room` bytes; yield after each part of the work.
 
-    The levels are drawn from the top, and the parents of a level share what room is left.
+    What does not fit is counted. The levels are drawn from the top, and the parents of a level
+    share what room is left.
     """
-    drawn = describe(root)
+    drawn, part = describe(root), 0
     room -= drawn.ByteSize() + _LAST_GROUP
     level = [(root, drawn)]
     while level:
@@ -47,6 +51,10 @@ def draw(root: Node, room: int = TREE_BYTES) -> BoardActor:
         for number, (node, actor) in enumerate(level):
             share = room // (len(level) - number)
             room -= _draw_children(node, actor, share, below)
+            part += len(actor.children)
+            if part >= PART:
+                part = 0
+                yield
         level = below
     return drawn
 

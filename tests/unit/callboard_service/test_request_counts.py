@@ -31,6 +31,8 @@ def test_each_request_is_in_its_code_and_in_every_bucket_from_its_own_on() -> No
         'callboard_tokens_total{kind="output"} 5.0',
     ):
         assert line in lines
+    assert counts.ended == 3
+    assert counts.tokens == {"input": 2, "output": 5}
 
 
 def test_a_bound_belongs_to_its_own_bucket() -> None:

@@ -187,7 +187,7 @@ async def test_snapshots_come_less_often_if_one_takes_long(
     async with board(actor_system, spent) as calls:
         snapshots = watch(calls, 1000)
         first = await anext(snapshots)
-        pause = PAUSE * 2 * spent.each  # it looked at the time before and after two steps
+        pause = PAUSE * 3 * spent.each  # it looked at the time before and after three steps
         following = asyncio.ensure_future(anext(snapshots))
         await manual_clock.advance(pause - 2)
         assert not following.done()

@@ -8,7 +8,7 @@ from actors.testing import ManualClock, running_system, settle
 from callboard.board.v1.board_pb2 import BoardActor, BoardSession
 from callboard_service.board.picture import TREE_BYTES, draw, in_words, listed
 from callboard_service.board.survey import Survey
-from tests.support.board_kit import Crowd, walked
+from tests.support.board_kit import Crowd, finished, walked
 from tests.support.kit import Bare, Boom
 
 
@@ -33,7 +33,7 @@ def drawn(system: ActorSystem, room: int = TREE_BYTES) -> tuple[BoardActor, int]
     """Return the picture of the tree, and how many actors it has."""
     survey = Survey()
     node, _ = walked(survey, system.root)
-    return draw(node, room), survey.actors
+    return finished(draw(node, room))[0], survey.actors
 
 
 def counted(actor: BoardActor) -> int:
