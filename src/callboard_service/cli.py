@@ -34,12 +34,12 @@ def main() -> None:
 @click.option("--ready-json", is_flag=True, help="Print one line of JSON when ready.")
 @click.option("--parent-pid", type=int, help="Stop when the process with this PID ends.")
 @click.option("--watch-stdin", is_flag=True, help="Stop when standard input is closed.")
-@click.option("--open", "open_in_browser", is_flag=True, help="Open the page when ready.")
+@click.option("--open", is_flag=True, help="Open the page when ready.")
 def serve_command(
     ready_json: bool,
     parent_pid: int | None,
     watch_stdin: bool,
-    open_in_browser: bool,
+    open: bool,
     **flags: object,
 ) -> None:
     """Run the service until Ctrl-C, SIGTERM or SIGHUP.
@@ -57,7 +57,7 @@ def serve_command(
         settings = load(given)
     except ServiceError as error:
         _fail(error)
-    serve(settings, lifeline, ready_json=ready_json, open_in_browser=open_in_browser)
+    serve(settings, lifeline, ready_json=ready_json, open_in_browser=open)
 
 
 @main.command("new")

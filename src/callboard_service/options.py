@@ -51,7 +51,7 @@ HEADINGS: Final = {
         "allowed_origins",
         "runtime_dir",
     ),
-    "Process": ("log_level", "loop", "drain_ms", "max_outage_ms"),
+    "Process": ("log_level", "loop", "drain_ms", "max_outage_ms", "open"),
     PROGRAMS: ("ready_json", "parent_pid", "watch_stdin"),
     "Limits for connections": (
         "max_sessions",

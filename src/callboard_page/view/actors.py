@@ -7,6 +7,7 @@ from callboard.board.v1.board_pb2 import ActorGroup, ActorState, BoardActor
 from callboard_page.board.series import path_of
 from callboard_page.board.watching import Board
 from callboard_page.nodes import Element, Event, h
+from callboard_page.view.parts import hidden
 
 STATES: Final = {
     ActorState.ACTOR_STATE_STARTING: ("starting", "starting"),
@@ -79,10 +80,10 @@ def _head(board: Board, actor: BoardActor, path: str) -> Element:
         else None,
         h("span", f"↻{actor.restarts}", class_="badge warn") if actor.restarts else None,
         h("span", f"{rate:.0f}/s", class_="rate") if rate >= 1 else None,
+        hidden(f", {', '.join(about)}"),
         type="button",
         class_="actor",
         title=", ".join(about),
-        aria_label=f"{actor.name}: {', '.join(about)}",
         aria_pressed="true" if chosen else "false",
         on={"click": clicked},
     )

@@ -105,9 +105,8 @@ class Server:
         unavailable: Callable[[], str] = lambda: "",  # the part that is down, or empty
     ) -> None:
         self._unavailable = unavailable
-        self._settings = settings
+        self._settings, self._clock = settings, clock
         self._sessions, self._wire = sessions, wire
-        self._clock = clock
         self._log, self._watcher = log, watcher
         self._token = settings.token.encode()
         self._connections: dict[ServerConnection, asyncio.Task[None] | None] = {}
@@ -156,7 +155,8 @@ class Server:
         """Start listening. Raises CannotListen."""
         app = web.Application()
         app.router.add_get("/ws", self._serve_socket)
-        for path in self._settings.site.files if self._settings.site is not None else ("/",):
+        site = self._settings.site
+        for path in ("/",) if site is None else site.files:
             app.router.add_get(path, self._serve_page)
         app.router.add_get("/healthz", self._serve_health)
         app.router.add_get("/metrics", self._serve_metrics)
@@ -197,22 +197,19 @@ class Server:
     # -- endpoints ---------------------------------------------------------------------------
 
     async def _serve_page(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._access.check_address(request)
-        if refusal is not None:
+        if (refusal := self._access.check_address(request)) is not None:
             return refuse(refusal)
         if self._settings.site is not None:
             return await self._settings.site.serve(request)
         return page(self._settings.version, self._settings.backend, self.url)
 
     async def _serve_health(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._access.check_address(request)
-        if refusal is not None:
+        if (refusal := self._access.check_address(request)) is not None:
             return refuse(refusal)
         return health(draining=self._draining, down=self._unavailable())
 
     async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._access.check(request)
-        if refusal is not None:
+        if (refusal := self._access.check(request)) is not None:
             return refuse(refusal)
         if not has_token(request, self._token):
             return unauthorized()
