@@ -25,16 +25,16 @@ class Series:
 
 
 _RATES: Final = (
-    ("requests", "requests a second", "/s"),
-    ("messages", "messages a second", "/s"),
-    ("tokens", "tokens a second", "/s"),
+    ("requests", "requests", "/s"),
+    ("messages", "messages", "/s"),
+    ("tokens", "tokens", "/s"),
     ("cpu", "CPU", "%"),
 )
 _LEVELS: Final = (
     ("actors", "actors", ""),
     ("memory", "memory", " MB"),
-    ("held", "held for sessions", " MB"),
-    ("restarts", "crashes and restarts", ""),
+    ("held", "sessions hold", " MB"),
+    ("restarts", "crashes, restarts", ""),
 )
 
 

@@ -51,8 +51,7 @@ class ServerSettings:
     handshake: allowed for the request, for TLS and for Hello, each. reconnect_after: advice in
     GoingAway. max_handshakes: WebSockets without a session; above it, the oldest are cut off
     (`transport.server.lobby`). max_sessions: for how many to reserve open files. max_queued_turns,
-    features: told to clients; the extensions that have them enforce them. site: the built page;
-    None: there is only a text.
+    features: told to clients; the extensions that have them enforce them. site: the built page.
     """
 
     token: str
