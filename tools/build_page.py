@@ -26,6 +26,7 @@ ROOT: Final = Path(__file__).parents[1]
 WEB: Final = ROOT / "web"
 SOURCES: Final = ROOT / "src"
 BUILT: Final = SOURCES / "callboard_service" / "page"
+"""Where the service looks for it."""
 
 PAGES: Final = ("index", "board")
 
@@ -107,8 +108,12 @@ def main() -> int:
     for page in PAGES:
         _write(into / f"{page}.html", html.encode())
     size = sum(path.stat().st_size for path in into.rglob("*.gz"))
-    print(f"Built the page: {size / 1e6:.1f} MB in {into.relative_to(Path.cwd())}")
+    print(f"Built the page: {size / 1e6:.1f} MB in {_shown(into)}")
     return 0
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def _write(path: Path, content: bytes) -> None:
