@@ -119,15 +119,17 @@ def checkout(tmp_path: Path) -> Iterator[Reader]:
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
         os.utime(folder / name, (0, 0))  # older than the files made from it
-    for name in ("docs", "examples"):
+    for name in ("docs", "examples", "src", "tools", "web"):
         (folder / name).symlink_to(ROOT / name)
     environment = own_environment(Path("/usr/bin"), tmp_path)
     # The Makefile prints this while it makes the virtual environment.
     installing = "Installing into .venv: a minute or two, some 1.2 GB, with the small model."
     assert installing.replace(".venv", "$(VENV)") in (ROOT / "Makefile").read_text()
+    # And this when it builds the page, whose size changes with it.
+    built = "Built the page: 7.9 MB in src/callboard_service/page"
     # The small model's answer varies.
     reply = "The capital of France is Paris."
-    reader = Reader(folder, environment, said_once=(installing,), said_freely=(reply,))
+    reader = Reader(folder, environment, said_once=(installing, built), said_freely=(reply,))
     try:
         yield reader
     finally:
