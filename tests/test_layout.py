@@ -11,7 +11,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("actors", "transport", "callboard_service")
+PACKAGES = ("actors", "transport", "callboard_page", "callboard_service")
 MAX_FILE, MAX_FUNCTION = 400, 50
 """Lines."""
 
