@@ -1,6 +1,8 @@
 """Brings a document to what the page shows, with as few changes as are needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import lt
 from typing import Final, Protocol
 
 from callboard_page.nodes import Element, Handler, Node
@@ -181,16 +183,34 @@ class Patcher:
     def _order(
         self, parent: DomNode, children: Sequence[_Mounted], places: Mapping[int, int]
     ) -> None:
-        """Put the children in order. From the end, those already in order stay where they are."""
+        """Put the children in order; as few are moved as can be.
+
+        One that is moved loses the focus and its scroll position. places: of those that were there.
+        """
+        old = [places[id(child)] for child in children if id(child) in places]
+        staying = set(_increasing(old))
         following: DomNode | None = None
-        lowest = len(places)
         for child in reversed(children):
-            place = places.get(id(child), lowest)
-            if place < lowest:
-                lowest = place
-            else:
+            if places.get(id(child)) not in staying:
                 self._document.insert(parent, child.dom, following)
             following = child.dom
+
+
+def _increasing(numbers: Sequence[int]) -> Iterable[int]:
+    """Return a longest increasing selection of these numbers, which are all different."""
+    if all(map(lt, numbers, numbers[1:])):
+        return numbers
+    ends: list[int] = []  # the least number with which a selection of each length ends
+    before: dict[int, int] = {}
+    for number in numbers:
+        length = bisect_left(ends, number)
+        if length:
+            before[number] = ends[length - 1]
+        ends[length : length + 1] = [number]
+    selected = [ends[-1]]
+    while selected[-1] in before:
+        selected.append(before[selected[-1]])
+    return selected
 
 
 def _same(old: Element, new: Element) -> bool:
