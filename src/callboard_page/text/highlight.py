@@ -1,6 +1,7 @@
 """Colours code: Pygments' tokens become spans."""
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Final
 
 from callboard_page.nodes import Node, h
@@ -8,11 +9,19 @@ from callboard_page.nodes import Node, h
 MAX_CHARACTERS: Final = 20_000
 """Longer code is shown without colours: colouring would hold up the page."""
 
+MAX_LINE: Final = 1_000
+"""The same for a line: many of Pygments' rules take time that is quadratic in its length."""
+
+SECONDS: Final = 0.2
+"""Code that takes longer has colours as far as that. Some rules are quadratic in what they meet:
+20,000 line ends take a minute as C."""
+
 
 def highlighted(code: str, language: str) -> list[Node]:
     """Return the code as text and spans; only text if the language is unknown or it is long."""
-    if not language or len(code) > MAX_CHARACTERS:
+    if not language or len(code) > MAX_CHARACTERS or _has_long_line(code):
         return [code]
+    code = code.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # as Pygments does
     # Imported once it is needed: most of its time is the first use of a language.
     from pygments.lexers import get_lexer_by_name
     from pygments.token import STANDARD_TYPES
@@ -25,7 +34,24 @@ def highlighted(code: str, language: str) -> list[Node]:
     kinds: Iterator[tuple[str, str]] = (
         (STANDARD_TYPES.get(kind, ""), text) for kind, text in lexer.get_tokens(code)
     )
-    return [h("span", text, class_=kind) if kind else text for kind, text in _joined(kinds)]
+    coloured = _joined(_in_time(kinds, code))
+    return [h("span", text, class_=kind) if kind else text for kind, text in coloured]
+
+
+def _has_long_line(code: str) -> bool:
+    return any(len(line) > MAX_LINE for line in code.split("\n"))
+
+
+def _in_time(tokens: Iterator[tuple[str, str]], code: str) -> Iterator[tuple[str, str]]:
+    """Yield the tokens of the code until they have taken too long; then the rest as text."""
+    end = perf_counter() + SECONDS
+    done = 0
+    for kind, text in tokens:
+        yield kind, text
+        done += len(text)
+        if perf_counter() > end:
+            yield "", code[done:]
+            return
 
 
 def _joined(tokens: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
