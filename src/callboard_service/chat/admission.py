@@ -52,6 +52,8 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     if admitted.repeated:
         return await _known(conversation, admitted.turn, sender)
     conversation.choices = admitted.choices
+    if new.replaces:
+        conversation.log.removed_at = conversation.log.last
     sender.first = True
     turn = conversation.add_turn(admitted.turn, place=new.place)
     turn.session = sender.session
@@ -62,13 +64,18 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         starting.run(conversation, turn, admitted.recent)
     conversation.log.add(turn.id, turn.announced(), turn.kept.text)
     if request.delivery == Delivery.DELIVERY_INTERRUPT:
-        for moved in conversation.queue[1:]:
-            conversation.log.add(moved.id, moved.info())
-        if running is not None:
-            await ending.stop(conversation, running, ending.CUT_OFF)
-        else:  # it may wait before a turn whose message was not sent again
-            await conversation.start_next()
+        await _interrupt(conversation, running)
     return streamed
+
+
+async def _interrupt(conversation: "Conversation", running: OpenTurn | None) -> None:
+    """Have the message that was admitted, the first of the queue, start now."""
+    for moved in conversation.queue[1:]:
+        conversation.log.add(moved.id, moved.info())
+    if running is not None:
+        await ending.stop(conversation, running, ending.CUT_OFF)
+    else:  # it may wait before a turn whose message was not sent again
+        await conversation.start_next()
 
 
 def _new_turn(

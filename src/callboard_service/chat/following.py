@@ -36,8 +36,11 @@ class FollowSession(StreamActor[FollowSessionRequest, ConversationEvent]):
             reader = conversation.log.reader(after)
             try:
                 while True:
+                    position = reader.position
                     try:
                         events = await reader.next()
+                        if position <= conversation.log.removed_at:
+                            raise Gap
                     except LogClosed:
                         break
                     except Gap:

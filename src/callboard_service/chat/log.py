@@ -118,6 +118,9 @@ class ConversationLog:
     def __init__(self, positions: Positions) -> None:
         self._positions = positions
         self.events: EventLog[LogEvent] = EventLog(KEPT_BYTES, positions.last)
+        self.removed_at: int = -1
+        """Where a turn was last removed. Followers at this position or before need a snapshot: no
+        event says that a turn is gone."""
         self._recent: deque[Tokens] = deque()
         self._read: tuple[int, int] = (0, 0)
         """The positions of the first and the last of the events that a follower read last."""

@@ -24,7 +24,7 @@ from callboard_service.chat.record import CUT_OFF
 from callboard_service.chat.sending import SendMessage
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, failure_of, text_of
-from tests.support.cues import Cues, begun, followed, gate, send, until
+from tests.support.cues import Cues, begun, follow, followed, gate, send, until
 from tests.support.handlers import answers_of
 
 
@@ -173,6 +173,27 @@ async def test_a_message_in_place_of_a_failed_one_takes_its_place_in_the_history
         refused, _ = await failure_of(send(talk, "three", message_id="3", replaces=done.id))
         assert refused.code is Code.FAILED_PRECONDITION
         assert await talk.kept() == ["two", "> a"]
+
+
+async def test_followers_see_that_a_turn_was_replaced(actor_system: ActorSystem) -> None:
+    """They get a snapshot, from which the turn is gone, as has its entry in the history."""
+    cues = Cues()
+    async with conversing(ScriptedBackend(cues), actor_system) as talk:
+        following = await followed(talk)
+        cues.give(Failure(Code.UNAVAILABLE, "no"))
+        _, (info, *_) = await failure_of(send(talk, "one", message_id="1"))
+        ended = (await until(following, "error"))[-1].position
+        stream = send(talk, "two", message_id="2", replaces=info.id)
+        second = await begun(stream)
+        seen = [(await until(each, "snapshot"))[-1] for each in (following, follow(talk, ended))]
+        for event in seen:
+            assert [turn.info.id for turn in event.snapshot.turns] == [second.id]
+            assert event.snapshot.last_entry == ""
+        later = follow(talk, after=seen[0].position)
+        cues.give(ChatToken(text="a"), ChatCompleted())
+        assert text_of([each async for each in stream]) == "a"
+        kinds = {each.WhichOneof("event") for each in await until(later, "completed")}
+        assert "snapshot" not in kinds  # it has seen one since
 
 
 async def test_followers_of_a_deleted_conversation_get_not_found(
