@@ -18,7 +18,8 @@ from callboard_page.tasks import Tasks, Work
 from transport.client import Client
 from transport.client.conversation_state import ConversationState
 from transport.client.followed_turn import FollowedTurn, turns_of
-from transport.errors import RequestFailed
+from transport.client.following import RETRY_AFTER
+from transport.errors import RequestFailed, SessionLost
 
 PAGE: Final = 100
 """Entries of a history that are loaded at once."""
@@ -148,13 +149,7 @@ class Thread:
     async def _begin_again(self) -> None:
         """Take what a snapshot says for what is; what has ended is in the history."""
         await self._load_newest()
-        ended = {turn.info.id for turn in self._past}
-        kept = {
-            turn_id: turn
-            for turn_id, turn in self._seen.items()
-            if turn.ended and turn_id not in ended and turn_id not in self.state.turns
-        }
-        self._seen = kept if self.loaded else {}
+        self._seen = {}
         self._see()
         self.loaded = True
         self._settled.set()
@@ -163,22 +158,43 @@ class Thread:
 
     async def _load_newest(self) -> None:
         newest = self._entries[-1].id if self._entries else ""
-        if self.loaded and newest == self.state.last_entry:
-            return
+        entries, earlier = self._entries, self.earlier
+        if not self.loaded or newest != self.state.last_entry:
+            page = await self._newest()
+            first = page.entries[0].id if page.entries else ""
+            ids = [entry.id for entry in entries]
+            if first in ids:
+                entries = [*entries[: ids.index(first)], *page.entries]
+            else:
+                entries, earlier = list(page.entries), page.more
+        self._show(entries, earlier=earlier)
+
+    async def _newest(self) -> History:
+        """Return the newest page of the history, however often the connection is lost."""
         request = GetHistoryRequest(session_id=self.id, limit=PAGE)
-        page = await self._client.call(request, History)
-        known = {entry.id for entry in page.entries}
-        overlaps = bool(self._entries) and any(entry.id in known for entry in self._entries)
-        if overlaps:
-            first = page.entries[0].id
-            place = next(
-                (place for place, entry in enumerate(self._entries) if entry.id == first),
-                len(self._entries),
-            )
-            self._entries = [*self._entries[:place], *page.entries]
-        else:
-            self._entries, self.earlier = list(page.entries), page.more
-        self._past = turns_of(self._entries)
+        while True:
+            try:
+                await self._client.ready()
+                return await self._client.call(request, History)
+            except SessionLost:
+                pass
+            except RequestFailed as failed:
+                if failed.code is not Code.UNAVAILABLE or not failed.retryable:
+                    raise
+                await self._client.pause(max(failed.retry_after, RETRY_AFTER))
+
+    def _show(self, entries: list[HistoryEntry], *, earlier: bool) -> None:
+        """Show the turns in these entries; one that was seen whole stays what it was.
+
+        It has more than the history, such as a plan, and its view need not be drawn again.
+        """
+        past = self._past
+        if self.earlier:
+            past = past[1:]  # the first one may lack its beginning: a page cuts a turn in two
+        whole = {turn.info.id: turn for turn in past if turn.ended and turn.info.id}
+        whole |= {turn_id: turn for turn_id, turn in self._seen.items() if turn.ended}
+        self._entries, self.earlier = entries, earlier
+        self._past = [whole.get(turn.info.id, turn) for turn in turns_of(entries)]
 
     def load_earlier(self) -> None:
         """Load one more page of the history, if there is one."""
@@ -188,18 +204,12 @@ class Thread:
             self._changed()
 
     async def _load_earlier(self) -> None:
+        first = self._entries[0].id
         try:
-            request = GetHistoryRequest(session_id=self.id, limit=PAGE, before=self._entries[0].id)
+            request = GetHistoryRequest(session_id=self.id, limit=PAGE, before=first)
             page = await self._client.call(request, History)
-            self._entries = [*page.entries, *self._entries]
-            self.earlier = page.more
-            past = {turn.info.id: turn for turn in self._past if turn.info.id}
-            # What is drawn already stays the same object, but for the turn that was cut in two.
-            first = self._past[0].info.id if self._past else ""
-            self._past = [
-                past[turn.info.id] if turn.info.id in past and turn.info.id != first else turn
-                for turn in turns_of(self._entries)
-            ]
+            if self._entries and self._entries[0].id == first:  # else a snapshot came meanwhile
+                self._show([*page.entries, *self._entries], earlier=page.more)
         finally:
             self.loading = False
             self._changed()
