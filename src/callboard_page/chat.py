@@ -1,5 +1,6 @@
 """The chat: the list, the conversation that is open, and what a person does with them."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
@@ -22,7 +23,7 @@ from callboard.v1.chat_pb2 import (
     UpdateTurnRequest,
     UploadChunk,
 )
-from callboard_page.composer import Composer
+from callboard_page.composer import UPLOADS_AT_ONCE, Composer
 from callboard_page.conversations import Conversations
 from callboard_page.notes import Notes
 from callboard_page.tasks import Tasks
@@ -76,6 +77,7 @@ class Chat:
         self.toggled: set[str] = set()
         """Parts that a person has opened, or closed if they are open at first."""
         self._composers: dict[str, Composer] = {}
+        self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._tasks = tasks
         self._notes = notes
         self._changed = changed
@@ -109,7 +111,7 @@ class Chat:
         key = self.thread.id if self.thread is not None else ""
         composer = self._composers.get(key)
         if composer is None:
-            composer = Composer(self.client, self._tasks, self, self._changed)
+            composer = Composer(self.client, self._tasks, self, self._uploading, self._changed)
             self._composers[key] = composer
         return composer
 

@@ -1,5 +1,6 @@
 """The message that is being written: its text, its attachments, and sending it."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from transport.client.followed_turn import FollowedTurn
 
 MAX_ATTACHMENTS: Final = 16
+
+UPLOADS_AT_ONCE: Final = 2
+"""Less than the service allows a session, where one that was stopped counts for a moment more."""
 
 DELIVERIES: Final = {
     "queue": Delivery.DELIVERY_QUEUE,
@@ -69,7 +73,12 @@ class Composer:
     """
 
     def __init__(
-        self, client: Client, tasks: Tasks, place: Place, changed: Callable[[], None]
+        self,
+        client: Client,
+        tasks: Tasks,
+        place: Place,
+        uploading: asyncio.Semaphore,
+        changed: Callable[[], None],
     ) -> None:
         self.text: str = ""
         self.uploads: list[Upload] = []
@@ -79,6 +88,7 @@ class Composer:
         self._client = client
         self._tasks = tasks
         self._place = place
+        self._uploading = uploading
         self._changed = changed
         self._message_id = ""
 
@@ -106,13 +116,15 @@ class Composer:
             media_type = file.media_type or "application/octet-stream"
             upload = Upload(file.name or "pasted", media_type, file.size)
             self.uploads.append(upload)
+            self._message_id = ""  # with another attachment it is another message
             upload.work = self._tasks.start(self._upload(upload, file))
         self._changed()
 
     async def _upload(self, upload: Upload, file: Given) -> None:
         try:
             content = await file.read()
-            done = await self._client.upload(upload.name, upload.media_type, content)
+            async with self._uploading:
+                done = await self._client.upload(upload.name, upload.media_type, content)
             upload.upload_id = done.upload_id
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the attachment
             upload.error = describe(error)
@@ -122,6 +134,7 @@ class Composer:
         """Take an attachment away."""
         if upload in self.uploads:
             self.uploads.remove(upload)
+            self._message_id = ""
             if upload.work is not None:
                 upload.work.cancel()
             self._changed()

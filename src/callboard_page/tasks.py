@@ -30,6 +30,7 @@ class Tasks:
         task = asyncio.ensure_future(self._run(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: work.close())  # one cancelled at once has not begun
         return Work(task)
 
     async def _run(self, work: Coroutine[object, object, None]) -> None:
