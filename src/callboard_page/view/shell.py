@@ -106,10 +106,8 @@ class ChatView:
             )
         turns = thread.turns
         last = turns[-1] if turns else None
-        nodes += [
-            self._turns.view(turn, can_retry=turn is last and thread.can_retry(turn))
-            for turn in turns
-        ]
+        retry = last if last is not None and thread.can_retry(last) else None
+        nodes += self._turns.views(turns, retry=retry)
         return nodes or [h("p", "Nothing has been said yet.", class_="empty", key="empty")]
 
 

@@ -1,5 +1,7 @@
 """A turn of a conversation: the message, and all that the reply consists of."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callboard.v1.chat_pb2 import (
@@ -46,29 +48,48 @@ _LIVE: Final = frozenset(
 )
 
 
+@dataclass(slots=True)
+class _Drawn:
+    """A turn as it was drawn last. state: what its view depends on. texts: by the part's id."""
+
+    turn: FollowedTurn
+    state: object
+    element: Element
+    texts: "dict[int, tuple[TextPart, Markdown]]"
+
+
 class TurnViews:
     """The views of one thread's turns. A turn that has not changed keeps its nodes."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self._drawn: dict[int, _Drawn] = {}
+        self._texts_before: dict[int, tuple[TextPart, Markdown]] = {}
         self._texts: dict[int, tuple[TextPart, Markdown]] = {}
-        self._drawn: dict[int, tuple[FollowedTurn, object, Element]] = {}
 
-    def view(self, turn: FollowedTurn, *, can_retry: bool) -> Element:
-        """Return the turn's nodes."""
+    def views(self, turns: Iterable[FollowedTurn], *, retry: FollowedTurn | None) -> list[Element]:
+        """Return the nodes of these turns, and keep nothing of others.
+
+        retry: the turn that may be tried again.
+        """
+        drawn = [self._view(turn, can_retry=turn is retry) for turn in turns]
+        self._drawn = {id(each.turn): each for each in drawn}
+        return [each.element for each in drawn]
+
+    def _view(self, turn: FollowedTurn, *, can_retry: bool) -> _Drawn:
         state = (turn.changes, can_retry, self._outside(turn))
         drawn = self._drawn.get(id(turn))
-        if drawn is not None and drawn[0] is turn and drawn[1] == state:
-            return drawn[2]
+        if drawn is not None and drawn.turn is turn and drawn.state == state:
+            return drawn
+        self._texts_before = {} if drawn is None else drawn.texts
+        self._texts = {}
         element = self._turn(turn, can_retry=can_retry)
-        self._drawn[id(turn)] = (turn, state, element)
-        return element
+        return _Drawn(turn, state, element, self._texts)
 
     def _outside(self, turn: FollowedTurn) -> object:
         """Return what a turn's view depends on beside the turn itself."""
         chat = self._chat
-        name = turn.info.id
-        opened = frozenset(key for key in chat.toggled if key.startswith(f"{name}/"))
+        opened = frozenset(key for key in chat.toggled if key.startswith(f"{_key(turn)}/"))
         asks = tuple(
             (ask_id, ask_id in chat.answering, tuple(chat.answers.get(ask_id, ())))
             for ask_id in turn.asks
@@ -99,7 +120,7 @@ class TurnViews:
             h("div", h("h3", "Reply", class_="hidden"), reply, class_="reply", key="reply"),
             class_="turn",
             aria_label="Turn",
-            key=turn.info.id or turn.entry,
+            key=_key(turn),
         )
 
     def _message(self, turn: FollowedTurn) -> Element:
@@ -126,7 +147,7 @@ class TurnViews:
         )
 
     def _part(self, turn: FollowedTurn, part: Part, place: int, *, growing: bool) -> Element:
-        key = f"{turn.info.id}/{place}"
+        key = f"{_key(turn)}/{place}"
         match part:
             case ReasoningPart():
                 return self._reasoning(part, key, growing=growing)
@@ -143,9 +164,8 @@ class TurnViews:
     def _text(self, part: TextPart, *, growing: bool) -> tuple[Node, ...]:
         from callboard_page.text.markdown import Markdown  # not before the page can be seen
 
-        kept = self._texts.get(id(part))
-        if kept is None:
-            kept = self._texts[id(part)] = (part, Markdown(self._chat.window.copy))
+        kept = self._texts_before.get(id(part)) or (part, Markdown(self._chat.window.copy))
+        self._texts[id(part)] = kept
         return kept[1].nodes(part.text, final=not growing)
 
     def _reasoning(self, part: ReasoningPart, key: str, *, growing: bool) -> Element:
@@ -182,6 +202,11 @@ class TurnViews:
         if actions:
             nodes.append(h("div", actions, class_="actions", key="actions"))
         return nodes
+
+
+def _key(turn: FollowedTurn) -> str:
+    """Return what a turn is known by; one of an old history has no id."""
+    return turn.info.id or turn.entry
 
 
 def _progress(turn: FollowedTurn) -> Element:
