@@ -14,6 +14,9 @@ from transport.client.followed_turn import ToolCall
 MOST_SHOWN: Final = 20_000
 """Characters of an output that are shown, the last ones; all of it can be copied."""
 
+MOST_LINES: Final = 1_000
+"""Lines of a diff that are shown, the first ones."""
+
 _VERBS: Final = {
     ToolKind.TOOL_KIND_READ: "Read",
     ToolKind.TOOL_KIND_EDIT: "Edit",
@@ -88,11 +91,19 @@ def _location(location: Location) -> str:
 
 
 def _diff(diff: FileDiff) -> Element:
-    lines = [line for line in diff.patch.splitlines() if not line.startswith(("+++ ", "--- "))]
+    lines = diff.patch.removesuffix("\n").split("\n")
+    while lines and lines[0].startswith(("+++ ", "--- ")):
+        del lines[0]  # the path is in the heading; below it, such a line is one that was changed
+    left_out = len(lines) - MOST_LINES
     return h(
         "div",
         h("h4", diff.path),
-        h("pre", [h("span", line + "\n", class_=_line(line)) for line in lines[:1000]], tabindex=0),
+        h(
+            "pre",
+            [h("span", line + "\n", class_=_line(line)) for line in lines[:MOST_LINES]],
+            f"… {left_out} lines are left out here" if left_out > 0 else None,
+            tabindex=0,
+        ),
         class_="diff",
     )
 
