@@ -85,17 +85,18 @@ def hidden(*children: Child) -> Element:
 
 def size_of(size: int) -> str:
     """Return a number of bytes as a person reads it."""
-    if size < 1000:
-        return f"{size} B"
-    for unit in ("kB", "MB"):
-        size_in = size / (1000 if unit == "kB" else 1_000_000)
-        if size_in < 1000:
-            return f"{size_in:.0f} {unit}" if size_in >= 10 else f"{size_in:.1f} {unit}"
-    return f"{size / 1e9:.1f} GB"
+    return _rounded(size, ("B", "kB", "MB", "GB"), " ")
 
 
 def count_of(count: int) -> str:
     """Return a number of tokens as a person reads it."""
-    if count < 1000:
-        return str(count)
-    return f"{count / 1000:.1f}k" if count < 10_000 else f"{count / 1000:.0f}k"
+    return _rounded(count, ("", "k", "M"), "")
+
+
+def _rounded(number: float, units: tuple[str, ...], space: str) -> str:
+    """Return the number in the unit in which it has at most three digits before the point."""
+    place = 0
+    while number >= (999.5 if place else 1000) and place < len(units) - 1:
+        number, place = number / 1000, place + 1
+    digits = 1 if place and number < 9.95 else 0
+    return f"{number:.{digits}f}{space}{units[place]}"
