@@ -102,8 +102,8 @@ class Conversations:
             case "info":
                 seen[change.info.id] = self._known[change.info.id] = change.info
             case "deleted":
-                self._known.pop(change.deleted, None)
                 seen.pop(change.deleted, None)
+                self._forget(change.deleted)
             case "listed":
                 self._known = dict(seen)
                 self.loaded = True
@@ -196,18 +196,20 @@ class Conversations:
         try:
             request = DeleteSessionRequest(session_id=conversation_id)
             await self._client.call(request, SessionDeleted)
-            self._known.pop(conversation_id, None)
+            self._forget(conversation_id)
         finally:
             self.deleted.discard(conversation_id)
             self._changed()
 
     def _learn(self, info: SessionInfo) -> SessionInfo:
-        if self.archived or not info.archived:
-            self._known[info.id] = info
-        else:
-            self._known.pop(info.id, None)
+        self._known[info.id] = info
         self._changed()
         return info
+
+    def _forget(self, conversation_id: str) -> None:
+        self._known.pop(conversation_id, None)
+        if self.found is not None:
+            self.found = [info for info in self.found if info.id != conversation_id]
 
 
 def _age(info: SessionInfo) -> tuple[int, int, str]:

@@ -215,7 +215,10 @@ class Thread:
             self._changed()
 
     async def entry_of(self, turn: FollowedTurn) -> str:
-        """Return the id of the history's entry with the turn's message; empty if there is none."""
+        """Return the id of the history's entry with the turn's message.
+
+        Raises RequestFailed, NOT_FOUND if there is none any more.
+        """
         if turn.entry:
             return turn.entry
         before = ""
@@ -226,7 +229,7 @@ class Thread:
                 if entry.turn_id == turn.info.id and entry.WhichOneof("entry") == "user_text":
                     return entry.id
             if not page.more:
-                return ""
+                raise RequestFailed(Code.NOT_FOUND, "this message is not in the conversation")
             before = page.entries[0].id
 
     def forget(self, turn: FollowedTurn) -> None:

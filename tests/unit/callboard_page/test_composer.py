@@ -323,6 +323,17 @@ async def test_a_message_of_the_history_is_edited_too(windows: Pages) -> None:
     assert texts(page) == ["one", "zwei"]
 
 
+async def test_a_message_that_is_gone_cannot_be_edited(page: Page) -> None:
+    await page.say("one")
+    failed = await page.say("[[error:INTERNAL]]")
+    page.click("Edit in a copy of the conversation", 1)
+    await page.send_behind("in its place", replaces=failed.info.id, message_id="new")
+    page.type("two", key="Enter")
+    await page.until(lambda: page.chat.composer.error)
+    assert page.chat.composer.error == "This message is not in the conversation."
+    assert page.chat.composer.text == "two"
+
+
 async def test_escape_leaves_what_is_being_edited(page: Page) -> None:
     await page.say("one")
     page.click("Edit in a copy of the conversation")

@@ -1,10 +1,15 @@
 """The list of conversations, on the real service."""
 
+from typing import Any
+
 import pytest
 
+from actors.protocol.failure import Code
+from callboard.v1.chat_pb2 import DeleteSessionRequest, SessionDeleted
 from callboard_page.conversations import DELETED_AFTER
 from callboard_page.nodes import find, text_of
 from tests.support.page_kit import Page, Pages
+from transport.errors import RequestFailed
 
 
 async def titled(page: Page, *titles: str) -> list[str]:
@@ -186,3 +191,49 @@ async def test_the_list_goes_on_after_a_cut(windows: Pages) -> None:
     await other.client.ready()
     await titled(other, "made meanwhile")
     await page.until(lambda: page.titles() == ["made meanwhile"])
+
+
+async def test_what_was_found_and_is_archived_or_deleted_is_not_shown(windows: Pages) -> None:
+    page, other = await windows.open(), await windows.open()
+    one, two, _ = await titled(page, "word one", "word two", "word three")
+    page.type("word", "search")
+    await page.until(lambda: page.chat.conversations.found)
+    assert len(page.titles()) == 3
+    page.chat.archive(one, archived=True)
+    await page.until(lambda: len(page.titles()) == 2)
+    await page.tasks_started_are_done()
+    await other.client.call(DeleteSessionRequest(session_id=two), SessionDeleted)
+    await page.until(lambda: page.titles() == ["word three"])
+
+
+async def test_the_list_is_watched_again_when_the_service_has_room(
+    windows: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await windows.open()
+    stream, refusals = page.client.stream, 2
+    monkeypatch.setattr("callboard_page.conversations.RETRY_AFTER", 0.0)
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise RequestFailed(Code.UNAVAILABLE, "busy", retryable=True, retry_after_ms=1)
+        return stream(*arguments, **options)
+
+    monkeypatch.setattr(page.client, "stream", refuse)
+    page.chat.conversations.watch()
+    await titled(page, "one")
+    await page.until(lambda: not refusals)
+    assert page.notes.shown == []
+
+
+async def test_a_list_that_cannot_be_watched_says_so(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise RequestFailed(Code.INTERNAL, "broken")
+
+    monkeypatch.setattr(page.client, "stream", refuse)
+    page.chat.conversations.watch()
+    await page.until(lambda: page.notes.shown)
+    assert page.texts(role="alert") == ["Broken."]

@@ -1,7 +1,9 @@
-"""What the page loads: in a browser, each module that is imported costs time at the start."""
+"""What the page loads, where each module costs time at the start; and what it never uses."""
 
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,21 @@ def test_the_page_does_not_load(loaded: set[str], name: str) -> None:
 
 def test_the_page_loads_its_views_and_the_client(loaded: set[str]) -> None:
     assert {"callboard_page.view.shell", "transport.client.client", "markdown_it"} <= loaded
+
+
+HTML = (
+    "innerHTML", "outerHTML", "insertAdjacentHTML", "createContextualFragment", "DOMParser",
+    "document.write", "srcdoc", "setHTML", "parseHTML", "createPolicy", "eval(", "Function(",
+    "javascript:",
+)  # fmt: skip
+"""The ways in which a string could become HTML, or a script."""
+
+
+def test_no_string_becomes_html() -> None:
+    spec = find_spec("callboard_page")
+    assert spec is not None
+    assert spec.origin is not None
+    paths = sorted(Path(spec.origin).parent.rglob("*.py"))
+    assert len(paths) > 20
+    used = [(path.name, way) for path in paths for way in HTML if way in path.read_text("utf-8")]
+    assert used == []

@@ -16,7 +16,7 @@ from tests.support.fake_document import (
     read,
 )
 
-BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BUSY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 """For a busy machine."""
 
 KINDS = ("click", "input")

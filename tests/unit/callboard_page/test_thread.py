@@ -291,6 +291,34 @@ async def test_a_snapshot_after_much_begins_with_the_newest_page(
     assert two.thread_text == one.thread_text
 
 
+async def test_a_message_on_an_earlier_page_is_edited(windows: Pages, short_pages: int) -> None:
+    one = await windows.open()
+    conversation = await started(one, *"1234")
+    one.click("Edit in a copy of the conversation", 1)
+    one.type("zwei", key="Enter")
+    await one.until(lambda: one.open_id != conversation and len(turns(one)) == 2)
+    assert [turn.text for turn in thread_of(one).turns] == ["1", "zwei"]
+
+
+async def test_an_earlier_page_that_comes_after_a_snapshot_is_left_out(
+    windows: Pages, short_pages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await windows.open()
+    conversation = await started(one, *"12345")
+    two = await windows.open(conversation)
+    thread, call = thread_of(two), two.client.call
+
+    async def late(request: Any, answer: Any) -> Any:
+        page = await call(request, answer)
+        thread._entries = thread._entries[1:]  # as a snapshot would change them
+        return page
+
+    monkeypatch.setattr(two.client, "call", late)
+    thread.load_earlier()
+    await two.until(lambda: not thread.loading)
+    assert len(thread._entries) == 2
+
+
 async def test_replacing_makes_the_newest_page_reach_further_back(
     windows: Pages, short_pages: int
 ) -> None:
