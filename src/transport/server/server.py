@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
@@ -31,6 +31,7 @@ from transport.server.lobby import Lobby, requests_at_once
 from transport.server.outgoing import Outgoing
 from transport.server.plain_http import health, metrics, page, refuse, unauthorized
 from transport.server.site import Site
+from transport.server.watcher import Watcher
 from transport.wire.codec import Wire
 
 BEATS: Final = 64
@@ -72,22 +73,6 @@ class ServerSettings:
 
     def __repr__(self) -> str:
         return f"<ServerSettings {self.place}>"
-
-
-class Watcher(Protocol):
-    """Counts connections, and renders the counts for a scrape."""
-
-    def refused(self, status: int) -> None:
-        """Count a connection that was refused before the upgrade."""
-
-    def opened(self, *, resumed: bool) -> None:
-        """Count a connection that has got a session, a new or a resumed one."""
-
-    def closed(self, code: int) -> None:
-        """Count an accepted connection that has ended."""
-
-    def expose(self) -> bytes:
-        """Return all counts in the Prometheus text format."""
 
 
 class Server:
