@@ -1,4 +1,4 @@
-# The first lines of Python that the page runs: the token leaves the address before anything else is loaded.
+# The first lines of Python that the page runs: the token leaves the address before all else.
 import sys
 
 sys.path.insert(0, "code.zip")
