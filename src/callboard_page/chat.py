@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from callboard.v1.chat_pb2 import (
     UpdateTurnRequest,
     UploadChunk,
 )
-from callboard_page.composer import UPLOADS_AT_ONCE, Composer
+from callboard_page.composer import UPLOADS_AT_ONCE, Composer, SentFile
 from callboard_page.conversations import Conversations
 from callboard_page.notes import Notes
 from callboard_page.tasks import Tasks
@@ -239,7 +240,10 @@ class Chat:
     def edit(self, turn: FollowedTurn) -> None:
         """Edit a message that was sent: sending it again forks the conversation before it."""
         composer = self.composer
+        composer.clear()
         composer.write(turn.text)
+        if self.thread is not None:
+            composer.attach(self._files(self.thread.id, turn))
         composer.editing = turn
         self.window.focus(COMPOSER)
         self._changed()
@@ -250,6 +254,13 @@ class Chat:
             self._tasks.start(self._retry(self.thread, turn))
 
     async def _retry(self, thread: Thread, turn: FollowedTurn) -> None:
+        attachments = []
+        for file in self._files(thread.id, turn):
+            content = await file.read()
+            async with self._uploading:
+                done = await self.client.upload(file.name, file.media_type, content)
+            sent = Attachment(name=file.name, media_type=file.media_type, upload_id=done.upload_id)
+            attachments.append(sent)
         request = SendMessageRequest(
             session_id=thread.id,
             text=turn.text,
@@ -257,9 +268,19 @@ class Chat:
             admit_only=True,
             replaces=turn.info.id,
             delivery=Delivery.DELIVERY_QUEUE,
+            attachments=attachments,
         )
         await self.client.call(request, TurnInfo)
         thread.forget(turn)
+
+    def _files(self, conversation_id: str, turn: FollowedTurn) -> list[SentFile]:
+        """Return the attachments of a message: with another message they are uploaded again."""
+        return [
+            SentFile(
+                one.name, one.media_type, one.size, partial(self._content, conversation_id, one)
+            )
+            for one in turn.attachments
+        ]
 
     # -- the queue ---------------------------------------------------------------------------
 

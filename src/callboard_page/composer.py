@@ -1,7 +1,7 @@
 """The message that is being written: its text, its attachments, and sending it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
@@ -42,6 +42,16 @@ class Upload:
     def ready(self) -> bool:
         """Whether it can be sent."""
         return bool(self.upload_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """An attachment of a message that was sent, as a file to be sent again."""
+
+    name: str
+    media_type: str
+    size: int
+    read: Callable[[], Awaitable[bytes]]
 
 
 class Place(Protocol):
@@ -197,6 +207,7 @@ class Composer:
     def clear(self) -> None:
         """Begin another message."""
         self.text = self._message_id = self.error = ""
-        self.uploads = []
+        for upload in list(self.uploads):
+            self.detach(upload)
         self.editing = None
         self._changed()

@@ -4,7 +4,7 @@ No string becomes HTML anywhere: text is text, and elements are made one by one.
 virtual DOM of Elm and React.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -12,12 +12,21 @@ from typing import Protocol, TypeAlias
 class Given(Protocol):
     """A file that a person has dropped, pasted or chosen."""
 
-    name: str
-    media_type: str
-    size: int
+    @property
+    def name(self) -> str:
+        """Its name, without a path; may be empty."""
 
-    async def read(self) -> bytes:
-        """Return its content."""
+    @property
+    def media_type(self) -> str:
+        """Its media type; may be empty."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def read(self) -> Callable[[], Awaitable[bytes]]:
+        """Returns its content."""
 
 
 @dataclass(frozen=True, slots=True)

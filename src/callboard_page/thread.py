@@ -90,7 +90,7 @@ class Thread:
         return bool(
             turns
             and turns[-1] is turn
-            and turn.text
+            and (turn.text or turn.attachments)
             and turn.info.state in _UNFINISHED
             and self.running is None
         )

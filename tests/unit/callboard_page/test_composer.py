@@ -323,6 +323,48 @@ async def test_a_message_of_the_history_is_edited_too(windows: Pages) -> None:
     assert texts(page) == ["one", "zwei"]
 
 
+async def test_an_edited_message_keeps_its_attachments(page: Page) -> None:
+    await page.say("before")
+    page.chat.composer.attach([FakeFile("a.txt", b"some content")])
+    await page.until(lambda: page.chat.composer.can_send)
+    await page.say("look")
+    original = page.open_id
+    page.click("Edit in a copy of the conversation", 1)
+    page.type("look again")
+    await page.until(lambda: page.chat.composer.can_send)
+    assert page.texts(class_="uploads") == ["a.txt12 B"]
+    page.press("Enter")
+    await page.until(lambda: page.open_id != original and len(texts(page)) == 2 and ended(page))
+    assert "[a.txt text/plain 12 bytes]" in page.texts(class_="turn")[1]
+    await page.open(original)
+    page.click("Edit in a copy of the conversation", 1)
+    page.press("Escape")
+    assert not page.find(class_="uploads")
+    await page.tasks_started_are_done()
+
+
+@pytest.mark.parametrize("text", ["[[error:INTERNAL]]", ""])
+async def test_trying_again_sends_the_attachments_again(windows: Pages, text: str) -> None:
+    page = await windows.open()
+    page.chat.composer.attach([FakeFile("[[error:INTERNAL]].txt", b"some"), FakeFile("b.txt")])
+    await page.until(lambda: page.chat.composer.can_send)
+    page.type(text or "[[ask:question]]", key="Enter")
+    await page.until(lambda: page.chat.thread and page.chat.thread.turns)
+    page.chat.stop()
+    await page.until(lambda: ended(page))
+    assert page.chat.thread is not None
+    (failed,) = page.chat.thread.turns
+    page.click("Try again")
+    await page.until(lambda: failed not in page.chat.thread.turns if page.chat.thread else None)
+    await page.until(lambda: texts(page))
+    page.chat.stop()
+    await page.until(lambda: ended(page))
+    assert len(page.find(class_="attachment")) == 2
+    page.click("Save b.txt")
+    await page.tasks_started_are_done()
+    assert page.window.saved == [("b.txt", "text/plain", b"content")]
+
+
 async def test_a_message_that_is_gone_cannot_be_edited(page: Page) -> None:
     await page.say("one")
     failed = await page.say("[[error:INTERNAL]]")
