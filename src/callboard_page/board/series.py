@@ -56,7 +56,7 @@ class Memory:
         if last is not None and snapshot.up_seconds <= last.up_seconds:
             for values in self._values.values():
                 values.clear()
-            self._handled = {}
+            self._handled, self.rates = {}, {}
             last = None
         handled = dict(_handled(snapshot.root, ""))
         if last is not None:
