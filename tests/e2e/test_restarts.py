@@ -58,6 +58,37 @@ async def test_a_turn_is_interrupted_by_a_kill_and_its_message_is_not_run_again(
             assert users(await history_of(client, conversation)) == ["new"]
 
 
+async def test_what_a_kill_leaves_open_is_closed_in_the_history(tmp_path: Path) -> None:
+    """A tool call gets a result that says that it was cut off, and an ask is void."""
+    with running(tmp_path, *ECHO) as service:
+        async with service.connect(features=["follow"]) as client:
+            conversation = await client.conversation()
+            other = await client.conversation()
+            text = "[[tool:done {}]]kept [[tool:open {}]][[delay:3600000]][[progress:never]]"
+            first = client.answers(await client.open(**sending(conversation, text)))
+            second = client.answers(await client.open(**sending(other, "[[ask:permission]]")))
+            while (call := (await anext(first)).tool_call).name != "open":
+                pass
+            ask = (await anext(second)).ask.ask_id
+            kill(service)
+    with running(tmp_path, *ECHO) as service:
+        async with service.connect(features=["follow"]) as client:
+            entries = (await history_of(client, conversation)).history.entries
+            assert [entry.WhichOneof("entry") for entry in entries] == [
+                "user_text", "tool_call", "tool_result", "assistant_text", "tool_call",
+                "tool_result", "error",
+            ]  # fmt: skip
+            result = entries[-2].tool_result
+            assert (result.call_id, result.is_error) == (call.call_id, True)
+            assert "may still be running" in result.output
+            entries = (await history_of(client, other)).history.entries
+            assert [entry.WhichOneof("entry") for entry in entries] == [
+                "user_text", "ask", "ask_closed", "error",
+            ]  # fmt: skip
+            closed = entries[-2].ask_closed
+            assert (closed.ask_id, closed.answered) == (ask, False)
+
+
 async def test_the_queue_survives_a_restart(tmp_path: Path) -> None:
     with running(tmp_path, *ECHO) as service:
         async with service.connect(features=["follow"]) as client:

@@ -258,8 +258,10 @@ class Model:
     def interrupt(self, turn: Turn) -> None:
         if not turn.runs:
             raise Refused
-        self.history += [(turn.id, entry) for entry in joined(turn.pieces)]
-        self.history.append((turn.id, ("error", "ABORTED")))
+        made = joined(turn.pieces)
+        open_calls = dict.fromkeys(word for kind, word in made if kind == "tool_call")
+        made += [("tool_result", word) for word in open_calls]
+        self.history += [(turn.id, entry) for entry in [*made, ("error", "ABORTED")]]
         turn.state, turn.pieces = INTERRUPTED, []
 
 
@@ -410,7 +412,7 @@ def _entry(kind: str, word: str) -> HistoryEntry:
 def _said(entry: HistoryEntry) -> tuple[str, Text]:
     kind = entry.WhichOneof("entry") or ""
     value = getattr(entry, kind)
-    word = {"tool_call": "call_id", "error": "code"}.get(kind)
+    word = {"tool_call": "call_id", "tool_result": "call_id", "error": "code"}.get(kind)
     return entry.turn_id, (kind, value if word is None else getattr(value, word))
 
 

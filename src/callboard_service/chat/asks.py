@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, ToolResultEvent, TurnState
 from callboard_service.chat.messages import Answer
-from callboard_service.chat.record import CUT_OFF
 from callboard_service.chat.turn import OpenTurn, fits
+from callboard_service.store.pieces import CUT_OFF
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation

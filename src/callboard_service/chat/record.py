@@ -25,12 +25,10 @@ from callboard.v1.chat_pb2 import (
     UsageEvent,
 )
 from callboard_service.backends.base import TurnEvent
+from callboard_service.store.pieces import CUT_OFF
 
 MAX_TURN_BYTES: Final = 8 * 1024 * 1024
 """The most that one turn may produce."""
-
-CUT_OFF: Final = "The reply ended before the tool did. The tool may still be running."
-"""The result of a tool call that was open when its turn was stopped or failed."""
 
 EVENT_BYTES: Final = 16
 """Bytes counted for each event besides its content."""

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
-from callboard.v1.chat_pb2 import HistoryEntry
+from callboard.v1.chat_pb2 import AskClosed, HistoryEntry, ToolResultEvent
 from callboard_service.store.transaction import Transaction
 
 Piece: TypeAlias = HistoryEntry | int
 """An entry, or the number of bytes of UTF-8 to which the turn's text so far is cut back."""
 
 TextKind: TypeAlias = Literal["assistant_text", "reasoning_text"]
+
+CUT_OFF: Final = "The reply ended before the tool did. The tool may still be running."
+"""The result of a tool call that was open when its turn was stopped, failed or was interrupted."""
 
 _INSERT: Final = "INSERT INTO pieces (conversation, turn, keep, data) VALUES (?, ?, ?, ?)"
 _SELECT: Final = "SELECT keep, data FROM pieces WHERE conversation = ? AND turn = ? ORDER BY id"
@@ -79,6 +82,29 @@ def joined(pieces: Iterable[Piece]) -> list[HistoryEntry]:
                 setattr(first, kind, "".join(map(_text, (first, *others))))
             made.append(first)
     return made
+
+
+def closings(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
+    """Return entries that close the tool calls and asks that `entries` leave open."""
+    calls: dict[str, None] = {}
+    asks: dict[str, None] = {}
+    for entry in entries:
+        match entry.WhichOneof("entry"):
+            case "tool_call":
+                calls[entry.tool_call.call_id] = None
+            case "tool_result":
+                calls.pop(entry.tool_result.call_id, None)
+            case "ask":
+                asks[entry.ask.ask_id] = None
+            case "ask_closed":
+                asks.pop(entry.ask_closed.ask_id, None)
+            case _:
+                pass
+    results = (ToolResultEvent(call_id=one, output=CUT_OFF, is_error=True) for one in calls)
+    return [
+        *(HistoryEntry(tool_result=result) for result in results),
+        *(HistoryEntry(ask_closed=AskClosed(ask_id=ask_id)) for ask_id in asks),
+    ]
 
 
 class _Text:

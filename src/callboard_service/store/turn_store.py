@@ -302,8 +302,8 @@ class TurnStore(TurnReader):
         """End a turn that has started with INTERRUPTED. Its pieces become entries of the history.
 
         Neighbouring texts are joined, cuts are applied, and of each tool call the latest version is
-        kept; an error ABORTED follows. Raises UnknownTurn, and TurnConflict if the turn is queued
-        or has ended.
+        kept. Open tool calls and asks are closed; an error ABORTED follows. Raises UnknownTurn, and
+        TurnConflict if the turn is queued or has ended.
         """
         now = self._now()
         message = "the service ended while the reply was being made"
@@ -315,7 +315,8 @@ class TurnStore(TurnReader):
             _require_started(turn)
             made = pieces.entries_of_pieces(transaction, key, turn_id)
             pieces.remove_pieces(transaction, key, turn_id)
-            made.append(histories.dated(HistoryEntry(error=error), now, turn_id))
+            last = [*pieces.closings(made), HistoryEntry(error=error)]
+            made += [histories.dated(entry, now, turn_id) for entry in last]
             histories.insert_entries(transaction, key, made)
             state = TurnState.TURN_STATE_INTERRUPTED
             turns.end_turn(transaction, key, turn, state, None, error)

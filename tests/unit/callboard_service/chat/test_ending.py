@@ -20,8 +20,8 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
     TurnState,
 )
-from callboard_service.chat.record import CUT_OFF
 from callboard_service.chat.sending import SendMessage
+from callboard_service.store.pieces import CUT_OFF
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing, failure_of, text_of
 from tests.support.cues import Cues, begun, follow, followed, gate, send, until

@@ -13,7 +13,8 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
 )
 from callboard_service.chat import record as records
-from callboard_service.chat.record import CUT_OFF, TurnRecord
+from callboard_service.chat.record import TurnRecord
+from callboard_service.store.pieces import CUT_OFF
 
 
 def texts(record: TurnRecord) -> list[str]:

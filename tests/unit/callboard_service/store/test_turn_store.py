@@ -20,6 +20,7 @@ from callboard.v1.chat_pb2 import (
     ToolResultEvent,
     TurnState,
 )
+from callboard_service.store.pieces import CUT_OFF
 from callboard_service.store.store import (
     ConversationStore,
     KeptTurn,
@@ -405,16 +406,36 @@ async def test_an_interrupted_turn_keeps_its_pieces(kept: ConversationStore) -> 
     await kept.add_pieces("c1", "t1", [HistoryEntry(tool_call=new), assistant("!")])
     before = await kept.turn_entries("c1", "t1")
     await kept.interrupt("c1", "t1")
-    assert await shown(kept) == ["t1:hi", "t1:Hello", "t1:tool_call", "t1:!", "t1:error"]
+    assert await shown(kept) == [
+        "t1:hi", "t1:Hello", "t1:tool_call", "t1:!", "t1:tool_result", "t1:error",
+    ]  # fmt: skip
     after = await entries(kept)
     assert after[2].tool_call == new
-    assert [_said(entry) for entry in before] == [_said(entry) for entry in after[:-1]]
+    assert [_said(entry) for entry in before] == [_said(entry) for entry in after[:-2]]
     assert [entry.id for entry in before] == [after[0].id, "", "", ""]
     turn = await found(kept, "t1")
     assert (turn.state, turn.error) == (INTERRUPTED, after[-1].error)
     assert after[-1].error == ChatError(
         code="ABORTED", message="the service ended while the reply was being made"
     )
+
+
+async def test_what_is_open_in_an_interrupted_turn_is_closed(kept: ConversationStore) -> None:
+    """A call without a result gets one that says so, and an open ask is void."""
+    await run(kept, "t1")
+    calls = [HistoryEntry(tool_call=ToolCallEvent(call_id=one)) for one in "123"]
+    result = HistoryEntry(tool_result=ToolResultEvent(call_id="2", output="done"))
+    asks = [HistoryEntry(ask=AskEvent(ask_id=one)) for one in ("a", "b")]
+    closed = HistoryEntry(ask_closed=AskClosed(ask_id="a", answered=True))
+    await kept.add_pieces("c1", "t1", [*calls, result, *asks, closed])
+    await kept.interrupt("c1", "t1")
+    *_, first, second, void, error = await entries(kept)
+    assert [one.tool_result for one in (first, second)] == [
+        ToolResultEvent(call_id="1", output=CUT_OFF, is_error=True),
+        ToolResultEvent(call_id="3", output=CUT_OFF, is_error=True),
+    ]
+    assert void.ask_closed == AskClosed(ask_id="b")
+    assert error.HasField("error")
 
 
 async def test_pieces_that_cannot_be_kept_are_refused_at_once(kept: ConversationStore) -> None:
