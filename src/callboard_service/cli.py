@@ -83,6 +83,11 @@ def _fail(error: ServiceError) -> NoReturn:
 @main.command("chat")
 @click.argument("text", required=False)
 @click.option("--continue", "take_up", is_flag=True, help="Continue the last conversation.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="Folder in which the agent of a new conversation works, for the backend acp.",
+)
 @click.option("--url", help="The service's WebSocket URL; its token must be in CALLBOARD_TOKEN.")
 @click.option(
     "--runtime-dir", type=click.Path(path_type=Path), help="Folder of the service's runtime file."
@@ -92,7 +97,13 @@ def _fail(error: ServiceError) -> NoReturn:
     type=click.Path(path_type=Path),
     help="Folder for the chat's input history and last conversation.",
 )
-def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path | None) -> None:
+def chat_command(
+    text: str | None,
+    take_up: bool,
+    directory: Path | None,
+    url: str | None,
+    **flags: Path | None,
+) -> None:
     """Chat with a model through the running service.
 
     With TEXT, or text piped in, print only the reply and exit: with code 1 if the reply ended with
@@ -103,7 +114,7 @@ def chat_command(text: str | None, take_up: bool, url: str | None, **flags: Path
     from callboard_service.terminal.chat import Wish, chat
 
     given: dict[str, object] = {name: path for name, path in flags.items() if path is not None}
-    sys.exit(chat(Wish(text, take_up=take_up, url=url, flags=given)))
+    sys.exit(chat(Wish(text, take_up, directory, url, given)))
 
 
 def service_options(command: F) -> F:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from actors import Log
-from callboard_service.backends.acp.backend import AcpBackend, AgentCommand, find_agent
+from callboard_service.backends.acp.backend import AcpBackend
+from callboard_service.backends.acp.command import AgentCommand, find_agent
 from callboard_service.backends.base import ChatBackend
 from callboard_service.backends.echo.backend import EchoBackend
 from callboard_service.backends.local.backend import LocalBackend, find_model

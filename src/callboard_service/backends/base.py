@@ -168,8 +168,13 @@ class ChatBackend(Protocol):
         malformed `page`.
         """
 
-    async def create(self, title: str, create_id: str = "") -> SessionInfo:
-        """Create a conversation and return it; a repeated `create_id` returns the first one."""
+    async def create(self, title: str, create_id: str = "", directory: str = "") -> SessionInfo:
+        """Create a conversation and return it; a repeated `create_id` returns the first one.
+
+        directory: in which the agent works; empty: the backend's own. Raises Failure: UNIMPLEMENTED
+        if the backend has no directories, INVALID_ARGUMENT for one that is not absolute or does not
+        exist.
+        """
 
     async def get(self, conversation_id: str) -> SessionInfo:
         """Return one conversation. Raises Failure: NOT_FOUND."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -25,7 +25,7 @@ from callboard_service.backends.store_keeper import (
     Trouble,
 )
 from callboard_service.backends.stored_turns import StoredTurns
-from callboard_service.backends.without_extras import WithoutExtras
+from callboard_service.backends.without_extras import WithoutExtras, lacks
 from callboard_service.errors import BackendFailed
 from callboard_service.pages import PAGE_BYTES, TURNS_BYTES
 from callboard_service.store.store import (
@@ -214,9 +214,17 @@ class StoredConversations(WithoutExtras):
             )
         )
 
-    async def create(self, title: str, create_id: str = "") -> SessionInfo:
-        """Create a conversation and return it; a repeated `create_id` returns the first one."""
-        info = await self.write(lambda store: store.create(title, create_id))
+    async def create(self, title: str, create_id: str = "", directory: str = "") -> SessionInfo:
+        """Create a conversation and return it; see `ChatBackend`."""
+        if directory:
+            raise lacks("directory")
+        return await self.create_with(title, create_id, {})
+
+    async def create_with(
+        self, title: str, create_id: str, chosen: Mapping[str, str]
+    ) -> SessionInfo:
+        """Create a conversation in which these values are chosen, by option. Raises Failure."""
+        info = await self.write(lambda store: store.create(title, create_id, chosen))
         if not create_id:  # else it may be an older one
             self._fresh[info.id] = None
             if len(self._fresh) > MAX_FRESH:

@@ -138,8 +138,3 @@ def _refusal(conversation: "Conversation", request: SendMessageRequest) -> Failu
         message = "too many messages are waiting in this conversation"
         return Failure(Code.RESOURCE_EXHAUSTED, message, retryable=True)
     return unfit(request.attachments) or queueing.check_delivery(conversation, request)
-
-
-def unimplemented(field: str) -> Failure:
-    """Return the failure of a request with a field that this service does not support."""
-    return Failure(Code.UNIMPLEMENTED, f"this service does not support the field {field}")

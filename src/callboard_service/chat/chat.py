@@ -38,7 +38,6 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.backends.base import ChatBackend
 from callboard_service.chat import attaching, reporting
-from callboard_service.chat.admission import unimplemented
 from callboard_service.chat.attaching import DEFAULT_QUOTA, Attachments
 from callboard_service.chat.changes import Changes, WatchSessions
 from callboard_service.chat.conversation import ChatEnvironment, Conversation
@@ -110,10 +109,8 @@ class CreateSession(RequestActor[CreateSessionRequest, SessionInfo]):
 
     async def handle(self, request: CreateSessionRequest) -> SessionInfo:
         """Create the conversation. Raises Failure."""
-        if request.directory:
-            raise unimplemented("directory")
         check_new(request.title, request.create_id)
-        info = await self._listing.create(request.title, request.create_id)
+        info = await self._listing.create(request.title, request.create_id, request.directory)
         self._changes.changed(info)
         return info if FOLLOW in self.context.features else of_first_version(info)
 

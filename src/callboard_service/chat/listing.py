@@ -36,9 +36,9 @@ class Listing:
         """Return one conversation."""
         return self._described(await self._backend.get(conversation_id))
 
-    async def create(self, title: str, create_id: str) -> SessionInfo:
+    async def create(self, title: str, create_id: str, directory: str) -> SessionInfo:
         """Create a conversation and return it."""
-        return self._described(await self._backend.create(title, create_id))
+        return self._described(await self._backend.create(title, create_id, directory))
 
     async def update(
         self, conversation_id: str, title: str | None, archived: bool | None

@@ -1,7 +1,7 @@
 """The statements on the table `conversations`: one of them, lists of them, searches and forks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from sqlite3 import Row
 from typing import Final
 
@@ -54,14 +54,23 @@ _COPY_TURNS: Final = """
 
 
 def insert(
-    transaction: Transaction, conversation_id: str, title: str, now: int, create_id: str
+    transaction: Transaction,
+    conversation_id: str,
+    title: str,
+    now: int,
+    create_id: str,
+    chosen: Mapping[str, str] | None,
 ) -> SessionInfo:
-    """Create a conversation and return it; the one that was created with this id, if any."""
+    """Create a conversation and return it; the one that was created with this id, if any.
+
+    chosen: values by option.
+    """
     known = created_by(transaction, create_id)
     if known is not None:
         return known
     title = title if title.strip() else ""
-    transaction.change(_INSERT, conversation_id, title, now, now, create_id or None, None, None)
+    options = json.dumps(dict(chosen)) if chosen else None
+    transaction.change(_INSERT, conversation_id, title, now, now, create_id or None, None, options)
     return get(transaction, conversation_id)
 
 

@@ -4,7 +4,7 @@ The store takes and returns the contract's messages. Its errors are listed in
 `callboard_service.store.errors`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Self
 from uuid import uuid4
@@ -137,16 +137,18 @@ class ConversationStore(AttachmentStore):
             raise
         return cls(database, clock, new_id, run)
 
-    async def create(self, title: str, create_id: str = "") -> SessionInfo:
+    async def create(
+        self, title: str, create_id: str = "", chosen: Mapping[str, str] | None = None
+    ) -> SessionInfo:
         """Create a conversation. If `title` is blank, the first user text will set it.
 
         create_id: chosen by the client; if a conversation was created with it, and not deleted
-        since, that one is returned. Empty: no such protection.
+        since, that one is returned. Empty: no such protection. chosen: values by option.
         """
         now, name = self._now(), self._new_id()
 
         def insert(transaction: Transaction) -> SessionInfo:
-            return conversations.insert(transaction, name, title, now, create_id)
+            return conversations.insert(transaction, name, title, now, create_id, chosen)
 
         return await self._write(insert)
 

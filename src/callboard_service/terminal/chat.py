@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from callboard_service.errors import BadSettings
@@ -24,10 +25,15 @@ from transport.errors import ConnectionClosed
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the command line asks for. text: None if it comes from a pipe or is typed in a chat."""
+    """What the command line asks for.
+
+    text: None if it comes from a pipe or is typed in a chat. directory: in which the agent of a new
+    conversation works; None: the backend's own.
+    """
 
     text: str | None = None
     take_up: bool = False
+    directory: Path | None = None
     url: str | None = None
     flags: dict[str, object] = field(default_factory=dict)
 
@@ -65,6 +71,8 @@ def chat(wish: Wish) -> int:
 
 
 def _chat(wish: Wish) -> int:
+    if wish.directory is not None and wish.take_up:
+        raise BadUse("a conversation that is continued has its directory already")
     settings = load(wish.flags)
     memory = Memory(settings.data_dir)
     if sys.stdout is None:
@@ -92,6 +100,10 @@ def _text(wish: Wish) -> str | None:
     return None
 
 
+def _absolute(directory: Path | None) -> str:
+    return "" if directory is None else str(directory.absolute())
+
+
 def _read_all(stdin: TextIO) -> str:
     return stdin.buffer.read().decode("utf-8-sig", "replace").rstrip("\r\n")
 
@@ -102,7 +114,7 @@ async def _talk(wish: Wish, text: str | None, find: Way, memory: Memory) -> int:
     with Interrupts() as interrupts:
         try:
             async with Link(find, settings, tell=tell) as link:
-                conversation = Conversation(memory)
+                conversation = Conversation(memory, _absolute(wish.directory))
                 if screen is not None:
                     # Imported here, so that a script does not wait for prompt_toolkit to load.
                     from callboard_service.terminal.interactive import Chat

@@ -17,13 +17,16 @@ RECALLED: Final = 4
 class Conversation:
     """The current conversation, independent of a connection. id: empty until it is created.
 
+    directory: in which the agents of new ones work; empty: the backend's own.
+
     Methods with a client raise RequestFailed if the service refuses (or its subclass SessionLost if
     the session was lost), and ConnectionClosed if the connection is lost for good.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, directory: str = "") -> None:
         self.id: str = ""
         self._memory = memory
+        self._directory = directory
         self._create_id = str(uuid4())
 
     async def take_up(self, client: Client) -> SessionInfo | None:
@@ -51,7 +54,7 @@ class Conversation:
     async def ensure(self, client: Client) -> str:
         """Return its id, after creating it if necessary. May be repeated after SessionLost."""
         if not self.id:
-            request = CreateSessionRequest(create_id=self._create_id)
+            request = CreateSessionRequest(create_id=self._create_id, directory=self._directory)
             self.id = (await client.call(request, SessionInfo)).id
             self._memory.remember(client.welcome.backend, self.id)
         return self.id

@@ -4,39 +4,30 @@ Callboard keeps the conversations; the agent keeps what it knows of each in a se
 """
 
 import asyncio
-import json
-import shlex
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
-from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList
+from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList, SessionInfo
 from callboard_service.backends.acp.agent import Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
+from callboard_service.backends.acp.command import AgentCommand
 from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.environment import agent_environment
-from callboard_service.backends.acp.known import KnownAgent, known_agents
+from callboard_service.backends.acp.kept import KeptAgent, KeptAgents, check_directory
 from callboard_service.backends.acp.news import News
 from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.prompts import blocks_of, check
-from callboard_service.backends.acp.quirks import agent_of_command, agent_of_name
 from callboard_service.backends.acp.sessions import check_choice
 from callboard_service.backends.acp.timeouts import DEFAULT_TIMEOUTS, AcpTimeouts
 from callboard_service.backends.base import Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fair import FairPlaces
-from callboard_service.backends.fields import as_table, text
 from callboard_service.backends.stored import DATABASE, StoredConversations
-from callboard_service.errors import BackendFailed
-from callboard_service.launch import find_program
-
-SESSION: Final = "acp.session"
-"""The choice of a conversation under which its session in the agent is kept."""
 
 MAX_WAITING: Final = 64
 """Maximum replies of one client session that wait for an agent."""
@@ -46,54 +37,6 @@ LOOK: Final = 10.0
 
 SHUTDOWN: Final = 3.5
 """Seconds that all agents have to end when the service stops, which has four seconds for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentCommand:
-    """How to start an agent.
-
-    arguments: the program and its arguments. directory: where it works. environment: the names of
-    the variables that it gets besides those that every agent gets. mode: to be set in each session;
-    empty: the agent's own. known: the agents that are known.
-    """
-
-    arguments: Sequence[str]
-    directory: Path
-    environment: Sequence[str] = ()
-    mode: str = ""
-    known: Mapping[str, KnownAgent] = field(default_factory=dict)
-
-    def identify(self, name: str = "") -> KnownAgent | None:
-        """Return what is known about the agent, which may call itself `name`; None: nothing."""
-        found = agent_of_command(self.known, self.arguments[0])
-        return found or agent_of_name(self.known, name)
-
-    @property
-    def shown(self) -> str:
-        """The command for a person, and what identifies the agent."""
-        return shlex.join(self.arguments)
-
-
-def find_agent(
-    command: str | None, directory: Path | None, environment: Sequence[str], mode: str
-) -> AgentCommand:
-    """Return how to start the agent that the settings name. Raises BackendFailed and BadSettings.
-
-    A program that is named without a folder is not looked for in the working folder.
-    """
-    try:
-        arguments = shlex.split(command or "")
-    except ValueError as error:
-        raise BackendFailed(f"acp: acp_command: {error}") from None
-    if not arguments:
-        raise BackendFailed('acp: set acp_command, for example --acp-command "opencode acp"')
-    program = find_program(arguments[0])
-    if program is None:
-        raise BackendFailed(f"acp: program {arguments[0]!r} not found (acp_command)")
-    folder = (directory or Path.cwd()).absolute()
-    if not folder.is_dir():
-        raise BackendFailed(f"acp: there is no folder {folder} (acp_directory)")
-    return AgentCommand([program, *arguments[1:]], folder, environment, mode, known_agents())
 
 
 class AcpBackend(StoredConversations):
@@ -120,13 +63,14 @@ class AcpBackend(StoredConversations):
         self._command = command
         self._log = log
         self._timeouts = timeouts
-        self._start = start or self._start_process
+        self._start = start
         self._agents = Agents(max_processes)
         self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
         self._trouble = ""
         self._commands = CommandList()
         """Those that an agent told last; agents of one command have much the same."""
         self._choosing = Choosing(self, command.shown)
+        self._kept = KeptAgents(self, command)
         self._news = News(self, self._choosing, self.options)
         self._images = True
         """Whether the agent takes images; until one has started, that is taken for granted."""
@@ -147,6 +91,11 @@ class AcpBackend(StoredConversations):
     def watch(self, changed: TellChange) -> None:
         """Call `changed` with each conversation whose title or options its agent changes."""
         self._news.tell = changed
+
+    async def create(self, title: str, create_id: str = "", directory: str = "") -> SessionInfo:
+        """Create a conversation, whose agent works in a directory; see `ChatBackend`."""
+        check_directory(directory)
+        return await self.create_with(title, create_id, KeptAgents.chosen(directory))
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the conversation's agent reply; start it if it does not run."""
@@ -271,36 +220,37 @@ class AcpBackend(StoredConversations):
 
     async def _take(self, name: str) -> Agent:
         """Return the agent of a conversation; start it if it does not run. Raises Failure."""
+        kept = await self._kept.of(name)
 
         def make() -> Agent:
-            listener = self._news.of(name)
-            return Agent(self._start, self._command.identify, self._log, self._timeouts, listener)
+            listener, start = self._news.of(name), self._start or self._starter(kept.directory)
+            return Agent(start, self._command.identify, self._log, self._timeouts, listener)
 
-        return await self._agents.take(name, make, lambda agent: self._begin(name, agent))
+        return await self._agents.take(name, make, lambda agent: self._begin(name, agent, kept))
 
-    async def _start_process(
-        self, received: Callable[[bytes], None], ended: Callable[[str], None]
-    ) -> Process:
-        """Start a process of the agent. Raises Failure."""
+    def _starter(self, directory: Path) -> StartProcess:
+        """Return what starts a process of the agent, which works in a directory."""
         command, known = self._command, self._command.identify()
         needed = () if known is None else known.variables
-        return await AgentProcess.start(
-            command.arguments,
-            command.directory,
-            agent_environment((*command.environment, *needed)),
-            received=received,
-            ended=ended,
-            report=self._report,
-        )
 
-    async def _begin(self, conversation_id: str, agent: Agent) -> None:
+        async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> Process:
+            return await AgentProcess.start(
+                command.arguments,
+                directory,
+                agent_environment((*command.environment, *needed)),
+                received=received,
+                ended=ended,
+                report=self._report,
+            )
+
+        return start
+
+    async def _begin(self, conversation_id: str, agent: Agent, kept: KeptAgent) -> None:
         """Start an agent for a conversation, and note its session. Raises Failure."""
-        command = self._command
-        known = await self._known_session(conversation_id)
         entries = await self.history(conversation_id, 2, "")
         begun = entries.more or len(entries.entries) > 1
         try:
-            await agent.open(command.directory, command.mode, known, begun=begun)
+            await agent.open(kept.directory, self._command.mode, kept.session, begun=begun)
             if self._agents.uses(agent.session_id, agent):
                 message = "the agent has one conversation for this folder, and it is in use"
                 raise Failure(Code.FAILED_PRECONDITION, message)
@@ -311,27 +261,5 @@ class AcpBackend(StoredConversations):
         self._choosing.learn(agent)
         self._images = agent.accepts.get("image") is True
         self._news.of(conversation_id).changed({})
-        if agent.session_id != known:
-            kept = json.dumps(
-                {
-                    "conversation": conversation_id,
-                    "session": agent.session_id,
-                    "agent": command.shown,
-                    "directory": str(command.directory),
-                }
-            )
-            await self.write(lambda store: store.choose(conversation_id, SESSION, kept))
-
-    async def _known_session(self, conversation_id: str) -> str:
-        """Return the session of a conversation in this agent; empty if there is none.
-
-        A copy of the conversation has no session, nor has one with another agent or folder.
-        """
-        choices = await self.journal.choices(conversation_id)
-        kept = as_table(json.loads(choices.get(SESSION, "null")))
-        same = (
-            text(kept, "conversation") == conversation_id
-            and text(kept, "agent") == self._command.shown
-            and text(kept, "directory") == str(self._command.directory)
-        )
-        return text(kept, "session") if same else ""
+        if agent.session_id != kept.session:
+            await self._kept.keep(conversation_id, agent.session_id, kept.directory)

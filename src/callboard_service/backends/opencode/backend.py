@@ -46,7 +46,7 @@ from callboard_service.backends.opencode.turns import OpenCodeTurns
 from callboard_service.backends.opencode.usage import cost_before
 from callboard_service.backends.opencode.where import Attached, Supervised
 from callboard_service.backends.stored import StoredConversations
-from callboard_service.backends.without_extras import WithoutExtras
+from callboard_service.backends.without_extras import WithoutExtras, lacks
 from callboard_service.pages import DEFAULT_PAGE, LARGEST_PAGE, decode_position, page_of
 
 if TYPE_CHECKING:
@@ -164,12 +164,15 @@ class OpenCodeBackend(WithoutExtras):
     async def _list(self) -> list[Table]:
         return await (await self._hub.api()).sessions()
 
-    async def create(self, title: str, create_id: str = "") -> SessionInfo:
+    async def create(self, title: str, create_id: str = "", directory: str = "") -> SessionInfo:
         """Create a conversation. Without a title, OpenCode will give it one.
 
         create_id: kept here, as the server does not know it. If this process dies between the
-        server's answer and the store's, a repeated request creates another conversation.
+        server's answer and the store's, a repeated request creates another conversation. directory:
+        none, as all conversations are of one project. Raises Failure: UNIMPLEMENTED for another.
         """
+        if directory:
+            raise lacks("directory")
         if made := await self._created_by(create_id):
             return await self.get(made)
         info = session_info(await (await self._hub.api()).create(title), {})

@@ -8,7 +8,8 @@ from typing import Any
 
 from actors.testing import Answers
 from callboard.v1.chat_pb2 import AnswerRequest, AskEvent, ChatNotice
-from callboard_service.backends.acp.backend import AcpBackend, AgentCommand
+from callboard_service.backends.acp.backend import AcpBackend
+from callboard_service.backends.acp.command import AgentCommand
 from callboard_service.backends.acp.known import KnownAgent, Quirk
 from callboard_service.backends.acp.timeouts import AcpTimeouts
 from callboard_service.backends.base import ReplyEvent

@@ -10,7 +10,8 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatToken, Command, CommandList
 from callboard_service.backends.acp.agent import FORGOTTEN, Agent
 from callboard_service.backends.acp.agents import IDLE, AgentKeeper, Agents
-from callboard_service.backends.acp.backend import SESSION, AgentCommand, find_agent
+from callboard_service.backends.acp.command import AgentCommand, find_agent
+from callboard_service.backends.acp.kept import SESSION
 from callboard_service.errors import BackendFailed
 from tests.support.conversing import LOG, failure_of, text_of
 from tests.support.scripted_agent import FakeAgents, Traits, pause, say
