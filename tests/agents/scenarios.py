@@ -254,6 +254,26 @@ async def remembers(talk: Talk, said: str) -> str:
     return "the next message loads the session"
 
 
+async def copied(talk: Talk) -> str:
+    """A copy of everything, and one that ends before the second message."""
+    await talk.reply([say("remember this")])
+    await talk.reply([say("not that")])
+    copy = message("ForkSessionRequest", session_id=talk.conversation)
+    entries = (await history(talk.client, talk.conversation)).entries
+    (_, second) = (entry.id for entry in entries if entry.user_text)
+    edited = message("ForkSessionRequest", session_id=talk.conversation, before=second)
+    outcomes = []
+    for request, knows in ((copy, True), (edited, False)):
+        made = (await talk.client.call(fork_session=request)).session_info.id
+        turn = await talk.on(made).goes_on()
+        asked = str(talk.llm.about(turn.text)[-1].body["messages"])
+        assert ("remember this" in asked, "not that" in asked) == (True, knows)
+        given = "was given their text" in turn.notices()
+        outcomes.append("is given the text" if given else "copies its session")
+    assert outcomes[1] == "is given the text"
+    return f"the agent {outcomes[0]}"
+
+
 async def closed(talk: Talk) -> str:
     """A conversation that is deleted closes the standard input of its agent."""
     before = talk.processes()
@@ -315,6 +335,7 @@ SCENARIOS = [
     Scenario("a line of 200 KiB", long_line, quick=True),
     Scenario("the agent is killed", killed, alone=True),
     Scenario("its standard input is closed", closed, alone=True),
+    Scenario("a copy of the conversation", copied, quick=True, alone=True),
 ]
 
 AT_ONCE = [

@@ -14,12 +14,14 @@ from tests.e2e.service_process import running
 from tests.support.peers.scripted_llm import say
 
 RESTART = "the service is restarted"
+COPY = "a copy of the conversation"
 
 GOES_ON = "the model is asked to go on from there"
 NEVER_ASKS = "runs without asking"
+GIVEN = "the agent is given the text"
 
 DIFFERENCES = {
-    "qwen": {"it cuts a reply off once": GOES_ON},
+    "qwen": {"it cuts a reply off once": GOES_ON, COPY: GIVEN},
     "kimi": {
         "a tool that is refused": "does not run; the reply goes on",
         "it answers 500": "an empty turn, shown as one",
@@ -38,6 +40,7 @@ DIFFERENCES = {
         "it answers 500": "a text that tells of it",
         "it cuts a reply off once": "works; text comes twice",
         "it is down": "a text that tells of it",
+        COPY: GIVEN,
     },
 }
 """What comes of a scenario with an agent, if it is not what USUAL says."""
@@ -47,6 +50,7 @@ USUAL = {
     "a permission that nobody answers": "stays open until the reply is stopped",
     "the agent is killed": "costs the turn; the next message loads the session",
     "its standard input is closed": "ends by itself",
+    COPY: "the agent copies its session",
     RESTART: "the next message loads the session",
     "the model server answers 401": "an error with the cause",
     "it answers 500": "an error with the cause",

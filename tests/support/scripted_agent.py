@@ -33,8 +33,9 @@ class Traits:
     more of that answer. sets: the answer to set_mode and set_config_option; None: an error, unless
     it has options. options: its configOptions, which can be set. new_error: the answer to
     session/new. version: that it speaks; None: it does not say. session: the id of its sessions.
-    silent: it answers nothing. stubborn: it ends only when it is killed. cancel: what it does when
-    it is told to cancel:
+    silent: it answers nothing. can: its sessionCapabilities; a copy of its session has that id with
+    "-copy". refuses: those that it answers with an error all the same. stubborn: it ends only when
+    it is killed. cancel: what it does when it is told to cancel:
         "cancelled", "end_turn", "error": it answers the prompt so.
         "ignore": nothing.
         "waits": it waits for the answer to its permission, and then answers with cancelled.
@@ -56,6 +57,8 @@ class Traits:
     version: int | None = 1
     session: str = SESSION
     silent: bool = False
+    can: Sequence[str] = ()
+    refuses: Sequence[str] = ()
     stubborn: bool = False
 
 
@@ -194,6 +197,9 @@ class ScriptedAgent:
             self._updates(traits.before)
             self._send(id=message_id, result={"sessionId": traits.session, **self._state()})
             self._updates(traits.after)
+        elif method in {f"session/{one}" for one in traits.can if one not in traits.refuses}:
+            copy = {"sessionId": f"{traits.session}-copy"} if method == "session/fork" else {}
+            self._send(id=message_id, result=copy)
         elif method == "session/load" and traits.loads and params["sessionId"] == traits.session:
             self._updates(traits.history)
             self._send(id=message_id, result=self._state())
@@ -219,6 +225,7 @@ class ScriptedAgent:
         if not traits.bare:
             answer["agentCapabilities"] = {
                 "loadSession": traits.loads, "promptCapabilities": traits.accepts,
+                "sessionCapabilities": {one: {} for one in traits.can},
             }  # fmt: skip
             answer["authMethods"] = [{"id": "login", "name": "Log in", "description": "Run login"}]
         if traits.name:

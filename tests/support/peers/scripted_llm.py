@@ -13,6 +13,7 @@ title of the conversation that way) gets "A title".
 import asyncio
 import contextlib
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ MODEL = "scripted-1"
 INPUT_TOKENS, OUTPUT_TOKENS = 11, 7
 
 _BEGIN = "script:"
+_EARLIER = re.compile(r"\[Earlier messages .*\[End of the earlier messages\]", re.DOTALL)
 _REMINDER = "<system-reminder>"
 
 
@@ -246,7 +248,8 @@ def _text(content: Any) -> str:
 
 def _steps(text: str, turn: int) -> Sequence[Step]:
     # The last script counts: Qwen sends a message that failed again, before the next one. One that
-    # is within another is quoted, and cannot be decoded.
+    # is within another is quoted, and cannot be decoded. The text of earlier messages is left out.
+    text = _EARLIER.sub("", text)
     begin = text.rfind(_BEGIN)
     while begin >= 0:
         with contextlib.suppress(ValueError):

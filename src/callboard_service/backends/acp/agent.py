@@ -24,6 +24,7 @@ from callboard_service.backends.acp.sessions import (
     AgentInfo,
     AgentSession,
     begin_session,
+    fork_session,
     introduce,
     set_mode,
     set_option,
@@ -71,6 +72,8 @@ class Agent:
         """Those of its session."""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
+        self.untold = False
+        """Whether it is to be given the text of the earlier messages."""
         self.commands: CommandList | None = None
         """The commands that it offers, once it has told."""
         self._start = start
@@ -155,6 +158,16 @@ class Agent:
         """Set an option of the session. Raises Failure, INVALID_ARGUMENT for an unknown choice."""
         seconds = self._timeouts.choose
         await set_option(self._connection, self.session_id, self.options, option_id, value, seconds)
+
+    async def fork(self, directory: Path) -> str:
+        """Copy its session; return the id of the copy, or an empty one if it cannot do that."""
+        seconds = self._timeouts.choose
+        try:
+            return await fork_session(
+                self._connection, self._info, self.session_id, directory, seconds
+            )
+        except Failure:
+            return ""
 
     async def settle(self) -> None:
         """Wait until a reply that was stopped has ended."""
@@ -266,7 +279,8 @@ class Agent:
         if ours and self.session_id:
             self._tell(params)
         if running is None or not ours:
-            self._usage = late_usage(params) or self._usage
+            if ours or not self.session_id:
+                self._usage = late_usage(params) or self._usage
             return
         if not running.stopped:
             self._usage = None

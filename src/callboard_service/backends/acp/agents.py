@@ -47,6 +47,11 @@ class Agents:
         place = self._places.get(conversation_id)
         return None if place is None else place.agent
 
+    def idle(self, conversation_id: str) -> Agent | None:
+        """Return the agent of a conversation, if it runs and no reply uses it."""
+        place = self._places.get(conversation_id)
+        return None if place is None or place.idle_since is None else place.agent
+
     def uses(self, session_id: str, besides: Agent) -> bool:
         """Return whether another agent has this session."""
         agents = (place.agent for place in self._places.values())

@@ -5,13 +5,14 @@ Callboard keeps the conversations; the agent keeps what it knows of each in a se
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
-from callboard.v1.chat_pb2 import Attachment, CommandList, OptionList, SessionInfo
+from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
 from callboard_service.backends.acp.agent import Agent
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
@@ -25,8 +26,10 @@ from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.prompts import blocks_of, check
 from callboard_service.backends.acp.sessions import check_choice
 from callboard_service.backends.acp.timeouts import DEFAULT_TIMEOUTS, AcpTimeouts
+from callboard_service.backends.acp.transcript import COPIED, MAX_BYTES, transcript
 from callboard_service.backends.base import Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fair import FairPlaces
+from callboard_service.backends.fields import Table
 from callboard_service.backends.stored import DATABASE, StoredConversations
 
 MAX_WAITING: Final = 64
@@ -46,7 +49,7 @@ class AcpBackend(StoredConversations):
     """
 
     name = "acp"
-    features: Collection[str] = ("commands", "images", "options", "search", "uploads")
+    features: Collection[str] = ("commands", "fork", "images", "options", "search", "uploads")
 
     def __init__(
         self,
@@ -97,6 +100,28 @@ class AcpBackend(StoredConversations):
         check_directory(directory)
         return await self.create_with(title, create_id, KeptAgents.chosen(directory))
 
+    async def fork(
+        self, conversation_id: str, before: str, title: str, create_id: str
+    ) -> SessionInfo:
+        """Copy a conversation; see `ChatBackend`.
+
+        The agent copies its session if all is copied and it is idle. Otherwise the copy begins a
+        new session, which is given the text of the earlier messages.
+        """
+        lock = self._lock(conversation_id)
+        if before or lock.locked():
+            return await super().fork(conversation_id, before, title, create_id)
+        async with lock:
+            copy = await super().fork(conversation_id, before, title, create_id)
+            agent = self._agents.idle(conversation_id)
+            if agent is None or agent.busy or not agent.usable:
+                return copy
+            kept, own = await self._kept.of(conversation_id), await self._kept.of(copy.id)
+            session = "" if own.session else await agent.fork(kept.directory)
+            if session:
+                await self._kept.keep(copy.id, replace(kept, session=session))
+        return copy
+
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the conversation's agent reply; start it if it does not run."""
         if prompt.model:
@@ -117,12 +142,15 @@ class AcpBackend(StoredConversations):
                         await self._choosing.apply(name, agent)
                     read = self.attachments.read
                     blocks = await blocks_of(prompt.text, prompt.attachments, agent.accepts, read)
+                    untold = await self._untold(name, agent)
                 except BaseException:
                     self._agents.release(name, agent)
                     raise
             try:
-                async with aclosing(agent.reply(prompt, blocks)) as events:
+                async with aclosing(agent.reply(prompt, [*blocks, *untold])) as events:
                     async for event in events:
+                        if untold and isinstance(event, ChatCompleted):
+                            await self._told(name, agent)
                         yield event
             finally:
                 self._commands = agent.commands or self._commands
@@ -245,12 +273,35 @@ class AcpBackend(StoredConversations):
 
         return start
 
+    async def _untold(self, name: str, agent: Agent) -> list[Table]:
+        """Return the earlier messages as a block, if the agent is to be given them. Raises Failure.
+
+        That is so for a copy of a conversation, until a prompt with them is completed.
+        """
+        if not agent.untold:
+            return []
+        turns = await self.read(lambda store: store.turns(name, MAX_BYTES))
+        block = transcript(turns, embeds=agent.accepts.get("embeddedContext") is True)
+        if block is None:
+            await self._told(name, agent)
+            return []
+        agent.notices.append(COPIED)
+        return [block]
+
+    async def _told(self, name: str, agent: Agent) -> None:
+        """Note that the agent has been given the earlier messages, or that there are none."""
+        agent.untold = False
+        with suppress(Failure):  # then its next process is given them once more
+            kept = await self._kept.of(name)
+            await self._kept.keep(name, replace(kept, untold=False))
+
     async def _begin(self, conversation_id: str, agent: Agent, kept: KeptAgent) -> None:
         """Start an agent for a conversation, and note its session. Raises Failure."""
         entries = await self.history(conversation_id, 2, "")
         begun = entries.more or len(entries.entries) > 1
         try:
-            await agent.open(kept.directory, self._command.mode, kept.session, begun=begun)
+            known = begun and not kept.untold
+            await agent.open(kept.directory, self._command.mode, kept.session, begun=known)
             if self._agents.uses(agent.session_id, agent):
                 message = "the agent has one conversation for this folder, and it is in use"
                 raise Failure(Code.FAILED_PRECONDITION, message)
@@ -258,8 +309,9 @@ class AcpBackend(StoredConversations):
             self._trouble = failure.message
             raise
         self._trouble = ""
+        agent.untold = kept.untold
         self._choosing.learn(agent)
         self._images = agent.accepts.get("image") is True
         self._news.of(conversation_id).changed({})
         if agent.session_id != kept.session:
-            await self._kept.keep(conversation_id, agent.session_id, kept.directory)
+            await self._kept.keep(conversation_id, replace(kept, session=agent.session_id))

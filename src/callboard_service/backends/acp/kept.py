@@ -20,10 +20,15 @@ DIRECTORY: Final = "acp.directory"
 
 @dataclass(frozen=True, slots=True)
 class KeptAgent:
-    """What is known of a conversation's agent. session: to be continued; empty: there is none."""
+    """What is known of a conversation's agent.
+
+    session: to be continued; empty: there is none. untold: whether a new session is to be given the
+    text of the earlier messages, or the session has not been given it yet.
+    """
 
     directory: Path
     session: str
+    untold: bool
 
 
 class KeptAgents:
@@ -46,21 +51,27 @@ class KeptAgents:
         choices = await self._turns.journal.choices(conversation_id)
         directory = Path(choices.get(DIRECTORY, "") or self._command.directory)
         kept = as_table(json.loads(choices.get(SESSION, "null")))
+        own = text(kept, "conversation") == conversation_id
         same = (
-            text(kept, "conversation") == conversation_id
+            own
             and text(kept, "agent") == self._command.shown
             and text(kept, "directory") == str(directory)
         )
-        return KeptAgent(directory, text(kept, "session") if same else "")
+        if own:
+            untold = kept.get("untold") is True
+        else:
+            untold = bool((await self._turns.get(conversation_id)).parent_id)
+        return KeptAgent(directory, text(kept, "session") if same else "", untold)
 
-    async def keep(self, conversation_id: str, session: str, directory: Path) -> None:
-        """Keep the session of a conversation. Raises Failure: NOT_FOUND."""
+    async def keep(self, conversation_id: str, agent: KeptAgent) -> None:
+        """Keep what is known of a conversation's agent. Raises Failure: NOT_FOUND."""
         kept = json.dumps(
             {
                 "conversation": conversation_id,
-                "session": session,
+                "session": agent.session,
                 "agent": self._command.shown,
-                "directory": str(directory),
+                "directory": str(agent.directory),
+                "untold": agent.untold,
             }
         )
         await self._turns.write(lambda store: store.choose(conversation_id, SESSION, kept))

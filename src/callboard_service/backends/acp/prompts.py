@@ -46,7 +46,7 @@ async def blocks_of(
     check(attachments, images=accepts.get("image") is True)
     embeds = accepts.get("embeddedContext") is True
     files = [await _block(one, read, embeds=embeds) for one in attachments]
-    return [_text(text), *files] if text or not files else files
+    return [text_block(text), *files] if text or not files else files
 
 
 async def _block(
@@ -54,10 +54,10 @@ async def _block(
 ) -> Table:
     is_image = kind_of(attachment) == "image"
     if not (is_image or embeds):
-        return _text(await read_text(attachment, read))
+        return text_block(await read_text(attachment, read))
     content = await content_of(attachment, read)
     if content is None:
-        return _text(missing(attachment))
+        return text_block(missing(attachment))
     media_type = plain_type(attachment)
     if is_image:
         return {"type": "image", "mimeType": media_type, "data": b64encode(content).decode()}
@@ -69,5 +69,6 @@ async def _block(
     return {"type": "resource", "resource": resource}
 
 
-def _text(text: str) -> Table:
+def text_block(text: str) -> Table:
+    """Return a text as a block of a prompt."""
     return {"type": "text", "text": text}

@@ -1,5 +1,6 @@
 """An agent's session for one conversation: begin it or load it, and set its options."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,8 +41,12 @@ class AgentInfo:
         """The method that continues a session in a new process; empty: none does."""
         if self.capabilities.get("loadSession") is True:
             return "session/load"
+        return "session/resume" if self.has("resume") else ""
+
+    def has(self, ability: str) -> bool:
+        """Return whether it has one of the sessionCapabilities."""
         sessions = table(self.capabilities, "sessionCapabilities")
-        return "session/resume" if isinstance(sessions.get("resume"), dict) else ""
+        return isinstance(sessions.get(ability), dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,29 @@ async def begin_session(
     if not session_id:
         raise Failure(Code.UNAVAILABLE, "the agent began a session without an id")
     return AgentSession(session_id, continued=False, state=state)
+
+
+async def fork_session(
+    connection: Connection, info: AgentInfo, session_id: str, directory: Path, seconds: float
+) -> str:
+    """Copy a session, and return the id of the copy; empty if the agent cannot copy it.
+
+    The copy is closed where it was made, as another process is going to load it. Raises Failure if
+    the agent ends, or does not answer.
+    """
+    if not (info.has("fork") and info.loading):
+        return ""
+    params = {"sessionId": session_id, "cwd": str(directory), "mcpServers": []}
+    try:
+        copy = text(await connection.call("session/fork", params, seconds), "sessionId")
+    except Refused:
+        return ""
+    if copy in ("", session_id):
+        return ""
+    if info.has("close"):
+        with suppress(Refused):
+            await connection.call("session/close", {"sessionId": copy}, seconds)
+    return copy
 
 
 async def set_mode(
