@@ -14,6 +14,7 @@ from actors import Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, CommandList, UsageEvent
 from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
+from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
 from callboard_service.backends.acp.known import KnownAgent, Quirk
 from callboard_service.backends.acp.options import Options
@@ -31,13 +32,16 @@ from callboard_service.backends.acp.sessions import (
 )
 from callboard_service.backends.acp.timeouts import AcpTimeouts
 from callboard_service.backends.acp.titles import title_of
-from callboard_service.backends.acp.turn import Turn, late_usage
+from callboard_service.backends.acp.turn import ELICIT, Turn, late_usage
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.fields import Table, table, text
 
 NEVER_ASKS: Final = "This agent runs commands without asking."
 FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conversation."
 TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
+
+CANCELLATIONS: Final = {"session/request_permission": CANCELLED, ELICIT: NOT_ANSWERED}
+"""The requests of an agent that are served, and the answer to each if there is no other."""
 
 NO_SESSION: Final = AgentSession("", continued=False, state={})
 GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
@@ -197,7 +201,7 @@ class Agent:
             await self._connection.drained()
             while not running.over:
                 yield await running.next(self._timeouts.silence)
-                if answers is None and running.turn.permissions.waiting:
+                if answers is None and running.turn.waiting:
                     answers = asyncio.create_task(self._listen(prompt, running))
         finally:
             if answers is not None:
@@ -210,8 +214,7 @@ class Agent:
 
         def finished(answer: Answer) -> None:
             turn = running.turn
-            open_permissions = turn.permissions.close()
-            self._settle(open_permissions, running)
+            self._settle(turn.close_asks(), running)
             running.tool_left = turn.tool_left
             running.put(turn.finish(answer))
             assert turn.end is not None
@@ -230,20 +233,22 @@ class Agent:
                 self._settle([settled], running)
 
     def _settle(self, settled: list[Settlement], running: RunningTurn) -> None:
-        """Answer permissions, and tell the clients that they are closed."""
+        """Answer requests of the agent, and tell the clients what becomes of their asks."""
         for one in settled:
-            self._connection.answer(one.request_id, one.outcome)
-            running.put([one.closed])
+            if one.outcome is not None:
+                self._connection.answer(one.request_id, one.outcome)
+            running.put(list(one.events))
 
     # -- what the agent sends ----------------------------------------------------------------
 
     def requested(self, request: Request) -> bool:
-        """Take a permission; there is no other request that is served."""
-        if request.method != "session/request_permission":
+        """Take a permission or another question; there is no other request that is served."""
+        cancelled = CANCELLATIONS.get(request.method)
+        if cancelled is None:
             return False
         running = self._turn
         if running is None or running.stopped:
-            self._connection.answer(request.id, CANCELLED)
+            self._connection.answer(request.id, cancelled)
             return True
         try:
             events, is_open = running.turn.ask(request)
@@ -251,7 +256,7 @@ class Agent:
             running.inbox.end(failure)
             events, is_open = [], False
         if not is_open:
-            self._connection.answer(request.id, CANCELLED)
+            self._connection.answer(request.id, cancelled)
         running.put(events)
         return True
 
@@ -265,9 +270,9 @@ class Agent:
                 running.put(running.turn.retrying())
             case "$/cancel_request" if running is not None:
                 withdrawn = notification.params.get("requestId")
-                for one in running.turn.permissions.withdraw(withdrawn):
+                for one in running.turn.withdraw(withdrawn):
                     self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
-                    running.put([one.closed])
+                    running.put(list(one.events))
             case _:
                 pass
 
@@ -323,7 +328,7 @@ class Agent:
                 await running.begun.wait()
         if not running.answered.is_set():
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
-            self._settle(running.turn.permissions.close(), running)
+            self._settle(running.turn.close_asks(), running)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeouts.cancel):
                     await running.answered.wait()
@@ -357,7 +362,7 @@ class Agent:
         running = self._turn
         if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
-            self._settle(running.turn.permissions.close(), running)
+            self._settle(running.turn.close_asks(), running)
         await self._end_process()
 
     async def _end_process(self) -> None:

@@ -42,12 +42,16 @@ _ORDER: Final = [
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The answer to a permission, for the agent and for the clients."""
+    """The answer to a request of the agent, and the events for the clients.
+
+    outcome: None: the request stays open, as more is asked. refused: whether it was a permission
+    that was not given.
+    """
 
     request_id: RequestId
-    outcome: Table
-    closed: AskClosed
-    refused: bool
+    outcome: Table | None
+    events: Sequence[AskClosed | AskEvent]
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class Permissions:
         asked.call.refused = asked.call.refused or refused
         closed = AskClosed(ask_id=asked.ask_id, answers=[chosen] if chosen else [], answered=True)
         outcome = {"outcome": {"outcome": "selected", "optionId": chosen}} if chosen else CANCELLED
-        return Settlement(asked.request_id, outcome, closed, refused)
+        return Settlement(asked.request_id, outcome, [closed], refused)
 
     def withdraw(self, request_id: object) -> list[Settlement]:
         """Close the permission of a request that the agent has withdrawn."""
@@ -127,7 +131,7 @@ class Permissions:
     def _void(self, asked: _Open) -> Settlement:
         del self._open[asked.ask_id]
         closed = AskClosed(ask_id=asked.ask_id)
-        return Settlement(asked.request_id, CANCELLED, closed, refused=True)
+        return Settlement(asked.request_id, CANCELLED, [closed], refused=True)
 
 
 def detail_of(said: Table, call: Call) -> tuple[str, bool]:

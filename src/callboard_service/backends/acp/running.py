@@ -43,7 +43,7 @@ class RunningTurn:
         """
         while not await self.inbox.wait(self._told + silence):
             silent_for = self._now() - self._heard
-            if silent_for >= silence and not self.turn.permissions.waiting:
+            if silent_for >= silence and not self.turn.waiting:
                 self._told = silent_for
                 return ChatNotice(message=_silent(silent_for))
         self._told = 0.0

@@ -21,6 +21,7 @@ CLIENT: Final[Table] = {
     "clientCapabilities": {
         "fs": {"readTextFile": False, "writeTextFile": False},
         "terminal": False,
+        "elicitation": {"form": {}, "url": {}},
         "session": {"configOptions": {"boolean": {}}, "notices": {}},
     },
     "clientInfo": {"name": "callboard", "title": "Callboard", "version": __version__},

@@ -6,6 +6,7 @@ from typing import Final
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice, UsageEvent
 from callboard_service.backends.acp.connection import Answer
+from callboard_service.backends.acp.elicitations import Elicitations
 from callboard_service.backends.acp.failures import failure_of
 from callboard_service.backends.acp.jsonrpc import Request, Result, RpcError
 from callboard_service.backends.acp.known import Quirk
@@ -17,6 +18,9 @@ from callboard_service.backends.fields import Table, number, table, text
 from callboard_service.backends.stops import stopped
 
 EMPTY: Final = "The agent ended its turn without an answer, and gave no reason."
+ELICIT: Final = "elicitation/create"
+
+NOT_ASKED: Final = "A question of the agent was not answered, because it cannot be shown in full."
 NOT_SHOWN: Final = "A permission was refused, because it cannot be shown in full."
 BROKEN_OFF: Final = Failure(
     Code.UNAVAILABLE, "the agent broke the reply off, and gave no reason", retryable=True
@@ -31,8 +35,14 @@ class Turn:
         self.begun = False
         """Whether the agent has been seen at work on it."""
         self.updates = Updates(quirks)
-        self.permissions = Permissions(turn_id)
+        self._permissions = Permissions(turn_id)
+        self._elicitations = Elicitations(turn_id)
         self._refused = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an ask is open."""
+        return self._permissions.waiting or self._elicitations.waiting
 
     @property
     def tool_left(self) -> bool:
@@ -53,22 +63,39 @@ class Turn:
         return self.updates.retrying() if self.end is None else []
 
     def ask(self, request: Request) -> tuple[list[ReplyEvent], bool]:
-        """Return the events of a permission, and whether it is open; else it must be cancelled."""
+        """Return the events of a permission, and whether it is open; else it must be cancelled.
+
+        It may also be another question, an `elicitation/create`.
+        """
         if self.end is not None:
             return [], False
         self.begun = True
+        if request.method == ELICIT:
+            question = self._elicitations.ask(request)
+            return ([question], True) if question else ([ChatNotice(message=NOT_ASKED)], False)
         call, calls = self.updates.calls.wait(table(request.params, "toolCall"))
-        ask = self.permissions.ask(request, call)
+        ask = self._permissions.ask(request, call)
         if ask is None:
             call.refused = self._refused = True
             return [*calls, ChatNotice(message=NOT_SHOWN)], False
         return [*calls, ask], True
 
     def answer(self, answer: AnswerRequest) -> Settlement | None:
-        """Settle a permission as a person chose; None if it is not open."""
-        settled = self.permissions.answer(answer)
+        """Settle an ask as a person chose; None if it is not open."""
+        settled = self._permissions.answer(answer) or self._elicitations.answer(answer)
         self._refused = self._refused or (settled is not None and settled.refused)
         return settled
+
+    def withdraw(self, request_id: object) -> list[Settlement]:
+        """Close the ask of a request that the agent has withdrawn."""
+        return [
+            *self._permissions.withdraw(request_id),
+            *self._elicitations.withdraw(request_id),
+        ]
+
+    def close_asks(self) -> list[Settlement]:
+        """Close the asks that are open, when the turn ends or is stopped."""
+        return [*self._permissions.close(), *self._elicitations.close()]
 
     def finish(self, answer: Answer) -> list[ReplyEvent]:
         """Set `end`, and return the last events before it.

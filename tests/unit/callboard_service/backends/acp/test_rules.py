@@ -643,5 +643,6 @@ async def test_rule_24_only_what_is_served_is_offered(tmp_path: Path) -> None:
         assert sent["clientCapabilities"] == {
             "fs": {"readTextFile": False, "writeTextFile": False},
             "terminal": False,
+            "elicitation": {"form": {}, "url": {}},
             "session": {"configOptions": {"boolean": {}}, "notices": {}},
         }
