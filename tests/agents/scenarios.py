@@ -265,7 +265,8 @@ async def copied(talk: Talk) -> str:
     outcomes = []
     for request, knows in ((copy, True), (edited, False)):
         made = (await talk.client.call(fork_session=request)).session_info.id
-        turn = await talk.on(made).goes_on()
+        turn = await talk.on(made).reply([say("it goes on")])
+        assert text_of(turn.seen) == "it goes on", turn.seen
         asked = str(talk.llm.about(turn.text)[-1].body["messages"])
         assert ("remember this" in asked, "not that" in asked) == (True, knows)
         given = "was given their text" in turn.notices()

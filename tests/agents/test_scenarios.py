@@ -69,6 +69,7 @@ def check(record_property: Record, talk: Talk, title: str, outcome: str) -> None
     assert outcome == DIFFERENCES.get(name, {}).get(title, USUAL.get(title, "works"))
 
 
+@pytest.mark.timeout(180)  # some start several agents
 @pytest.mark.parametrize(
     "scenario",
     [pytest.param(one, id=one.run.__name__) for one in SCENARIOS if one.quick or ALL],

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from actors import Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, CommandList, UsageEvent
 from callboard_service.backends.acp.commands import commands_of
-from callboard_service.backends.acp.connection import Answer, Connection, StartProcess
+from callboard_service.backends.acp.connection import Answer, Connection, Refused, StartProcess
 from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
 from callboard_service.backends.acp.known import KnownAgent, Quirk
@@ -122,6 +122,11 @@ class Agent:
         return table(self._info.capabilities, "promptCapabilities")
 
     @property
+    def can_delete(self) -> bool:
+        """Whether it can delete a session, which is that of one conversation only."""
+        return self._info.has("delete") and Quirk.ONE_CONVERSATION not in self._quirks
+
+    @property
     def can_load(self) -> bool:
         """Whether another process can continue its session."""
         return bool(self._info.loading)
@@ -134,8 +139,8 @@ class Agent:
         """
         seconds = self._timeouts.start
         try:
-            await self._connection.open(self._start)
-            self._info = info = await introduce(self._connection, seconds)
+            await self.introduce()
+            info = self._info
             session = await begin_session(self._connection, info, directory, known, seconds)
             self._session = session
             self.options.take_state(session.state)
@@ -146,12 +151,17 @@ class Agent:
             raise
         self._usage = None  # of the history
         recognized = self._identify(info.name)
-        self._quirks = quirks_of(recognized)
         if recognized is not None and recognized.asks == "no":
             self.notices.append(NEVER_ASKS)
         if begun and not session.continued:
             self.notices.append(FORGOTTEN)
         self._log.info("agent started", agent=info.name, version=info.version)
+
+    async def introduce(self) -> None:
+        """Start the process, and ask what it is. Raises Failure."""
+        await self._connection.open(self._start)
+        self._info = await introduce(self._connection, self._timeouts.start)
+        self._quirks = quirks_of(self._identify(self._info.name))
 
     async def set_mode(self, mode: str) -> None:
         """Set the mode of the session. Raises Failure if the agent has none like that."""
@@ -172,6 +182,13 @@ class Agent:
             )
         except Failure:
             return ""
+
+    async def delete_session(self, session_id: str) -> None:
+        """Have the agent delete a session, if it can."""
+        if self.can_delete:
+            with suppress(Refused, Failure):
+                params = {"sessionId": session_id}
+                await self._connection.call("session/delete", params, self._timeouts.choose)
 
     async def settle(self) -> None:
         """Wait until a reply that was stopped has ended."""
@@ -347,10 +364,10 @@ class Agent:
         assert self._closing is not None
         await asyncio.shield(self._closing)
 
-    def close_soon(self) -> None:
-        """Begin to end the process."""
+    def close_soon(self, *, forget: bool = False) -> None:
+        """Begin to end the process. forget: it is to delete its session first, if it can."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
+            self._closing = asyncio.create_task(self._close(forget=forget))
 
     def hurry(self) -> None:
         """Leave the process less time to end, also if that has begun: the service is stopping."""
@@ -358,11 +375,17 @@ class Agent:
         if self._closing is not None:
             self._hurrying = asyncio.create_task(self._end_process())
 
-    async def _close(self) -> None:
+    async def _close(self, *, forget: bool) -> None:
         running = self._turn
         if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
             self._settle(running.turn.close_asks(), running)
+            if forget:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._timeouts.cancel):
+                        await running.answered.wait()
+        if forget and not self._hurried:
+            await self.delete_session(self.session_id)
         await self._end_process()
 
     async def _end_process(self) -> None:

@@ -96,12 +96,15 @@ class Agents:
         else:
             self.end(conversation_id)
 
-    def end(self, conversation_id: str) -> asyncio.Task[None] | None:
-        """Begin to end the agent of a conversation, if there is one; return what waits for it."""
+    def end(self, conversation_id: str, *, forget: bool = False) -> asyncio.Task[None] | None:
+        """Begin to end the agent of a conversation, if there is one; return what waits for it.
+
+        forget: whether it is to delete its session first, if it can.
+        """
         place = self._places.pop(conversation_id, None)
         if place is None:
             return None
-        place.agent.close_soon()
+        place.agent.close_soon(forget=forget)
         task = asyncio.create_task(place.agent.close())
         self._ending[task] = place.agent
         task.add_done_callback(self._ending.pop)

@@ -13,12 +13,13 @@ from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
-from callboard_service.backends.acp.agent import Agent
+from callboard_service.backends.acp.agent import Agent, Listener
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.command import AgentCommand
 from callboard_service.backends.acp.connection import Process, StartProcess
+from callboard_service.backends.acp.deleting import Deleting
 from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.kept import KeptAgent, KeptAgents, check_directory
 from callboard_service.backends.acp.news import News
@@ -69,6 +70,7 @@ class AcpBackend(StoredConversations):
         self._start = start
         self._agents = Agents(max_processes)
         self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
+        self._deleting = Deleting(self._agents, self._turns, self._make)
         self._trouble = ""
         self._commands = CommandList()
         """Those that an agent told last; agents of one command have much the same."""
@@ -207,9 +209,13 @@ class AcpBackend(StoredConversations):
         return await self.options(conversation_id)
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete a conversation and end its agent. Raises Failure: NOT_FOUND."""
-        self._agents.end(conversation_id)
+        """Delete a conversation, end its agent, and have that delete its session.
+
+        Raises Failure: NOT_FOUND.
+        """
+        kept = await self._kept.of(conversation_id)
         await super().delete(conversation_id)
+        self._deleting.forget(conversation_id, kept)
 
     def _lock(self, conversation_id: str) -> asyncio.Lock:
         return self._locks.setdefault(conversation_id, asyncio.Lock())
@@ -251,10 +257,14 @@ class AcpBackend(StoredConversations):
         kept = await self._kept.of(name)
 
         def make() -> Agent:
-            listener, start = self._news.of(name), self._start or self._starter(kept.directory)
-            return Agent(start, self._command.identify, self._log, self._timeouts, listener)
+            return self._make(kept.directory, self._news.of(name))
 
         return await self._agents.take(name, make, lambda agent: self._begin(name, agent, kept))
+
+    def _make(self, directory: Path, listener: Listener | None = None) -> Agent:
+        """Make an agent that is going to work in a folder."""
+        start = self._start or self._starter(directory)
+        return Agent(start, self._command.identify, self._log, self._timeouts, listener)
 
     def _starter(self, directory: Path) -> StartProcess:
         """Return what starts a process of the agent, which works in a directory."""
@@ -314,4 +324,5 @@ class AcpBackend(StoredConversations):
         self._images = agent.accepts.get("image") is True
         self._news.of(conversation_id).changed({})
         if agent.session_id != kept.session:
-            await self._kept.keep(conversation_id, replace(kept, session=agent.session_id))
+            kept = replace(kept, session=agent.session_id, deletes=agent.can_delete)
+            await self._kept.keep(conversation_id, kept)

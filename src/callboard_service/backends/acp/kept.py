@@ -23,12 +23,14 @@ class KeptAgent:
     """What is known of a conversation's agent.
 
     session: to be continued; empty: there is none. untold: whether a new session is to be given the
-    text of the earlier messages, or the session has not been given it yet.
+    text of the earlier messages, or the session has not been given it yet. deletes: whether the
+    agent can delete the session.
     """
 
     directory: Path
     session: str
     untold: bool
+    deletes: bool = False
 
 
 class KeptAgents:
@@ -61,7 +63,8 @@ class KeptAgents:
             untold = kept.get("untold") is True
         else:
             untold = bool((await self._turns.get(conversation_id)).parent_id)
-        return KeptAgent(directory, text(kept, "session") if same else "", untold)
+        session = text(kept, "session") if same else ""
+        return KeptAgent(directory, session, untold, kept.get("deletes") is True)
 
     async def keep(self, conversation_id: str, agent: KeptAgent) -> None:
         """Keep what is known of a conversation's agent. Raises Failure: NOT_FOUND."""
@@ -72,6 +75,7 @@ class KeptAgents:
                 "agent": self._command.shown,
                 "directory": str(agent.directory),
                 "untold": agent.untold,
+                "deletes": agent.deletes,
             }
         )
         await self._turns.write(lambda store: store.choose(conversation_id, SESSION, kept))

@@ -21,7 +21,9 @@ PLAIN = Traits()
 KNOWN = {
     "codex": KnownAgent(command=("codex-acp",), quirks=(Quirk.NEW_ID_RESTARTS,)),
     "fast-agent": KnownAgent(command=("fast-agent-acp",), asks="no"),
-    "gptme": KnownAgent(command=("gptme-acp",), quirks=(Quirk.ENDS_TO_CANCEL,)),
+    "gptme": KnownAgent(
+        command=("gptme-acp",), quirks=(Quirk.ENDS_TO_CANCEL, Quirk.ONE_CONVERSATION)
+    ),
 }
 QUICK = AcpTimeouts(start=5.0, silence=60.0, underway=0.0, cancel=5.0, close=0.0)
 
