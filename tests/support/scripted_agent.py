@@ -297,9 +297,14 @@ class FakeProcess:
     """The agent within a test, in place of a process. It has the methods of AgentProcess."""
 
     def __init__(
-        self, traits: Traits, received: Callable[[bytes], None], ended: Callable[[str], None]
+        self,
+        traits: Traits,
+        received: Callable[[bytes], None],
+        ended: Callable[[str], None],
+        ends: asyncio.Event,
     ) -> None:
         self.closed = False
+        self._ends = ends
         self._received = received
         self._ended = ended
         self._begun = b""
@@ -331,15 +336,18 @@ class FakeProcess:
         pass
 
     async def close(self, *, patience: float, grace: float) -> None:
+        await self._ends.wait()
         self.closed = True
 
 
 class FakeAgents:
-    """Starts agents within a test. `running`: those that were started, oldest first."""
+    """Starts agents within a test. `started`: oldest first. `ends`: none ends while it is clear."""
 
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
         self.started: list[FakeProcess] = []
+        self.ends = asyncio.Event()
+        self.ends.set()
 
     @property
     def last(self) -> FakeProcess:
@@ -363,7 +371,7 @@ class FakeAgents:
     async def start(
         self, received: Callable[[bytes], None], ended: Callable[[str], None]
     ) -> FakeProcess:
-        process = FakeProcess(self.traits, received, ended)
+        process = FakeProcess(self.traits, received, ended, self.ends)
         self.started.append(process)
         return process
 

@@ -23,6 +23,7 @@ SWEEP: Final = 60.0
 class _Place:
     """An agent of a conversation, and since when no reply uses it; None: one does."""
 
+    conversation_id: str
     agent: Agent
     idle_since: float | None = None
 
@@ -36,7 +37,7 @@ class Agents:
         self._limit = limit
         self._now = now
         self._places: dict[str, _Place] = {}
-        self._ending: dict[asyncio.Task[None], Agent] = {}
+        self._ending: dict[asyncio.Task[None], _Place] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -65,20 +66,24 @@ class Agents:
     ) -> Agent:
         """Return the agent of a conversation, for one reply; the caller must call `release`.
 
-        make, begin: make an agent and start it, if none runs. Raises Failure if it does not start,
-        or the service is stopping.
+        make, begin: make an agent and start it, if none runs, and once an earlier one of the
+        conversation has ended. Raises Failure if it does not start, or the service is stopping.
         """
         place = self._places.get(conversation_id)
         if place is not None and place.agent.usable:
             place.idle_since = None
             return place.agent
         self.end(conversation_id)
+        if earlier := [
+            task for task, place in self._ending.items() if place.conversation_id == conversation_id
+        ]:
+            await asyncio.wait(earlier)
         while len(self) >= self._limit:
             self._make_room()
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
         if self._closed:
             raise Failure(Code.UNAVAILABLE, "the service is stopping", retryable=True)
-        place = self._places[conversation_id] = _Place(make())
+        place = self._places[conversation_id] = _Place(conversation_id, make())
         try:
             await begin(place.agent)
         except BaseException:
@@ -106,7 +111,7 @@ class Agents:
             return None
         place.agent.close_soon(forget=forget)
         task = asyncio.create_task(place.agent.close())
-        self._ending[task] = place.agent
+        self._ending[task] = place
         task.add_done_callback(self._ending.pop)
         return task
 
@@ -122,8 +127,8 @@ class Agents:
     async def close(self) -> None:
         """End all agents, in a hurry; none starts afterwards."""
         self._closed = True
-        for agent in (*(place.agent for place in self._places.values()), *self._ending.values()):
-            agent.hurry()
+        for place in (*self._places.values(), *self._ending.values()):
+            place.agent.hurry()
         for name in list(self._places):
             self.end(name)
         while self._ending:

@@ -137,11 +137,9 @@ class AcpBackend(StoredConversations):
                 async for notice in waiting:
                     yield notice
             async with self._lock(name):
-                agent = await self._take(name)
+                agent = await self._settled(name)
                 try:
-                    await agent.settle()
-                    if agent.usable:
-                        await self._choosing.apply(name, agent)
+                    await self._choosing.apply(name, agent)
                     read = self.attachments.read
                     blocks = await blocks_of(prompt.text, prompt.attachments, agent.accepts, read)
                     untold = await self._untold(name, agent)
@@ -251,6 +249,19 @@ class AcpBackend(StoredConversations):
             self._report(f"acp: {failure.message}")
         finally:
             self._looking = None
+
+    async def _settled(self, name: str) -> Agent:
+        """Return the agent of a conversation once it is free. Raises Failure.
+
+        If a stop that it did not heed ends its process, another one is started then.
+        """
+        agent = await self._take(name)
+        try:
+            await agent.settle()
+        except BaseException:
+            self._agents.release(name, agent)
+            raise
+        return agent if agent.usable else await self._take(name)
 
     async def _take(self, name: str) -> Agent:
         """Return the agent of a conversation; start it if it does not run. Raises Failure."""

@@ -1,5 +1,6 @@
 """How many agents run, which one is ended for another, and what becomes of idle ones."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,22 @@ async def test_an_agent_that_is_idle_for_long_is_ended_if_it_can_load(tmp_path: 
     await eventually(lambda: started.fakes.started[0].closed)
     started.agents.sweep()
     assert started.running() == ["c"]
+    await started.agents.close()
+
+
+async def test_an_agent_starts_once_the_earlier_one_has_ended(tmp_path: Path) -> None:
+    """Both would have the same session."""
+    started = Started(tmp_path, 4)
+    await started.use("a")
+    started.now += IDLE
+    started.fakes.ends.clear()
+    started.agents.sweep()
+    again = asyncio.ensure_future(started.use("a"))
+    await started.use("b")
+    assert (len(started.fakes.started), again.done()) == (2, False)
+    started.fakes.ends.set()
+    await again
+    assert [process.closed for process in started.fakes.started] == [True, False, False]
     await started.agents.close()
 
 

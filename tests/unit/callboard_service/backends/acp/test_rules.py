@@ -3,6 +3,7 @@
 The agent is a fake that breaks the rule on purpose.
 """
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from tests.support.scripted_agent import (
 from tests.unit.callboard_service.backends.acp.talking import (
     QUICK,
     answer,
+    eventually,
     notices,
     of,
     talking,
@@ -222,6 +224,26 @@ async def test_rule_8_an_agent_that_ignores_a_cancel_is_ended(tmp_path: Path) ->
         await talk.stop(stream)
         events = await talk.say(say("next"))
         assert (text_of(events), notices(events)) == ("next", [])
+        assert [process.closed for process in talk.agents.started] == [True, False]
+
+
+async def test_rule_8_a_message_waits_for_a_stop_that_ends_the_process(tmp_path: Path) -> None:
+    async with talking(tmp_path, Traits(loads=True)) as talk:
+        await talk.say(say("begun"))
+        agents, gate = talk.backend._agents, asyncio.Event()
+        agent = agents.find(talk.conversation)
+        assert agent is not None
+
+        async def stop() -> None:
+            await gate.wait()
+            await agent.close()
+
+        agent._stopping = asyncio.create_task(stop())
+        waiting = talk.begin(say("next"))
+        first = asyncio.ensure_future(anext(waiting))
+        await eventually(lambda: agents.idle(talk.conversation) is None)
+        gate.set()
+        assert text_of([await first, *[event async for event in waiting]]) == "next"
         assert [process.closed for process in talk.agents.started] == [True, False]
 
 
