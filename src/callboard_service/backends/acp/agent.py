@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from actors import Code, Failure, Log
-from callboard.v1.chat_pb2 import ChatNotice, CommandList, UsageEvent
+from callboard.v1.chat_pb2 import ChatNotice, CommandList, SessionOption, UsageEvent
 from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, Refused, StartProcess
 from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
+from callboard_service.backends.acp.ending import Ending
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
 from callboard_service.backends.acp.known import KnownAgent, Quirk
 from callboard_service.backends.acp.options import Options
@@ -76,6 +77,8 @@ class Agent:
         """Those of its session."""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
+        self.lent = False
+        """Whether the model is that of one message; other options may differ then, too."""
         self.untold = False
         """Whether it is to be given the text of the earlier messages."""
         self.commands: CommandList | None = None
@@ -91,15 +94,13 @@ class Agent:
         self._session = NO_SESSION
         self._turn: RunningTurn | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._hurried = False
-        self._hurrying: asyncio.Task[None] | None = None
+        self._ending = Ending(self._connection, timeouts, self._farewell)
         self._usage: UsageEvent | None = None
 
     @property
     def usable(self) -> bool:
         """Whether it can take a prompt, now or after what it is stopping."""
-        return self._connection.lost is None and self._closing is None
+        return self._connection.lost is None and not self._ending.begun
 
     @property
     def session_id(self) -> str:
@@ -320,7 +321,9 @@ class Agent:
         changes = self.options.take_update(params)
         title = title_of(params)
         if self._listener is not None and changes is not None:
-            self._listener.changed(changes)
+            mode = self.options.of(SessionOption.CATEGORY_MODE)
+            kept = (mode.id,) if self.lent and mode is not None else changes
+            self._listener.changed({one: changes[one] for one in changes if one in kept})
         if self._listener is not None and title:
             self._listener.titled(title)
 
@@ -360,22 +363,18 @@ class Agent:
 
         A caller that is cancelled leaves the process to end by itself.
         """
-        self.close_soon()
-        assert self._closing is not None
-        await asyncio.shield(self._closing)
+        await self._ending.wait()
 
     def close_soon(self, *, forget: bool = False) -> None:
         """Begin to end the process. forget: it is to delete its session first, if it can."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(forget=forget))
+        self._ending.begin(forget=forget)
 
     def hurry(self) -> None:
         """Leave the process less time to end, also if that has begun: the service is stopping."""
-        self._hurried = True
-        if self._closing is not None:
-            self._hurrying = asyncio.create_task(self._end_process())
+        self._ending.hurry()
 
-    async def _close(self, *, forget: bool) -> None:
+    async def _farewell(self, forget: bool) -> None:
+        """Cancel a prompt, and forget the session, before the process is ended."""
         running = self._turn
         if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
@@ -384,13 +383,5 @@ class Agent:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._timeouts.cancel):
                         await running.answered.wait()
-        if forget and not self._hurried:
+        if forget and not self._ending.hurried:
             await self.delete_session(self.session_id)
-        await self._end_process()
-
-    async def _end_process(self) -> None:
-        times = self._timeouts
-        if self._hurried:
-            await self._connection.close(patience=times.hurry, grace=times.hurry)
-        else:
-            await self._connection.close(patience=times.close)

@@ -126,10 +126,6 @@ class AcpBackend(StoredConversations):
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyEvent, None]:
         """Have the conversation's agent reply; start it if it does not run."""
-        if prompt.model:
-            raise Failure(
-                Code.INVALID_ARGUMENT, "choose the model as an option of the conversation"
-            )
         name = prompt.conversation_id
         ticket = self._turns.enter(prompt.session)
         try:
@@ -140,6 +136,8 @@ class AcpBackend(StoredConversations):
                 agent = await self._settled(name)
                 try:
                     await self._choosing.apply(name, agent)
+                    if prompt.model:
+                        await self._choosing.lend(name, agent, prompt.model)
                     read = self.attachments.read
                     blocks = await blocks_of(prompt.text, prompt.attachments, agent.accepts, read)
                     untold = await self._untold(name, agent)

@@ -9,8 +9,10 @@ from copy import deepcopy
 from typing import Final
 
 from actors import Code, Failure
+from callboard.v1.chat_pb2 import SessionOption
 from callboard_service.backends.acp.agent import Agent
 from callboard_service.backends.acp.options import MODE, MODEL, Options
+from callboard_service.backends.acp.sessions import check_choice
 from callboard_service.backends.fields import as_table, text
 from callboard_service.backends.stored import StoredConversations
 
@@ -62,11 +64,27 @@ class Choosing:
             if chosen.get(option_id) == before:
                 await self.keep(conversation_id, option_id, after)
 
+    async def lend(self, conversation_id: str, agent: Agent, model: str) -> None:
+        """Have an agent use a model for one message; `apply` then goes back to the chosen one.
+
+        The current model becomes the choice if there is none. Raises Failure: INVALID_ARGUMENT if
+        the agent does not offer the model.
+        """
+        option = agent.options.of(SessionOption.CATEGORY_MODEL)
+        if option is None or not option.current:
+            raise Failure(Code.INVALID_ARGUMENT, "this agent offers no choice of its model")
+        check_choice(agent.options, option.id, model)
+        if option.id not in await self.chosen(conversation_id):
+            await self.keep(conversation_id, option.id, option.current)
+        agent.lent = True
+        await agent.choose(option.id, model)
+
     async def apply(self, conversation_id: str, agent: Agent) -> None:
         """Have an agent take what is chosen. Raises Failure if it does not.
 
         A mode or model that it no longer offers is an error, because another one might do more than
-        is wanted, or cost more; other such choices wait until it offers them again.
+        is wanted, or cost more; other such choices wait until it offers them again. A model that
+        was lent for one message ends with that.
         """
         chosen = await self.chosen(conversation_id)
         for option_id in sorted(chosen, key=lambda one: one != MODEL):  # others depend on the model
@@ -78,3 +96,4 @@ class Choosing:
                 raise Failure(Code.FAILED_PRECONDITION, f"{message}; choose another one")
             elif option is None and option_id == MODE:
                 await agent.set_mode(value)
+        agent.lent = False

@@ -81,6 +81,10 @@ class Options:
         """Return an option; None if there is none with this id."""
         return next((one for one in self.all() if one.id == option_id), None)
 
+    def of(self, category: SessionOption.Category.ValueType) -> AgentOption | None:
+        """Return the first option of a category; None if there is none."""
+        return next((one for one in self.all() if one.category == category), None)
+
     def all(self) -> list[AgentOption]:
         """Return the options, the older forms last."""
         known = {one.category for one in self._configured} | {one.id for one in self._configured}

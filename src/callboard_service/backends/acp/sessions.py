@@ -137,9 +137,7 @@ async def set_mode(
     Agents answer `{}` also for modes that they do not have, so the mode must be one that they
     offer.
     """
-    option = next(
-        (one for one in options.all() if one.category == SessionOption.CATEGORY_MODE), None
-    )
+    option = options.of(SessionOption.CATEGORY_MODE)
     if option is not None:
         _check_offered(mode, list(option.choices))
         await set_option(connection, session.id, options, option.id, mode, seconds)

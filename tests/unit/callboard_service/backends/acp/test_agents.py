@@ -195,12 +195,6 @@ async def test_the_commands_of_an_agent_are_known_once_it_has_told(tmp_path: Pat
             await talk.backend.commands("none")
 
 
-async def test_a_model_cannot_be_named(tmp_path: Path) -> None:
-    async with talking(tmp_path) as talk:
-        failure, _ = await talk.failure("[]", model="m")
-        assert failure.code is Code.INVALID_ARGUMENT
-
-
 async def test_a_stream_of_the_agent_that_nobody_reads_ends_its_reply(tmp_path: Path) -> None:
     async with talking(tmp_path) as talk:
         text = "x" * 1_000_000
