@@ -75,6 +75,7 @@ def _agent(settings: Settings) -> AgentCommand:
         settings.acp_directory,
         settings.acp_environment,
         settings.acp_mode or "",
+        settings.acp_files,
     )
 
 

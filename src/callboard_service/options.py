@@ -19,6 +19,7 @@ HEADINGS: Final = {
         "acp_command",
         "acp_directory",
         "acp_environment",
+        "acp_files",
         "acp_mode",
         "acp_max_processes",
     ),

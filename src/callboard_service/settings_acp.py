@@ -23,6 +23,11 @@ class AcpSettings(BaseSettings):
         "of its key; OPENAI_* means all that begin so; repeatable, or comma-separated in the "
         "variable.",
     )
+    acp_files: Path | None = Field(
+        None,
+        description="Folder whose files the agent reads and writes through the service, which asks "
+        "before it writes; default: the agent does this by itself.",
+    )
     acp_mode: str | None = Field(
         None, description="Mode of the agent's sessions, such as plan; default: the agent's own."
     )

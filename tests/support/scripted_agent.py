@@ -363,7 +363,7 @@ class FakeAgents:
         """Return the results and errors that the agents got for their own requests."""
         messages = [message for process in self.started for message in process.agent.received]
         return [
-            message.get("result") or message["error"]
+            message["result"] if "result" in message else message["error"]
             for message in messages
             if "method" not in message
         ]

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from actors import Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, CommandList, SessionOption, UsageEvent
+from callboard_service.backends.acp.client_files import ClientFiles
 from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, Refused, StartProcess
 from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
@@ -22,6 +23,7 @@ from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.permissions import CANCELLED, Settlement
 from callboard_service.backends.acp.quirks import quirks_of
 from callboard_service.backends.acp.running import RunningTurn
+from callboard_service.backends.acp.serving import Serving
 from callboard_service.backends.acp.sessions import (
     AgentInfo,
     AgentSession,
@@ -62,7 +64,8 @@ class Agent:
     """An agent. It serves turns one after the other from `open` to `close`.
 
     start: starts its process. identify: returns what is known about an agent that gives itself a
-    name; None if nothing is. listener: is told of changes; None: nobody is.
+    name; None if nothing is. listener: is told of changes; None: nobody is. files: those that it
+    uses through the service; None: it uses files by itself.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Agent:
         log: Log,
         timeouts: AcpTimeouts,
         listener: Listener | None = None,
+        files: ClientFiles | None = None,
     ) -> None:
         self.options = Options()
         """Those of its session."""
@@ -90,6 +94,7 @@ class Agent:
         self._timeouts = timeouts
         self._listener = listener
         self._connection = Connection(self)
+        self._serving = Serving(self._connection, files, lambda: self._turn)
         self._info = AgentInfo("", "", {}, [])
         self._session = NO_SESSION
         self._turn: RunningTurn | None = None
@@ -161,7 +166,8 @@ class Agent:
     async def introduce(self) -> None:
         """Start the process, and ask what it is. Raises Failure."""
         await self._connection.open(self._start)
-        self._info = await introduce(self._connection, self._timeouts.start)
+        seconds, files = self._timeouts.start, self._serving.offered
+        self._info = await introduce(self._connection, seconds, files=files)
         self._quirks = quirks_of(self._identify(self._info.name))
 
     async def set_mode(self, mode: str) -> None:
@@ -260,10 +266,10 @@ class Agent:
     # -- what the agent sends ----------------------------------------------------------------
 
     def requested(self, request: Request) -> bool:
-        """Take a permission or another question; there is no other request that is served."""
+        """Take a permission, another question, or what the service does for the agent."""
         cancelled = CANCELLATIONS.get(request.method)
         if cancelled is None:
-            return False
+            return self._serving.take(request)
         running = self._turn
         if running is None or running.stopped:
             self._connection.answer(request.id, cancelled)
@@ -289,7 +295,8 @@ class Agent:
             case "$/cancel_request" if running is not None:
                 withdrawn = notification.params.get("requestId")
                 for one in running.turn.withdraw(withdrawn):
-                    self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
+                    if one.outcome is not None:
+                        self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
                     running.put(list(one.events))
             case _:
                 pass

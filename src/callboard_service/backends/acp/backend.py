@@ -17,6 +17,7 @@ from callboard_service.backends.acp.agent import Agent, Listener
 from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
+from callboard_service.backends.acp.client_files import ClientFiles
 from callboard_service.backends.acp.command import AgentCommand
 from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.deleting import Deleting
@@ -273,7 +274,9 @@ class AcpBackend(StoredConversations):
     def _make(self, directory: Path, listener: Listener | None = None) -> Agent:
         """Make an agent that is going to work in a folder."""
         start = self._start or self._starter(directory)
-        return Agent(start, self._command.identify, self._log, self._timeouts, listener)
+        command = self._command
+        files = None if command.files is None else ClientFiles(command.files)
+        return Agent(start, command.identify, self._log, self._timeouts, listener, files)
 
     def _starter(self, directory: Path) -> StartProcess:
         """Return what starts a process of the agent, which works in a directory."""

@@ -27,6 +27,7 @@ from callboard_service.backends.fields import (
     as_tables,
     name,
     number,
+    raw_text,
     table,
     tables,
     text,
@@ -53,6 +54,9 @@ _KINDS: Final = {
     "think": ToolKind.TOOL_KIND_THINK,
     "fetch": ToolKind.TOOL_KIND_FETCH,
 }
+_PATHS: Final = ("path", "file_path", "filePath")
+"""What agents call the path of a file that a tool writes."""
+
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.:/-]{0,63}")
 
 
@@ -113,6 +117,19 @@ class Call:
     def changes(self) -> tuple[list[FileDiff], bool]:
         """Return the changes that the call makes, and whether they are all there."""
         return patches_of(item for item in self.content if text(item, "type") == "diff")
+
+    def writes(self) -> list[tuple[str, str]]:
+        """Return the paths and the new texts of the files that it writes, as far as it is shown.
+
+        They are in its changes if it has any, and otherwise in what it is given.
+        """
+        changes = [item for item in self.content if text(item, "type") == "diff"]
+        if changes:
+            return [(raw_text(item, "path"), raw_text(item, "newText")) for item in changes]
+        given = as_table(self.given)
+        if "content" not in given:
+            return []
+        return [(raw_text(given, key), raw_text(given, "content")) for key in _PATHS]
 
     def output(self) -> str:
         """Return the output so far."""

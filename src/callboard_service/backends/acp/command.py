@@ -17,7 +17,8 @@ class AgentCommand:
 
     arguments: the program and its arguments. directory: where it works. environment: the names of
     the variables that it gets besides those that every agent gets. mode: to be set in each session;
-    empty: the agent's own. known: the agents that are known.
+    empty: the agent's own. known: the agents that are known. files: the folder whose files it uses
+    through the service; None: it uses files by itself.
     """
 
     arguments: Sequence[str]
@@ -25,6 +26,7 @@ class AgentCommand:
     environment: Sequence[str] = ()
     mode: str = ""
     known: Mapping[str, KnownAgent] = field(default_factory=dict)
+    files: Path | None = None
 
     def identify(self, name: str = "") -> KnownAgent | None:
         """Return what is known about the agent, which may call itself `name`; None: nothing."""
@@ -38,7 +40,11 @@ class AgentCommand:
 
 
 def find_agent(
-    command: str | None, directory: Path | None, environment: Sequence[str], mode: str
+    command: str | None,
+    directory: Path | None,
+    environment: Sequence[str],
+    mode: str,
+    files: Path | None = None,
 ) -> AgentCommand:
     """Return how to start the agent that the settings name. Raises BackendFailed and BadSettings.
 
@@ -56,4 +62,7 @@ def find_agent(
     folder = (directory or Path.cwd()).absolute()
     if not folder.is_dir():
         raise BackendFailed(f"acp: there is no folder {folder} (acp_directory)")
-    return AgentCommand([program, *arguments[1:]], folder, environment, mode, known_agents())
+    if files is not None and not files.is_dir():
+        raise BackendFailed(f"acp: there is no folder {files} (acp_files)")
+    files = files and files.absolute()
+    return AgentCommand([program, *arguments[1:]], folder, environment, mode, known_agents(), files)

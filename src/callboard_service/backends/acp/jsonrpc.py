@@ -15,6 +15,9 @@ MAX_LINE: Final = 32 * 1024 * 1024
 """Bytes of one message; a longer line is noise. Qwen Code 0.24.4 sends one of 561 KB at once."""
 
 METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+NOT_FOUND: Final = -32002
 REQUEST_CANCELLED: Final = -32800
 
 MAX_NOISE: Final = 2000

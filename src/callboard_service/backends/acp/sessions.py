@@ -16,16 +16,19 @@ from callboard_service.backends.fields import Table, table, tables, text
 PROTOCOL: Final = 1
 """The version of ACP; others are not asked for, because some agents repeat any number."""
 
-CLIENT: Final[Table] = {
-    "protocolVersion": PROTOCOL,
-    "clientCapabilities": {
-        "fs": {"readTextFile": False, "writeTextFile": False},
-        "terminal": False,
-        "elicitation": {"form": {}, "url": {}},
-        "session": {"configOptions": {"boolean": {}}, "notices": {}},
-    },
-    "clientInfo": {"name": "callboard", "title": "Callboard", "version": __version__},
-}
+
+def client(*, files: bool = False) -> Table:
+    """Return what the service says of itself. files: whether it reads and writes files."""
+    return {
+        "protocolVersion": PROTOCOL,
+        "clientCapabilities": {
+            "fs": {"readTextFile": files, "writeTextFile": files},
+            "terminal": False,
+            "elicitation": {"form": {}, "url": {}},
+            "session": {"configOptions": {"boolean": {}}, "notices": {}},
+        },
+        "clientInfo": {"name": "callboard", "title": "Callboard", "version": __version__},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,10 @@ class AgentSession:
     """The result of the call that began it: its modes, models and options."""
 
 
-async def introduce(connection: Connection, seconds: float) -> AgentInfo:
-    """Send `initialize` and return what the agent is. Raises Failure."""
+async def introduce(connection: Connection, seconds: float, *, files: bool = False) -> AgentInfo:
+    """Send `initialize` and return what the agent is; see `client`. Raises Failure."""
     try:
-        answer = await connection.call("initialize", CLIENT, seconds)
+        answer = await connection.call("initialize", client(files=files), seconds)
     except Refused as refused:
         raise refused.failure from None
     if answer.get("protocolVersion", PROTOCOL) != PROTOCOL:

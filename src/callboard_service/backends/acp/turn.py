@@ -6,6 +6,7 @@ from typing import Final
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice, UsageEvent
 from callboard_service.backends.acp.connection import Answer
+from callboard_service.backends.acp.consents import Consents
 from callboard_service.backends.acp.elicitations import Elicitations
 from callboard_service.backends.acp.failures import failure_of
 from callboard_service.backends.acp.jsonrpc import Request, Result, RpcError
@@ -37,12 +38,19 @@ class Turn:
         self.updates = Updates(quirks)
         self._permissions = Permissions(turn_id)
         self._elicitations = Elicitations(turn_id)
+        self.consents = Consents(turn_id)
+        """What the service is asked to do for the agent."""
         self._refused = False
 
     @property
     def waiting(self) -> bool:
         """Whether an ask is open."""
-        return self._permissions.waiting or self._elicitations.waiting
+        asks = (self._permissions, self._elicitations, self.consents)
+        return any(each.waiting for each in asks)
+
+    def has_shown(self, path: object, content: str) -> bool:
+        """Return whether a person has just allowed to write this; that counts once."""
+        return self._permissions.has_shown(path, content)
 
     @property
     def tool_left(self) -> bool:
@@ -82,7 +90,11 @@ class Turn:
 
     def answer(self, answer: AnswerRequest) -> Settlement | None:
         """Settle an ask as a person chose; None if it is not open."""
-        settled = self._permissions.answer(answer) or self._elicitations.answer(answer)
+        settled = (
+            self._permissions.answer(answer)
+            or self._elicitations.answer(answer)
+            or self.consents.answer(answer)
+        )
         self._refused = self._refused or (settled is not None and settled.refused)
         return settled
 
@@ -91,11 +103,13 @@ class Turn:
         return [
             *self._permissions.withdraw(request_id),
             *self._elicitations.withdraw(request_id),
+            *self.consents.withdraw(request_id),
         ]
 
     def close_asks(self) -> list[Settlement]:
         """Close the asks that are open, when the turn ends or is stopped."""
-        return [*self._permissions.close(), *self._elicitations.close()]
+        asks = (self._permissions, self._elicitations, self.consents)
+        return [settlement for each in asks for settlement in each.close()]
 
     def finish(self, answer: Answer) -> list[ReplyEvent]:
         """Set `end`, and return the last events before it.

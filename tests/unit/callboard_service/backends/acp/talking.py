@@ -99,12 +99,13 @@ async def talking(
     traits: Traits = PLAIN,
     *,
     mode: str = "",
+    files: Path | None = None,
     limit: int = 8,
     timeouts: AcpTimeouts = QUICK,
 ) -> AsyncIterator[Talk]:
     """Yield a conversation with an agent that has these traits."""
     agents = FakeAgents(traits)
-    command = AgentCommand(["agent"], folder, mode=mode, known=KNOWN)
+    command = AgentCommand(["agent"], folder, mode=mode, known=KNOWN, files=files)
     backend = AcpBackend(
         command, folder, LOG, print, max_processes=limit, timeouts=timeouts, start=agents.start
     )

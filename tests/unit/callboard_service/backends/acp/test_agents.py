@@ -229,3 +229,6 @@ def test_the_command_is_checked_before_the_service_starts(
             find_agent(wrong, None, [], "")
     with pytest.raises(BackendFailed, match="there is no folder"):
         find_agent(f"'{program}'", Path("none"), [], "")
+    with pytest.raises(BackendFailed, match="acp_files"):
+        find_agent(f"'{program}'", None, [], "", program)
+    assert find_agent(f"'{program}'", None, [], "", Path()).files == tmp_path
