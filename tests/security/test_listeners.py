@@ -8,7 +8,7 @@ import psutil
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.test_openai import service_for
 from tests.support.openai.scripted_server import scripted
-from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode
+from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode, server_of
 
 NOWHERE = "http://127.0.0.1:9/v1"
 
@@ -69,7 +69,7 @@ async def test_opencode_as_a_child(tmp_path: Path) -> None:
         "CALLBOARD_TOKEN": "not-for-the-child-2",
     }
     with running(tmp_path / "service", **settings) as service:
-        (child,) = service.children()
+        child = server_of(service)
         environment = child.environ()
         assert not [name for name in environment if name.startswith("CALLBOARD_")]
         assert "not-for-the-child-2" not in str(environment) + str(child.cmdline())

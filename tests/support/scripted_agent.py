@@ -294,7 +294,7 @@ class ScriptedAgent:
 
 
 class FakeProcess:
-    """The agent within a test, in place of a process. It has the methods of AgentProcess."""
+    """The agent within a test, in place of a process. It has the methods of GuardedProcess."""
 
     def __init__(
         self,

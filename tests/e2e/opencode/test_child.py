@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -14,9 +16,10 @@ from callboard_service.make_backend import OPENCODE_TURNS
 from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.terminal import talking
-from tests.support.peers.opencode_server import PROGRAM, isolated
-from tests.support.peers.scripted_llm import ScriptedLLM, say, script, wait
-from tests.support.peers.talk import history, listed, until
+from tests.support.peers.opencode_server import PROGRAM, isolated, server_of
+from tests.support.peers.scripted_llm import ScriptedLLM, call, say, script, wait
+from tests.support.peers.talk import answer, history, listed, until
+from tests.support.witness import Witness
 
 
 def supervising(llm: ScriptedLLM, tmp_path: Path) -> AbstractContextManager[ServiceProcess]:
@@ -41,7 +44,7 @@ def service(llm: ScriptedLLM, tmp_path: Path) -> Iterator[ServiceProcess]:
 async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_killed(
     service: ServiceProcess, llm: ScriptedLLM, tmp_path: Path
 ) -> None:
-    (child,) = service.children()
+    child = server_of(service)
     environment, arguments = child.environ(), child.cmdline()
     password = environment["OPENCODE_SERVER_PASSWORD"]
     assert len(password) >= 43
@@ -63,7 +66,7 @@ async def test_the_server_is_ours_alone_and_is_back_with_its_conversations_when_
         error = [one async for one in stream][-1].error
         assert (error.code, error.retryable) == ("UNAVAILABLE", True)
         assert (await listed(client))[conversation] == "survives"
-        (again,) = service.children()
+        again = server_of(service)
         assert again.pid != child.pid
         assert again.environ()["OPENCODE_SERVER_PASSWORD"] != password
         assert text_of(await client.reply(conversation, script([say("after")]))) == "after"
@@ -86,12 +89,36 @@ def test_a_person_in_a_terminal_goes_on_with_the_server_that_comes_back(
         terminal.prompt()
         terminal.type(script([say("half "), wait("never")]))
         terminal.until("half ")
-        service.children()[0].kill()
+        server_of(service).kill()
         lost = terminal.prompt().strip()
         assert re.fullmatch(r"UNAVAILABLE: .* \(trying again may help\)", lost)
         assert terminal.say(script([say("after")]))[0] == "after"
         terminal.press("d")
         assert terminal.end()[0] == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the tool is a shell script")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_tools_in_sessions_of_their_own_end_with_the_service(
+    llm: ScriptedLLM, tmp_path: Path, end: signal.Signals
+) -> None:
+    witness = Witness(tmp_path)
+    stubborn = "trap '' TERM HUP INT; echo; exec >&- 2>&-; sleep 1000"
+    command = f"""exec 3>{witness.path}; (setsid sh -c "{stubborn}" &); sleep 1000"""
+    text = script([call("bash", command=command, description="d")])
+    with supervising(llm, tmp_path) as service:
+        async with service.connect(features=["follow"]) as client:
+            conversation = await client.conversation("tool")
+            request_id = await client.say(conversation, text)
+            stream = client.answers(request_id)
+            ask = (await until(stream, "ask"))[-1].ask
+            await answer(client, request_id, ask, "once")
+            await until(stream, "tool_progress")
+            assert not witness.nobody_left()
+            service.signal(end)
+            await service.wait()
+            await witness.wait()
+    witness.close()
 
 
 async def test_an_orderly_end_leaves_no_process_and_ends_replies(service: ServiceProcess) -> None:
@@ -102,7 +129,7 @@ async def test_an_orderly_end_leaves_no_process_and_ends_replies(service: Servic
         service.signal()
         assert await service.wait() == 0
     gone, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
-    assert (len(gone), alive) == (1, [])
+    assert (len(gone), alive) == (len(children), [])
 
 
 def wait_for_pieces(data: Path) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.e2e.service_process import ServiceProcess
 from tests.support.peers.scripted_llm import MODEL
 
 VERSION = "1.18.33"
@@ -51,6 +53,12 @@ def need_opencode() -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def server_of(service: ServiceProcess) -> psutil.Process:
+    """Return the server that a service has started; its guardian is another process."""
+    (server,) = (one for one in service.children() if one.cmdline()[:1] == [str(PROGRAM)])
+    return server
 
 
 def isolated(folder: Path, llm_url: str) -> dict[str, str]:

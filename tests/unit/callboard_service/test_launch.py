@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 import callboard_service
-from callboard_service.backends.opencode import leash
 from callboard_service.launch import (
     find_program,
     leave_working_folder_out,
     own_environment,
     python_environment,
     python_module,
-    python_script,
 )
 
 TRAPS = ("typing", "json", "ctypes", "os", "sitecustomize", "usercustomize", "re", "xllamacpp")
@@ -63,22 +61,6 @@ def test_a_model_s_process_in_the_working_folder_imports_nothing_of_it(clone: Pa
 def test_children_of_a_child_leave_the_working_folder_out_too(clone: Path) -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'json', '-h'])"
     subprocess.run([sys.executable, "-c", code], env=python_environment(), capture_output=True)
-    assert not (clone / "ran").exists()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="the leash becomes the program by an exec")
-def test_the_leash_imports_nothing_of_the_working_folder_and_hands_the_environment_on(
-    clone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", ".")
-    program = ["/bin/sh", "-c", "echo $PYTHONPATH$PYTHONSAFEPATH"]
-    done = subprocess.run(
-        python_script(leash.__file__, str(os.getpid()), *program),
-        cwd=clone,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == ".\n", done.stderr
     assert not (clone / "ran").exists()
 
 

@@ -7,5 +7,5 @@
 - `agent`: one conversation with an agent: its session, its turns and their end.
 - `agents`: the running agents, one process for each conversation.
 - `backend`: the ChatBackend.
-- `guardian`, `agent_process`: the process, and what ends it with all that it has started.
+The process runs under a guardian (`backends.guarded`), which ends it with all that it has started.
 """

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
 from callboard_service.backends.acp.agent import Agent, Listener
-from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.client_files import ClientFiles
@@ -32,6 +31,7 @@ from callboard_service.backends.acp.transcript import COPIED, MAX_BYTES, transcr
 from callboard_service.backends.base import Health, Prompt, ReplyEvent, TellChange
 from callboard_service.backends.fair import FairPlaces
 from callboard_service.backends.fields import Table
+from callboard_service.backends.guarded.process import GuardedProcess
 from callboard_service.backends.stored import DATABASE, StoredConversations
 
 MAX_WAITING: Final = 64
@@ -284,7 +284,7 @@ class AcpBackend(StoredConversations):
         needed = () if known is None else known.variables
 
         async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> Process:
-            return await AgentProcess.start(
+            return await GuardedProcess.start(
                 command.arguments,
                 directory,
                 agent_environment((*command.environment, *needed)),

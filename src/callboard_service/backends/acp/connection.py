@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
 from actors import Code, Failure
-from callboard_service.backends.acp.agent_pipes import GRACE
 from callboard_service.backends.acp.failures import failure_of
 from callboard_service.backends.acp.jsonrpc import (
     METHOD_NOT_FOUND,
@@ -22,6 +21,7 @@ from callboard_service.backends.acp.jsonrpc import (
     RpcError,
 )
 from callboard_service.backends.fields import Table
+from callboard_service.backends.guarded.pipes import GRACE
 from callboard_service.backends.redaction import readable
 
 MAX_KEPT_NOISE: Final = 2000
@@ -29,7 +29,7 @@ MAX_KEPT_NOISE: Final = 2000
 
 
 class Process(Protocol):
-    """A running agent; see `agent_process.AgentProcess`."""
+    """A running agent; see `guarded.process.GuardedProcess`."""
 
     def write(self, data: bytes) -> None:
         """Send bytes to its standard input; never blocks."""
@@ -143,7 +143,7 @@ class Connection:
             await self._process.drained()
 
     async def close(self, *, patience: float, grace: float = GRACE) -> None:
-        """End the process; see `AgentProcess.close`."""
+        """End the process; see `GuardedProcess.close`."""
         self._ended("the agent was told to end")
         if self._process is not None:
             await self._process.close(patience=patience, grace=grace)

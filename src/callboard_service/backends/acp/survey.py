@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from actors import Code, Failure
-from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.connection import Connection, Process, Refused
 from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.jsonrpc import Notification, Request
@@ -25,6 +24,7 @@ from callboard_service.backends.acp.sessions import (
     introduce,
 )
 from callboard_service.backends.fields import Table, table, tables, text
+from callboard_service.backends.guarded.process import GuardedProcess
 from callboard_service.launch import find_program
 
 START_TIMEOUT: Final = 60.0
@@ -93,7 +93,7 @@ async def ask(
         place = Path(folder)
 
         async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> Process:
-            return await AgentProcess.start(
+            return await GuardedProcess.start(
                 command, place, environment, received=received, ended=ended, report=report
             )
 

@@ -5,22 +5,18 @@ Child ─┬ OutputReader   reads the server's output
 """
 
 import asyncio
-import os
 import re
 import secrets
-import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never
 
 from actors import Actor, ActorRef, Code, Down, Exit, Failure, Lifecycle, Log, Restart
 from callboard_service import launch
-from callboard_service.backends.opencode import leash
+from callboard_service.backends.guarded.process import GuardedProcess
 from callboard_service.backends.opencode.api import USER, Address, Api
 from callboard_service.backends.opencode.server import Server
 from callboard_service.errors import BackendFailed
@@ -29,7 +25,7 @@ START_TIMEOUT: Final = 120.0
 """Seconds within which the server must listen."""
 
 STOP_TIMEOUT: Final = 3.0
-"""Seconds that the server has to exit by itself."""
+"""Seconds that the server and its tools have to exit by themselves."""
 
 PASSWORD_BYTES: Final = 32
 INSTALL: Final = "npm install -g opencode-ai"
@@ -37,11 +33,6 @@ INSTALL: Final = "npm install -g opencode-ai"
 _READY: Final = re.compile(r"listening on (http://127\.0\.0\.1:\d+)/?\s*$")
 _MAX_LINE: Final = 64 * 1024
 _REMEMBERED: Final = 3
-
-if sys.platform == "win32":
-    KILL: Final = signal.SIGTERM
-else:
-    KILL: Final = signal.SIGKILL
 
 
 def find_program(command: str | None) -> str:
@@ -101,17 +92,16 @@ class Child(Actor[Died]):
         self._log = log
         self._make_server = make_server
         self._start_timeout = start_timeout
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: GuardedProcess | None = None
 
     async def started(self) -> None:
         """Start the process and wait until it can be used. Raises BackendFailed."""
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         try:
-            process = self._process = await self._launch(password)
-            assert process.stdout is not None
-            url = await self._listening(process.stdout)
+            output, me = asyncio.StreamReader(_MAX_LINE), self.context.ref
+            process = self._process = await self._launch(password, output)
+            url = await self._listening(output)
             await refuse_open(url)
-            output, me = process.stdout, self.context.ref
             address = Address(url, password)
             await self.context.start(
                 lambda: self._make_server(address),
@@ -126,22 +116,27 @@ class Child(Actor[Died]):
         )
         self._log.info("OpenCode started", pid=process.pid, url=url)
 
-    async def _launch(self, password: str) -> asyncio.subprocess.Process:
+    async def _launch(self, password: str, output: asyncio.StreamReader) -> GuardedProcess:
+        """Start the process, whose output can then be read. Raises BackendFailed."""
+        port = str(free_port())
+
+        def report(line: str) -> None:
+            self._log.info(line)
+
         try:
-            return await asyncio.create_subprocess_exec(
-                *launch.python_script(leash.__file__, str(os.getpid()), self._program),
-                "serve", "--hostname", "127.0.0.1", "--port", str(free_port()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                limit=_MAX_LINE,
-                cwd=self._directory,
-                env=environment(password),
-                # Ctrl-C in the terminal is meant for the service, which lets replies end.
-                start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise BackendFailed(f"opencode: {self._program}: {error.strerror}") from None
+            return await GuardedProcess.start(
+                [self._program, "serve", "--hostname", "127.0.0.1", "--port", port],
+                self._directory,
+                environment(password),
+                received=output.feed_data,
+                ended=lambda _: output.feed_eof(),
+                report=report,
+                settle=0,
+                called="the OpenCode server",
+                merged=True,
+            )
+        except Failure as failure:
+            raise BackendFailed(f"opencode: {self._program}: {failure.message}") from None
 
     async def _listening(self, output: asyncio.StreamReader) -> str:
         """Wait for the line with the server's URL and return it. Raises BackendFailed."""
@@ -177,28 +172,8 @@ class Child(Actor[Died]):
 
     async def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            send(process, signal.SIGTERM)
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await process.wait()
-        except TimeoutError:
-            pass
-        finally:
-            send(process, KILL)
-        await process.wait()
-
-
-def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """Send a signal to a process that may have ended.
-
-    The methods of the process are not used: they poll it, which takes the exit code away from the
-    code that waits for it.
-    """
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, number)
+        if process is not None:
+            await process.close(patience=0, grace=STOP_TIMEOUT)
 
 
 def environment(password: str) -> dict[str, str]:

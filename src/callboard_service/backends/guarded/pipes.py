@@ -11,22 +11,24 @@ GRACE: Final = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
 MAX_UNSENT: Final = 1024 * 1024
-"""Unsent bytes above which `AgentPipes.writable` is cleared, until a quarter of that is left."""
+"""Unsent bytes above which `GuardedPipes.writable` is cleared, until a quarter of that is left."""
 
 KEPT_ERRORS: Final = 8 * 1024
-"""Bytes kept of the end of the agent's standard error."""
+"""Bytes kept of the end of the program's standard error."""
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
-class AgentPipes(asyncio.SubprocessProtocol):
-    """The agent's pipes, and the process of its guardian.
+class GuardedPipes(asyncio.SubprocessProtocol):
+    """The program's pipes, and the process of its guardian.
 
-    received: called with each piece of the agent's standard output, until it is set to None.
+    received: called with each piece of the program's standard output, until it is set to None.
+    merged: whether it gets standard error too.
     """
 
-    def __init__(self, received: Callable[[bytes], None]) -> None:
+    def __init__(self, received: Callable[[bytes], None], *, merged: bool = False) -> None:
         self.received: Callable[[bytes], None] | None = received
+        self._merged = merged
         self.writable = asyncio.Event()
         self.writable.set()
         self.finished = asyncio.Event()
@@ -46,11 +48,11 @@ class AgentPipes(asyncio.SubprocessProtocol):
 
     @property
     def printed(self) -> str:
-        """The end of the agent's standard error."""
+        """The end of the program's standard error."""
         return self._errors.decode(errors="replace").strip()
 
     def write(self, data: bytes) -> None:
-        """Buffer the data and send it as the agent reads. It is lost if the pipe is closed."""
+        """Buffer the data and send it as the program reads. It is lost if the pipe is closed."""
         if self._stdin is not None and not self._stdin.is_closing():
             self._stdin.write(data)
 
@@ -77,7 +79,7 @@ class AgentPipes(asyncio.SubprocessProtocol):
         if fd == _STDERR:
             self._errors += data
             del self._errors[:-KEPT_ERRORS]
-        elif self.received is not None:
+        if self.received is not None and (fd != _STDERR or self._merged):
             self.received(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
@@ -104,18 +106,19 @@ class AgentPipes(asyncio.SubprocessProtocol):
 class GuardianLine(asyncio.Protocol):
     """The socket to the guardian: lines in both directions (see `guardian`).
 
-    report: called with sentences for the log.
+    report: called with sentences for the log. called: what the program is called in them.
     """
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None], called: str) -> None:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[int] = loop.create_future()
-        """The agent's process number, or the Failure that says why it does not run."""
+        """The program's process number, or the Failure that says why it does not run."""
         self.ended: asyncio.Future[int | None] = loop.create_future()
-        """The agent's exit code, or minus its signal; None if the guardian ended before it."""
+        """The program's exit code, or minus its signal; None if the guardian ended before it."""
         self.lost = asyncio.Event()
         """Set when the guardian has closed its end."""
         self._report = report
+        self._called = called
         self._received = b""
         self._transport: asyncio.WriteTransport | None = None
 
@@ -131,22 +134,22 @@ class GuardianLine(asyncio.Protocol):
 
     def _take(self, word: str, value: str, number: str = "") -> None:
         if word == "sent":
-            self._report(f"sent {value} to {number} processes of the agent")
+            self._report(f"sent {value} to {number} processes of {self._called}")
         elif word == "left":
-            self._report(f"{value} processes of the agent cannot be ended")
+            self._report(f"{value} processes of {self._called} cannot be ended")
         elif word == "ended":
             self.ended.set_result(int(value))
         elif not self.started.done():  # it is cancelled if the start was
             if word == "started":
                 self.started.set_result(int(value))
             else:
-                text = f"the agent cannot be started: {os.strerror(int(value))}"
+                text = f"{self._called} cannot be started: {os.strerror(int(value))}"
                 self.started.set_exception(Failure(Code.FAILED_PRECONDITION, text))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the guardian has ended."""
         if not self.started.done():
-            text = "the agent's guardian could not be started"
+            text = f"the guardian of {self._called} could not be started"
             self.started.set_exception(Failure(Code.UNAVAILABLE, text))
         if not self.ended.done():
             self.ended.set_result(None)

@@ -1,26 +1,26 @@
-"""Run an agent and end every process that it leaves: `guardian.py SOCKET PROGRAM [ARGUMENT ...]`.
+"""Run a program and end every process that it leaves: `guardian.py SOCKET PROGRAM [ARGUMENT ...]`.
 
-One guardian runs for each agent, as `python -I -S`, with the standard library only. The agent gets
-the guardian's standard descriptors, environment and working folder unchanged, and a session of its
-own. SOCKET is the number of an inherited socket; both sides write lines to it:
+One guardian runs for each program, as `python -I -S`, with the standard library only. The program
+gets the guardian's standard descriptors, environment and working folder unchanged, and a session of
+its own. SOCKET is the number of an inherited socket; both sides write lines to it:
 
     service → guardian    end WAIT GRACE   standard input is closed: SIGTERM for all after WAIT
                                            seconds, SIGKILL after GRACE more
                           (end of stream)  the service is gone: kill everything at once
-    guardian → service    started PID      the agent runs
+    guardian → service    started PID      the program runs
                           failed ERRNO     it could not be started; the guardian ends
-                          ended STATUS     the agent ended, with this exit code or minus the signal
+                          ended STATUS     it ended, with this exit code or minus the signal
                           sent SIGNAL N    N processes got this signal
                           left N           N processes could not be ended
                           (end of stream)  the guardian has ended, and no process is left
 
-When the agent ends by itself, the processes that it leaves are ended too. They get SIGTERM, and
+When the program ends by itself, the processes that it leaves are ended too. They get SIGTERM, and
 SIGKILL after two seconds; they are collected before the first signal, since a process whose parent
 has ended can no longer be told from others on all systems.
 
 Linux: the guardian is a child subreaper (prctl(2)), so every descendant stays below it, whatever
 session it is in, until the guardian has waited for it. Start times and pidfds guard against reused
-process numbers. If the guardian itself is killed, the agent is killed with it, but not its tools.
+process numbers. If the guardian itself is killed, the program is killed with it, but not its tools.
 
 macOS and BSD: processes are found with ps(1), by their parent and by a random environment variable,
 which a process can remove. There this is best effort. It has not been tried on macOS.
@@ -162,7 +162,7 @@ def send(pid: int, started: str, number: int) -> bool:
 
 
 class Guardian:
-    """The agent's life: it runs, is asked to end, gets SIGTERM, and is killed."""
+    """The program's life: it runs, is asked to end, gets SIGTERM, and is killed."""
 
     def __init__(self, control: int, agent: int, mark: str) -> None:
         self._control = control
@@ -280,7 +280,7 @@ class Guardian:
 
 
 def start(control: int, program: list[str], mark: str) -> int:
-    """Start the agent and return its process number. Raises OSError with the reason of exec."""
+    """Start the program and return its process number. Raises OSError with the reason of exec."""
     reading, writing = os.pipe()  # closed by a successful exec
     guardian = os.getpid()
     pid = os.fork()
@@ -321,7 +321,7 @@ def close_others(kept: int) -> None:
 
 
 def main() -> None:
-    """Start the agent, give up its descriptors and its folder, and guard it."""
+    """Start the program, give up its descriptors and its folder, and guard it."""
     control = int(sys.argv[1])
     close_others(control)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -1,7 +1,7 @@
-"""Run an agent under its guardian: the service's side (see `guardian`).
+"""Run a program under its guardian: the service's side (see `guardian`).
 
-The agent's standard input and output are the pipes of this process; the guardian only passes them
-on. It ends every process that the agent leaves, also when this process is killed.
+The program's standard input and output are the pipes of this process; the guardian only passes them
+on. It ends every process that the program leaves, also when this process is killed.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from actors import Code, Failure
-from callboard_service.backends.acp.agent_pipes import GRACE, AgentPipes, GuardianLine
+from callboard_service.backends.guarded.pipes import GRACE, GuardedPipes, GuardianLine
 from callboard_service.backends.redaction import redacted
 from callboard_service.launch import find_program, python_script
 
@@ -23,19 +23,19 @@ GUARDIAN: Final = "guardian_windows.py" if sys.platform == "win32" else "guardia
 """The guardian's program, in the folder of this module."""
 
 PATIENCE: Final = 8.0
-"""Seconds that an agent has to end after its standard input was closed."""
+"""Seconds that a program has to end after its standard input was closed."""
 
 SETTLE: Final = 0.1
 """Seconds for which a start waits, to report a program that ends at once."""
 
 LAST_OUTPUT: Final = 0.25
-"""Seconds that the agent's output has to end after the agent, if its tools hold it open."""
+"""Seconds that the program's output has to end after the program, if its tools hold it open."""
 
 
 _KILLERS: Final = {number.value: number.name for number in signal.Signals}
 
 
-class AgentProcess:
+class GuardedProcess:
     """A running agent, started by its guardian."""
 
     def __init__(
@@ -43,15 +43,19 @@ class AgentProcess:
         received: Callable[[bytes], None],
         ended: Callable[[str], None],
         report: Callable[[str], None],
+        called: str,
+        *,
+        merged: bool,
     ) -> None:
         """Take the callbacks; use `start` instead."""
+        self._called = called
         self._ended = ended
         self._telling = False
-        self._pipes = AgentPipes(received)
-        self._guardian = GuardianLine(report)
+        self._pipes = GuardedPipes(received, merged=merged)
+        self._guardian = GuardianLine(report, called)
         self._life: asyncio.Task[None] | None = None
         self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """What is known once the agent has ended."""
+        """What is known once the program has ended."""
 
     @classmethod
     async def start(
@@ -64,25 +68,29 @@ class AgentProcess:
         ended: Callable[[str], None],
         report: Callable[[str], None],
         settle: float = SETTLE,
-    ) -> "AgentProcess":
-        """Start the agent and return it once its program runs.
+        called: str = "the agent",
+        merged: bool = False,
+    ) -> "GuardedProcess":
+        """Start the program and return it once its program runs.
 
         command: the program and its arguments; a bare name is looked up in the PATH of
-        `environment`, which is all that the agent gets.
+        `environment`, which is all that the program gets.
         received: called with each piece of its standard output, as it comes.
-        ended: called once when the agent has ended, after the last piece of its output, with a
+        ended: called once when the program has ended, after the last piece of its output, with a
         clause that includes the end of its standard error. Its tools may run for up to two seconds
         more; `close` waits for them.
         report: called with sentences for the log.
-        settle: seconds for which the start waits in case the agent ends at once.
+        settle: seconds for which the start waits in case the program ends at once; 0: then `ended`
+        is called instead, perhaps before this returns.
+        called: what it is called in sentences. merged: whether `received` gets standard error too.
 
         Neither `received` nor `ended` is called after a start that raises, or after `close`.
-        Raises Failure if the program or the folder does not exist, or the agent ends at once.
+        Raises Failure if the program or the folder does not exist, or the program ends at once.
         """
         program = _find(command[0], directory, environment)
-        agent = cls(received, ended, report)
-        await agent.launch([program, *command[1:]], directory, environment, settle)
-        return agent
+        process = cls(received, ended, report, called, merged=merged)
+        await process.launch([program, *command[1:]], directory, environment, settle)
+        return process
 
     async def launch(
         self,
@@ -91,23 +99,25 @@ class AgentProcess:
         environment: Mapping[str, str],
         settle: float,
     ) -> None:
-        """Start the guardian, which starts the agent. Used by `start`. Raises Failure."""
+        """Start the guardian, which starts the program. Used by `start`. Raises Failure."""
         try:
             await self._start_guardian(command, directory, environment)
             self._life = asyncio.create_task(self._watch())
             if sys.platform != "win32":
                 await self._guardian.started
             await asyncio.wait({self._reason}, timeout=settle)
-            if self._reason.done():
+            if settle and self._reason.done():
                 raise Failure(Code.UNAVAILABLE, f"{command[0]}: {self._reason.result()}")
         except OSError as error:
             self._guardian.close()
-            text = f"the agent cannot be started: {error.strerror or error}"
+            text = f"{self._called} cannot be started: {error.strerror or error}"
             raise Failure(Code.FAILED_PRECONDITION, text) from None
         except BaseException:
             await self.close(patience=0)
             raise
         self._telling = True
+        if self._reason.done():
+            self._ended(self._reason.result())
 
     async def _start_guardian(
         self, command: Sequence[str], directory: Path, environment: Mapping[str, str]
@@ -131,21 +141,21 @@ class AgentProcess:
 
     @property
     def pid(self) -> int:
-        """The agent's process number; on Windows that of its guardian."""
+        """The program's process number; on Windows that of its guardian."""
         if sys.platform == "win32":
             return self._pipes.transport.get_pid()
         return self._guardian.started.result()
 
     def write(self, data: bytes) -> None:
-        """Buffer the data and send it as the agent reads. Data for an agent that ended is lost."""
+        """Buffer the data and send it as the program reads. It is lost if the program has ended."""
         self._pipes.write(data)
 
     async def drained(self) -> None:
-        """Wait while more than 1 MiB is unsent and the agent may still read it."""
+        """Wait while more than 1 MiB is unsent and the program may still read it."""
         await self._pipes.writable.wait()
 
     async def close(self, *, patience: float = PATIENCE, grace: float = GRACE) -> None:
-        """End the agent and every process that it left; return when none is left.
+        """End the program and every process that it left; return when none is left.
 
         Its standard input is closed, and it has `patience` seconds to end by itself; then all of
         its processes get SIGTERM, and `grace` seconds later SIGKILL. Further calls wait for the
@@ -167,8 +177,8 @@ class AgentProcess:
             self._pipes.transport.kill()
 
     async def _watch(self) -> None:
-        """Wait for the end of the agent, say why it ended, and wait for the end of its guardian."""
-        reason = _describe(await self._status())
+        """Wait for the end of the program, say why it ended, and wait for its guardian's end."""
+        reason = _describe(self._called, await self._status())
         # A tool that still runs may hold the pipes.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_OUTPUT):
@@ -203,9 +213,9 @@ def _find(program: str, directory: Path, environment: Mapping[str, str]) -> str:
     return found
 
 
-def _describe(status: int | None) -> str:
+def _describe(called: str, status: int | None) -> str:
     if status is None:
-        return "the agent's guardian was killed"
+        return f"the guardian of {called} was killed"
     if status < 0:
-        return f"the agent was killed by {_KILLERS.get(-status, f'signal {-status}')}"
-    return f"the agent ended with exit code {status}"
+        return f"{called} was killed by {_KILLERS.get(-status, f'signal {-status}')}"
+    return f"{called} ended with exit code {status}"

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from callboard_service.backends.acp import guardian
+from callboard_service.backends.guarded import guardian
 from callboard_service.launch import python_script
 from tests.support.witness import Witness
-from tests.unit.callboard_service.backends.acp.processes import FAKE_AGENT
+from tests.unit.callboard_service.backends.guarded.processes import FAKE_PROGRAM
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -170,7 +170,7 @@ def test_without_a_subreaper_it_finds_processes_by_their_mark(tmp_path: Path, en
     witness = Witness(tmp_path)
     words = ["stubborn", "detached", *([] if end == "the agent ends" else ["ignore", "deaf"])]
     patch = "import types; guardian.sys = types.SimpleNamespace(platform='darwin', argv=sys.argv)"
-    with guarded(*FAKE_AGENT, *words, patch=patch, WITNESS=str(witness.path)) as agent:
+    with guarded(*FAKE_PROGRAM, *words, patch=patch, WITNESS=str(witness.path)) as agent:
         assert read_line(agent.process) == "ready"
         if end == "the agent ends":
             assert agent.process.stdin is not None

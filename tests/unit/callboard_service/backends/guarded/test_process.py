@@ -13,7 +13,7 @@ import pytest
 
 from actors import Code, Failure
 from tests.support.witness import Witness
-from tests.unit.callboard_service.backends.acp.processes import FAKE_AGENT, Running
+from tests.unit.callboard_service.backends.guarded.processes import FAKE_PROGRAM, Running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -110,13 +110,13 @@ async def test_tools_that_ignore_sigterm_or_fork_at_it_are_killed(running: Runni
 SERVICE = """
 import asyncio, os, sys
 from pathlib import Path
-from callboard_service.backends.acp.agent_process import AgentProcess
+from callboard_service.backends.guarded.process import GuardedProcess
 
 def received(data):
     os.write(1, data)
 
 async def main():
-    agent = await AgentProcess.start(
+    agent = await GuardedProcess.start(
         sys.argv[1:], Path.cwd(), dict(os.environ), received=received, ended=print, report=print
     )
     await asyncio.Event().wait()
@@ -127,7 +127,7 @@ asyncio.run(main())
 
 async def test_no_process_is_left_when_the_service_is_killed(tmp_path: Path) -> None:
     witness = Witness(tmp_path)
-    agent = [*FAKE_AGENT, "ignore", "tool", "detached", "stubborn", "deaf"]
+    agent = [*FAKE_PROGRAM, "ignore", "tool", "detached", "stubborn", "deaf"]
     service = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVICE, *agent,
         cwd=tmp_path, env=os.environ | {"WITNESS": str(witness.path)},
@@ -149,7 +149,7 @@ async def test_a_program_or_a_folder_that_does_not_exist(running: Running) -> No
     assert failure.code is Code.FAILED_PRECONDITION
     assert failure.message == "the program 'no-such-agent' was not found, or cannot be run"
     running.folder = running.folder / "gone"
-    failure = await refused(running, FAKE_AGENT)
+    failure = await refused(running, FAKE_PROGRAM)
     assert failure.code is Code.FAILED_PRECONDITION
     assert failure.message == f"the folder {running.folder} does not exist"
 
@@ -227,7 +227,7 @@ async def test_the_end_goes_on_when_its_caller_is_cancelled(running: Running) ->
 async def test_an_agent_whose_guardian_is_killed_is_killed_too(running: Running) -> None:
     agent = await running.start("deaf")
     psutil.Process(psutil.Process(agent.pid).ppid()).kill()
-    assert await running.reason() == "the agent's guardian was killed"
+    assert await running.reason() == "the guardian of the agent was killed"
     await running.witness.wait()
     await agent.close()
 
@@ -269,3 +269,10 @@ async def test_the_guardian_imports_nothing_of_the_working_folder(running: Runni
     agent = await running.start()
     await agent.close()
     assert not (running.folder / "ran").exists()
+
+
+async def test_a_program_that_ends_while_it_is_started_is_told_of(running: Running) -> None:
+    """The start may return before that, or after it."""
+    await running.launch(command=["sh", "-c", "echo said; exit 7"])
+    assert await running.reason() == "the agent ended with exit code 7"
+    assert running.output == b"said\n"

@@ -1,4 +1,4 @@
-"""A fake agent: `fake_agent.py WORD ...` does what each word says, then echoes its input.
+"""A fake agent: `fake_program.py WORD ...` does what each word says, then echoes its input.
 
 Reading "leave", it ends with exit code 3. It opens the pipe that WITNESS names and never closes it,
 nor do the processes that it starts: the pipe ends when none of them is left.

@@ -1,9 +1,9 @@
-"""Run an agent and end every process that it leaves: `guardian_windows.py PARENT PROGRAM ...`.
+"""Run a program and end every process that it leaves: `guardian_windows.py PARENT PROGRAM ...`.
 
 The guardian puts itself into a job object with KILL_ON_JOB_CLOSE and holds the only handle to it.
-The agent and its tools are in the job too. However the guardian ends, Windows closes the handle and
-ends them all. The guardian ends with the agent, with its exit code; when the process PARENT ends;
-and when the service ends it. One guardian runs for each agent, as `python -I -S`.
+The program and its tools are in the job too. However the guardian ends, Windows closes the handle
+and ends them all. The guardian ends with the program, with its exit code; when the process PARENT
+ends; and when the service ends it. One guardian runs for each program, as `python -I -S`.
 
 This has been checked for types, but not run on Windows.
 """
@@ -46,7 +46,7 @@ class _ExtendedLimits(ctypes.Structure):
 
 
 def main() -> None:
-    """Make the job, start the agent in it, and wait for the end of the agent or the service."""
+    """Make the job, start the program in it, and wait for the end of the program or the service."""
     if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         handle = ctypes.c_void_p

@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from callboard_service.backends.acp.agent_process import AgentProcess
+from callboard_service.backends.guarded.process import GuardedProcess
 from tests.support.witness import Witness
 
-FAKE_AGENT = [sys.executable, "-I", "-S", str(Path(__file__).with_name("fake_agent.py"))]
+FAKE_PROGRAM = [sys.executable, "-I", "-S", str(Path(__file__).with_name("fake_program.py"))]
 
 
 class Running:
@@ -20,7 +20,7 @@ class Running:
         self.output = bytearray()
         self.reports: list[str] = []
         self.reasons: list[str] = []
-        self.agents: list[AgentProcess] = []
+        self.agents: list[GuardedProcess] = []
         self._changed = asyncio.Event()
 
     def _received(self, data: bytes) -> None:
@@ -31,7 +31,7 @@ class Running:
         self.reasons.append(reason)
         self._changed.set()
 
-    async def start(self, *words: str, command: list[str] | None = None) -> AgentProcess:
+    async def start(self, *words: str, command: list[str] | None = None) -> GuardedProcess:
         """Start the fake agent, or a command, and wait until it is ready."""
         agent = await self.launch(*words, command=command)
         await self.until(b"ready\n")
@@ -39,9 +39,9 @@ class Running:
 
     async def launch(
         self, *words: str, command: list[str] | None = None, settle: float = 0
-    ) -> AgentProcess:
-        agent = await AgentProcess.start(
-            [*(command or FAKE_AGENT), *words],
+    ) -> GuardedProcess:
+        agent = await GuardedProcess.start(
+            [*(command or FAKE_PROGRAM), *words],
             self.folder,
             {"PATH": os.environ["PATH"], "WITNESS": str(self.witness.path)},
             received=self._received,
