@@ -53,12 +53,12 @@ MEASURED = {  # calls
     "a coroutine function": 48.33 if EAGER else 69.38,  # a unary request in a batch
     "a plain function": 44.39,
     # A token goes through the turn's record and its conversation's log (ADR 55, ADR 59).
-    "in a burst": 6.46,
+    "in a burst": 0.43,
     "one by one": 60.22,
     "one by one, of several streams": 48.12,
 }
 
-RELAYED = {1: 60.01, SEVERAL - 1: 47.22}
+RELAYED = {1: 55.01, SEVERAL - 1: 42.23}
 """Calls for each token of so many replies of a model server, whose tokens come in the same turn."""
 
 RELAYED_BLOCKS = 9.05

@@ -40,7 +40,7 @@ RUNTIME: Final = {
     "runtime/eager": ("eager", "request"),
     "protocol/effects": ("effects", "ended_by"),
     "protocol/endless": ("endless",),
-    "protocol/encoding": ("machine", "burst", "memory"),
+    "protocol/encoding": ("machine", "burst", "memory", "texts"),
     "runtime/ending": (
         "ending", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
     "errors": ("mailbox", "start"),
@@ -73,6 +73,7 @@ RUNTIME: Final = {
     "protocol/replay_buffer": ("output",),
     "protocol/send_queue": ("output", "burst", "machine"),
     "protocol/stall_timeout": ("stall_timeout",),
+    "protocol/texts": ("texts",),
     "requests/pull": ("relay", "stream", "burst", "interceptors"),
     "runtime/ref": (
         "ref", "ask", "actor", "mailbox", "watch", "supervision",

@@ -38,6 +38,7 @@ from actors.protocol.frames import (
     Shared,
     shared,
 )
+from actors.protocol.texts import Texts
 from actors.requests.duplex import DuplexActor
 from actors.requests.event_log import EventLog, EventReader, Gap, LogClosed
 from actors.requests.interceptors import Call, Ending, Interceptor
@@ -157,6 +158,7 @@ __all__ = [
     "Supervision",
     "Supervisor",
     "Tally",
+    "Texts",
     "Timer",
     "Unavailable",
     "Undelivered",

@@ -15,7 +15,10 @@ Encode: TypeAlias = Callable[[int, int, bool, Said], bytes]
 
 
 class Encoded:
-    """Consecutive answers being encoded: the pieces of their frames, and each frame's length."""
+    """Consecutive answers being encoded: the pieces of their frames, and each frame's length.
+
+    The pieces are as many for each frame, or a single one for all.
+    """
 
     __slots__ = ("lengths", "pieces")
 
@@ -33,7 +36,11 @@ class Encoded:
         index = next(i for i, length in enumerate(self.lengths) if length > most)
         length = self.lengths[index]
         pieces = len(self.pieces) // len(self.lengths)
-        del self.pieces[index * pieces :], self.lengths[index:]
+        if pieces:
+            del self.pieces[index * pieces :]
+        else:  # all are one
+            self.pieces = [self.pieces[0][: sum(self.lengths[:index])]]
+        del self.lengths[index:]
         return length
 
 

@@ -1,6 +1,5 @@
 """The log of one conversation: its events with their positions, for senders and followers."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -23,9 +22,6 @@ KEPT_BYTES: Final = 1024 * 1024
 """Bytes of events that are kept besides those of open turns."""
 
 COUNTER_BITS: Final = 40
-
-RECENT: Final = 4
-"""Token events whose messages are kept: readers that keep up read them before they are dropped."""
 
 Token: TypeAlias = ChatToken | ReasoningToken
 
@@ -73,28 +69,25 @@ class LogEvent:
 class Tokens(LogEvent):
     """Neighbouring tokens of one turn, with consecutive positions that end at the event's own.
 
-    messages: the tokens as messages, until nobody is expected to need them.
+    message: that of a single token, while it is being appended: for later readers, the text is
+    enough.
     """
 
-    __slots__ = ("kind", "messages", "texts")
+    __slots__ = ("kind", "message", "texts")
 
     def __init__(
         self,
         position: int,
         turn_id: str,
         kind: type[Token],
-        messages: list[Token],
-        texts: list[str],
+        texts: Sequence[str],
+        message: Token | None = None,
     ) -> None:
         self.position = position
         self.turn_id = turn_id
         self.kind: type[Token] = kind
-        self.messages: list[Token] | None = messages
-        self.texts: list[str] = texts
-
-    def separate(self) -> list[Token]:
-        """Return the tokens one by one."""
-        return self.messages or [self.kind(text=text) for text in self.texts]
+        self.texts: Sequence[str] = texts
+        self.message: Token | None = message
 
 
 class Single(LogEvent):
@@ -121,7 +114,6 @@ class ConversationLog:
         self.removed_at: int = -1
         """Where a turn was last removed. Followers at this position or before need a snapshot: no
         event says that a turn is gone."""
-        self._recent: deque[Tokens] = deque()
         self._read: tuple[int, int] = (0, 0)
         """The positions of the first and the last of the events that a follower read last."""
         self._parts: list[Shared[ConversationEvent]] = []
@@ -143,27 +135,18 @@ class ConversationLog:
         position = self._positions.next()
         self.events.append(Single(position, turn_id, payload, text), position, size)
 
-    def add_tokens(
-        self, turn_id: str, kind: type[Token], messages: list[Token], texts: list[str], size: int
-    ) -> None:
+    def add_tokens(self, turn_id: str, kind: type[Token], texts: Sequence[str], size: int) -> None:
         """Append tokens of one kind, `size` bytes of text in total."""
         position = self._positions.next(len(texts))
-        tokens = Tokens(position, turn_id, kind, messages, texts)
-        recent = self._recent
-        recent.append(tokens)
-        if len(recent) > RECENT:
-            recent.popleft().messages = None  # for slower readers, the texts are enough
+        tokens = Tokens(position, turn_id, kind, texts)
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
 
-    def add_token(self, turn_id: str, token: Token, text: str, size: int) -> None:
+    def add_token(self, turn_id: str, token: Token, texts: tuple[str], size: int) -> None:
         """Append one token with `size` bytes of text, as `add_tokens` does."""
         position = self._positions.next()
-        tokens = Tokens(position, turn_id, type(token), [token], [text])
-        recent = self._recent
-        recent.append(tokens)
-        if len(recent) > RECENT:
-            recent.popleft().messages = None
+        tokens = Tokens(position, turn_id, type(token), texts, token)
         self.events.append(tokens, position, size + EVENT_BYTES)
+        tokens.message = None
 
     def pin(self, after: int | None) -> None:
         """Keep every event after this position, whatever its size; None: no longer."""

@@ -5,11 +5,11 @@ tool calls, their results and asks are stored before anybody sees them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Final, TypeAlias, cast, get_args
 
-from actors import Burst, Failure, PushSource
+from actors import Burst, Failure, PushSource, Texts
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -100,14 +100,12 @@ class TurnOutput:
             await self._journal.begin_again(self._conversation_id, self._turn_id)
             self.resumed = False
         if isinstance(event, ChatToken | ReasoningToken):
-            self._add_tokens([event])
+            self._add_tokens(type(event), [event.text])
         elif isinstance(event, PushSource):
             await self._take_pushed(event)
         elif isinstance(event, Burst):
-            answers = iter(event.answers)
-            while tokens := list(islice(answers, AT_ONCE)):
-                for same in _by_kind(tokens):
-                    self._add_tokens(same)
+            for kind, texts in _batches(event.answers):
+                self._add_tokens(kind, texts)
                 if self._must_wait:
                     await self._log.events.wanted()
             return
@@ -138,11 +136,12 @@ class TurnOutput:
         if not self.over:  # as `_add_tokens` does
             kind, text = type(token), token.text
             size = self.record.add_token(text, reasoning=kind is ReasoningToken)
-            log.add_token(self._turn_id, token, text, size)
+            texts = (text,)
+            log.add_token(self._turn_id, token, texts, size)
             pieces = self._pieces
             if not pieces:
                 self._unstored.add(self)
-            pieces.append((kind, (text,)))
+            pieces.append((kind, texts))
         return self._detached or not log.events.is_ahead()
 
     @property
@@ -169,13 +168,11 @@ class TurnOutput:
             return None
         return TurnOutputPieces(self._conversation_id, self._turn_id, list(_joined(pieces)))
 
-    def _add_tokens(self, tokens: list[Token]) -> None:
+    def _add_tokens(self, kind: type[Token], texts: Sequence[str]) -> None:
         if self.over:
             return
-        kind = type(tokens[0])
-        texts = [token.text for token in tokens]
         size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
-        self._log.add_tokens(self._turn_id, kind, tokens, texts, size)
+        self._log.add_tokens(self._turn_id, kind, texts, size)
         self._store_soon((kind, texts))
 
     def _store_soon(self, piece: Piece) -> None:
@@ -233,11 +230,17 @@ def steered(kept: KeptTurn) -> SteerEvent:
     return SteerEvent(message_id=kept.message_id, text=kept.text, attachments=kept.attachments)
 
 
-def _by_kind(tokens: list[ReplyEvent]) -> Iterator[list[Token]]:
-    """Yield runs of tokens of one kind."""
-    for kind, run in groupby(tokens, type):
-        assert issubclass(kind, ChatToken | ReasoningToken), "a Burst holds only tokens"
-        yield cast("list[Token]", list(run))
+def _batches(answers: Iterable[ReplyEvent]) -> Iterator[tuple[type[Token], Sequence[str]]]:
+    """Yield the texts of tokens, up to AT_ONCE of one kind at a time."""
+    if isinstance(answers, Texts):
+        for first in range(0, len(answers.texts), AT_ONCE):
+            yield cast("type[Token]", answers.kind), answers.texts[first : first + AT_ONCE]
+        return
+    pulled = iter(answers)
+    while tokens := list(islice(pulled, AT_ONCE)):
+        for kind, run in groupby(tokens, type):
+            assert issubclass(kind, ChatToken | ReasoningToken), "a Burst holds only tokens"
+            yield kind, [token.text for token in cast("Iterator[Token]", run)]
 
 
 def _joined(pieces: Sequence[Piece]) -> Iterator[HistoryEntry | int]:

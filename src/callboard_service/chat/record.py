@@ -4,7 +4,6 @@ The record applies discards, so it holds what a client shows: its `events` go in
 `entries` into the history. Tokens are counted too, because a discard names a number of them.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -63,8 +62,6 @@ class TurnRecord:
 
     def __init__(self) -> None:
         self._items: list[Text | TurnEvent] = []
-        self._tokens = array("I")
-        """The UTF-8 size of each text token that stands."""
         self.text_bytes: int = 0
         """The UTF-8 size of the turn's text."""
         self._bytes = 0
@@ -79,11 +76,9 @@ class TurnRecord:
 
     def add_tokens(self, texts: Sequence[str], *, reasoning: bool) -> int:
         """Add tokens and return their size. Raises Failure, and adds none, if they do not fit."""
-        sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
-        size = sum(sizes)
+        size = _size("".join(texts))
         self._text(size, reasoning=reasoning).pieces += texts
         if not reasoning:
-            self._tokens.extend(sizes)
             self.text_bytes += size
         return size
 
@@ -98,7 +93,6 @@ class TurnRecord:
         else:
             self._text(size, reasoning=reasoning).pieces.append(text)
         if not reasoning:
-            self._tokens.append(size)
             self.text_bytes += size
         return size
 
@@ -184,26 +178,25 @@ class TurnRecord:
 
     def _discard(self, tokens: int) -> int:
         """Take back the last text tokens; return the bytes of text that are left."""
-        count = min(tokens, len(self._tokens))
-        if count:
-            dropped = sum(self._tokens[-count:])
-            del self._tokens[-count:]
-            self.text_bytes -= dropped
-            self._cut(count)
-        return self.text_bytes
-
-    def _cut(self, count: int) -> None:
+        count = tokens
         for place in range(len(self._items) - 1, -1, -1):
             item = self._items[place]
             if not isinstance(item, Text) or item.reasoning:
                 continue
-            here = min(count, len(item.pieces))
-            del item.pieces[len(item.pieces) - here :]
-            count -= here
+            first = max(len(item.pieces) - count, 0)
+            count -= len(item.pieces) - first
+            self.text_bytes -= _size("".join(item.pieces[first:]))
+            del item.pieces[first:]
             if not item.pieces:
                 del self._items[place]
             if not count:
-                return
+                break
+        return self.text_bytes
+
+
+def _size(text: str) -> int:
+    """Return the UTF-8 size of a text."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def too_long() -> Failure:

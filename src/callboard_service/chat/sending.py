@@ -21,6 +21,7 @@ from actors import (
     PushSource,
     Relay,
     StreamActor,
+    Texts,
     Timer,
     Undelivered,
     Yielded,
@@ -292,13 +293,11 @@ class TurnEvents(PushSource[SendEvent]):
         if event.turn_id != self._turn_id:
             return True
         if isinstance(event, Tokens):
-            messages = event.messages
-            if messages is not None and len(messages) == 1:  # nearly always
-                return self._take(messages[0])
-            tokens = event.separate()
-            if len(tokens) == 1:
-                return self._take(tokens[0])
-            self._kept = Burst(tokens)
+            if event.message is not None:  # nearly always
+                return self._take(event.message)
+            if len(event.texts) == 1:
+                return self._take(event.kind(text=event.texts[0]))
+            self._kept = Burst(Texts(event.kind, event.texts))
             return False
         assert isinstance(event, Single)
         if isinstance(event.payload, TurnInfo) and event.payload.place == 0:

@@ -9,6 +9,7 @@ A token costs half as much as a frame that is encoded by itself, and a third in 
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import attrgetter
 from typing import Final, TypeAlias, cast
 
@@ -16,7 +17,9 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from actors.protocol.encoding import Encoded
 from actors.protocol.frames import Message, Shared
+from actors.protocol.texts import TextIterator
 from transport.wire.framing import binary_header
+from transport.wire.texts import TextEncoder
 from transport.wire.varint import split_varint, varint
 
 REQUEST_ID: Final = b"\x08"
@@ -45,6 +48,7 @@ class AnswerEncoder:
 
     __slots__ = (
         "_after", "_arm", "_base", "_begin", "_high", "_kind", "_low", "_serialize", "_shared",
+        "_texts",
     )  # fmt: skip
 
     def __init__(self, request_id: int, arm: Callable[[type[Message]], Arm]) -> None:
@@ -56,6 +60,7 @@ class AnswerEncoder:
         self._shared: dict[int, tuple[bytes, bytes, int]] = {}
         self._low: tuple[bytes, ...] = ()
         self._base, self._high = 0, b""
+        self._texts: TextEncoder | None = None
 
     def encode(self, sequence: int, answer: Message) -> bytes:
         """Return one encoded frame. Raises TypeError for anything that is not a message."""
@@ -76,6 +81,8 @@ class AnswerEncoder:
         self, sequence: int, answers: Iterator[Message], encoded: Encoded, at_most: int, size: int
     ) -> bool:
         """Encode consecutive answers; see StreamEncoder."""
+        if isinstance(answers, TextIterator):
+            return self._encode_texts(sequence, answers, encoded, at_most, size)
         shared, kind, serialize = self._shared, self._kind, self._serialize
         lengths = encoded.lengths
         put, note = encoded.pieces.extend, lengths.append
@@ -105,6 +112,21 @@ class AnswerEncoder:
             sequence += alike
             if not at_most:
                 return False
+
+    def _encode_texts(
+        self,
+        sequence: int,
+        answers: TextIterator[Message],
+        encoded: Encoded,
+        at_most: int,
+        size: int,
+    ) -> bool:
+        texts = self._texts
+        if texts is None or texts.kind is not answers.kind:
+            kind = cast("type[Message]", answers.kind)
+            before = partial(before_payload, self._arm(kind))
+            texts = self._texts = TextEncoder(answers.kind, self._begin, before)
+        return texts.encode_all(sequence, answers, encoded, at_most, size)
 
     def _learn(self, kind: type[Message]) -> type[Message]:
         message = kind.kind if issubclass(kind, Shared) else kind

@@ -13,7 +13,7 @@ from typing import Final, Literal, NoReturn
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from actors import Burst, Code, Failure
+from actors import Burst, Code, Failure, Texts
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -42,6 +42,8 @@ from callboard_service.backends.stored import StoredConversations
 
 _RETRYABLE: Final = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
 _NUMBERED: Final = 1000
+_AT_ONCE: Final = 4096
+"""Tokens of a Repeat that are made together."""
 _MODEL: Final = "model"
 _LOUD: Final = "loud"
 _SHOUT: Final = "shout"
@@ -69,7 +71,6 @@ class EchoBackend(StoredConversations):
         self._handed: dict[str, asyncio.Queue[SteerEvent]] = {}
         """For each running turn, the messages that were handed to it."""
         self._texts = [f"{number:03} " for number in range(_NUMBERED)]
-        self._numbered = [ChatToken(text=text) for text in self._texts]
 
     def spec(self) -> None:
         """Return None: replies need no actor."""
@@ -98,7 +99,8 @@ class EchoBackend(StoredConversations):
                         delay = milliseconds / 1000
                     case say.Repeat(times) if delay is None:
                         sent += times
-                        yield Burst(self._tokens(times))
+                        for burst in self._bursts(times):
+                            yield burst
                     case say.Text() | say.Word() | say.Repeat():
                         for token in self._separate(step):
                             if delay is not None:
@@ -106,10 +108,7 @@ class EchoBackend(StoredConversations):
                             sent += 1
                             yield token
                     case say.Stop(reason):
-                        said = len(prompt.text.split())
-                        yield ChatCompleted(
-                            input_tokens=said, output_tokens=sent, stop_reason=reason
-                        )
+                        yield _completed(prompt, sent, reason)
                     case say.Error() | say.Crash():
                         _fail(step)
                     case say.Ask(kind):
@@ -173,14 +172,20 @@ class EchoBackend(StoredConversations):
     def _separate(self, step: say.Text | say.Word | say.Repeat) -> Iterator[ChatToken]:
         """Return the tokens of a step one by one."""
         if isinstance(step, say.Repeat):
-            return self._tokens(step.count)
+            return (ChatToken(text=text) for text in self._numbered(step.count))
         if isinstance(step, say.Word):
             return iter([ChatToken(text=step.text)])
         return (ChatToken(text=word) for word in step.words())
 
-    def _tokens(self, count: int) -> Iterator[ChatToken]:
-        """Return `count` tokens, numbered from 0 modulo 1000; the objects are shared."""
-        return islice(cycle(self._numbered), count)
+    def _bursts(self, count: int) -> Iterator[Burst[ReplyEvent]]:
+        """Yield `count` tokens, AT_ONCE at a time."""
+        numbered = self._numbered(count)
+        while texts := list(islice(numbered, _AT_ONCE)):
+            yield Burst(Texts(ChatToken, texts))
+
+    def _numbered(self, count: int) -> Iterator[str]:
+        """Return the texts of `count` tokens, numbered from 0 modulo 1000."""
+        return islice(cycle(self._texts), count)
 
 
 class _Tools:
@@ -240,6 +245,11 @@ def _event(
             return UsageEvent(context_used=used, context_size=size)
         case say.Notice(text, discard):
             return ChatNotice(message=text, discard_tokens=discard)
+
+
+def _completed(prompt: Prompt, sent: int, reason: StopReason.ValueType) -> ChatCompleted:
+    said = len(prompt.text.split())
+    return ChatCompleted(input_tokens=said, output_tokens=sent, stop_reason=reason)
 
 
 def _attached(attachment: Attachment) -> say.Word:

@@ -7,8 +7,8 @@ from callboard_service.chat.log import ConversationLog, LogEvent, Positions, con
 def a_log() -> ConversationLog:
     """Return a log with tokens of two kinds and a tool call."""
     log = ConversationLog(Positions(lambda: 1))
-    log.add_tokens("t", ChatToken, [ChatToken(text="a"), ChatToken(text="b")], ["a", "b"], 2)
-    log.add_tokens("t", ReasoningToken, [ReasoningToken(text="c")], ["c"], 1)
+    log.add_tokens("t", ChatToken, ["a", "b"], 2)
+    log.add_tokens("t", ReasoningToken, ["c"], 1)
     log.add("t", ToolCallEvent(name="find"))
     return log
 
