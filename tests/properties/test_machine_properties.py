@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from actors import Code, EndedBy, Failure, Notice
 from actors.protocol.block import frames
-from actors.protocol.effects import CANCELLED, Close, Deliver, Effect, Refused, Stop, Wake
+from actors.protocol.effects import CANCELLED, Close, Deliver, Effect, Refused, Stop, Wake, WakeMore
 from actors.protocol.frames import (
     COMPLETED,
     Ack,
@@ -23,7 +23,7 @@ from actors.protocol.frames import (
     Violation,
 )
 from actors.protocol.limits import SessionLimits
-from actors.protocol.machine import BEYOND, SessionMachine
+from actors.protocol.machine import BEYOND, WOKEN, SessionMachine
 from tests.support.machine_kit import Machine, Start, gone, receive, stream
 from tests.support.session_kit import Ask, Sent, Text, decode, encode, said_as_text
 
@@ -124,7 +124,7 @@ class MachineBesideModel(RuleBasedStateMachine):
             self.wait(request_id)
 
     def expect_woken(self, effects: Sequence[Effect | Start], which: list[int]) -> None:
-        """Expect a wake for each of these requests that has room once its held notice is sent."""
+        """Expect a wake for those of these requests that have room once a held notice is sent."""
         woken: list[Effect] = []
         for request_id in which:
             request = self.requests[request_id]
@@ -132,6 +132,9 @@ class MachineBesideModel(RuleBasedStateMachine):
                 held, request.held = request.held, None
                 self.expect_notice(request_id, *held)
             if self.room(request_id):
+                if len(woken) == WOKEN:
+                    woken.append(WakeMore())
+                    break
                 woken.append(Wake(request_id))
                 self.waits.remove(request_id)
         assert effects == woken

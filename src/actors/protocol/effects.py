@@ -104,6 +104,11 @@ class Wake:
 
 
 @dataclass(slots=True)
+class WakeMore:
+    """Look for more requests to wake, in the next turn of the event loop."""
+
+
+@dataclass(slots=True)
 class Close:
     """Close the connection."""
 
@@ -111,4 +116,4 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Stop | Refused | Deliver | Wake | Close
+Effect: TypeAlias = Stop | Refused | Deliver | Wake | WakeMore | Close

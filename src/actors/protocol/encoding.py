@@ -31,7 +31,9 @@ class Encoded:
 
         Returns None if there is no such frame.
         """
-        if not self.lengths or max(self.lengths) <= most:
+        if not self.lengths or (len(self.pieces) == 1 and len(self.pieces[0]) <= most):
+            return None
+        if max(self.lengths) <= most:
             return None
         index = next(i for i, length in enumerate(self.lengths) if length > most)
         length = self.lengths[index]

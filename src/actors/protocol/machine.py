@@ -35,6 +35,7 @@ from actors.protocol.effects import (
     Refused,
     Stop,
     Wake,
+    WakeMore,
     draining,
 )
 from actors.protocol.encoding import Encode, EncodeStream, OneByOne
@@ -64,6 +65,9 @@ LARGE: Final = 32 * 1024
 
 BEYOND: Final = 16
 """Requests that a session may have in flight beyond its limit, of types that are exempt from it."""
+
+WOKEN: Final = 4
+"""Requests that are woken at once; each may send hundreds of answers before it waits again."""
 
 ABUSIVE: Final = Close(CloseCode.ABUSE, "far more messages than the limits allow")
 
@@ -371,18 +375,22 @@ class SessionMachine(Generic[R]):
         return sum(not request.stream.over for request in self.requests.values())
 
     def unblocked(self) -> list[Effect]:
-        """Return a Wake for each waiting request that has room now."""
+        """Return a Wake for requests that have room now, the longest-waiting first.
+
+        These are WOKEN at most, and a WakeMore if others wait: the room is soon full again.
+        """
         flow = self._flow
         if not flow.blocked:
             flow.awaited = False
             return []
         if not flow.may_go_on():
             return []
-        woken = [
-            request_id
-            for request_id in list(flow.blocked)
-            if self.requests[request_id].stream.has_room_after_notice()
-        ]
-        for request_id in woken:
-            del flow.blocked[request_id]
-        return [Wake(request_id) for request_id in woken]
+        effects: list[Effect] = []
+        for request_id in list(flow.blocked):
+            if self.requests[request_id].stream.has_room_after_notice():
+                if len(effects) == WOKEN:
+                    effects.append(WakeMore())
+                    break
+                del flow.blocked[request_id]
+                effects.append(Wake(request_id))
+        return effects

@@ -73,11 +73,13 @@ class SendQueue:
             self.connection.wake()
         if len(pieces) == len(lengths):  # each is a frame
             self.waiting.extend(pieces)
+            self.size += sum(lengths)
         else:
-            self.waiting.append(Block.of(pieces, lengths))
+            block = Block.of(pieces, lengths)
+            self.waiting.append(block)
+            self.size += len(block)
             self._in_pieces = True
         self.sequence += len(lengths)
-        self.size += sum(lengths)
 
     def add_aside(self, frame: bytes) -> None:
         """Queue a frame that has no sequence number."""

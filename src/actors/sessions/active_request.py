@@ -297,18 +297,19 @@ class ActiveRequest:
         Raises CancelledError if the request has ended.
         """
         self.session_actor.watch_reader()
-        while not self.has_room():
-            if not self.stream.block():
-                raise asyncio.CancelledError  # the handler ignored its cancellation
-            self._waiter = asyncio.get_running_loop().create_future()
-            ends = self.ends_if_stalled
-            stall = None if ends is None else Stall(self.session_actor, self.stream, ends)
-            try:
+        stall: Stall | None = None
+        try:
+            while not self.has_room():
+                if not self.stream.block():
+                    raise asyncio.CancelledError  # the handler ignored its cancellation
+                if stall is None and self.ends_if_stalled is not None:
+                    stall = Stall(self.session_actor, self.stream, self.ends_if_stalled)
+                self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
-            finally:
-                self._waiter = None
-                if stall is not None:
-                    stall.stop()
+        finally:
+            self._waiter = None
+            if stall is not None:
+                stall.stop()
 
     def wake(self) -> None:
         """Let the handler check again whether there is room."""

@@ -33,6 +33,7 @@ from actors.protocol.effects import (
     Refused,
     Stop,
     Wake,
+    WakeMore,
     ends_session,
 )
 from actors.protocol.failure import Code, Failure
@@ -270,14 +271,15 @@ class SessionActor(Actor[SessionMessage]):
                 case Deliver(request_id, payload, about):
                     requests[request_id].deliver(payload, about)
                 case Stop(request_id, failure, by):
-                    active = requests[request_id]
-                    active.ended(failure, by)
-                    active.kill()
+                    requests[request_id].ended(failure, by)
+                    requests[request_id].kill()
                     self.watch_reader()
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
                     requests[request_id].wake()
+                case WakeMore():
+                    asyncio.get_running_loop().call_soon(self.unblock)
                 case Close(code, reason):
                     self.close(code, reason)
                     if ends_session(code, by_service=True):

@@ -247,18 +247,19 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[HistoryEntry | int]:
     """Yield the pieces with neighbouring tokens of one kind joined to an entry."""
     text: Text | None = None
     for piece in pieces:
-        if isinstance(piece, tuple):
-            kind, texts = piece
-            reasoning = kind is ReasoningToken
-            if text is None or text.reasoning is not reasoning:
+        match piece:
+            case tuple():
+                kind, texts = piece
+                reasoning = kind is ReasoningToken
+                if text is None or text.reasoning is not reasoning:
+                    if text is not None:
+                        yield text.entry()
+                    text = Text(reasoning=reasoning)
+                text.pieces += texts
+            case _:
                 if text is not None:
                     yield text.entry()
-                text = Text(reasoning=reasoning)
-            text.pieces += texts
-            continue
-        if text is not None:
-            yield text.entry()
-            text = None
-        yield piece
+                    text = None
+                yield piece
     if text is not None:
         yield text.entry()

@@ -17,6 +17,7 @@ from actors.protocol.effects import (
     Refused,
     Stop,
     Wake,
+    WakeMore,
 )
 from actors.protocol.encoding import Said
 from actors.protocol.frames import (
@@ -32,7 +33,7 @@ from actors.protocol.frames import (
     Violation,
 )
 from actors.protocol.limits import FLOOD, SessionLimits
-from actors.protocol.machine import BEYOND, SessionMachine
+from actors.protocol.machine import BEYOND, WOKEN, SessionMachine
 from tests.support import machine_kit
 from tests.support.machine_kit import Asker, Machine, Start, gone, stream
 from tests.support.session_kit import Ask, Sent, Text, Unspeakable, decode, encode
@@ -587,6 +588,22 @@ def test_while_nobody_is_there_streams_stop_at_the_buffer_and_go_on_after() -> N
     assert session.attach(initial_credit=0, acknowledges=False) == []
     assert [sent.said for sent in take(session)] == ["b", "c"]
     assert session.unblocked() == [Wake(1)]
+
+
+def test_of_many_that_wait_a_few_are_woken_at_once_the_longest_waiting_first() -> None:
+    session = machine(buffer_messages=3, acknowledges=True)
+    waiting = range(1, 2 * WOKEN + 2)
+    opened(session, *waiting)
+    for text in "abc":
+        stream(session, 1).answer(Text(text))
+    take(session)
+    for request_id in waiting:
+        assert stream(session, request_id).block()
+    first, second = [*map(Wake, waiting[:WOKEN])], [*map(Wake, waiting[WOKEN : 2 * WOKEN])]
+    assert receive(session, Ack(3)) == [*first, WakeMore()]
+    assert session.unblocked() == [*second, WakeMore()]
+    assert session.unblocked() == [Wake(waiting[-1])]
+    assert session.unblocked() == []
 
 
 def test_a_client_that_acknowledges_is_waited_for() -> None:

@@ -1,12 +1,14 @@
 """Bursts are pulled like streams, but without an asynchronous step for each answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded, shared
-from actors.protocol.frames import Cancel, Credit
+from actors.protocol.frames import Ack, Cancel, Credit
 from actors.protocol.limits import SessionLimits
+from actors.protocol.machine import WOKEN
 from actors.requests.pull import AT_ONCE
 from actors.testing import settle
 from tests.support.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
@@ -62,6 +64,33 @@ async def test_it_is_not_pulled_beyond_credit(actor_system: ActorSystem) -> None
     assert Bursting.pulls == 4
     client.send(Credit(1, 100))
     assert await client.said(1) == ["0", "1", "2", "3", "4", "last", "completed"]
+
+
+async def test_all_that_wait_for_room_go_on_though_the_first_ones_leave_it(
+    actor_system: ActorSystem,
+) -> None:
+    resumed: list[int] = []
+
+    class Waiting(StreamActor[Text, Text]):
+        async def handle(self, request: Text) -> AsyncIterator[Yielded[Text]]:
+            if request.text == "fill":
+                yield Burst([Text("a"), Text("b"), Text("c")])
+            resumed.append(len(resumed))
+            await asyncio.Event().wait()
+
+    service = Service(actor_system, SessionLimits(resume_buffer_messages=3))
+    service.registry.register(Text, Waiting)
+    client = await service.open(acknowledges=True)
+    client.request(Text("fill"))
+    await settle()
+    for _ in range(3 * WOKEN):
+        client.request(Text())
+    await client.read()
+    await settle()
+    assert not resumed
+    client.send(Ack(3))
+    await settle()
+    assert len(resumed) == 1 + 3 * WOKEN
 
 
 async def test_what_it_raises_is_a_crash_after_the_answers_before(client: Client) -> None:
