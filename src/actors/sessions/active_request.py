@@ -297,13 +297,12 @@ class ActiveRequest:
         Raises CancelledError if the request has ended.
         """
         self.session_actor.watch_reader()
-        stall: Stall | None = None
+        ends = self.ends_if_stalled
+        stall = None if ends is None else Stall(self.session_actor, self.stream, ends)
         try:
             while not self.has_room():
                 if not self.stream.block():
                     raise asyncio.CancelledError  # the handler ignored its cancellation
-                if stall is None and self.ends_if_stalled is not None:
-                    stall = Stall(self.session_actor, self.stream, self.ends_if_stalled)
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
         finally:
@@ -389,6 +388,12 @@ class ActiveRequest:
         last = session.now() - began
         name = self.registration.name
         session.on_request_end(name, said, last if first is None else first - began, last)
+
+    def stopped(self, failure: Failure, by: EndedBy) -> None:
+        """Record that it was ended from outside its actor, and stop the actor."""
+        self.ended(failure, by)
+        self.kill()
+        self.session_actor.watch_reader()
 
     def refused(self, failure: Failure) -> None:
         """Record that the request is not run, so that its exchange can do nothing more."""

@@ -271,9 +271,7 @@ class SessionActor(Actor[SessionMessage]):
                 case Deliver(request_id, payload, about):
                     requests[request_id].deliver(payload, about)
                 case Stop(request_id, failure, by):
-                    requests[request_id].ended(failure, by)
-                    requests[request_id].kill()
-                    self.watch_reader()
+                    requests[request_id].stopped(failure, by)
                 case Refused(request, failure, limit):
                     self._tell_refused(request, failure, limit)
                 case Wake(request_id):
