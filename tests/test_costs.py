@@ -52,10 +52,10 @@ ANSWERED_BY: dict[str, Duration | Timestamp] = {
 MEASURED = {  # calls
     "a coroutine function": 48.33 if EAGER else 69.38,  # a unary request in a batch
     "a plain function": 44.39,
-    # A token goes through the turn's record and its conversation's log (ADR 55, ADR 59).
-    "in a burst": 0.43,
-    "one by one": 60.22,
-    "one by one, of several streams": 48.12,
+    # A token goes through the turn's record and its conversation's log (ADR 55, 59 and 62).
+    "in a burst": 0.44,
+    "one by one": 54.27,
+    "one by one, of several streams": 42.13,
 }
 
 RELAYED = {1: 55.01, SEVERAL - 1: 42.23}
