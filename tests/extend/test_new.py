@@ -1,10 +1,12 @@
 """`callboard new` of the built wheel makes a package that installs, passes its CI and serves."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import tomllib
+import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,6 +44,29 @@ def test_the_source_tree_cannot_be_imported(installed: Installed) -> None:
     out = installed.out(str(installed.python), "-c", code)
     assert str(ROOT / "src") not in out
     assert str(installed.folder / "venv") in out.split()[0]
+
+
+def test_the_wheel_serves_the_page_where_there_is_no_npm(installed: Installed) -> None:
+    if not (ROOT / "src/callboard_service/page/index.html.gz").exists():
+        assert os.environ.get("CI") != "true", "the page is not built"
+        pytest.skip("the page is not built: `make page`, which needs npm")
+    environment = installed.environment() | {"PATH": str(installed.bin)}
+    assert shutil.which("npm", path=environment["PATH"]) is None
+    command = [str(installed.bin / "callboard"), "serve", "--backend=echo", "--ready-json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=installed.folder, env=environment,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            url = json.loads(process.stdout.readline())["page"]
+            with urllib.request.urlopen(url) as response:
+                html = response.read().decode()
+            (start,) = re.findall(r'<script type="pyodide".* src="/(page/[^"]+)"', html)
+            with urllib.request.urlopen(url + start) as response:
+                assert b"callboard_page" in response.read()
+        finally:
+            process.terminate()
 
 
 def steps(project: Path) -> list[str]:
