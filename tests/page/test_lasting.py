@@ -115,4 +115,4 @@ def test_a_flood_of_tokens_leaves_the_page_responsive(tab: Window) -> None:
     )
     assert gaps[-1] < LONGEST_GAP
     numbers = re.findall(r"\d+", tab.last.locator(".markdown").inner_text())
-    assert list(map(int, numbers)) == list(range(FLOOD))
+    assert numbers == [f"{number % 1000:03}" for number in range(FLOOD)]
