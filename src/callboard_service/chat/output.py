@@ -30,7 +30,7 @@ from callboard_service.chat.record import Text, TurnRecord, as_entry
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import KeptTurn
 
-AT_ONCE: Final = 512
+AT_ONCE: Final = 1024
 """Tokens of a Burst that are passed on together."""
 
 _TOKENS: Final = frozenset({ChatToken, ReasoningToken})

@@ -9,11 +9,11 @@ from actors import ActorSystem, Burst, Code, Failure, StreamActor, Yielded, shar
 from actors.protocol.frames import Ack, Cancel, Credit
 from actors.protocol.limits import SessionLimits
 from actors.protocol.machine import WOKEN
-from actors.requests.pull import AT_ONCE
+from actors.requests.pull import IN_BATCH
 from actors.testing import settle
 from tests.support.session_kit import PULLS_BEFORE_A_CANCEL, Client, Service, Text
 
-MANY = 3 * AT_ONCE
+MANY = 3 * IN_BATCH
 
 
 class Bursting(StreamActor[Text, Text]):
