@@ -163,8 +163,8 @@ class Calls:
 
     @property
     def open(self) -> bool:
-        """Whether a call has not ended."""
-        return any(not call.ended for call in self._calls.values())
+        """Whether a call that may run has not ended."""
+        return any(not (call.ended or call.refused) for call in self._calls.values())
 
     def __bool__(self) -> bool:
         return bool(self._calls)

@@ -138,7 +138,9 @@ class Permissions:
         return [self._void(one) for one in gone]
 
     def close(self) -> list[Settlement]:
-        """Close what is open when the turn ends or is stopped."""
+        """Close what is open when the turn ends or is stopped; nobody allowed these calls."""
+        for one in self._open.values():
+            one.call.refused = True
         return [self._void(one) for one in list(self._open.values())]
 
     def _void(self, asked: _Open) -> Settlement:

@@ -255,6 +255,17 @@ async def test_rule_8_a_tool_that_is_left_running_is_told_of(tmp_path: Path) -> 
         assert notices(await talk.say(say("next"))) == [TOOL_LEFT]
 
 
+async def test_rule_8_a_tool_that_nobody_has_allowed_is_not_left_running(tmp_path: Path) -> None:
+    """Kimi may answer a cancelled prompt without telling what becomes of the call."""
+    async with talking(tmp_path) as talk:
+        stream = talk.begin(
+            tool("a", title="ls", status="in_progress"), ask(*OPTIONS, toolCallId="a")
+        )
+        await until(stream, AskEvent)
+        await talk.stop(stream)
+        assert notices(await talk.say(say("next"))) == []
+
+
 async def test_rule_8_a_permission_that_comes_after_a_stop_is_cancelled(tmp_path: Path) -> None:
     traits = Traits(cancel="ignore")
     async with talking(tmp_path, traits) as talk:
