@@ -138,9 +138,9 @@ async def test_what_was_written_meanwhile_stays_after_what_comes_back(
     wrong.next(SendMessageRequest, RequestFailed(Code.INTERNAL, "no"))
     page.type("one", key="Enter")
     page.type("two", key="Enter")
-    page.type("thr")
+    page.type("half a th")
     await page.until(lambda: page.chat.composer.error)
-    assert page.chat.composer.text == "one\n\ntwo\n\nthr"
+    assert page.chat.composer.text == "one\n\ntwo\n\nhalf a th"
     assert page.chat.composer.sending == []
 
 
