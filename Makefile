@@ -38,7 +38,9 @@ FAST_AGENT_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bi
 
 PAGE := src/callboard_service/page/index.html.gz
 PAGE_PACKAGES := web/node_modules/.package-lock.json
-PAGE_SOURCES := $(wildcard web/*.*) tools/build_page.py $(shell find src/callboard_page src/callboard src/transport/client -name '*.py')
+PAGE_SOURCES := $(wildcard web/*.*) tools/build_page.py src/transport/codes.py src/transport/errors.py \
+	$(wildcard src/actors/protocol/*.py) src/actors/runtime/clock.py \
+	$(shell find src/callboard_page src/callboard src/transport/client -name '*.py')
 HAS_NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
