@@ -42,7 +42,7 @@ class TextEncoder:
                  "_tag", "kind")  # fmt: skip
 
     def __init__(self, kind: OfText[Message], begin: bytes, before: Before) -> None:
-        self.kind = kind
+        self.kind: OfText[Message] = kind
         self._begin = begin
         self._before = before
         field = cast("type[ProtobufMessage]", kind).DESCRIPTOR.fields_by_name["text"]
