@@ -46,9 +46,12 @@ from actors.sessions.session_supervisor import FindSession, Opened, OpenSession,
 from actors.testing import settle
 from tests.support.bound import BOUND
 
-PULLS_BEFORE_A_CANCEL: Final = (AT_ONCE + 1) * (EAGER + (BOUND == 1))
-"""How often a stream is pulled at most before a cancel that is sent right after its request: in
-one turn if tasks are eager, and in one more if the cancel has to wait for room."""
+TURNS_BEFORE_A_CANCEL: Final = EAGER + (BOUND == 1)
+"""Turns that a stream gets at most before a cancel that is sent right after its request: one if
+tasks are eager, and one more if the cancel has to wait for room."""
+
+PULLS_BEFORE_A_CANCEL: Final = (AT_ONCE + 1) * TURNS_BEFORE_A_CANCEL
+"""How often a stream is pulled at most in these turns."""
 
 
 @dataclass(frozen=True)
