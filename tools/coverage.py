@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[1]
 RUNTIME: Final = {
     "runtime/actor": (
         "actor", "start", "cell", "watch", "background", "interceptors", "burst", "duplex",
-        "named",
+        "named", "view",
     ),
     "runtime/ask": ("ask",),
     "protocol/block": ("output",),
@@ -111,7 +111,7 @@ RUNTIME: Final = {
     "sessions/stalls": ("stalls", "session", "session_resume"),
     "runtime/states": ("states",),
     "runtime/supervision": ("intensity", "supervision"),
-    "runtime/system": ("system", "events", "loopwatch"),
+    "runtime/system": ("system", "events", "loopwatch", "view"),
     "testing/kit": ("testing",),
     "testing/calls": ("testing_calls", "duplex"),
     "runtime/turns": (

@@ -26,6 +26,10 @@ def of(system: ActorSystem, name: str) -> ActorView:
     return view
 
 
+def test_an_actor_says_nothing_about_itself_unless_it_is_told_to() -> None:
+    assert Bare().describe() is None
+
+
 async def test_a_view_shows_an_actor_as_it_is_now(
     actor_system: ActorSystem, manual_clock: ManualClock
 ) -> None:
