@@ -123,6 +123,7 @@ def test_every_recording_is_replayed() -> None:
     assert {name for name in names if not name.endswith("/models")} == EXPECTED.keys()
 
 
+@pytest.mark.timeout(600)  # thousands of replies; it only ends a test that hangs
 @pytest.mark.parametrize("name", EXPECTED)
 async def test_a_recording_gives_the_same_reply_however_it_is_cut(
     name: str, tmp_path: Path
