@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
-from actors.protocol.failure import Code
 from actors.runtime.clock import Clock
 from callboard.v1.chat_pb2 import (
     CreateSessionRequest,
@@ -21,8 +20,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_page.notes import Notes
 from callboard_page.tasks import Tasks, Work
 from transport.client import Client
-from transport.client.following import RETRY_AFTER
-from transport.errors import RequestFailed, SessionLost
+from transport.errors import RequestFailed
 
 DELETED_AFTER: Final = 10.0
 """Seconds in which deleting a conversation can be undone; it is archived meanwhile."""
@@ -89,12 +87,8 @@ class Conversations:
                 async with self._client.stream(request, SessionChanged) as changes:
                     async for change in changes:
                         self._apply(change, seen)
-            except SessionLost:
-                pass
             except RequestFailed as failed:
-                if failed.code is not Code.UNAVAILABLE or not failed.retryable:
-                    raise
-                await self._client.pause(max(failed.retry_after, RETRY_AFTER))
+                await self._client.until_retry(failed)
 
     def _apply(self, change: SessionChanged, seen: dict[str, SessionInfo]) -> None:
         """Apply a change. seen: what this watch has reported until `listed`."""

@@ -17,16 +17,13 @@ from callboard.v1.chat_pb2 import (
 from callboard_page.tasks import Tasks, Work
 from transport.client import Client
 from transport.client.conversation_state import ConversationState
-from transport.client.followed_turn import FollowedTurn, turns_of
-from transport.client.following import RETRY_AFTER
-from transport.errors import RequestFailed, SessionLost
+from transport.client.followed_turn import ENDED, FollowedTurn, turns_of
+from transport.errors import RequestFailed
 
 PAGE: Final = 100
 """Entries of a history that are loaded at once."""
 
-_UNFINISHED: Final = frozenset(
-    {TurnState.TURN_STATE_FAILED, TurnState.TURN_STATE_CANCELLED, TurnState.TURN_STATE_INTERRUPTED}
-)
+_UNFINISHED: Final = ENDED - {TurnState.TURN_STATE_COMPLETED}
 
 
 class Thread:
@@ -176,12 +173,8 @@ class Thread:
             try:
                 await self._client.ready()
                 return await self._client.call(request, History)
-            except SessionLost:
-                pass
             except RequestFailed as failed:
-                if failed.code is not Code.UNAVAILABLE or not failed.retryable:
-                    raise
-                await self._client.pause(max(failed.retry_after, RETRY_AFTER))
+                await self._client.until_retry(failed)
 
     def _show(self, entries: list[HistoryEntry], *, earlier: bool) -> None:
         """Show the turns in these entries; one that was seen whole stays what it was.

@@ -1,11 +1,10 @@
 """Watches the board's messages while the page is open."""
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from actors.protocol.failure import Code
 from callboard.board.v1.board_pb2 import (
     ActorReport,
     BoardSnapshot,
@@ -15,12 +14,9 @@ from callboard.board.v1.board_pb2 import (
 from callboard_page.board.series import Memory
 from callboard_page.tasks import Tasks, Work
 from transport.client import Client
-from transport.errors import RequestFailed, SessionLost
+from transport.errors import RequestFailed
 
 M = TypeVar("M", bound=Message)
-
-RETRY_AFTER: Final = 1.0
-"""Least seconds between two attempts to watch."""
 
 
 class Board:
@@ -67,9 +63,5 @@ class Board:
                     async for one in answers:
                         take(one)
                         self._changed()
-            except SessionLost:
-                pass
             except RequestFailed as failed:
-                if failed.code is not Code.UNAVAILABLE or not failed.retryable:
-                    raise
-                await self.client.pause(max(failed.retry_after, RETRY_AFTER))
+                await self.client.until_retry(failed)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from google.protobuf.message import Message
 
+from actors.protocol.failure import Code
 from actors.runtime.clock import Clock, LoopClock
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
@@ -21,13 +22,13 @@ from callboard.v1.envelope_pb2 import ServerMessage
 from callboard.v1.session_pb2 import Welcome
 from transport.client.calls import ClientCall, ClientSettings, Endpoint
 from transport.client.connection import ClientConnection
-from transport.client.following import TURN_ANSWERS, Following, TurnAnswer
+from transport.client.following import RETRY_AFTER, TURN_ANSWERS, Following, TurnAnswer
 from transport.client.phase import Phase
 from transport.client.protocol import ClientProtocol
 from transport.client.stream import AnswerQueue, Duplex, Stream
 from transport.client.uploading import upload
 from transport.client.websocket import Dialer
-from transport.errors import TransportError, UnexpectedAnswer
+from transport.errors import RequestFailed, SessionLost, TransportError, UnexpectedAnswer
 
 R = TypeVar("R", bound=Message)
 S = TypeVar("S", bound=Message)
@@ -308,6 +309,17 @@ class Client:
         if timeout is not None and not self.connected:
             self._connection.arm()
         return call, inbox
+
+    async def until_retry(self, failed: RequestFailed) -> None:
+        """Wait until a request that outlives sessions may be sent again.
+
+        Raises `failed` unless it was lost with its session, or the service is only unavailable.
+        """
+        if isinstance(failed, SessionLost):
+            return
+        if failed.code is not Code.UNAVAILABLE or not failed.retryable:
+            raise failed
+        await self.pause(max(failed.retry_after, RETRY_AFTER))
 
     async def pause(self, seconds: float) -> None:
         """Wait for `seconds` of the client's clock."""

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
-from actors.protocol.failure import Code
 from callboard.v1.chat_pb2 import (
     AskClosed,
     AskEvent,
@@ -21,7 +20,7 @@ from callboard.v1.chat_pb2 import (
     UsageEvent,
 )
 from transport.client.conversation_state import ConversationState
-from transport.errors import RequestFailed, SessionLost
+from transport.errors import RequestFailed
 
 if TYPE_CHECKING:
     from transport.client.client import Client
@@ -80,9 +79,5 @@ class Following:
                     async for event in events:
                         self.state.apply(event)
                         yield event
-            except SessionLost:
-                pass
             except RequestFailed as failed:
-                if failed.code is not Code.UNAVAILABLE or not failed.retryable:
-                    raise
-                await self._client.pause(max(failed.retry_after, RETRY_AFTER))
+                await self._client.until_retry(failed)

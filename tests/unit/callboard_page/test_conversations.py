@@ -211,7 +211,7 @@ async def test_the_list_is_watched_again_when_the_service_has_room(
 ) -> None:
     page = await windows.open()
     stream, refusals = page.client.stream, 2
-    monkeypatch.setattr("callboard_page.conversations.RETRY_AFTER", 0.0)
+    monkeypatch.setattr("transport.client.client.RETRY_AFTER", 0.0)
 
     def refuse(*arguments: Any, **options: Any) -> Any:
         nonlocal refusals

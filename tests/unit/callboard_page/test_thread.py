@@ -210,7 +210,7 @@ async def test_the_thread_goes_on_if_its_history_is_lost_on_the_way(
     busy = RequestFailed(Code.UNAVAILABLE, "busy", retryable=True, retry_after_ms=1)
     refusing = Refusing(two, SessionLost(), busy, SessionLost())
     monkeypatch.setattr(two.client, "call", refusing)
-    monkeypatch.setattr(thread_module, "RETRY_AFTER", 0.0)
+    monkeypatch.setattr("transport.client.client.RETRY_AFTER", 0.0)
     await two.open(conversation)
     assert refusing.refused == 3
     await one.say("more")

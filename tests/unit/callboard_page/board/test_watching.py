@@ -17,8 +17,10 @@ from callboard.board.v1.board_pb2 import (
     WatchActorRequest,
     WatchBoardRequest,
 )
-from callboard_page.board.watching import RETRY_AFTER, Board
+from callboard_page.board.watching import Board
 from callboard_page.tasks import Tasks
+from transport.client import Client
+from transport.client.following import RETRY_AFTER
 from transport.errors import RequestFailed, SessionLost
 
 
@@ -35,6 +37,8 @@ class FakeClient:
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+
+    until_retry = Client.until_retry
 
     @asynccontextmanager
     async def stream(self, request: Message, *_: type[Message]) -> AsyncIterator[Any]:
