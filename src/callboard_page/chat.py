@@ -24,7 +24,7 @@ from callboard.v1.chat_pb2 import (
     UpdateTurnRequest,
     UploadChunk,
 )
-from callboard_page.composer import UPLOADS_AT_ONCE, Composer, SentFile
+from callboard_page.composer import UPLOADS_AT_ONCE, Composer, SentFile, upload_file
 from callboard_page.conversations import Conversations
 from callboard_page.notes import Notes
 from callboard_page.tasks import Tasks
@@ -254,13 +254,10 @@ class Chat:
             self._tasks.start(self._retry(self.thread, turn))
 
     async def _retry(self, thread: Thread, turn: FollowedTurn) -> None:
-        attachments = []
-        for file in self._files(thread.id, turn):
-            content = await file.read()
-            async with self._uploading:
-                done = await self.client.upload(file.name, file.media_type, content)
-            sent = Attachment(name=file.name, media_type=file.media_type, upload_id=done.upload_id)
-            attachments.append(sent)
+        attachments = [
+            await upload_file(self.client, self._uploading, file.name, file.media_type, file)
+            for file in self._files(thread.id, turn)
+        ]
         request = SendMessageRequest(
             session_id=thread.id,
             text=turn.text,

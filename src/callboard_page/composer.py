@@ -54,6 +54,19 @@ class SentFile:
     read: Callable[[], Awaitable[bytes]]
 
 
+async def upload_file(
+    client: Client, at_once: asyncio.Semaphore, name: str, media_type: str, file: Given
+) -> Attachment:
+    """Upload a file and return it as an attachment of a message.
+
+    at_once: limits the uploads of all messages. Raises as `Client.upload` does.
+    """
+    content = await file.read()
+    async with at_once:
+        done = await client.upload(name, media_type, content)
+    return Attachment(name=name, media_type=media_type, upload_id=done.upload_id)
+
+
 class Place(Protocol):
     """Where the message goes: the conversation that is open, or a new one."""
 
@@ -132,10 +145,10 @@ class Composer:
 
     async def _upload(self, upload: Upload, file: Given) -> None:
         try:
-            content = await file.read()
-            async with self._uploading:
-                done = await self._client.upload(upload.name, upload.media_type, content)
-            upload.upload_id = done.upload_id
+            sent = await upload_file(
+                self._client, self._uploading, upload.name, upload.media_type, file
+            )
+            upload.upload_id = sent.upload_id
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown at the attachment
             upload.error = describe(error)
         self._changed()

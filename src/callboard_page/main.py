@@ -1,10 +1,13 @@
 """Starts the page: finds the token, connects, and draws what there is."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import inf
 from typing import Final
 
 from js import document
+from pyodide.ffi import JsProxy
 
 from actors.runtime.clock import LoopClock
 from callboard_page.board.watching import Board
@@ -28,15 +31,20 @@ SETTINGS: Final = ClientSettings(
     name="callboard page", give_up=inf, busy_wait=inf, features=("follow",)
 )
 
+BOARD: Final = "/board"
+"""The path of the board."""
+
 NEAR_END: Final = 48
 """Pixels above the end of the thread within which it stays at its end as it grows."""
 
 
-class Shown:
-    """A page in the window, which is drawn at most once a frame."""
+class Screen:
+    """Draws one view in the window, at most once a frame.
+
+    view: returns what is to be shown. around: entered for each drawing, such as to keep a place.
+    """
 
     def __init__(self, client: Client) -> None:
-        self.client = client
         self.clock = LoopClock()
         self.connection = Connection(client)
         self.frames = Frames(self._draw)
@@ -46,82 +54,70 @@ class Shown:
         Events(self._patcher).listen()
         client.phase_changed = self.frames.ask
 
-    def view(self) -> Element:
-        """Return what is to be shown."""
-        raise NotImplementedError
+    def show(
+        self,
+        view: Callable[[], Element],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Show this view from the next frame on."""
+        self._view, self._around = view, around
+        self.frames.ask()
 
     def _draw(self) -> None:
         if self.connection.over and self.connection.reason:
             self._patcher.show(fatal_view("Not connected", self.connection.reason))
-        else:
-            self.show()
-
-    def show(self) -> None:
-        """Bring the document to the view."""
-        self._patcher.show(self.view())
+            return
+        with self._around():
+            self._patcher.show(self._view())
 
 
-class BoardPage(Shown):
-    """The board."""
-
-    def __init__(self, client: Client) -> None:
-        super().__init__(client)
-        self._board = Board(client, self.tasks, self.frames.ask)
-
-    def start(self, conversation_id: str) -> None:
-        """Begin to watch."""
-        del conversation_id  # the board shows all of them
-        self._board.start()
-        self.frames.ask()
-
-    def view(self) -> Element:
-        """Return the board's view."""
-        return board_view(self._board, self.connection, self.notes)
+def show_board(client: Client) -> None:
+    """Show the board."""
+    screen = Screen(client)
+    board = Board(client, screen.tasks, screen.frames.ask)
+    board.start()
+    screen.show(lambda: board_view(board, screen.connection, screen.notes))
 
 
-class ChatPage(Shown):
-    """The chat. It keeps the end of the thread in sight as it grows."""
+def show_chat(client: Client, conversation_id: str) -> None:
+    """Show the chat, with this conversation open if one is named."""
+    screen, window = Screen(client), BrowserWindow()
+    chat = Chat(client, window, screen.tasks, screen.notes, screen.clock, screen.frames.ask)
+    chat.start(conversation_id)
+    screen.show(ChatView(chat, screen.connection, screen.notes).view, Place(chat, window).kept)
 
-    def __init__(self, client: Client) -> None:
-        super().__init__(client)
-        self.window = BrowserWindow()
-        self.chat = Chat(client, self.window, self.tasks, self.notes, self.clock, self.frames.ask)
-        self._view = ChatView(self.chat, self.connection, self.notes)
+
+class Place:
+    """The place in the thread that a person looks at, and the focus."""
+
+    def __init__(self, chat: Chat, window: BrowserWindow) -> None:
+        self._chat = chat
+        self._window = window
         self._shown = ""
 
-    def start(self, conversation_id: str) -> None:
-        """Show the list, and open a conversation if one is named."""
-        self.chat.start(conversation_id)
-        self.frames.ask()
-
-    def view(self) -> Element:
-        """Return the chat's view."""
-        return self._view.view()
-
-    def show(self) -> None:
-        """Bring the document to the view, and scroll."""
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the end of the thread in sight, or what is in sight as earlier turns come above."""
+        before = document.getElementById(SCROLLER)
+        from_end = _from_end(before) if before else 0.0
+        at_top = bool(before) and before.scrollTop < 1
+        height = before.scrollHeight if before else 0
+        yield
         scroller = document.getElementById(SCROLLER)
-        from_end = _from_end(scroller) if scroller else 0.0
-        at_top = bool(scroller) and scroller.scrollTop < 1
-        height = scroller.scrollHeight if scroller else 0
-        super().show()
-        scroller = document.getElementById(SCROLLER)
-        thread = self.chat.thread
+        thread = self._chat.thread
         if scroller and thread is not None and thread.loaded:
-            if thread.id != self._shown:
+            if thread.id != self._shown or from_end < NEAR_END:
                 self._shown = thread.id
                 scroller.scrollTop = scroller.scrollHeight
-            elif from_end < NEAR_END:
-                scroller.scrollTop = scroller.scrollHeight
             elif at_top and scroller.scrollHeight > height:
-                scroller.scrollTop = scroller.scrollHeight - height  # earlier turns came above
+                scroller.scrollTop = scroller.scrollHeight - height
         elif thread is None:
             self._shown = ""
-        self.window.drawn()
+        self._window.drawn()
 
 
-def _from_end(scroller: object) -> float:
-    place: float = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight  # type: ignore[attr-defined] # an element of the document
+def _from_end(scroller: JsProxy) -> float:
+    place: float = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
     return place
 
 
@@ -137,8 +133,10 @@ async def run(path: str, token: str, conversation_id: str) -> None:
     client = Client(by_url(service(), token), SETTINGS, dialer=BrowserWebSockets())
     try:
         async with client:
-            page = BoardPage(client) if path == "/board" else ChatPage(client)
-            page.start(conversation_id)
+            if path == BOARD:
+                show_board(client)
+            else:
+                show_chat(client, conversation_id)
             await asyncio.sleep(0.1)
             _get_ready_for_texts()
             await asyncio.Event().wait()

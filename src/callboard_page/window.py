@@ -20,6 +20,3 @@ class Window(Protocol):
 
     def picture(self, media_type: str, content: bytes) -> str:
         """Return a URL under which the page can show a picture."""
-
-    def set_title(self, title: str) -> None:
-        """Set the window's title."""

@@ -75,9 +75,6 @@ class FakeWindow:
     def picture(self, media_type: str, content: bytes) -> str:
         return f"blob:{media_type}:{len(content)}"
 
-    def set_title(self, title: str) -> None:
-        self.title = title
-
 
 class FakeFile:
     """A fake of a file that a person has chosen. hold: until `release` it cannot be read."""

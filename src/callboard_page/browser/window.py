@@ -1,24 +1,19 @@
 """The browser's window: address, clipboard, files, focus, and what a tab remembers."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from js import URL, Blob, Object, URLSearchParams, document, navigator, window
 from pyodide.ffi import to_js
-
-if TYPE_CHECKING:
-    from callboard_page.browser.document import Frames
 
 _KEPT: Final = "callboard"
 """The key in sessionStorage, which a tab keeps over a reload and no other tab sees."""
 
 
 class BrowserWindow:
-    """The window. `frames` draws; a focus is moved after the next drawing."""
+    """The window. A focus is moved after the next drawing."""
 
     def __init__(self) -> None:
-        self.frames: Frames | None = None
         self._focus = ""
-        self._title = ""
 
     def copy(self, text: str) -> None:
         """Put a text on the clipboard."""
@@ -58,11 +53,6 @@ class BrowserWindow:
         options = Object.fromEntries(to_js([["type", media_type]]))
         url: str = URL.createObjectURL(Blob.new(parts, options))
         return url
-
-    def set_title(self, title: str) -> None:
-        """Set the window's title."""
-        if title != self._title:
-            self._title = document.title = title
 
 
 def address() -> tuple[str, str]:

@@ -13,8 +13,8 @@ MAX_LINE: Final = 1_000
 """The same for a line: many of Pygments' rules take time that is quadratic in its length."""
 
 SECONDS: Final = 0.2
-"""Code that takes longer has colours as far as that. Some rules are quadratic in what they meet:
-20,000 line ends take a minute as C."""
+"""Code that takes longer has colours as far as that: some of Pygments' rules are quadratic in what
+they meet, so that a short text can take long."""
 
 
 def highlighted(code: str, language: str) -> list[Node]:

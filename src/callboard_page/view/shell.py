@@ -6,7 +6,7 @@ from callboard_page.nodes import Child, Element, Node, h
 from callboard_page.notes import Note, Notes
 from callboard_page.thread import Thread
 from callboard_page.view.composer import composer_view
-from callboard_page.view.parts import button, icon
+from callboard_page.view.parts import button
 from callboard_page.view.sidebar import sidebar
 from callboard_page.view.turns import TurnViews
 
@@ -172,6 +172,5 @@ def fatal_view(title: str, text: str) -> Element:
         h("h1", title),
         h("p", text),
         h("p", "In a terminal: ", h("code", "callboard open")),
-        icon("board"),
         class_="fatal",
     )

@@ -82,10 +82,6 @@ class Site:
                 files[f"/{name.removesuffix('.html')}"] = path.with_suffix("")
         return cls(files)
 
-    def has(self, path: str) -> bool:
-        """Return whether something is served at this path."""
-        return path in self.files
-
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Return the response to a request whose address and path have been checked."""
         path = self.files[request.path]
