@@ -97,20 +97,22 @@ class Look(Question[Taken]):
     max_age: float
 
 
-class Board(Actor[Look]):
-    """Takes snapshots for all who watch; `register` has the arguments."""
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the board is made from; see `register`."""
 
-    def __init__(
-        self,
-        whole: Whole,
-        events: Events,
-        cpu_time: Callable[[], float],
-        now: Callable[[], float],
-    ) -> None:
-        self._whole = whole
-        self._events = events
-        self._cpu_time = cpu_time
-        self._now = now
+    whole: Whole
+    events: Events
+    cpu_time: Callable[[], float]
+    now: Callable[[], float]
+
+
+class Board(Actor[Look]):
+    """Takes snapshots for all who watch."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._whole, self._events = sources.whole, sources.events
+        self._cpu_time, self._now = sources.cpu_time, sources.now
         self._latest: Taken | None = None
         self._due = 0.0
         self._watchers: set[str] = set()
@@ -210,17 +212,9 @@ class WatchActor(StreamActor[WatchActorRequest, ActorReport]):
     endless = True
     at_most = MOST_REPORTS
 
-    def __init__(
-        self,
-        whole: Whole,
-        events: Events,
-        cpu_time: Callable[[], float],
-        now: Callable[[], float],
-    ) -> None:
-        self._whole = whole
-        self._events = events
-        self._cpu_time = cpu_time
-        self._now = now
+    def __init__(self, sources: Sources) -> None:
+        self._whole, self._events = sources.whole, sources.events
+        self._cpu_time, self._now = sources.cpu_time, sources.now
 
     async def handle(self, request: WatchActorRequest) -> AsyncIterator[Yielded[ActorReport]]:
         """Yield a report at once and after each interval. Raises Failure: INVALID_ARGUMENT."""
@@ -295,7 +289,8 @@ def register(
     limits, budget: what a session, and all of them together, may hold. cpu_time: returns the CPU
     time of this thread in seconds. now: returns seconds since the epoch.
     """
-    whole, events = Whole(subject, limits, budget, subject.system.clock.now()), Events(now)
-    registry.supervise("board", lambda: Board(whole, events, cpu_time, now))
+    whole = Whole(subject, limits, budget, subject.system.clock.now())
+    sources = Sources(whole, Events(now), cpu_time, now)
+    registry.supervise("board", lambda: Board(sources))
     registry.register(WatchBoardRequest, WatchBoard)
-    registry.register(WatchActorRequest, lambda: WatchActor(whole, events, cpu_time, now))
+    registry.register(WatchActorRequest, lambda: WatchActor(sources))
