@@ -304,6 +304,7 @@ def open_command(board: bool, only_print: bool, runtime_dir: Path | None) -> Non
     Exit codes: 0 opened, 2 it cannot be opened, 3 no service is running.
     """
     from callboard_service.open_page import BOARD, address, open_page
+    from callboard_service.terminal.refusals import HOW_TO_START
     from transport import discovery
     from transport.errors import NotRunning
 
@@ -315,8 +316,8 @@ def open_command(board: bool, only_print: bool, runtime_dir: Path | None) -> Non
             click.echo(address(record, path))
         else:
             open_page(folder, record, path)
-    except NotRunning as error:
-        click.echo(f"callboard: {error}; start one with `callboard serve`", err=True)
+    except NotRunning:
+        click.echo(f"callboard: no service is running: {HOW_TO_START}", err=True)
         sys.exit(Exit.NO_SERVICE)
     except ServiceError as error:
         _fail(error)
