@@ -8,25 +8,21 @@ tree delays them. It ends by itself.
 """
 
 import asyncio
-import json
-import os
-import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import psutil
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
+from bench.started import TOKEN, service
 from callboard.board.v1.board_pb2 import BoardSnapshot, WatchBoardRequest
 from transport.client import Client, by_url
 from transport.client.calls import ClientSettings
 
-TOKEN: Final = "t" * 32
 PINGS: Final = 20
 """Round trips a second, which cost the same in all rows."""
 
@@ -87,38 +83,19 @@ async def main() -> None:
     """Measure with none, one and five watchers."""
     given = [int(argument) for argument in sys.argv[1:]]
     actors, sessions, seconds = given + [1000, 200, 30][len(given) :]
-    with TemporaryDirectory() as folder:
-        environment = os.environ | {
-            "CALLBOARD_TOKEN": TOKEN,
-            "CALLBOARD_RUNTIME_DIR": folder,
-            "BENCH_ACTORS": str(actors),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        command = [str(Path(sys.executable).with_name("callboard")), "serve", "--ready-json"]
-        child = subprocess.Popen(  # noqa: ASYNC220 - before anything else runs
-            [*command, "--backend", "echo", "--actors", "bench.servers.crowd"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        assert child.stdout is not None
-        try:
-            url = json.loads(child.stdout.readline())["url"]
-            async with AsyncExitStack() as stack:
-                waits = []
-                for _ in range(sessions):
-                    client = Client(by_url(url, TOKEN), ClientSettings())
-                    await stack.enter_async_context(client)
-                    waits.append(asyncio.create_task(wait(client)))
-                for watchers in (0, 1, 5):
-                    await measure(url, psutil.Process(child.pid), watchers, seconds)
-                for each in waits:
-                    each.cancel()
-                await asyncio.gather(*waits, return_exceptions=True)
-        finally:
-            child.terminate()
-            child.wait(20)
+    flags, root = ("--actors", "bench.servers.crowd"), str(Path(__file__).parents[1])
+    with service(*flags, BENCH_ACTORS=str(actors), PYTHONPATH=root) as (url, process):
+        async with AsyncExitStack() as stack:
+            waits = []
+            for _ in range(sessions):
+                client = Client(by_url(url, TOKEN), ClientSettings())
+                await stack.enter_async_context(client)
+                waits.append(asyncio.create_task(wait(client)))
+            for watchers in (0, 1, 5):
+                await measure(url, process, watchers, seconds)
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,15 @@ others in both cases; and how far the service's memory grows. It ends by itself 
 """
 
 import asyncio
-import json
-import os
-import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import psutil
 
+from bench.started import TOKEN, service
 from callboard.v1.chat_pb2 import (
     ConversationEvent,
     CreateSessionRequest,
@@ -60,7 +56,7 @@ FIRST: dict[int, float] = {}
 
 async def measure(url: str, process: psutil.Process, followers: int, *, stuck: bool) -> None:
     """Run one reply with this many followers and print what it cost."""
-    find, settings = by_url(url, "t" * 32), ClientSettings(features=("follow",))
+    find, settings = by_url(url, TOKEN), ClientSettings(features=("follow",))
     delays: list[float] = []
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(Client(find, settings))
@@ -97,25 +93,9 @@ async def measure(url: str, process: psutil.Process, followers: int, *, stuck: b
 async def main() -> None:
     """Measure with none, one and all followers."""
     followers = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    with TemporaryDirectory() as folder:
-        environment = os.environ | {"CALLBOARD_TOKEN": "t" * 32, "CALLBOARD_RUNTIME_DIR": folder}
-        command = [str(Path(sys.executable).with_name("callboard")), "serve", "--ready-json"]
-        child = subprocess.Popen(  # noqa: ASYNC220 - before anything else runs
-            [*command, "--backend", "echo"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        assert child.stdout is not None
-        try:
-            url = json.loads(child.stdout.readline())["url"]
-            process = psutil.Process(child.pid)
-            for count, stuck in ((0, False), (1, False), (followers, False), (followers, True)):
-                await measure(url, process, count, stuck=stuck)
-        finally:
-            child.terminate()
-            child.wait(20)
+    with service() as (url, process):
+        for count, stuck in ((0, False), (1, False), (followers, False), (followers, True)):
+            await measure(url, process, count, stuck=stuck)
 
 
 if __name__ == "__main__":
