@@ -209,6 +209,24 @@ def test_a_file_is_attached_sent_and_saved(tab: Window, tmp_path: Path) -> None:
     tab.idle()
 
 
+@pytest.mark.parametrize(("kind", "event"), [("drop", "DragEvent"), ("paste", "ClipboardEvent")])
+def test_files_are_dropped_and_pasted(tab: Window, kind: str, event: str) -> None:
+    tab.page.locator("#message").evaluate(
+        """(field, [kind, event]) => {
+            const files = new DataTransfer();
+            files.items.add(new File(["hello"], `${kind}.txt`, {type: "text/plain"}));
+            const given = {dataTransfer: files, clipboardData: files};
+            const how = {bubbles: true, cancelable: true};
+            field.dispatchEvent(new window[event](kind, {...given, ...how}));
+        }""",
+        [kind, event],
+    )
+    expect(tab.page.locator(".uploads li .size")).to_have_text("5 B")
+    tab.write("look")
+    expect(tab.page.locator(".message .attachment")).to_contain_text(f"{kind}.txt")
+    tab.idle()
+
+
 def test_two_windows_show_the_same(chromium: Browser, service: ServiceProcess, tab: Window) -> None:
     tab.say("before")
     conversation = tab.page.url.partition("#")[2]

@@ -17,9 +17,9 @@ from tests.e2e.contract_client import kinds_of, message, text_of
 from tests.e2e.service_process import ServiceProcess, running
 from tests.e2e.terminal import talking
 from tests.support.peers.opencode_server import PROGRAM, isolated, server_of
-from tests.support.peers.scripted_llm import ScriptedLLM, call, say, script, wait
-from tests.support.peers.talk import answer, history, listed, until
-from tests.support.witness import Witness
+from tests.support.peers.scripted_llm import ScriptedLLM, say, script, wait
+from tests.support.peers.stubborn_tool import no_tool_outlives
+from tests.support.peers.talk import history, listed, until
 
 
 def supervising(llm: ScriptedLLM, tmp_path: Path) -> AbstractContextManager[ServiceProcess]:
@@ -102,23 +102,8 @@ def test_a_person_in_a_terminal_goes_on_with_the_server_that_comes_back(
 async def test_tools_in_sessions_of_their_own_end_with_the_service(
     llm: ScriptedLLM, tmp_path: Path, end: signal.Signals
 ) -> None:
-    witness = Witness(tmp_path)
-    stubborn = "trap '' TERM HUP INT; echo; exec >&- 2>&-; sleep 1000"
-    command = f"""exec 3>{witness.path}; (setsid sh -c "{stubborn}" &); sleep 1000"""
-    text = script([call("bash", command=command, description="d")])
     with supervising(llm, tmp_path) as service:
-        async with service.connect(features=["follow"]) as client:
-            conversation = await client.conversation("tool")
-            request_id = await client.say(conversation, text)
-            stream = client.answers(request_id)
-            ask = (await until(stream, "ask"))[-1].ask
-            await answer(client, request_id, ask, "once")
-            await until(stream, "tool_progress")
-            assert not witness.nobody_left()
-            service.signal(end)
-            await service.wait()
-            await witness.wait()
-    witness.close()
+        await no_tool_outlives(service, tmp_path, end)
 
 
 async def test_an_orderly_end_leaves_no_process_and_ends_replies(service: ServiceProcess) -> None:
