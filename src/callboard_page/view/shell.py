@@ -114,7 +114,7 @@ class ChatView:
 def _welcome() -> Element:
     return h(
         "div",
-        h("p", "What shall it be?", class_="hello"),
+        h("p", "What would you like to do?", class_="hello"),
         h("p", "Write a message below. Enter sends it, Shift-Enter begins a new line."),
         class_="empty big",
     )
