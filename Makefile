@@ -79,13 +79,13 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 	@exec '$(BIN)/callboard' serve $(ARGS)
 
 test: setup peers ## Run the tests: make test ARGS="-k mailbox"
-	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup --ignore=tests/page $(ARGS)
+	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope --ignore=tests/page $(ARGS)
 
 page-test: setup ## Use the page in Chromium, and save screenshots to .build/screenshots
 	@'$(BIN)/python' -m pytest -q -s -p no:hypothesispytest tests/page $(ARGS)
 
 bound: setup ## Run the runtime and chat tests with mailboxes of one message, to reveal circular waits
-	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadgroup -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)
+	@MAILBOX_BOUND=1 '$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope -m 'not own_bound' tests/unit/actors tests/properties/test_machine_properties.py tests/properties/test_supervision_properties.py tests/e2e/test_chat.py $(ARGS)
 
 faults: setup ## Break 10,000 connections: make faults FAULTS=50000
 	@FAULTS=$(or $(FAULTS),10000) '$(BIN)/python' -m pytest -q tests/faults/test_faults.py $(ARGS)
@@ -110,7 +110,7 @@ soak: setup ## Run 1,000 sessions for ten minutes, with disconnects: make soak A
 	@'$(BIN)/python' -m bench.soak --plot $(BUILD)/soak.svg $(ARGS)
 
 agents: setup peers $(KIMI) $(FAST_AGENT) ## Run all scenarios with four real agents, and print a table; ten minutes
-	@AGENTS=all '$(BIN)/python' -m pytest -p no:hypothesispytest -n $(JOBS) --dist loadgroup tests/agents $(ARGS)
+	@AGENTS=all '$(BIN)/python' -m pytest -p no:hypothesispytest -n $(JOBS) --dist loadscope tests/agents $(ARGS)
 
 peers: ## Install the programs that the tests use, with npm; 500 MB the first time
 	@if command -v npm >/dev/null; then $(MAKE) --silent --no-print-directory $(OPENCODE) $(QWEN) $(PYRIGHT) $(WS); \

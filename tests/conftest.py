@@ -9,8 +9,22 @@ def pytest_configure() -> None:
     stop_ignoring_hangups()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Check that each mark `own_bound` has a reason."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Check that each mark `own_bound` has a reason; in a worker, put the longest tests first."""
     for item in items:
         for mark in item.iter_markers("own_bound"):
             check_reason(mark)
+    if hasattr(config, "workerinput"):
+        from tests.support.sharing import rank_of
+
+        items.sort(key=lambda item: rank_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep tests together that share something, with `--dist loadscope`."""
+    if config.getvalue("dist") != "loadscope":
+        return None  # xdist's own
+    from tests.support.sharing import scheduler
+
+    return scheduler(config, log)

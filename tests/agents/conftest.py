@@ -17,18 +17,8 @@ from tests.e2e.service_process import ServiceProcess, running
 from tests.support.peers.acp_agents import EVERY, OPENCODE, QWEN, RealAgent
 from tests.support.peers.scripted_llm import ScriptedLLM, scripted_llm
 
-HERE = Path(__file__).parent
 ALL = os.environ.get("AGENTS") == "all"
 AGENTS = EVERY if ALL else (OPENCODE, QWEN)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of an agent in one worker process, so that they share one service."""
-    for item in items:
-        if item.path.is_relative_to(HERE) and isinstance(item, pytest.Function):
-            agent = item.callspec.params["agent"]
-            assert isinstance(agent, RealAgent)
-            item.add_marker(pytest.mark.xdist_group(f"agent-{agent.name}"))
 
 
 @pytest.fixture(scope="package", params=[pytest.param(agent, id=agent.name) for agent in AGENTS])

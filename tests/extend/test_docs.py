@@ -154,7 +154,6 @@ def test_the_readmes_openai_server(checkout: Reader) -> None:
         checkout.stop()
 
 
-@pytest.mark.xdist_group("opencode")
 def test_the_readmes_opencode_servers(checkout: Reader, tmp_path: Path) -> None:
     need_opencode()
     (tmp_path / "bin").mkdir()

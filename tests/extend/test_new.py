@@ -20,10 +20,8 @@ from tests.extend.pages import Reader, blocks
 from tests.extend.wheel import ROOT, Installed, make_venv, own_environment
 from tests.typing.checkers import PYRIGHT, needs_pyright
 
-pytestmark = [
-    pytest.mark.xdist_group("wheel"),  # built once
-    pytest.mark.timeout(600),  # only ends tests that hang; none depends on time
-]
+# It only ends tests that hang; none depends on time.
+pytestmark = pytest.mark.timeout(600)
 
 # The number of public attributes without a declared type, which may only go down.
 INFERRED_TYPES = {"actors": 164, "transport": 0}

@@ -11,15 +11,6 @@ from tests.support.peers.opencode_agent import acp_settings
 from tests.support.peers.opencode_server import need_opencode
 from tests.support.peers.scripted_llm import ScriptedLLM, scripted_llm
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all of these tests in one worker process, so that they share one service."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("acp"))
-
 
 @pytest.fixture(scope="package")
 def llm() -> Iterator[ScriptedLLM]:

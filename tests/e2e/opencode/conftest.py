@@ -15,20 +15,11 @@ from tests.support.peers.scripted_llm import (
     scripted_llm,
 )
 
-HERE = Path(__file__).parent
-
 SHOUT, SLOW = "shout", "slow"
 """Commands; the second one waits for somebody to write to the project's `slow.pipe`."""
 
 CRITIC, SMALL, PATCHING = "critic", "scripted-2", "gpt-5"
 """An agent, a model without efforts, and one that OpenCode gives the tool `apply_patch`."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all of these tests in one worker process, so that they share one OpenCode server."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("opencode"))
 
 
 @pytest.fixture(scope="package")
