@@ -6,7 +6,6 @@ import queue
 from collections.abc import Iterator
 from pathlib import Path
 
-import pexpect
 from aiohttp import WSMsgType, web
 from google.protobuf.message import Message
 
@@ -25,8 +24,8 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
-from tests.e2e.service_process import command, environment
-from tests.e2e.terminal import Terminal
+from tests.e2e.service_process import environment
+from tests.e2e.terminal import Terminal, spawned
 from tests.support.model_service import served
 from tests.support.peers.background import Background
 from tests.support.peers.socket_server import SocketServer
@@ -141,12 +140,9 @@ def asking(
     with Background() as background:
         service = AskingService(ask, call)
         url = background.run(service.start())
-        program, *arguments = command("chat", "--url", url)
         settings = {"CALLBOARD_TOKEN": "x" * 43, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
-        child = pexpect.spawn(
-            program, arguments, cwd=str(folder), env=environment(folder, **settings),
-            encoding="utf-8", timeout=20, dimensions=(rows, 80), echo=True,
-        )  # fmt: skip
+        env = environment(folder, **settings)
+        child = spawned("chat", "--url", url, cwd=folder, env=env, size=(rows, 80))
         try:
             yield Asked(service, Terminal(child), background)
         finally:

@@ -1,18 +1,44 @@
 """`callboard chat` on a pseudo-terminal, as a person uses it."""
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pexpect
 
 from tests.e2e.service_process import ServiceProcess, command, environment
+from tests.support.bound import BOUND
+from tests.support.copied_terminal import Spawned
+from tests.support.forking import may_copy
 
 STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
 # A prompt enables bracketed paste when it opens, and disables it when it has its line.
 OPENED = "\x1b[?2004h"
 TYPED = "\x1b[?2004l"
+
+
+def spawned(
+    *arguments: str,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float = 20,
+    size: tuple[int, int] = (24, 80),
+    codec_errors: str = "strict",
+) -> "pexpect.spawn[str]":
+    """Start `callboard` on a pseudo-terminal with this many rows and columns."""
+    own = {name: value for name, value in env.items() if os.environ.get(name) != value}
+    kind = Spawned if may_copy(own) and not BOUND else pexpect.spawn
+    program, *rest = command(*arguments)
+    child: pexpect.spawn[str] = kind(
+        program, rest, cwd=cwd and str(cwd), env=env, encoding="utf-8", timeout=timeout,
+        codec_errors=codec_errors, dimensions=size,
+        # Tests that run in the background ignore SIGINT, and the child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    return child
 
 
 class Terminal:
@@ -64,11 +90,8 @@ def talking(
 ) -> Iterator[Terminal]:
     """Run `callboard chat` on a pseudo-terminal, with its files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    program, *arguments = command("chat", *flags)
-    child = pexpect.spawn(
-        program, arguments, cwd=str(folder), env=of(folder, service) | settings, encoding="utf-8",
-        timeout=20, dimensions=(40, 160), echo=True,
-    )  # fmt: skip
+    env = of(folder, service) | settings
+    child = spawned("chat", *flags, env=env, cwd=folder, size=(40, 160))
     try:
         yield Terminal(child)
     finally:

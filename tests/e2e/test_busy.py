@@ -8,7 +8,7 @@ import pexpect
 
 from tests.e2e.busy_service import BusyService, busy_service
 from tests.e2e.service_process import command, environment
-from tests.e2e.terminal import OPENED
+from tests.e2e.terminal import OPENED, spawned
 
 
 def start(folder: Path, service: BusyService, *arguments: str) -> "subprocess.Popen[str]":
@@ -69,11 +69,8 @@ def test_status_watch_waits_for_a_full_service_and_says_so(tmp_path: Path) -> No
 def test_a_person_who_chats_waits_for_a_full_service_and_is_told(tmp_path: Path) -> None:
     with busy_service() as service:
         service.full = True
-        program, *arguments = command("chat", "--url", service.url)
-        chat: pexpect.spawn[str] = pexpect.spawn(
-            program, arguments, env=environment(tmp_path, CALLBOARD_TOKEN="x" * 43),
-            encoding="utf-8", timeout=20, dimensions=(24, 120),
-        )  # fmt: skip
+        env = environment(tmp_path, CALLBOARD_TOKEN="x" * 43)
+        chat = spawned("chat", "--url", service.url, env=env, size=(24, 120))
         chat.expect_exact("is full or shutting down; trying again")
         service.full = False
         chat.expect_exact("backend busy")

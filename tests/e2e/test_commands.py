@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pexpect
@@ -13,7 +11,7 @@ import pytest
 
 from tests.e2e.contract_client import Contract, message
 from tests.e2e.service_process import ServiceProcess, command, environment, run, told
-from tests.e2e.terminal import OPENED, of
+from tests.e2e.terminal import OPENED, of, spawned
 
 RUNTIME = "CALLBOARD_RUNTIME_DIR"
 
@@ -127,10 +125,7 @@ async def test_nothing_is_deleted_by_a_slip_of_the_finger(
     for typed, exit_code in (("", 2), ("n", 2), ("no", 2), ("y", 0)):
         code, out, _ = told(echo, tmp_path, "sessions", "list")
         assert "Of worth" in out
-        program, *arguments = command("sessions", "delete", conversation[:8])
-        asked: Any = pexpect.spawn(
-            program, arguments, env=of(tmp_path, echo), timeout=20, encoding="utf-8"
-        )
+        asked = spawned("sessions", "delete", conversation[:8], env=of(tmp_path, echo))
         asked.expect_exact(f"{conversation}: Of worth")
         asked.expect_exact(OPENED)
         asked.send(typed + "\r")
@@ -255,15 +250,8 @@ def test_a_full_disk_is_said_once(
 
 def test_status_watch_draws_until_ctrl_c(shared: ServiceProcess, tmp_path: Path) -> None:
     runtime = str(Path(shared.ready["runtime_file"]).parent)
-    watch: Any = pexpect.spawn(
-        command("status", "--watch")[0],
-        ["status", "--watch"],
-        env=environment(tmp_path, **{RUNTIME: runtime}),
-        dimensions=(40, 120),
-        timeout=20,
-        # Tests that run in the background ignore SIGINT, and the child would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    env = environment(tmp_path, **{RUNTIME: runtime})
+    watch = spawned("status", "--watch", env=env, size=(40, 120))
     for _ in range(3):
         watch.expect("SessionActor")
     watch.sendintr()

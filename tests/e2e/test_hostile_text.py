@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import shlex
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,8 +47,8 @@ from callboard.v1.chat_pb2 import (
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
 from callboard.v1.system_pb2 import ServiceStatus
-from tests.e2e.service_process import command, environment
-from tests.e2e.terminal import OPENED, TYPED
+from tests.e2e.service_process import environment
+from tests.e2e.terminal import OPENED, TYPED, spawned
 from tests.support.model_service import served
 from tests.support.peers.socket_server import SocketServer, in_background
 
@@ -208,14 +207,11 @@ class HostileService(SocketServer):
 
 @contextlib.contextmanager
 def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.spawn[str]"]:
-    program, *rest = command(*arguments, "--url", url)
     settings = environment(folder, CALLBOARD_TOKEN="x" * 43)
     settings |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    child = pexpect.spawn(
-        program, rest, cwd=str(folder), env=settings, encoding="utf-8", timeout=30,
-        dimensions=SIZE, codec_errors="replace",
-        # Tests that run in the background ignore SIGINT, and the child would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    child = spawned(
+        *arguments, "--url", url, cwd=folder, env=settings, timeout=30, size=SIZE,
+        codec_errors="replace",
     )  # fmt: skip
     try:
         yield child
@@ -345,11 +341,8 @@ def test_the_commands_of_a_chat(tmp_path: Path) -> None:
 
 def run_on_a_terminal(folder: Path, *arguments: str, **settings: str) -> str:
     """Run a command that needs no service and return its output."""
-    program, *rest = command(*arguments)
-    child = pexpect.spawn(
-        program, rest, cwd=str(folder), env=environment(folder, **settings), encoding="utf-8",
-        timeout=30, dimensions=SIZE,
-    )  # fmt: skip
+    env = environment(folder, **settings)
+    child = spawned(*arguments, cwd=folder, env=env, timeout=30, size=SIZE)
     try:
         child.expect(pexpect.EOF)
         assert isinstance(child.before, str)

@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from callboard.v1.chat_pb2 import ChatError, HistoryEntry
 from callboard.v1.envelope_pb2 import ClientMessage
 from callboard.v1.session_pb2 import Welcome
-from tests.e2e.service_process import command, environment, run
+from tests.e2e.service_process import environment, run
+from tests.e2e.terminal import spawned
 from tests.support.archive import Archive
 from tests.support.model_service import served
 from tests.support.peers.socket_server import SocketServer, in_background
@@ -153,11 +154,8 @@ def test_an_export_to_a_terminal_does_not_steer_it(tmp_path: Path, form: str, sh
             return HistoryEntry(id="0", user_text="a\x1b[2J\x9bb")
 
     with serving(Nasty(entries=1)) as url:
-        program, *arguments = command("sessions", "export", "0000", "--format", form, "--url", url)
-        child: pexpect.spawn[str] = pexpect.spawn(
-            program, arguments, env=environment(tmp_path, CALLBOARD_TOKEN="x" * 43),
-            encoding="utf-8", timeout=20,
-        )  # fmt: skip
+        arguments = ("sessions", "export", "0000", "--format", form, "--url", url)
+        child = spawned(*arguments, env=environment(tmp_path, CALLBOARD_TOKEN="x" * 43))
         child.expect(pexpect.EOF)
         child.close()
     assert child.exitstatus == 0

@@ -245,7 +245,8 @@ async def test_a_second_sighup_does_not_cut_the_end_short(odd: ServiceProcess) -
 async def test_a_service_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with running(tmp_path, *ODD, PYTHONPATH=FOLDER) as service:
+        # The hash seed has an interpreter started, which inherits what this process ignores.
+        with running(tmp_path, *ODD, PYTHONPATH=FOLDER, PYTHONHASHSEED="0") as service:
             service.signal(signal.SIGHUP)
             async with service.connect() as client:
                 assert (await client.call(call=packed("fine"))).reply.type_url

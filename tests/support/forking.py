@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -97,17 +98,22 @@ class Source:
     def start(
         self,
         arguments: Sequence[str],
-        folder: Path,
+        folder: Path | str,
         environment: Mapping[str, str],
         *,
         stdin: int,
         stdout: int,
         stderr: int,
+        controlled: bool = False,
     ) -> tuple[int, socket.socket]:
-        """Start a copy with these descriptors; return its process id and where its status comes."""
+        """Start a copy with these descriptors; return its process id and where its status comes.
+
+        controlled: by the terminal that is its standard input, in a session of its own.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            asked = json.dumps([list(arguments), str(folder), dict(environment)]).encode()
+            wanted = [list(arguments), str(folder), dict(environment), controlled]
+            asked = json.dumps(wanted).encode()
             assert len(asked) < MAX_ASKED
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_ASKED)
             socket.send_fds(self._socket, [asked], [stdin, stdout, stderr, theirs.fileno()])
@@ -116,8 +122,14 @@ class Source:
 
 
 def may_copy(settings: Mapping[str, str]) -> bool:
-    """Return whether a process with these variables may be a copy."""
-    return AVAILABLE and not any(name.startswith(_READ_AT_START) for name in settings)
+    """Return whether a process with these variables may be a copy.
+
+    A copy takes on PYTHONPATH. What the interpreter makes of relative entries is left to it.
+    """
+    others = dict(settings)
+    paths = others.pop("PYTHONPATH", "/").split(os.pathsep)
+    begins = any(name.startswith(_READ_AT_START) for name in others)
+    return AVAILABLE and all(map(os.path.isabs, paths)) and not begins
 
 
 _SOURCES: Final[list[Source]] = []
@@ -207,8 +219,17 @@ class Maker:
             if number < 3:
                 os.dup2(descriptor, number)
             os.close(descriptor)
-        arguments, folder, environment = json.loads(data)
+        arguments, folder, environment, controlled = json.loads(data)
+        if controlled:
+            import fcntl
+            import termios
+
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            # It is ignored in processes that a shell runs in the background, and in theirs.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
+        sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = [str(Path(sys.executable).with_name("callboard")), *arguments]
