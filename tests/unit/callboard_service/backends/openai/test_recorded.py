@@ -1,8 +1,8 @@
 """Recordings of real servers (`tools/record_streams.py`) give one reply however they are cut.
 
 Each recording goes through the backend over a socket: whole, byte by byte, and in two pieces, cut
-at every seventh byte, or with `EVERY=1` (`make replay`) at every byte. The servers' versions are
-those in that script.
+at every 31st byte, or with `EVERY=1` (`make replay`, which `.ci/run` runs too) at every byte. The
+servers' versions are those in that script.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.support.conversing import text_of
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, scripted
 from tests.support.openai.talk import Talk, talking
 
-EVERY = int(os.environ.get("EVERY", "7"))
+EVERY = int(os.environ.get("EVERY", "31"))
 RECORDED = Path(__file__).parent / "recorded"
 
 
