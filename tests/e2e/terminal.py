@@ -24,11 +24,14 @@ def spawned(
     *arguments: str,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    timeout: float = 20,
+    timeout: float = 60,
     size: tuple[int, int] = (24, 80),
     codec_errors: str = "strict",
 ) -> "pexpect.spawn[str]":
-    """Start `callboard` on a pseudo-terminal with this many rows and columns."""
+    """Start `callboard` on a pseudo-terminal with this many rows and columns.
+
+    timeout: seconds to wait for what is expected; it only ends a test that hangs.
+    """
     own = {name: value for name, value in env.items() if os.environ.get(name) != value}
     kind = Spawned if may_copy(own) and not BOUND else pexpect.spawn
     program, *rest = command(*arguments)

@@ -210,8 +210,7 @@ def on_a_terminal(folder: Path, url: str, *arguments: str) -> Iterator["pexpect.
     settings = environment(folder, CALLBOARD_TOKEN="x" * 43)
     settings |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
     child = spawned(
-        *arguments, "--url", url, cwd=folder, env=settings, timeout=30, size=SIZE,
-        codec_errors="replace",
+        *arguments, "--url", url, cwd=folder, env=settings, size=SIZE, codec_errors="replace",
     )  # fmt: skip
     try:
         yield child
@@ -342,7 +341,7 @@ def test_the_commands_of_a_chat(tmp_path: Path) -> None:
 def run_on_a_terminal(folder: Path, *arguments: str, **settings: str) -> str:
     """Run a command that needs no service and return its output."""
     env = environment(folder, **settings)
-    child = spawned(*arguments, cwd=folder, env=env, timeout=30, size=SIZE)
+    child = spawned(*arguments, cwd=folder, env=env, size=SIZE)
     try:
         child.expect(pexpect.EOF)
         assert isinstance(child.before, str)

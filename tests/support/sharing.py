@@ -18,10 +18,10 @@ file share agents."""
 
 FIRST: Final = (
     "tests/e2e/opencode/test_child.py",
-    "tests/e2e/opencode/",
-    "tests/e2e/acp/test_opencode_agent.py",
     "tests/extend/test_docs.py",
+    "tests/e2e/acp/test_opencode_agent.py",
     "tests/agents/",
+    "tests/e2e/opencode/",
     "tests/extend/test_new.py",
     "tests/e2e/test_process.py",
     "tests/e2e/",

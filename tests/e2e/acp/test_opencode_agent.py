@@ -15,6 +15,9 @@ from tests.support.peers.opencode_server import PROGRAM
 from tests.support.peers.scripted_llm import ScriptedLLM, call, fail, say, script, think, wait
 from tests.support.peers.talk import answer, history, until
 
+# An agent takes seconds to start, and some tests start two; it only ends a test that hangs.
+pytestmark = pytest.mark.timeout(180)
+
 
 def bash(command: str) -> Any:
     return call("bash", command=command, description="d")

@@ -21,6 +21,9 @@ from tests.support.peers.scripted_llm import ScriptedLLM, say, script, wait
 from tests.support.peers.stubborn_tool import no_tool_outlives
 from tests.support.peers.talk import history, listed, until
 
+# The server takes seconds to start, and some tests start two; it only ends a test that hangs.
+pytestmark = pytest.mark.timeout(180)
+
 
 def supervising(llm: ScriptedLLM, tmp_path: Path) -> AbstractContextManager[ServiceProcess]:
     """Run a service that starts the server itself, in the folders of the test."""
