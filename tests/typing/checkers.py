@@ -56,7 +56,8 @@ def lines_of(printed: str, pattern: str) -> Places:
 
 def mypy(folder: Path, site: Path) -> Places:
     """Run mypy, with strict settings."""
-    command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", folder / ".mypy", ".")
+    cache = site.parent / "mypy"  # of the package, and of what that uses
+    command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, ".")
     printed = run(folder, *command, MYPYPATH=str(site))
     return lines_of(printed, r"^(?P<file>[^:]+):(?P<line>\d+): error:")
 
