@@ -6,6 +6,9 @@ ARGS ?=
 # Number of processes that run the tests in parallel.
 JOBS ?= 3
 
+# Containers often set it. Each worker of the tests, and each program that a test starts, would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Build output, never committed.
 BUILD := .build
