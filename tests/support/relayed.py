@@ -37,8 +37,16 @@ async def beginning(exchange: Exchange) -> None:
     await exchange.gone.wait()
 
 
+def _read(handler: ResponseHandler, data: bytes) -> None:
+    """Give data to whatever protocol the connection has, as its transport does."""
+    assert handler.transport is not None
+    protocol = handler.transport.get_protocol()
+    assert isinstance(protocol, asyncio.Protocol)
+    protocol.data_received(data)
+
+
 class Relayed:
-    """Begins replies over real HTTP, and then feeds their bytes to aiohttp's protocols."""
+    """Begins replies over real HTTP, and then feeds their bytes to the connections' protocols."""
 
     def __init__(self, fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
         self._fed = fed
@@ -74,11 +82,11 @@ class Relayed:
     async def pass_on(self, data: bytes = TOKEN) -> None:
         """Feed this to each reply, as if it had been read from its socket; then one turn."""
         for handler in self._made:
-            handler.data_received(data)
+            _read(handler, data)
         await asyncio.sleep(0)
 
     async def end(self) -> list[ServerMessage]:
         """End all replies, and return the answers that came with it."""
         for handler in self._made:
-            handler.data_received(END)
+            _read(handler, END)
         return await self._fed.finish(len(self._made))

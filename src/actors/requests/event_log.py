@@ -78,15 +78,16 @@ class EventLog(Generic[E]):
 
     # -- the writer --------------------------------------------------------------------------
 
-    def append(self, event: E, position: int, size: int) -> None:
+    def append(self, event: E, position: int, size: int) -> bool:
         """Append an event of `size` bytes and wake the readers that wait.
 
-        Raises ValueError if the position is not higher than the last one.
+        Returns whether the writer may go on: False while `is_ahead` is true. Raises ValueError if
+        the position is not higher than the last one.
         """
         if position <= self.last:
             raise ValueError(f"position {position} does not follow {self.last}")
         if self.closed:
-            return
+            return True
         self._kept.append((position, size, event))
         self._bytes += size
         self.unread += size
@@ -98,6 +99,7 @@ class EventLog(Generic[E]):
                 reader.take_appended(event)
         if self._waiting:
             self._wake()
+        return self.unread < WINDOW and bool(self._readers)
 
     def pin(self, after: int | None) -> None:
         """Keep every event after this position, whatever its size; None: no longer."""

@@ -10,7 +10,7 @@ from actors.protocol.effects import Limit
 from actors.protocol.encoding import Encode, EncodeStream
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Completed, Frame, Message
-from actors.protocol.gathering import Gathering
+from actors.protocol.gathering import SEVERAL, Gathering
 from actors.protocol.limits import SessionLimits
 from actors.protocol.memory import Budget
 from actors.requests.registry import Registry
@@ -43,13 +43,15 @@ class Outbox:
             return []
         output = session.machine.output
         queue = output.queue
-        if now is not None and not queue.urgent:
+        replay = output.replay
+        if queue.sequence - replay.last >= SEVERAL and now is not None and not queue.urgent:
             if self._gathering is None:
                 self._gathering = Gathering()
             if self._gathering.goes_on(output, now):
                 connection.wake()
                 return []
-        frames = output.take(at_most)
+        frames = queue.take(at_most, replay)  # `Output.take` inlined
+        output.flow.note_taken()
         if queue.more:
             connection.wake()
         if output.flow.awaited:

@@ -15,6 +15,9 @@ BARE: Final = "bare"
 """The kind of an event that is JSON without a field name; some servers report errors this way."""
 
 _DATA: Final = b"data: "
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+"""Numbers, because looking for a `bytes` first raises and drops a TypeError within CPython."""
 _LINE_END: Final = re.compile(rb"[\r\n]")
 
 
@@ -24,9 +27,9 @@ def single(piece: bytes) -> bytes | None:
     Returns None for any other. Only for a piece before which everything has been taken. A part of
     `EventReader.next`, repeated for the hot path.
     """
-    if piece.startswith(_DATA) and piece.find(b"\n") == len(piece) - 2 and piece[-1] == 0x0A:
+    if piece.startswith(_DATA) and piece.find(b"\n") == len(piece) - 2 and piece[-1] == _LF:
         data = piece[len(_DATA) : -2]
-        return None if b"\r" in data else data
+        return None if _CR in data else data
     return None
 
 
@@ -91,7 +94,7 @@ class EventReader:
         if end < 0:
             return None
         data = bytes(buffer[start + len(_DATA) : end])
-        if b"\n" in data or b"\r" in data:
+        if _LF in data or _CR in data:
             return None
         self._start = self._scanned = end + 2
         return data

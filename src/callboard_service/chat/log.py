@@ -141,12 +141,16 @@ class ConversationLog:
         tokens = Tokens(position, turn_id, kind, texts)
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
 
-    def add_token(self, turn_id: str, token: Token, texts: tuple[str], size: int) -> None:
-        """Append one token with `size` bytes of text, as `add_tokens` does."""
+    def add_token(self, turn_id: str, token: Token, texts: tuple[str], size: int) -> bool:
+        """Append one token with `size` bytes of text, as `add_tokens` does.
+
+        Returns whether the turn may go on, as `EventLog.append` does.
+        """
         position = self._positions.next()
         tokens = Tokens(position, turn_id, type(token), texts, token)
-        self.events.append(tokens, position, size + EVENT_BYTES)
+        goes_on = self.events.append(tokens, position, size + EVENT_BYTES)
         tokens.message = None
+        return goes_on
 
     def pin(self, after: int | None) -> None:
         """Keep every event after this position, whatever its size; None: no longer."""

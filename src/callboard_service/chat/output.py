@@ -131,18 +131,18 @@ class TurnOutput:
 
     def _put(self, event: ReplyEvent) -> bool:
         """Pass a token on; return whether the turn may go on at once. Raises Failure."""
-        token = cast("Token", event)
-        log = self._log
-        if not self.over:  # as `_add_tokens` does
-            kind, text = type(token), token.text
-            size = self.record.add_token(text, reasoning=kind is ReasoningToken)
-            texts = (text,)
-            log.add_token(self._turn_id, token, texts, size)
-            pieces = self._pieces
-            if not pieces:
-                self._unstored.add(self)
-            pieces.append((kind, texts))
-        return self._detached or not log.events.is_ahead()
+        token: Token = event  # type: ignore[assignment]  # a push stops at all others: `_NO_TOKENS`
+        if self.over:
+            return not self._must_wait
+        kind, text = type(token), token.text
+        size = self.record.add_token(text, reasoning=kind is ReasoningToken)
+        texts = (text,)
+        goes_on = self._log.add_token(self._turn_id, token, texts, size)
+        pieces = self._pieces
+        if not pieces:
+            self._unstored.add(self)
+        pieces.append((kind, texts))
+        return goes_on or self._detached
 
     @property
     def _must_wait(self) -> bool:

@@ -154,12 +154,13 @@ class Answer:
         loop = asyncio.get_running_loop()
         now, events = loop.time, self._events
         heard, waiter = now(), loop.create_future()
+        idle = self._judged and events.is_idle
 
         def received(data: bytes) -> None:
-            nonlocal heard
+            nonlocal heard, idle
             heard = now()
             try:
-                plain = single(data) if self._judged and events.is_idle else None
+                plain = single(data) if idle else None
                 if plain is not None and (text := token_in(plain)):  # nearly always
                     self.parsed += 1
                     if took_text(text):
@@ -167,6 +168,7 @@ class Answer:
                 else:
                     self._take(data)
                     if took():
+                        idle = self._judged and events.is_idle
                         return
             except BaseException as error:  # noqa: BLE001 - raised again below
                 stop(error)
@@ -184,7 +186,7 @@ class Answer:
 
         with (
             _deadline(lambda: min(heard + silence(), until()), stop),
-            tapped.tapped(content, tapped.Tap(received, stop)),
+            tapped.tapped(content, tapped.Tap(received, stop), self._response.connection),
         ):
             await waiter
 

@@ -133,7 +133,7 @@ async def test_a_closed_log_ends_its_readers_after_the_last_event() -> None:
     assert await early.next() == [1, 2]
     with pytest.raises(LogClosed):
         await early.next()
-    log.append(3, 3, 10)
+    assert log.append(3, 3, 10)  # nobody is to wait for a reader any more
     assert (log.end, log.last) == (2, 2)
 
 
@@ -162,9 +162,9 @@ async def test_the_writer_waits_for_its_fastest_reader_only() -> None:
 async def test_the_writer_goes_on_within_the_window() -> None:
     log: EventLog[int] = EventLog(100 * WINDOW)
     reader = log.reader(0)
-    log.append(1, 1, WINDOW - 1)
+    assert log.append(1, 1, WINDOW - 1)
     assert not log.is_ahead()
-    log.append(2, 2, 1)
+    assert not log.append(2, 2, 1)
     assert log.is_ahead()
     assert await reader.next(1) == [1]
     assert log.is_ahead()

@@ -30,6 +30,8 @@ class Protocol:
 class Response:
     """The part of an aiohttp response that `Answer` uses."""
 
+    connection = None
+
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.content = StreamReader(Protocol(), 2**16, loop=loop)  # type: ignore[arg-type]  # all it uses
