@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Collection
 from typing import TypeVar
 
-from actors import Burst, Message, PushSource
+from actors import Burst, Message, PushSource, Shared
 
 E = TypeVar("E", bound=Message)
 
@@ -14,8 +14,8 @@ async def pulled(
     """Yield what the source passes on, and what it returns; it waits while nobody pulls."""
     passed: list[E] = []
 
-    def take(answer: E) -> bool:
-        passed.append(answer)
+    def take(answer: E | Shared[E]) -> bool:
+        passed.append(answer.message if isinstance(answer, Shared) else answer)
         return False
 
     while True:

@@ -200,13 +200,18 @@ class Shared(Generic[Rep_co]):
     The message must not be changed afterwards. kind: its type.
     """
 
-    __slots__ = ("encoded", "message")
+    __slots__ = ("_message", "encoded")
 
     kind: ClassVar[type[Message]]
 
     def __init__(self, message: Rep_co) -> None:
-        self.message: Rep_co = message
+        self._message: Rep_co = message
         self.encoded: bytes = message.SerializeToString()
+
+    @property
+    def message(self) -> Rep_co:
+        """The message itself."""
+        return self._message
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - the name that protobuf uses
         """Return the encoded message."""
@@ -254,7 +259,7 @@ class PushSource(ABC, Generic[Rep_co]):
 
     @abstractmethod
     async def push(
-        self, take: Callable[[Rep_co], bool], until: Collection[type]
+        self, take: Callable[[Rep_co | Shared[Rep_co]], bool], until: Collection[type]
     ) -> "Rep_co | Burst[Rep_co] | None":
         """Call `take` with each answer as it arrives, until `take` returns False.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from actors import Burst, ChildSpec, Log, PushSource
+from actors import Burst, ChildSpec, Log, PushSource, Shared
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -38,6 +38,7 @@ __all__ = [
     "ChatBackend",
     "Health",
     "Prompt",
+    "Pushed",
     "ReplyEvent",
     "TellChange",
     "TurnEvent",
@@ -57,6 +58,9 @@ TurnEvent: TypeAlias = (
 """Every event of a turn but its tokens, its state and its end."""
 
 ReplyEvent: TypeAlias = ChatToken | ReasoningToken | TurnEvent | ChatCompleted
+
+Pushed: TypeAlias = ReplyEvent | Shared[ReplyEvent]
+"""What a PushSource of reply events passes on; as `Shared`, only a TextToken."""
 
 Reply: TypeAlias = ReplyEvent | Burst[ReplyEvent] | PushSource[ReplyEvent]
 """What a backend yields of a reply. A Burst holds only tokens."""

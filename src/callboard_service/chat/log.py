@@ -16,6 +16,7 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
 )
 from callboard_service.backends.base import TurnEvent
+from callboard_service.backends.token_text import TextToken
 from callboard_service.chat.record import EVENT_BYTES, as_event
 
 KEPT_BYTES: Final = 1024 * 1024
@@ -24,6 +25,7 @@ KEPT_BYTES: Final = 1024 * 1024
 COUNTER_BITS: Final = 40
 
 Token: TypeAlias = ChatToken | ReasoningToken
+PushedToken: TypeAlias = Token | TextToken
 
 
 class Positions:
@@ -81,13 +83,13 @@ class Tokens(LogEvent):
         turn_id: str,
         kind: type[Token],
         texts: Sequence[str],
-        message: Token | None = None,
+        message: PushedToken | None = None,
     ) -> None:
         self.position = position
         self.turn_id = turn_id
         self.kind: type[Token] = kind
         self.texts: Sequence[str] = texts
-        self.message: Token | None = message
+        self.message: PushedToken | None = message
 
 
 class Single(LogEvent):
@@ -141,13 +143,15 @@ class ConversationLog:
         tokens = Tokens(position, turn_id, kind, texts)
         self.events.append(tokens, position, size + EVENT_BYTES * len(texts))
 
-    def add_token(self, turn_id: str, token: Token, texts: tuple[str], size: int) -> bool:
+    def add_token(
+        self, turn_id: str, kind: type[Token], token: PushedToken, texts: tuple[str], size: int
+    ) -> bool:
         """Append one token with `size` bytes of text, as `add_tokens` does.
 
         Returns whether the turn may go on, as `EventLog.append` does.
         """
         position = self._positions.next()
-        tokens = Tokens(position, turn_id, type(token), texts, token)
+        tokens = Tokens(position, turn_id, kind, texts, token)
         goes_on = self.events.append(tokens, position, size + EVENT_BYTES)
         tokens.message = None
         return goes_on

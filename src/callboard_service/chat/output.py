@@ -23,9 +23,10 @@ from callboard.v1.chat_pb2 import (
     ToolCallEvent,
     ToolResultEvent,
 )
-from callboard_service.backends.base import Reply, ReplyEvent
+from callboard_service.backends.base import Pushed, Reply, ReplyEvent
 from callboard_service.backends.journal import TurnJournal
-from callboard_service.chat.log import ConversationLog, Token
+from callboard_service.backends.token_text import TextToken
+from callboard_service.chat.log import ConversationLog, PushedToken, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
 from callboard_service.store.turn_store import TurnOutputPieces
 from callboard_service.store.turns import KeptTurn
@@ -129,15 +130,16 @@ class TurnOutput:
             elif self._must_wait:
                 await self._log.events.wanted()
 
-    def _put(self, event: ReplyEvent) -> bool:
+    def _put(self, event: Pushed) -> bool:
         """Pass a token on; return whether the turn may go on at once. Raises Failure."""
-        token: Token = event  # type: ignore[assignment]  # a push stops at all others: `_NO_TOKENS`
+        token: PushedToken = event  # type: ignore[assignment]  # a push stops at others: `_NO_TOKENS`
         if self.over:
             return not self._must_wait
-        kind, text = type(token), token.text
+        text = token.text
+        kind = ChatToken if isinstance(token, TextToken) else type(token)
         size = self.record.add_token(text, reasoning=kind is ReasoningToken)
         texts = (text,)
-        goes_on = self._log.add_token(self._turn_id, token, texts, size)
+        goes_on = self._log.add_token(self._turn_id, kind, token, texts, size)
         pieces = self._pieces
         if not pieces:
             self._unstored.add(self)

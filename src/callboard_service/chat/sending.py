@@ -20,6 +20,7 @@ from actors import (
     Opens,
     PushSource,
     Relay,
+    Shared,
     StreamActor,
     Texts,
     Timer,
@@ -272,12 +273,12 @@ class TurnEvents(PushSource[SendEvent]):
         self._reader = reader
         self._turn_id = turn_id
         self._shown = shown
-        self._take: Callable[[SendEvent], bool] = _nothing
+        self._take: Callable[[SendEvent | Shared[SendEvent]], bool] = _nothing
         self._until: Collection[type] = ()
         self._kept: SendEvent | Burst[SendEvent] | None = None
 
     async def push(
-        self, take: Callable[[SendEvent], bool], until: Collection[type]
+        self, take: Callable[[SendEvent | Shared[SendEvent]], bool], until: Collection[type]
     ) -> SendEvent | Burst[SendEvent] | None:
         """See PushSource. Raises Failure: the turn's, or why it is cut."""
         self._take, self._until, self._kept = take, until, None
@@ -311,7 +312,7 @@ class TurnEvents(PushSource[SendEvent]):
         return self._take(shown)
 
 
-def _nothing(event: SendEvent) -> bool:
+def _nothing(event: SendEvent | Shared[SendEvent]) -> bool:
     raise AssertionError(event)
 
 

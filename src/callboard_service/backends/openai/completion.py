@@ -87,8 +87,8 @@ class Completion:
         Raises Refused for an error or if a limit is exceeded.
         """
         if isinstance(chunk, str):
-            token = self.take_text(chunk)
-            return [] if token is None else [token]
+            text = self.take_text(chunk)
+            return [ChatToken(text=text)] if text else []
         if (error := error_in(chunk)) is not None:
             raise self._refusals.of_error(error)
         self._count(chunk.get("usage"))
@@ -109,8 +109,8 @@ class Completion:
             self._end_with(reason, with_content=self.said != said)
         return events
 
-    def take_text(self, text: str) -> ChatToken | None:
-        """Return the token of a chunk that is nothing but text; None if half a character is left.
+    def take_text(self, text: str) -> str:
+        """Return the token of a chunk that is nothing but text; empty if half a character is left.
 
         Raises Refused if the reply becomes too long.
         """
@@ -118,13 +118,13 @@ class Completion:
         if joined.half or not text.isascii():
             text = joined.add(text)
             if not text:
-                return None
+                return ""
         else:  # what `add` would do
             joined.bytes += len(text)
         if joined.bytes > MAX_TEXT:
             raise self._refusals.too_long("reply", MAX_TEXT)
         self.said += 1
-        return ChatToken(text=text)
+        return text
 
     def _take_delta(self, delta: Chunk) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from actors import Burst, PushSource
-from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.base import Pushed, ReplyEvent
 from callboard_service.backends.batches import LARGEST, together
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.completion import Chunk, Completion
 from callboard_service.backends.openai.refusals import Refusals, Refused
+from callboard_service.backends.token_text import TextToken
 
 if TYPE_CHECKING:
     from callboard_service.backends.openai.api import OpenAITimeouts
@@ -35,14 +36,14 @@ class ReplyStream(PushSource[ReplyEvent]):
         self._said, self._since = completion.said, self._now()
         self._items: deque[ReplyEvent | Burst[ReplyEvent]] = deque()
         self._refused: Refused | None = None
-        self._take: Callable[[ReplyEvent], bool] = _nothing
+        self._take: Callable[[Pushed], bool] = _nothing
         self._until: Collection[type] = ()
         self._kept: ReplyEvent | Burst[ReplyEvent] | None = None
         self._enough = False
         """Set once this call of `push` is to return."""
 
     async def push(
-        self, take: Callable[[ReplyEvent], bool], until: Collection[type]
+        self, take: Callable[[Pushed], bool], until: Collection[type]
     ) -> ReplyEvent | Burst[ReplyEvent] | None:
         """Pass tokens to `take` as they are read; see PushSource. Raises Refused."""
         self._take, self._until, self._kept, self._enough = take, until, None, False
@@ -58,9 +59,10 @@ class ReplyStream(PushSource[ReplyEvent]):
 
         Everything before it has been passed on. Raises Refused.
         """
-        token = self._completion.take_text(text)
-        self._said, self._since = self._completion.said, self._now()
-        if token is None or self._take(token):
+        completion = self._completion
+        text = completion.take_text(text)
+        self._said, self._since = completion.said, self._now()
+        if not text or self._take(TextToken(text)):
             return True
         self._enough = True
         return False
@@ -133,5 +135,5 @@ class ReplyStream(PushSource[ReplyEvent]):
             raise self._refusals.empty()
 
 
-def _nothing(event: ReplyEvent) -> bool:
+def _nothing(event: Pushed) -> bool:
     raise AssertionError(event)

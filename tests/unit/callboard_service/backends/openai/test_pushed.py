@@ -5,10 +5,11 @@ import json
 
 from aiohttp import StreamReader
 
-from actors import Burst
+from actors import Burst, Message
+from actors.protocol.frames import message_of
 from actors.testing import settle
 from callboard.v1.chat_pb2 import ChatToken
-from callboard_service.backends.base import ReplyEvent
+from callboard_service.backends.base import Pushed
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.api import OpenAITimeouts
 from callboard_service.backends.openai.completion import Completion
@@ -58,10 +59,10 @@ async def begun() -> tuple[ReplyStream, StreamReader]:
 
 async def test_tokens_read_together_are_returned_before_the_next_is_passed_on() -> None:
     stream, content = await begun()
-    taken: list[ReplyEvent] = []
+    taken: list[Message] = []
 
-    def take(event: ReplyEvent) -> bool:
-        taken.append(event)
+    def take(event: Pushed) -> bool:
+        taken.append(message_of(event))
         return True
 
     pushing = asyncio.ensure_future(stream.push(take, ()))
@@ -81,10 +82,10 @@ async def test_tokens_read_together_are_returned_before_the_next_is_passed_on() 
 
 async def test_nothing_is_passed_on_after_enough() -> None:
     stream, content = await begun()
-    taken: list[ReplyEvent] = []
+    taken: list[Message] = []
 
-    def take(event: ReplyEvent) -> bool:
-        taken.append(event)
+    def take(event: Pushed) -> bool:
+        taken.append(message_of(event))
         return False
 
     pushing = asyncio.ensure_future(stream.push(take, ()))
