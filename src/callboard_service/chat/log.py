@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
+import msgspec
+
 from actors import EventLog, EventReader, Shared, shared
 from callboard.v1.chat_pb2 import (
     ChatCompleted,
@@ -58,53 +60,38 @@ LogPayload: TypeAlias = (
 )
 
 
-class LogEvent:
-    """An event in the log. turn_id: empty for an event of the conversation itself."""
+class LogEvent(msgspec.Struct, gc=False):
+    """An event in the log. turn_id: empty for an event of the conversation itself.
 
-    __slots__ = ("position", "turn_id")
+    No event refers back to what holds it. So the garbage collector need not visit the events, of
+    which a busy log keeps tens of thousands.
+    """
 
-    def __init__(self, position: int, turn_id: str) -> None:
-        self.position: int = position
-        self.turn_id: str = turn_id
+    position: int
+    turn_id: str
 
 
-class Tokens(LogEvent):
+class Tokens(LogEvent, gc=False):
     """Neighbouring tokens of one turn, with consecutive positions that end at the event's own.
 
     message: that of a single token, while it is being appended: for later readers, the text is
     enough.
     """
 
-    __slots__ = ("kind", "message", "texts")
-
-    def __init__(
-        self,
-        position: int,
-        turn_id: str,
-        kind: type[Token],
-        texts: Sequence[str],
-        message: PushedToken | None = None,
-    ) -> None:
-        self.position = position
-        self.turn_id = turn_id
-        self.kind: type[Token] = kind
-        self.texts: Sequence[str] = texts
-        self.message: PushedToken | None = message
+    kind: type[Token]
+    texts: Sequence[str]
+    message: PushedToken | None = None
 
 
-class Single(LogEvent):
+class Single(LogEvent, gc=False):
     """An event that is a message of the contract.
 
     text: the user's message, with the first TurnInfo of a turn. It is the turn's own object: a
     TurnInfo with the message would be a copy of it for as long as the turn is open.
     """
 
-    __slots__ = ("payload", "text")
-
-    def __init__(self, position: int, turn_id: str, payload: LogPayload, text: str = "") -> None:
-        super().__init__(position, turn_id)
-        self.payload: LogPayload = payload
-        self.text: str = text
+    payload: LogPayload
+    text: str = ""
 
 
 class ConversationLog:

@@ -39,7 +39,7 @@ _NO_TOKENS: Final = frozenset(get_args(ReplyEvent)) - _TOKENS
 
 _STORED_FIRST: Final = (ToolCallEvent, ToolResultEvent, AskEvent, AskClosed)
 
-Piece: TypeAlias = tuple[type[Token], Sequence[str]] | HistoryEntry | int
+Piece: TypeAlias = Text | HistoryEntry | int
 """Output that is not stored yet: tokens, an entry, or the bytes of text that a discard leaves."""
 
 
@@ -137,13 +137,14 @@ class TurnOutput:
             return not self._must_wait
         text = token.text
         kind = ChatToken if isinstance(token, TextToken) else type(token)
-        size = self.record.add_token(text, reasoning=kind is ReasoningToken)
-        texts = (text,)
-        goes_on = self._log.add_token(self._turn_id, kind, token, texts, size)
-        pieces = self._pieces
-        if not pieces:
-            self._unstored.add(self)
-        pieces.append((kind, texts))
+        reasoning = kind is ReasoningToken
+        size = self.record.add_token(text, reasoning=reasoning)
+        goes_on = self._log.add_token(self._turn_id, kind, token, (text,), size)
+        last = self._pieces[-1] if self._pieces else None
+        if type(last) is Text and last.reasoning is reasoning:  # nearly always
+            last.pieces.append(text)
+        else:
+            self._text_to_store(reasoning=reasoning).pieces.append(text)
         return goes_on or self._detached
 
     @property
@@ -168,14 +169,24 @@ class TurnOutput:
         pieces, self._pieces = self._pieces, []
         if not pieces:
             return None
-        return TurnOutputPieces(self._conversation_id, self._turn_id, list(_joined(pieces)))
+        entries = [piece.entry() if isinstance(piece, Text) else piece for piece in pieces]
+        return TurnOutputPieces(self._conversation_id, self._turn_id, entries)
 
     def _add_tokens(self, kind: type[Token], texts: Sequence[str]) -> None:
         if self.over:
             return
         size = self.record.add_tokens(texts, reasoning=kind is ReasoningToken)
         self._log.add_tokens(self._turn_id, kind, texts, size)
-        self._store_soon((kind, texts))
+        self._text_to_store(reasoning=kind is ReasoningToken).pieces += texts
+
+    def _text_to_store(self, *, reasoning: bool) -> Text:
+        """Return the Text to which the next tokens of one kind are added, to be stored soon."""
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, Text) and last.reasoning is reasoning:
+            return last
+        text = Text(reasoning=reasoning)
+        self._store_soon(text)
+        return text
 
     def _store_soon(self, piece: Piece) -> None:
         if not self._pieces:
@@ -243,25 +254,3 @@ def _batches(answers: Iterable[ReplyEvent]) -> Iterator[tuple[type[Token], Seque
         for kind, run in groupby(tokens, type):
             assert issubclass(kind, ChatToken | ReasoningToken), "a Burst holds only tokens"
             yield kind, [token.text for token in cast("Iterator[Token]", run)]
-
-
-def _joined(pieces: Sequence[Piece]) -> Iterator[HistoryEntry | int]:
-    """Yield the pieces with neighbouring tokens of one kind joined to an entry."""
-    text: Text | None = None
-    for piece in pieces:
-        match piece:
-            case tuple():
-                kind, texts = piece
-                reasoning = kind is ReasoningToken
-                if text is None or text.reasoning is not reasoning:
-                    if text is not None:
-                        yield text.entry()
-                    text = Text(reasoning=reasoning)
-                text.pieces += texts
-            case _:
-                if text is not None:
-                    yield text.entry()
-                    text = None
-                yield piece
-    if text is not None:
-        yield text.entry()
