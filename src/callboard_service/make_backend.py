@@ -76,6 +76,7 @@ def _agent(settings: Settings) -> AgentCommand:
         settings.acp_environment,
         settings.acp_mode or "",
         settings.acp_files,
+        terminals=settings.acp_terminals == "yes",
     )
 
 

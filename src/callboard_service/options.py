@@ -20,6 +20,7 @@ HEADINGS: Final = {
         "acp_directory",
         "acp_environment",
         "acp_files",
+        "acp_terminals",
         "acp_mode",
         "acp_max_processes",
     ),

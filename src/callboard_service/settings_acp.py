@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -27,6 +27,11 @@ class AcpSettings(BaseSettings):
         None,
         description="Folder whose files the agent reads and writes through the service, which asks "
         "before it writes; default: the agent does this by itself.",
+    )
+    acp_terminals: Literal["no", "yes"] = Field(
+        "no",
+        description="Whether the service runs the agent's commands, in the conversation's folder, "
+        "and asks before each; default: the agent does this by itself.",
     )
     acp_mode: str | None = Field(
         None, description="Mode of the agent's sessions, such as plan; default: the agent's own."

@@ -98,6 +98,17 @@ def request(method: str, **params: Any) -> Step:
     return {"request": method, "params": params}
 
 
+def terminal(method: str, number: int = 1, /, **more: Any) -> Step:
+    """Send a request about the terminal that the agent got as its first, second, ... one."""
+    return request(f"terminal/{method}", terminalId=f"@terminal-{number}", **more)
+
+
+def shows_terminal(call_id: str, number: int = 1, /, **more: Any) -> Step:
+    """Send a tool_call that shows a terminal."""
+    content = [{"type": "terminal", "terminalId": f"@terminal-{number}"}]
+    return tool(call_id, title="run", content=content, **more)
+
+
 def notify(method: str, **params: Any) -> Step:
     """Send a notification."""
     return {"notify": method, "params": params}
@@ -159,11 +170,14 @@ class ScriptedAgent:
         self._asked: Any = None
         self._last_id = -1
         self._dropped = False
+        self._terminals: list[str] = []
 
     def receive(self, message: Message) -> None:
         """Take a message."""
         self.received.append(message)
         if "method" not in message:
+            if terminal := (message.get("result") or {}).get("terminalId"):
+                self._terminals.append(terminal)
             if message.get("id") == self._asked:
                 self._asked = None
                 self.go()
@@ -259,6 +273,8 @@ class ScriptedAgent:
 
     def _do(self, step: Step) -> None:
         """Carry out one step."""
+        for number, terminal in enumerate(self._terminals, 1):
+            step = json.loads(json.dumps(step).replace(f"@terminal-{number}", terminal))
         match step:
             case {"update": said}:
                 self._updates([said])

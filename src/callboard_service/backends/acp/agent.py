@@ -5,22 +5,23 @@ what it sends outside of a turn is no answer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from actors import Code, Failure, Log
 from callboard.v1.chat_pb2 import ChatNotice, CommandList, SessionOption, UsageEvent
 from callboard_service.backends.acp.client_files import ClientFiles
+from callboard_service.backends.acp.client_terminals import ClientTerminals
 from callboard_service.backends.acp.commands import commands_of
 from callboard_service.backends.acp.connection import Answer, Connection, Refused, StartProcess
-from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
 from callboard_service.backends.acp.ending import Ending
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
 from callboard_service.backends.acp.known import KnownAgent, Quirk
+from callboard_service.backends.acp.listener import Listener
 from callboard_service.backends.acp.options import Options
-from callboard_service.backends.acp.permissions import CANCELLED, Settlement
+from callboard_service.backends.acp.permissions import Settlement
 from callboard_service.backends.acp.quirks import quirks_of
 from callboard_service.backends.acp.running import RunningTurn
 from callboard_service.backends.acp.serving import Serving
@@ -35,7 +36,7 @@ from callboard_service.backends.acp.sessions import (
 )
 from callboard_service.backends.acp.timeouts import AcpTimeouts
 from callboard_service.backends.acp.titles import title_of
-from callboard_service.backends.acp.turn import ELICIT, Turn, late_usage
+from callboard_service.backends.acp.turn import CANCELLATIONS, Turn, late_usage
 from callboard_service.backends.base import Prompt, ReplyEvent
 from callboard_service.backends.fields import Table, table, text
 
@@ -43,29 +44,16 @@ NEVER_ASKS: Final = "This agent runs commands without asking."
 FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conversation."
 TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
 
-CANCELLATIONS: Final = {"session/request_permission": CANCELLED, ELICIT: NOT_ANSWERED}
-"""The requests of an agent that are served, and the answer to each if there is no other."""
-
 NO_SESSION: Final = AgentSession("", continued=False, state={})
 GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
-
-
-class Listener(Protocol):
-    """What is told of the changes that an agent makes by itself."""
-
-    def titled(self, title: str) -> None:
-        """Take the title that the agent gives to the conversation."""
-
-    def changed(self, changes: Mapping[str, tuple[str, str]]) -> None:
-        """Take the values before and after, by option; there may be none, but other choices."""
 
 
 class Agent:
     """An agent. It serves turns one after the other from `open` to `close`.
 
     start: starts its process. identify: returns what is known about an agent that gives itself a
-    name; None if nothing is. listener: is told of changes; None: nobody is. files: those that it
-    uses through the service; None: it uses files by itself.
+    name; None if nothing is. listener: is told of changes; None: nobody is. files, terminals: those
+    that it uses through the service; None: it uses its own.
     """
 
     def __init__(
@@ -76,13 +64,14 @@ class Agent:
         timeouts: AcpTimeouts,
         listener: Listener | None = None,
         files: ClientFiles | None = None,
+        terminals: ClientTerminals | None = None,
     ) -> None:
         self.options = Options()
         """Those of its session."""
         self.notices: list[str] = []
         """What the next reply begins with, for a person."""
         self.lent = False
-        """Whether the model is that of one message; other options may differ then, too."""
+        """Whether the model is that of one message; other options may differ then."""
         self.untold = False
         """Whether it is to be given the text of the earlier messages."""
         self.commands: CommandList | None = None
@@ -94,7 +83,9 @@ class Agent:
         self._timeouts = timeouts
         self._listener = listener
         self._connection = Connection(self)
-        self._serving = Serving(self._connection, files, lambda: self._turn)
+        self._serving = Serving(
+            self._connection, files, terminals, lambda: self.session_id, lambda: self._turn
+        )
         self._info = AgentInfo("", "", {}, [])
         self._session = NO_SESSION
         self._turn: RunningTurn | None = None
@@ -147,8 +138,9 @@ class Agent:
         try:
             await self.introduce()
             info = self._info
-            session = await begin_session(self._connection, info, directory, known, seconds)
-            self._session = session
+            self._session = session = await begin_session(
+                self._connection, info, directory, known, seconds
+            )
             self.options.take_state(session.state)
             if mode:
                 await self.set_mode(mode)
@@ -156,8 +148,8 @@ class Agent:
             self.close_soon()
             raise
         self._usage = None  # of the history
-        recognized = self._identify(info.name)
-        if recognized is not None and recognized.asks == "no":
+        known_agent = self._identify(info.name)
+        if known_agent is not None and known_agent.asks == "no":
             self.notices.append(NEVER_ASKS)
         if begun and not session.continued:
             self.notices.append(FORGOTTEN)
@@ -166,8 +158,8 @@ class Agent:
     async def introduce(self) -> None:
         """Start the process, and ask what it is. Raises Failure."""
         await self._connection.open(self._start)
-        seconds, files = self._timeouts.start, self._serving.offered
-        self._info = await introduce(self._connection, seconds, files=files)
+        seconds = self._timeouts.start
+        self._info = await introduce(self._connection, seconds, self._serving.methods)
         self._quirks = quirks_of(self._identify(self._info.name))
 
     async def set_mode(self, mode: str) -> None:
@@ -217,7 +209,8 @@ class Agent:
             yield ChatNotice(message=notice)
         if self._usage is not None:
             yield self._usage
-        running = self._turn = RunningTurn(Turn(prompt.turn_id, self._quirks))
+        printed = self._serving.printed
+        running = self._turn = RunningTurn(Turn(prompt.turn_id, self._quirks, printed))
         answers: asyncio.Task[None] | None = None
         try:
             params = {"sessionId": self.session_id, "prompt": blocks}
@@ -292,14 +285,20 @@ class Agent:
                 self._updated(notification.params)
             case "_session/retrying" if running is not None:
                 running.put(running.turn.retrying())
-            case "$/cancel_request" if running is not None:
-                withdrawn = notification.params.get("requestId")
-                for one in running.turn.withdraw(withdrawn):
-                    if one.outcome is not None:
-                        self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
-                    running.put(list(one.events))
+            case "$/cancel_request":
+                self._withdraw(notification.params.get("requestId"))
             case _:
                 pass
+
+    def _withdraw(self, request_id: object) -> None:
+        """Take note that the agent has withdrawn a request."""
+        self._serving.withdraw(request_id)
+        running = self._turn
+        if running is not None:
+            for one in running.turn.withdraw(request_id):
+                if one.outcome is not None:
+                    self._connection.refuse(one.request_id, REQUEST_CANCELLED, "Cancelled")
+                running.put(list(one.events))
 
     def _updated(self, params: Table) -> None:
         """Take an update of the turn, or one that comes between turns."""
@@ -336,6 +335,7 @@ class Agent:
 
     def ended(self, failure: Failure) -> None:
         """Take note that the process has ended; the prompt has been answered with that."""
+        self._serving.stop()
         self._log.info("agent ended", agent=self._info.name, reason=failure.message)
 
     # -- the ends ----------------------------------------------------------------------------
@@ -343,6 +343,7 @@ class Agent:
     def _stop_soon(self, running: RunningTurn) -> None:
         """Stop a reply that nobody wants any more; the next one waits for that."""
         running.stopped = True
+        self._serving.stop()
         self._stopping = asyncio.create_task(self._stop(running))
 
     async def _stop(self, running: RunningTurn) -> None:
@@ -363,6 +364,7 @@ class Agent:
             await self.close()
         elif running.tool_left:
             self.notices.append(TOOL_LEFT)
+        await self._serving.settle()
         self._stopping = None
 
     async def close(self) -> None:
@@ -371,6 +373,7 @@ class Agent:
         A caller that is cancelled leaves the process to end by itself.
         """
         await self._ending.wait()
+        await self._serving.close()
 
     def close_soon(self, *, forget: bool = False) -> None:
         """Begin to end the process. forget: it is to delete its session first, if it can."""
@@ -382,6 +385,7 @@ class Agent:
 
     async def _farewell(self, forget: bool) -> None:
         """Cancel a prompt, and forget the session, before the process is ended."""
+        self._serving.stop()
         running = self._turn
         if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})

@@ -13,15 +13,16 @@ from weakref import WeakValueDictionary
 
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
-from callboard_service.backends.acp.agent import Agent, Listener
+from callboard_service.backends.acp.agent import Agent
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.client_files import ClientFiles
+from callboard_service.backends.acp.client_terminals import ClientTerminals
 from callboard_service.backends.acp.command import AgentCommand
 from callboard_service.backends.acp.connection import Process, StartProcess
 from callboard_service.backends.acp.deleting import Deleting
-from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.kept import KeptAgent, KeptAgents, check_directory
+from callboard_service.backends.acp.listener import Listener
 from callboard_service.backends.acp.news import News
 from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.prompts import blocks_of, check
@@ -274,20 +275,21 @@ class AcpBackend(StoredConversations):
     def _make(self, directory: Path, listener: Listener | None = None) -> Agent:
         """Make an agent that is going to work in a folder."""
         start = self._start or self._starter(directory)
-        command = self._command
+        command, terminals = self._command, None
         files = None if command.files is None else ClientFiles(command.files)
-        return Agent(start, command.identify, self._log, self._timeouts, listener, files)
+        if command.terminals:
+            terminals = ClientTerminals(directory, command.variables(), self._report)
+        return Agent(start, command.identify, self._log, self._timeouts, listener, files, terminals)
 
     def _starter(self, directory: Path) -> StartProcess:
         """Return what starts a process of the agent, which works in a directory."""
-        command, known = self._command, self._command.identify()
-        needed = () if known is None else known.variables
+        command = self._command
 
         async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> Process:
             return await GuardedProcess.start(
                 command.arguments,
                 directory,
-                agent_environment((*command.environment, *needed)),
+                command.variables(),
                 received=received,
                 ended=ended,
                 report=self._report,

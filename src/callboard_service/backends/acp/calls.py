@@ -6,7 +6,7 @@ so is what a permission says of its call. Ids are those of one turn: agents use 
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -39,6 +39,13 @@ CallEvent: TypeAlias = ToolCallEvent | ToolProgressEvent | ToolResultEvent
 MAX_PROGRESS: Final = 64 * 1024
 """Characters of a call's output that are reported while it runs."""
 
+MAX_TERMINALS: Final = 16
+"""Terminals that one call shows."""
+
+WRITES: Final = "fs/write_text_file"
+RUNS: Final = "terminal/create"
+"""The requests for which a person need not be asked twice."""
+
 MAX_TITLE: Final = 1000
 MAX_LOCATIONS: Final = 100
 
@@ -54,6 +61,9 @@ _KINDS: Final = {
     "think": ToolKind.TOOL_KIND_THINK,
     "fetch": ToolKind.TOOL_KIND_FETCH,
 }
+_NOT_MORE: Final = {"command", "description", "is_background", "run_in_background", "timeout"}
+"""Arguments of a tool that runs a command, which do not change what it does."""
+
 _PATHS: Final = ("path", "file_path", "filePath")
 """What agents call the path of a file that a tool writes."""
 
@@ -73,6 +83,8 @@ class Call:
     content: Sequence[Table] = ()
     raw_output: object = None
     terminal: str = ""
+    terminals: dict[str, str] = field(default_factory=dict)
+    """The outputs of the service's terminals that it shows, by their ids."""
     shown: str = ""
     refused: bool = False
     ended: bool = False
@@ -96,9 +108,17 @@ class Call:
         self.locations = tables(said, "locations") or self.locations
         self.given = said.get("rawInput") or self.given
         self.content = as_tables(said.get("content")) or self.content
+        self._add_terminals()
         self.raw_output = said.get("rawOutput") or self.raw_output
         if len(self.terminal) < MAX_PROGRESS * 16:
             self.terminal += terminal_output(meta)
+
+    def _add_terminals(self) -> None:
+        """Take the terminals in its content. What was shown before the first is no output."""
+        for item in self.content:
+            if text(item, "type") == "terminal" and len(self.terminals) < MAX_TERMINALS:
+                self.shown = self.shown if self.terminals else ""
+                self.terminals.setdefault(name(item, "terminalId"), "")
 
     def event(self) -> ToolCallEvent:
         """Return the call as an event."""
@@ -118,22 +138,28 @@ class Call:
         """Return the changes that the call makes, and whether they are all there."""
         return patches_of(item for item in self.content if text(item, "type") == "diff")
 
-    def writes(self) -> list[tuple[str, str]]:
-        """Return the paths and the new texts of the files that it writes, as far as it is shown.
+    def shows(self) -> list[tuple[str, ...]]:
+        """Return what a person sees of it who is asked about it: requests that it may lead to.
 
-        They are in its changes if it has any, and otherwise in what it is given.
+        Each is a method and what it is about: the path and the new text of a file, or the line that
+        a shell runs. They are in its changes if it has any, and otherwise in what it is given.
         """
         changes = [item for item in self.content if text(item, "type") == "diff"]
         if changes:
-            return [(raw_text(item, "path"), raw_text(item, "newText")) for item in changes]
+            return [(WRITES, raw_text(one, "path"), raw_text(one, "newText")) for one in changes]
         given = as_table(self.given)
-        if "content" not in given:
-            return []
-        return [(raw_text(given, key), raw_text(given, "content")) for key in _PATHS]
+        found: list[tuple[str, ...]] = []
+        if "content" in given:
+            content = raw_text(given, "content")
+            found += [(WRITES, raw_text(given, key), content) for key in _PATHS]
+        if (line := raw_text(given, "command")) and given.keys() <= _NOT_MORE:
+            found.append((RUNS, line))
+        return found
 
     def output(self) -> str:
         """Return the output so far."""
-        return text_of_content(self.content) or self.terminal
+        printed = "\n".join(filter(None, self.terminals.values()))
+        return text_of_content(self.content) or printed or self.terminal
 
     def progress(self) -> list[CallEvent]:
         """Return what the output has gained; nothing of an output that is not continued."""
@@ -155,16 +181,20 @@ class Call:
 
 
 class Calls:
-    """The calls of one turn."""
+    """The calls of one turn. printed: see `Turn`."""
 
-    def __init__(self) -> None:
+    def __init__(self, printed: Callable[[str], str] = lambda terminal_id: "") -> None:
         self._calls: dict[str, Call] = {}
         self._repeated = 0
+        self._printed = printed
+        self._showing: dict[str, Call] = {}
+        """The calls that show terminals, by the ids of these."""
 
     @property
     def open(self) -> bool:
-        """Whether a call that may run has not ended."""
-        return any(not (call.ended or call.refused) for call in self._calls.values())
+        """Whether a call that may run has not ended; those in terminals end with the reply."""
+        calls = self._calls.values()
+        return any(not (call.ended or call.refused or call.terminals) for call in calls)
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -179,10 +209,25 @@ class Calls:
         if call is None or call.ended:
             return []
         call.merge(said)
+        self._look(call)
         events = self._report(call)
         if status in ("completed", "failed"):
             return [*events, call.result(failed=status == "failed")]
         return events + call.progress()
+
+    def printed(self, terminal_id: str) -> list[CallEvent]:
+        """Return the events of a terminal that has printed more."""
+        call = self._showing.get(terminal_id)
+        if call is None or call.ended:
+            return []
+        self._look(call)
+        return call.progress()
+
+    def _look(self, call: Call) -> None:
+        """Take the outputs of the terminals that a call shows; they stay if one is forgotten."""
+        for terminal_id in call.terminals:
+            self._showing[terminal_id] = call
+            call.terminals[terminal_id] = self._printed(terminal_id) or call.terminals[terminal_id]
 
     def wait(self, said: Table) -> tuple[Call, list[CallEvent]]:
         """Return the call that a permission is about, and the events of what is said of it.

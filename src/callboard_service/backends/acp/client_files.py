@@ -13,20 +13,16 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from callboard_service.backends.acp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, NOT_FOUND
+from callboard_service.backends.acp.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    NOT_FOUND,
+    Unserved,
+)
 from callboard_service.backends.fields import Table, number, raw_text
 
 MAX_FILE: Final = 4 * 1024 * 1024
 """Bytes of a file that is read or written."""
-
-
-class Unserved(Exception):
-    """A request of the agent is answered with an error. code: of JSON-RPC."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class ClientFiles:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callboard_service.backends.acp.environment import agent_environment
 from callboard_service.backends.acp.known import KnownAgent, known_agents
 from callboard_service.backends.acp.quirks import agent_of_command, agent_of_name
 from callboard_service.errors import BackendFailed
@@ -18,7 +19,8 @@ class AgentCommand:
     arguments: the program and its arguments. directory: where it works. environment: the names of
     the variables that it gets besides those that every agent gets. mode: to be set in each session;
     empty: the agent's own. known: the agents that are known. files: the folder whose files it uses
-    through the service; None: it uses files by itself.
+    through the service; None: it uses files by itself. terminals: whether the service runs its
+    commands.
     """
 
     arguments: Sequence[str]
@@ -27,11 +29,17 @@ class AgentCommand:
     mode: str = ""
     known: Mapping[str, KnownAgent] = field(default_factory=dict)
     files: Path | None = None
+    terminals: bool = False
 
     def identify(self, name: str = "") -> KnownAgent | None:
         """Return what is known about the agent, which may call itself `name`; None: nothing."""
         found = agent_of_command(self.known, self.arguments[0])
         return found or agent_of_name(self.known, name)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment that it gets."""
+        known = self.identify()
+        return agent_environment((*self.environment, *(known.variables if known else ())))
 
     @property
     def shown(self) -> str:
@@ -45,6 +53,8 @@ def find_agent(
     environment: Sequence[str],
     mode: str,
     files: Path | None = None,
+    *,
+    terminals: bool = False,
 ) -> AgentCommand:
     """Return how to start the agent that the settings name. Raises BackendFailed and BadSettings.
 
@@ -65,4 +75,6 @@ def find_agent(
     if files is not None and not files.is_dir():
         raise BackendFailed(f"acp: there is no folder {files} (acp_files)")
     files = files and files.absolute()
-    return AgentCommand([program, *arguments[1:]], folder, environment, mode, known_agents(), files)
+    return AgentCommand(
+        [program, *arguments[1:]], folder, environment, mode, known_agents(), files, terminals
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent, AskOption
 from callboard_service.backends.acp.jsonrpc import RequestId
@@ -11,15 +10,27 @@ from callboard_service.backends.bounds import MAX_OPEN_ASKS
 
 ALLOW, ALLOW_ALL, REJECT = "allow", "allow_all", "reject"
 
-_CHOICES: Final = (
-    AskOption(value=ALLOW, name="Allow once", kind=AskOption.KIND_ALLOW_ONCE),
-    AskOption(
-        value=ALLOW_ALL,
-        name="Allow everything of this kind until the reply ends",
-        kind=AskOption.KIND_ALLOW_ALWAYS,
-    ),
-    AskOption(value=REJECT, name="Reject", kind=AskOption.KIND_REJECT_ONCE),
-)
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the agent wants to have done.
+
+    kind: what else is allowed if everything of its kind is. title, detail: all that a person should
+    see. all_of_them: the name of the choice that allows everything of its kind.
+    """
+
+    kind: str
+    title: str
+    detail: str
+    all_of_them: str
+
+    def choices(self) -> list[AskOption]:
+        """Return what a person chooses from."""
+        return [
+            AskOption(value=ALLOW, name="Allow once", kind=AskOption.KIND_ALLOW_ONCE),
+            AskOption(value=ALLOW_ALL, name=self.all_of_them, kind=AskOption.KIND_ALLOW_ALWAYS),
+            AskOption(value=REJECT, name="Reject", kind=AskOption.KIND_REJECT_ONCE),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +61,23 @@ class Consents:
         return kind in self._all
 
     def ask(
-        self,
-        request_id: RequestId,
-        kind: str,
-        title: str,
-        detail: str,
-        decided: Callable[[bool | None], None],
+        self, request_id: RequestId, wish: Wish, decided: Callable[[bool | None], None]
     ) -> AskEvent | None:
         """Open an ask, and return its event; None if it cannot be shown in full."""
-        if max(len(title), len(detail)) > MAX_SHOWN or len(self._open) >= MAX_OPEN_ASKS:
+        longest = max(len(wish.title), len(wish.detail))
+        if longest > MAX_SHOWN or len(self._open) >= MAX_OPEN_ASKS:
             return None
         self._asked += 1
         ask_id = f"{self._turn_id}-client-{self._asked}"
-        self._open[ask_id] = _Open(request_id, kind, decided)
+        self._open[ask_id] = _Open(request_id, wish.kind, decided)
+        choices = wish.choices()
         return AskEvent(
             ask_id=ask_id,
             kind=AskEvent.KIND_PERMISSION,
-            title=title,
-            detail=detail,
-            options=[choice.value for choice in _CHOICES],
-            choices=_CHOICES,
+            title=wish.title,
+            detail=wish.detail,
+            options=[choice.value for choice in choices],
+            choices=choices,
         )
 
     def answer(self, answer: AnswerRequest) -> Settlement | None:

@@ -23,6 +23,16 @@ REQUEST_CANCELLED: Final = -32800
 MAX_NOISE: Final = 2000
 """Bytes of a line of noise that are kept."""
 
+
+class Unserved(Exception):
+    """A request of the agent is answered with an error. code: of JSON-RPC."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
 RequestId: TypeAlias = int | str | float | None
 """The id of a request from the agent, to be sent back unchanged. Many agents begin with 0."""
 

@@ -61,7 +61,7 @@ class News:
 
 
 class ConversationNews:
-    """Takes the changes of one conversation; see `agent.Listener`."""
+    """Takes the changes of one conversation; see `Listener`."""
 
     def __init__(self, news: News, conversation_id: str) -> None:
         self._news = news

@@ -60,8 +60,8 @@ class _Open:
     ask_id: str
     choices: Mapping[str, AskOption.Kind.ValueType]
     call: Call
-    writes: Sequence[tuple[str, str]]
-    """The paths and texts of the files that it shows."""
+    shows: Sequence[Sequence[str]]
+    """What the service need not ask about again; see `Call.shows`."""
 
 
 class Permissions:
@@ -70,8 +70,8 @@ class Permissions:
     def __init__(self, turn_id: str) -> None:
         self._turn_id = turn_id
         self._open: dict[str, _Open] = {}
-        self._allowed: list[tuple[str, str]] = []
-        """The paths and texts of files that a person has seen and allowed."""
+        self._allowed: list[Sequence[str]] = []
+        """What a person has seen and allowed."""
         self._asked = 0
 
     @property
@@ -94,7 +94,7 @@ class Permissions:
         self._asked += 1
         ask_id = f"{self._turn_id}-{self._asked}"
         kinds = {choice.value: choice.kind for choice in choices}
-        self._open[ask_id] = _Open(request.id, ask_id, kinds, call, call.writes())
+        self._open[ask_id] = _Open(request.id, ask_id, kinds, call, call.shows())
         return AskEvent(
             ask_id=ask_id,
             kind=AskEvent.KIND_PERMISSION,
@@ -119,15 +119,15 @@ class Permissions:
             chosen = next((value for value, kind in asked.choices.items() if kind == once), "")
         refused = not chosen or asked.choices[chosen] in _REFUSALS
         asked.call.refused = asked.call.refused or refused
-        self._allowed += () if refused else asked.writes
+        self._allowed += () if refused else asked.shows
         closed = AskClosed(ask_id=asked.ask_id, answers=[chosen] if chosen else [], answered=True)
         outcome = {"outcome": {"outcome": "selected", "optionId": chosen}} if chosen else CANCELLED
         return Settlement(asked.request_id, outcome, [closed], refused)
 
-    def has_shown(self, path: object, content: str) -> bool:
-        """Return whether a person has allowed to write this text to this file; that counts once."""
+    def has_shown(self, *wanted: object) -> bool:
+        """Return whether a person has allowed this (see `Call.shows`); that counts once."""
         for shown in self._allowed:
-            if shown == (path, content):
+            if shown == wanted:
                 self._allowed.remove(shown)
                 return True
         return False

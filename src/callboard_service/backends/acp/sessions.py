@@ -1,5 +1,6 @@
 """An agent's session for one conversation: begin it or load it, and set its options."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,16 @@ PROTOCOL: Final = 1
 """The version of ACP; others are not asked for, because some agents repeat any number."""
 
 
-def client(*, files: bool = False) -> Table:
-    """Return what the service says of itself. files: whether it reads and writes files."""
+def client(served: Collection[str] = ()) -> Table:
+    """Return what the service says of itself. served: the methods that the agent may call."""
     return {
         "protocolVersion": PROTOCOL,
         "clientCapabilities": {
-            "fs": {"readTextFile": files, "writeTextFile": files},
-            "terminal": False,
+            "fs": {
+                "readTextFile": "fs/read_text_file" in served,
+                "writeTextFile": "fs/write_text_file" in served,
+            },
+            "terminal": "terminal/create" in served,
             "elicitation": {"form": {}, "url": {}},
             "session": {"configOptions": {"boolean": {}}, "notices": {}},
         },
@@ -63,10 +67,12 @@ class AgentSession:
     """The result of the call that began it: its modes, models and options."""
 
 
-async def introduce(connection: Connection, seconds: float, *, files: bool = False) -> AgentInfo:
+async def introduce(
+    connection: Connection, seconds: float, served: Collection[str] = ()
+) -> AgentInfo:
     """Send `initialize` and return what the agent is; see `client`. Raises Failure."""
     try:
-        answer = await connection.call("initialize", client(files=files), seconds)
+        answer = await connection.call("initialize", client(served), seconds)
     except Refused as refused:
         raise refused.failure from None
     if answer.get("protocolVersion", PROTOCOL) != PROTOCOL:

@@ -1,17 +1,18 @@
 """One turn, from the prompt to the answer to it, as a state machine. No I/O."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, ChatCompleted, ChatNotice, UsageEvent
 from callboard_service.backends.acp.connection import Answer
 from callboard_service.backends.acp.consents import Consents
+from callboard_service.backends.acp.elicitations import CANCELLED as NOT_ANSWERED
 from callboard_service.backends.acp.elicitations import Elicitations
 from callboard_service.backends.acp.failures import failure_of
 from callboard_service.backends.acp.jsonrpc import Request, Result, RpcError
 from callboard_service.backends.acp.known import Quirk
-from callboard_service.backends.acp.permissions import Permissions, Settlement
+from callboard_service.backends.acp.permissions import CANCELLED, Permissions, Settlement
 from callboard_service.backends.acp.quirks import is_of_agent
 from callboard_service.backends.acp.updates import Updates, usage_of
 from callboard_service.backends.base import ReplyEvent
@@ -21,6 +22,9 @@ from callboard_service.backends.stops import stopped
 EMPTY: Final = "The agent ended its turn without an answer, and gave no reason."
 ELICIT: Final = "elicitation/create"
 
+CANCELLATIONS: Final = {"session/request_permission": CANCELLED, ELICIT: NOT_ANSWERED}
+"""The questions of an agent, and the answer to each if there is no other."""
+
 NOT_ASKED: Final = "A question of the agent was not answered, because it cannot be shown in full."
 NOT_SHOWN: Final = "A permission was refused, because it cannot be shown in full."
 BROKEN_OFF: Final = Failure(
@@ -29,13 +33,21 @@ BROKEN_OFF: Final = Failure(
 
 
 class Turn:
-    """A turn. `end` is set once the prompt is answered, or the agent is gone, and stays set."""
+    """A turn. `end` is set once the prompt is answered, or the agent is gone, and stays set.
 
-    def __init__(self, turn_id: str, quirks: Collection[Quirk] = ()) -> None:
+    printed: returns the output of a terminal of the service so far; empty if there is none.
+    """
+
+    def __init__(
+        self,
+        turn_id: str,
+        quirks: Collection[Quirk] = (),
+        printed: Callable[[str], str] = lambda terminal_id: "",
+    ) -> None:
         self.end: ChatCompleted | Failure | None = None
         self.begun = False
         """Whether the agent has been seen at work on it."""
-        self.updates = Updates(quirks)
+        self.updates = Updates(quirks, printed)
         self._permissions = Permissions(turn_id)
         self._elicitations = Elicitations(turn_id)
         self.consents = Consents(turn_id)
@@ -48,9 +60,9 @@ class Turn:
         asks = (self._permissions, self._elicitations, self.consents)
         return any(each.waiting for each in asks)
 
-    def has_shown(self, path: object, content: str) -> bool:
-        """Return whether a person has just allowed to write this; that counts once."""
-        return self._permissions.has_shown(path, content)
+    def has_shown(self, *wanted: object) -> bool:
+        """Return whether a person has just allowed this (see `Call.shows`); that counts once."""
+        return self._permissions.has_shown(*wanted)
 
     @property
     def tool_left(self) -> bool:
@@ -65,6 +77,10 @@ class Turn:
         events = self.updates.take(update)
         self.begun = self.begun or not (events == [] or isinstance(events[0], UsageEvent))
         return events
+
+    def printed(self, terminal_id: str) -> list[ReplyEvent]:
+        """Return the events of a terminal that has printed more."""
+        return [*self.updates.calls.printed(terminal_id)] if self.end is None else []
 
     def retrying(self) -> list[ReplyEvent]:
         """Return the events of an agent that says that it tries again."""

@@ -1,6 +1,6 @@
 """What an agent reports of one turn by `session/update`, as the contract's events. No I/O."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from callboard.v1.chat_pb2 import (
@@ -44,10 +44,14 @@ _STEPS: Final = {
 
 
 class Updates:
-    """The updates of one turn, from its prompt to the answer to it."""
+    """The updates of one turn, from its prompt to the answer to it. printed: see `Turn`."""
 
-    def __init__(self, quirks: Collection[Quirk] = ()) -> None:
-        self.calls = Calls()
+    def __init__(
+        self,
+        quirks: Collection[Quirk] = (),
+        printed: Callable[[str], str] = lambda terminal_id: "",
+    ) -> None:
+        self.calls = Calls(printed)
         self.usage: Table = {}
         """The newest count of tokens that came with a piece of the text."""
         self._quirks = quirks

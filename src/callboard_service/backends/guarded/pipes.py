@@ -23,10 +23,17 @@ class GuardedPipes(asyncio.SubprocessProtocol):
     """The program's pipes, and the process of its guardian.
 
     received: called with each piece of the program's standard output, until it is set to None.
-    merged: whether it gets standard error too.
+    merged: whether it gets standard error too. one_pipe: there is none, as it goes into standard
+    output.
     """
 
-    def __init__(self, received: Callable[[bytes], None], *, merged: bool = False) -> None:
+    def __init__(
+        self,
+        received: Callable[[bytes], None],
+        *,
+        merged: bool = False,
+        one_pipe: bool = False,
+    ) -> None:
         self.received: Callable[[bytes], None] | None = received
         self._merged = merged
         self.writable = asyncio.Event()
@@ -36,7 +43,7 @@ class GuardedPipes(asyncio.SubprocessProtocol):
         self.exited = asyncio.Event()
         """Set when the guardian has ended."""
         self._errors = bytearray()
-        self._open = {_STDIN, _STDOUT, _STDERR}
+        self._open = {_STDIN, _STDOUT} if one_pipe else {_STDIN, _STDOUT, _STDERR}
         self._transport: asyncio.SubprocessTransport | None = None
         self._stdin: asyncio.WriteTransport | None = None
 

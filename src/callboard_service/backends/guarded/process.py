@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -46,16 +47,20 @@ class GuardedProcess:
         called: str,
         *,
         merged: bool,
+        one_pipe: bool,
     ) -> None:
         """Take the callbacks; use `start` instead."""
         self._called = called
+        self._errors = subprocess.STDOUT if one_pipe else subprocess.PIPE
         self._ended = ended
         self._telling = False
-        self._pipes = GuardedPipes(received, merged=merged)
+        self._pipes = GuardedPipes(received, merged=merged, one_pipe=one_pipe)
         self._guardian = GuardianLine(report, called)
         self._life: asyncio.Task[None] | None = None
         self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """What is known once the program has ended."""
+        self.status: int | None = None
+        """The exit code of the program, or minus its signal; None: it runs, or nobody knows."""
 
     @classmethod
     async def start(
@@ -70,6 +75,7 @@ class GuardedProcess:
         settle: float = SETTLE,
         called: str = "the agent",
         merged: bool = False,
+        one_pipe: bool = False,
     ) -> "GuardedProcess":
         """Start the program and return it once its program runs.
 
@@ -83,12 +89,13 @@ class GuardedProcess:
         settle: seconds for which the start waits in case the program ends at once; 0: then `ended`
         is called instead, perhaps before this returns.
         called: what it is called in sentences. merged: whether `received` gets standard error too.
+        one_pipe: whether standard error goes into standard output, which keeps their order.
 
         Neither `received` nor `ended` is called after a start that raises, or after `close`.
         Raises Failure if the program or the folder does not exist, or the program ends at once.
         """
         program = _find(command[0], directory, environment)
-        process = cls(received, ended, report, called, merged=merged)
+        process = cls(received, ended, report, called, merged=merged, one_pipe=one_pipe)
         await process.launch([program, *command[1:]], directory, environment, settle)
         return process
 
@@ -127,8 +134,9 @@ class GuardedProcess:
         if sys.platform == "win32":
             run = python_script(str(program), str(os.getpid()))
             await loop.subprocess_exec(
-                lambda: self._pipes, *run, *command, cwd=directory, env=environment
-            )
+                lambda: self._pipes, *run, *command, cwd=directory, env=environment,
+                stderr=self._errors,
+            )  # fmt: skip
             return
         ours, theirs = socket.socketpair()
         with theirs:
@@ -136,7 +144,7 @@ class GuardedProcess:
             run = python_script(str(program), str(theirs.fileno()))
             await loop.subprocess_exec(
                 lambda: self._pipes, *run, *command, cwd=directory, env=environment,
-                pass_fds=(theirs.fileno(),), start_new_session=True,
+                stderr=self._errors, pass_fds=(theirs.fileno(),), start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -165,12 +173,20 @@ class GuardedProcess:
         if self._life is None:
             self._guardian.close()
             return
+        self.end(patience=patience, grace=grace)
+        await asyncio.shield(self._life)
+
+    def end(self, *, patience: float, grace: float = GRACE) -> None:
+        """Begin to end the program as `close` does; its last output and its end are still told."""
         self._pipes.close_input()
         if sys.platform == "win32":
             asyncio.get_running_loop().call_later(patience, self._kill_guardian)
         else:
             self._guardian.end(patience, grace)
-        await asyncio.shield(self._life)
+
+    def close_input(self) -> None:
+        """Close the program's standard input, once what was written was sent."""
+        self._pipes.close_input()
 
     def _kill_guardian(self) -> None:
         if not self._pipes.exited.is_set():
@@ -178,7 +194,8 @@ class GuardedProcess:
 
     async def _watch(self) -> None:
         """Wait for the end of the program, say why it ended, and wait for its guardian's end."""
-        reason = _describe(self._called, await self._status())
+        self.status = await self._status()
+        reason = _describe(self._called, self.status)
         # A tool that still runs may hold the pipes.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_OUTPUT):

@@ -9,7 +9,8 @@ import pytest
 
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent, AskOption
 from callboard_service.backends.acp import serving
-from callboard_service.backends.acp.client_files import MAX_FILE, ClientFiles, Unserved
+from callboard_service.backends.acp.client_files import MAX_FILE, ClientFiles
+from callboard_service.backends.acp.jsonrpc import Unserved
 from tests.support.conversing import text_of
 from tests.support.scripted_agent import OPTIONS, Step, ask, notify, request, say
 from tests.unit.callboard_service.backends.acp.talking import Talk, answer, of, talking, until
