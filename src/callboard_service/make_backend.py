@@ -77,6 +77,7 @@ def _agent(settings: Settings) -> AgentCommand:
         settings.acp_mode or "",
         settings.acp_files,
         terminals=settings.acp_terminals == "yes",
+        shared=settings.acp_processes == "shared",
     )
 
 

@@ -22,6 +22,7 @@ HEADINGS: Final = {
         "acp_files",
         "acp_terminals",
         "acp_mode",
+        "acp_processes",
         "acp_max_processes",
     ),
     "Backend local": ("local_model", "local_silence_ms", "local_start_ms", "local_max_tokens"),

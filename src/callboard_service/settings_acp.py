@@ -36,8 +36,13 @@ class AcpSettings(BaseSettings):
     acp_mode: str | None = Field(
         None, description="Mode of the agent's sessions, such as plan; default: the agent's own."
     )
+    acp_processes: Literal["conversation", "shared"] = Field(
+        "conversation",
+        description="Whether each conversation has a process of its own, or all share one, which "
+        "takes less memory; only for agents that are known to keep conversations apart.",
+    )
     acp_max_processes: int = Field(
-        8, ge=1, le=1000, description="Agents that may run at once, one for each conversation."
+        8, ge=1, le=1000, description="Processes of the agent that may run at once."
     )
 
     @field_validator("acp_environment", mode="before")

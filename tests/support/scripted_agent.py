@@ -9,12 +9,13 @@ It needs only the standard library.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 Step: TypeAlias = Mapping[str, Any]
@@ -33,7 +34,8 @@ class Traits:
     more of that answer. sets: the answer to set_mode and set_config_option; None: an error, unless
     it has options. options: its configOptions, which can be set. new_error: the answer to
     session/new. version: that it speaks; None: it does not say. session: the id of its sessions.
-    silent: it answers nothing. can: its sessionCapabilities; a copy of its session has that id with
+    silent: it answers nothing. several: it has several sessions at once, each with an id of its
+    own. can: its sessionCapabilities; a copy of its session has that id with
     "-copy". refuses: those that it answers with an error all the same. stubborn: it ends only when
     it is killed. cancel: what it does when it is told to cancel:
         "cancelled", "end_turn", "error": it answers the prompt so.
@@ -59,6 +61,7 @@ class Traits:
     silent: bool = False
     can: Sequence[str] = ()
     refuses: Sequence[str] = ()
+    several: bool = False
     stubborn: bool = False
 
 
@@ -309,6 +312,50 @@ class ScriptedAgent:
         self._print(json.dumps({"jsonrpc": "2.0", **message}))
 
 
+class SeveralSessions:
+    """An agent that has several sessions at once. Each is a ScriptedAgent."""
+
+    _begun = itertools.count(1)
+
+    def __init__(
+        self, traits: Traits, print: Callable[[str], None], leave: Callable[[int], None]
+    ) -> None:
+        self.received: list[Message] = []
+        self.sessions: dict[str, ScriptedAgent] = {}
+        self._traits = traits
+        self._print = print
+        self._leave = leave
+        self._itself = ScriptedAgent(traits, print, leave)
+
+    def receive(self, message: Message) -> None:
+        """Take a message, and hand it to its session."""
+        self.received.append(message)
+        params, method = message.get("params", {}), message.get("method", "")
+        if method == "session/new":
+            self._begin(f"{SESSION}-{next(self._begun)}").receive(message)
+        elif method == "session/load":
+            assert params["sessionId"] not in self.sessions, "the session is live"
+            self._begin(params["sessionId"]).receive(message)
+        elif params.get("sessionId") in self.sessions:
+            self.sessions[params["sessionId"]].receive(message)
+        elif method:
+            self._itself.receive(message)
+        else:
+            for session in self.sessions.values():
+                session.receive(message)
+
+    def _begin(self, session_id: str) -> ScriptedAgent:
+        traits = replace(self._traits, session=session_id)
+        made = self.sessions[session_id] = ScriptedAgent(traits, self._print, self._leave)
+        made._last_id = 1000 * next(self._begun)
+        return made
+
+    def go(self) -> None:
+        """Go on with all scripts."""
+        for session in self.sessions.values():
+            session.go()
+
+
 class FakeProcess:
     """The agent within a test, in place of a process. It has the methods of GuardedProcess."""
 
@@ -324,7 +371,8 @@ class FakeProcess:
         self._received = received
         self._ended = ended
         self._begun = b""
-        self.agent = ScriptedAgent(traits, self._out, self.end)
+        kind = SeveralSessions if traits.several else ScriptedAgent
+        self.agent: Any = kind(traits, self._out, self.end)
 
     def _out(self, text: str) -> None:
         asyncio.get_running_loop().call_soon(self._deliver, text.encode() + b"\n")
@@ -402,7 +450,8 @@ def main() -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    agent = ScriptedAgent(traits, out, os._exit)
+    kind = SeveralSessions if traits.several else ScriptedAgent
+    agent = kind(traits, out, os._exit)
     if traits.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:

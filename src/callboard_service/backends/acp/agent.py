@@ -1,4 +1,4 @@
-"""One agent and its one conversation: from the start of its process to its end.
+"""One conversation with an agent: its session in a process, from its beginning to its end.
 
 The agent is told of one prompt at a time. What it sends is taken in the order in which it comes;
 what it sends outside of a turn is no answer.
@@ -10,31 +10,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from actors import Code, Failure, Log
+from actors import Failure
 from callboard.v1.chat_pb2 import ChatNotice, CommandList, SessionOption, UsageEvent
+from callboard_service.backends.acp.agent_process import GONE, AgentProcess
 from callboard_service.backends.acp.client_files import ClientFiles
 from callboard_service.backends.acp.client_terminals import ClientTerminals
 from callboard_service.backends.acp.commands import commands_of
-from callboard_service.backends.acp.connection import Answer, Connection, Refused, StartProcess
-from callboard_service.backends.acp.ending import Ending
+from callboard_service.backends.acp.connection import Answer, Refused
 from callboard_service.backends.acp.jsonrpc import REQUEST_CANCELLED, Notification, Request
-from callboard_service.backends.acp.known import KnownAgent, Quirk
+from callboard_service.backends.acp.known import Quirk
 from callboard_service.backends.acp.listener import Listener
 from callboard_service.backends.acp.options import Options
 from callboard_service.backends.acp.permissions import Settlement
-from callboard_service.backends.acp.quirks import quirks_of
 from callboard_service.backends.acp.running import RunningTurn
 from callboard_service.backends.acp.serving import Serving
 from callboard_service.backends.acp.sessions import (
-    AgentInfo,
     AgentSession,
-    begin_session,
     fork_session,
-    introduce,
     set_mode,
     set_option,
 )
-from callboard_service.backends.acp.timeouts import AcpTimeouts
 from callboard_service.backends.acp.titles import title_of
 from callboard_service.backends.acp.turn import CANCELLATIONS, Turn, late_usage
 from callboard_service.backends.base import Prompt, ReplyEvent
@@ -45,27 +40,23 @@ FORGOTTEN: Final = "The agent no longer knows the earlier messages of this conve
 TOOL_LEFT: Final = "A tool of the stopped reply may still be running."
 
 NO_SESSION: Final = AgentSession("", continued=False, state={})
-GONE: Final = Failure(Code.UNAVAILABLE, "the agent is being ended", retryable=True)
 
 
 class Agent:
     """An agent. It serves turns one after the other from `open` to `close`.
 
-    start: starts its process. identify: returns what is known about an agent that gives itself a
-    name; None if nothing is. listener: is told of changes; None: nobody is. files, terminals: those
+    process: what it runs in. listener: is told of changes; None: nobody is. files, terminals: those
     that it uses through the service; None: it uses its own.
     """
 
     def __init__(
         self,
-        start: StartProcess,
-        identify: Callable[[str], KnownAgent | None],
-        log: Log,
-        timeouts: AcpTimeouts,
+        process: AgentProcess,
         listener: Listener | None = None,
         files: ClientFiles | None = None,
         terminals: ClientTerminals | None = None,
     ) -> None:
+        self.process = process
         self.options = Options()
         """Those of its session."""
         self.notices: list[str] = []
@@ -76,27 +67,23 @@ class Agent:
         """Whether it is to be given the text of the earlier messages."""
         self.commands: CommandList | None = None
         """The commands that it offers, once it has told."""
-        self._start = start
-        self._identify = identify
-        self._quirks: frozenset[Quirk] = frozenset()
-        self._log = log
-        self._timeouts = timeouts
+        self._timeouts = process.timeouts
         self._listener = listener
-        self._connection = Connection(self)
+        self._connection = process.connection
         self._serving = Serving(
             self._connection, files, terminals, lambda: self.session_id, lambda: self._turn
         )
-        self._info = AgentInfo("", "", {}, [])
         self._session = NO_SESSION
         self._turn: RunningTurn | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._ending = Ending(self._connection, timeouts, self._farewell)
+        self._leaving: asyncio.Task[None] | None = None
         self._usage: UsageEvent | None = None
+        process.join(self)
 
     @property
     def usable(self) -> bool:
         """Whether it can take a prompt, now or after what it is stopping."""
-        return self._connection.lost is None and not self._ending.begun
+        return self.process.usable and self._leaving is None
 
     @property
     def session_id(self) -> str:
@@ -116,17 +103,17 @@ class Agent:
     @property
     def accepts(self) -> Table:
         """What it takes in a prompt besides text: its promptCapabilities."""
-        return table(self._info.capabilities, "promptCapabilities")
+        return table(self.process.info.capabilities, "promptCapabilities")
 
     @property
     def can_delete(self) -> bool:
         """Whether it can delete a session, which is that of one conversation only."""
-        return self._info.has("delete") and Quirk.ONE_CONVERSATION not in self._quirks
+        return self.process.info.has("delete") and Quirk.ONE_CONVERSATION not in self.process.quirks
 
     @property
     def can_load(self) -> bool:
         """Whether another process can continue its session."""
-        return bool(self._info.loading)
+        return bool(self.process.info.loading)
 
     async def open(self, directory: Path, mode: str, known: str, *, begun: bool) -> None:
         """Start the process and its session. Raises Failure; then the process is ending.
@@ -134,33 +121,27 @@ class Agent:
         mode: to be set; empty: the agent's own. known: the session to continue; empty: none. begun:
         whether the conversation has messages, which the agent should know.
         """
-        seconds = self._timeouts.start
         try:
             await self.introduce()
-            info = self._info
-            self._session = session = await begin_session(
-                self._connection, info, directory, known, seconds
-            )
+            session = self._session = await self.process.begin(directory, known)
             self.options.take_state(session.state)
             if mode:
                 await self.set_mode(mode)
         except BaseException:
             self.close_soon()
             raise
+        info = self.process.info
         self._usage = None  # of the history
-        known_agent = self._identify(info.name)
+        known_agent = self.process.identify(info.name)
         if known_agent is not None and known_agent.asks == "no":
             self.notices.append(NEVER_ASKS)
         if begun and not session.continued:
             self.notices.append(FORGOTTEN)
-        self._log.info("agent started", agent=info.name, version=info.version)
+        self.process.log.info("agent started", agent=info.name, version=info.version)
 
     async def introduce(self) -> None:
-        """Start the process, and ask what it is. Raises Failure."""
-        await self._connection.open(self._start)
-        seconds = self._timeouts.start
-        self._info = await introduce(self._connection, seconds, self._serving.methods)
-        self._quirks = quirks_of(self._identify(self._info.name))
+        """Start the process, if it does not run, and ask what it is. Raises Failure."""
+        await self.process.introduce(self._serving.methods)
 
     async def set_mode(self, mode: str) -> None:
         """Set the mode of the session. Raises Failure if the agent has none like that."""
@@ -177,7 +158,7 @@ class Agent:
         seconds = self._timeouts.choose
         try:
             return await fork_session(
-                self._connection, self._info, self.session_id, directory, seconds
+                self._connection, self.process.info, self.session_id, directory, seconds
             )
         except Failure:
             return ""
@@ -186,8 +167,7 @@ class Agent:
         """Have the agent delete a session, if it can."""
         if self.can_delete:
             with suppress(Refused, Failure):
-                params = {"sessionId": session_id}
-                await self._connection.call("session/delete", params, self._timeouts.choose)
+                await self.process.delete_session(session_id)
 
     async def settle(self) -> None:
         """Wait until a reply that was stopped has ended."""
@@ -210,7 +190,7 @@ class Agent:
         if self._usage is not None:
             yield self._usage
         printed = self._serving.printed
-        running = self._turn = RunningTurn(Turn(prompt.turn_id, self._quirks, printed))
+        running = self._turn = RunningTurn(Turn(prompt.turn_id, self.process.quirks, printed))
         answers: asyncio.Task[None] | None = None
         try:
             params = {"sessionId": self.session_id, "prompt": blocks}
@@ -333,10 +313,14 @@ class Agent:
         if self._listener is not None and title:
             self._listener.titled(title)
 
-    def ended(self, failure: Failure) -> None:
+    def ended(self) -> None:
         """Take note that the process has ended; the prompt has been answered with that."""
         self._serving.stop()
-        self._log.info("agent ended", agent=self._info.name, reason=failure.message)
+
+    def warn(self, notice: str) -> None:
+        """Tell a person, in the reply that runs."""
+        if self._turn is not None:
+            self._turn.put([ChatNotice(message=notice)])
 
     # -- the ends ----------------------------------------------------------------------------
 
@@ -348,8 +332,8 @@ class Agent:
 
     async def _stop(self, running: RunningTurn) -> None:
         """Cancel the prompt, and end the process if that has no effect in time."""
-        if Quirk.ENDS_TO_CANCEL in self._quirks:
-            await self.close()
+        if Quirk.ENDS_TO_CANCEL in self.process.quirks:
+            await self.process.break_off(self)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeouts.underway):
@@ -361,38 +345,52 @@ class Agent:
                 async with asyncio.timeout(self._timeouts.cancel):
                     await running.answered.wait()
         if not running.answered.is_set():
-            await self.close()
+            await self.process.break_off(self)
         elif running.tool_left:
             self.notices.append(TOOL_LEFT)
         await self._serving.settle()
         self._stopping = None
 
     async def close(self) -> None:
-        """End the process, and all that it has started. May be called again.
+        """End it: the process, unless that serves other conversations. May be called again.
 
-        A caller that is cancelled leaves the process to end by itself.
+        A caller that is cancelled leaves it to end by itself.
         """
-        await self._ending.wait()
+        self.close_soon()
+        if self._leaving is not None:
+            await asyncio.shield(self._leaving)
+        else:
+            await self.process.close()
         await self._serving.close()
 
     def close_soon(self, *, forget: bool = False) -> None:
-        """Begin to end the process. forget: it is to delete its session first, if it can."""
-        self._ending.begin(forget=forget)
+        """Begin to end it. forget: it is to delete its session first, if it can."""
+        if self._leaving is None and self.process.serves_others(self):
+            self._leaving = asyncio.create_task(self._leave(forget=forget))
+        elif self._leaving is None:
+            self.process.close_soon(forget=forget)
 
-    def hurry(self) -> None:
-        """Leave the process less time to end, also if that has begun: the service is stopping."""
-        self._ending.hurry()
+    async def _leave(self, *, forget: bool) -> None:
+        """Leave the process to other conversations."""
+        if self._turn is not None and not self._turn.stopped:
+            self._stop_soon(self._turn)
+        await self.settle()
+        if forget and self.process.usable:
+            await self.delete_session(self.session_id)
+        self.process.leave(self)
+        if not self.process.usable:
+            await self.process.close()
 
-    async def _farewell(self, forget: bool) -> None:
+    async def farewell(self, *, forget: bool) -> None:
         """Cancel a prompt, and forget the session, before the process is ended."""
         self._serving.stop()
         running = self._turn
-        if running is not None and Quirk.ENDS_TO_CANCEL not in self._quirks:
+        if running is not None and Quirk.ENDS_TO_CANCEL not in self.process.quirks:
             self._connection.notify("session/cancel", {"sessionId": self.session_id})
             self._settle(running.turn.close_asks(), running)
             if forget:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._timeouts.cancel):
                         await running.answered.wait()
-        if forget and not self._ending.hurried:
+        if forget and not self.process.hurried:
             await self.delete_session(self.session_id)

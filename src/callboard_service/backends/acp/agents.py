@@ -1,6 +1,6 @@
-"""The running agents: one process for each conversation, and so many at once.
+"""The running agents, by their conversations, and so many processes at once.
 
-Agents ─┬ the processes, while their conversations are used
+Agents ─┬ the conversations that are used, each in a process of its own, or all in one
         └ those that are ending, which count until they have ended
 """
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from actors import Actor, Code, Failure
 from callboard_service.backends.acp.agent import Agent
+from callboard_service.backends.acp.agent_process import AgentProcess
 
 IDLE: Final = 600.0
 """Seconds after which an idle agent is ended, if it can load its session again."""
@@ -29,19 +30,28 @@ class _Place:
 
 
 class Agents:
-    """The agents by their conversations. limit: of the processes at once."""
+    """The agents by their conversations.
+
+    limit: of the processes at once. shared: whether one process serves all conversations.
+    """
 
     def __init__(
-        self, limit: int, now: Callable[[], float] = lambda: asyncio.get_running_loop().time()
+        self,
+        limit: int,
+        now: Callable[[], float] = lambda: asyncio.get_running_loop().time(),
+        *,
+        shared: bool = False,
     ) -> None:
         self._limit = limit
+        self._shared = shared
         self._now = now
         self._places: dict[str, _Place] = {}
         self._ending: dict[asyncio.Task[None], _Place] = {}
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._places) + len(self._ending)
+        places = (*self._places.values(), *self._ending.values())
+        return len({id(place.agent.process) for place in places})
 
     def find(self, conversation_id: str) -> Agent | None:
         """Return the agent of a conversation, if it runs."""
@@ -61,29 +71,33 @@ class Agents:
     async def take(
         self,
         conversation_id: str,
-        make: Callable[[], Agent],
+        start: Callable[[], AgentProcess],
+        make: Callable[[AgentProcess], Agent],
         begin: Callable[[Agent], Awaitable[None]],
     ) -> Agent:
         """Return the agent of a conversation, for one reply; the caller must call `release`.
 
-        make, begin: make an agent and start it, if none runs, and once an earlier one of the
-        conversation has ended. Raises Failure if it does not start, or the service is stopping.
+        start: makes a process, if it cannot share one. make, begin: make an agent in it and start
+        it, if none runs, and once an earlier one of the conversation has ended. Raises Failure if
+        it does not start, or the service is stopping.
         """
         place = self._places.get(conversation_id)
         if place is not None and place.agent.usable:
             place.idle_since = None
             return place.agent
         self.end(conversation_id)
+        self._bury()
         if earlier := [
             task for task, place in self._ending.items() if place.conversation_id == conversation_id
         ]:
             await asyncio.wait(earlier)
-        while len(self) >= self._limit:
+        while self._process() is None and len(self) >= self._limit:
             self._make_room()
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
         if self._closed:
             raise Failure(Code.UNAVAILABLE, "the service is stopping", retryable=True)
-        place = self._places[conversation_id] = _Place(conversation_id, make())
+        process = self._process() or start()
+        place = self._places[conversation_id] = _Place(conversation_id, make(process))
         try:
             await begin(place.agent)
         except BaseException:
@@ -116,21 +130,19 @@ class Agents:
         return task
 
     def sweep(self) -> None:
-        """End the agents that have been idle for long, and those that have ended by themselves."""
-        for name, place in list(self._places.items()):
-            if place.idle_since is None:
-                continue
-            idle = self._now() - place.idle_since >= IDLE and place.agent.can_load
-            if idle or not place.agent.usable:
-                self.end(name)
+        """End the processes that have been idle for long, or have ended by themselves."""
+        self._bury()
+        for since, can_load, process in self._idle():
+            if can_load and self._now() - since >= IDLE:
+                self._end_process(process)
 
     async def close(self) -> None:
         """End all agents, in a hurry; none starts afterwards."""
         self._closed = True
         for place in (*self._places.values(), *self._ending.values()):
-            place.agent.hurry()
-        for name in list(self._places):
-            self.end(name)
+            place.agent.process.hurry()
+        for place in list(self._places.values()):
+            self._end_process(place.agent.process)
         while self._ending:
             await asyncio.wait(self._ending)
 
@@ -138,17 +150,41 @@ class Agents:
         """Allow agents to start, after `close`."""
         self._closed = False
 
+    def _process(self) -> AgentProcess | None:
+        """Return the process that a conversation can share; None: there is none."""
+        processes = (place.agent.process for place in self._places.values())
+        return next((one for one in processes if self._shared and one.usable), None)
+
+    def _bury(self) -> None:
+        """End the agents whose processes are of no use any more."""
+        for name, place in list(self._places.items()):
+            if not place.agent.process.usable:
+                self.end(name)
+
+    def _idle(self) -> list[tuple[float, bool, AgentProcess]]:
+        """Return the processes whose conversations are all idle, since when, and if they load."""
+        found: dict[int, list[_Place]] = {}
+        for place in self._places.values():
+            found.setdefault(id(place.agent.process), []).append(place)
+        idle = []
+        for places in found.values():
+            times = [place.idle_since for place in places if place.idle_since is not None]
+            if len(times) == len(places):
+                can_load = places[0].agent.can_load
+                idle.append((max(times), can_load, places[0].agent.process))
+        return idle
+
+    def _end_process(self, process: AgentProcess) -> None:
+        process.close_soon()
+        self._bury()
+
     def _make_room(self) -> None:
-        """End an idle agent, if none is ending: rather one that can load, rather the oldest."""
+        """End an idle process, if none is ending: rather one that can load, rather the oldest."""
         if self._ending:
             return
-        idle = [
-            (not place.agent.can_load, place.idle_since, name)
-            for name, place in self._places.items()
-            if place.idle_since is not None
-        ]
+        idle = self._idle()
         assert idle, "no more replies run at once than there are places"
-        self.end(min(idle)[2])
+        self._end_process(min(idle, key=lambda one: (not one[1], one[0]))[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
 from callboard_service.backends.acp.agent import Agent
+from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.client_files import ClientFiles
@@ -37,6 +38,9 @@ from callboard_service.backends.stored import DATABASE, StoredConversations
 
 MAX_WAITING: Final = 64
 """Maximum replies of one client session that wait for an agent."""
+
+MAX_SHARED: Final = 64
+"""Replies that run at once in one process."""
 
 LOOK: Final = 10.0
 """Seconds that the options are waited for if no agent has told any yet."""
@@ -70,9 +74,10 @@ class AcpBackend(StoredConversations):
         self._log = log
         self._timeouts = timeouts
         self._start = start
-        self._agents = Agents(max_processes)
-        self._turns = FairPlaces(max_processes, max_waiting=MAX_WAITING)
-        self._deleting = Deleting(self._agents, self._turns, self._make)
+        self._agents = Agents(max_processes, shared=command.shared)
+        turns = MAX_SHARED if command.shared else max_processes
+        self._turns = FairPlaces(turns, max_waiting=MAX_WAITING)
+        self._deleting = Deleting(self._agents, self._turns, self._process, self._make)
         self._trouble = ""
         self._commands = CommandList()
         """Those that an agent told last; agents of one command have much the same."""
@@ -267,19 +272,28 @@ class AcpBackend(StoredConversations):
         """Return the agent of a conversation; start it if it does not run. Raises Failure."""
         kept = await self._kept.of(name)
 
-        def make() -> Agent:
-            return self._make(kept.directory, self._news.of(name))
+        return await self._agents.take(
+            name,
+            lambda: self._process(kept.directory),
+            lambda process: self._make(process, kept.directory, self._news.of(name)),
+            lambda agent: self._begin(name, agent, kept),
+        )
 
-        return await self._agents.take(name, make, lambda agent: self._begin(name, agent, kept))
+    def _process(self, directory: Path) -> AgentProcess:
+        """Make a process that is going to work in a folder, unless it serves several."""
+        command = self._command
+        start = self._start or self._starter(command.directory if command.shared else directory)
+        return AgentProcess(start, command.identify, self._log, self._timeouts)
 
-    def _make(self, directory: Path, listener: Listener | None = None) -> Agent:
+    def _make(
+        self, process: AgentProcess, directory: Path, listener: Listener | None = None
+    ) -> Agent:
         """Make an agent that is going to work in a folder."""
-        start = self._start or self._starter(directory)
         command, terminals = self._command, None
         files = None if command.files is None else ClientFiles(command.files)
         if command.terminals:
             terminals = ClientTerminals(directory, command.variables(), self._report)
-        return Agent(start, command.identify, self._log, self._timeouts, listener, files, terminals)
+        return Agent(process, listener, files, terminals)
 
     def _starter(self, directory: Path) -> StartProcess:
         """Return what starts a process of the agent, which works in a directory."""

@@ -20,7 +20,7 @@ class AgentCommand:
     the variables that it gets besides those that every agent gets. mode: to be set in each session;
     empty: the agent's own. known: the agents that are known. files: the folder whose files it uses
     through the service; None: it uses files by itself. terminals: whether the service runs its
-    commands.
+    commands. shared: whether one process serves all conversations.
     """
 
     arguments: Sequence[str]
@@ -30,6 +30,7 @@ class AgentCommand:
     known: Mapping[str, KnownAgent] = field(default_factory=dict)
     files: Path | None = None
     terminals: bool = False
+    shared: bool = False
 
     def identify(self, name: str = "") -> KnownAgent | None:
         """Return what is known about the agent, which may call itself `name`; None: nothing."""
@@ -55,6 +56,7 @@ def find_agent(
     files: Path | None = None,
     *,
     terminals: bool = False,
+    shared: bool = False,
 ) -> AgentCommand:
     """Return how to start the agent that the settings name. Raises BackendFailed and BadSettings.
 
@@ -75,6 +77,28 @@ def find_agent(
     if files is not None and not files.is_dir():
         raise BackendFailed(f"acp: there is no folder {files} (acp_files)")
     files = files and files.absolute()
-    return AgentCommand(
-        [program, *arguments[1:]], folder, environment, mode, known_agents(), files, terminals
+    found = AgentCommand(
+        [program, *arguments[1:]],
+        folder,
+        environment,
+        mode,
+        known_agents(),
+        files,
+        terminals,
+        shared,
     )
+    if shared:
+        _check_shares(found)
+    return found
+
+
+def _check_shares(command: AgentCommand) -> None:
+    """Raise BackendFailed unless the agent is known to keep its conversations apart."""
+    agent = command.identify()
+    if agent is None or not agent.shares:
+        sharing = ", ".join(name for name, one in command.known.items() if one.shares)
+        raise BackendFailed(
+            "acp: acp_processes = shared is for agents that are known to keep the conversations "
+            f"in one process apart: {sharing}. For another one, add `shares = true` to its entry "
+            "in your agents.toml"
+        )

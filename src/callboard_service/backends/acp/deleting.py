@@ -7,6 +7,7 @@ from pathlib import Path
 
 from actors import Failure
 from callboard_service.backends.acp.agent import Agent
+from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import Agents
 from callboard_service.backends.acp.kept import KeptAgent
 from callboard_service.backends.fair import FairPlaces
@@ -15,12 +16,20 @@ from callboard_service.backends.fair import FairPlaces
 class Deleting:
     """Has sessions deleted; nobody waits for it, and what fails stays with the agent.
 
-    places: shared with the replies. make: makes an agent that works in a folder.
+    places: shared with the replies. start, make: make a process that works in a folder, and an
+    agent in it.
     """
 
-    def __init__(self, agents: Agents, places: FairPlaces, make: Callable[[Path], Agent]) -> None:
+    def __init__(
+        self,
+        agents: Agents,
+        places: FairPlaces,
+        start: Callable[[Path], AgentProcess],
+        make: Callable[[AgentProcess, Path], Agent],
+    ) -> None:
         self._agents = agents
         self._places = places
+        self._start = start
         self._make = make
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -45,7 +54,10 @@ class Deleting:
                     async for _ in waiting:
                         pass
                 agent = await self._agents.take(
-                    conversation_id, lambda: self._make(kept.directory), Agent.introduce
+                    conversation_id,
+                    lambda: self._start(kept.directory),
+                    lambda process: self._make(process, kept.directory),
+                    Agent.introduce,
                 )
                 await agent.delete_session(kept.session)
             finally:

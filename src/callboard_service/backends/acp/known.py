@@ -59,6 +59,7 @@ class KnownAgent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     asks: Asks = "unknown"
     permission: str = ""
     silence: float = 0.0
+    shares: bool = False
     quirks: tuple[Quirk, ...] = ()
 
 

@@ -101,13 +101,14 @@ async def talking(
     mode: str = "",
     files: Path | None = None,
     terminals: bool = False,
+    shared: bool = False,
     limit: int = 8,
     timeouts: AcpTimeouts = QUICK,
 ) -> AsyncIterator[Talk]:
     """Yield a conversation with an agent that has these traits."""
     agents = FakeAgents(traits)
     command = AgentCommand(
-        ["agent"], folder, mode=mode, known=KNOWN, files=files, terminals=terminals
+        ["agent"], folder, mode=mode, known=KNOWN, files=files, terminals=terminals, shared=shared
     )
     backend = AcpBackend(
         command, folder, LOG, print, max_processes=limit, timeouts=timeouts, start=agents.start

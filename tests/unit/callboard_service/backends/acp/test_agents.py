@@ -10,6 +10,7 @@ import pytest
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatToken, Command, CommandList
 from callboard_service.backends.acp.agent import FORGOTTEN, Agent
+from callboard_service.backends.acp.agent_process import AgentProcess
 from callboard_service.backends.acp.agents import IDLE, AgentKeeper, Agents
 from callboard_service.backends.acp.command import AgentCommand, find_agent
 from callboard_service.backends.acp.kept import SESSION
@@ -67,12 +68,12 @@ class Started:
             self.fakes.traits = Traits(loads=loads, session=name)
             await agent.open(self.folder, "", "", begun=False)
 
-        agent = await self.agents.take(name, self._make, begin)
+        agent = await self.agents.take(name, self._start, Agent, begin)
         self.agents.release(name, agent)
         return agent
 
-    def _make(self) -> Agent:
-        return Agent(self.fakes.start, lambda name: None, LOG, QUICK)
+    def _start(self) -> AgentProcess:
+        return AgentProcess(self.fakes.start, lambda name: None, LOG, QUICK)
 
     def running(self) -> list[str]:
         return [name for name in "abcd" if self.agents.find(name) is not None]
