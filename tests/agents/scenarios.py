@@ -10,7 +10,14 @@ from typing import Any
 
 import psutil
 
-from tests.agents.talking import ALLOW_ONCE, REJECT_ONCE, Talk
+from actors import Failure
+from callboard_service.backends.acp.connection import Connection, Process
+from callboard_service.backends.acp.jsonrpc import Notification, Request
+from callboard_service.backends.acp.sessions import introduce
+from callboard_service.backends.fields import tables
+from callboard_service.backends.fields import text as text_in
+from callboard_service.backends.guarded.process import GuardedProcess
+from tests.agents.talking import ALLOW_ONCE, ANSWERED_WITHIN, REJECT_ONCE, Talk
 from tests.e2e.contract_client import message, text_of
 from tests.support.peers.scripted_llm import Step, cut, fail, say, think, wait
 from tests.support.peers.talk import history
@@ -289,6 +296,54 @@ async def closed(talk: Talk) -> str:
     return "is ended by force" if by_force else "ends by itself"
 
 
+async def deleted(talk: Talk) -> str:
+    """A conversation is deleted; return what becomes of its session in the agent."""
+    before = talk.processes()
+    await talk.reply([say("delete this")])
+    (agent,) = talk.processes() - before
+    command, place, environment = talk.agent.command, Path(agent.cwd()), agent.environ()
+    known = await sessions(command, place, environment)
+    delete = message("DeleteSessionRequest", session_id=talk.conversation)
+    await talk.client.call(delete_session=delete)
+    ended, _ = await asyncio.to_thread(psutil.wait_procs, [agent], CLOSED_WITHIN)
+    assert ended
+    gone = known - await sessions(command, place, environment)
+    assert len(gone) <= 1
+    return "the agent deletes its session" if gone else "its session stays with the agent"
+
+
+async def sessions(command: list[str], place: Path, environment: dict[str, str]) -> set[str]:
+    """Return the ids of the newest sessions that an agent lists."""
+
+    async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> Process:
+        return await GuardedProcess.start(
+            command, place, environment, received=received, ended=ended, report=print
+        )
+
+    connection = Connection(_Deaf())
+    try:
+        await connection.open(start)
+        await introduce(connection, ANSWERED_WITHIN)
+        params = {"cwd": str(place)}
+        listed = await connection.call("session/list", params, ANSWERED_WITHIN)
+        return {text_in(one, "sessionId") for one in tables(listed, "sessions")}
+    finally:
+        await connection.close(patience=1)
+
+
+class _Deaf:
+    """Takes what an agent sends without being asked, and does nothing with it."""
+
+    def requested(self, request: Request) -> bool:
+        return False
+
+    def notified(self, notification: Notification) -> None:
+        pass
+
+    def ended(self, failure: Failure) -> None:
+        pass
+
+
 async def failing(steps: list[Step], cause: str, talk: Talk, *, lasting: bool = False) -> str:
     """Let the model server fail; return how a person learns of it."""
     turn = await talk.reply([*steps, say("recovered")])
@@ -337,6 +392,7 @@ SCENARIOS = [
     Scenario("the agent is killed", killed, alone=True),
     Scenario("its standard input is closed", closed, alone=True),
     Scenario("a copy of the conversation", copied, quick=True, alone=True),
+    Scenario("the conversation is deleted", deleted, alone=True),
 ]
 
 AT_ONCE = [

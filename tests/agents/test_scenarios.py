@@ -15,6 +15,7 @@ from tests.support.peers.scripted_llm import say
 
 RESTART = "the service is restarted"
 COPY = "a copy of the conversation"
+DELETED = "the conversation is deleted"
 
 GOES_ON = "the model is asked to go on from there"
 NEVER_ASKS = "runs without asking"
@@ -23,6 +24,7 @@ GIVEN = "the agent is given the text"
 DIFFERENCES = {
     "qwen": {"it cuts a reply off once": GOES_ON, COPY: GIVEN},
     "kimi": {
+        DELETED: "the agent deletes its session",
         "a tool that is refused": "does not run; the reply goes on",
         "it answers 500": "an empty turn, shown as one",
         "it cuts a reply off once": GOES_ON,
@@ -51,6 +53,7 @@ USUAL = {
     "the agent is killed": "costs the turn; the next message loads the session",
     "its standard input is closed": "ends by itself",
     COPY: "the agent copies its session",
+    DELETED: "its session stays with the agent",
     RESTART: "the next message loads the session",
     "the model server answers 401": "an error with the cause",
     "it answers 500": "an error with the cause",
