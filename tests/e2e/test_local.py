@@ -143,7 +143,7 @@ async def test_a_reply_that_is_cut_at_the_token_limit_says_so(tmp_path: Path) ->
 
 
 async def test_a_model_that_hangs_costs_its_replies_and_is_started_again(tmp_path: Path) -> None:
-    with running(tmp_path, "--backend", "local", "--local-silence-ms", "2000") as service:
+    with running(tmp_path, "--backend", "local", "--local-silence-ms", "5000") as service:
         async with service.connect() as client:
             conversation = await client.conversation()
             request_id = await client.say(conversation, "Tell me a very long story about a ship.")

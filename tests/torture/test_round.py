@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="make torture is
 
 
 async def test_a_round_sends_requests_that_end_and_sees_the_service_end(tmp_path: Path) -> None:
-    plan = make_plan(1, 1, frozenset(), seconds=1.5, only=("takeovers",), backend="echo")
+    plan = make_plan(1, 1, frozenset(), seconds=3.0, only=("takeovers",), backend="echo")
     plan = replace(plan, steps=tuple(replace(step, at=0.2, until=None) for step in plan.steps[:1]))
     result = await Round(plan, 1, tmp_path / "round").run()
     assert result.ends["OK"] > 0
