@@ -104,6 +104,7 @@ def test_two_windows_and_a_real_agent(chromium: Browser, service: ServiceProcess
         one.last.locator(".tool summary").nth(2).click()
         expect(one.last.locator(".tool pre", has_text="2.0")).to_be_visible()
         one.last.locator(".tool summary").nth(2).click()
+        expect(one.last.locator(".tool pre", has_text="2.0")).to_have_count(0)
         assert one.thread() == other.thread()
         one.axe()
         one.shoot("agent")
