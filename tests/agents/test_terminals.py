@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import psutil
@@ -22,15 +23,10 @@ pytestmark = pytest.mark.skipif(not ALL, reason="only `make agents` has agents t
 USE_THEM = ("kimi", "fast-agent")
 
 
-@pytest.fixture
-async def here(talk: Talk) -> AsyncIterator[Talk]:
-    """A new conversation on a service that offers terminals."""
-    if talk.agent.name not in USE_THEM:
-        pytest.skip("it runs its commands itself, whatever is offered")
+@asynccontextmanager
+async def offered(talk: Talk) -> AsyncIterator[Talk]:
+    """Yield a new conversation on a service that offers terminals."""
     settings = talk.agent.settings(talk.folder / "agent", talk.llm.url)
-    if talk.agent.name == "fast-agent":  # it has another tool then
-        execute = replace(talk.agent, shell=lambda command: call("execute", command=command))
-        talk = replace(talk, agent=execute)
     with running(talk.folder / "service", **settings, CALLBOARD_ACP_TERMINALS="yes") as service:
         async with service.connect(features=["follow"]) as client:
             yield await talk.at(service, client).renew()
@@ -40,6 +36,30 @@ async def here(talk: Talk) -> AsyncIterator[Talk]:
             assert await service.wait() == 0
             _, left = psutil.wait_procs(tree, 1)
             assert not left
+
+
+@pytest.fixture
+async def here(talk: Talk) -> AsyncIterator[Talk]:
+    """The same with an agent that uses them."""
+    if talk.agent.name not in USE_THEM:
+        pytest.skip("it runs its commands itself, as another test shows")
+    if talk.agent.name == "fast-agent":  # it has another tool then
+        execute = replace(talk.agent, shell=lambda command: call("execute", command=command))
+        talk = replace(talk, agent=execute)
+    async with offered(talk) as here:
+        yield here
+
+
+async def test_others_run_their_commands_themselves(talk: Talk) -> None:
+    if talk.agent.name in USE_THEM:
+        pytest.skip("it uses the terminals of the service")
+    async with offered(talk) as here:
+        turn = await here.begin(here.shell("tr '\\0' ' ' < /proc/$PPID/cmdline"), [say("done")])
+        await turn.choose(await turn.asked(), ALLOW_ONCE)
+        assert text_of(await turn.end()) == "done"
+        (result,) = turn.of("tool_result")
+        assert result.output
+        assert "guardian.py" not in result.output
 
 
 async def test_a_command_runs_under_the_service_once_it_is_allowed(here: Talk) -> None:
