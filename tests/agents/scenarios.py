@@ -10,10 +10,9 @@ from typing import Any
 
 import psutil
 
-from actors import Failure
 from callboard_service.backends.acp.connection import Connection, Process
-from callboard_service.backends.acp.jsonrpc import Notification, Request
 from callboard_service.backends.acp.sessions import introduce
+from callboard_service.backends.acp.survey import Deaf
 from callboard_service.backends.fields import tables
 from callboard_service.backends.fields import text as text_in
 from callboard_service.backends.guarded.process import GuardedProcess
@@ -320,7 +319,7 @@ async def sessions(command: list[str], place: Path, environment: dict[str, str])
             command, place, environment, received=received, ended=ended, report=print
         )
 
-    connection = Connection(_Deaf())
+    connection = Connection(Deaf())
     try:
         await connection.open(start)
         await introduce(connection, ANSWERED_WITHIN)
@@ -329,19 +328,6 @@ async def sessions(command: list[str], place: Path, environment: dict[str, str])
         return {text_in(one, "sessionId") for one in tables(listed, "sessions")}
     finally:
         await connection.close(patience=1)
-
-
-class _Deaf:
-    """Takes what an agent sends without being asked, and does nothing with it."""
-
-    def requested(self, request: Request) -> bool:
-        return False
-
-    def notified(self, notification: Notification) -> None:
-        pass
-
-    def ended(self, failure: Failure) -> None:
-        pass
 
 
 async def failing(steps: list[Step], cause: str, talk: Talk, *, lasting: bool = False) -> str:

@@ -11,7 +11,7 @@ import ptyprocess
 from tests.support.forking import Copy, source
 
 
-class _OnTerminal(ptyprocess.PtyProcess):  # type: ignore[misc]
+class _OnTerminal(ptyprocess.PtyProcess):  # type: ignore[misc]  # it has no types
     """A copy on a terminal; only its maker can wait for it."""
 
     def __init__(self, copy: Copy, terminal: int) -> None:
@@ -33,7 +33,7 @@ class _OnTerminal(ptyprocess.PtyProcess):  # type: ignore[misc]
         return code is None
 
 
-class Spawned(pexpect.spawn):  # type: ignore[misc]
+class Spawned(pexpect.spawn):  # type: ignore[misc]  # it has no types
     """What pexpect shows and types, of a copy with these arguments."""
 
     def _spawnpty(

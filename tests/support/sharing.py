@@ -48,9 +48,14 @@ def rank_of(test: str) -> int:
     return next(ranks, len(FIRST))
 
 
+class _Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Gives each worker one unit after the other, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
 def scheduler(config: pytest.Config, log: object) -> object:
-    """Return xdist's scheduler that gives each worker one unit after the other, in their order."""
-    made = LoadScopeScheduling(config, log)
+    """Return the scheduler for a run with `--dist loadscope`."""
     config.option.loadscopereorder = False  # it would take the units with most tests first
-    made._split_scope = unit_of
-    return made
+    return _Scheduler(config, log)

@@ -7,9 +7,9 @@ tapped reader hands the pieces on itself; untapped, it is aiohttp's own again.
 A piece that is one whole chunk of HTTP's chunked encoding, as nearly every token is, does not even
 reach the parser, which such a piece leaves as it was: `_BetweenChunks` stands before it.
 
-The one use of names that aiohttp does not document as an interface are those methods of
-`StreamReader` which the parser calls. `AVAILABLE` is the switch: if they do not behave as expected,
-a response is read as usual (docs/adr/0059).
+This relies on methods of `StreamReader` that aiohttp does not document as an interface: those that
+its parser calls. `AVAILABLE` is the switch: if they do not behave as expected, a response is read
+as usual (docs/adr/0059).
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Tap:
         self.took: Callable[[bytes], None] = took
         self.ended: Callable[[], None] = ended
         self.between: bool = False
-        """Whether the last that the parser has told is the end of a chunk."""
+        """Whether the parser's latest report was the end of a chunk."""
 
 
 _TAPS: Final[dict[int, Tap]] = {}
@@ -91,7 +91,7 @@ class _Tapped(StreamReader):
 class _BetweenChunks(asyncio.Protocol):
     """The protocol of a connection while its response is tapped; aiohttp's is behind it.
 
-    It takes what is read between two chunks and is exactly one; the rest is for aiohttp's.
+    It takes a read that is exactly one chunk, between two others; aiohttp's takes everything else.
     """
 
     def __init__(self, inner: asyncio.Protocol, tap: Tap) -> None:
@@ -112,7 +112,7 @@ class _BetweenChunks(asyncio.Protocol):
         tap.between = tap.between and data.endswith(_LINE_END)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on, as are the others."""
+        """Tell aiohttp's protocol, like the three methods below."""
         self._inner.connection_lost(exc)
 
     def eof_received(self) -> bool | None:

@@ -1,11 +1,11 @@
 """A token of text that is encoded as it is received, without a protobuf message in between.
 
-Making a `ChatToken`, reading its text again and serializing it takes a fifth of what the service
-spends on a relayed token when the processor's caches are cold, as between two tokens they are. This
-is an optimization: `TEXT_TOKEN` is the switch (`ChatToken` itself turns it off), and docs/adr/0062
-gives the reasons.
+Making a `ChatToken`, reading its text again and serializing it touches much code, which is what a
+token costs that comes when the processor's caches hold none of it. This is an optimization:
+`token_of` is the switch, and docs/adr/0062 gives the reasons.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from actors import Shared
@@ -36,3 +36,7 @@ class TextToken(Shared[ChatToken]):
     def message(self) -> ChatToken:
         """The token as a message, made for each call."""
         return ChatToken(text=self.text)
+
+
+token_of: Final[Callable[[str], ChatToken | TextToken]] = TextToken
+"""Makes the token of a text. A function that returns `ChatToken(text=text)` does the same."""

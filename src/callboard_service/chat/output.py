@@ -141,7 +141,7 @@ class TurnOutput:
         size = self.record.add_token(text, reasoning=reasoning)
         goes_on = self._log.add_token(self._turn_id, kind, token, (text,), size)
         last = self._pieces[-1] if self._pieces else None
-        if type(last) is Text and last.reasoning is reasoning:  # nearly always
+        if type(last) is Text and last.reasoning is reasoning:  # `_text_to_store` inlined
             last.pieces.append(text)
         else:
             self._text_to_store(reasoning=reasoning).pieces.append(text)

@@ -18,6 +18,7 @@ from callboard.v1.chat_pb2 import (
     ToolProgressEvent,
     ToolResultEvent,
 )
+from callboard_service.backends.acp.methods import CREATE, WRITE
 from callboard_service.backends.acp.outputs import terminal_output, text_of_content, text_of_raw
 from callboard_service.backends.acp.patches import patches_of
 from callboard_service.backends.bounds import check_room, cut
@@ -39,12 +40,8 @@ CallEvent: TypeAlias = ToolCallEvent | ToolProgressEvent | ToolResultEvent
 MAX_PROGRESS: Final = 64 * 1024
 """Characters of a call's output that are reported while it runs."""
 
-MAX_TERMINALS: Final = 16
+SHOWN_TERMINALS: Final = 16
 """Terminals that one call shows."""
-
-WRITES: Final = "fs/write_text_file"
-RUNS: Final = "terminal/create"
-"""The requests for which a person need not be asked twice."""
 
 MAX_TITLE: Final = 1000
 MAX_LOCATIONS: Final = 100
@@ -116,7 +113,7 @@ class Call:
     def _add_terminals(self) -> None:
         """Take the terminals in its content. What was shown before the first is no output."""
         for item in self.content:
-            if text(item, "type") == "terminal" and len(self.terminals) < MAX_TERMINALS:
+            if text(item, "type") == "terminal" and len(self.terminals) < SHOWN_TERMINALS:
                 self.shown = self.shown if self.terminals else ""
                 self.terminals.setdefault(name(item, "terminalId"), "")
 
@@ -146,14 +143,14 @@ class Call:
         """
         changes = [item for item in self.content if text(item, "type") == "diff"]
         if changes:
-            return [(WRITES, raw_text(one, "path"), raw_text(one, "newText")) for one in changes]
+            return [(WRITE, raw_text(one, "path"), raw_text(one, "newText")) for one in changes]
         given = as_table(self.given)
         found: list[tuple[str, ...]] = []
         if "content" in given:
             content = raw_text(given, "content")
-            found += [(WRITES, raw_text(given, key), content) for key in _PATHS]
+            found += [(WRITE, raw_text(given, key), content) for key in _PATHS]
         if (line := raw_text(given, "command")) and given.keys() <= _NOT_MORE:
-            found.append((RUNS, line))
+            found.append((CREATE, line))
         return found
 
     def output(self) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from callboard_service.backends.acp.client_files import ClientFiles, content_of
 from callboard_service.backends.acp.client_terminals import ClientTerminals
@@ -15,17 +15,18 @@ from callboard_service.backends.acp.jsonrpc import (
     Request,
     Unserved,
 )
+from callboard_service.backends.acp.methods import (
+    CREATE,
+    KILL,
+    OUTPUT,
+    READ,
+    RELEASE,
+    WAIT,
+    WRITE,
+)
 from callboard_service.backends.acp.patches import patch_of
 from callboard_service.backends.acp.running import RunningTurn
 from callboard_service.backends.fields import Table, text
-
-READ: Final = "fs/read_text_file"
-WRITE: Final = "fs/write_text_file"
-CREATE: Final = "terminal/create"
-OUTPUT: Final = "terminal/output"
-WAIT: Final = "terminal/wait_for_exit"
-KILL: Final = "terminal/kill"
-RELEASE: Final = "terminal/release"
 
 ALL_WRITES: Final = "Allow everything of this kind until the reply ends"
 THIS_COMMAND: Final = "Allow exactly this command until the reply ends"
@@ -33,7 +34,7 @@ THIS_COMMAND: Final = "Allow exactly this command until the reply ends"
 MAX_SERVED: Final = 32
 """Requests of one agent that are served at the same time."""
 
-Serve = Callable[[Request], Awaitable[Table]]
+Serve: TypeAlias = Callable[[Request], Awaitable[Table]]
 
 
 class Serving:

@@ -11,6 +11,7 @@ from callboard.v1.chat_pb2 import SessionOption
 from callboard_service import __version__
 from callboard_service.backends.acp.connection import Connection, Refused
 from callboard_service.backends.acp.failures import LOGIN, login_needed
+from callboard_service.backends.acp.methods import CREATE, READ, WRITE
 from callboard_service.backends.acp.options import CONFIGURE, AgentOption, Options
 from callboard_service.backends.fields import Table, table, tables, text
 
@@ -24,10 +25,10 @@ def client(served: Collection[str] = ()) -> Table:
         "protocolVersion": PROTOCOL,
         "clientCapabilities": {
             "fs": {
-                "readTextFile": "fs/read_text_file" in served,
-                "writeTextFile": "fs/write_text_file" in served,
+                "readTextFile": READ in served,
+                "writeTextFile": WRITE in served,
             },
-            "terminal": "terminal/create" in served,
+            "terminal": CREATE in served,
             "elicitation": {"form": {}, "url": {}},
             "session": {"configOptions": {"boolean": {}}, "notices": {}},
         },

@@ -97,7 +97,7 @@ async def ask(
                 command, place, environment, received=received, ended=ended, report=report
             )
 
-        connection = Connection(_Deaf())
+        connection = Connection(Deaf())
         info: AgentInfo | None = None
         try:
             await connection.open(start)
@@ -150,14 +150,15 @@ def _choices(state: Table) -> list[str]:
     return [*found, f"{models} models"] if models > 1 else found
 
 
-class _Deaf:
+class Deaf:
     """Takes what an agent sends without being asked, and does nothing with it."""
 
     def requested(self, request: Request) -> bool:
+        """Take a request: it is refused."""
         return False
 
     def notified(self, notification: Notification) -> None:
-        pass
+        """Ignore a notification."""
 
     def ended(self, failure: Failure) -> None:
-        pass
+        """Ignore the end of the process."""

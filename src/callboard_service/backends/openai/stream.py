@@ -11,7 +11,7 @@ from callboard_service.backends.batches import LARGEST, together
 from callboard_service.backends.openai.answer import Answer
 from callboard_service.backends.openai.completion import Chunk, Completion
 from callboard_service.backends.openai.refusals import Refusals, Refused
-from callboard_service.backends.token_text import TextToken
+from callboard_service.backends.token_text import token_of
 
 if TYPE_CHECKING:
     from callboard_service.backends.openai.api import OpenAITimeouts
@@ -62,7 +62,7 @@ class ReplyStream(PushSource[ReplyEvent]):
         completion = self._completion
         text = completion.take_text(text)
         self._said, self._since = completion.said, self._now()
-        if not text or self._take(TextToken(text)):
+        if not text or self._take(token_of(text)):
             return True
         self._enough = True
         return False

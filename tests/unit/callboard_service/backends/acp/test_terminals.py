@@ -16,7 +16,7 @@ from callboard.v1.chat_pb2 import (
     ToolProgressEvent,
     ToolResultEvent,
 )
-from callboard_service.backends.acp import calls, client_terminals, output_tail, serving
+from callboard_service.backends.acp import client_terminals, output_tail, serving
 from callboard_service.backends.acp.output_tail import OutputTail
 from callboard_service.backends.base import ReplyEvent
 from tests.support.conversing import text_of
@@ -636,8 +636,3 @@ async def test_long_output_is_shown_at_the_end(folder: Path) -> None:
     shown = "".join(one.output for one in of(ToolProgressEvent, events))
     assert len(shown) <= client_terminals.SHOWN
     assert [one.output for one in of(ToolResultEvent, events)] == ["x" * 100_000]
-
-
-def test_the_names_of_methods_are_those_of_calls() -> None:
-    """Calls say which requests a permission has shown; see `Call.shows`."""
-    assert (calls.WRITES, calls.RUNS) == (serving.WRITE, serving.CREATE)
