@@ -5,7 +5,6 @@ A run depends only on its seed: the store's jobs run at once instead of in threa
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import pytest
@@ -40,9 +39,9 @@ class AtOnce:
     def end(self) -> None: ...
     def join(self, timeout: float) -> None: ...
 
-    def submit(self, work: Callable[[], T], at_most: int | None = None) -> "Future[T]":
+    def submit(self, work: Callable[[], T], at_most: int | None = None) -> "asyncio.Future[T]":
         """Run `work` and return its result or what it raised."""
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
             future.set_result(work())
         except Exception as error:  # noqa: BLE001 - as in JobThread

@@ -151,7 +151,7 @@ path = Path(sys.argv[1])
 def die_at(beginning, armed=lambda: True):
     original = sqlite3.connect
     def trace(statement):
-        if statement.startswith(beginning) and armed():
+        if statement.lstrip().startswith(beginning) and armed():
             os.kill(os.getpid(), signal.SIGKILL)
     def connect(*args, **options):
         connection = original(*args, **options)

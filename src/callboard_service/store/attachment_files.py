@@ -10,13 +10,10 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from callboard_service.store.thread import JobThread
 from transport.folders import make_private
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -84,7 +81,7 @@ class AttachmentFiles:
         """End the thread once it has done what it was given; wait for that only briefly."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            done = asyncio.wrap_future(thread.submit(lambda: None))
+            done = thread.submit(lambda: None)
             thread.end()
             finished, _ = await asyncio.wait({done}, timeout=CLOSE_GRACE)
             if finished:
@@ -97,9 +94,9 @@ class AttachmentFiles:
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run a job in the thread. Cancelling the caller does not cancel the job."""
-        return await asyncio.shield(asyncio.wrap_future(self.submit(job)))
+        return await asyncio.shield(self.submit(job))
 
-    def submit(self, job: Callable[[], T]) -> "Future[T]":
+    def submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
         """Have the thread run a job after those before it, and return its future."""
         self._thread = self._thread or JobThread("attachments")
         return self._thread.submit(job)

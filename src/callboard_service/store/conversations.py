@@ -132,12 +132,6 @@ def usage(transaction: Transaction, conversation_id: str) -> UsageEvent | None:
     return None if row is None or row[0] is None else UsageEvent.FromString(row[0])
 
 
-def set_usage(transaction: Transaction, conversation: int, latest: UsageEvent) -> None:
-    """Keep the latest usage of a conversation."""
-    sql = "UPDATE conversations SET usage = ? WHERE key = ?"
-    transaction.change(sql, latest.SerializeToString(), conversation)
-
-
 def listed(
     transaction: Transaction, after: tuple[int, int], search: str, *, archived: bool
 ) -> Iterator[tuple[SessionInfo, str]]:

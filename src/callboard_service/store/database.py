@@ -272,7 +272,7 @@ class Database:
                 connection.interrupt()
             if await _until_idle(connections, _LAST_GRACE):
                 for connection in connections:  # in case the threads become free later
-                    connection.thread.submit(connection.close)
+                    _ = connection.thread.submit(connection.close)
                     connection.thread.end()
                 return
         file = self._file
@@ -305,7 +305,7 @@ class Database:
         """
         if self._closing is not None:
             raise StoreFailed(f"{self._label} is closed")
-        return asyncio.wrap_future(connection.thread.submit(job, at_most))
+        return connection.thread.submit(job, at_most)
 
     def _watch(self, path: Path) -> None:
         try:
@@ -319,7 +319,7 @@ class Database:
 
 async def _until_idle(connections: Sequence[Connection], timeout: float) -> bool:
     """Wait until all jobs are done; return True if some are not after `timeout` seconds."""
-    ends = [asyncio.wrap_future(each.thread.submit(lambda: None)) for each in connections]
+    ends = [each.thread.submit(lambda: None) for each in connections]
     _, late = await asyncio.wait(ends, timeout=timeout)
     return bool(late)
 
@@ -327,7 +327,7 @@ async def _until_idle(connections: Sequence[Connection], timeout: float) -> bool
 async def _close_all(connections: Sequence[Connection]) -> bool:
     """Close the connections one by one and end their threads; return True if all have closed."""
     for connection in connections:
-        closed = asyncio.wrap_future(connection.thread.submit(connection.close))
+        closed = connection.thread.submit(connection.close)
         connection.thread.end()
         done, _ = await asyncio.wait({closed}, timeout=_LAST_GRACE)
         if not done:

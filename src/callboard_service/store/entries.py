@@ -36,14 +36,17 @@ COLUMNS: Final = (
 )
 
 
-def row_of_entry(entry: HistoryEntry) -> tuple[SqlValue, ...]:
-    """Return the values of COLUMNS. Raises ValueError for an entry of no kind."""
+def row_of_entry(entry: HistoryEntry, turn_id: str = "") -> tuple[SqlValue, ...]:
+    """Return the values of COLUMNS. turn_id: empty: the entry's own.
+
+    Raises ValueError for an entry of no kind.
+    """
     rest = HistoryEntry()
     rest.CopyFrom(entry)
     for name in ("id", "at", "turn_id"):
         rest.ClearField(name)
     values = _taken_from(rest)
-    values |= {"turn": entry.turn_id or None, "data": rest.SerializeToString() or None}
+    values |= {"turn": turn_id or entry.turn_id or None, "data": rest.SerializeToString() or None}
     return tuple(values.get(column) for column in COLUMNS)
 
 

@@ -21,6 +21,7 @@ LOGS: Final = ("-wal", "-shm")
 
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION: Final = slice(68, 72)
+_MARK: Final = APPLICATION_ID.to_bytes(4, "big")
 _HEADER_BYTES: Final = 100
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -32,13 +33,15 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = os.fspath(path)  # the calls of `check` take half as long with it
         self._identity = _identity(path.stat())
-        self._logs = {log: found for log in _logs(path) if (found := identity(log)) is not None}
+        logs = map(os.fspath, _logs(path))
+        self._logs = {log: found for log in logs if (found := identity(log)) is not None}
         self._size = 0
         # Must stay open as long as any connection: closing it drops the process's locks.
         self._descriptor = None if sys.platform == "win32" else os.open(path, os.O_RDONLY)
         self._overwritten = False
-        self._marked = self._header()[_APPLICATION] == _mark()
+        self._marked = self._header()[_APPLICATION] == _MARK
 
     def check(self) -> None:
         """Compare the recorded state with the file as it is now; takes a few microseconds.
@@ -49,7 +52,7 @@ class OpenFile:
         # Read before the file is looked at: another thread may note a larger size meanwhile.
         path, known = self._path, self._size
         try:
-            status = path.stat()
+            status = os.stat(self._name)
         except FileNotFoundError:
             raise StoreLost(f"{path} was removed while it was open") from None
         except OSError as error:
@@ -64,7 +67,7 @@ class OpenFile:
                 raise StoreLost(f"{log} was removed or replaced while it was open")
         header = self._header()
         if header and not (
-            header.startswith(_MAGIC) and (header[_APPLICATION] == _mark() or not self._marked)
+            header.startswith(_MAGIC) and (header[_APPLICATION] == _MARK or not self._marked)
         ):
             self._overwritten = True
             raise StoreDamaged(f"{path} is damaged: it was overwritten while it was open")
@@ -131,10 +134,10 @@ def _give_back(away: Path, path: Path) -> None:
                 away.rename(path)
 
 
-def identity(path: Path) -> Identity | None:
+def identity(path: Path | str) -> Identity | None:
     """Return the device and inode of the file at `path`; None if it cannot be found."""
     try:
-        return _identity(path.stat())
+        return _identity(os.stat(path))
     except OSError:
         return None
 
@@ -175,7 +178,3 @@ def _logs(path: Path) -> list[Path]:
 
 def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
-
-
-def _mark() -> bytes:
-    return APPLICATION_ID.to_bytes(4, "big")

@@ -1,14 +1,21 @@
 """The statements on the table `entries`, and on the conversations that they belong to."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
-from callboard.v1.chat_pb2 import Attachment, ConversationState, History, HistoryEntry
+from callboard.v1.chat_pb2 import (
+    Attachment,
+    ConversationState,
+    History,
+    HistoryEntry,
+    UsageEvent,
+)
 from callboard_service.pages import PageBudget
 from callboard_service.store.entries import COLUMNS, entry_of_row, row_of_entry, timestamp
 from callboard_service.store.errors import UnknownConversation, UnknownEntry
-from callboard_service.store.transaction import Transaction
+from callboard_service.store.transaction import SqlValue, Transaction
 
 Turn: TypeAlias = tuple[Literal["user", "assistant"], str]
 
@@ -21,9 +28,16 @@ OPEN: Final = "state IN (1, 2, 3, 8)"
 
 _NAMES: Final = ", ".join(COLUMNS)
 _INSERT: Final = f"""
-    INSERT INTO entries (id, conversation, at, {_NAMES})
-    VALUES (?, ?, ?, {", ".join("?" * len(COLUMNS))})
+    INSERT INTO entries (conversation, at, {_NAMES})
+    VALUES (?, ?, {", ".join("?" * len(COLUMNS))})
 """  # noqa: S608  # column names only, no values
+_TOUCH: Final = """
+    UPDATE conversations SET
+        updated_at = max(updated_at, ?),
+        title = CASE WHEN title = '' THEN ? ELSE title END,
+        usage = coalesce(?, usage)
+    WHERE key = ? RETURNING options
+"""
 _PAGE: Final = f"""
     SELECT id, at, {_NAMES} FROM entries
     WHERE conversation = ? AND id < ? ORDER BY id DESC LIMIT ?
@@ -126,13 +140,21 @@ def state_of(waits: int | None) -> ConversationState.ValueType:
     return ConversationState.CONVERSATION_STATE_RUNNING
 
 
-def touch(transaction: Transaction, conversation: int, now: int, heading: str = "") -> None:
-    """Set `updated_at`, which never decreases, and the title if there is none yet."""
-    transaction.change(
-        "UPDATE conversations SET updated_at = max(updated_at, ?),"
-        " title = CASE WHEN title = '' THEN ? ELSE title END WHERE key = ?",
-        *(now, heading, conversation),
-    )
+def touch(
+    transaction: Transaction,
+    conversation: int,
+    now: int,
+    heading: str = "",
+    usage: UsageEvent | None = None,
+) -> dict[str, str]:
+    """Set `updated_at`, which never decreases, and the title if there is none yet.
+
+    usage: the latest; None: as before. Returns what was chosen in the conversation: values by
+    option.
+    """
+    latest = None if usage is None else usage.SerializeToString()
+    row = transaction.row(_TOUCH, now, heading, latest, conversation)
+    return {} if row is None or row[0] is None else json.loads(row[0])
 
 
 def dated(entry: HistoryEntry, now: int, turn_id: str = "") -> HistoryEntry:
@@ -151,14 +173,28 @@ def insert_entries(
     transaction: Transaction, conversation: int, entries: Sequence[HistoryEntry]
 ) -> None:
     """Append entries that have a time, and set their ids. Raises ValueError for an empty one."""
-    # Ids are assigned here, so that one statement inserts all entries. That is safe: this
-    # transaction is the only writer.
+    rows = [(entry.at.ToMicroseconds(), *row_of_entry(entry)) for entry in entries]
+    insert_rows(transaction, conversation, rows)
+    # They are consecutive: this transaction is the only writer.
     last = transaction.number("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
-    rows = []
-    for number, entry in enumerate(entries, start=last + 1):
+    for number, entry in enumerate(entries, start=last - len(entries) + 1):
         entry.id = str(number)
-        rows.append((number, conversation, entry.at.ToMicroseconds(), *row_of_entry(entry)))
-    transaction.change_many(_INSERT, rows)
+
+
+def row_at(entry: HistoryEntry, now: int, turn_id: str) -> tuple[SqlValue, ...]:
+    """Return the row for an entry of a turn, at its own time or `now`; see `insert_rows`.
+
+    Raises ValueError for an empty entry, or for a time outside the years 1 to 9999.
+    """
+    at = timestamp(entry.at.ToMicroseconds()).ToMicroseconds() if entry.HasField("at") else now
+    return (at, *row_of_entry(entry, turn_id))
+
+
+def insert_rows(
+    transaction: Transaction, conversation: int, rows: Iterable[Sequence[SqlValue]]
+) -> None:
+    """Append entries to the history: for each its time and the values of `row_of_entry`."""
+    transaction.change_many(_INSERT, [(conversation, *row) for row in rows])
 
 
 def remove_unanswered(transaction: Transaction, conversation: int, text: str) -> None:

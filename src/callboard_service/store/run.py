@@ -7,7 +7,7 @@ conversation, so it must never be issued twice, not even after a loss of power (
 from typing import Final
 
 from callboard_service.store.database import Database
-from callboard_service.store.errors import StoreFenced, StoreRefused
+from callboard_service.store.errors import StoreFenced, StoreRefused, UnknownConversation
 from callboard_service.store.transaction import Transaction
 
 LARGEST_RUN: Final = 2**24 - 1
@@ -38,7 +38,23 @@ async def issue_run(database: Database, above: int = 0) -> int:
 
 def check_run(transaction: Transaction, run: int) -> None:
     """Raise StoreFenced unless `run` is the run number issued last."""
-    newest = transaction.number("SELECT number FROM run")
+    _compare(run, transaction.number("SELECT number FROM run"))
+
+
+def key_for_writing(transaction: Transaction, run: int, conversation_id: str) -> int:
+    """Return the key of a conversation; `check_run` and `conversation_key` in one statement.
+
+    Raises StoreFenced, and UnknownConversation.
+    """
+    sql = "SELECT number, (SELECT key FROM conversations WHERE id = ?) FROM run"
+    newest, key = transaction.row(sql, conversation_id) or (0, None)
+    _compare(run, newest)
+    if key is None:
+        raise UnknownConversation(conversation_id)
+    return int(key)
+
+
+def _compare(run: int, newest: int) -> None:
     if newest != run:
         raise StoreFenced(
             f"another service has taken over the conversations (run {newest}; this is run {run})"

@@ -319,14 +319,13 @@ class ConversationStore(AttachmentStore):
         titles = (histories.title_of(entry.user_text) for entry in entries)
         heading = next((title for title in titles if title), "")
 
-        def insert(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def insert(transaction: Transaction, key: int) -> None:
             if repeated:
                 histories.remove_unanswered(transaction, key, repeated)
             histories.insert_entries(transaction, key, kept)
             histories.touch(transaction, key, now, heading)
 
-        await self._write(insert, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, insert, at_most=MAX_WAITING_ENTRIES)
         return kept
 
     async def history(

@@ -27,8 +27,8 @@ class Transaction:
 
     def row(self, sql: str, *values: SqlValue) -> sqlite3.Row | None:
         """Return the first row of a query, or None."""
-        rows = self.rows(sql, *values)
-        return rows[0] if rows else None
+        found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+        return found
 
     def number(self, sql: str, *values: SqlValue) -> int:
         """Return the single integer that a query yields; 0 if it yields no row."""

@@ -13,12 +13,12 @@ from callboard.v1.chat_pb2 import (
     TurnState,
     UsageEvent,
 )
-from callboard_service.store import attachment_rows, conversations, histories, pieces, turns
+from callboard_service.store import attachment_rows, histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
 from callboard_service.store.errors import TurnConflict
-from callboard_service.store.histories import conversation_key, dated, title_of
-from callboard_service.store.run import check_run
+from callboard_service.store.histories import dated, title_of
+from callboard_service.store.run import check_run, key_for_writing
 from callboard_service.store.transaction import Transaction
 from callboard_service.store.turn_reader import TurnReader
 from callboard_service.store.turns import Admission, KeptTurn, NewTurn
@@ -75,8 +75,7 @@ class TurnStore(TurnReader):
         """
         now = self._now()
 
-        def admit(transaction: Transaction) -> Admission:
-            key = conversation_key(transaction, conversation_id)
+        def admit(transaction: Transaction, key: int) -> Admission:
             known = turns.find_turn(transaction, key, message_id=turn.message_id)
             if known is not None:
                 return Admission(known, repeated=True)
@@ -91,14 +90,13 @@ class TurnStore(TurnReader):
                 transaction, key, turn.attachments, now, now - UPLOAD_LIFE_MICROSECONDS
             )
             heading = turn.text or next((each.name for each in turn.attachments), "")
-            histories.touch(transaction, key, now, title_of(heading))
-            chosen = conversations.choices(transaction, key)
+            chosen = histories.touch(transaction, key, now, title_of(heading))
             if not (turn.starts and turn.recent_bytes):
                 return Admission(kept, False, chosen)
             recent = histories.recent_texts(transaction, key, turn.recent_bytes)
             return Admission(kept, False, chosen, recent.for_model())
 
-        return await self._write(admit)
+        return await self._change(conversation_id, admit)
 
     async def start(self, conversation_id: str, turn_id: str) -> None:
         """Start a queued turn; its text enters the history.
@@ -107,11 +105,10 @@ class TurnStore(TurnReader):
         """
         now = self._now()
 
-        def start(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def start(transaction: Transaction, key: int) -> None:
             turns.start_turn(transaction, key, turn_id, now)
 
-        await self._write(start, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, start, at_most=MAX_WAITING_ENTRIES)
 
     async def set_state(
         self, conversation_id: str, turn_id: str, state: TurnState.ValueType
@@ -124,12 +121,11 @@ class TurnStore(TurnReader):
         if state not in turns.STARTED:
             raise ValueError("`end` and `start` set the other states")
 
-        def change(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def change(transaction: Transaction, key: int) -> None:
             _require_started(turns.get_turn(transaction, key, turn_id))
             turns.set_columns(transaction, key, turn_id, state=state)
 
-        await self._write(change, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, change, at_most=MAX_WAITING_ENTRIES)
 
     async def update_queued(
         self, conversation_id: str, turn_id: str, text: str | None = None, place: int | None = None
@@ -140,12 +136,11 @@ class TurnStore(TurnReader):
         is not queued any more.
         """
 
-        def update(transaction: Transaction) -> list[KeptTurn]:
-            key = conversation_key(transaction, conversation_id)
+        def update(transaction: Transaction, key: int) -> list[KeptTurn]:
             turns.update_queued(transaction, key, turn_id, text, place)
             return turns.queue_of(transaction, key)
 
-        return await self._write(update)
+        return await self._change(conversation_id, update)
 
     async def withdraw(self, conversation_id: str, turn_id: str) -> None:
         """Remove a queued turn; its message id is free again, and so are its uploads.
@@ -153,11 +148,10 @@ class TurnStore(TurnReader):
         Raises UnknownTurn, and TurnConflict if it is not queued any more.
         """
 
-        def withdraw(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def withdraw(transaction: Transaction, key: int) -> None:
             turns.remove_queued(transaction, key, turn_id)
 
-        await self._write(withdraw, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, withdraw, at_most=MAX_WAITING_ENTRIES)
 
     async def hand_over(
         self, conversation_id: str, turn_id: str, running_id: str, entry: HistoryEntry
@@ -169,13 +163,12 @@ class TurnStore(TurnReader):
         """
         piece = histories.dated(entry, self._now(), running_id)
 
-        def hand_over(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def hand_over(transaction: Transaction, key: int) -> None:
             turn = turns.get_turn(transaction, key, turn_id)
             turns.hand_over(transaction, key, turn, running_id)
             pieces.insert_pieces(transaction, key, running_id, [piece])
 
-        await self._write(hand_over, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, hand_over, at_most=MAX_WAITING_ENTRIES)
 
     # -- output and end --------------------------------------------------------------------------
 
@@ -201,12 +194,11 @@ class TurnStore(TurnReader):
                 raise ValueError("a text has no negative length")
             made.insert(0, keep_text_bytes)
 
-        def add(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def add(transaction: Transaction, key: int) -> None:
             _require_started(turns.get_turn(transaction, key, turn_id))
             pieces.insert_pieces(transaction, key, turn_id, made)
 
-        await self._write(add, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, add, at_most=MAX_WAITING_ENTRIES)
 
     async def add_output(self, outputs: Sequence[TurnOutputPieces]) -> None:
         """Append output of many running turns in one transaction, as `add_pieces` does for one.
@@ -239,14 +231,13 @@ class TurnStore(TurnReader):
         Raises UnknownTurn, and TurnConflict if the turn is queued or has ended.
         """
 
-        def begin_again(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
+        def begin_again(transaction: Transaction, key: int) -> None:
             _require_started(turns.get_turn(transaction, key, turn_id))
             pieces.remove_pieces(transaction, key, turn_id)
             running = TurnState.TURN_STATE_RUNNING
             turns.set_columns(transaction, key, turn_id, state=running)
 
-        await self._write(begin_again, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, begin_again, at_most=MAX_WAITING_ENTRIES)
 
     async def end(
         self,
@@ -277,26 +268,22 @@ class TurnStore(TurnReader):
             raise ValueError("a turn ends with ChatCompleted or with ChatError, not with both")
         now = self._now()
         made = _with_end(entries, completed, error)
-        made = [histories.dated(entry, now, turn_id) for entry in made]
+        rows = [histories.row_at(entry, now, turn_id) for entry in made]
+        may_be_queued = not entries and state != TurnState.TURN_STATE_COMPLETED
 
-        def end(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
-            turn = turns.get_turn(transaction, key, turn_id)
-            if turn.state == TurnState.TURN_STATE_QUEUED:
-                if entries or state == TurnState.TURN_STATE_COMPLETED:
-                    raise TurnConflict("the turn has not started")
+        def end(transaction: Transaction, key: int) -> None:
+            turn = turns.get_turn(transaction, key, turn_id) if may_be_queued else None
+            if turn is not None and turn.state == TurnState.TURN_STATE_QUEUED:
+                turns.end_queued(transaction, key, turn, state, error)
             else:
-                _require_started(turn)
+                turns.end_started(transaction, key, turn_id, state, completed, error)
                 pieces.remove_pieces(transaction, key, turn_id)
-                histories.insert_entries(transaction, key, made)
-            turns.end_turn(transaction, key, turn, state, completed, error)
-            histories.touch(transaction, key, now)
-            if usage is not None:
-                conversations.set_usage(transaction, key, usage)
+                histories.insert_rows(transaction, key, rows)
+            histories.touch(transaction, key, now, usage=usage)
             if start:
                 turns.start_turn(transaction, key, start, now)
 
-        await self._write(end, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, end, at_most=MAX_WAITING_ENTRIES)
 
     async def interrupt(self, conversation_id: str, turn_id: str) -> None:
         """End a turn that has started with INTERRUPTED. Its pieces become entries of the history.
@@ -309,22 +296,33 @@ class TurnStore(TurnReader):
         message = "the service ended while the reply was being made"
         error = ChatError(code=Code.ABORTED.value, message=message)
 
-        def interrupt(transaction: Transaction) -> None:
-            key = conversation_key(transaction, conversation_id)
-            turn = turns.get_turn(transaction, key, turn_id)
-            _require_started(turn)
+        def interrupt(transaction: Transaction, key: int) -> None:
+            state = TurnState.TURN_STATE_INTERRUPTED
+            turns.end_started(transaction, key, turn_id, state, None, error)
             made = pieces.entries_of_pieces(transaction, key, turn_id)
             pieces.remove_pieces(transaction, key, turn_id)
-            last = [*pieces.closings(made), HistoryEntry(error=error)]
-            made += [histories.dated(entry, now, turn_id) for entry in last]
-            histories.insert_entries(transaction, key, made)
-            state = TurnState.TURN_STATE_INTERRUPTED
-            turns.end_turn(transaction, key, turn, state, None, error)
+            made += [*pieces.closings(made), HistoryEntry(error=error)]
+            rows = [histories.row_at(entry, now, turn_id) for entry in made]
+            histories.insert_rows(transaction, key, rows)
             histories.touch(transaction, key, now)
 
-        await self._write(interrupt, at_most=MAX_WAITING_ENTRIES)
+        await self._change(conversation_id, interrupt, at_most=MAX_WAITING_ENTRIES)
 
     # -- shared with the rest of the store -------------------------------------------------------
+
+    async def _change(
+        self,
+        conversation_id: str,
+        work: Callable[[Transaction, int], T],
+        *,
+        at_most: int | None = None,
+    ) -> T:
+        """Run `work`, as `_write` does, with the key of a conversation."""
+
+        def fenced(transaction: Transaction) -> T:
+            return work(transaction, key_for_writing(transaction, self.run, conversation_id))
+
+        return await self._database.write(fenced, at_most=at_most)
 
     async def _write(
         self,

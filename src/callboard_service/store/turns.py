@@ -19,9 +19,9 @@ from callboard_service.store.errors import TurnConflict, UnknownTurn
 from callboard_service.store.histories import (
     OPEN,
     RecentTurns,
-    dated,
-    insert_entries,
+    insert_rows,
     remove_unanswered,
+    row_at,
     touch,
 )
 from callboard_service.store.transaction import SqlValue, Transaction
@@ -62,8 +62,16 @@ _INSERT: Final = """
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_IS_ANY_STARTED: Final = f"""
-    SELECT coalesce(max(state != {int(_QUEUED)}), 0) FROM turns WHERE conversation = ? AND {OPEN}
+# Inserts nothing if a turn has started.
+_INSERT_STARTED: Final = f"""
+    {_INSERT.replace("VALUES (", "SELECT ").replace("?)", "?")}
+    WHERE NOT EXISTS (
+        SELECT 1 FROM turns WHERE conversation = ? AND {OPEN} AND state != {int(_QUEUED)}
+    )
+"""  # noqa: S608  # constants
+_END_STARTED: Final = f"""
+    UPDATE turns SET state = ?, completed = ?, error = ? WHERE conversation = ? AND id = ?
+        AND state IN ({", ".join(str(int(state)) for state in STARTED)})
 """  # noqa: S608  # constants
 
 
@@ -172,7 +180,8 @@ def insert_turn(transaction: Transaction, conversation: int, turn: NewTurn) -> N
     place = min(turn.place or count + 1, count + 1)
     _shift(transaction, conversation, place, 1)
     described = map(attachment_rows.description, turn.attachments)
-    _insert(transaction, conversation, turn, _QUEUED, place, turn.text, tuple(described))
+    values = _values(conversation, turn, _QUEUED, place, turn.text, tuple(described))
+    transaction.change(_INSERT, *values)
 
 
 def insert_started(
@@ -183,10 +192,10 @@ def insert_started(
     The same as `insert_turn` and `start_turn`, in fewer statements. Raises TurnConflict if another
     turn runs.
     """
-    if transaction.number(_IS_ANY_STARTED, conversation):
-        raise TurnConflict("another turn of the conversation is running")
     described = tuple(map(attachment_rows.description, turn.attachments))
-    _insert(transaction, conversation, turn, _RUNNING, 0, None, described)
+    values = _values(conversation, turn, _RUNNING, 0, None, described)
+    if not transaction.change(_INSERT_STARTED, *values, conversation):
+        raise TurnConflict("another turn of the conversation is running")
     _enter_history(transaction, conversation, turn, described, now)
     return KeptTurn(
         id=turn.id,
@@ -203,20 +212,19 @@ def insert_started(
     )
 
 
-def _insert(
-    transaction: Transaction,
+def _values(
     conversation: int,
     turn: NewTurn,
     state: TurnState.ValueType,
     place: int,
     text: str | None,
     described: Sequence[Attachment],
-) -> None:
+) -> tuple[SqlValue, ...]:
+    """Return the values that `_INSERT` takes."""
     deadline = None if turn.deadline_at is None else microseconds(turn.deadline_at)
     values = (turn.message_id or None, state, place, text, turn.model, int(turn.detached))
-    attached = HistoryEntry(attachments=described).SerializeToString() or None
-    handed = int(turn.handed)
-    transaction.change(_INSERT, conversation, turn.id, *values, deadline, attached, handed)
+    attached = HistoryEntry(attachments=described).SerializeToString() if described else None
+    return conversation, turn.id, *values, deadline, attached, int(turn.handed)
 
 
 def _enter_history(
@@ -229,8 +237,8 @@ def _enter_history(
     """Append the message of a turn that starts to the history."""
     if turn.text and not turn.message_id and not attachments:
         remove_unanswered(transaction, conversation, turn.text)
-    said = dated(HistoryEntry(user_text=turn.text, attachments=attachments), now, turn.id)
-    insert_entries(transaction, conversation, [said])
+    said = HistoryEntry(user_text=turn.text, attachments=attachments)
+    insert_rows(transaction, conversation, [row_at(said, now, turn.id)])
 
 
 def start_turn(transaction: Transaction, conversation: int, turn_id: str, now: int) -> None:
@@ -297,25 +305,39 @@ def handed_to(transaction: Transaction, conversation: int, turn_id: str) -> list
     return [_turn_of(row) for row in rows]
 
 
-def end_turn(
+def end_started(
     transaction: Transaction,
     conversation: int,
-    turn: KeptTurn,
+    turn_id: str,
     state: TurnState.ValueType,
     completed: ChatCompleted | None,
     error: ChatError | None,
 ) -> None:
-    """Set the final state of an open turn and how it ended."""
-    if turn.state == _QUEUED:
-        _leave_queue(transaction, conversation, turn)
-    set_columns(
-        transaction,
-        conversation,
-        turn.id,
-        state=state,
-        completed=None if completed is None else completed.SerializeToString(),
-        error=None if error is None else error.SerializeToString(),
-    )
+    """Set the final state of a turn that has started, and how it ended.
+
+    Raises UnknownTurn, and TurnConflict if it is queued or has ended.
+    """
+    how = (_encoded(completed), _encoded(error))
+    if not transaction.change(_END_STARTED, state, *how, conversation, turn_id):
+        turn = get_turn(transaction, conversation, turn_id)
+        queued = turn.state == _QUEUED
+        raise TurnConflict("the turn has not started" if queued else "the turn has ended")
+
+
+def end_queued(
+    transaction: Transaction,
+    conversation: int,
+    turn: KeptTurn,
+    state: TurnState.ValueType,
+    error: ChatError | None,
+) -> None:
+    """Take a turn from the queue; set its final state and how it ended."""
+    _leave_queue(transaction, conversation, turn)
+    set_columns(transaction, conversation, turn.id, state=state, error=_encoded(error))
+
+
+def _encoded(end: ChatCompleted | ChatError | None) -> bytes | None:
+    return None if end is None else end.SerializeToString()
 
 
 def remove_replaced(transaction: Transaction, conversation: int, turn_id: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,9 +22,6 @@ from tests.support.store_kit import (
     texts,
     user,
 )
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 
 async def test_many_callers_at_once_lose_nothing(store: ConversationStore) -> None:
@@ -91,7 +87,7 @@ async def test_a_call_is_one_job_of_a_thread(
 
     def count(
         thread: JobThread, job: Callable[[], object], at_most: int | None = None
-    ) -> "Future[object]":
+    ) -> "asyncio.Future[object]":
         nonlocal jobs
         jobs += 1
         return submit(thread, job, at_most)
@@ -147,7 +143,7 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
 def _block(store: ConversationStore) -> threading.Event:
     """Keep the writing thread busy until the event is set."""
     release = threading.Event()
-    store._database._writer.thread.submit(release.wait)
+    _ = store._database._writer.thread.submit(release.wait)
     return release
 
 
