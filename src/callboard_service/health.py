@@ -38,6 +38,8 @@ class Outages:
     max_outage: seconds after which `ended` is called for a part that is still down; 0: never.
     """
 
+    kinds: Final = (Crashed, Started)
+
     def __init__(
         self,
         root: str,
@@ -53,7 +55,7 @@ class Outages:
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
-        """Process an event of the actor system."""
+        """Process an event of the actor system, of one of the classes `kinds`."""
         match event:
             case Crashed(path, error, _, float(restart_in)) if path in self._parts:
                 self._down(self._parts[path], error, restart_in)

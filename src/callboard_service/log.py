@@ -86,7 +86,9 @@ def find_handler(error: BaseException) -> str | None:
 
 
 class EventLog:
-    """Logs the events of the actor runtime."""
+    """Logs the events of the actor runtime; those of the classes `kinds`."""
+
+    kinds: Final = (Crashed, ChildGivenUp, Stuck, Blocked, DeadLetter)
 
     def __init__(self, log: Log) -> None:
         self._log = log

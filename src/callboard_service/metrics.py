@@ -42,6 +42,8 @@ class SessionBooks:
 class Metrics:
     """The counters of one service. Method calls update them, and `expose` reads them."""
 
+    kinds: Final = (Crashed, Started, ChildGivenUp)
+
     def __init__(self) -> None:
         self.books = Books()
         self.session_books = SessionBooks()
@@ -133,7 +135,7 @@ class Metrics:
         refused[limit] = refused.get(limit, 0) + 1
 
     def __call__(self, event: Event) -> None:
-        """Count an event of the actor runtime."""
+        """Count an event of the actor runtime, of one of the classes `kinds`."""
         match event:
             case Crashed():
                 self.books.crashes += 1

@@ -19,11 +19,9 @@ from actors import (
     ActorSystem,
     Backoff,
     ChildSpec,
-    Event,
     Intensity,
     Lifecycle,
     Log,
-    Observer,
     Registry,
     StartFailed,
 )
@@ -112,16 +110,6 @@ def session_limits(settings: Settings) -> SessionLimits:
     )
 
 
-def both(one: Observer, other: Observer) -> Observer:
-    """Return an observer that passes each event to both."""
-
-    def observe(event: Event) -> None:
-        one(event)
-        other(event)
-
-    return observe
-
-
 def _innermost(error: BaseException) -> str:
     """Return which actor did not start, and why, from the innermost StartFailed."""
     while isinstance(error.__cause__, StartFailed):
@@ -137,13 +125,12 @@ class Service:
         self._log = log
         self._backend = make_backend(settings, log)
         self._metrics = Metrics()
-        observer = both(EventLog(log), self._metrics)
-        self.system = ActorSystem(
-            name=NAME, observer=observer, kill_grace=KILL_GRACE, blocked_after=1.0
-        )
+        self.system = ActorSystem(name=NAME, kill_grace=KILL_GRACE, blocked_after=1.0)
+        self.system.subscribe(EventLog(log), EventLog.kinds)
+        self.system.subscribe(self._metrics, Metrics.kinds)
         self._outage: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         outages = Outages(NAME, self.system.clock, settings.max_outage_ms / 1000, self._end_with)
-        self.system.subscribe(outages)
+        self.system.subscribe(outages, Outages.kinds)
         self._health = ServiceHealth(self._backend, outages)
         self.registry = Registry()
         self._started_at = datetime.now(UTC)

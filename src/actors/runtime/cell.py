@@ -100,8 +100,11 @@ class Cell(Generic[M]):
     @property
     def path(self) -> str:
         """The names from the root, joined by `/`."""
-        siblings = self.siblings
-        return self.name if siblings is None else f"{siblings.parent.path}/{self.name}"
+        names, siblings = [self.name], self.siblings
+        while siblings is not None:
+            names.append(siblings.parent.name)
+            siblings = siblings.parent.siblings
+        return "/".join(reversed(names))
 
     @property
     def alive(self) -> bool:
@@ -173,7 +176,7 @@ class Cell(Generic[M]):
         """Enter RUNNING and notify those who wait for the start."""
         self.move(Trigger.READY)
         self.incarnation.up_since = self.system.clock.now()
-        if self.system.observed:
+        if self.system.observes(Started):
             self.system.report(Started(self.path, self.restarts))
         if self.watchers is not None:
             self.watchers.started(None)

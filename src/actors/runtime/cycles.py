@@ -41,12 +41,11 @@ def asker_of(system: "ActorSystem") -> "Cell[Never] | None":
 
 def find_cycle(asker: "Cell[Never]", target: "Cell[Never]") -> str | None:
     """Return the paths along the cycle that arises if the asker waits for the target, or None."""
-    paths = [asker.path]
-    cell = target
+    cells, cell = [asker], target
     while cell is not asker:
-        paths.append(cell.path)
+        cells.append(cell)
         waiting = cell.system.waiting.get(cell)
         if waiting is None or not waiting.holds:
             return None
         cell = waiting.target
-    return " -> ".join([*paths, asker.path])
+    return " -> ".join([each.path for each in (*cells, asker)])

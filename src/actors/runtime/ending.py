@@ -177,7 +177,8 @@ def drop_incarnation(cell: "Cell[M]") -> None:
     """Drop the actor, its timers, its watches and its children's restart window."""
     over, cell.incarnation = cell.incarnation, Incarnation()
     # What `stopped` has taken by `context.next()` and not answered.
-    over.fail_pending(AskDropped, f"{cell.path}: restarted before it answered")
+    if over.pending:
+        over.fail_pending(AskDropped, f"{cell.path}: restarted before it answered")
     over.end()
     if cell.children is not None:
         cell.children.forget_restarts()
@@ -191,16 +192,17 @@ def end(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None
     cell.move(Trigger.GONE)
     cell.task = None
     set_limit(cell, None)
-    cell.incarnation.fail_pending(AskDropped, f"{cell.path}: stopped before it answered", error)
-    down = cell.down = Down(cell.path, cell.name, exit, error)
+    path = cell.path
+    cell.incarnation.fail_pending(AskDropped, f"{path}: stopped before it answered", error)
+    down = cell.down = Down(path, cell.name, exit, error)
     drop_incarnation(cell)
     watchers = cell.watchers
     if watchers is not None:
         watchers.started(down)
     if cell.parent is not None:
         cell.parent.child_gone(down)
-    if cell.system.observed:
-        cell.system.report(Stopped(down.path, exit))
+    if cell.system.observes(Stopped):
+        cell.system.report(Stopped(path, exit))
     for callback in watchers.take() if watchers is not None else ():
         try:
             callback(down)

@@ -96,7 +96,7 @@ def discard(cell: "Cell[M]", item: M | Asked, refusal: Exception | None = None) 
     if isinstance(item, Asked):
         item.reply.fail(refusal or AskDropped(f"{cell.path}: the question was dropped"))
     cell.system.dead_letters += 1
-    if cell.system.observed:
+    if cell.system.observes(DeadLetter):
         message = item.message if isinstance(item, Asked) else item
         cell.system.report(DeadLetter(cell.path, type(message).__name__))
 

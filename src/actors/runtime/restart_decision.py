@@ -43,7 +43,7 @@ def decide_restart(siblings: "Children", child: "Cell[N]", error: BaseException)
         ran_for = child.incarnation.ran_for(now)
         return record.next_pause(lifecycle.backoff, ran_for, system.random)
     siblings.tally.given_up += 1
-    if system.observed:
+    if system.observes(ChildGivenUp):
         system.report(ChildGivenUp(child.path, error, escalated=own is None))
     if own is None:
         given_up = GivenUp(f"{child.path}: crashed too often: {error!r}")

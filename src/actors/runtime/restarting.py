@@ -49,7 +49,7 @@ def recover_at_once(cell: "Cell[M]", error: BaseException) -> bool:
 def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
     """Report the crash; return the seconds until the restart, or None if the actor ends."""
     system = cell.system
-    message = cell.message_type if system.observed else ""
+    message = cell.message_type if system.observes(Crashed) else ""
     incarnation = cell.incarnation
     if incarnation.pending:
         incarnation.fail_pending(AskCrashed, f"{cell.path}: crashed while answering", error)
@@ -59,7 +59,7 @@ def _judge(cell: "Cell[M]", error: BaseException) -> float | None:
         system.fail(error)
     else:
         delay = decide_restart(cell.siblings, cell, error)
-    if system.observed:
+    if system.observes(Crashed):
         system.report(Crashed(cell.path, error, message, delay))
     return delay
 

@@ -85,8 +85,6 @@ class ActorSystem:
         self._loop = asyncio.get_running_loop()
         self.clock: Clock = clock if clock is not None else LoopClock()
         self.random: Random = random if random is not None else Random()
-        self.observed: bool = False
-        """True if there are observers. Without them, most events are not even created."""
         self._observers: dict[type[Event], tuple[Observer, ...]] = {}
         if observer is not None:
             self.subscribe(observer)
@@ -119,13 +117,11 @@ class ActorSystem:
         wanted = frozenset(kinds)
         for kind in wanted:
             self._observers[kind] = (*self._observers.get(kind, ()), entry)
-        self.observed = True
 
         def end() -> None:
             for kind in wanted:
                 others = self._observers[kind]
                 self._observers[kind] = tuple(other for other in others if other is not entry)
-            self.observed = any(self._observers.values())
 
         return end
 
@@ -150,6 +146,10 @@ class ActorSystem:
         """Return a name for a child that was given none."""
         self._names += 1
         return str(self._names)
+
+    def observes(self, kind: type[Event]) -> bool:
+        """Return whether an event of this class has observers; else it need not be created."""
+        return bool(self._observers.get(kind))
 
     def report(self, event: Event) -> None:
         """Pass an event to all observers of its class."""

@@ -210,8 +210,9 @@ class Answer:
             raise self._refusals.malformed(str(error)) from None
 
     async def _read(self, patience: float, until: float) -> None:
-        # Without this, a server faster than its reader would starve other tasks.
-        await asyncio.sleep(0)
+        if self._judged:  # else nothing has been read
+            # Without this, a server faster than its reader would starve other tasks.
+            await asyncio.sleep(0)
         left = until - asyncio.get_running_loop().time()
         try:
             if left <= 0:  # otherwise data already received could be read for ever

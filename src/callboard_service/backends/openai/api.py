@@ -43,6 +43,9 @@ _HEADERS: Final = {
     "User-Agent": "callboard",
 }
 _RECEIVE_BUFFER: Final = 16 * 1024
+_IN_ONE_PIECE: Final = 64 * 1024
+"""Bytes of a request's body up to which it is given to the socket at once, which costs less."""
+
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 
 
@@ -208,12 +211,13 @@ class Api:
         url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
         key = self._server.key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        data: io.BytesIO | None = None
+        data: bytes | io.BytesIO | None = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             # UTF-8, because escapes would double the size of most non-Latin text and triple that of
             # emoji. A file object is sent piece by piece, as the server takes it.
-            data = io.BytesIO(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+            encoded = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+            data = encoded if len(encoded) <= _IN_ONE_PIECE else io.BytesIO(encoded)
         return await self._session.request(
             method,
             url.with_query(self._base.query),
