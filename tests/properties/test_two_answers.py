@@ -25,7 +25,7 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
 )
 from callboard_service.backends.base import Prompt, ReplyEvent
-from callboard_service.store import database
+from callboard_service.store import connection
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing
 
@@ -51,7 +51,7 @@ class AtOnce:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "JobThread", AtOnce)
+    monkeypatch.setattr(connection, "JobThread", AtOnce)
 
 
 class Asking:

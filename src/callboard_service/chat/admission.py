@@ -22,6 +22,11 @@ MAX_WAITING: Final = 16
 MAX_ID: Final = 64
 """Characters of an id that a client chooses."""
 
+# Constants, since protobuf looks up a member by a method in Python.
+_STEER: Final = Delivery.DELIVERY_STEER
+_INTERRUPT: Final = Delivery.DELIVERY_INTERRUPT
+_RUNNING: Final = TurnState.TURN_STATE_RUNNING
+
 
 async def admit(conversation: "Conversation", message: Admit) -> Streamed | Replayed | Handed:
     """Admit a message, or find the turn of an earlier one with its id. Raises Failure.
@@ -34,7 +39,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
         known = None
         if request.message_id and len(request.message_id) <= MAX_ID:
             known = await journal.find_turn(conversation.id, message_id=request.message_id)
-        if known is not None and request.delivery == Delivery.DELIVERY_STEER:
+        if known is not None and request.delivery == _STEER:
             return queueing.sent_again(conversation, known)
         if known is not None:
             return await _known(conversation, known, sender)
@@ -44,7 +49,7 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     seconds = message.seconds
     recent_bytes = conversation.environment.backend.prompt_bytes(conversation.id)
     new = _new_turn(request, seconds, starts=not conversation.turns, recent_bytes=recent_bytes)
-    if request.delivery == Delivery.DELIVERY_STEER:
+    if request.delivery == _STEER:
         return await queueing.steer(conversation, new, request.attachments)
     running = conversation.running
     attachments = conversation.environment.attachments
@@ -60,10 +65,10 @@ async def admit(conversation: "Conversation", message: Admit) -> Streamed | Repl
     streamed = _stream(conversation, turn, sender)
     if seconds is not None:
         conversation.expire_after(turn, seconds, DEADLINE)
-    if turn.state == TurnState.TURN_STATE_RUNNING:
+    if turn.state == _RUNNING:
         starting.run(conversation, turn, admitted.recent)
     conversation.log.add(turn.id, turn.announced(), turn.kept.text)
-    if request.delivery == Delivery.DELIVERY_INTERRUPT:
+    if request.delivery == _INTERRUPT:
         await _interrupt(conversation, running)
     return streamed
 
@@ -83,8 +88,8 @@ def _new_turn(
 ) -> NewTurn:
     """Return the turn of a message. seconds: until its deadline; None: it has none."""
     # The request of a message for the running turn is answered at once, so nobody streams it.
-    steers = request.delivery == Delivery.DELIVERY_STEER
-    interrupts = request.delivery == Delivery.DELIVERY_INTERRUPT
+    steers = request.delivery == _STEER
+    interrupts = request.delivery == _INTERRUPT
     deadline = None
     if seconds is not None and not steers:
         deadline = datetime.now(UTC) + timedelta(seconds=seconds)

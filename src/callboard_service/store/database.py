@@ -7,14 +7,13 @@ that fails changes nothing.
 
 import asyncio
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, TypeVar, cast
 
+from callboard_service.store.connection import BUSY, Connection, kind_of
 from callboard_service.store.errors import (
     StoreBroken,
     StoreBusy,
@@ -25,8 +24,8 @@ from callboard_service.store.errors import (
     StoreLost,
 )
 from callboard_service.store.file import OpenFile
-from callboard_service.store.thread import JobThread
 from callboard_service.store.transaction import Transaction
+from callboard_service.store.writes import Write, WriteQueue
 
 T = TypeVar("T")
 Location: TypeAlias = Path | Literal[":memory:"]
@@ -46,114 +45,8 @@ OWN_WRITES: Final = 0.1
 _LAST_GRACE: Final = 0.3
 """Seconds for an interrupted statement to end, and for each connection to close."""
 
-_LOOK_AGAIN: Final = 0.02
-"""Seconds between two attempts to get a lock."""
-
-_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-
-
-class Connection:
-    """One connection with its thread. busy_timeout: seconds that a job waits for a lock."""
-
-    def __init__(self, name: str, busy_timeout: float) -> None:
-        self.thread = JobThread(name)
-        self.file: OpenFile | None = None
-        """The file to check at each transaction; None: no check."""
-        self._busy_timeout = busy_timeout
-        self._closing = threading.Event()
-        self._over = False
-        self.waits_for_lock: bool = False
-        """Whether a job is waiting for another process's lock."""
-        self._connection: sqlite3.Connection | None = None
-
-    def job(
-        self, begin: str, work: Callable[[Transaction], T], *, patient: bool = True
-    ) -> Callable[[], T]:
-        """Return a job that runs `work` in a transaction.
-
-        The job waits for a lock until the busy timeout, which starts now, has passed. patient:
-        False: it tries once and does not wait.
-        """
-        deadline = time.monotonic() + (self._busy_timeout if patient else 0.0)
-        return partial(self._transact, begin, work, deadline)
-
-    def pragma(self, statement: str) -> Callable[[], object]:
-        """Return a job that executes a PRAGMA outside a transaction."""
-        return lambda: self._opened().execute(f"PRAGMA {statement}").fetchall()
-
-    def open(self, uri: str) -> None:
-        """Open the connection. Runs in the thread."""
-        # No implicit BEGIN: `_transact` decides where a transaction begins, and of which kind. No
-        # timeout: SQLite's own wait for a lock cannot be ended early.
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
-        self._connection = connection
-        connection.row_factory = sqlite3.Row
-        # SQLite's own lower() and LIKE know ASCII only.
-        connection.create_function("casefold", 1, str.casefold, deterministic=True)
-
-    def close(self) -> None:
-        """Close the connection. Runs in the thread."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def wait_no_longer(self) -> None:
-        """Stop waiting for locks: from now on each job tries once, and current waits end."""
-        self._closing.set()
-
-    def interrupt(self) -> None:
-        """Interrupt the running statement and fail the waiting jobs."""
-        self._over = True
-        connection = self._connection
-        if connection is not None:
-            with suppress(sqlite3.Error):  # closed in the meantime
-                connection.interrupt()
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None or self._over:
-            raise StoreFailed("the database is closed")
-        return self._connection
-
-    def _transact(self, begin: str, work: Callable[[Transaction], T], deadline: float) -> T:
-        while True:
-            try:
-                result = self._try(begin, work)
-                self.waits_for_lock = False
-                return result
-            except sqlite3.OperationalError as error:
-                if _kind(error) not in _BUSY or self._closing.is_set():
-                    raise
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise
-            self.waits_for_lock = True
-            self._closing.wait(min(left, _LOOK_AGAIN))
-
-    def _try(self, begin: str, work: Callable[[Transaction], T]) -> T:
-        connection = self._opened()
-        if self.file is not None:
-            self.file.check()
-        try:
-            connection.execute(begin)
-            result = work(Transaction(connection))
-            connection.execute("COMMIT")
-        except BaseException:
-            # ROLLBACK fails if a full disk or an I/O error has already rolled back, or if BEGIN
-            # failed; both are fine.
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-        if self.file is not None and begin != READ:
-            self.file.check()  # a write into a file without a name is lost
-        return result
-
-
-READ: Final = "BEGIN"
-WRITE: Final = "BEGIN IMMEDIATE"
-# IMMEDIATE takes the lock at BEGIN, where `_transact` waits for it. A transaction that reads first
-# and writes later fails at once if another process has written in between.
 
 
 class Database:
@@ -169,7 +62,9 @@ class Database:
         self._busy_timeout = busy_timeout
         self._writer = Connection("conversations", busy_timeout)
         self._reader: Connection | None = None
-        self._last_write: asyncio.Future[None] | None = None
+        self._writes = WriteQueue(
+            lambda writes: self._writer.thread.submit(partial(self._writer.write_all, writes))
+        )
         self._file: OpenFile | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -218,10 +113,10 @@ class Database:
         The snapshot includes the writes submitted before, unless they wait for another process's
         lock or take longer than OWN_WRITES.
         """
-        connection, write = self._reader or self._writer, self._last_write
-        if write is not None and not write.done() and not self._writer.waits_for_lock:
-            await asyncio.wait({write}, timeout=OWN_WRITES)
-        return await self._run(connection, connection.job(READ, work), MAX_WAITING)
+        connection, write = self._reader or self._writer, self._writes.last
+        if write is not None and not self._writer.waits_for_lock:
+            await write.wait(OWN_WRITES)
+        return await self._run(connection, connection.reading(work), MAX_WAITING)
 
     async def write(
         self,
@@ -229,16 +124,21 @@ class Database:
         *,
         at_most: int | None = None,
         patient: bool = True,
+        joins: bool = False,
     ) -> T:
         """Run `work` in the thread as the only writer, all or nothing. Raises StoreError.
 
-        at_most: jobs that may be waiting already; by default MAX_WAITING. patient: wait for a lock.
+        at_most: writes that may be waiting already; by default MAX_WAITING. patient: wait for a
+        lock. joins: it may share its transaction with others that wait; `work` may then be called
+        twice, and must be short.
         """
-        job = self._writer.job(WRITE, work, patient=patient)
-        with _translated(self._label):
-            write = self._submit(self._writer, job, at_most or MAX_WAITING)
-            self._last_write = cast("asyncio.Future[None]", write)
-            return await asyncio.shield(write)
+        self._require_open()
+        write = Write(work, self._writer.deadline(patient=patient), joins=joins)
+        self._writes.add(cast("Write[object]", write), at_most or MAX_WAITING)
+        try:
+            return await write.future
+        except sqlite3.Error as error:
+            raise _translation(self._label, error) from error
 
     def hurry(self, seconds: float) -> None:
         """Stop waiting for write locks `seconds` from now; a write then tries once."""
@@ -263,6 +163,7 @@ class Database:
             raise
 
     async def _close(self, *, untouched: bool) -> None:
+        self._writes.flush()
         # The writer last: the last connection to close checkpoints the log into the file.
         connections = [found for found in (self._reader, self._writer) if found is not None]
         for connection in connections:
@@ -292,20 +193,15 @@ class Database:
 
         Cancelling the caller does not cancel the job; only the result is lost.
         """
-        with _translated(self._label):
-            # Shielded: otherwise a job that still waits for the thread would be dropped.
-            return await asyncio.shield(self._submit(connection, job, at_most))
+        self._require_open()
+        try:
+            return await connection.thread.submit(job, at_most)
+        except sqlite3.Error as error:
+            raise _translation(self._label, error) from error
 
-    def _submit(
-        self, connection: Connection, job: Callable[[], T], at_most: int | None
-    ) -> "asyncio.Future[T]":
-        """Hand a job to the thread.
-
-        Raises StoreFailed if the database is closed, StoreCrowded if `at_most` jobs are waiting.
-        """
+    def _require_open(self) -> None:
         if self._closing is not None:
             raise StoreFailed(f"{self._label} is closed")
-        return connection.thread.submit(job, at_most)
 
     def _watch(self, path: Path) -> None:
         try:
@@ -338,24 +234,10 @@ async def _close_all(connections: Sequence[Connection]) -> bool:
     return True
 
 
-@contextmanager
-def _translated(label: str) -> Iterator[None]:
-    """Translate SQLite errors raised in the block to StoreError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translation(label, error) from error
-
-
-def _kind(error: sqlite3.Error) -> int:
-    # The low byte is the primary result code, the rest its detail
-    # (https://sqlite.org/rescode.html). Errors raised by the Python module itself have no code.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
 def _translation(label: str, error: sqlite3.Error) -> StoreError:
-    kind = _kind(error)
-    if kind in _BUSY:
+    """Return the StoreError for an error of SQLite."""
+    kind = kind_of(error)
+    if kind in BUSY:
         return StoreBusy(f"{label} is locked by another process")
     if kind == sqlite3.SQLITE_FULL:
         return StoreFull(f"{label} cannot grow: the disk is full")

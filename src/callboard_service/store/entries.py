@@ -20,6 +20,7 @@ from callboard_service.store.transaction import SqlValue
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 COLUMNS: Final = (
     "kind",
@@ -143,7 +144,7 @@ def timestamp(microseconds: int) -> Timestamp:
 
 def microseconds(moment: datetime) -> int:
     """Convert a time to microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment_of(number: int) -> datetime:

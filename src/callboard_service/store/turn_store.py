@@ -322,7 +322,7 @@ class TurnStore(TurnReader):
         def fenced(transaction: Transaction) -> T:
             return work(transaction, key_for_writing(transaction, self.run, conversation_id))
 
-        return await self._database.write(fenced, at_most=at_most)
+        return await self._database.write(fenced, at_most=at_most, joins=True)
 
     async def _write(
         self,

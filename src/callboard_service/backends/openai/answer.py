@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import aiohttp
+import msgspec
 
 from callboard_service.backends import tapped
 from callboard_service.backends.openai.completion import Chunk
@@ -271,7 +272,7 @@ class Answer:
             self.broken = None
             return None
         try:
-            value: object = json.loads(data)
+            value: object = _decoded(data)
         except (ValueError, RecursionError):
             self._pass_over(event, data)
             return None
@@ -291,6 +292,14 @@ class Answer:
         if not data or self._ended or event.kind not in ("", "message", BARE):
             return
         raise self._refusals.malformed("something that is not JSON")
+
+
+def _decoded(data: str) -> object:
+    """Decode JSON. Raises ValueError and RecursionError."""
+    try:
+        return msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return json.loads(data)  # takes NaN and halves of surrogate pairs, too
 
 
 async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from actors import Failure, Log
@@ -99,6 +100,7 @@ class Api:
         # Many users leave out the /v1, which nearly all servers have and a few do not.
         plain = self._base.path.strip("/") == ""
         self._roots: Sequence[str] = ("v1", "") if plain else ("",)
+        self._urls: dict[tuple[str, str], URL] = {}
         self._with_usage = True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -208,19 +210,21 @@ class Api:
     async def _send(
         self, method: str, root: str, path: str, body: Mapping[str, object] | None = None
     ) -> aiohttp.ClientResponse:
-        url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
+        url = self._urls.get((root, path))
+        if url is None:
+            url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
+            url = self._urls[root, path] = url.with_query(self._base.query)
         key = self._server.key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         data: bytes | io.BytesIO | None = None
         if body is not None:
             headers["Content-Type"] = "application/json"
-            # UTF-8, because escapes would double the size of most non-Latin text and triple that of
-            # emoji. A file object is sent piece by piece, as the server takes it.
-            encoded = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+            # A file object is sent piece by piece, as the server takes it.
+            encoded = _encoded(body)
             data = encoded if len(encoded) <= _IN_ONE_PIECE else io.BytesIO(encoded)
         return await self._session.request(
             method,
-            url.with_query(self._base.query),
+            url,
             data=data,
             headers=headers,
             allow_redirects=False,
@@ -247,6 +251,17 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError):
             body = None
         return self._refusals.of_status(status, response.headers, body or b"")
+
+
+def _encoded(body: Mapping[str, object]) -> bytes:
+    """Return a body as JSON in UTF-8.
+
+    Escapes would double the size of most non-Latin text and triple that of emoji.
+    """
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(body, ensure_ascii=False).encode(errors="replace")
 
 
 def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
