@@ -342,3 +342,28 @@ async def test_memory_of_a_relayed_token(relayed: tuple[Fed, Relayed]) -> None:
     assert blocks <= RELAYED_BLOCKS + 0.5
     assert collected < 100  # what runs once in a while may leave a cycle; no token does
     assert visited < 100
+
+
+async def test_a_reply_leaves_no_reference_cycle(relayed: tuple[Fed, Relayed]) -> None:
+    """Else the collector would stop all replies to find what reference counts could have freed."""
+    fed, model = relayed
+    await model.begin(2)
+    await model.end()
+    await settle()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await model.begin(3)
+        await model.pass_on()
+        await model.end()
+        await settle()
+        gc.collect()
+        ours = ("actors", "callboard", "callboard_service", "transport")
+        kinds = [type(each) for each in gc.garbage]
+        left = Counter(kind.__qualname__ for kind in kinds if kind.__module__.startswith(ours))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left

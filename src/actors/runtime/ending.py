@@ -190,7 +190,7 @@ def end(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None
         return
     begin_stop(cell, exit, error)
     cell.move(Trigger.GONE)
-    cell.task = None
+    cell.task = cell.factory = None  # what makes the actor often refers to what has its cell
     set_limit(cell, None)
     path = cell.path
     cell.incarnation.fail_pending(AskDropped, f"{path}: stopped before it answered", error)

@@ -247,7 +247,10 @@ class Conversation(Actor[ConversationMessage]):
         """
 
         async def asks_changed() -> None:
-            await asks.changed(self, turn)
+            # By its id: a closure with the turn would be a reference cycle, as the turn has it.
+            open_turn = self.turns.get(kept.id)
+            if open_turn is not None:
+                await asks.changed(self, open_turn)
 
         output = TurnOutput(
             self.id,

@@ -7,8 +7,7 @@ Its form is judged by its first bytes, never by its content type: valid streams 
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -185,11 +184,12 @@ class Answer:
             else:
                 waiter.set_exception(error)
 
-        with (
-            _deadline(lambda: min(heard + silence(), until()), stop),
-            tapped.tapped(content, tapped.Tap(received, stop), self._response.connection),
-        ):
-            await waiter
+        deadline = _Deadline(lambda: min(heard + silence(), until()), stop)
+        try:
+            with tapped.tapped(content, tapped.Tap(received, stop), self._response.connection):
+                await waiter
+        finally:
+            deadline.cancel()
 
     def close(self) -> None:
         """Release the connection, or close it at once if the answer has not ended."""
@@ -313,22 +313,25 @@ async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | 
     return bytes(body)
 
 
-@contextmanager
-def _deadline(due: Callable[[], float], missed: Callable[[BaseException], None]) -> Iterator[None]:
-    """Call `missed` with a TimeoutError once it is `due()`, which is asked again at that time."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
+class _Deadline:
+    """Calls `missed` with a TimeoutError once it is `due()`, which is asked again at that time.
 
-    def check() -> None:
-        nonlocal timer
-        when = due()
-        if when > loop.time():
-            timer = loop.call_at(when, check)
+    A class, since a function that refers to itself is a reference cycle.
+    """
+
+    def __init__(self, due: Callable[[], float], missed: Callable[[BaseException], None]) -> None:
+        self._due = due
+        self._missed = missed
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_at(due(), self._check)
+
+    def cancel(self) -> None:
+        """Call nothing any more."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        when = self._due()
+        if when > self._loop.time():
+            self._timer = self._loop.call_at(when, self._check)
         else:
-            missed(TimeoutError())
-
-    timer = loop.call_at(due(), check)
-    try:
-        yield
-    finally:
-        timer.cancel()
+            self._missed(TimeoutError())
