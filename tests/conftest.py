@@ -1,3 +1,6 @@
+import gc
+from collections.abc import Generator
+
 import pytest
 
 from tests.support.bound import check_reason
@@ -7,6 +10,21 @@ from tests.support.hangups import stop_ignoring_hangups
 def pytest_configure() -> None:
     """Make the tests behave the same under nohup."""
     stop_ignoring_hangups()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector off the modules and items of the tests, which stay to the end.
+
+    Otherwise each full collection of a test walks through all of them, for 0.4 s of CPU time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
