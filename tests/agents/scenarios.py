@@ -266,7 +266,7 @@ async def copied(talk: Talk) -> str:
     await talk.reply([say("not that")])
     copy = message("ForkSessionRequest", session_id=talk.conversation)
     entries = (await history(talk.client, talk.conversation)).entries
-    (_, second) = (entry.id for entry in entries if entry.user_text)
+    *_, second = (entry.id for entry in entries if entry.user_text)
     edited = message("ForkSessionRequest", session_id=talk.conversation, before=second)
     outcomes = []
     for request, knows in ((copy, True), (edited, False)):
@@ -363,6 +363,8 @@ async def silent(talk: Talk) -> str:
 
 
 SCENARIOS = [
+    # First, because it copies all that was said; the others go on in its conversation.
+    Scenario("a copy of the conversation", copied, quick=True),
     Scenario("text", text, quick=True),
     Scenario("thoughts", thoughts, quick=True),
     Scenario("a tool that is allowed", tool_allowed, quick=True),
@@ -377,7 +379,6 @@ SCENARIOS = [
     Scenario("a line of 200 KiB", long_line, quick=True),
     Scenario("the agent is killed", killed, alone=True),
     Scenario("its standard input is closed", closed, alone=True),
-    Scenario("a copy of the conversation", copied, quick=True, alone=True),
     Scenario("the conversation is deleted", deleted, alone=True),
 ]
 

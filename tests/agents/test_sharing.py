@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,36 +12,58 @@ from tests.agents.conftest import ALL
 from tests.agents.scenarios import remembers, written
 from tests.agents.talking import ALLOW_ONCE, Talk
 from tests.e2e.contract_client import text_of
-from tests.e2e.service_process import running
-from tests.support.peers.scripted_llm import say, wait
+from tests.e2e.service_process import ServiceProcess, running
+from tests.support.peers.acp_agents import RealAgent
+from tests.support.peers.scripted_llm import ScriptedLLM, say, wait
 
 SHARE = ("opencode", "qwen")
 """The agents that are known to keep conversations apart."""
 
 
+@pytest.fixture(scope="module")
+def sharing(agent: RealAgent, llm: ScriptedLLM, folder: Path) -> Iterator[ServiceProcess]:
+    """A service whose conversations share a process, of which it leaves none."""
+    settings = agent.settings(folder / "sharing", llm.url) | {
+        "CALLBOARD_ACP_DIRECTORY": str(folder / "project"),
+        "CALLBOARD_ACP_PROCESSES": "shared",
+    }
+    with running(folder / "sharing" / "service", **settings) as service:
+        yield service
+        tree = service.children()
+        service.signal()
+        assert service.process.wait(30) == 0, service.log.read_text()
+        _, left = psutil.wait_procs(tree, 1)
+        assert not left
+
+
+@pytest.fixture(scope="module")
+def pair(agent: RealAgent) -> list[str]:
+    """The two conversations that tests use, as their agent takes seconds to start."""
+    return []
+
+
 @pytest.fixture
-async def two(talk: Talk) -> AsyncIterator[list[Talk]]:
-    """Two conversations in one process, on a service whose conversations share it."""
+async def two(
+    talk: Talk, pair: list[str], request: pytest.FixtureRequest
+) -> AsyncIterator[list[Talk]]:
+    """Two conversations in one process; new ones after a test has failed."""
     if talk.agent.name not in SHARE:
         pytest.skip("it is not known to keep conversations apart")
     if talk.agent.name != SHARE[0] and not ALL:
         pytest.skip("only `make agents` tries this one")
-    settings = talk.agent.settings(talk.folder / "agent", talk.llm.url) | {
-        "CALLBOARD_ACP_DIRECTORY": str(talk.folder),
-        "CALLBOARD_ACP_PROCESSES": "shared",
-    }
-    with running(talk.folder / "service", **settings) as service:
-        async with service.connect(features=["follow"]) as client:
-            made = [await talk.at(service, client).renew() for _ in range(2)]
-            for number, each in enumerate(made):
-                assert text_of((await each.reply([say(f"remember {number}")])).seen)
-            assert len(made[0].processes()) == 1
-            yield made
-        tree = service.children()
-        service.signal()
-        assert await service.wait() == 0
-        _, left = psutil.wait_procs(tree, 1)
-        assert not left
+    service: ServiceProcess = request.getfixturevalue("sharing")
+    async with service.connect(features=["follow"]) as client:
+        here = talk.at(service, client)
+        if not pair:
+            for number in range(2):
+                made = await here.renew()
+                assert text_of((await made.reply([say(f"remember {number}")])).seen)
+                pair.append(made.conversation)
+        assert len(here.processes()) == 1
+        failed = request.session.testsfailed
+        yield [here.on(conversation) for conversation in pair]
+        if request.session.testsfailed > failed:
+            pair.clear()
 
 
 @pytest.mark.timeout(180)
