@@ -1,6 +1,7 @@
 """A service with the real OpenCode agent behind ACP, and a scripted model behind that."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def service(llm: ScriptedLLM, folder: Path) -> Iterator[ServiceProcess]:
-    with running(folder / "service", **acp_settings(folder, llm.url)) as service:
-        yield service
+def start(llm: ScriptedLLM, folder: Path) -> Iterator[Callable[[], ServiceProcess]]:
+    """Return the service that runs; it is started again if a test has ended it."""
+    settings = acp_settings(folder, llm.url)
+    services: list[ServiceProcess] = []
+    with ExitStack() as stack:
+
+        def started() -> ServiceProcess:
+            if not services or services[-1].process.poll() is not None:
+                services.append(stack.enter_context(running(folder / "service", **settings)))
+            return services[-1]
+
+        yield started
+
+
+@pytest.fixture
+def service(start: Callable[[], ServiceProcess]) -> ServiceProcess:
+    return start()
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.contract_client import Contract, kinds_of, message, text_of
-from tests.e2e.service_process import ServiceProcess, running, told
-from tests.support.peers.opencode_agent import acp_settings
+from tests.e2e.service_process import ServiceProcess, told
 from tests.support.peers.opencode_server import PROGRAM
 from tests.support.peers.scripted_llm import ScriptedLLM, call, fail, say, script, think, wait
 from tests.support.peers.talk import answer, history, until
@@ -41,8 +40,19 @@ async def stop(client: Contract, conversation: str) -> Any:
     return (await client.call(stop_turn=request)).turn
 
 
-def named(conversation: str) -> Any:
-    return message("ListOptionsRequest", session_id=conversation)
+async def mode(client: Contract, conversation: str) -> str:
+    """Return the mode that is set."""
+    request = message("ListOptionsRequest", session_id=conversation)
+    shown = (await client.call(list_options=request)).option_list
+    (current,) = (str(one.current) for one in shown.options if one.id == "mode")
+    return current
+
+
+async def choose(client: Contract, conversation: str, value: str) -> None:
+    """Set the mode, which must be in the answer."""
+    request = message("SetOptionRequest", session_id=conversation, option_id="mode", value=value)
+    chosen = (await client.call(set_option=request)).option_list
+    assert {one.id: one.current for one in chosen.options}["mode"] == value
 
 
 async def began(client: Contract, service: ServiceProcess, text: str) -> tuple[str, Any]:
@@ -223,20 +233,11 @@ async def test_a_text_that_is_attached_reaches_the_model(
     assert any("a%20b.txt]\\na note" in one for one in asked)
 
 
-async def test_the_options_are_listed_chosen_and_set_in_a_new_process(
-    client: Contract, service: ServiceProcess
-) -> None:
-    conversation, agent = await began(client, service, "here")
-    shown = (await client.call(list_options=named(conversation))).option_list
-    assert {one.id: one.current for one in shown.options}["mode"] == "build"
-    request = message("SetOptionRequest", session_id=conversation, option_id="mode", value="plan")
-    chosen = (await client.call(set_option=request)).option_list
-    assert {one.id: one.current for one in chosen.options}["mode"] == "plan"
-    agent.kill()
-    await asyncio.to_thread(agent.wait, 20)
-    assert text_of(await client.reply(conversation, script([say("back")]))) == "back"
-    kept = (await client.call(list_options=named(conversation))).option_list
-    assert {one.id: one.current for one in kept.options}["mode"] == "plan"
+async def test_the_options_are_listed_and_chosen(client: Contract, conversation: str) -> None:
+    assert await mode(client, conversation) == "build"
+    for value in ("plan", "build"):
+        await choose(client, conversation, value)
+        assert await mode(client, conversation) == value
     unknown = message("SetOptionRequest", session_id=conversation, option_id="mode", value="x")
     assert (await client.call(set_option=unknown)).error.code == "INVALID_ARGUMENT"
 
@@ -253,10 +254,12 @@ async def test_a_failure_of_the_model_server_is_an_error_for_a_person(
 async def test_an_agent_that_is_killed_costs_its_turn_alone(
     client: Contract, service: ServiceProcess, llm: ScriptedLLM, conversation: str
 ) -> None:
+    """The next one has its session and options, and ends when the conversation is deleted."""
     assert text_of(await client.reply(conversation, script([say("here")]))) == "here"
     others = agents(service)
     assert others
     conversation, agent = await began(client, service, "remember this")
+    await choose(client, conversation, "plan")
     text = script([say("begun "), wait(conversation)])
     stream = client.answers(await client.say(conversation, text))
     await until(stream, "token")
@@ -268,14 +271,11 @@ async def test_an_agent_that_is_killed_costs_its_turn_alone(
     reply = await client.reply(conversation, script([say("back")]))
     assert (text_of(reply), of_kind(reply, "notice")) == ("back", [])
     assert "remember this" in str(llm.asked[-1].body["messages"]), "its session was loaded"
-
-
-async def test_a_deleted_conversation_leaves_no_process(
-    client: Contract, service: ServiceProcess
-) -> None:
-    conversation, agent = await began(client, service, "here")
+    assert await mode(client, conversation) == "plan"
+    (agent,) = set(agents(service)) - set(others)
     await client.call(delete_session=message("DeleteSessionRequest", session_id=conversation))
     await asyncio.to_thread(agent.wait, 20)
+    assert set(others) <= set(agents(service))
 
 
 async def test_the_command_line_chats_with_the_agent(
@@ -287,20 +287,20 @@ async def test_the_command_line_chats_with_the_agent(
 
 
 async def test_a_conversation_goes_on_after_a_restart_of_the_service(
-    llm: ScriptedLLM, tmp_path: Path
+    service: ServiceProcess,
+    start: Callable[[], ServiceProcess],
+    shared: list[str],
+    llm: ScriptedLLM,
 ) -> None:
-    settings = acp_settings(tmp_path, llm.url)
-    with running(tmp_path / "service", **settings) as service:
-        async with service.connect(features=["follow"]) as client:
-            conversation = await client.conversation("restarted")
-            await client.reply(conversation, script([say("before")]))
-        processes = service.children()
-        assert processes
-        service.signal()
-        assert await service.wait() == 0
-        assert not any(one.is_running() for one in processes)
-    with running(tmp_path / "service", **settings) as service:
-        async with service.connect(features=["follow"]) as client:
-            reply = await client.reply(conversation, script([say("after")]))
+    async with service.connect(features=["follow"]) as client:
+        conversation = shared[0] if shared else await client.conversation("restarted")
+        await client.reply(conversation, script([say("before the restart")]))
+    processes = service.children()
+    assert processes
+    service.signal()
+    assert await service.wait() == 0
+    assert not any(one.is_running() for one in processes)
+    async with start().connect(features=["follow"]) as client:
+        reply = await client.reply(conversation, script([say("after")]))
     assert (text_of(reply), of_kind(reply, "notice")) == ("after", [])
-    assert "before" in str(llm.asked[-1].body["messages"])
+    assert "before the restart" in str(llm.asked[-1].body["messages"])
