@@ -198,5 +198,5 @@ async def test_a_key_without_an_actor_holds_no_memory() -> None:
 
 
 async def test_many_keys_take_no_more_memory_than_those_that_are_alive() -> None:
-    """The same with 100,000 keys, in blocks of memory: to trace their bytes takes a minute."""
-    await check_memory(blocks, 100 * ALIVE)
+    """The same with ten times the keys, in blocks of memory, because to trace bytes is slow."""
+    await check_memory(blocks, 30 * ALIVE)
