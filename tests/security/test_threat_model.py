@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     found = ast.walk(ast.parse(path.read_text()))
     return {one.name for one in found if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
