@@ -1,7 +1,7 @@
 """Recordings of real servers (`tools/record_streams.py`) give one reply however they are cut.
 
 Each recording goes through the backend over a socket: whole, byte by byte, and in two pieces, cut
-at every 31st byte, or with `EVERY=1` (`make replay`, which `.ci/run` runs too) at every byte. The
+at every 101st byte, or with `EVERY=1` (`make replay`, which `.ci/run` runs too) at every byte. The
 servers' versions are those in that script.
 """
 
@@ -20,7 +20,7 @@ from tests.support.conversing import text_of
 from tests.support.openai.scripted_server import Exchange, Script, ScriptedServer, scripted
 from tests.support.openai.talk import Talk, talking
 
-EVERY = int(os.environ.get("EVERY", "31"))
+EVERY = int(os.environ.get("EVERY", "101"))
 RECORDED = Path(__file__).parent / "recorded"
 
 
