@@ -346,7 +346,7 @@ async def test_memory_of_a_relayed_token(relayed: tuple[Fed, Relayed]) -> None:
 
 async def test_a_reply_leaves_no_reference_cycle(relayed: tuple[Fed, Relayed]) -> None:
     """Else the collector would stop all replies to find what reference counts could have freed."""
-    fed, model = relayed
+    _, model = relayed
     await model.begin(2)
     await model.end()
     await settle()

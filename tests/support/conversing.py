@@ -158,7 +158,7 @@ async def reply_alone(
     async def answered() -> AnswerRequest:
         raise AssertionError("nobody asked")
 
-    prompt = Prompt(conversation, text, model, answered, LOG, session, turn.id)
+    prompt = Prompt(conversation, text, model, answered, session, turn.id)
     async with aclosing(backend.reply(prompt)) as events:
         async for event in events:
             if isinstance(event, PushSource):

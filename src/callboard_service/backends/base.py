@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from actors import Burst, ChildSpec, Log, PushSource, Shared
+from actors import Burst, ChildSpec, PushSource, Shared
 from callboard.v1.chat_pb2 import (
     AnswerRequest,
     AskClosed,
@@ -82,7 +82,6 @@ class Prompt:
     text: str
     model: str
     answered: Callable[[], Awaitable[AnswerRequest]]
-    log: Log
     session: str = ""
     turn_id: str = ""
     resumed: bool = False

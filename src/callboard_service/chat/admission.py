@@ -1,8 +1,8 @@
 """How a conversation admits a message and starts its turn."""
 
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from actors import Code, Failure
 from actors.protocol.effects import DEADLINE
@@ -94,7 +94,7 @@ def _new_turn(
     if seconds is not None and not steers:
         deadline = datetime.now(UTC) + timedelta(seconds=seconds)
     return NewTurn(
-        id=uuid4().hex,
+        id=token_hex(16),
         text=request.text,
         message_id=request.message_id,
         model=request.model,

@@ -24,7 +24,6 @@ def run(conversation: "Conversation", turn: OpenTurn, recent: RecentTurns | None
         text=turn.kept.text,
         model=turn.kept.model,
         answered=turn.output.answers.get,
-        log=environment.log.bind(conversation=conversation.id, turn=turn.id),
         session=turn.session,
         turn_id=turn.id,
         resumed=turn.resumed,

@@ -43,6 +43,7 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",
     "User-Agent": "callboard",
 }
+_JSON: Final = "application/json"
 _RECEIVE_BUFFER: Final = 16 * 1024
 _IN_ONE_PIECE: Final = 64 * 1024
 """Bytes of a request's body up to which it is given to the socket at once, which costs less."""
@@ -216,12 +217,14 @@ class Api:
             url = self._urls[root, path] = url.with_query(self._base.query)
         key = self._server.key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        data: bytes | io.BytesIO | None = None
+        data: aiohttp.Payload | None = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
             # A file object is sent piece by piece, as the server takes it.
             encoded = _encoded(body)
-            data = encoded if len(encoded) <= _IN_ONE_PIECE else io.BytesIO(encoded)
+            if len(encoded) <= _IN_ONE_PIECE:
+                data = aiohttp.BytesPayload(encoded, content_type=_JSON)
+            else:
+                data = aiohttp.BytesIOPayload(io.BytesIO(encoded), content_type=_JSON)
         return await self._session.request(
             method,
             url,

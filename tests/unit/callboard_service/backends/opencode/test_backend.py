@@ -41,7 +41,7 @@ async def test_a_resumed_reply_that_is_stopped_early_is_stopped_at_the_server() 
         backend = OpenCodeBackend(Attached(Address(url), "/p"), make_log("error"))
         try:
             await system.start(backend.spec().factory)
-            prompt = Prompt(SESSION, "hi", "", unanswered, make_log("error"), resumed=True)
+            prompt = Prompt(SESSION, "hi", "", unanswered, resumed=True)
             reply = asyncio.create_task(anext(backend.reply(prompt)))
             async with asyncio.timeout(20):
                 await listening.wait()

@@ -220,7 +220,7 @@ async def test_an_endless_reply_is_stopped_at_the_server() -> None:
             said = ""
             with pytest.raises(Failure, match="longer than 100 bytes"):
                 async with asyncio.timeout(20):
-                    prompt = Prompt(SESSION, "hi", "", unanswered, make_log("error"))
+                    prompt = Prompt(SESSION, "hi", "", unanswered)
                     async for item in backend.reply(prompt):
                         assert isinstance(item, ChatToken)
                         said += item.text

@@ -13,7 +13,6 @@ from callboard_service.backends.opencode.api import Address, Api
 from callboard_service.backends.opencode.choosing import Choosing
 from callboard_service.backends.opencode.marks import Mark, message_id_of
 from callboard_service.backends.stored import StoredConversations
-from callboard_service.log import make_log
 from tests.unit.callboard_service.backends.opencode.odd_server import answering
 
 NAME, TURN = "ses_1", "0123456789abcdef" * 2
@@ -51,7 +50,7 @@ async def unanswered() -> AnswerRequest:
 
 
 def prompt(text: str = "said", model: str = "", **more: Any) -> Prompt:
-    return Prompt(NAME, text, model, unanswered, make_log("error"), turn_id=TURN, **more)
+    return Prompt(NAME, text, model, unanswered, turn_id=TURN, **more)
 
 
 async def posted(choosing: Choosing, *prompts: Prompt) -> tuple[Server, list[dict[str, object]]]:

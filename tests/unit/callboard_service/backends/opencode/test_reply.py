@@ -16,7 +16,6 @@ from callboard_service.backends.opencode.hub import Item, ReplyEvents, Stream
 from callboard_service.backends.opencode.messages import Baseline
 from callboard_service.backends.opencode.reply import Conductor, OpenCodeTimeouts
 from callboard_service.backends.opencode.run import Run
-from callboard_service.log import make_log
 from tests.unit.callboard_service.backends.opencode.events import (
     BEGUN,
     DONE,
@@ -62,7 +61,7 @@ async def conducting(
 ) -> AsyncIterator[tuple[ReplyEvents, Run, Conductor, "asyncio.Queue[AnswerRequest]"]]:
     inbox, run = ReplyEvents(lambda: None), Run(SESSION, Baseline())
     answers: asyncio.Queue[AnswerRequest] = asyncio.Queue()
-    prompt = Prompt(SESSION, "hi", "", answers.get, make_log("error"))
+    prompt = Prompt(SESSION, "hi", "", answers.get)
     async with answering(server.answer) as url:
         api = Api(Address(url))
         conductor = Conductor(api, run, inbox, prompt, patience)

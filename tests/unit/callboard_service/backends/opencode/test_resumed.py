@@ -60,7 +60,7 @@ async def reply_of(server: Server, *, resumed: bool) -> list[ReplyEvent]:
         backend = OpenCodeBackend(Attached(Address(url), "/p"), log)
         try:
             await system.start(backend.spec().factory)
-            prompt = Prompt(SESSION, "hi", "", unanswered, log, turn_id=TURN, resumed=resumed)
+            prompt = Prompt(SESSION, "hi", "", unanswered, turn_id=TURN, resumed=resumed)
             return [event async for event in backend.reply(prompt)]
         finally:
             await system.stop()
