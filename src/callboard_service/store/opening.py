@@ -6,6 +6,7 @@ that is not ours; only then open it for writing and migrate it to the newest ver
 
 import asyncio
 import os
+import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ from callboard_service.store.file import LOGS, identity, tighten
 from callboard_service.store.schema import APPLICATION_ID, MIGRATIONS, Migration
 from callboard_service.store.transaction import Transaction
 from transport.folders import make_private
+
+OLDEST: Final = (3, 35)
+"""The oldest version of SQLite that can be used: the first with RETURNING (2021)."""
 
 # Seconds between two attempts to get a lock that SQLite does not wait for by itself.
 _LOOK_AGAIN_S: Final = 0.02
@@ -51,6 +55,11 @@ async def open_database(
 
     Raises StoreRefused and no other store error; the conversations in the file are then unchanged.
     """
+    if sqlite3.sqlite_version_info < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise StoreRefused(
+            f"this Python has SQLite {sqlite3.sqlite_version}; {needed} or newer is needed"
+        )
     if not isinstance(location, Path):
         return await _prepare(location, busy_timeout)
     deadline = asyncio.get_running_loop().time() + busy_timeout

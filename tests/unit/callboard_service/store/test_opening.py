@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import stat
 import tempfile
 import threading
@@ -29,6 +30,16 @@ _NOBODY = 65534
 
 
 # A new database
+
+
+async def test_an_sqlite_that_is_too_old_is_named(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    said = await refusal(stores)
+    assert said == "this Python has SQLite 3.34.1; 3.35 or newer is needed"
+    assert not stores.path.exists()
 
 
 async def test_new_folders_and_files_are_private(stores: Stores) -> None:
