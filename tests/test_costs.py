@@ -35,6 +35,7 @@ from callboard_service.log import make_log
 from callboard_service.loop import share_interpreter
 from callboard_service.service import Service
 from tests.support.fed import TOKEN, Fed, connected
+from tests.support.garbage import garbage
 from tests.support.openai.scripted_server import scripted
 from tests.support.relayed import TOKEN as RELAYED_TOKEN
 from tests.support.relayed import Relayed, beginning
@@ -350,20 +351,9 @@ async def test_a_reply_leaves_no_reference_cycle(relayed: tuple[Fed, Relayed]) -
     await model.begin(2)
     await model.end()
     await settle()
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with garbage() as left:
         await model.begin(3)
         await model.pass_on()
         await model.end()
         await settle()
-        gc.collect()
-        ours = ("actors", "callboard", "callboard_service", "transport")
-        kinds = [type(each) for each in gc.garbage]
-        left = Counter(kind.__qualname__ for kind in kinds if kind.__module__.startswith(ours))
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
     assert not left

@@ -159,7 +159,9 @@ class Cell(Generic[M]):
 
     def make_ready(self) -> bool:
         """Make the actor; return whether it is ready for messages, with no hook to run first."""
-        assert self.factory is not None, "a temporary actor is made once"
+        assert self.factory is not None, (
+            "an actor that is temporary, or has ended, is not made again"
+        )
         actor = self.incarnation.actor = self.factory()
         if self.lifecycle.restart is Restart.TEMPORARY:
             self.factory = None  # usually a closure; dropping it saves 200 bytes

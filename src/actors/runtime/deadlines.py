@@ -26,6 +26,11 @@ class Deadline:
     def met(self) -> None:
         """Cancel the deadline. Does nothing once it has passed."""
         self._slot.pop(self, None)
+        self.callback = _nothing  # it often refers to what has the deadline
+
+
+def _nothing() -> None:
+    """Stand for the callback of a deadline that was met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,9 @@ class Deadlines:
                 slot = self._slots[key]
                 while slot:
                     deadline = next(iter(slot))
+                    callback = deadline.callback
                     deadline.met()
-                    deadline.callback()
+                    callback()
         finally:  # a callback that raises must not lose the other deadlines
             for key in [key for key, slot in self._slots.items() if not slot]:
                 del self._slots[key]

@@ -196,6 +196,8 @@ def end(cell: "Cell[M]", exit: Exit, error: BaseException | None = None) -> None
     cell.incarnation.fail_pending(AskDropped, f"{path}: stopped before it answered", error)
     down = cell.down = Down(path, cell.name, exit, error)
     drop_incarnation(cell)
+    if cell.children is not None and not cell.children.members:  # Ctrl-C leaves some
+        cell.children = None
     watchers = cell.watchers
     if watchers is not None:
         watchers.started(down)

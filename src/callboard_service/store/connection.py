@@ -58,7 +58,8 @@ class Connection:
     def write_all(self, writes: Sequence[Write[object]]) -> None:
         """Carry out writes, several in one transaction. Runs in the thread, and raises nothing.
 
-        If one of several fails, the transaction is undone, and each has one of its own.
+        If one of several fails, or a lock is in the way, the transaction is undone, and each write
+        has one of its own, which waits for the lock.
         """
         if len(writes) > 1 and self._write_together(writes):
             return
@@ -81,9 +82,10 @@ class Connection:
         try:
             self._try(WRITE, run)
         except BaseException as error:  # noqa: BLE001 - likewise
-            for write in writes if ran else ():  # it may have been committed all the same
+            if not ran or (isinstance(error, sqlite3.Error) and kind_of(error) in BUSY):
+                return False
+            for write in writes:  # it may have been committed all the same
                 write.fail(error)
-            return ran
         return True
 
     def pragma(self, statement: str) -> Callable[[], object]:
@@ -126,9 +128,7 @@ class Connection:
     def _transact(self, begin: str, work: Callable[[Transaction], T], deadline: float) -> T:
         while True:
             try:
-                result = self._try(begin, work)
-                self.waits_for_lock = False
-                return result
+                return self._try(begin, work)
             except sqlite3.OperationalError as error:
                 if kind_of(error) not in BUSY or self._closing.is_set():
                     raise
@@ -154,6 +154,7 @@ class Connection:
             raise
         if self.file is not None and begin != READ:
             self.file.check()  # a write into a file without a name is lost
+        self.waits_for_lock = False
         return result
 
 

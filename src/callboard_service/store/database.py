@@ -1,6 +1,6 @@
 """Runs transactions on the SQLite file under the conversation store.
 
-Each connection has its own thread, and a transaction is one job of that thread. A file has two
+Each connection has its own thread, in which its transactions run. A file has two
 connections, so reads wait neither for writes nor for the locks that delay writes. A transaction
 that fails changes nothing.
 """
@@ -31,10 +31,10 @@ T = TypeVar("T")
 Location: TypeAlias = Path | Literal[":memory:"]
 
 MAX_WAITING: Final = 1_000
-"""Jobs that may wait for a thread."""
+"""Reads, or writes, that may wait for a thread."""
 
 MAX_WAITING_ENTRIES: Final = 10_000
-"""The same for jobs that append history entries; higher, since a refused entry would be lost."""
+"""The same for writes that append history entries; higher, since a refused entry would be lost."""
 
 CLOSE_GRACE: Final = 1.0
 """Seconds that jobs have to finish when the database is closed."""

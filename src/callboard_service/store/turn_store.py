@@ -223,7 +223,7 @@ class TurnStore(TurnReader):
                 if key:
                     pieces.insert_pieces(transaction, key, output.turn_id, dated_pieces)
 
-        await self._write(add, at_most=MAX_WAITING_ENTRIES)
+        await self._write(add, at_most=MAX_WAITING_ENTRIES, joins=True)
 
     async def begin_again(self, conversation_id: str, turn_id: str) -> None:
         """Remove the pieces of a turn that has started, and set its state to RUNNING.
@@ -317,7 +317,10 @@ class TurnStore(TurnReader):
         *,
         at_most: int | None = None,
     ) -> T:
-        """Run `work`, as `_write` does, with the key of a conversation."""
+        """Run `work`, which is short, with the key of a conversation, as `_write` does.
+
+        It may share its transaction with others, and may be called twice.
+        """
 
         def fenced(transaction: Transaction) -> T:
             return work(transaction, key_for_writing(transaction, self.run, conversation_id))
@@ -330,14 +333,18 @@ class TurnStore(TurnReader):
         *,
         at_most: int | None = None,
         patient: bool = True,
+        joins: bool = False,
     ) -> T:
-        """Run `work` as the only writer. Raises StoreFenced if the database was opened again."""
+        """Run `work` as the only writer; see `Database.write`.
+
+        Raises StoreFenced if the database was opened again.
+        """
 
         def fenced(transaction: Transaction) -> T:
             check_run(transaction, self.run)
             return work(transaction)
 
-        return await self._database.write(fenced, at_most=at_most, patient=patient)
+        return await self._database.write(fenced, at_most=at_most, patient=patient, joins=joins)
 
     def _now(self) -> int:
         return microseconds(self._clock())

@@ -33,7 +33,7 @@ class Write(Generic[T]):
         self.deadline = deadline
         self.joins = joins
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        """Its result. Cancelling it does not cancel the write."""
+        """Its result; until it is settled. Cancelling it does not cancel the write."""
         self._result: list[T] = []
         self._error: BaseException | None = None
         self._ended: list[asyncio.Future[None]] | None = []
@@ -43,17 +43,21 @@ class Write(Generic[T]):
         self._result = [self._work(transaction)]
 
     def fail(self, error: BaseException) -> None:
-        """Keep what its transaction has failed with. Called in the thread."""
+        """Keep the error that its transaction failed with. Called in the thread."""
+        if isinstance(error, StopIteration):  # a future takes none
+            error = RuntimeError(f"a write raised {error!r}")
         self._error = error
 
     def settle(self) -> None:
         """Tell the caller what came of it. Called in the event loop."""
         error, self._error = self._error, None
-        if not self.future.done():
+        future = self.future
+        del self.future  # the frames in the error's traceback have this, and would be a cycle
+        if not future.done():
             if error is None:
-                self.future.set_result(self._result[0])
+                future.set_result(self._result[0])
             else:
-                self.future.set_exception(error)
+                future.set_exception(error)
         ended, self._ended = self._ended, None
         for waiter in ended or ():
             if not waiter.done():

@@ -250,6 +250,7 @@ class ServerConnection:
             await self._dropping.end()
         self._ended = True
         self._pulse.met()
+        self._outbox = None  # it has this connection, and holds its session's answers
         transport = self._transport
         if transport is None or transport.is_closing():  # it has ended already
             self._cutoff.cancel()

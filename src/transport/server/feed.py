@@ -176,6 +176,8 @@ if AVAILABLE:
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)
             self._reader.feed_eof()
+            # What is left in the queue can still be read, and nothing refers to this in a cycle.
+            self._queue._protocol = BaseProtocol(self._loop)
 
         # -- as a WebSocket ------------------------------------------------------------------
 

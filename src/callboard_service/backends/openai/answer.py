@@ -211,7 +211,7 @@ class Answer:
             raise self._refusals.malformed(str(error)) from None
 
     async def _read(self, patience: float, until: float) -> None:
-        if self._judged:  # else nothing has been read
+        if self._judged:  # else nothing but blanks has been read
             # Without this, a server faster than its reader would starve other tasks.
             await asyncio.sleep(0)
         left = until - asyncio.get_running_loop().time()
@@ -326,7 +326,7 @@ class _Deadline:
         self._timer = self._loop.call_at(due(), self._check)
 
     def cancel(self) -> None:
-        """Call nothing any more."""
+        """Stop; `missed` is not called from now on."""
         self._timer.cancel()
 
     def _check(self) -> None:

@@ -174,56 +174,58 @@ class OpenAIBackend(StoredConversations):
             raise Failure(Code.UNAVAILABLE, "the model server is not connected", retryable=True)
         ticket = self._places.enter(prompt.session)
         completion = Completion(api.refusals)
-        begun: Started | Refused | None = None
+        name = prompt.conversation_id
         try:
             if not ticket.holds:
                 async with aclosing(ticket.turn()) as waiting:
                     async for notice in waiting:
                         yield notice
             model = prompt.model or prompt.choices.get(MODEL) or await models.default()
-            name = prompt.conversation_id
-            turns = prompt.recent or await self.turns(name, self.prompt_bytes(name))
-            begun = await self._send_small(api, model, turns)
-            if not isinstance(begun, Started):
-                async with aclosing(self._send(api, model, prompt, turns, begun)) as beginning:
-                    async for step in beginning:
-                        if isinstance(step, Started):
-                            begun = step
-                        else:
-                            yield step
-            assert isinstance(begun, Started)
-            for event in completion.take(begun.first):
-                yield event
-            if completion.failure is not None:
-                raise completion.failure
-            yield ReplyStream(begun.answer, completion, self._patience, api.refusals)
-            begun.answer.close()  # the last events may wait for a slow client
+            begun: Started | None = None
+            try:
+                turns = prompt.recent or await self.turns(name, self.prompt_bytes(name))
+                failed: list[Refused] = []
+                begun = await self._send_small(api, model, turns, failed)
+                if begun is None:
+                    async with aclosing(self._send(api, model, prompt, turns, failed)) as beginning:
+                        async for step in beginning:
+                            if isinstance(step, Started):
+                                begun = step
+                            else:
+                                yield step
+                assert begun is not None
+                for event in completion.take(begun.first):
+                    yield event
+                if completion.failure is not None:
+                    raise completion.failure
+                yield ReplyStream(begun.answer, completion, self._patience, api.refusals)
+            finally:
+                if begun is not None:
+                    begun.answer.close()
             for event in completion.end(models.context(model)):
                 yield event
         except Refused as refused:
             if refused.too_long:
-                name = prompt.conversation_id
                 self._fitting.halve(name, await self.turns(name, SMALL_PROMPT))
             raise
         finally:
-            if isinstance(begun, Started):
-                begun.answer.close()
             ticket.leave()
 
     async def _send_small(
-        self, api: Api, model: str, turns: RecentTurns
-    ) -> Started | Refused | None:
+        self, api: Api, model: str, turns: RecentTurns, failed: list[Refused]
+    ) -> Started | None:
         """Send a conversation, and return the answer once its first chunk has arrived.
 
-        Nearly every reply begins so. Returns None if `_send` must have a place for it or give a
-        notice first, and otherwise what it was refused with.
+        Nearly every reply begins so. Returns None if it is left to `_send`, which can wait for a
+        place and give notices; a refusal is then added to `failed`.
         """
         if turns.left_out or sum(turns.sizes()) > SMALL_PROMPT:
             return None
         try:
             return await self._start(api, model, await messages_of(turns, self.attachments.read))
         except Refused as refused:
-            return refused
+            failed.append(refused)
+            return None
 
     async def _send(
         self,
@@ -231,12 +233,13 @@ class OpenAIBackend(StoredConversations):
         model: str,
         prompt: Prompt,
         turns: RecentTurns,
-        refused: Refused | None,
+        failed: list[Refused],
     ) -> AsyncGenerator[ChatNotice | Started, None]:
         """Send the conversation, and yield the answer once its first chunk has arrived.
 
         A prompt takes several times its size in memory, so few large ones are sent at once.
-        refused: how the first try ended, if there was one.
+        failed: how the first try ended, if there was one; it is taken from the list, since a frame
+        that keeps an error that it has raised is a reference cycle.
         """
         name = prompt.conversation_id
         ticket: Ticket | None = None
@@ -251,7 +254,7 @@ class OpenAIBackend(StoredConversations):
                     turns = await self.turns(name, LARGEST_PROMPT)
             if turns.left_out:
                 yield left_out(turns.left_out)
-            async with aclosing(self._fit(api, model, name, turns, refused)) as beginning:
+            async with aclosing(self._fit(api, model, name, turns, failed)) as beginning:
                 async for step in beginning:
                     yield step
         finally:
@@ -259,30 +262,29 @@ class OpenAIBackend(StoredConversations):
                 ticket.leave()
 
     async def _fit(
-        self, api: Api, model: str, name: str, turns: RecentTurns, refused: Refused | None
+        self, api: Api, model: str, name: str, turns: RecentTurns, failed: list[Refused]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
         """Send the turns; leave out older ones until the rest fits into the model's context."""
         while True:
             try:
                 messages = await messages_of(turns, self.attachments.read)
-                async with aclosing(self._begin(api, model, messages, refused)) as beginning:
+                async with aclosing(self._begin(api, model, messages, failed)) as beginning:
                     async for step in beginning:
                         yield step
-            except Refused as too_much:
-                if not too_much.too_long or len(turns) < 2:
+            except Refused as refused:
+                if not refused.too_long or len(turns) < 2:
                     raise
             else:
                 return
-            refused = None
             turns = self._fitting.halve(name, turns)
             yield left_out(turns.left_out)
 
     async def _begin(
-        self, api: Api, model: str, messages: Sequence[Message], refused: Refused | None
+        self, api: Api, model: str, messages: Sequence[Message], failed: list[Refused]
     ) -> AsyncGenerator[ChatNotice | Started, None]:
         """Try until the reply begins, with a notice before each retry that has a new cause.
 
-        refused: how the first try ended, if there was one.
+        failed: see `_send`.
         """
         tries = AsyncRetrying(
             sleep=self._pause,
@@ -295,9 +297,8 @@ class OpenAIBackend(StoredConversations):
         told = ""
         async for attempt in tries:
             with attempt:
-                if refused is not None:
-                    first, refused = refused, None
-                    raise first
+                if failed:
+                    raise failed.pop()
                 started = await self._start(api, model, messages)
             failure = failure_of(attempt.retry_state)
             if failure is None or self._is_enough(attempt.retry_state):

@@ -2,15 +2,20 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from callboard_service.store import writes
+from callboard_service.store.connection import Connection
 from callboard_service.store.errors import StoreCrowded, UnknownConversation
 from callboard_service.store.store import ConversationStore, StoreBroken
 from callboard_service.store.transaction import SqlValue, Transaction
 from callboard_service.store.writes import Write, WriteQueue
+from tests.support.garbage import garbage
 from tests.support.store_kit import Stores, other, texts, user
 
 
@@ -127,15 +132,15 @@ async def test_all_fail_with_their_transaction_and_are_not_tried_again(
     """A COMMIT that fails may have taken effect all the same."""
     await store.create("")
     tried = 0
-    check = Transaction.change_many
+    original = Transaction.change_many
 
     def count(transaction: Transaction, sql: str, values: Sequence[Sequence[SqlValue]]) -> None:
         nonlocal tried
         tried += 1
-        check(transaction, sql, values)
+        original(transaction, sql, values)
 
     class Failing:
-        """The connection, with a COMMIT that fails on the third."""
+        """The connection, of which the second COMMIT fails."""
 
         def __init__(self, connection: sqlite3.Connection) -> None:
             self._connection = connection
@@ -164,3 +169,76 @@ async def test_all_fail_with_their_transaction_and_are_not_tried_again(
     assert [type(outcome) for outcome in outcomes] == [list, *[StoreBroken] * 3]
     assert tried == 4
     assert await texts(store, "c1") == ["0"]
+
+
+@pytest.fixture
+async def writing(tmp_path: Path) -> AsyncIterator[Connection]:
+    """A connection to a file without WAL, with a table `t`."""
+    connection = Connection("writing", 60.0)
+    await connection.thread.submit(lambda: connection.open(str(tmp_path / "without_wal.db")))
+    await carry_out(connection, lambda transaction: transaction.change("CREATE TABLE t (n)"))
+    yield connection
+    await connection.thread.submit(connection.close)
+    connection.thread.end()
+
+
+def carry_out(
+    connection: Connection, *works: Callable[[Transaction], object]
+) -> asyncio.Future[None]:
+    """Have the connection's thread carry out writes that may share a transaction."""
+    given = [Write(work, connection.deadline(), joins=True) for work in works]
+    return connection.thread.submit(lambda: connection.write_all(given))
+
+
+def insert(number: int, transaction: Transaction) -> object:
+    return transaction.change("INSERT INTO t VALUES (?)", number)
+
+
+INSERTS = [partial(insert, number) for number in range(3)]
+
+
+async def test_a_lock_in_the_way_of_a_commit_is_waited_for(
+    writing: Connection, tmp_path: Path
+) -> None:
+    """Without WAL, a reader keeps a transaction from its end, and not from its beginning."""
+    with other(tmp_path / "without_wal.db") as raw:
+        raw.execute("BEGIN")
+        raw.execute("SELECT * FROM t").fetchall()
+        done = carry_out(writing, *INSERTS)
+        async with asyncio.timeout(20.0):
+            await until(lambda: writing.waits_for_lock)
+        raw.execute("ROLLBACK")
+        await done
+        assert [row[0] for row in raw.execute("SELECT n FROM t")] == [0, 1, 2]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+
+
+async def test_after_a_shared_transaction_the_thread_waits_for_no_lock(writing: Connection) -> None:
+    writing.waits_for_lock = True  # a write before them gave up
+    await carry_out(writing, *INSERTS)
+    assert not writing.waits_for_lock
+
+
+async def test_writes_that_wait_are_carried_out_before_the_database_is_closed(
+    stores: Stores, store: ConversationStore
+) -> None:
+    await store.create("")
+    calls = [asyncio.ensure_future(store.append("c1", user(f"{n}"))) for n in range(10)]
+    await blocked(stores, *calls)
+    await store.close()
+    await asyncio.gather(*calls)
+    assert await texts(await stores.open(), "c1") == [f"{n}" for n in range(10)]
+
+
+async def test_a_write_that_fails_leaves_no_reference_cycle(store: ConversationStore) -> None:
+    with garbage() as left:
+        for _ in range(2):  # the thread keeps the last one
+            with suppress(UnknownConversation):
+                await store.append("no", user("?"))
+    assert not left
