@@ -22,7 +22,7 @@ from callboard_service.chat import chat
 from callboard_service.chat.attaching import DEFAULT_QUOTA
 from callboard_service.chat.listing import FOLLOW
 from callboard_service.log import make_log
-from callboard_service.store.turns import NewTurn
+from callboard_service.store.kept_turns import NewTurn
 from tests.support.pushed import pulled
 
 B = TypeVar("B", bound=ChatBackend)

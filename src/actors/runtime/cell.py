@@ -227,16 +227,7 @@ class Cell(Generic[M]):
             self.watchers = Watchers()
         return self.watchers
 
-    async def join(self) -> Down:
-        """Wait until the actor has ended, and return its Down."""
-        if self.down is not None:
-            return self.down
-        gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
-        unwatch = self.add_watcher(lambda down: None if gone.done() else gone.set_result(down))
-        try:
-            return await gone
-        finally:
-            unwatch()
+    join = ending.join
 
     # -- messages ----------------------------------------------------------------------------
 

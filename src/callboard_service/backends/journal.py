@@ -11,8 +11,8 @@ from callboard.v1.chat_pb2 import (
     TurnState,
     UsageEvent,
 )
+from callboard_service.store.kept_turns import Admission, KeptTurn, NewTurn
 from callboard_service.store.turn_store import TurnOutputPieces
-from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 if TYPE_CHECKING:
     from callboard_service.backends.attachments import KeptAttachments

@@ -11,7 +11,7 @@ from callboard_service.chat import ending, queueing, starting
 from callboard_service.chat.attaching import unfit
 from callboard_service.chat.messages import Admit, Handed, Replayed, Sender, Streamed
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import KeptTurn, NewTurn
+from callboard_service.store.kept_turns import KeptTurn, NewTurn
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation

@@ -19,7 +19,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.base import ChatBackend
 from callboard_service.chat.listing import Listing
 from callboard_service.store.attachment_files import NewFile
-from callboard_service.store.turns import Admission, NewTurn
+from callboard_service.store.kept_turns import Admission, NewTurn
 
 MAX_ATTACHMENTS: Final = 16
 """Attachments of one message."""

@@ -44,7 +44,8 @@ from callboard_service.chat.messages import (
 from callboard_service.chat.output import TurnOutput, UnstoredOutput
 from callboard_service.chat.snapshot import snapshot
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import STARTED, KeptTurn
+from callboard_service.store.kept_turns import KeptTurn
+from callboard_service.store.turns import STARTED
 
 UNSENT: Final = Failure(
     Code.CANCELLED, "the service was restarted, and the message was not sent again in time"
@@ -246,20 +247,13 @@ class Conversation(Actor[ConversationMessage]):
         place: in the queue, from 1; 0: the last one.
         """
 
-        async def asks_changed() -> None:
-            # By its id: a closure with the turn would be a reference cycle, as the turn has it.
-            open_turn = self.turns.get(kept.id)
-            if open_turn is not None:
-                await asks.changed(self, open_turn)
+        async def asks_changed() -> None:  # with the turn itself it would be a reference cycle
+            if kept.id in self.turns:
+                await asks.changed(self, self.turns[kept.id])
 
+        unstored = self.environment.unstored_output
         output = TurnOutput(
-            self.id,
-            kept.id,
-            self.log,
-            self.journal,
-            self.environment.unstored_output,
-            asks_changed,
-            detached=kept.detached,
+            self.id, kept.id, self.log, self.journal, unstored, asks_changed, detached=kept.detached
         )
         turn = OpenTurn(kept, self.log.last, output, kept.state)
         self.turns[kept.id] = turn

@@ -9,7 +9,7 @@ from callboard_service.chat import asks, queueing, starting
 from callboard_service.chat.messages import Delete, Sender, Stop
 from callboard_service.chat.record import as_entries
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import KeptTurn
+from callboard_service.store.kept_turns import KeptTurn
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation

@@ -14,7 +14,7 @@ from callboard.v1.chat_pb2 import (
     TurnInfo,
 )
 from callboard_service.chat.log import ConversationLog, LogEvent
-from callboard_service.store.turns import KeptTurn
+from callboard_service.store.kept_turns import KeptTurn
 
 
 @dataclass(eq=False)

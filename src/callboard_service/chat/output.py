@@ -28,8 +28,8 @@ from callboard_service.backends.journal import TurnJournal
 from callboard_service.backends.token_text import TextToken
 from callboard_service.chat.log import ConversationLog, PushedToken, Token
 from callboard_service.chat.record import Text, TurnRecord, as_entry
+from callboard_service.store.kept_turns import KeptTurn
 from callboard_service.store.turn_store import TurnOutputPieces
-from callboard_service.store.turns import KeptTurn
 
 AT_ONCE: Final = 1024
 """Tokens of a Burst that are passed on together."""

@@ -18,7 +18,7 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.chat.messages import Handed, Replayed
 from callboard_service.chat.output import steered
 from callboard_service.chat.turn import OpenTurn
-from callboard_service.store.turns import KeptTurn, NewTurn
+from callboard_service.store.kept_turns import KeptTurn, NewTurn
 
 if TYPE_CHECKING:
     from callboard_service.chat.conversation import Conversation

@@ -13,7 +13,7 @@ from callboard.v1.chat_pb2 import (
 )
 from callboard_service.chat.messages import Sender
 from callboard_service.chat.output import TurnOutput
-from callboard_service.store.turns import KeptTurn
+from callboard_service.store.kept_turns import KeptTurn
 
 
 @dataclass(eq=False)

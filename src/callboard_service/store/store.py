@@ -46,10 +46,10 @@ from callboard_service.store.errors import (
     UnknownUpload,
 )
 from callboard_service.store.histories import NO_LIMIT, RecentTurns, conversation_key
+from callboard_service.store.kept_turns import Admission, KeptTurn, NewTurn
 from callboard_service.store.opening import open_database
 from callboard_service.store.run import issue_run
 from callboard_service.store.transaction import Transaction
-from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 __all__ = [
     "Admission",

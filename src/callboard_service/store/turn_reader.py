@@ -6,8 +6,8 @@ from callboard.v1.chat_pb2 import AskClosed, ConversationState, HistoryEntry
 from callboard_service.store import histories, pieces, turns
 from callboard_service.store.database import Database
 from callboard_service.store.histories import OPEN, conversation_key
+from callboard_service.store.kept_turns import KeptTurn
 from callboard_service.store.transaction import Transaction
-from callboard_service.store.turns import KeptTurn
 
 _WITH_OPEN_TURNS: Final = f"""
     SELECT id FROM conversations WHERE key IN (SELECT conversation FROM turns WHERE {OPEN})

@@ -18,10 +18,10 @@ from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
 from callboard_service.store.errors import TurnConflict
 from callboard_service.store.histories import dated, title_of
+from callboard_service.store.kept_turns import Admission, KeptTurn, NewTurn
 from callboard_service.store.run import check_run, key_for_writing
 from callboard_service.store.transaction import Transaction
 from callboard_service.store.turn_reader import TurnReader
-from callboard_service.store.turns import Admission, KeptTurn, NewTurn
 
 T = TypeVar("T")
 

@@ -1,8 +1,6 @@
 """The statements on the table `turns`: admission, the queue, the start and the state of a turn."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from sqlite3 import Row
 from typing import Final
 
@@ -18,12 +16,12 @@ from callboard_service.store.entries import microseconds, moment_of
 from callboard_service.store.errors import TurnConflict, UnknownTurn
 from callboard_service.store.histories import (
     OPEN,
-    RecentTurns,
     insert_rows,
     remove_unanswered,
     row_at,
     touch,
 )
+from callboard_service.store.kept_turns import KeptTurn, NewTurn
 from callboard_service.store.transaction import SqlValue, Transaction
 
 STARTED: Final = (
@@ -73,68 +71,6 @@ _END_STARTED: Final = f"""
     UPDATE turns SET state = ?, completed = ?, error = ? WHERE conversation = ? AND id = ?
         AND state IN ({", ".join(str(int(state)) for state in STARTED)})
 """  # noqa: S608  # constants
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """A message to admit.
-
-    message_id, model, replaces: as in SendMessageRequest; empty: none. deadline_at: aware; None: no
-    deadline. starts: it starts at once. place: its place in the queue, from 1, if it does not
-    start; 0: the last one. attachments: those with an `upload_id` are uploads, the others are new.
-    recent_bytes: how much of the conversation to return if it starts. handed: it is handed to the
-    running turn, and queued only in case that this one does not use it.
-    """
-
-    id: str
-    text: str
-    message_id: str = ""
-    model: str = ""
-    detached: bool = False
-    deadline_at: datetime | None = None
-    replaces: str = ""
-    _: KW_ONLY
-    starts: bool
-    place: int = 0
-    attachments: tuple[Attachment, ...] = ()
-    recent_bytes: int = 0
-    handed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KeptTurn:
-    """A turn as stored.
-
-    place: in the queue, from 1; 0: not queued. deadline_at: in UTC. completed, error: how it
-    ended; at most one of them is not None. handed: as in NewTurn.
-    """
-
-    id: str
-    message_id: str
-    text: str
-    model: str
-    detached: bool
-    deadline_at: datetime | None
-    state: TurnState.ValueType
-    place: int
-    completed: ChatCompleted | None
-    error: ChatError | None
-    attachments: tuple[Attachment, ...] = ()
-    handed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """The turn of a message. repeated: the message was known, and nothing was written.
-
-    choices: what was chosen in the conversation, by option. recent: the newest
-    `NewTurn.recent_bytes` of its texts, if any were asked for and the turn has started.
-    """
-
-    turn: KeptTurn
-    repeated: bool
-    choices: Mapping[str, str] = field(default_factory=dict)
-    recent: RecentTurns | None = None
 
 
 def find_turn(

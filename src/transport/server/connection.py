@@ -248,9 +248,8 @@ class ServerConnection:
         if self._dropping is not None:
             self._cutoff.cancel()
             await self._dropping.end()
-        self._ended = True
+        self._ended, self._outbox = True, None  # it has this connection and the session's answers
         self._pulse.met()
-        self._outbox = None  # it has this connection, and holds its session's answers
         transport = self._transport
         if transport is None or transport.is_closing():  # it has ended already
             self._cutoff.cancel()

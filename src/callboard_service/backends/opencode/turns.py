@@ -6,7 +6,7 @@ from actors import Code, Failure
 from callboard.v1.chat_pb2 import HistoryEntry
 from callboard_service.backends.stored import StoredConversations
 from callboard_service.backends.stored_turns import StoredTurns
-from callboard_service.store.turns import Admission, KeptTurn, NewTurn
+from callboard_service.store.kept_turns import Admission, KeptTurn, NewTurn
 
 
 class OpenCodeTurns(StoredTurns):

@@ -24,8 +24,8 @@ from callboard.v1.chat_pb2 import (
     UpdateTurnRequest,
 )
 from callboard_service.backends.base import Prompt, ReplyEvent
+from callboard_service.store.kept_turns import NewTurn
 from callboard_service.store.turn_store import TurnOutputPieces
-from callboard_service.store.turns import NewTurn
 from tests.support.chat_kit import ScriptedBackend
 
 LATER = datetime.now(UTC) + timedelta(seconds=3000)

@@ -22,7 +22,7 @@ from callboard.v1.chat_pb2 import (
     UpdateTurnRequest,
 )
 from callboard_service.backends.base import Prompt, ReplyEvent
-from callboard_service.store.turns import NewTurn
+from callboard_service.store.kept_turns import NewTurn
 from tests.support.chat_kit import ScriptedBackend
 from tests.support.conversing import Talk, conversing
 from tests.support.cues import Cues, followed, gate, send, until

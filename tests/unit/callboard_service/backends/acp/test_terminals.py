@@ -574,7 +574,7 @@ async def test_a_command_goes_on_after_its_reply(folder: Path, witness: Witness)
     """Until its terminal is released, or its agent ends."""
     async with talking(folder, terminals=True) as talk:
         await run(talk, holding(witness))
-        assert not witness.nobody_left()
+        await eventually(lambda: not witness.nobody_left())
         (output,) = await run(talk, terminal("output"))
         assert "exitStatus" not in output
     assert witness.nobody_left()

@@ -8,7 +8,7 @@ from aiohttp import web
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import ChatCompleted, HistoryEntry, TurnState
 from callboard_service.backends.opencode.marks import Mark, message_id_of
-from callboard_service.store.turns import NewTurn
+from callboard_service.store.kept_turns import NewTurn
 from tests.unit.callboard_service.backends.opencode.odd_server import backend_at
 
 SOURCE, COPY = "ses_source", "ses_copy"

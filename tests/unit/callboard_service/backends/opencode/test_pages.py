@@ -19,8 +19,8 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.backends.opencode import api as opencode_api
 from callboard_service.backends.opencode.backend import OpenCodeBackend
 from callboard_service.backends.opencode.sharing import Shared
+from callboard_service.store.kept_turns import NewTurn
 from callboard_service.store.turn_store import TurnOutputPieces
-from callboard_service.store.turns import NewTurn
 from tests.unit.callboard_service.backends.opencode.odd_server import backend_at
 
 State: TypeAlias = ConversationState.ValueType
