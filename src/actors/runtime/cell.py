@@ -3,7 +3,6 @@
 A cell outlives its actor objects; `actors.runtime.states` has its life cycle as a table. Handlers
 run in the cell's turn in the run queue (`actors.runtime.turns`) until one must wait. Whatever must
 wait is done in a task, of which there is at most one (`actors.runtime.work`).
-
 `actors.runtime.ending` has the end of an actor, `actors.runtime.restarting` what follows a crash.
 Everything runs on one event loop, so there are no locks.
 """
@@ -100,11 +99,7 @@ class Cell(Generic[M]):
     @property
     def path(self) -> str:
         """The names from the root, joined by `/`."""
-        names, siblings = [self.name], self.siblings
-        while siblings is not None:
-            names.append(siblings.parent.name)
-            siblings = siblings.parent.siblings
-        return "/".join(reversed(names))
+        return self.name if self.siblings is None else self.siblings.path_of(self.name)
 
     @property
     def alive(self) -> bool:
@@ -227,7 +222,16 @@ class Cell(Generic[M]):
             self.watchers = Watchers()
         return self.watchers
 
-    join = ending.join
+    async def join(self) -> Down:
+        """Wait until the actor has ended, and return its Down."""
+        if self.down is not None:
+            return self.down
+        gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
+        unwatch = self.add_watcher(lambda down: None if gone.done() else gone.set_result(down))
+        try:
+            return await gone
+        finally:
+            unwatch()
 
     # -- messages ----------------------------------------------------------------------------
 

@@ -34,6 +34,14 @@ class Children:
         self.members[child.name] = cast("Cell[object]", child)
         self.tally.started += 1
 
+    def path_of(self, name: str) -> str:
+        """Return the path of a child: the names from the root, joined by `/`."""
+        names, parent = [name], self.parent
+        while parent.siblings is not None:
+            names.append(parent.name)
+            parent = parent.siblings.parent
+        return "/".join([parent.name, *reversed(names)])
+
     def remove(self, name: str) -> None:
         """Remove a child that has ended."""
         del self.members[name]

@@ -105,18 +105,6 @@ def abandon(cell: "Cell[M]") -> None:
     cell.task = asyncio.get_running_loop().create_task(be_killed(cell))
 
 
-async def join(cell: "Cell[M]") -> Down:
-    """Wait until the actor has ended, and return its Down."""
-    if cell.down is not None:
-        return cell.down
-    gone: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
-    unwatch = cell.add_watcher(lambda down: None if gone.done() else gone.set_result(down))
-    try:
-        return await gone
-    finally:
-        unwatch()
-
-
 # -- the steps of the end -----------------------------------------------------------------------
 
 
