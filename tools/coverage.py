@@ -42,7 +42,7 @@ RUNTIME: Final = {
     "protocol/endless": ("endless",),
     "protocol/encoding": ("machine", "burst", "memory", "texts"),
     "runtime/ending": (
-        "ending", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
+        "ending", "ask", "misbehaving", "shutdown", "watch", "actor", "group_restart", "start"),
     "errors": ("mailbox", "start"),
     "runtime/events": ("events",),
     "protocol/failure": ("failure",),
