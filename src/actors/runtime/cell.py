@@ -3,6 +3,7 @@
 A cell outlives its actor objects; `actors.runtime.states` has its life cycle as a table. Handlers
 run in the cell's turn in the run queue (`actors.runtime.turns`) until one must wait. Whatever must
 wait is done in a task, of which there is at most one (`actors.runtime.work`).
+
 `actors.runtime.ending` has the end of an actor, `actors.runtime.restarting` what follows a crash.
 Everything runs on one event loop, so there are no locks.
 """
@@ -154,9 +155,7 @@ class Cell(Generic[M]):
 
     def make_ready(self) -> bool:
         """Make the actor; return whether it is ready for messages, with no hook to run first."""
-        assert self.factory is not None, (
-            "an actor that is temporary, or has ended, is not made again"
-        )
+        assert self.factory is not None, "it is temporary or has ended: it is not made again"
         actor = self.incarnation.actor = self.factory()
         if self.lifecycle.restart is Restart.TEMPORARY:
             self.factory = None  # usually a closure; dropping it saves 200 bytes

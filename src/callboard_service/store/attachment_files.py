@@ -94,7 +94,7 @@ class AttachmentFiles:
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run a job in the thread. Cancelling the caller does not cancel the job."""
-        return await asyncio.shield(self.submit(job))
+        return await self.submit(job)
 
     def submit(self, job: Callable[[], T]) -> "asyncio.Future[T]":
         """Have the thread run a job after those before it, and return its future."""

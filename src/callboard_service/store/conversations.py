@@ -109,8 +109,8 @@ def update(
 
 def choices(transaction: Transaction, conversation: int) -> dict[str, str]:
     """Return what was chosen in a conversation: values by option."""
-    row = transaction.row("SELECT options FROM conversations WHERE key = ?", conversation)
-    return {} if row is None or row[0] is None else json.loads(row[0])
+    sql = "SELECT options FROM conversations WHERE key = ?"
+    return histories.chosen(transaction.row(sql, conversation))
 
 
 def choose(transaction: Transaction, conversation_id: str, option: str, value: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from sqlite3 import Row
 from typing import Final, Literal, TypeAlias
 
 from callboard.v1.chat_pb2 import (
@@ -153,7 +154,11 @@ def touch(
     option.
     """
     latest = None if usage is None else usage.SerializeToString()
-    row = transaction.row(_TOUCH, now, heading, latest, conversation)
+    return chosen(transaction.row(_TOUCH, now, heading, latest, conversation))
+
+
+def chosen(row: Row | None) -> dict[str, str]:
+    """Return what was chosen in a conversation, from a row of its column `options`."""
     return {} if row is None or row[0] is None else json.loads(row[0])
 
 

@@ -16,7 +16,6 @@ from callboard.v1.chat_pb2 import (
 from callboard_service.store import attachment_rows, histories, pieces, turns
 from callboard_service.store.database import MAX_WAITING_ENTRIES, Database
 from callboard_service.store.entries import microseconds
-from callboard_service.store.errors import TurnConflict
 from callboard_service.store.histories import dated, title_of
 from callboard_service.store.kept_turns import Admission, KeptTurn, NewTurn
 from callboard_service.store.run import check_run, key_for_writing
@@ -122,7 +121,7 @@ class TurnStore(TurnReader):
             raise ValueError("`end` and `start` set the other states")
 
         def change(transaction: Transaction, key: int) -> None:
-            _require_started(turns.get_turn(transaction, key, turn_id))
+            turns.require_started(transaction, key, turn_id)
             turns.set_columns(transaction, key, turn_id, state=state)
 
         await self._change(conversation_id, change, at_most=MAX_WAITING_ENTRIES)
@@ -195,7 +194,7 @@ class TurnStore(TurnReader):
             made.insert(0, keep_text_bytes)
 
         def add(transaction: Transaction, key: int) -> None:
-            _require_started(turns.get_turn(transaction, key, turn_id))
+            turns.require_started(transaction, key, turn_id)
             pieces.insert_pieces(transaction, key, turn_id, made)
 
         await self._change(conversation_id, add, at_most=MAX_WAITING_ENTRIES)
@@ -232,7 +231,7 @@ class TurnStore(TurnReader):
         """
 
         def begin_again(transaction: Transaction, key: int) -> None:
-            _require_started(turns.get_turn(transaction, key, turn_id))
+            turns.require_started(transaction, key, turn_id)
             pieces.remove_pieces(transaction, key, turn_id)
             running = TurnState.TURN_STATE_RUNNING
             turns.set_columns(transaction, key, turn_id, state=running)
@@ -364,9 +363,3 @@ def _with_end(
     if error is not None:
         made.append(HistoryEntry(error=error))
     return made
-
-
-def _require_started(turn: KeptTurn) -> None:
-    if turn.state not in turns.STARTED:
-        queued = turn.state == TurnState.TURN_STATE_QUEUED
-        raise TurnConflict("the turn has not started" if queued else "the turn has ended")

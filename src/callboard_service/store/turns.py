@@ -99,6 +99,14 @@ def get_turn(transaction: Transaction, conversation: int, turn_id: str) -> KeptT
     return turn
 
 
+def require_started(transaction: Transaction, conversation: int, turn_id: str) -> None:
+    """Raise UnknownTurn, or TurnConflict if the turn is queued or has ended."""
+    turn = get_turn(transaction, conversation, turn_id)
+    if turn.state not in STARTED:
+        queued = turn.state == _QUEUED
+        raise TurnConflict("the turn has not started" if queued else "the turn has ended")
+
+
 def open_turns(transaction: Transaction, conversation: int) -> list[KeptTurn]:
     """Return the turns that have not ended: the one that has started, then the queue."""
     rows = transaction.rows(f"{_TURN} AND {OPEN} ORDER BY place", conversation)
@@ -255,9 +263,7 @@ def end_started(
     """
     how = (_encoded(completed), _encoded(error))
     if not transaction.change(_END_STARTED, state, *how, conversation, turn_id):
-        turn = get_turn(transaction, conversation, turn_id)
-        queued = turn.state == _QUEUED
-        raise TurnConflict("the turn has not started" if queued else "the turn has ended")
+        require_started(transaction, conversation, turn_id)
 
 
 def end_queued(
