@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from actors import Actor, ActorRef, ActorSystem, Backoff, Down, Intensity, Lifecycle, Restart
+from actors.runtime.spare_task import SpareTask
 
 M = TypeVar("M")
 
@@ -91,8 +92,19 @@ def sending(ref: ActorRef[M], *messages: M) -> "asyncio.Task[None]":
 
 
 def tasks_of_actors() -> int:
-    """Count the tasks other than the test's own."""
-    return len(asyncio.all_tasks()) - 1
+    """Count the tasks other than the test's own and those that stand by for what will wait."""
+    return len(working_tasks()) - 1
+
+
+def working_tasks() -> "set[asyncio.Task[Any]]":
+    """Return all tasks but those that stand by."""
+    return {task for task in asyncio.all_tasks() if not _stands_by(task)}
+
+
+def _stands_by(task: "asyncio.Task[Any]") -> bool:
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    spare = None if frame is None else frame.f_locals.get("self")
+    return isinstance(spare, SpareTask) and spare.ready
 
 
 def names(system: ActorSystem) -> list[str]:

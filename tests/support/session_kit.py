@@ -298,7 +298,7 @@ class Service:
         )
         self._names = (f"s{number}" for number in count(1))
         self._secrets = (number.to_bytes(8, "big") * 4 for number in count(1))
-        self._system = system
+        self.system = system
         self.sessions = system.spawn(
             lambda: Sessions(
                 self.environment, lambda: next(self._names), lambda: next(self._secrets), at_most
@@ -324,8 +324,14 @@ class Service:
 async def client_of(
     service: Service, handler: "type[Handler[Text]]", initial_credit: int = 0
 ) -> Client:
-    """Register `handler` for requests of type Text and return a client."""
+    """Register `handler` for requests of type Text and return a client.
+
+    Where tasks do not begin at once, coroutine functions begin in a spare task from the first.
+    """
     service.registry.register(Text, handler)
+    if not EAGER:
+        service.system.spare_tasks.take()
+        await settle()
     return await service.open(initial_credit)
 
 

@@ -32,7 +32,7 @@ class Registration:
 
     __slots__ = (
         "_beyond_limit", "factory", "interceptors", "message", "name", "running", "said_at_once",
-        "takes",
+        "takes", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class Registration:
         self.said_at_once: set[type] = set()
         """Answer types of plain functions that are known not to be awaitable."""
         self.interceptors: Sequence[Interceptor[Message]] = ()
+        self.waits: bool = False
+        """Whether the last handler that might have answered in its first step had to wait."""
         self._beyond_limit: bool | None = None
 
     @property

@@ -285,6 +285,8 @@ class AnyHandler(Actor[object]):
     """
     handle_is_plain: ClassVar[bool] = False
     """Whether `handle` is a plain function; set by the runtime, and true only in a RequestActor."""
+    handle_is_coroutine: ClassVar[bool] = False
+    """Whether it is a coroutine function in Python, and what `run` runs; likewise."""
 
     exchange: Exchange
     request: Message
@@ -352,6 +354,12 @@ class RequestActor(Handler[Req], Generic[Req, Rep]):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.handle_is_plain = not inspect.iscoroutinefunction(cls.handle)
+        code = getattr(cls.handle, "__code__", None)
+        cls.handle_is_coroutine = (
+            inspect.iscode(code)
+            and bool(code.co_flags & inspect.CO_COROUTINE)
+            and cls.run is RequestActor.run
+        )
 
     @abstractmethod
     def handle(self, request: Req) -> Rep | Awaitable[Rep]:

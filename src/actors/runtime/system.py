@@ -15,6 +15,7 @@ from actors.runtime.events import EVENTS, Event, Observer
 from actors.runtime.loopwatch import LoopWatch
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
+from actors.runtime.spare_task import SpareTasks
 from actors.runtime.states import State
 from actors.runtime.supervision import DEFAULT_LIFECYCLE, Lifecycle, Tally
 from actors.runtime.view import ActorView
@@ -91,6 +92,7 @@ class ActorSystem:
         self.kill_grace: float = kill_grace
         self.deadlines: Deadlines = Deadlines(self.clock)
         self.run_queue: RunQueue = run_queue if run_queue is not None else RunQueue()
+        self.spare_tasks: SpareTasks = SpareTasks()
         self.at_work: dict[asyncio.Task[None], Cell[Never]] = {}
         self.waiting: dict[Cell[Never], Waiting] = {}
         """For each actor that waits for another in its own task: what it waits for."""
@@ -205,6 +207,7 @@ class ActorSystem:
             self._root.stop(limit=float("inf"))
             await self._root.join()
         self.deadlines.close()
+        await self.spare_tasks.close()
         if self._watch is not None:
             self._watch.stop()
 

@@ -2,8 +2,9 @@
 
 Most requests never wait, and so never become actors, which halves their cost. The difference cannot
 be observed, as no other code runs before the first wait. On Python 3.11 tasks do not begin at once;
-what is sent to the request before its first step is kept until then. The phases are described in
-`actors.sessions.request_states`. Each function takes the request; some are methods of
+what is sent to the request before its first step is kept until then. A coroutine function that did
+not wait the last time begins in a spare task there (`actors.runtime.spare_task`). The phases are
+described in `actors.sessions.request_states`. Each function takes the request; some are methods of
 `ActiveRequest`.
 """
 
@@ -12,13 +13,14 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from actors.protocol.failure import Failure
 from actors.protocol.frames import Message, Sealed
 from actors.requests.interceptors import Ending
 from actors.requests.request import AnyHandler, RequestActor, settled
 from actors.runtime import eager
+from actors.runtime.spare_task import STEPPED, SpareTask, rest_of
 from actors.sessions.request_states import ACTOR, NEW, OVER, RUNNING, Phase
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
         start = _call(request, handler)  # type: ignore[arg-type]  # see above
         if start is None:
             return
+    elif (
+        STEPPED
+        and handler.handle_is_coroutine
+        and not request.registration.waits
+        and (spare := request.session_actor.context.system.spare_tasks.take()) is not None
+    ):
+        _step(request, handler, spare)  # type: ignore[arg-type]  # a RequestActor as well
+        return
     else:
         start = handler.run
     request.handler = handler
@@ -83,6 +93,51 @@ def _call(
         return partial(_raise, error)
 
 
+def _step(
+    request: "ActiveRequest", handler: RequestActor[Message, Message], spare: SpareTask
+) -> None:
+    """Let a coroutine function begin in a spare task.
+
+    If it answers without a wait, that is all. Otherwise the task is the request's from then on.
+    """
+    request.handler, request.task, request.phase = handler, spare.task, RUNNING
+    start = _first_step(request, handler, spare)
+    if start is not None:
+        spare.hand_over(_work(request, start, begun=True))
+        del start  # as above
+        look(request)
+
+
+def _first_step(
+    request: "ActiveRequest", handler: RequestActor[Message, Message], spare: SpareTask
+) -> Callable[[], Awaitable[Ending]] | None:
+    """Take the first step; return what the task must run to end the request, or None."""
+    answer: Message | Failure
+    try:
+        try:
+            # It is a coroutine function, so its result is an answer.
+            answer = spare.step(handler.handle, handler.request)  # type: ignore[arg-type, assignment]  # see above
+        except Failure as failure:
+            answer = failure.alone()
+        if spare.begun is not None:  # it waits for `answer`
+            request.registration.waits = True
+            return cast("Callable[[], Awaitable[Ending]]", partial(rest_of, spare.begun, answer))
+        session = request.session_actor
+        if request.phase is not RUNNING or session.machine.crowded(answer):
+            return partial(_given, answer)  # type: ignore[arg-type]  # a Failure is an end as well
+        request.end(answer)
+        request.phase, request.handler, request.task = OVER, None, None
+        session.passed(request)
+        spare.take_back()
+    except BaseException as error:  # noqa: BLE001 - raised again in a task, and handled there
+        return partial(_raise, error)
+    return None
+
+
+async def _given(answer: Message) -> Ending:
+    return answer
+
+
 async def _raise(error: BaseException) -> Ending:
     try:
         raise error
@@ -90,15 +145,22 @@ async def _raise(error: BaseException) -> Ending:
         del error  # leaves no cycle for the garbage collector
 
 
-async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]) -> None:
+async def _work(
+    request: "ActiveRequest", start: Callable[[], Awaitable[Ending]], begun: bool = False
+) -> None:
+    """Run `start` in the request's task, and end the request with what it returns or raises.
+
+    begun: the handler has taken its first step.
+    """
     if request.task is None:  # where EAGER: another task may call `cell_of`, which needs it
         request.task = asyncio.current_task()
-    elif request.phase is OVER or not request.session_actor.alive:
+    elif not begun and (request.phase is OVER or not request.session_actor.alive):
         # Without eager tasks, the request may have ended before its first step.
         _leave(request, OVER)
         request.session_actor.passed(request)
         return
-    request.phase = RUNNING
+    if not begun:
+        request.phase = RUNNING
     raised: BaseException | None = None
     ending: Ending | Failure
     try:
@@ -113,6 +175,7 @@ async def _work(request: "ActiveRequest", start: Callable[[], Awaitable[Ending]]
     except BaseException as error:  # noqa: BLE001 - the cell handles it, as for any actor
         raised = error
     if request.phase is OVER or (request.phase is RUNNING and raised is None):
+        request.registration.waits = False
         request.phase, request.handler = OVER, None
         request.session_actor.passed(request)
         return

@@ -8,6 +8,7 @@ import pytest
 from actors import ActorRef, ActorSystem, Code, Failure, RequestActor, StreamActor, Yielded
 from actors.protocol.frames import Credit
 from actors.testing import ManualClock, settle
+from tests.support.kit import working_tasks
 from tests.support.session_kit import Service, Text, client_of
 
 
@@ -115,7 +116,7 @@ async def test_ctrl_c_is_not_held_up_by_a_request(service: Service) -> None:
     await settle()
     gate.set()
     # The exception would end the loop, so the test runs the task's step itself.
-    (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+    (task,) = working_tasks() - {asyncio.current_task()}
     coroutine = task.get_coro()
     assert coroutine is not None
     with pytest.raises(KeyboardInterrupt):
