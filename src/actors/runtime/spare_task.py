@@ -30,17 +30,18 @@ STEPPED: Final = not EAGER
 class SpareTask:
     """A task that waits for a coroutine that has taken its first step.
 
-    ready: it serves none now. used: it serves none any more. begun: the coroutine that it serves.
+    base: the context variables that it began with. ready: it serves none now. used: it serves none
+    any more. begun: the coroutine that it serves.
     """
 
     __slots__ = (
-        "_base", "_context", "_counts", "_job", "_loop", "_wake", "begun", "ready", "task", "used",
+        "_context", "_counts", "_job", "_loop", "_wake", "base", "begun", "ready", "task", "used",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._base = copy_context()
-        self._context = self._base.copy()
+        self.base = copy_context()
+        self._context = self.base.copy()
         self._counts = (0, 0)
         self._job: Coroutine[object, object, None] | None = None
         self._wake: asyncio.Future[None] = self._loop.create_future()
@@ -50,10 +51,6 @@ class SpareTask:
         self.task: asyncio.Task[None] = self._loop.create_task(
             self._stand_by(), context=self._context
         )
-
-    def fits(self) -> bool:
-        """Return whether it has the context variables that a task made now would have."""
-        return self._base == copy_context()  # the same object inside, if nothing was set
 
     def step(
         self, function: Callable[[A], Coroutine[object, object, object]], argument: A
@@ -87,7 +84,7 @@ class SpareTask:
             (getrefcount(task), getweakrefcount(task)) == self._counts
             and not self._wake.done()
             and not task._callbacks  # noqa: SLF001 - to see, not to change
-            and self._context == self._base
+            and self._context == self.base
         )
         if not self.ready:
             self.end()
@@ -136,7 +133,8 @@ class SpareTasks:
         """Return the spare task for a first step; None: it is not to be had now."""
         spare = self._spare
         if spare is not None and spare.ready:
-            if spare.fits():
+            # Equal: a task made now would have these variables. Quick, if nothing was set.
+            if spare.base == copy_context():
                 return spare
             spare.end()
         elif spare is None or spare.used:
