@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never, TypeAlias
 
-from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, Reply, Restart
+from actors import Actor, ActorRef, Code, Failure, Lifecycle, Log, NotRunning, Reply, Restart
 from callboard_service.backends.local.generation import Event, Generation, Turn, chat_line, line
 from callboard_service.errors import BackendFailed
 from callboard_service.launch import python_environment, python_module
@@ -119,6 +119,8 @@ class ModelOutput(Actor[Never]):
                 if not isinstance(event, dict):
                     raise ValueError("a line is not a JSON object")
                 await self._owner.send(ModelSaid(source, event, len(line)))
+        except NotRunning:  # the owner is about to stop this actor too
+            return
         except (ValueError, RecursionError) as error:  # readline raises ValueError on a long line
             reason = f"the model's process sent invalid output: {str(error)[:200]}"
         self._owner.tell(Ended(source, reason))

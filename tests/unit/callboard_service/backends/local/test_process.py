@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from actors import ActorRef, ActorSystem, Code, Failure
+from actors import ActorRef, ActorSystem, Code, Crashed, Failure
+from actors import Event as ActorEvent
 from actors.testing import ManualClock, actor_events, actor_system, manual_clock
 from callboard_service.backends.local import process as model_process
 from callboard_service.backends.local.generation import Event, Generation
@@ -217,6 +218,19 @@ async def test_a_process_that_hangs_does_not_hold_up_the_stop(
         await model.ref.join()
     assert (await end_of(generation)).code is Code.UNAVAILABLE
     assert not child.is_running()
+
+
+async def test_a_line_that_arrives_while_it_stops_is_no_crash(
+    model: Model, actor_events: list[ActorEvent]
+) -> None:
+    source = model.lives[-1]._output
+    assert source is not None
+    # Both in one turn of the loop: the line is read before the reader is stopped.
+    source.feed_data(b'{"event": "token", "id": 1, "text": "late"}\n')
+    model.ref.stop()
+    async with asyncio.timeout(20):
+        await model.ref.join()
+    assert [event for event in actor_events if isinstance(event, Crashed)] == []
 
 
 async def test_an_error_without_an_id_ends_all_that_it_may_be_about_and_nothing_else(
