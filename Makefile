@@ -48,7 +48,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup page wheel page-test serve test faults followers killed replay recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
+.PHONY: help setup page wheel page-test serve test faults followers killed recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -99,10 +99,7 @@ followers: setup ## Follow 10,000 random replies with cuts: make followers FOLLO
 killed: setup ## Kill the service 1,000 times between two steps of a message: make killed KILLED=5000
 	@'$(BIN)/python' -m tests.support.killed_turns $(or $(KILLED),1000) $(ARGS)
 
-replay: setup ## Replay the streams of real model servers, cut at every byte
-	@EVERY=1 '$(BIN)/python' -m pytest -q -n 2 tests/unit/callboard_service/backends/openai/test_recorded.py $(ARGS)
-
-recordings: ## Record these streams again; installs four servers and takes ten minutes
+recordings: ## Record the streams of model servers again; installs four servers and takes ten minutes
 	@$(PYTHON) tools/record_streams.py $(ARGS)
 
 torture: setup ## Cause all faults at once for ten minutes: make torture ARGS="--seconds 60"
