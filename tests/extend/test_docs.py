@@ -1,90 +1,21 @@
 """The documentation works: every file that it shows is written, every command run, in order."""
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
-from enum import Enum, auto
 from pathlib import Path
 
 import pytest
 
-from tests.extend.pages import SERVES, Block, Reader, blocks, even, matches
+from tests.extend.pages import Reader
+from tests.extend.runners import By, of
 from tests.extend.wheel import ROOT, lend, own_environment
 from tests.support.peers.opencode_server import PROGRAM, isolated, need_opencode, running_opencode
 from tests.support.peers.scripted_llm import MODEL, scripted_llm
 
 # The timeout only ends tests that hang; none depends on time.
 pytestmark = pytest.mark.timeout(600)
-
-
-class By(Enum):
-    """Which test below runs a block."""
-
-    WALK = auto()
-    FIRST_STEPS = auto()
-    OPENAI = auto()
-    OPENCODE = auto()
-    ACP = auto()
-    PROGRAM = auto()
-    EXAMPLES = auto()
-    PROJECT = auto()
-
-
-TEMPLATE = ROOT / "src/callboard_service/template/README.md.txt"
-
-NOT_RUN = {
-    "$ make test\n": "it would run itself",
-    "make bench ": "minutes, in an environment of its own that the network fills",
-}
-"""The beginnings of blocks that no test runs, and the reasons."""
-
-READ_ELSEWHERE = {
-    "frames": "tests/test_protocol_docs.py parses each frame",
-    "hex": "tests/test_protocol_docs.py reads each frame",
-}
-"""Languages of blocks that are not run, and where they are read instead."""
-
-
-def is_listed(block: Block) -> bool:
-    return block.text.startswith(tuple(NOT_RUN))
-
-
-def runner_of(page: Path, block: Block) -> By | None:
-    match page.relative_to(ROOT).as_posix(), block.language:
-        case "docs/extending.md", _:
-            return By.WALK
-        case "examples/README.md", "console":
-            return By.EXAMPLES
-        case "README.md", "python":
-            return By.PROGRAM
-        case "README.md", "console":
-            return By.FIRST_STEPS
-        case "README.md", "sh" if "OPENAI" in block.text:
-            return By.OPENAI
-        case "README.md", "sh" if "OPENCODE" in block.text:
-            return By.OPENCODE
-        case "README.md" | "docs/agents.md", "sh":
-            return By.ACP
-        case _ if page == TEMPLATE:
-            return By.PROJECT
-        case _:
-            return None
-
-
-def pages() -> list[Path]:
-    """Every page that a reader may follow."""
-    found = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md")]
-    return sorted([*ROOT.glob("*.md"), *found, TEMPLATE])
-
-
-def of(who: By) -> list[Block]:
-    """Return the blocks that this test runs, without those in NOT_RUN."""
-    found = [(page, block) for page in pages() for block in blocks(page)]
-    mine = [block for page, block in found if runner_of(page, block) is who]
-    assert mine
-    return [block for block in mine if not is_listed(block)]
 
 
 class Walker(Reader):
@@ -201,31 +132,3 @@ def test_the_readmes_program(checkout: Reader) -> None:
 def test_the_examples(checkout: Reader) -> None:
     for block in of(By.EXAMPLES):
         checkout.read(block)
-
-
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_page_shows_code_that_nothing_runs(page: Path) -> None:
-    for block in blocks(page):
-        held = is_listed(block) or block.language in READ_ELSEWHERE
-        assert held or runner_of(page, block), block.text
-    # An indented command is not in a fenced block, so no test would run it.
-    indented = re.compile(
-        r"^(?: {4}|\t)(?:\$ |make |callboard [a-z]|python|pip |\. |\.venv|[A-Z_]+=)", re.MULTILINE
-    )
-    assert not indented.search(page.read_text(encoding="utf-8"))
-
-
-def test_what_is_not_run_is_still_there() -> None:
-    listed = [block for page in pages() for block in blocks(page) if is_listed(block)]
-    assert len(listed) == len(NOT_RUN)
-
-
-def test_the_shown_output_is_compared() -> None:
-    assert matches("a\n...\nc\n", "a\nb\nc")
-    assert not matches("a\n...\nc\n", "a\nb\nd")
-    assert list(Block("console", "", "$ x\n1\n$ y\n").commands()) == [("x", "1\n"), ("y", "")]
-    assert list(Block("sh", "", "x\ny\n").commands()) == [("x", "..."), ("y", "...")]
-    assert SERVES.search("A=1 make serve")
-    assert even("2026-11-22T22:30:01Z [info ] ready    pid=4") == even(
-        "2026-01-01T00:00:00.123456Z [info ] ready pid=17"
-    )

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from callboard_service.errors import BadPath
 from callboard_service.new import create
 from tests.extend.pages import Reader, blocks
 from tests.extend.wheel import ROOT, Installed, make_venv, own_environment
@@ -168,24 +167,6 @@ def test_no_public_name_is_partly_unknown(
     }
     # For example, an attribute set to a typed parameter: every checker infers the same type.
     assert causes <= {INFERRED, "Ambiguous base class override"}
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("json", "a module json exists already"),
-        ("actors", "a module actors exists already"),
-        ("class", "is not a package name"),
-        ("3d", "is not a package name"),
-        ("full", "exists and is not an empty folder"),
-    ],
-)
-def test_an_unsuitable_path_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/file").touch()
-    with pytest.raises(BadPath, match=message):
-        create(tmp_path / name)
-    assert not (tmp_path / name / "README.md").exists()
 
 
 @pytest.mark.parametrize("name", ["a", "abcdefgh" * 12, "Far-Away"])
