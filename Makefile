@@ -18,6 +18,9 @@ BENCH_LOCK := requirements-bench.lock
 FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto proto/callboard/*/*/*.proto))
+# The tests that start real agents again and again, check or install whole projects, or follow the documentation.
+PROGRAM_TESTS := tests/agents tests/e2e/acp/test_opencode_agent.py tests/e2e/opencode/test_child.py \
+	tests/extend/test_docs.py tests/extend/test_new.py tests/typing/test_checkers.py
 CHECKED := src tests $(wildcard bench examples tools)
 EXAMPLES := $(sort $(wildcard examples/*/*.proto))
 BUF_VERSION := 1.75.0
@@ -48,7 +51,7 @@ HAS_NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup page wheel page-test serve test faults followers killed recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
+.PHONY: help setup page wheel page-test serve test test-programs faults followers killed recordings torture soak peers agents test-floor check check-format check-lint check-types check-imports check-proto check-buf format proto lock clean coverage mutants bench-actors conformance fuzz audit check-docs docs bound bench bench-litellm bench-tables
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | while IFS='|' read -r target what; do printf '%-18s %s\n' "$$target" "$$what"; done
@@ -81,8 +84,11 @@ $(STAMP): $(LOCK) pyproject.toml
 serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 	@exec '$(BIN)/callboard' serve $(ARGS)
 
-test: setup peers ## Run the tests: make test ARGS="-k mailbox"
-	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope --ignore=tests/page $(ARGS)
+test: setup peers ## Run the tests; with ARGS, only what that selects: make test ARGS="-k mailbox"
+	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope --ignore=tests/page $(if $(ARGS),,$(PROGRAM_TESTS:%=--ignore=%)) $(ARGS)
+
+test-programs: setup peers ## Run the slow tests with other programs: agents, checkers, installs, all that the docs show
+	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope $(PROGRAM_TESTS) $(ARGS)
 
 page-test: setup ## Use the page in Chromium, and save screenshots to .build/screenshots
 	@'$(BIN)/python' -m pytest -q -s -p no:hypothesispytest tests/page $(ARGS)

@@ -1,6 +1,6 @@
 """Each real agent behind a service, and a scripted model behind each agent.
 
-`make test` runs the quick scenarios with two agents, `make agents` all of them with four.
+`make test-programs` runs the quick scenarios with two agents, `make agents` all of them with four.
 """
 
 import os

@@ -30,7 +30,7 @@ CLOSED_WITHIN = 8.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario. quick: it is also run by `make test`. alone: in a new conversation."""
+    """A scenario. quick: it is also run by `make test-programs`. alone: in a new conversation."""
 
     title: str
     run: Callable[[Talk], Awaitable[str]]
