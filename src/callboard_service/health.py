@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from actors import Code, Crashed, Event, Failure, Started
+from actors import Code, Crashed, Event, Failure, Restarted
 from actors.runtime.clock import Clock, Timer
 from callboard_service.backends.base import ChatBackend, Health
 from callboard_service.errors import OutageTooLong, find_service_error
@@ -38,7 +38,7 @@ class Outages:
     max_outage: seconds after which `ended` is called for a part that is still down; 0: never.
     """
 
-    kinds: Final = (Crashed, Started)
+    kinds: Final = (Crashed, Restarted)
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Outages:
             case Crashed(path, error, _, float(restart_in)) if path in self._parts:
                 self._down(self._parts[path], error, restart_in)
                 self._tell()
-            case Started(path, _) if path in self._parts:
+            case Restarted(path, _) if path in self._parts:
                 self._up(self._parts[path])
                 self._tell()
             case _:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Started
+from actors import ActorSnapshot, ChildGivenUp, Crashed, Event, Restarted
 from actors.protocol.close_codes import CloseCode
 from actors.protocol.effects import Limit
 from actors.sessions.messages import SessionEvent
@@ -42,7 +42,7 @@ class SessionBooks:
 class Metrics:
     """The counters of one service. Method calls update them, and `expose` reads them."""
 
-    kinds: Final = (Crashed, Started, ChildGivenUp)
+    kinds: Final = (Crashed, Restarted, ChildGivenUp)
 
     def __init__(self) -> None:
         self.books = Books()
@@ -140,7 +140,7 @@ class Metrics:
             case Crashed():
                 self.books.crashes += 1
                 self._crashes.inc()
-            case Started(restarts=restarts) if restarts:
+            case Restarted():
                 self.books.restarts += 1
                 self._restarts.inc()
             case ChildGivenUp():

@@ -18,7 +18,7 @@ from actors.runtime.actor import Actor
 from actors.runtime.children import Children
 from actors.runtime.crashes import is_crash
 from actors.runtime.eager import EAGER, begin
-from actors.runtime.events import Crashed, Started
+from actors.runtime.events import Crashed
 from actors.runtime.incarnation import Incarnation
 from actors.runtime.mailbox import NOTHING, Mailbox
 from actors.runtime.ref import ActorRef
@@ -172,8 +172,7 @@ class Cell(Generic[M]):
         """Enter RUNNING and notify those who wait for the start."""
         self.move(Trigger.READY)
         self.incarnation.up_since = self.system.clock.now()
-        if self.system.observes(Started):
-            self.system.report(Started(self.path, self.restarts))
+        self.system.report_start(self)
         if self.watchers is not None:
             self.watchers.started(None)
         if self.siblings is not None and self.siblings.group_restart is not None:

@@ -9,7 +9,14 @@ from actors.runtime.supervision import Exit
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The actor is ready for messages, for the first time or again."""
+    """The actor is ready for messages, for the first time."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The actor is ready for messages again. restarts: how often it has been restarted."""
 
     path: str
     restarts: int
@@ -78,8 +85,10 @@ class Blocked:
     where: str
 
 
-Event: TypeAlias = Started | Crashed | ChildGivenUp | Stopped | DeadLetter | Stuck | Blocked
+Event: TypeAlias = (
+    Started | Restarted | Crashed | ChildGivenUp | Stopped | DeadLetter | Stuck | Blocked
+)
 EVENTS: Final[tuple[type[Event], ...]] = (
-    Started, Crashed, ChildGivenUp, Stopped, DeadLetter, Stuck, Blocked,
+    Started, Restarted, Crashed, ChildGivenUp, Stopped, DeadLetter, Stuck, Blocked,
 )  # fmt: skip
 Observer: TypeAlias = Callable[[Event], None]

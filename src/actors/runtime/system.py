@@ -11,7 +11,7 @@ from actors.runtime.cell import Cell
 from actors.runtime.clock import Clock, LoopClock
 from actors.runtime.crashes import is_crash
 from actors.runtime.deadlines import Deadlines, DeadlineStatistics
-from actors.runtime.events import EVENTS, Event, Observer
+from actors.runtime.events import EVENTS, Event, Observer, Restarted, Started
 from actors.runtime.loopwatch import LoopWatch
 from actors.runtime.ref import ActorRef
 from actors.runtime.runqueue import RunQueue, RunQueueStatistics
@@ -164,6 +164,14 @@ class ActorSystem:
                 self._loop.call_exception_handler(
                     {"message": f"an observer failed on {event!r}", "exception": error}
                 )
+
+    def report_start(self, cell: Cell[N]) -> None:
+        """Report that an actor is ready, if anybody observes that."""
+        if restarts := cell.restarts:
+            if self.observes(Restarted):
+                self.report(Restarted(cell.path, restarts))
+        elif self.observes(Started):
+            self.report(Started(cell.path))
 
     def fail(self, error: BaseException) -> None:
         """Record the error with which the root gave up, for `failed` to return."""

@@ -12,7 +12,17 @@ from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from actors import Blocked, ChildGivenUp, Crashed, DeadLetter, Event, Started, Stopped, Stuck
+from actors import (
+    Blocked,
+    ChildGivenUp,
+    Crashed,
+    DeadLetter,
+    Event,
+    Restarted,
+    Started,
+    Stopped,
+    Stuck,
+)
 from callboard.board.v1.board_pb2 import BoardEvent, BoardEventKind
 from callboard_service.board.texts import NAME, WHERE, bounded, bounded_path
 
@@ -61,7 +71,9 @@ class Entry:
 def entry_of(event: Event) -> Entry:
     """Return the event without what the board does not show."""
     match event:
-        case Started(path, restarts):
+        case Started(path):
+            return Entry(BoardEventKind.BOARD_EVENT_KIND_STARTED, path, count=0)
+        case Restarted(path, restarts):
             return Entry(BoardEventKind.BOARD_EVENT_KIND_STARTED, path, count=restarts)
         case Stopped(path, exit):
             return Entry(BoardEventKind.BOARD_EVENT_KIND_STOPPED, path, where=exit.value)

@@ -108,4 +108,4 @@ def test_each_event_has_its_level_and_name(event: Event, level: str, said: str) 
 
 
 def test_the_normal_course_of_things_is_not_written_down() -> None:
-    assert lines_of(Started("callboard/x", 0), Stopped("callboard/x", Exit.NORMAL)) == []
+    assert lines_of(Started("callboard/x"), Stopped("callboard/x", Exit.NORMAL)) == []

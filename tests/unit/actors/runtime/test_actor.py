@@ -254,7 +254,7 @@ async def test_an_actor_that_is_ending_starts_no_children(actor_system: ActorSys
 async def test_the_events_of_a_life(actor_system: ActorSystem, actor_events: list[Event]) -> None:
     ref = actor_system.spawn(Bare, name="w")
     ref.stop()
-    assert actor_events[1:] == [Started("system/w", 0), Stopped("system/w", Exit.SHUTDOWN)]
+    assert actor_events[1:] == [Started("system/w"), Stopped("system/w", Exit.SHUTDOWN)]
 
 
 async def test_receive_may_be_a_coroutine_or_not(actor_system: ActorSystem) -> None:

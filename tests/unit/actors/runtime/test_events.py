@@ -7,6 +7,7 @@ from actors import (
     Event,
     Exit,
     Observer,
+    Restarted,
     Started,
     Stopped,
 )
@@ -29,8 +30,8 @@ async def test_the_events_of_a_life_are_told_in_order(
     assert isinstance(crash.error, Boom)
     assert (crash.message, crash.restart_in) == ("function", 1.0)
     assert [events[0], *events[2:]] == [
-        Started("system/w", 0),
-        Started("system/w", 1),
+        Started("system/w"),
+        Restarted("system/w", 1),
         Stopped("system/w", Exit.SHUTDOWN),
         DeadLetter("system/w", "function"),
     ]

@@ -13,7 +13,7 @@ from actors import (
     Lifecycle,
     NormalEnd,
     Restart,
-    Started,
+    Restarted,
 )
 from actors.testing import ManualClock, settle
 from tests.support.kit import (
@@ -127,7 +127,7 @@ async def test_the_crash_is_reported_with_the_message_and_the_pause(
     crash = next(event for event in actor_events if isinstance(event, Crashed))
     assert (crash.path, crash.message, crash.restart_in) == ("system/w", "function", 1.0)
     assert isinstance(crash.error, Boom)
-    assert actor_events[-1] == Started("system/w", 1)
+    assert actor_events[-1] == Restarted("system/w", 1)
 
 
 async def test_children_end_before_the_restart(
@@ -393,7 +393,7 @@ async def test_an_actor_that_an_observer_of_its_restart_stops_ends(
     ref = actor_system.spawn(Bare, lifecycle=AT_ONCE)
 
     def stop(event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, Restarted):
             ref.stop()
 
     end = actor_system.subscribe(stop)
@@ -469,5 +469,5 @@ async def test_a_restart_that_is_due_at_once_starts_the_actor_once(
     await settle()
     assert waits, "the task is still there"
     assert log.count("begins") == 2
-    assert [event.restarts for event in actor_events if isinstance(event, Started)][-1:] == [1]
+    assert [event.restarts for event in actor_events if isinstance(event, Restarted)][-1:] == [1]
     assert len([event for event in actor_events if isinstance(event, Crashed)]) == 1

@@ -240,7 +240,7 @@ async def test_a_cancelled_wait_for_the_failure_does_not_affect_the_next(
 async def test_the_name_of_the_system_begins_every_path(manual_clock: ManualClock) -> None:
     events: list[Event] = []
     system = ActorSystem(name="callboard", clock=manual_clock, observer=events.append)
-    assert events == [Started("callboard", 0)]
+    assert events == [Started("callboard")]
     assert system.spawn(Bare, name="w").path == "callboard/w"
     await system.stop()
 

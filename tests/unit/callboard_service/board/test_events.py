@@ -8,6 +8,7 @@ from actors import (
     DeadLetter,
     Event,
     Exit,
+    Restarted,
     Started,
     Stopped,
     Stuck,
@@ -43,7 +44,7 @@ def test_each_kind_of_event_is_shown_without_its_contents() -> None:
     clock = Clock()
     events = Events(clock)
     told: list[Event] = [
-        Started("s/a", 2),
+        Restarted("s/a", 2),
         Crashed("s/a", Boom("a secret"), "Request", 0.5),
         Crashed("s/b", Boom("a secret"), "", None),
         ChildGivenUp("s/a", Boom("a secret"), escalated=False),
@@ -106,8 +107,8 @@ def test_the_same_trouble_within_a_second_is_counted() -> None:
 
 def test_a_start_is_never_counted_with_another() -> None:
     events = Events(Clock())
-    for restarts in (0, 1):
-        events(Started("s/a", restarts))
+    events(Started("s/a"))
+    events(Restarted("s/a", 1))
     assert [event.count for event in events.shown(ROOM)] == [0, 1]
 
 
