@@ -77,24 +77,25 @@ CALLBOARD: Final = "Callboard"
 STORED: Final = "plain relay that stores"
 
 
-def on(name: str, python: str) -> str:
-    """Return the name of a contestant on this Python."""
-    return name if python == "3.13" else f"{name}, {python}"
+def on(name: str, python: str, loop: str = "uvloop") -> str:
+    """Return the name of a contestant on this Python and event loop."""
+    named = name if loop == "uvloop" else f"{name}, {loop}"
+    return named if python == "3.13" else f"{named}, {python}"
 
 
-def _of(python: str) -> list[Relay]:
-    plain, short = on(PLAIN, python), (SHORT.name,)
+def _of(python: str, loop: str = "uvloop") -> list[Relay]:
+    plain, ours, stored = (on(name, python, loop) for name in (PLAIN, CALLBOARD, STORED))
+    short = (SHORT.name,)
     return [
-        Relay(plain, "plain_relay", plain, python),
-        Relay(on(CALLBOARD, python), "callboard", plain, python),
-        Relay(on(STORED, python), "plain_relay", plain, python, kept="stored", workloads=short),
+        Relay(plain, "plain_relay", plain, python, loop),
+        Relay(ours, "callboard", plain, python, loop),
+        Relay(stored, "plain_relay", plain, python, loop, kept="stored", workloads=short),
     ]
 
 
 def _variant(
     name: str,
     *,
-    loop: str = "uvloop",
     credit: int = 0,
     followed: bool = False,
     backend: str = "openai",
@@ -103,7 +104,6 @@ def _variant(
         f"{CALLBOARD}, {name}",
         "callboard",
         PLAIN,
-        loop=loop,
         credit=credit,
         followed=followed,
         workloads=(SPREAD.name,),
@@ -116,9 +116,10 @@ RELAYS: Final = (
     *_of("3.13"),
     Relay(f"{STORED}, in a thread", "plain_relay", PLAIN, kept="threaded", workloads=(SHORT.name,)),
     *_of("3.11"),
+    *_of("3.13", "asyncio"),
+    *_of("3.11", "asyncio"),
     _variant("one follower", followed=True),
     _variant("credit 64", credit=64),
-    _variant("asyncio", loop="asyncio"),
     _variant("OpenCode", backend=OPENCODE),
     Relay("litellm's proxy", "litellm_proxy", PLAIN, LITELLM, every=2),
 )

@@ -17,6 +17,7 @@ from bench.relay.summary import Kept
 _PAGES: Final = ("performance.md", "performance-appendix.md")
 _TABLES: Final = {
     "goals": summary.goals,
+    "asyncio": summary.goals_with_asyncio,
     "variants": summary.variants,
     "full": summary.full,
     "facts": summary.facts,

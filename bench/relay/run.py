@@ -55,7 +55,13 @@ def run(chosen: Choice, facts: dict[str, str]) -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     name = "quick" if chosen.quick else "full"
     (chosen.output / f"{name}.relay.json").write_text(json.dumps(kept, indent=1) + "\n")
-    for table in (summary.goals, summary.variants, summary.full, summary.facts):
+    for table in (
+        summary.goals,
+        summary.goals_with_asyncio,
+        summary.variants,
+        summary.full,
+        summary.facts,
+    ):
         print(f"{table(kept)}\n")
 
 

@@ -83,8 +83,8 @@ def _of(runs: Runs, name: str, workload: str) -> Sequence[dict[str, float] | Non
     return runs.get(name, {}).get(workload, [])
 
 
-def goals(kept: Kept) -> str:
-    """Return the table of goals."""
+def goals(kept: Kept, loop: str = "uvloop") -> str:
+    """Return the table of goals, all relays with this event loop."""
     runs = kept["runs"]
     head = ["CPU microseconds a token, or as said", "plain relay", "**Callboard**"]
     ratios = [f"ratio, {python}" for python in PYTHONS]
@@ -92,8 +92,8 @@ def goals(kept: Kept) -> str:
     for goal in GOALS:
         found = [
             compared(
-                runs, on(CALLBOARD, python), on(goal.peer, python), goal.workload, goal.figure,
-                above=goal.above,
+                runs, on(CALLBOARD, python, loop), on(goal.peer, python, loop), goal.workload,
+                goal.figure, above=goal.above,
             )
             for python in PYTHONS
         ]  # fmt: skip
@@ -105,7 +105,7 @@ def goals(kept: Kept) -> str:
         lines.append(
             [
                 goal.what,
-                *(_middle(absolute(runs, name, goal.workload, goal.figure))
+                *(_middle(absolute(runs, on(name, "3.13", loop), goal.workload, goal.figure))
                   for name in (goal.peer, CALLBOARD)),
                 *(_signed(figure) if goal.above else _text(figure) for figure in found),
                 str(goal),
@@ -113,6 +113,11 @@ def goals(kept: Kept) -> str:
             ]
         )  # fmt: skip
     return markdown(lines)
+
+
+def goals_with_asyncio(kept: Kept) -> str:
+    """Return the table of goals, all relays with asyncio's own event loop."""
+    return goals(kept, "asyncio")
 
 
 def _verdict(missed: list[str], measured: int) -> str:
