@@ -1,8 +1,9 @@
 """`python -m bench.clients`: what it costs to read replies of a model server, by HTTP client.
 
-Reads the relay's paced and short replies with each client that is installed, and does nothing with
-them. Needs aiohttp and uvloop; beside them it knows httptools (a bare protocol, the floor), httpx,
-niquests, pyreqwest, wreq and curl_cffi. The figures are CPU microseconds of this process a token.
+Reads the relay's paced and short replies with each client that is installed, and looks only at the
+time that each token bears. Needs aiohttp and uvloop; beside them it knows httptools (a bare
+protocol, the floor), httpx, niquests, pyreqwest, wreq and curl_cffi. The figures are CPU
+microseconds of this process a token, and the milliseconds from the server's write to here.
 """
 
 import argparse
@@ -26,10 +27,14 @@ import uvloop
 from bench.process import ServerProcess
 from bench.relay.contestants import ScriptedServer
 from bench.relay.workloads import SHORT, SPREAD, Workload
+from bench.servers.model_server import WRAP
 from callboard_service.backends import tapped
 
-Read: TypeAlias = "Callable[[dict[str, object]], Awaitable[int]]"
-"""Asks for a reply and reads it to its end; returns its bytes."""
+Took: TypeAlias = "Callable[[bytes], None]"
+Read: TypeAlias = "Callable[[dict[str, object], Took], Awaitable[None]]"
+"""Asks for a reply and reads it to its end; calls the function with each piece."""
+
+_BEFORE_CLOCK: Final = b'"content": " '
 
 WORKLOADS: Final = {SPREAD.name: SPREAD, SHORT.name: SHORT}
 
@@ -39,33 +44,29 @@ async def _aiohttp(url: str, how: str) -> AsyncIterator[Read]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
-        async def by_line(body: dict[str, object]) -> int:
+        async def by_line(body: dict[str, object], took: Took) -> None:
             async with session.post(url, json=body) as response:
-                return sum([len(line) async for line in response.content])
+                async for line in response.content:
+                    took(line)
 
-        async def by_piece(body: dict[str, object]) -> int:
+        async def by_piece(body: dict[str, object], took: Took) -> None:
             async with session.post(url, json=body) as response:
-                return sum([len(piece) async for piece in response.content.iter_any()])
+                async for piece in response.content.iter_any():
+                    took(piece)
 
-        async def pushed(body: dict[str, object]) -> int:
+        async def pushed(body: dict[str, object], took: Took) -> None:
             async with session.post(url, json=body) as response:
-                size, connection = 0, response.connection
                 ended = asyncio.get_running_loop().create_future()
-
-                def took(piece: bytes) -> None:
-                    nonlocal size
-                    size += len(piece)
 
                 def over() -> None:
                     if not ended.done():
                         ended.set_result(None)
 
                 tap = tapped.Tap(took, over)
-                size += len(response.content.read_nowait(-1))
-                with tapped.tapped(response.content, tap, connection):
+                took(response.content.read_nowait(-1))
+                with tapped.tapped(response.content, tap, response.connection):
                     if not response.content.is_eof():
                         await ended
-                return size
 
         yield {"line": by_line, "piece": by_piece, "pushed": pushed}[how]
 
@@ -80,19 +81,17 @@ class _Bare(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # of a TCP connection
 
-    def begin(self) -> "asyncio.Future[int]":
-        self._parser, self._size = self._make(self), 0
+    def begin(self, took: Took) -> "asyncio.Future[None]":
+        self.on_body = took
+        self._parser = self._make(self)
         self.ended = asyncio.get_running_loop().create_future()
         return self.ended
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
-    def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-
     def on_message_complete(self) -> None:
-        self.ended.set_result(self._size)
+        self.ended.set_result(None)
 
 
 @asynccontextmanager
@@ -105,7 +104,7 @@ async def _httptools(url: str, _: str) -> AsyncIterator[Read]:
     host, port = where.hostname, where.port or 80
     idle: list[_Bare] = []
 
-    async def read(body: dict[str, object]) -> int:
+    async def read(body: dict[str, object], took: Took) -> None:
         data = json.dumps(body).encode()
         head = f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(data)}"
         if idle:
@@ -113,12 +112,11 @@ async def _httptools(url: str, _: str) -> AsyncIterator[Read]:
         else:
             connection = _Bare(parser)
             await loop.create_connection(lambda: connection, host, port)
-        ended = connection.begin()
+        ended = connection.begin(took)
         assert connection.transport is not None
         connection.transport.write(head.encode() + b"\r\n\r\n" + data)
-        size = await ended
+        await ended
         idle.append(connection)
-        return size
 
     yield read
     for connection in idle:
@@ -132,9 +130,10 @@ async def _httpx(url: str, _: str) -> AsyncIterator[Read]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(limits=limits, timeout=None) as client:
 
-        async def read(body: dict[str, object]) -> int:
+        async def read(body: dict[str, object], took: Took) -> None:
             async with client.stream("POST", url, json=body) as response:
-                return sum([len(piece) async for piece in response.aiter_raw()])
+                async for piece in response.aiter_raw():
+                    took(piece)
 
         yield read
 
@@ -144,9 +143,10 @@ async def _niquests(url: str, _: str) -> AsyncIterator[Read]:
     niquests: Any = import_module("niquests")
     async with niquests.AsyncSession(pool_connections=1, pool_maxsize=300) as session:
 
-        async def read(body: dict[str, object]) -> int:
+        async def read(body: dict[str, object], took: Took) -> None:
             response = await session.post(url, json=body, stream=True)
-            return sum([len(piece) async for piece in await response.iter_raw(-1)])
+            async for piece in await response.iter_raw(-1):
+                took(piece)
 
         yield read
 
@@ -156,13 +156,12 @@ async def _pyreqwest(url: str, _: str) -> AsyncIterator[Read]:
     builder: Any = import_module("pyreqwest.client").ClientBuilder
     async with builder().build() as client:
 
-        async def read(body: dict[str, object]) -> int:
-            size = 0
-            request = client.post(url).body_json(body).build_streamed()
-            async with request as response:
+        async def read(body: dict[str, object], took: Took) -> None:
+            # By default it waits for 64 KiB before it hands over anything.
+            asked = client.post(url).body_json(body).streamed_read_buffer_limit(0)
+            async with asked.build_streamed() as response:
                 while (piece := await response.body_reader.read_chunk()) is not None:
-                    size += len(piece)
-            return size
+                    took(bytes(piece))
 
         yield read
 
@@ -171,10 +170,11 @@ async def _pyreqwest(url: str, _: str) -> AsyncIterator[Read]:
 async def _wreq(url: str, _: str) -> AsyncIterator[Read]:
     client: Any = import_module("wreq").Client()
 
-    async def read(body: dict[str, object]) -> int:
+    async def read(body: dict[str, object], took: Took) -> None:
         response = await client.post(url, json=body)
         async with response.stream() as streamer:
-            return sum([len(piece) async for piece in streamer])
+            async for piece in streamer:
+                took(bytes(piece))
 
     yield read
 
@@ -184,9 +184,10 @@ async def _curl(url: str, _: str) -> AsyncIterator[Read]:
     curl: Any = import_module("curl_cffi")
     async with curl.AsyncSession(max_clients=300) as session:
 
-        async def read(body: dict[str, object]) -> int:
+        async def read(body: dict[str, object], took: Took) -> None:
             async with session.stream("POST", url, json=body) as response:
-                return sum([len(piece) async for piece in response.aiter_content()])
+                async for piece in response.aiter_content():
+                    took(piece)
 
         yield read
 
@@ -204,8 +205,8 @@ CLIENTS: Final[dict[str, tuple[str, Callable[..., AbstractAsyncContextManager[Re
 }
 
 
-async def _run(read: Read, workload: Workload, seed: int) -> float:
-    """Return the CPU microseconds a token."""
+async def _run(read: Read, workload: Workload, seed: int) -> tuple[float, list[float]]:
+    """Return the CPU microseconds a token, and the milliseconds that each was under way."""
     draw = random.Random(seed)
     begins = sorted(draw.uniform(0, workload.over) for _ in range(workload.replies))
     body: dict[str, object] = {
@@ -213,20 +214,28 @@ async def _run(read: Read, workload: Workload, seed: int) -> float:
         "stream": True,
         "messages": [{"role": "user", "content": workload.text}],
     }
+    waits: list[float] = []
 
-    async def one(begin: float) -> int:
+    def took(piece: bytes) -> None:
+        place = piece.find(_BEFORE_CLOCK)
+        if place >= 0:
+            place += len(_BEFORE_CLOCK)
+            written = int(piece[place : place + 7])
+            waits.append((time.monotonic_ns() // 1000 - written) % WRAP / 1000)
+
+    async def one(begin: float) -> None:
         await asyncio.sleep(begin)
-        return await read(body)
+        await read(body, took)
 
     before = time.process_time()
-    sizes = await asyncio.gather(*(one(begin) for begin in begins))
+    await asyncio.gather(*(one(begin) for begin in begins))
     used = time.process_time() - before
-    assert len(set(sizes)) == 1, sizes
-    return used / (workload.replies * workload.tokens) * 1e6
+    return used / (workload.replies * workload.tokens) * 1e6, waits
 
 
-async def _measure(url: str, rounds: int) -> dict[tuple[str, str], list[float]]:
-    figures: dict[tuple[str, str], list[float]] = {}
+async def _measure(url: str, rounds: int) -> dict[tuple[str, str], list[tuple[float, ...]]]:
+    """Return, by client and workload, CPU microseconds and p50 and p99 of the way, each round."""
+    figures: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for number in range(rounds + 1):
         for name, (package, client, how) in CLIENTS.items():
             try:
@@ -235,9 +244,11 @@ async def _measure(url: str, rounds: int) -> dict[tuple[str, str], list[float]]:
                 continue
             async with client(url, how) as read:
                 for workload in WORKLOADS.values():
-                    figure = await _run(read, workload, number)
+                    used, waits = await _run(read, workload, number)
+                    waits.sort()
+                    middle, late = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
                     if number:  # the first round is to become warm
-                        figures.setdefault((name, workload.name), []).append(figure)
+                        figures.setdefault((name, workload.name), []).append((used, middle, late))
     return figures
 
 
@@ -251,15 +262,17 @@ def main() -> None:
         os.sched_setaffinity(0, [cores[-1]])
         url = server.url.removesuffix("/ws") + "/v1/chat/completions"
         figures = uvloop.run(_measure(url, rounds))
-    names = [name for name in CLIENTS if (name, SPREAD.name) in figures]
-    lines = [f"| client | {' | '.join(WORKLOADS)} |", f"|---|{'---|' * len(WORKLOADS)}"]
-    for name in names:
-        cells = []
-        for workload in WORKLOADS:
-            found = figures[name, workload]
-            cells.append(f"{statistics.median(found):.1f} ({min(found):.1f}-{max(found):.1f})")
-        package = CLIENTS[name][0]
-        lines.append(f"| {name} {version(package)} | {' | '.join(cells)} |")
+    head = "".join(f" {name}: us | p50, ms | p99, ms |" for name in WORKLOADS)
+    lines = [f"| client |{head}", f"|---|{'---|' * 3 * len(WORKLOADS)}"]
+    for name, (package, _, _) in CLIENTS.items():
+        if (name, SPREAD.name) not in figures:
+            continue
+        cells = [
+            f" {statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f}) |"
+            for workload in WORKLOADS
+            for found in zip(*figures[name, workload], strict=True)
+        ]
+        lines.append(f"| {name} {version(package)} |{''.join(cells)}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
