@@ -72,6 +72,7 @@ RUNTIME: Final = {
     "protocol/output": ("output", "burst", "answer_stream", "memory"),
     "protocol/replay_buffer": ("output",),
     "protocol/send_queue": ("output", "burst", "machine"),
+    "runtime/spare_task": ("first_steps", "request", "active_request"),
     "protocol/stall_timeout": ("stall_timeout",),
     "protocol/texts": ("texts",),
     "requests/pull": ("relay", "stream", "burst", "interceptors"),

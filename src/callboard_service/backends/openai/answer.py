@@ -15,6 +15,7 @@ import msgspec
 
 from callboard_service.backends import tapped
 from callboard_service.backends.openai.completion import Chunk
+from callboard_service.backends.openai.direct_post import Response
 from callboard_service.backends.openai.quick import token_in
 from callboard_service.backends.openai.refusals import Refusals, Refused
 from callboard_service.backends.sse import (
@@ -40,7 +41,7 @@ class Answer:
     the server.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, refusals: Refusals) -> None:
+    def __init__(self, response: Response, refusals: Refusals) -> None:
         self._response = response
         self._refusals = refusals
         self._events = EventReader()
@@ -302,7 +303,7 @@ def _decoded(data: str) -> object:
         return json.loads(data)  # takes NaN and halves of surrogate pairs, too
 
 
-async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+async def read_at_most(response: Response, limit: int) -> bytes | None:
     """Return the body; None if it is longer than `limit` bytes, after closing the connection."""
     body = bytearray()
     while data := await response.content.read(READ_BYTES):

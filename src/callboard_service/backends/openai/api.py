@@ -19,7 +19,9 @@ import msgspec
 from yarl import URL
 
 from actors import Failure, Log
+from callboard_service.backends.openai import direct_post
 from callboard_service.backends.openai.answer import READ_BYTES, Answer, read_at_most
+from callboard_service.backends.openai.direct_post import DirectPost, Limits, Response
 from callboard_service.backends.openai.listing import listed_models
 from callboard_service.backends.openai.refusals import Refusals, Refused
 
@@ -42,6 +44,11 @@ _HEADERS: Final = {
     # Without decompression there can be no decompression bombs.
     "Accept-Encoding": "identity",
     "User-Agent": "callboard",
+}
+_LIMITS: Final[Limits] = {
+    "read_bufsize": READ_BYTES,
+    "max_line_size": _MAX_HEADER,
+    "max_field_size": _MAX_HEADER,
 }
 _JSON: Final = "application/json"
 _RECEIVE_BUFFER: Final = 16 * 1024
@@ -102,21 +109,22 @@ class Api:
         plain = self._base.path.strip("/") == ""
         self._roots: Sequence[str] = ("v1", "") if plain else ("",)
         self._urls: dict[tuple[str, str], URL] = {}
+        self._direct: dict[URL, DirectPost] = {}
         self._with_usage = True
+        self._connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS + _LISTINGS, socket_factory=_small_socket
+        )
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=2 * patience.connect, sock_connect=patience.connect
+        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS + _LISTINGS, socket_factory=_small_socket
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=2 * patience.connect, sock_connect=patience.connect
-            ),
+            connector=self._connector,
+            timeout=self._timeout,
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=READ_BYTES,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
             auto_decompress=False,
             trust_env=False,
+            **_LIMITS,
         )
 
     @property
@@ -192,14 +200,12 @@ class Api:
         assert refused is not None
         raise refused
 
-    async def _open(
-        self, path: str, root: str, body: Mapping[str, object]
-    ) -> aiohttp.ClientResponse:
+    async def _open(self, path: str, root: str, body: Mapping[str, object]) -> Response:
         """Send a POST and return the response. Raises Refused if it fails or is compressed."""
         silence = self._patience.silence
         try:
             async with asyncio.timeout(silence):
-                response = await self._send("POST", root, path, body)
+                response = await self._send_body(self._url(root, path), _encoded(body))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._refusals.of_exception(error, silence) from None
         encoding = response.headers.get("Content-Encoding", "identity")
@@ -208,42 +214,53 @@ class Api:
             raise self._refusals.malformed("a compressed answer, which was not requested")
         return response
 
-    async def _send(
-        self, method: str, root: str, path: str, body: Mapping[str, object] | None = None
-    ) -> aiohttp.ClientResponse:
+    def _url(self, root: str, path: str) -> URL:
         url = self._urls.get((root, path))
         if url is None:
             url = self._base.joinpath(*filter(None, (root, *path.split("/"))))
             url = self._urls[root, path] = url.with_query(self._base.query)
-        key = self._server.key
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        data: aiohttp.Payload | None = None
-        if body is not None:
+        return url
+
+    async def _send_body(self, url: URL, body: bytes) -> Response:
+        if len(body) > _IN_ONE_PIECE:
             # A file object is sent piece by piece, as the server takes it.
-            encoded = _encoded(body)
-            if len(encoded) <= _IN_ONE_PIECE:
-                data = aiohttp.BytesPayload(encoded, content_type=_JSON)
-            else:
-                data = aiohttp.BytesIOPayload(io.BytesIO(encoded), content_type=_JSON)
+            return await self._send(
+                "POST", url, aiohttp.BytesIOPayload(io.BytesIO(body), content_type=_JSON)
+            )
+        if not direct_post.AVAILABLE or self._session.closed:
+            return await self._send("POST", url, aiohttp.BytesPayload(body, content_type=_JSON))
+        direct = self._direct.get(url)
+        if direct is None:
+            headers = {**_HEADERS, **self._authorization}
+            direct = self._direct[url] = DirectPost(
+                self._connector, url, headers, self._timeout, _LIMITS
+            )
+        return await direct.send(body)
+
+    async def _send(
+        self, method: str, url: URL, data: aiohttp.Payload | None = None
+    ) -> aiohttp.ClientResponse:
+        headers = self._authorization
         return await self._session.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            allow_redirects=False,
+            method, url, data=data, headers=headers, allow_redirects=False
         )
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        key = self._server.key
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     @asynccontextmanager
     async def _request(
         self, method: str, root: str, path: str
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        response = await self._send(method, root, path)
+        response = await self._send(method, self._url(root, path))
         try:
             yield response
         finally:
             response.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> Failure:
+    async def _refusal(self, response: Response) -> Failure:
         """Return the failure for a status other than 200."""
         status = response.status
         if 300 <= status < 400:
