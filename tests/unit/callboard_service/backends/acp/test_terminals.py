@@ -580,16 +580,24 @@ async def test_a_command_goes_on_after_its_reply(folder: Path, witness: Witness)
     assert witness.nobody_left()
 
 
+async def keep_running(talk: Talk, witness: Witness) -> None:
+    """Let a command begin that goes on after the reply."""
+    stream = await begun(talk, holding(witness), shows_terminal("1"), pause(), say("on"))
+    talk.agents.last.agent.go()
+    assert [event async for event in stream]
+    assert not witness.nobody_left()
+
+
 async def test_the_commands_end_with_the_agent(folder: Path, witness: Witness) -> None:
     async with talking(folder, terminals=True) as talk:
-        await run(talk, holding(witness))
+        await keep_running(talk, witness)
         talk.agents.last.end(1)
         await witness.wait()
 
 
 async def test_the_commands_end_with_the_conversation(folder: Path, witness: Witness) -> None:
     async with talking(folder, terminals=True) as talk:
-        await run(talk, holding(witness))
+        await keep_running(talk, witness)
         await talk.backend.delete(talk.conversation)
         await witness.wait()
         await eventually(lambda: not len(talk.backend._agents))
