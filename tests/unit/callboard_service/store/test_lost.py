@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from actors import ActorSystem, Code, Crashed, Event, Failure, Started
+from actors import ActorSystem, Code, Crashed, Event, Failure, Restarted
 from actors.testing import ManualClock, settle
 from callboard.v1.chat_pb2 import HistoryEntry
 from callboard_service.backends.stored import StoredConversations
@@ -182,7 +182,7 @@ async def test_a_folder_that_may_not_be_entered_any_more_is_reported_and_the_sto
     def observe(event: Event) -> None:
         if isinstance(event, Crashed):
             down.set()
-        elif isinstance(event, Started):
+        elif isinstance(event, Restarted):
             up.set()
 
     kept.system.subscribe(observe)
