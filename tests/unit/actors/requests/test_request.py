@@ -612,7 +612,11 @@ async def test_a_custom_handler_may_answer_in_any_way(service: Service) -> None:
     client.check()
 
 
-async def test_a_drain_does_not_wait_for_what_ends_in_its_first_step(service: Service) -> None:
+@pytest.mark.parametrize("stepped", [True, False])
+async def test_a_drain_does_not_wait_for_what_ends_in_its_first_step(
+    service: Service, monkeypatch: pytest.MonkeyPatch, stepped: bool
+) -> None:
+    monkeypatch.setattr("actors.sessions.execution.STEPPED", stepped)
     client = await client_of(service, AsCoroutine)
     client.request(Text("x"))
     drained = client.drain()

@@ -13,7 +13,7 @@ import pytest
 
 from actors import ActorSystem, Code, Failure, RequestActor
 from actors.protocol.frames import Cancel
-from actors.runtime.spare_task import SpareTask, SpareTasks
+from actors.runtime.spare_task import SpareTask, SpareTasks, rest_of
 from actors.testing import settle
 from tests.support.kit import Boom, tasks_of_actors, working_tasks
 from tests.support.session_kit import Client, Service, Text, client_of
@@ -184,6 +184,7 @@ async def test_context_variables_are_its_own(client: Client, steps: list[SpareTa
 async def test_a_spare_task_with_other_context_variables_is_not_used() -> None:
     tasks = SpareTasks()
     assert tasks.take() is None
+    assert tasks.take() is None  # it is not ready yet
     await settle()
     spare = tasks.take()
     assert spare is not None
@@ -382,3 +383,38 @@ async def test_no_task_is_left(actor_system: ActorSystem, client: Client) -> Non
     await said(client, "answer")
     await actor_system.stop()
     assert working_tasks() == asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_step_within_a_task_interrupts_it() -> None:
+    tasks = SpareTasks()
+    tasks.take()
+    await settle()
+    spare = tasks.take()
+    assert spare is not None
+
+    async def current(_: None) -> object:
+        return asyncio.current_task()
+
+    own = asyncio.current_task()
+    assert spare.step(current, None) is spare.task
+    assert asyncio.current_task() is own
+    await tasks.close()
+
+
+async def test_the_rest_of_a_coroutine_may_catch_its_cancellation() -> None:
+    async def wait() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "caught"
+        return ""
+
+    async def rest() -> str:
+        return await rest_of(begun, waits_for)
+
+    begun = wait()
+    waits_for = begun.send(None)
+    task = asyncio.create_task(rest())
+    await settle()
+    task.cancel()
+    assert await task == "caught"
