@@ -8,6 +8,7 @@ microseconds of this process a token, and the milliseconds from the server's wri
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import statistics
@@ -96,8 +97,6 @@ class _Bare(asyncio.Protocol):
 
 @asynccontextmanager
 async def _httptools(url: str, _: str) -> AsyncIterator[Read]:
-    import json
-
     parser: Callable[[object], Any] = import_module("httptools").HttpResponseParser
     where, loop = urlsplit(url), asyncio.get_running_loop()
     assert where.hostname is not None

@@ -74,10 +74,10 @@ class Stores:
 
 async def refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
     """Check that the store refuses to open and changes nothing; return the line that says why."""
-    threads = threading.active_count()
+    threads = thread_count()
     with pytest.raises(StoreRefused) as raised:
         await stores.open(busy_timeout=busy_timeout)
-    assert threading.active_count() == threads
+    assert thread_count() == threads
     assert stores.reports == []
     assert stores.set_aside() == []
     line = str(raised.value)
@@ -88,18 +88,18 @@ async def refusal(stores: Stores, *, busy_timeout: float = 5.0) -> str:
 @asynccontextmanager
 async def stores_in(folder: Path) -> AsyncIterator[Stores]:
     """Yield stores in a folder, and check at the end that no thread is left."""
+    threads = thread_count()
     stores = Stores(folder / "conversations.db")
-    threads = _threads()
     try:
         yield stores
     finally:
         await stores.close()
-    assert _threads() <= threads, "a thread was left"
+    assert thread_count() == threads, "a thread was left"
 
 
-def _threads() -> set[threading.Thread]:
-    """Return all threads but that of the log, which begins with the process's first line."""
-    return {thread for thread in threading.enumerate() if thread.name != "line writer"}
+def thread_count() -> int:
+    """Return how many threads there are beside that of the log, which its first line starts."""
+    return sum(thread.name != "line writer" for thread in threading.enumerate())
 
 
 def user(text: str) -> HistoryEntry:

@@ -124,7 +124,7 @@ def _first_step(
             return cast("Callable[[], Awaitable[Ending]]", partial(rest_of, spare.begun, answer))
         session = request.session_actor
         if request.phase is not RUNNING or session.machine.crowded(answer):
-            return partial(_given, answer)  # type: ignore[arg-type]  # a Failure is an end as well
+            return partial(settled, answer)  # type: ignore[arg-type]  # a Failure is an end as well
         request.end(answer)
         request.phase, request.handler, request.task = OVER, None, None
         session.passed(request)
@@ -132,10 +132,6 @@ def _first_step(
     except BaseException as error:  # noqa: BLE001 - raised again in a task, and handled there
         return partial(_raise, error)
     return None
-
-
-async def _given(answer: Message) -> Ending:
-    return answer
 
 
 async def _raise(error: BaseException) -> Ending:

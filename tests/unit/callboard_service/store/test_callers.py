@@ -20,6 +20,7 @@ from tests.support.store_kit import (
     listed,
     other,
     texts,
+    thread_count,
     user,
 )
 
@@ -103,14 +104,14 @@ async def test_a_call_is_one_job_of_a_thread(
 
 
 async def test_closing_lets_running_calls_finish_and_ends_the_threads(stores: Stores) -> None:
-    alone = threading.active_count()
+    alone = thread_count()
     store = await stores.open()
     await store.create("")
-    assert threading.active_count() == alone + 2
+    assert thread_count() == alone + 2
     append = asyncio.create_task(store.append("c1", user("last")))
     await asyncio.sleep(0)
     await asyncio.gather(store.close(), store.close())
-    assert threading.active_count() == alone
+    assert thread_count() == alone
     assert (await append)[0].user_text == "last"
     await store.close()
     with pytest.raises(StoreFailed, match=r"is closed$"):
@@ -120,7 +121,7 @@ async def test_closing_lets_running_calls_finish_and_ends_the_threads(stores: St
 
 
 async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
-    alone = threading.active_count()
+    alone = thread_count()
     store = await stores.open()
     await store.create("")
     release = _block(store)
@@ -135,7 +136,7 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
     release.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert threading.active_count() == alone
+    assert thread_count() == alone
     await append
     assert await texts(await stores.open(), "c1") == ["last"]
 
@@ -234,7 +235,7 @@ async def test_a_store_in_memory_does_all_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    alone = threading.active_count()
+    alone = thread_count()
     store = await ConversationStore.open(":memory:", report=print)
     info = await store.create("")
     assert len(info.id) == 32
@@ -243,5 +244,5 @@ async def test_a_store_in_memory_does_all_of_it(
     await store.delete(info.id)
     assert await listed(store) == []
     await store.close()
-    assert threading.active_count() == alone
+    assert thread_count() == alone
     assert not list(tmp_path.iterdir())

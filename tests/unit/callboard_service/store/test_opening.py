@@ -5,7 +5,6 @@ import os
 import sqlite3
 import stat
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.support.store_kit import (
     refusal,
     spawn,
     texts,
+    thread_count,
 )
 
 _NOBODY = 65534
@@ -317,7 +317,7 @@ def _is_fenced(result: object) -> bool:
 
 
 async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> None:
-    threads = threading.active_count()
+    threads = thread_count()
     for turns in range(60):
         opening = asyncio.create_task(
             ConversationStore.open(stores.path, report=stores.reports.append)
@@ -334,5 +334,5 @@ async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> 
             pass
         else:
             await store.close()
-        assert threading.active_count() == threads
+        assert thread_count() == threads
     assert stores.reports == []
