@@ -11,15 +11,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
-from typing import (
-    TYPE_CHECKING,
-    ClassVar,
-    Generic,
-    Protocol,
-    TypeVar,
-    cast,
-    final,
-)
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast, final
 
 from actors.protocol.effects import EndedBy
 from actors.protocol.failure import Failure
@@ -350,6 +342,10 @@ class Handler(AnyHandler, Generic[Req]):
 
 class RequestActor(Handler[Req], Generic[Req, Rep]):
     """Answers one request of type Req with one answer of type Rep."""
+
+    # Declared again, as pyright takes their type here from what is assigned below.
+    handle_is_plain: ClassVar[bool]
+    handle_is_coroutine: ClassVar[bool]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

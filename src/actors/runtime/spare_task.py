@@ -12,7 +12,7 @@ https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from sys import getrefcount
 from types import coroutine
 from typing import Final, TypeVar, cast
@@ -40,7 +40,7 @@ class SpareTask:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.base = copy_context()
+        self.base: Context = copy_context()
         self._context = self.base.copy()
         self._counts = (0, 0)
         self._job: Coroutine[object, object, None] | None = None
