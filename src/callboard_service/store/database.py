@@ -43,7 +43,10 @@ OWN_WRITES: Final = 0.1
 """Seconds that a read waits for the writes submitted before it."""
 
 _LAST_GRACE: Final = 0.3
-"""Seconds for an interrupted statement to end, and for each connection to close."""
+"""Seconds for an interrupted statement to end."""
+
+_CLOSE_WITHIN: Final = 2.0
+"""Seconds that closing may take in all. The last connection's writes the log into the file."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
@@ -163,6 +166,7 @@ class Database:
             raise
 
     async def _close(self, *, untouched: bool) -> None:
+        until = asyncio.get_running_loop().time() + _CLOSE_WITHIN
         self._writes.flush()
         # The writer last: the last connection to close checkpoints the log into the file.
         connections = [found for found in (self._reader, self._writer) if found is not None]
@@ -179,9 +183,9 @@ class Database:
         file = self._file
         if untouched and file is not None:
             with file.hidden():
-                done = await _close_all(connections)
+                done = await _close_all(connections, until)
         else:
-            done = await _close_all(connections)
+            done = await _close_all(connections, until)
         if done and file is not None:
             file.part_with_logs()
             file.close()
@@ -220,17 +224,21 @@ async def _until_idle(connections: Sequence[Connection], timeout: float) -> bool
     return bool(late)
 
 
-async def _close_all(connections: Sequence[Connection]) -> bool:
-    """Close the connections one by one and end their threads; return True if all have closed."""
+async def _close_all(connections: Sequence[Connection], until: float) -> bool:
+    """Close the connections one by one and end their threads; return True if all have closed.
+
+    until: the loop's time when it waits no longer.
+    """
+    loop = asyncio.get_running_loop()
     for connection in connections:
         closed = connection.thread.submit(connection.close)
         connection.thread.end()
-        done, _ = await asyncio.wait({closed}, timeout=_LAST_GRACE)
+        done, _ = await asyncio.wait({closed}, timeout=max(until - loop.time(), 0))
         if not done:
             return False
         with suppress(sqlite3.Error):
             closed.result()
-        connection.thread.join(_LAST_GRACE)  # its last job is done
+        connection.thread.join(max(until - loop.time(), 0))  # its last job is done
     return True
 
 

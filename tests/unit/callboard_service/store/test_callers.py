@@ -19,8 +19,8 @@ from tests.support.store_kit import (
     assistant,
     listed,
     other,
+    store_threads,
     texts,
-    thread_count,
     user,
 )
 
@@ -104,14 +104,14 @@ async def test_a_call_is_one_job_of_a_thread(
 
 
 async def test_closing_lets_running_calls_finish_and_ends_the_threads(stores: Stores) -> None:
-    alone = thread_count()
+    alone = store_threads()
     store = await stores.open()
     await store.create("")
-    assert thread_count() == alone + 2
+    assert store_threads() == alone + 2
     append = asyncio.create_task(store.append("c1", user("last")))
     await asyncio.sleep(0)
     await asyncio.gather(store.close(), store.close())
-    assert thread_count() == alone
+    assert store_threads() == alone
     assert (await append)[0].user_text == "last"
     await store.close()
     with pytest.raises(StoreFailed, match=r"is closed$"):
@@ -121,7 +121,7 @@ async def test_closing_lets_running_calls_finish_and_ends_the_threads(stores: St
 
 
 async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
-    alone = thread_count()
+    alone = store_threads()
     store = await stores.open()
     await store.create("")
     release = _block(store)
@@ -136,7 +136,7 @@ async def test_closing_is_cancelled_when_it_is_done(stores: Stores) -> None:
     release.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert thread_count() == alone
+    assert store_threads() == alone
     await append
     assert await texts(await stores.open(), "c1") == ["last"]
 
@@ -194,6 +194,17 @@ async def test_closing_interrupts_a_statement_that_runs_on(
     assert [type(result) for result in results] == [StoreFailed] * 3
 
 
+async def test_a_slow_disk_has_all_of_the_time_for_closing(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard_service.store.database._LAST_GRACE", 0.0)
+    alone = store_threads()
+    store = await stores.open()
+    await store.create("")
+    await store.close()
+    assert store_threads() == alone
+
+
 async def test_a_thread_that_hangs_does_not_hold_up_the_end(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,7 +246,7 @@ async def test_a_store_in_memory_does_all_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    alone = thread_count()
+    alone = store_threads()
     store = await ConversationStore.open(":memory:", report=print)
     info = await store.create("")
     assert len(info.id) == 32
@@ -244,5 +255,5 @@ async def test_a_store_in_memory_does_all_of_it(
     await store.delete(info.id)
     assert await listed(store) == []
     await store.close()
-    assert thread_count() == alone
+    assert store_threads() == alone
     assert not list(tmp_path.iterdir())

@@ -22,8 +22,8 @@ from tests.support.store_kit import (
     other,
     refusal,
     spawn,
+    store_threads,
     texts,
-    thread_count,
 )
 
 _NOBODY = 65534
@@ -317,7 +317,7 @@ def _is_fenced(result: object) -> bool:
 
 
 async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> None:
-    threads = thread_count()
+    threads = store_threads()
     for turns in range(60):
         opening = asyncio.create_task(
             ConversationStore.open(stores.path, report=stores.reports.append)
@@ -334,5 +334,5 @@ async def test_an_opening_that_is_cancelled_leaves_no_thread(stores: Stores) -> 
             pass
         else:
             await store.close()
-        assert thread_count() == threads
+        assert store_threads() == threads
     assert stores.reports == []
