@@ -45,6 +45,15 @@ class ServiceProcess:
         """Return the processes that the service has started, and theirs."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def programs(self, *words: str) -> list[psutil.Process]:
+        """Return those of `children` that run, and whose command line begins with these words."""
+        found = []
+        for child in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it is ending, or has ended
+                if child.cmdline()[: len(words)] == [*words]:
+                    found.append(child)
+        return found
+
     async def metric(self, name: str) -> float:
         """Read one number from /metrics; 0 if it is not there yet."""
         headers = {"Authorization": f"Bearer {self.token}"}

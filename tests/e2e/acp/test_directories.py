@@ -22,7 +22,7 @@ async def test_the_command_line_names_the_folder_of_a_new_conversation(tmp_path:
         chat = ("chat", "--directory", "project", script(say("hi")))
         done = await asyncio.to_thread(told, service, tmp_path / "here", *chat)
         assert done[:2] == (0, "hi\n"), done[2]
-        assert [Path(one.cwd()) for one in service.children() if one.cmdline() == AGENT] == [folder]
+        assert [Path(one.cwd()) for one in service.programs(*AGENT)] == [folder]
         chat = ("chat", "--directory", "none", script(say("hi")))
         code, _, said = await asyncio.to_thread(told, service, tmp_path / "here", *chat)
         assert (code, "there is no directory" in said) == (1, True)

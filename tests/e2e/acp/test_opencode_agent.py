@@ -27,7 +27,7 @@ def of_kind(answers: list[Any], kind: str) -> list[Any]:
 
 
 def agents(service: ServiceProcess) -> list[Any]:
-    return [one for one in service.children() if one.cmdline() == [str(PROGRAM), "acp"]]
+    return service.programs(str(PROGRAM), "acp")
 
 
 def said_to(llm: ScriptedLLM) -> list[Any]:

@@ -57,7 +57,7 @@ def need_opencode() -> None:
 
 def server_of(service: ServiceProcess) -> psutil.Process:
     """Return the server that a service has started; its guardian is another process."""
-    (server,) = (one for one in service.children() if one.cmdline()[:1] == [str(PROGRAM)])
+    (server,) = service.programs(str(PROGRAM))
     return server
 
 
