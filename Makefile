@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 # Number of processes that run the tests in parallel.
-JOBS ?= 3
+JOBS ?= 4
 
 # Containers often set it. Each worker of the tests, and each program that a test starts, would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,6 +20,7 @@ STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto proto/callboard/*/*/*.proto))
 # The tests that start real agents again and again, check or install whole projects, or follow the documentation.
 PROGRAM_TESTS := tests/agents tests/e2e/acp/test_opencode_agent.py tests/e2e/opencode/test_child.py \
+	tests/e2e/opencode/test_options.py tests/e2e/opencode/test_organising.py tests/e2e/test_local.py \
 	tests/extend/test_docs.py tests/extend/test_new.py tests/typing/test_checkers.py
 CHECKED := src tests $(wildcard bench examples tools)
 EXAMPLES := $(sort $(wildcard examples/*/*.proto))
@@ -87,7 +88,7 @@ serve: setup ## Run the service: make serve ARGS="--port 0 --backend echo"
 test: setup peers ## Run the tests; with ARGS, only what that selects: make test ARGS="-k mailbox"
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope --ignore=tests/page $(if $(ARGS),,$(PROGRAM_TESTS:%=--ignore=%)) $(ARGS)
 
-test-programs: setup peers ## Run the slow tests with other programs: agents, checkers, installs, all that the docs show
+test-programs: setup peers ## Run the slow tests with other programs: agents, a model, checkers, installs, all that the docs show
 	@'$(BIN)/python' -m pytest -n $(JOBS) --dist loadscope $(PROGRAM_TESTS) $(ARGS)
 
 page-test: setup ## Use the page in Chromium, and save screenshots to .build/screenshots
