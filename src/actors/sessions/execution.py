@@ -32,12 +32,15 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
     """Run the handler to its end or its first wait before returning.
 
     The handler becomes an actor at its first wait, or earlier if it asks for its cell or crashes.
-    Where tasks do not begin at once, its first step is taken later.
+    Where tasks do not begin at once, its first step may be taken later, but never before those of
+    earlier requests.
     """
+    session = request.session_actor
+    behind = session.first_steps is not None and session.first_steps.waiting
     start: Callable[[], Awaitable[Ending]] | None
     if request.registration.interceptors:
         start = handler.attempt
-    elif handler.handle_is_plain:
+    elif handler.handle_is_plain and not behind:
         # Always a RequestActor; an isinstance check would take 0.2 us.
         start = _call(request, handler)  # type: ignore[arg-type]  # see above
         if start is None:
@@ -45,8 +48,9 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
     elif (
         STEPPED
         and handler.handle_is_coroutine
+        and not behind
         and not request.registration.waits
-        and (spare := request.session_actor.context.system.spare_tasks.take()) is not None
+        and (spare := session.context.system.spare_tasks.take()) is not None
     ):
         _step(request, handler, spare)  # type: ignore[arg-type]  # a RequestActor as well
         return
@@ -57,7 +61,8 @@ def begin(request: "ActiveRequest", handler: AnyHandler) -> None:
     del start  # it may hold an error, whose traceback holds this frame
     if request.phase is NEW:
         request.enter()
-        request.session_actor.first_steps.wait_for(request)
+        session.first_steps = session.first_steps or FirstSteps()
+        session.first_steps.wait_for(request)
     elif request.phase is RUNNING:  # where EAGER: it waits
         look(request)
 
@@ -253,19 +258,20 @@ def kill(request: "ActiveRequest") -> None:
 class FirstSteps:
     """Requests whose first step awaits its turn of the loop; each is checked once it was taken."""
 
-    __slots__ = ("_requests",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._requests: list[ActiveRequest] = []
+        self.waiting: list[ActiveRequest] = []
+        """Empty if the first steps of all requests so far have been taken."""
 
     def wait_for(self, request: "ActiveRequest") -> None:
         """Make this request an actor if it waits after its first step."""
-        if not self._requests:
+        if not self.waiting:
             asyncio.get_running_loop().call_soon(self._look)
-        self._requests.append(request)
+        self.waiting.append(request)
 
     def _look(self) -> None:
-        requests, self._requests = self._requests, []
+        requests, self.waiting = self.waiting, []
         for request in requests:
             if request.phase is NEW:
                 self.wait_for(request)

@@ -47,7 +47,6 @@ from actors.runtime.log import Log
 from actors.runtime.supervision import Down, Order, Supervision, Tally
 from actors.sessions.active_request import ActiveRequest
 from actors.sessions.details import describe
-from actors.sessions.execution import FirstSteps
 from actors.sessions.messages import (
     Attach,
     Attached,
@@ -74,6 +73,7 @@ if TYPE_CHECKING:
     from actors.runtime.ask import Reply
     from actors.runtime.cell import Cell
     from actors.runtime.deadlines import Deadline
+    from actors.sessions.execution import FirstSteps
 
 
 class SessionActor(Actor[SessionMessage]):
@@ -112,7 +112,8 @@ class SessionActor(Actor[SessionMessage]):
         self._watcher = environment.watcher
         self.registry: Registry = environment.registry
         self._log = environment.log
-        self._first_steps: FirstSteps | None = None
+        self.first_steps: FirstSteps | None = None
+        """The requests whose first step waits for a turn of the loop; made on first use."""
         self._window: Deadline | None = None
         self._left = False
         self.reader: ReaderWatch | None = None
@@ -312,12 +313,6 @@ class SessionActor(Actor[SessionMessage]):
         handler = active.handler  # None for a plain function, which cannot wait
         self.machine.open(active, endless=handler is not None and handler.endless)
         active.registration.running += 1
-
-    @property
-    def first_steps(self) -> FirstSteps:
-        """The requests whose first step waits for a turn of the loop."""
-        self._first_steps = self._first_steps or FirstSteps()
-        return self._first_steps
 
     @property
     def making(self) -> asyncio.Semaphore:
