@@ -190,6 +190,15 @@ async def test_a_detached_turn_goes_on_without_its_sender(
     assert "".join(e.token.text for e in events) == " b"
 
 
+async def test_a_stop_right_behind_its_message_stops_it(client: Contract) -> None:
+    for _ in range(20):
+        conversation = await client.conversation()
+        stop = message("StopTurnRequest", session_id=conversation)
+        say = await client.say(conversation, "[[ask:question]]never")
+        assert (await client.call(stop_turn=stop)).turn.state
+        assert (await client.all(say))[-1].error.code == "CANCELLED"
+
+
 async def test_a_turn_can_be_stopped_by_any_client(client: Contract, other: Contract) -> None:
     conversation = await client.conversation()
     say = await client.open(**sending(conversation, "a [[delay:3600000]]b", message_id="m"))
