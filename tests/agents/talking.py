@@ -20,7 +20,7 @@ ALLOW_ONCE, REJECT_ONCE = 1, 3
 STOPPED_WITHIN = 3.0
 """Seconds in which a stopped turn ends for its clients."""
 
-ANSWERED_WITHIN = 30.0
+ANSWERED_WITHIN = 60.0
 """Seconds in which an agent answers that the model server does not keep waiting."""
 
 

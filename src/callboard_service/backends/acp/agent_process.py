@@ -4,7 +4,8 @@ What it sends goes to the conversation whose session it names.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -56,6 +57,29 @@ class Served(Protocol):
         """Cancel a prompt before the process ends. forget: delete the session."""
 
 
+class FirstStart:
+    """Has the first process of an agent start alone, because it may set up what all of them use.
+
+    OpenCode 1.18.33 makes its database then, and another one that starts meanwhile may end with
+    "database is locked".
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._done = False
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Start in the block: alone as long as none has started, and then beside others."""
+        if not self._done:
+            async with self._lock:
+                if not self._done:
+                    yield
+                    self._done = True
+                    return
+        yield
+
+
 class AgentProcess:
     """A process. start: starts it. identify: what is known about an agent with a name."""
 
@@ -65,6 +89,7 @@ class AgentProcess:
         identify: Callable[[str], KnownAgent | None],
         log: Log,
         timeouts: AcpTimeouts,
+        first: FirstStart,
     ) -> None:
         self.connection = Connection(self)
         self.identify = identify
@@ -73,6 +98,7 @@ class AgentProcess:
         self.quirks: frozenset[Quirk] = frozenset()
         self.timeouts = timeouts
         self._start = start
+        self._first = first
         self._ending = Ending(self.connection, timeouts, self._farewell)
         self._conversations: list[Served] = []
         self._order = asyncio.Lock()
@@ -111,11 +137,12 @@ class AgentProcess:
         async with self._order:
             if self._introduced:
                 return
-            if not self.usable:
-                raise GONE.alone()
             try:
-                await self.connection.open(self._start)
-                self.info = await introduce(self.connection, self.timeouts.start, served)
+                async with self._first.turn():
+                    if not self.usable:
+                        raise GONE.alone()
+                    await self.connection.open(self._start)
+                    self.info = await introduce(self.connection, self.timeouts.start, served)
             except BaseException:
                 self.close_soon()
                 raise

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from actors import ChildSpec, Code, Failure, Lifecycle, Log
 from callboard.v1.chat_pb2 import Attachment, ChatCompleted, CommandList, OptionList, SessionInfo
 from callboard_service.backends.acp.agent import Agent
-from callboard_service.backends.acp.agent_process import AgentProcess
+from callboard_service.backends.acp.agent_process import AgentProcess, FirstStart
 from callboard_service.backends.acp.agents import AgentKeeper, Agents
 from callboard_service.backends.acp.choosing import Choosing
 from callboard_service.backends.acp.client_files import ClientFiles
@@ -74,6 +74,7 @@ class AcpBackend(StoredConversations):
         self._log = log
         self._timeouts = timeouts
         self._start = start
+        self._first_start = FirstStart()
         self._agents = Agents(max_processes, shared=command.shared)
         turns = MAX_SHARED if command.shared else max_processes
         self._turns = FairPlaces(turns, max_waiting=MAX_WAITING)
@@ -283,7 +284,7 @@ class AcpBackend(StoredConversations):
         """Make a process that is going to work in a folder, unless it serves several."""
         command = self._command
         start = self._start or self._starter(command.directory if command.shared else directory)
-        return AgentProcess(start, command.identify, self._log, self._timeouts)
+        return AgentProcess(start, command.identify, self._log, self._timeouts, self._first_start)
 
     def _make(
         self, process: AgentProcess, directory: Path, listener: Listener | None = None

@@ -2,21 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from actors import Code, Failure
+from actors.testing import settle
 from callboard.v1.chat_pb2 import ChatToken, Command, CommandList
 from callboard_service.backends.acp.agent import FORGOTTEN, Agent
-from callboard_service.backends.acp.agent_process import AgentProcess
+from callboard_service.backends.acp.agent_process import AgentProcess, FirstStart
 from callboard_service.backends.acp.agents import IDLE, AgentKeeper, Agents
 from callboard_service.backends.acp.command import AgentCommand, find_agent
 from callboard_service.backends.acp.kept import SESSION
 from callboard_service.errors import BackendFailed
 from tests.support.conversing import LOG, failure_of, text_of
-from tests.support.scripted_agent import FakeAgents, Traits, pause, say
+from tests.support.scripted_agent import FakeAgents, FakeProcess, Traits, pause, say
 from tests.unit.callboard_service.backends.acp.talking import (
     QUICK,
     eventually,
@@ -73,7 +75,7 @@ class Started:
         return agent
 
     def _start(self) -> AgentProcess:
-        return AgentProcess(self.fakes.start, lambda name: None, LOG, QUICK)
+        return AgentProcess(self.fakes.start, lambda name: None, LOG, QUICK, FirstStart())
 
     def running(self) -> list[str]:
         return [name for name in "abcd" if self.agents.find(name) is not None]
@@ -136,6 +138,33 @@ async def test_no_agent_starts_while_the_service_stops(tmp_path: Path) -> None:
     await started.use("a")
     await keeper.stopped()
     assert started.running() == []
+
+
+async def test_the_first_process_starts_alone_and_later_ones_together() -> None:
+    agents, first = FakeAgents(LOADS), FirstStart()
+    may_start = [asyncio.Event() for _ in range(4)]
+    troubles = [RuntimeError("it does not start"), None, None, None]
+
+    async def start(received: Callable[[bytes], None], ended: Callable[[str], None]) -> FakeProcess:
+        process, number = await agents.start(received, ended), len(agents.started) - 1
+        await may_start[number].wait()
+        if (trouble := troubles[number]) is not None:
+            raise trouble
+        return process
+
+    processes = [AgentProcess(start, lambda name: None, LOG, QUICK, first) for _ in range(4)]
+    starts = [asyncio.create_task(process.introduce([])) for process in processes]
+    for number in (0, 1):
+        await settle()
+        assert len(agents.started) == number + 1
+        may_start[number].set()
+    await eventually(lambda: len(agents.started) == 4)
+    may_start[2].set()
+    may_start[3].set()
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    assert outcomes == [troubles[0], None, None, None]
+    for process in processes:
+        await process.close()
 
 
 async def test_an_agent_that_does_not_start_leaves_its_place(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from actors import Code, Failure
 from callboard.v1.chat_pb2 import AnswerRequest, AskClosed, AskEvent, ChatToken
 from callboard_service.backends.acp.agent import FORGOTTEN, Agent
-from callboard_service.backends.acp.agent_process import BROKEN_OFF, AgentProcess
+from callboard_service.backends.acp.agent_process import BROKEN_OFF, AgentProcess, FirstStart
 from callboard_service.backends.acp.agents import IDLE, Agents
 from callboard_service.backends.acp.command import find_agent
 from callboard_service.errors import BackendFailed
@@ -176,7 +176,7 @@ async def test_updates_before_the_id_of_a_session_are_for_the_one_that_begins(
 
 async def test_a_live_session_is_not_loaded_again(tmp_path: Path) -> None:
     fakes = FakeAgents(SEVERAL)
-    process = AgentProcess(fakes.start, lambda name: None, LOG, QUICK)
+    process = AgentProcess(fakes.start, lambda name: None, LOG, QUICK, FirstStart())
     agent = Agent(process)
     await agent.introduce()
     loaded = await process.begin(tmp_path, "session-x")
@@ -194,7 +194,7 @@ async def test_a_process_ends_once_all_its_conversations_are_idle(tmp_path: Path
         await agent.open(tmp_path, "", "", begun=False)
 
     def start() -> AgentProcess:
-        return AgentProcess(fakes.start, lambda name: None, LOG, QUICK)
+        return AgentProcess(fakes.start, lambda name: None, LOG, QUICK, FirstStart())
 
     one = await agents.take("a", start, Agent, begin)
     agents.release("a", one)
