@@ -35,7 +35,8 @@ class SpareTask:
     """
 
     __slots__ = (
-        "_context", "_counts", "_job", "_loop", "_wake", "base", "begun", "ready", "task", "used",
+        "_context", "_counts", "_job", "_loop", "_name", "_wake", "base", "begun", "ready", "task",
+        "used",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class SpareTask:
         self.task: asyncio.Task[None] = self._loop.create_task(
             self._stand_by(), context=self._context
         )
+        self._name = self.task.get_name()
 
     def step(
         self, function: Callable[[A], Coroutine[object, object, object]], argument: A
@@ -84,7 +86,8 @@ class SpareTask:
             (getrefcount(task), getweakrefcount(task)) == self._counts
             and not self._wake.done()
             and not task._callbacks  # noqa: SLF001 - to see, not to change
-            and self._context == self.base
+            and task.get_name() == self._name
+            and _same(self._context, self.base)
         )
         if not self.ready:
             self.end()
@@ -104,13 +107,13 @@ class SpareTask:
         self._loop.call_soon(self._await_first)
         try:
             await self._wake
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self._job is None:
                 self.end()
                 raise
             # Not this wait was to be cancelled, but that of the job: it is, where it waits.
-            self.task.uncancel()
-            self.task.cancel()
+            self.task.cancel(*error.args)
+            self.task.uncancel()  # it was counted when it came
         job, self._job = self._job, None
         if job is not None:
             await job
@@ -119,6 +122,16 @@ class SpareTask:
         task = self.task
         self._counts = getrefcount(task), getweakrefcount(task)
         self.ready = not self.used
+
+
+def _same(one: Context, other: Context) -> bool:
+    """Return whether two contexts hold the same objects; `==` would ask the objects."""
+    if len(one) != len(other):
+        return False
+    for variable in one:
+        if variable not in other or one[variable] is not other[variable]:
+            return False
+    return True
 
 
 class SpareTasks:
@@ -133,11 +146,10 @@ class SpareTasks:
         """Return the spare task for a first step; None: it is not to be had now."""
         spare = self._spare
         if spare is not None and spare.ready:
-            # Equal: a task made now would have these variables. Quick, if nothing was set.
-            if spare.base == copy_context():
+            if _same(spare.base, copy_context()):  # a task made now would have these variables
                 return spare
             spare.end()
-        elif spare is None or spare.used:
+        elif spare is None or spare.used or spare.task.done():
             self._spare = SpareTask()  # ready in two turns of the loop
         return None
 

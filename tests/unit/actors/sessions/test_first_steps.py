@@ -418,3 +418,75 @@ async def test_the_rest_of_a_coroutine_may_catch_its_cancellation() -> None:
     await settle()
     task.cancel()
     assert await task == "caught"
+
+
+async def test_a_name_is_its_own(client: Client, steps: list[SpareTask]) -> None:
+    async def rename() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("renamed")
+        return "x"
+
+    async def look() -> str:
+        return str(name() == "renamed")
+
+    Doing.what |= {"rename": rename, "look": look}
+    assert await said(client, "rename", "look") == [["x"], ["False"]]
+
+
+async def test_a_cancellation_keeps_its_message_and_its_count(
+    client: Client, steps: list[SpareTask]
+) -> None:
+    async def cancelled() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel("why")
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            return f"{error.args} {task.cancelling()}"
+        return "not cancelled"
+
+    Doing.what["cancelled"] = cancelled
+    assert await said(client, "cancelled") == [["('why',) 1"]]
+
+
+class Equal:
+    """A value that is equal to any other, or raises if it is asked."""
+
+    raises: ClassVar[bool] = False
+
+    def __eq__(self, other: object) -> bool:
+        if self.raises:
+            raise ValueError("equal in part")
+        return True
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_values_of_variables_are_compared_as_objects(
+    spare: bool, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    variable: ContextVar[Equal] = ContextVar("variable")
+    monkeypatch.setattr(Equal, "raises", raises)
+
+    async def change(_: None) -> None:
+        variable.set(Equal())
+
+    def take() -> SpareTask | None:
+        variable.set(Equal())
+        return tasks.take()
+
+    tasks, context = SpareTasks(), copy_context()
+    context.run(take)
+    await settle()
+    first = context.run(tasks.take)
+    assert first is not None
+    first.step(change, None)
+    first.take_back()
+    assert not first.ready
+    tasks.take()
+    await settle()
+    assert copy_context().run(take) is None
+    await tasks.close()
