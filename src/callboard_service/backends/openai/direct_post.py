@@ -94,10 +94,7 @@ class DirectPost:
 
         Raises ClientError, OSError and TimeoutError.
         """
-        try:
-            connection = await self._connector.connect(self._request, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+        connection = await self._connect()
         try:
             protocol = connection.protocol
             if protocol is None or protocol.transport is None:
@@ -116,6 +113,17 @@ class DirectPost:
         except BaseException:
             connection.close()
             raise
+
+    async def _connect(self) -> aiohttp.connector.Connection:
+        """Return a connection on which nothing has come that no request of ours asked for."""
+        while True:
+            try:
+                connection = await self._connector.connect(self._request, [], self._timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError from error
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 def _takes(function: Callable[..., object], *names: str) -> bool:

@@ -33,6 +33,7 @@ class Recorded:
     def __init__(self) -> None:
         self.heads: list[tuple[int, list[str], bytes]] = []
         self.connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self.answer = REPLY
         self.asked = asyncio.Event()
 
@@ -41,6 +42,7 @@ class Recorded:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         number = self.connections
         try:
             while True:
@@ -109,6 +111,18 @@ async def test_a_connection_is_used_again_once_its_response_has_ended() -> None:
             server.answer = REPLY
             assert await body_of(await post.send(b"{}")) == EVENT + b"data: [DONE]"
     assert [number for number, _, _ in server.heads] == [1, 1, 1, 2, 2, 3]
+
+
+async def test_a_response_that_nobody_asked_for_is_not_that_of_the_next_request() -> None:
+    stray = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+    async with recorded() as (server, url), posting(url) as post:
+        assert EVENT in await body_of(await post.send(b"1"))
+        (((protocol, _),),) = post._connector._conns.values()
+        server.writers[0].write(stray)
+        for _ in iter(lambda: protocol.should_close, True):
+            await asyncio.sleep(0)
+        assert EVENT in await body_of(await post.send(b"2"))
+        assert server.connections == 2
 
 
 async def test_what_comes_before_the_response_is_passed_over() -> None:
