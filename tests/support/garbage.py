@@ -8,9 +8,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage() -> Iterator[Counter[str]]:
-    """Count the objects of our classes that the block leaves in reference cycles."""
+    """Count the objects of our classes that the block makes and leaves in reference cycles.
+
+    Older ones are frozen: a thread of an earlier test may end in the block and let go of some.
+    """
     left: Counter[str] = Counter()
     gc.collect()
+    gc.freeze()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -22,4 +26,5 @@ def garbage() -> Iterator[Counter[str]]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+        gc.unfreeze()
         gc.enable()

@@ -31,12 +31,12 @@ class SpareTask:
     """A task that waits for a coroutine that has taken its first step.
 
     base: the context variables that it began with. ready: it serves none now. used: it serves none
-    any more. begun: the coroutine that it serves.
+    any more. begun: the coroutine that it serves. wake: what it waits for.
     """
 
     __slots__ = (
-        "_context", "_counts", "_job", "_loop", "_name", "_wake", "base", "begun", "ready", "task",
-        "used",
+        "_context", "_counts", "_job", "_loop", "_name", "base", "begun", "ready", "task",
+        "used", "wake",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class SpareTask:
         self._context = self.base.copy()
         self._counts = (0, 0)
         self._job: Coroutine[object, object, None] | None = None
-        self._wake: asyncio.Future[None] = self._loop.create_future()
+        self.wake: asyncio.Future[None] = self._loop.create_future()
         self.begun: Coroutine[object, object, object] | None = None
         self.ready: bool = False
         self.used: bool = False
@@ -84,7 +84,7 @@ class SpareTask:
         task = self.task
         self.ready = (
             (getrefcount(task), getweakrefcount(task)) == self._counts
-            and not self._wake.done()
+            and not self.wake.done()
             and not task._callbacks  # noqa: SLF001 - to see, not to change
             and task.get_name() == self._name
             and _same(self._context, self.base)
@@ -100,13 +100,13 @@ class SpareTask:
     def end(self) -> None:
         """Serve no further coroutine."""
         self.ready, self.used = False, True
-        if not self._wake.done():
-            self._wake.set_result(None)
+        if not self.wake.done():
+            self.wake.set_result(None)
 
     async def _stand_by(self) -> None:
         self._loop.call_soon(self._await_first)
         try:
-            await self._wake
+            await self.wake
         except asyncio.CancelledError as error:
             if self._job is None:
                 self.end()
@@ -146,7 +146,8 @@ class SpareTasks:
         """Return the spare task for a first step; None: it is not to be had now."""
         spare = self._spare
         if spare is not None and spare.ready:
-            if _same(spare.base, copy_context()):  # a task made now would have these variables
+            # A task made now would have the same variables. Awake: it was cancelled from outside.
+            if not spare.wake.done() and _same(spare.base, copy_context()):
                 return spare
             spare.end()
         elif spare is None or spare.used or spare.task.done():

@@ -229,17 +229,18 @@ async def _close_all(connections: Sequence[Connection], until: float) -> bool:
 
     until: the loop's time when it waits no longer.
     """
-    loop = asyncio.get_running_loop()
+    loop, all_closed = asyncio.get_running_loop(), True
     for connection in connections:
         closed = connection.thread.submit(connection.close)
         connection.thread.end()
         done, _ = await asyncio.wait({closed}, timeout=max(until - loop.time(), 0))
-        if not done:
-            return False
+        if not done:  # it closes later, and so do the others
+            all_closed = False
+            continue
         with suppress(sqlite3.Error):
             closed.result()
         connection.thread.join(max(until - loop.time(), 0))  # its last job is done
-    return True
+    return all_closed
 
 
 def _translation(label: str, error: sqlite3.Error) -> StoreError:

@@ -13,6 +13,7 @@ This relies on two methods of aiohttp's client protocol that are no documented i
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, TypedDict
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -61,6 +62,9 @@ class DirectResponse:
             connection.close()
 
 
+_USED: Final[WeakSet[ResponseHandler]] = WeakSet()
+"""The protocols of connections that have had a request of ours."""
+
 Response: TypeAlias = aiohttp.ClientResponse | DirectResponse
 
 
@@ -99,6 +103,7 @@ class DirectPost:
             protocol = connection.protocol
             if protocol is None or protocol.transport is None:
                 raise aiohttp.ServerDisconnectedError
+            _USED.add(protocol)
             protocol.set_response_params(read_until_eof=True, auto_decompress=False, **self._limits)
             protocol.transport.write(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
             while True:
@@ -114,14 +119,15 @@ class DirectPost:
             connection.close()
             raise
 
-    async def _connect(self) -> aiohttp.connector.Connection:
-        """Return a connection on which nothing has come that no request of ours asked for."""
+    async def _connect(self) -> Connection:
+        """Return a new connection, or one on which nothing has come since its last response."""
         while True:
             try:
                 connection = await self._connector.connect(self._request, [], self._timeout)
             except TimeoutError as error:
                 raise aiohttp.ConnectionTimeoutError from error
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = connection.protocol
+            if protocol is None or protocol not in _USED or not protocol.should_close:
                 return connection
             connection.close()
 

@@ -490,3 +490,15 @@ async def test_values_of_variables_are_compared_as_objects(
     await settle()
     assert copy_context().run(take) is None
     await tasks.close()
+
+
+async def test_one_that_was_cancelled_from_outside_is_not_taken() -> None:
+    tasks = SpareTasks()
+    assert tasks.take() is None
+    await settle()
+    spare = tasks.take()
+    assert spare is not None
+    spare.task.cancel()
+    assert tasks.take() is None
+    await asyncio.wait({spare.task})
+    await tasks.close()

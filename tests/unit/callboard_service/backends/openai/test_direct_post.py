@@ -1,12 +1,13 @@
 """A request that is sent directly is the one that aiohttp would send."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
@@ -123,6 +124,34 @@ async def test_a_response_that_nobody_asked_for_is_not_that_of_the_next_request(
             await asyncio.sleep(0)
         assert EVENT in await body_of(await post.send(b"2"))
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_server_that_speaks_first_is_an_error_at_once(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """On uvloop its words are there before the connection is used."""
+
+    async def post() -> int:
+        connections = 0
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            writer.write(b"220 mail\r\n")
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with posting(url) as poster:
+            with pytest.raises(aiohttp.ClientResponseError):
+                await poster.send(b"{}")
+        server.close()
+        return connections
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(post()) == 1
 
 
 async def test_what_comes_before_the_response_is_passed_over() -> None:
