@@ -18,7 +18,8 @@ BENCH_LOCK := requirements-bench.lock
 FUZZ_LOCK := requirements-fuzz.lock
 STAMP := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/callboard/*/*.proto proto/callboard/*/*/*.proto))
-# The tests that start real agents again and again, check or install whole projects, or follow the documentation.
+# The tests that start real agents or the small model again and again, check or install whole projects, or follow the
+# documentation.
 PROGRAM_TESTS := tests/agents tests/e2e/acp/test_opencode_agent.py tests/e2e/opencode/test_child.py \
 	tests/e2e/opencode/test_options.py tests/e2e/opencode/test_organising.py tests/e2e/test_local.py \
 	tests/extend/test_docs.py tests/extend/test_new.py tests/typing/test_checkers.py

@@ -229,18 +229,17 @@ async def _close_all(connections: Sequence[Connection], until: float) -> bool:
 
     until: the loop's time when it waits no longer.
     """
-    loop, all_closed = asyncio.get_running_loop(), True
+    loop = asyncio.get_running_loop()
     for connection in connections:
         closed = connection.thread.submit(connection.close)
         connection.thread.end()
         done, _ = await asyncio.wait({closed}, timeout=max(until - loop.time(), 0))
-        if not done:  # it closes later, and so do the others
-            all_closed = False
-            continue
+        if not done:
+            return False
         with suppress(sqlite3.Error):
             closed.result()
         connection.thread.join(max(until - loop.time(), 0))  # its last job is done
-    return all_closed
+    return True
 
 
 def _translation(label: str, error: sqlite3.Error) -> StoreError:

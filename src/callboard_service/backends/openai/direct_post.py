@@ -5,7 +5,7 @@ cookies, proxies, redirects and traces. A server that is asked the same way agai
 none of that: the head is made once here. The pool of connections, with TLS and timeouts, and the
 parser are aiohttp's.
 
-This relies on two methods of aiohttp's client protocol that are no documented interface.
+This relies on two methods and a property of aiohttp's client protocol that are not documented.
 `AVAILABLE` is the switch: if they are not as expected, the session sends the request
 (docs/adr/0066).
 """
@@ -146,6 +146,7 @@ def is_as_expected() -> bool:
                 *Limits.__annotations__,
             )
             and inspect.iscoroutinefunction(ResponseHandler.read)
+            and isinstance(vars(ResponseHandler).get("should_close"), property)
             and _takes(aiohttp.BaseConnector.connect, "req", "traces", "timeout")
             and _takes(aiohttp.ClientRequest.__init__, "method", "url", "headers")
         )

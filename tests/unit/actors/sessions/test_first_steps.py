@@ -1,6 +1,6 @@
 """A coroutine function that begins in a spare task cannot tell it from a task of its own.
 
-Every test runs with spare tasks and without them, on every Python.
+Every test with a client runs with spare tasks and without them, on every Python.
 """
 
 import asyncio
@@ -466,7 +466,7 @@ class Equal:
 
 @pytest.mark.parametrize("raises", [False, True])
 async def test_values_of_variables_are_compared_as_objects(
-    spare: bool, monkeypatch: pytest.MonkeyPatch, raises: bool
+    monkeypatch: pytest.MonkeyPatch, raises: bool
 ) -> None:
     variable: ContextVar[Equal] = ContextVar("variable")
     monkeypatch.setattr(Equal, "raises", raises)

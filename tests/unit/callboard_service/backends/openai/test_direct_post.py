@@ -200,9 +200,10 @@ async def test_it_is_not_used_if_aiohttp_is_different(
     with monkeypatch.context() as patch:
         patch.setattr(ResponseHandler, "read", lambda _: None)
         assert not is_as_expected()
-    with monkeypatch.context() as patch:
-        patch.delattr(ResponseHandler, "set_response_params")
-        assert not is_as_expected()
+    for name in ("set_response_params", "should_close"):
+        with monkeypatch.context() as patch:
+            patch.delattr(ResponseHandler, name)
+            assert not is_as_expected()
     with monkeypatch.context() as patch:
         patch.setattr(aiohttp.ClientRequest, "__init__", lambda self: None)
         assert not is_as_expected()
